@@ -1,0 +1,5 @@
+//! mPLUG-Owl2 inference: from a checkpoint and a picture to a streamed answer.
+
+mod error;
+
+pub use error::{Error, Result};

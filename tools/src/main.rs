@@ -1,0 +1,3 @@
+//! tools
+
+fn main() {}

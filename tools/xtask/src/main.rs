@@ -1,0 +1,3 @@
+//! tools/xtask
+
+fn main() {}
