@@ -1,1 +1,44 @@
-//! engine
+//! Static compute graphs on wgpu. Knows devices, buffers, pipelines, recording and replay; knows no
+//! kernel, no tensor name and no file format.
+//!
+//! A [`Graph`] is recorded once per shape. [`Graph::plan`] says how many bytes it needs before any is
+//! allocated; [`Program::compile`] allocates them and builds every pipeline and bind group. After that a
+//! run is one submit: inputs in, one compute pass, outputs out, and nothing is created.
+//!
+//! ```no_run
+//! use strix_engine::{Gpu, Graph, Program};
+//!
+//! let gpu = Gpu::new()?;
+//! let mut g = Graph::new(gpu.target());
+//! let x = g.input::<f32, 1>("x", [4]);
+//! // … kernels of strix-shaders turn `x` into `y` …
+//! # let y = x;
+//! let y = g.output(y);
+//! let mut program = Program::compile(&gpu, g)?;
+//! program.write(x, &[1.0, 2.0, 3.0, 4.0]);
+//! program.run(&[y.id()])?;
+//! println!("{:?}", program.read(y));
+//! # Ok::<(), strix_engine::Error>(())
+//! ```
+
+mod error;
+mod gpu;
+mod graph;
+mod plan;
+mod profile;
+mod program;
+mod resident;
+mod shader;
+mod tensor;
+
+pub use error::{Error, Result};
+pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, Target, adapters};
+pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
+pub use plan::{Plan, Usage};
+pub use profile::StepTime;
+pub use program::{Difference, Program, Traced};
+pub use resident::Resident;
+pub use shader::{Access, Binding, MAX_TRIPS, Shader};
+pub use tensor::{Tensor, TensorId};
+
+pub use wgpu;

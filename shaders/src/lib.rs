@@ -1,1 +1,19 @@
-//! shaders
+//! The kernels of Strix, hand-written in WGSL: each is one `.wgsl` file and one `.rs` file of the same name,
+//! which holds its recording function and its plain CPU reference.
+//!
+//! Specialisations are rendered from templates (see `template.rs`) and all of them are validated by naga when
+//! this crate is built.
+
+mod kernel;
+mod template;
+
+pub mod rms_norm;
+
+pub use kernel::{Kernel, lanes};
+pub use rms_norm::rms_norm;
+
+/// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.
+pub mod generated {
+    #![allow(missing_docs, reason = "one module a kernel; the kernels' own modules are the documentation")]
+    include!(concat!(env!("OUT_DIR"), "/generated.rs"));
+}

@@ -1,1 +1,89 @@
-//! tests
+//! Harness of the tests: one device a process, seeded data, comparisons that print their worst element.
+
+use std::sync::OnceLock;
+
+use strix_engine::{Gpu, GpuOptions, Graph, Program, Tensor};
+
+/// The device under test: the one `STRIX_ADAPTER` names, else the best.
+///
+/// # Panics
+///
+/// If there is none: a test that silently skips proves nothing.
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        Gpu::new().unwrap_or_else(|e| panic!("these tests need an adapter; lavapipe will do: {e}"))
+    })
+}
+
+/// The same adapter with subgroups switched off.
+pub fn plain_gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        Gpu::with(&GpuOptions { no_subgroups: true, ..GpuOptions::from_env() }).expect("an adapter")
+    })
+}
+
+/// Uniform in [-1, 1), the same for the same seed on every machine.
+pub fn uniform(seed: u64, n: usize) -> Vec<f32> {
+    let mut s = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+        (s >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+/// Asserts that no element is further off than `rel`, relative to the largest expected value or 1.
+///
+/// # Panics
+///
+/// If one is, naming the worst.
+#[track_caller]
+pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
+    assert_eq!(got.len(), want.len(), "{what}: elements");
+    let scale = want.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+    let errors = got.iter().zip(want).map(|(g, w)| (g - w).abs() / scale).enumerate();
+    let (i, error) = errors.fold((0, 0.0), |a, b| if b.1 > a.1 || b.1.is_nan() { b } else { a });
+    assert!(
+        error <= rel,
+        "{what}: worst element {i}: got {} want {} (error {error:e} of {scale} > {rel:e})",
+        got[i],
+        want[i]
+    );
+}
+
+/// Records a kernel for `gpu`, runs it and reads the result back. `feed` sets the inputs.
+///
+/// The run counts every loop of every kernel and fails if one iterates more often than its text declares.
+///
+/// # Panics
+///
+/// If the device fails, or a loop outruns its declared bound.
+pub fn run_on<const R: usize>(
+    gpu: &Gpu,
+    record: impl FnOnce(&mut Graph) -> Tensor<f32, R>,
+    feed: impl FnOnce(&mut Program),
+) -> Vec<f32> {
+    let mut g = Graph::new(gpu.target());
+    let result = record(&mut g);
+    let result = g.output(result);
+    let mut program = Program::compile_audited(gpu, g).expect("the kernel compiles");
+    feed(&mut program);
+    program.run(&[result.id()]).expect("the kernel runs");
+    for (label, counted, bound) in program.trips().expect("the counts can be read") {
+        assert!(
+            counted <= bound,
+            "{label}: {counted} loop iterations in one invocation, its text declares {bound}"
+        );
+    }
+    program.read(result)
+}
+
+/// Runs `check` on the device as it is and with its subgroups switched off.
+pub fn on_both(check: impl Fn(&Gpu)) {
+    check(gpu());
+    check(plain_gpu());
+}

@@ -1,0 +1,461 @@
+//! Adapters and the device.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use wgpu::{Backend, DeviceType, Features, Limits};
+
+use crate::{Access, Error, Result, Shader};
+
+/// Bytes written to the queue between two submits. Larger writes make lavapipe's upload 4 to 6 times
+/// slower (0.6-0.9 GB/s at 120 MiB, 4.0 at 4 MiB).
+const UPLOAD_CHUNK: usize = 4 << 20;
+
+/// Storage buffers a kernel may bind.
+const STORAGE_BUFFERS: u32 = 8;
+/// Invocations in the largest workgroup of any kernel.
+const INVOCATIONS: u32 = 256;
+/// Bytes of workgroup memory of the hungriest kernel.
+const WORKGROUP_STORAGE: u32 = 16_384;
+
+/// Which adapter, and what of it to use.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name or backend, case ignored: `nvidia`, `llvmpipe`, `gl`, `vulkan llvmpipe`
+    /// (every word must match). Without it: discrete before integrated before software.
+    pub adapter: Option<String>,
+    /// Use the kernels that need no subgroups, even where the device has them.
+    pub no_subgroups: bool,
+    /// Ask for at most this many bytes a storage binding; for tests of small devices.
+    pub max_binding_bytes: Option<u64>,
+}
+
+impl GpuOptions {
+    /// `STRIX_ADAPTER` and `STRIX_NO_SUBGROUPS=1` from the environment.
+    pub fn from_env() -> Self {
+        let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
+        Self {
+            adapter: set("STRIX_ADAPTER"),
+            no_subgroups: set("STRIX_NO_SUBGROUPS").is_some_and(|v| v != "0"),
+            max_binding_bytes: None,
+        }
+    }
+}
+
+/// What kernels are chosen for: all a [`Graph`](crate::Graph) knows of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Lanes of a subgroup where that number is fixed and subgroups may be used.
+    pub subgroup: Option<u32>,
+    /// Largest storage binding, in bytes.
+    pub max_binding_bytes: u64,
+}
+
+impl Default for Target {
+    /// WebGPU's default limits, no subgroups: what every device has.
+    fn default() -> Self {
+        Self { subgroup: None, max_binding_bytes: 128 << 20 }
+    }
+}
+
+/// Numbers of objects created on the device so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Created {
+    /// Buffers.
+    pub buffers: u64,
+    /// Bind groups.
+    pub bind_groups: u64,
+    /// Compute pipelines.
+    pub pipelines: u64,
+}
+
+/// A device, its queue and the pipelines compiled on it. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    target: Target,
+    pipelines: Mutex<HashMap<String, Pipeline>>,
+    buffers: AtomicU64,
+    bind_groups: AtomicU64,
+    pipelines_created: AtomicU64,
+}
+
+/// A compiled kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+/// One adapter, for `strix devices`.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Name, backend, driver, type.
+    pub info: wgpu::AdapterInfo,
+    /// What it can do at most.
+    pub limits: Limits,
+    /// The features Strix uses that it has.
+    pub features: Features,
+    /// Why it cannot be used, if it cannot.
+    pub missing: Option<String>,
+    /// Whether it is the one that would be chosen.
+    pub chosen: bool,
+}
+
+/// Every adapter of this machine, best first, the chosen one marked.
+pub fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
+    let adapters = ranked(&instance());
+    let chosen = adapters.iter().position(|a| usable(a, options));
+    let report = |(i, a): (usize, &wgpu::Adapter)| AdapterReport {
+        info: a.get_info(),
+        limits: a.limits(),
+        features: a.features() & wanted_features(),
+        missing: missing(a),
+        chosen: chosen == Some(i),
+    };
+    adapters.iter().enumerate().map(report).collect()
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+fn wanted_features() -> Features {
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP
+}
+
+/// Adapters, best first: discrete, integrated, virtual, software; native APIs before GL.
+fn ranked(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    adapters.sort_by_key(|a| {
+        let info = a.get_info();
+        let kind = match info.device_type {
+            DeviceType::DiscreteGpu => 0,
+            DeviceType::IntegratedGpu => 1,
+            DeviceType::VirtualGpu => 2,
+            DeviceType::Other => 3,
+            DeviceType::Cpu => 4,
+        };
+        (missing(a).is_some(), kind, info.backend == Backend::Gl)
+    });
+    adapters
+}
+
+fn usable(adapter: &wgpu::Adapter, options: &GpuOptions) -> bool {
+    let name = name(&adapter.get_info()).to_lowercase();
+    match &options.adapter {
+        Some(wanted) => wanted.to_lowercase().split_whitespace().all(|word| name.contains(word)),
+        None => missing(adapter).is_none(),
+    }
+}
+
+fn name(info: &wgpu::AdapterInfo) -> String {
+    format!("{} ({:?})", info.name, info.backend)
+}
+
+/// What the adapter lacks of what every kernel needs.
+fn missing(adapter: &wgpu::Adapter) -> Option<String> {
+    let mut missing = vec![];
+    if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
+        missing.push("it has no compute shaders".to_owned());
+    }
+    missing.extend(too_small(&adapter.limits()));
+    (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+/// Each limit that is below what the kernels need, with both numbers.
+fn too_small(limits: &Limits) -> Vec<String> {
+    let needs = [
+        ("storage buffers a stage", limits.max_storage_buffers_per_shader_stage, STORAGE_BUFFERS),
+        ("invocations a workgroup", limits.max_compute_invocations_per_workgroup, INVOCATIONS),
+        ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, WORKGROUP_STORAGE),
+        ("workgroups a side", limits.max_compute_workgroups_per_dimension, 65_535),
+    ];
+    let short = needs.iter().filter(|(_, has, need)| has < need);
+    short.map(|(what, has, need)| format!("{has} {what}, {need} are needed")).collect()
+}
+
+impl Gpu {
+    /// The best adapter, or the one `STRIX_ADAPTER` names.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it lacks what the kernels need.
+    pub fn new() -> Result<Self> {
+        Self::with(&GpuOptions::from_env())
+    }
+
+    /// The best adapter that fits `options`.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it lacks what the kernels need.
+    pub fn with(options: &GpuOptions) -> Result<Self> {
+        let adapters = ranked(&instance());
+        let Some(adapter) = adapters.iter().find(|a| usable(a, options)) else {
+            return Err(no_adapter(&adapters, options));
+        };
+        let info = adapter.get_info();
+        if let Some(missing) = missing(adapter) {
+            return Err(Error::TooSmall { adapter: name(&info), missing });
+        }
+        let mut features = adapter.features() & wanted_features();
+        if options.no_subgroups {
+            features.remove(Features::SUBGROUP);
+        }
+        let mut limits = adapter.limits();
+        if let Some(bytes) = options.max_binding_bytes {
+            limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(bytes);
+        }
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("strix"),
+            required_features: features,
+            required_limits: limits,
+            ..Default::default()
+        });
+        let (device, queue) =
+            pollster::block_on(request).map_err(|source| Error::NoDevice { adapter: name(&info), source })?;
+        Self::from_wgpu(device, queue)
+    }
+
+    /// A device and queue that the caller owns and may go on using.
+    ///
+    /// # Errors
+    ///
+    /// If the device was created with limits below what the kernels need; WebGPU's defaults suffice.
+    /// `Features::SUBGROUP` and `Features::TIMESTAMP_QUERY` are used when the device was created with them.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let info = device.adapter_info();
+        let limits = device.limits();
+        let missing = too_small(&limits);
+        if !missing.is_empty() {
+            return Err(Error::TooSmall { adapter: name(&info), missing: missing.join("; ") });
+        }
+        let fixed = info.subgroup_min_size == info.subgroup_max_size;
+        let known = [4, 8, 16, 32, 64].contains(&info.subgroup_min_size);
+        let subgroups = device.features().contains(Features::SUBGROUP) && fixed && known;
+        let target = Target {
+            subgroup: subgroups.then_some(info.subgroup_min_size),
+            max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        };
+        tracing::info!(adapter = name(&info), ?target, "device ready");
+        let inner = Inner {
+            device,
+            queue,
+            info,
+            target,
+            pipelines: Mutex::default(),
+            buffers: AtomicU64::new(0),
+            bind_groups: AtomicU64::new(0),
+            pipelines_created: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The wgpu device, to share with other code.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The wgpu queue, to share with other code.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// Name, backend and driver of the adapter.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// Name and backend, as printed: `llvmpipe (LLVM 15.0.6, 256 bits) (Vulkan)`.
+    pub fn name(&self) -> String {
+        name(&self.inner.info)
+    }
+
+    /// What graphs for this device are recorded for.
+    pub fn target(&self) -> Target {
+        self.inner.target
+    }
+
+    /// How many objects were created so far. Constant while tokens flow.
+    pub fn created(&self) -> Created {
+        Created {
+            buffers: self.inner.buffers.load(Ordering::Relaxed),
+            bind_groups: self.inner.bind_groups.load(Ordering::Relaxed),
+            pipelines: self.inner.pipelines_created.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until the device has done all that was submitted.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let done = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
+        done.map(drop).map_err(|e| Error::Lost(e.to_string()))
+    }
+
+    pub(crate) fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped: bool,
+    ) -> Result<wgpu::Buffer> {
+        let limits = self.inner.device.limits();
+        let mut limit = limits.max_buffer_size;
+        if usage.contains(wgpu::BufferUsages::STORAGE) {
+            limit = limit.min(limits.max_storage_buffer_binding_size);
+        }
+        if bytes > limit {
+            return Err(Error::BufferTooLarge { label: label.into(), bytes, limit });
+        }
+        let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: mapped,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(Error::OutOfMemory { label: label.into(), bytes, reason: error.to_string() });
+        }
+        self.inner.buffers.fetch_add(1, Ordering::Relaxed);
+        Ok(buffer)
+    }
+
+    /// A zeroed buffer that kernels may bind and the host may copy to and from.
+    pub(crate) fn storage_buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        use wgpu::BufferUsages as U;
+        self.buffer(label, bytes, U::STORAGE | U::COPY_DST | U::COPY_SRC, false)
+    }
+
+    pub(crate) fn bind_group(&self, descriptor: &wgpu::BindGroupDescriptor<'_>) -> wgpu::BindGroup {
+        self.inner.bind_groups.fetch_add(1, Ordering::Relaxed);
+        self.inner.device.create_bind_group(descriptor)
+    }
+
+    /// Copies `bytes` into `buffer` at `offset` (a multiple of 4).
+    pub(crate) fn upload(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        for (i, chunk) in bytes.chunks(UPLOAD_CHUNK).enumerate() {
+            let at = offset + (i * UPLOAD_CHUNK) as u64;
+            if chunk.len().is_multiple_of(4) {
+                self.inner.queue.write_buffer(buffer, at, chunk);
+            } else {
+                let mut padded = chunk.to_vec();
+                padded.resize(chunk.len().next_multiple_of(4), 0);
+                self.inner.queue.write_buffer(buffer, at, &padded);
+            }
+            self.inner.queue.submit([]);
+            // Frees the staging memory of what is done, so that it stays bounded.
+            self.inner.device.poll(wgpu::PollType::Poll).map_err(|e| Error::Lost(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Copies the first `bytes` of `buffer` back; the result's length is that, in whole words of 8.
+    pub(crate) fn download(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+        use wgpu::BufferUsages as U;
+        let staging = self.buffer("download", bytes, U::MAP_READ | U::COPY_DST, false)?;
+        let mut encoder =
+            self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        self.inner.queue.submit([encoder.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., |_| ());
+        self.wait()?;
+        let view = staging.get_mapped_range(..).map_err(|e| Error::Lost(e.to_string()))?;
+        Ok(view.to_vec())
+    }
+
+    /// The compiled kernel, compiled on first use. `audit` compiles the one that counts its loops.
+    pub(crate) fn pipeline(
+        &self,
+        shader: &Shader,
+        audit: Option<&wgpu::BindGroupLayout>,
+    ) -> Result<Pipeline> {
+        let key = if audit.is_some() { format!("{} audited", shader.label) } else { shader.label.clone() };
+        let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(pipeline) = pipelines.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = self.compile(shader, audit)?;
+        self.inner.pipelines_created.fetch_add(1, Ordering::Relaxed);
+        pipelines.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn compile(&self, shader: &Shader, audit: Option<&wgpu::BindGroupLayout>) -> Result<Pipeline> {
+        let device = &self.inner.device;
+        let label = Some(shader.label.as_str());
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let text = match audit {
+            Some(_) => crate::profile::audited(&shader.wgsl),
+            None => shader.wgsl.to_string(),
+        };
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        let entry = |(i, binding): (usize, &crate::Binding)| wgpu::BindGroupLayoutEntry {
+            binding: i as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            count: None,
+            ty: wgpu::BindingType::Buffer {
+                ty: match binding.access {
+                    Access::Uniform => wgpu::BufferBindingType::Uniform,
+                    access => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+        };
+        let entries: Vec<_> = shader.bindings.iter().enumerate().map(entry).collect();
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let mut layouts = vec![Some(&layout)];
+        layouts.extend(audit.map(Some));
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &layouts,
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(shader.name),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+        match pollster::block_on(scope.pop()) {
+            Some(error) => Err(Error::Pipeline { label: shader.label.clone(), reason: error.to_string() }),
+            None => Ok(Pipeline { pipeline, layout }),
+        }
+    }
+}
+
+fn no_adapter(adapters: &[wgpu::Adapter], options: &GpuOptions) -> Error {
+    let names: Vec<_> = adapters.iter().map(|a| name(&a.get_info())).collect();
+    Error::NoAdapter {
+        wanted: options.adapter.as_ref().map_or("found".into(), |wanted| format!("named {wanted:?}")),
+        found: if names.is_empty() {
+            "this machine shows none".into()
+        } else {
+            format!("there is {}", names.join(", "))
+        },
+        advice: match (names.is_empty(), cfg!(target_os = "linux")) {
+            (false, _) => "Name one of these with --adapter or STRIX_ADAPTER".into(),
+            (true, true) => {
+                "Install your GPU's Vulkan driver, or the software one: apt-get install mesa-vulkan-drivers \
+                             (Fedora: mesa-vulkan-drivers, Arch: vulkan-swrast)"
+                    .into()
+            }
+            (true, false) => "Install your GPU's current driver".into(),
+        },
+    }
+}

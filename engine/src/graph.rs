@@ -1,0 +1,191 @@
+//! Recording: which kernels run on which tensors, in which order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+
+use crate::resident::Storage;
+use crate::{Access, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
+
+/// A recorded sequence of dispatches over named tensors. Holds no device memory.
+#[derive(Debug)]
+pub struct Graph {
+    target: Target,
+    scope: String,
+    pub(crate) values: Vec<Value>,
+    pub(crate) steps: Vec<Step>,
+    residents: HashMap<*const Storage, TensorId>,
+}
+
+/// What the graph knows of a tensor.
+#[derive(Debug)]
+pub(crate) struct Value {
+    pub(crate) label: String,
+    pub(crate) bytes: u64,
+    pub(crate) kind: Kind,
+    /// Read back by the host, so its memory is its own.
+    pub(crate) output: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// Written by one step, read by later ones; shares memory with others.
+    Activation,
+    /// Written by the host between runs.
+    Input,
+    /// Shared with other programs.
+    Resident(Arc<Storage>),
+}
+
+/// The bytes a [`Reference`] computes on: inputs as they were, outputs to fill.
+#[derive(Debug)]
+pub struct ReferenceArgs<'a> {
+    /// The kernel's `Params`.
+    pub params: &'a [u8],
+    /// One entry a storage binding, in order. Written ones hold what they held before the step.
+    pub tensors: &'a mut [Vec<u64>],
+}
+
+/// A kernel's CPU reference behind one signature, so that any step can be replayed.
+pub type Reference = fn(&mut ReferenceArgs<'_>);
+
+/// One dispatch.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Name of the step, e.g. `decoder.3.q_proj`.
+    pub label: String,
+    /// What runs.
+    pub shader: Arc<Shader>,
+    /// Bytes of its `Params`.
+    pub params: Vec<u8>,
+    /// Its tensors, in the order of the storage bindings.
+    pub args: Vec<Arg>,
+    /// Workgroups along x, y, z.
+    pub groups: [u32; 3],
+    /// Upper bound on the loop iterations of one invocation.
+    pub trips: u64,
+    /// The same computation on the CPU.
+    pub reference: Option<Reference>,
+}
+
+/// One tensor of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Arg {
+    /// Which.
+    pub id: TensorId,
+    /// How the kernel uses it.
+    pub access: Access,
+}
+
+impl Graph {
+    /// An empty graph of kernels chosen for `target`.
+    pub fn new(target: Target) -> Self {
+        Self { target, scope: String::new(), values: vec![], steps: vec![], residents: HashMap::new() }
+    }
+
+    /// What the kernels are chosen for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Records `record` with `name` in front of every label: `decoder.3` makes `decoder.3.q_proj`.
+    pub fn scoped<R>(&mut self, name: &str, record: impl FnOnce(&mut Self) -> R) -> R {
+        let outer = self.scope.clone();
+        self.scope = self.label(name);
+        let result = record(self);
+        self.scope = outer;
+        result
+    }
+
+    fn label(&self, name: &str) -> String {
+        if self.scope.is_empty() { name.into() } else { format!("{}.{name}", self.scope) }
+    }
+
+    fn value<T: Pod, const R: usize>(&mut self, name: &str, shape: [u32; R], kind: Kind) -> Tensor<T, R> {
+        let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
+        let label = self.label(name);
+        assert!(elements > 0, "{label}: shape {shape:?} holds nothing");
+        // A multiple of 16, so that kernels may read a row's tail as a vec4.
+        let bytes = (elements * size_of::<T>() as u64).next_multiple_of(16);
+        self.values.push(Value { label, bytes, kind, output: false });
+        Tensor::new(TensorId(self.values.len() as u32 - 1), shape)
+    }
+
+    /// A tensor that a step will write. Its name also names the step that first writes it.
+    pub fn activation<T: Pod, const R: usize>(&mut self, name: &str, shape: [u32; R]) -> Tensor<T, R> {
+        self.value(name, shape, Kind::Activation)
+    }
+
+    /// A tensor that the host writes between runs.
+    pub fn input<T: Pod, const R: usize>(&mut self, name: &str, shape: [u32; R]) -> Tensor<T, R> {
+        self.value(name, shape, Kind::Input)
+    }
+
+    /// A weight, table or cache, made usable in this graph.
+    pub fn bind<T: Pod, const R: usize>(&mut self, resident: &Resident<T, R>) -> Tensor<T, R> {
+        let storage = &resident.storage;
+        if let Some(&id) = self.residents.get(&Arc::as_ptr(storage)) {
+            return Tensor::new(id, resident.shape());
+        }
+        let label = storage.label.clone();
+        let kind = Kind::Resident(storage.clone());
+        self.values.push(Value { label, bytes: storage.bytes, kind, output: false });
+        let id = TensorId(self.values.len() as u32 - 1);
+        self.residents.insert(Arc::as_ptr(storage), id);
+        Tensor::new(id, resident.shape())
+    }
+
+    /// Marks a tensor as one that the host reads after a run.
+    pub fn output<T, const R: usize>(&mut self, tensor: Tensor<T, R>) -> Tensor<T, R> {
+        self.values[tensor.id.0 as usize].output = true;
+        tensor
+    }
+
+    /// Label of a tensor.
+    pub fn label_of(&self, id: TensorId) -> &str {
+        &self.values[id.0 as usize].label
+    }
+
+    /// Appends a dispatch. Kernels do this through `strix_shaders::dispatch!`.
+    ///
+    /// # Panics
+    ///
+    /// If the tensors are not as many as the kernel's bindings, a tensor is both read and written, the grid
+    /// is empty or wider than 65,535, or one invocation would loop more than [`MAX_TRIPS`] times.
+    pub fn push(&mut self, mut step: Step) {
+        let written = step.args.iter().find(|a| a.access == Access::ReadWrite);
+        if let (true, Some(written)) = (step.label.is_empty(), written) {
+            let value = &self.values[written.id.0 as usize];
+            step.label = if matches!(value.kind, Kind::Activation) {
+                value.label.clone()
+            } else {
+                self.label(step.shader.name)
+            };
+        }
+        let name = &step.label;
+        let bindings = step.shader.bindings.iter().filter(|b| b.access != Access::Uniform).count();
+        assert_eq!(step.args.len(), bindings, "{name}: tensors against bindings of {}", step.shader.label);
+        for arg in step.args.iter().filter(|a| a.access == Access::ReadWrite) {
+            let uses = step.args.iter().filter(|a| a.id == arg.id).count();
+            assert_eq!(uses, 1, "{name}: {} is written and bound twice", self.label_of(arg.id));
+        }
+        assert!(
+            step.groups.iter().all(|&n| (1..=65_535).contains(&n)),
+            "{name}: a grid of {:?} workgroups; each side must be 1 to 65,535",
+            step.groups
+        );
+        assert!(
+            step.trips <= MAX_TRIPS,
+            "{name}: {} may loop {} times in one invocation; above {MAX_TRIPS} a driver drops the rest: split the work",
+            step.shader.label,
+            step.trips
+        );
+        self.steps.push(step);
+    }
+
+    /// The dispatches recorded so far, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}

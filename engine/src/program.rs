@@ -1,0 +1,491 @@
+//! A compiled graph: replayed, read, traced, profiled.
+
+use bytemuck::Pod;
+use wgpu::BufferUsages as U;
+
+use crate::graph::{Graph, Kind, ReferenceArgs, Step};
+use crate::plan::{Plan, Usage};
+use crate::profile::StepTime;
+use crate::{Access, Error, Gpu, Result, Tensor, TensorId};
+
+/// A compiled [`Graph`]: all memory, pipelines and bind groups exist, and running it creates none.
+#[derive(Debug)]
+pub struct Program {
+    gpu: Gpu,
+    graph: Graph,
+    usage: Usage,
+    /// Buffer of each tensor; `None` where no step uses it.
+    buffers: Vec<Option<wgpu::Buffer>>,
+    steps: Vec<Compiled>,
+    inputs: Inputs,
+    outputs: Vec<Output>,
+    audit: Option<Audit>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    audit: Option<wgpu::BindGroup>,
+    groups: [u32; 3],
+}
+
+/// The host's side of all input tensors: one mapped buffer, copied from at each run.
+#[derive(Debug)]
+struct Inputs {
+    staging: Option<wgpu::Buffer>,
+    /// Tensor, offset in `staging`, bytes, written since the last run.
+    ranges: Vec<(TensorId, u64, u64, bool)>,
+}
+
+#[derive(Debug)]
+struct Output {
+    id: TensorId,
+    staging: wgpu::Buffer,
+    mapped: bool,
+}
+
+#[derive(Debug)]
+struct Audit {
+    counts: Vec<wgpu::Buffer>,
+}
+
+/// One step as [`Program::trace`] saw it run.
+#[derive(Debug)]
+pub struct Traced<'a> {
+    /// The step's name.
+    pub label: &'a str,
+    /// The kernel's specialisation.
+    pub kernel: &'a str,
+    /// Label and content of each tensor it wrote.
+    pub written: Vec<(&'a str, Vec<u8>)>,
+}
+
+/// Where the device and a kernel's CPU reference part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Index of the step.
+    pub step: usize,
+    /// Its name.
+    pub label: String,
+    /// The kernel's specialisation.
+    pub kernel: String,
+    /// The tensor that differs.
+    pub tensor: String,
+    /// Its worst element.
+    pub element: usize,
+    /// That element on the device.
+    pub got: f32,
+    /// That element by the reference.
+    pub want: f32,
+}
+
+impl Program {
+    /// Allocates and compiles everything `graph` needs on `gpu`.
+    ///
+    /// # Errors
+    ///
+    /// If a buffer is above the device's limits, memory runs out, or the driver refuses a kernel.
+    pub fn compile(gpu: &Gpu, graph: Graph) -> Result<Self> {
+        Self::build(gpu, graph, false)
+    }
+
+    /// The same with kernels that count their loop iterations, for [`Program::trips`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::compile`].
+    pub fn compile_audited(gpu: &Gpu, graph: Graph) -> Result<Self> {
+        Self::build(gpu, graph, true)
+    }
+
+    fn build(gpu: &Gpu, graph: Graph, audit: bool) -> Result<Self> {
+        let plan = graph.plan();
+        let buffers = allocate(gpu, &graph, &plan)?;
+        let inputs = Inputs::new(gpu, &graph)?;
+        let output = |(i, v): (usize, &crate::graph::Value)| -> Result<Output> {
+            let staging =
+                gpu.buffer(&format!("{} readback", v.label), v.bytes, U::MAP_READ | U::COPY_DST, false)?;
+            Ok(Output { id: TensorId(i as u32), staging, mapped: false })
+        };
+        let outputs: Result<_> =
+            graph.values.iter().enumerate().filter(|(_, v)| v.output).map(output).collect();
+        let (steps, audit) = compile_steps(gpu, &graph, &buffers, audit)?;
+        Ok(Self {
+            gpu: gpu.clone(),
+            usage: plan.usage,
+            graph,
+            buffers,
+            steps,
+            inputs,
+            outputs: outputs?,
+            audit,
+        })
+    }
+
+    /// Bytes and dispatches.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The recorded steps.
+    pub fn steps(&self) -> &[Step] {
+        &self.graph.steps
+    }
+
+    /// Sets the first elements of an input for the runs that follow.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor is not an input, or `data` is longer than it.
+    pub fn write<T: Pod, const R: usize>(&mut self, tensor: Tensor<T, R>, data: &[T]) {
+        let name = self.graph.label_of(tensor.id);
+        assert!(data.len() <= tensor.len(), "{name}: {} elements into {:?}", data.len(), tensor.shape());
+        let range = self.inputs.ranges.iter_mut().find(|r| r.0 == tensor.id);
+        let (_, offset, _, dirty) = range.unwrap_or_else(|| panic!("{name} is not an input"));
+        *dirty = true;
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        if let (Some(staging), false) = (&self.inputs.staging, bytes.is_empty()) {
+            // Ranges of a mapped buffer are multiples of 4; the inputs are words.
+            let mut view = staging
+                .get_mapped_range_mut(*offset..*offset + bytes.len() as u64)
+                .expect("input staging is mapped between runs");
+            view.copy_from_slice(bytes);
+        }
+    }
+
+    /// Runs every step in one submit and waits. `reads` are the outputs to copy back.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn run(&mut self, reads: &[TensorId]) -> Result<()> {
+        let mut encoder = self.begin();
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for (step, compiled) in self.graph.steps.iter().zip(&self.steps) {
+                dispatch(&mut pass, &step.label, compiled);
+            }
+        }
+        for output in self.outputs.iter_mut().filter(|o| reads.contains(&o.id)) {
+            let source = self.buffers[output.id.0 as usize].as_ref().expect("an output is written");
+            encoder.copy_buffer_to_buffer(source, 0, &output.staging, 0, output.staging.size());
+        }
+        self.submit(encoder);
+        for output in self.outputs.iter_mut().filter(|o| reads.contains(&o.id)) {
+            output.staging.map_async(wgpu::MapMode::Read, .., |_| ());
+            output.mapped = true;
+        }
+        self.gpu.wait()
+    }
+
+    /// Unmaps what the last run mapped and copies the inputs that changed.
+    fn begin(&mut self) -> wgpu::CommandEncoder {
+        for output in self.outputs.iter_mut().filter(|o| o.mapped) {
+            output.staging.unmap();
+            output.mapped = false;
+        }
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        if let Some(staging) = &self.inputs.staging {
+            staging.unmap();
+            for (id, offset, bytes, dirty) in self.inputs.ranges.iter_mut().filter(|r| r.3) {
+                if let Some(buffer) = &self.buffers[id.0 as usize] {
+                    encoder.copy_buffer_to_buffer(staging, *offset, buffer, 0, *bytes);
+                }
+                *dirty = false;
+            }
+        }
+        encoder
+    }
+
+    fn submit(&self, encoder: wgpu::CommandEncoder) {
+        self.gpu.queue().submit([encoder.finish()]);
+        if let Some(staging) = &self.inputs.staging {
+            staging.map_async(wgpu::MapMode::Write, .., |_| ());
+        }
+    }
+
+    /// Content of an output as the last run left it.
+    ///
+    /// # Panics
+    ///
+    /// If the last run was not asked to read it.
+    pub fn read<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>) -> Vec<T> {
+        let name = self.graph.label_of(tensor.id);
+        let output = self.outputs.iter().find(|o| o.id == tensor.id && o.mapped);
+        let output =
+            output.unwrap_or_else(|| panic!("{name} was not among the tensors of the last run's reads"));
+        let bytes = (tensor.len() * size_of::<T>()) as u64;
+        let view = output.staging.get_mapped_range(0..bytes.next_multiple_of(4)).expect("mapped by the run");
+        bytemuck::pod_collect_to_vec(&view[..bytes as usize])
+    }
+
+    /// Runs step by step and shows what each wrote. Slow: two submits a step.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn trace(&mut self, mut see: impl FnMut(Traced<'_>)) -> Result<()> {
+        let encoder = self.begin();
+        self.submit(encoder);
+        for (step, compiled) in self.graph.steps.iter().zip(&self.steps) {
+            self.run_step(step, compiled, None)?;
+            let mut written = vec![];
+            for arg in step.args.iter().filter(|a| a.access == Access::ReadWrite) {
+                written.push((self.graph.label_of(arg.id), self.download(arg.id)?));
+            }
+            see(Traced { label: &step.label, kernel: &step.shader.label, written });
+        }
+        self.gpu.wait()
+    }
+
+    /// Runs step by step, each also through its CPU reference on the same inputs, and reports the first
+    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn replay(&mut self, tolerance: f32) -> Result<Option<Difference>> {
+        let encoder = self.begin();
+        self.submit(encoder);
+        let mut found = None;
+        for (index, (step, compiled)) in self.graph.steps.iter().zip(&self.steps).enumerate() {
+            let Some(reference) = step.reference else {
+                self.run_step(step, compiled, None)?;
+                continue;
+            };
+            let tensors: Result<Vec<_>> = step.args.iter().map(|a| self.download(a.id)).collect();
+            let mut tensors: Vec<Vec<u64>> =
+                tensors?.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
+            self.run_step(step, compiled, None)?;
+            reference(&mut ReferenceArgs { params: &step.params, tensors: &mut tensors });
+            for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
+                let got: Vec<f32> = bytemuck::pod_collect_to_vec(&self.download(arg.id)?);
+                if let Some((element, got, want)) = worst(&got, bytemuck::cast_slice(want), tolerance) {
+                    let (label, kernel) = (step.label.clone(), step.shader.label.clone());
+                    let tensor = self.graph.label_of(arg.id).to_owned();
+                    found = Some(Difference { step: index, label, kernel, tensor, element, got, want });
+                    break;
+                }
+            }
+            if found.is_some() {
+                break;
+            }
+        }
+        self.gpu.wait()?;
+        Ok(found)
+    }
+
+    /// Device time of every step of one run.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no timestamp queries, or is lost.
+    pub fn profile(&mut self) -> Result<Vec<StepTime>> {
+        if !self.gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(Error::Unsupported(format!(
+                "{} has no timestamp queries to profile with",
+                self.gpu.name()
+            )));
+        }
+        // A query set holds at most 4,096 queries.
+        let mut times = Vec::with_capacity(self.steps.len());
+        let encoder = self.begin();
+        self.submit(encoder);
+        for at in (0..self.steps.len()).step_by(2048) {
+            let end = self.steps.len().min(at + 2048);
+            times.extend(self.profile_range(at..end)?);
+        }
+        Ok(times)
+    }
+
+    fn profile_range(&self, range: std::ops::Range<usize>) -> Result<Vec<StepTime>> {
+        let device = self.gpu.device();
+        let count = 2 * range.len() as u32;
+        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("profile"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let bytes = u64::from(count) * 8;
+        let resolved = self.gpu.buffer("profile", bytes, U::QUERY_RESOLVE | U::COPY_SRC, false)?;
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for (i, at) in range.clone().enumerate() {
+            let writes = wgpu::ComputePassTimestampWrites {
+                query_set: &set,
+                beginning_of_pass_write_index: Some(2 * i as u32),
+                end_of_pass_write_index: Some(2 * i as u32 + 1),
+            };
+            let label = self.graph.steps[at].label.as_str();
+            let descriptor =
+                wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: Some(writes) };
+            dispatch(&mut encoder.begin_compute_pass(&descriptor), label, &self.steps[at]);
+        }
+        encoder.resolve_query_set(&set, 0..count, &resolved, 0);
+        self.gpu.queue().submit([encoder.finish()]);
+        let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.download(&resolved, bytes)?);
+        let period = f64::from(self.gpu.queue().get_timestamp_period());
+        let time = |(at, stamps): (usize, &[u64])| StepTime {
+            label: self.graph.steps[at].label.clone(),
+            kernel: self.graph.steps[at].shader.label.clone(),
+            ns: stamps[1].saturating_sub(stamps[0]) as f64 * period,
+        };
+        Ok(range.zip(stamps.chunks_exact(2)).map(time).collect())
+    }
+
+    /// Loop iterations of each step's busiest invocation over all runs so far, and the bound that
+    /// [`Graph::push`] was given: `(label, counted, bound)`.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    ///
+    /// # Panics
+    ///
+    /// If the program was not made by [`Program::compile_audited`].
+    pub fn trips(&self) -> Result<Vec<(String, u64, u64)>> {
+        let audit = self.audit.as_ref().expect("made by compile_audited");
+        let count = |(step, buffer): (&Step, &wgpu::Buffer)| {
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.gpu.download(buffer, 16)?);
+            Ok((step.label.clone(), u64::from(words[0]), step.trips))
+        };
+        self.graph.steps.iter().zip(&audit.counts).map(count).collect()
+    }
+
+    fn run_step(&self, step: &Step, compiled: &Compiled, label: Option<&str>) -> Result<()> {
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        dispatch(
+            &mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()),
+            &step.label,
+            compiled,
+        );
+        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.wait()
+    }
+
+    fn download(&self, id: TensorId) -> Result<Vec<u8>> {
+        let buffer = self.buffers[id.0 as usize].as_ref().expect("a step's tensor has a buffer");
+        self.gpu.download(buffer, self.graph.values[id.0 as usize].bytes)
+    }
+}
+
+fn dispatch(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled) {
+    pass.push_debug_group(label);
+    pass.set_pipeline(&step.pipeline);
+    pass.set_bind_group(0, &step.bind_group, &[]);
+    if let Some(audit) = &step.audit {
+        pass.set_bind_group(1, audit, &[]);
+    }
+    pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]);
+    pass.pop_debug_group();
+}
+
+/// The worst element, where it is further off than `tolerance` times the largest expected value. Words
+/// that are no normal number in either are integers and must be equal.
+fn worst(got: &[f32], want: &[f32], tolerance: f32) -> Option<(usize, f32, f32)> {
+    let normal = |v: f32| v == 0.0 || v.is_normal();
+    let scale = want.iter().filter(|v| v.is_normal()).fold(0.0_f32, |m, v| m.max(v.abs()));
+    let error =
+        |&(_, (&g, &w)): &(usize, (&f32, &f32))| match (g.to_bits() == w.to_bits(), normal(g) && normal(w)) {
+            (true, _) => 0.0,
+            (_, true) => (g - w).abs(),
+            _ => f32::INFINITY,
+        };
+    let (i, (&g, &w)) = got.iter().zip(want).enumerate().max_by(|a, b| error(a).total_cmp(&error(b)))?;
+    (error(&(i, (&g, &w))) > tolerance * scale).then_some((i, g, w))
+}
+
+fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<wgpu::Buffer>>> {
+    let slot = |(i, &bytes): (usize, &u64)| gpu.storage_buffer(&format!("activations {i}"), bytes);
+    let slots: Vec<_> = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
+    let mut buffers = vec![];
+    for (v, value) in graph.values.iter().enumerate() {
+        buffers.push(match &value.kind {
+            Kind::Activation => plan.slot_of[v].map(|s| slots[s].clone()),
+            Kind::Input => Some(gpu.storage_buffer(&value.label, value.bytes)?),
+            Kind::Resident(storage) => Some(storage.buffer(gpu)?),
+        });
+    }
+    Ok(buffers)
+}
+
+impl Inputs {
+    fn new(gpu: &Gpu, graph: &Graph) -> Result<Self> {
+        let mut ranges = vec![];
+        let mut end = 0;
+        for (i, value) in graph.values.iter().enumerate().filter(|(_, v)| matches!(v.kind, Kind::Input)) {
+            ranges.push((TensorId(i as u32), end, value.bytes, true));
+            end += value.bytes;
+        }
+        let usage = U::MAP_WRITE | U::COPY_SRC;
+        let staging = if end > 0 { Some(gpu.buffer("inputs", end, usage, true)?) } else { None };
+        Ok(Self { staging, ranges })
+    }
+}
+
+fn compile_steps(
+    gpu: &Gpu,
+    graph: &Graph,
+    buffers: &[Option<wgpu::Buffer>],
+    audited: bool,
+) -> Result<(Vec<Compiled>, Option<Audit>)> {
+    let device = gpu.device();
+    let align = u64::from(device.limits().min_uniform_buffer_offset_alignment);
+    let mut params = vec![];
+    let mut offsets = vec![];
+    for step in &graph.steps {
+        params.resize((params.len() as u64).next_multiple_of(align) as usize, 0);
+        offsets.push(params.len() as u64);
+        params.extend(&step.params);
+        params.resize(params.len().next_multiple_of(16), 0);
+    }
+    let uniform = gpu.buffer("params", (params.len() as u64).max(16), U::UNIFORM | U::COPY_DST, false)?;
+    gpu.upload(&uniform, 0, &params)?;
+
+    let audit_layout = audited.then(|| {
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("audit"),
+            entries: &[wgpu::BindGroupLayoutEntry {
+                binding: 0,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                count: None,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage { read_only: false },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+            }],
+        })
+    });
+
+    let mut steps = vec![];
+    let mut counts = vec![];
+    for (step, &offset) in graph.steps.iter().zip(&offsets) {
+        let pipeline = gpu.pipeline(&step.shader, audit_layout.as_ref())?;
+        let mut args = step.args.iter();
+        let entry = |(i, binding): (usize, &crate::Binding)| wgpu::BindGroupEntry {
+            binding: i as u32,
+            resource: if binding.access == Access::Uniform {
+                let size = std::num::NonZeroU64::new((step.params.len() as u64).next_multiple_of(16));
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &uniform, offset, size })
+            } else {
+                let arg = args.next().expect("checked by push");
+                buffers[arg.id.0 as usize].as_ref().expect("planned").as_entire_binding()
+            },
+        };
+        let entries: Vec<_> = step.shader.bindings.iter().enumerate().map(entry).collect();
+        let label = Some(step.label.as_str());
+        let bind_group =
+            gpu.bind_group(&wgpu::BindGroupDescriptor { label, layout: &pipeline.layout, entries: &entries });
+        let mut audit = None;
+        if let Some(layout) = &audit_layout {
+            let count = gpu.storage_buffer("audit", 16)?;
+            let entries = [wgpu::BindGroupEntry { binding: 0, resource: count.as_entire_binding() }];
+            audit = Some(gpu.bind_group(&wgpu::BindGroupDescriptor { label, layout, entries: &entries }));
+            counts.push(count);
+        }
+        steps.push(Compiled { pipeline: pipeline.pipeline, bind_group, audit, groups: step.groups });
+    }
+    Ok((steps, audited.then_some(Audit { counts })))
+}

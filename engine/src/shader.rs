@@ -1,0 +1,41 @@
+//! A kernel's text, as the engine needs it.
+
+use std::sync::Arc;
+
+/// Loop iterations one invocation may run, over all its loops together. Mesa 22.3's lavapipe runs no more
+/// than 65,535 and skips the rest without a word, so [`Graph::push`](crate::Graph::push) refuses a step
+/// whose bound is above this.
+pub const MAX_TRIPS: u64 = 65_535;
+
+/// One specialisation of a kernel: complete, validated WGSL.
+#[derive(Debug)]
+pub struct Shader {
+    /// Name of the kernel, of its file and of its entry point.
+    pub name: &'static str,
+    /// What distinguishes this specialisation, e.g. `gemm[weights=int8, lanes=8]`; names the pipeline.
+    pub label: String,
+    /// The text.
+    pub wgsl: Arc<str>,
+    /// Bindings 0, 1, … of group 0, in order.
+    pub bindings: &'static [Binding],
+}
+
+/// One binding of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Name of the variable.
+    pub name: &'static str,
+    /// How the kernel uses it.
+    pub access: Access,
+}
+
+/// How a kernel uses a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The kernel's `Params`.
+    Uniform,
+    /// Reads only.
+    Read,
+    /// Writes, and possibly reads.
+    ReadWrite,
+}

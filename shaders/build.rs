@@ -1,0 +1,203 @@
+//! Composes every `src/*.wgsl`, validates each specialisation that can be asked for, and writes out what the
+//! kernels' Rust halves need of it: the template, its bindings and its `Params`.
+
+// `template.rs` also serves the library; what only that uses is not dead there.
+#[expect(dead_code, reason = "shared with the library")]
+#[path = "src/template.rs"]
+mod template;
+
+use naga::front::wgsl;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Block, Module, Statement, StorageAccess, TypeInner};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, process};
+
+type Result<T> = std::result::Result<T, String>;
+
+fn main() {
+    println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=build.rs");
+    match generate() {
+        Ok(code) => {
+            let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("generated.rs");
+            fs::write(out, code).expect("OUT_DIR is writable");
+        }
+        Err(message) => {
+            eprintln!("{message}");
+            process::exit(1);
+        }
+    }
+}
+
+fn generate() -> Result<String> {
+    let mut files: Vec<_> =
+        fs::read_dir("src").map_err(|e| e.to_string())?.flatten().map(|e| e.path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "wgsl"));
+    files.sort();
+    let mut code = String::new();
+    let mut names = vec![];
+    for file in files {
+        let name = file.file_stem().and_then(|n| n.to_str()).ok_or("a kernel's name is not UTF-8")?;
+        code += &kernel(&file, name)?;
+        names.push(name.to_owned());
+    }
+    let all: Vec<_> = names.iter().map(|n| format!("&{n}::KERNEL")).collect();
+    write!(code, "/// Every kernel.\npub static KERNELS: &[&crate::Kernel] = &[{}];", all.join(", "))
+        .expect("a String");
+    Ok(code)
+}
+
+/// The kernel's own text first, imports after it: WGSL does not mind the order, and an error in a kernel
+/// without unrolled lines then names the line the author sees.
+fn compose(file: &Path) -> Result<String> {
+    let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
+    let own = read(file)?;
+    let mut text = own.clone();
+    for name in imports(&own) {
+        text += &read(&Path::new("src/common").join(name).with_extension("wgsl"))?;
+    }
+    Ok(text)
+}
+
+fn kernel(file: &Path, name: &str) -> Result<String> {
+    let text = compose(file)?;
+    let variants = variants(&text);
+    let mut described: Option<String> = None;
+    for chosen in product(&variants) {
+        let path = format!("{}{chosen:?}", file.display());
+        let source = template::render(&text, &chosen).map_err(|e| format!("{path}: {e}"))?;
+        let module = validate(&source, &path)?;
+        check_loops(&source, &module, &path)?;
+        let description = describe(&module, name, &path)?;
+        match &described {
+            Some(first) if *first != description => {
+                return Err(format!("{path}: bindings or Params differ by variant"));
+            }
+            _ => described = Some(description),
+        }
+    }
+    let described = described.ok_or_else(|| format!("{}: a variant without values", file.display()))?;
+    Ok(format!(
+        "pub mod {name} {{ {described} pub static KERNEL: crate::Kernel = crate::Kernel {{ name: {name:?}, \
+         template: {text:?}, variants: &[{}], bindings: BINDINGS, fields: FIELDS }}; }}\n",
+        variants.iter().map(|(n, v)| format!("({n:?}, &{v:?})")).collect::<Vec<_>>().join(", ")
+    ))
+}
+
+/// Names of the imports of a kernel's text, in order.
+fn imports(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| Some(line.strip_prefix("#import ")?.trim()))
+}
+
+/// What a kernel can be specialised by: names, each with its values.
+fn variants(text: &str) -> Vec<(String, Vec<String>)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("//~ variants: "));
+    lines
+        .map(|line| {
+            let (name, values) = line.split_once('=').expect("a variants line reads `name = values`");
+            (name.trim().to_owned(), values.split_whitespace().map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+/// Every choice of one value a variant.
+fn product(variants: &[(String, Vec<String>)]) -> Vec<Vec<(&str, &str)>> {
+    let mut all = vec![vec![]];
+    for (name, values) in variants {
+        let with = |chosen: &Vec<_>| -> Vec<Vec<(&str, &str)>> {
+            values.iter().map(|v| [chosen.as_slice(), &[(name.as_str(), v.as_str())]].concat()).collect()
+        };
+        all = all.iter().flat_map(with).collect();
+    }
+    all
+}
+
+fn validate(source: &str, path: &str) -> Result<Module> {
+    let mut options = wgsl::Options::new();
+    options.parse_doc_comments = true;
+    let parsed = wgsl::Frontend::new_with_options(options).parse(source);
+    let module = parsed.map_err(|e| e.emit_to_string_with_path(source, path))?;
+    let checked = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP).validate(&module);
+    checked.map_err(|e| e.emit_to_string_with_path(source, path))?;
+    Ok(module)
+}
+
+/// Every loop must state its bound, so that none can outrun the iterations a driver runs.
+fn check_loops(source: &str, module: &Module, path: &str) -> Result<()> {
+    let functions =
+        module.functions.iter().map(|(_, f)| f).chain(module.entry_points.iter().map(|e| &e.function));
+    let loops: usize = functions.map(|f| count_loops(&f.body)).sum();
+    let stated = template::trips(source).count();
+    if loops == stated {
+        return Ok(());
+    }
+    Err(format!(
+        "{path}: {loops} loops, {stated} of them bounded: put `//~ trips: …` on the line before each"
+    ))
+}
+
+fn count_loops(block: &Block) -> usize {
+    let inside = |statement: &Statement| match statement {
+        Statement::Block(block) => count_loops(block),
+        Statement::If { accept, reject, .. } => count_loops(accept) + count_loops(reject),
+        Statement::Switch { cases, .. } => cases.iter().map(|c| count_loops(&c.body)).sum(),
+        Statement::Loop { body, continuing, .. } => 1 + count_loops(body) + count_loops(continuing),
+        _ => 0,
+    };
+    block.iter().map(inside).sum()
+}
+
+fn describe(module: &Module, name: &str, path: &str) -> Result<String> {
+    if !module.entry_points.iter().any(|e| e.name == name) {
+        return Err(format!("{path}: no entry point named `{name}`"));
+    }
+    let mut bindings: Vec<_> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, v)| Some((v.binding?.binding, v.name.clone()?, v.space)))
+        .collect();
+    bindings.sort_by_key(|b| b.0);
+    if bindings.iter().enumerate().any(|(i, b)| b.0 as usize != i) {
+        return Err(format!("{path}: bindings are not 0, 1, 2, …"));
+    }
+    let mut s = String::from("static BINDINGS: &[strix_engine::Binding] = &[");
+    for (_, name, space) in &bindings {
+        let access = match space {
+            AddressSpace::Uniform => "Uniform",
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => "ReadWrite",
+            _ => "Read",
+        };
+        write!(s, "strix_engine::Binding {{ name: {name:?}, access: strix_engine::Access::{access} }},")
+            .expect("a String");
+    }
+    s += "];";
+    s += &params(module, path)?;
+    Ok(s)
+}
+
+/// `struct Params` in Rust as it stands in the WGSL, doc comments included.
+fn params(module: &Module, path: &str) -> Result<String> {
+    let found = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Params"));
+    let Some((handle, TypeInner::Struct { members, .. })) = found.map(|(h, t)| (h, &t.inner)) else {
+        return Err(format!("{path}: no struct Params"));
+    };
+    let mut s = String::from(
+        "/// The kernel's parameters, as its WGSL declares them.\n#[repr(C)] \
+         #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)] pub struct Params {\n",
+    );
+    let mut fields = String::new();
+    for (i, member) in members.iter().enumerate() {
+        let name = member.name.as_deref().unwrap_or_default();
+        let docs = module.doc_comments.as_ref().and_then(|d| d.struct_members.get(&(handle, i)));
+        let docs = docs.ok_or_else(|| format!("{path}: Params::{name} has no doc comment"))?;
+        let ty = match module.types[member.ty].inner {
+            TypeInner::Scalar(naga::Scalar::F32) => "f32",
+            TypeInner::Scalar(naga::Scalar::U32) => "u32",
+            _ => return Err(format!("{path}: Params::{name} is neither u32 nor f32")),
+        };
+        writeln!(s, "{}\npub {name}: {ty},", docs.join("\n")).expect("a String");
+        write!(fields, "({name:?}, {}),", ty == "u32").expect("a String");
+    }
+    Ok(format!("{s}}} static FIELDS: &[(&str, bool)] = &[{fields}];"))
+}

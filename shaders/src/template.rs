@@ -1,0 +1,64 @@
+//! Composing and rendering the kernels' texts. Used by `build.rs`, which validates every specialisation,
+//! and at run time, which renders the one it needs.
+//!
+//! A kernel is WGSL with three additions, all of them comments to a WGSL highlighter:
+//!
+//! - `#import name` joins `common/name.wgsl` on, after the kernel's own text;
+//! - `//~ variants: lanes = 8 16 plain` names what it can be specialised by; `${lanes}` is the chosen value,
+//!   and lines that begin with `//%` are MiniJinja statements, for unrolling;
+//! - `//~ trips: dim / 256 + 1` before every loop bounds its iterations in one invocation, all entries of an
+//!   enclosing loop together, in terms of `Params` and variants.
+
+use std::collections::BTreeMap;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+/// Bounds of every loop of a rendered text.
+pub(crate) fn trips(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| Some(line.trim_start().strip_prefix("//~ trips:")?.trim()))
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder()
+        .block_delimiters("{%", "%}")
+        .variable_delimiters("${", "}")
+        .comment_delimiters("{#", "#}")
+        .line_statement_prefix("//%")
+        .build();
+    environment.set_syntax(syntax.expect("these delimiters differ"));
+    environment
+}
+
+/// What an expression may name: variants, as numbers where they are some, and fields of `Params`.
+fn context(chosen: &[(&str, &str)], params: &[(&str, u32)]) -> Value {
+    let value = |text: &str| text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
+    let chosen = chosen.iter().map(|&(name, v)| (name.to_owned(), value(v)));
+    let params = params.iter().map(|&(name, v)| (name.to_owned(), Value::from(v)));
+    Value::from(chosen.chain(params).collect::<BTreeMap<_, _>>())
+}
+
+/// The text of one specialisation.
+pub(crate) fn render(template: &str, chosen: &[(&str, &str)]) -> Result<String, String> {
+    let template = template.replace("#import ", "// #import ");
+    environment().render_str(&template, context(chosen, &[])).map_err(|e| format!("{e:#}"))
+}
+
+/// Sum of the bounds of all loops of a rendered text, given the values of `Params`.
+pub(crate) fn count_trips(
+    text: &str,
+    chosen: &[(&str, &str)],
+    params: &[(&str, u32)],
+) -> Result<u64, String> {
+    let environment = environment();
+    let context = context(chosen, params);
+    let mut total = 0;
+    for bound in trips(text) {
+        let result = environment.compile_expression(bound).and_then(|e| e.eval(context.clone()));
+        let count = result.map_err(|e| format!("trips `{bound}`: {e}"))?;
+        total += f64::try_from(count).map_err(|e| format!("trips `{bound}`: {e}"))?.ceil() as u64;
+    }
+    Ok(total)
+}

@@ -1,0 +1,4 @@
+//! Every kernel against its plain CPU reference, with subgroups and without: at the model's own sizes, at
+//! sizes that fill no workgroup, and at one.
+
+mod rms_norm;
