@@ -7,8 +7,10 @@
 mod kernel;
 mod template;
 
+pub mod attention;
 pub mod rms_norm;
 
+pub use attention::{HeadShape, Heads, Mask, attention};
 pub use kernel::{Kernel, lanes};
 pub use rms_norm::rms_norm;
 
