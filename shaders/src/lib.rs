@@ -7,9 +7,13 @@
 mod kernel;
 mod template;
 
+pub mod gemm;
+pub mod packing;
 pub mod rms_norm;
 
+pub use gemm::{Routing, linear, linear_add, linear_quick_gelu, swiglu};
 pub use kernel::{Kernel, lanes};
+pub use packing::{Format, Layout, Linear};
 pub use rms_norm::rms_norm;
 
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.
