@@ -2,6 +2,7 @@
 
 mod error;
 pub mod prompt;
+pub mod sampler;
 mod sentencepiece;
 pub mod stop;
 pub mod tokenizer;
