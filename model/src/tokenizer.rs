@@ -870,6 +870,50 @@ mod tests {
         assert_eq!(unigram, "its model is Unigram, not BPE");
     }
 
+    /// A `tokenizer.model` of `<unk>`, `<s>`, `</s>` and this piece, with this `trainer_spec`.
+    fn model_of(piece: &[u8], trainer_spec: &[u8]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let mut message = |field: u8, bytes: &[u8]| {
+            // A length in two bytes, whatever it is.
+            file.extend([field << 3 | 2, bytes.len() as u8 | 0x80, (bytes.len() >> 7) as u8]);
+            file.extend(bytes);
+        };
+        for special in [&b"\x0a\x05<unk>\x18\x02"[..], b"\x0a\x03<s>\x18\x03", b"\x0a\x04</s>\x18\x03"] {
+            message(1, special);
+        }
+        message(1, piece);
+        message(2, trainer_spec);
+        file
+    }
+
+    #[test]
+    fn models_that_are_not_of_llamas_kind_are_refused() {
+        const BPE: &[u8] = b"\x18\x02";
+        assert!(read_sentencepiece(&model_of(b"\x0a\x01a", BPE), true).is_ok());
+        let refusal =
+            |piece: &[u8], spec: &[u8]| read_sentencepiece(&model_of(piece, spec), true).unwrap_err();
+        assert!(refusal(b"\x0a\x01a", b"").starts_with("its model type is not BPE"));
+        let nan = refusal(b"\x0a\x01a\x15\x00\x00\xc0\x7f", BPE);
+        assert_eq!(nan, "piece 3: its score is NaN");
+        let long = refusal(&[&[0x0a, 0x81, 0x08][..], &[b'a'; 1025]].concat(), BPE);
+        assert_eq!(long, "piece 3: it is 1025 bytes long, the most is 1024");
+        let user_defined = refusal(b"\x0a\x01a\x18\x04", BPE);
+        assert_eq!(user_defined, "piece 3, \"a\", is UserDefined, which is not supported");
+        assert_eq!(refusal(b"\x0a\x03<s>", BPE), "piece 3, \"<s>\", is there twice");
+        assert_eq!(refusal(b"\x0a\x01a\x18\x06", BPE), "piece 3, \"a\", is no byte such as <0x0A>");
+        let eos = refusal(b"\x0a\x01a", b"\x18\x02\xd0\x02\x04");
+        assert_eq!(eos, "eos_id is 4, the vocabulary has 4 pieces");
+    }
+
+    #[test]
+    fn without_byte_fallback_unknown_characters_in_a_row_are_one_unk() {
+        let bytes = model_of(b"\x0a\x01a", b"\x18\x02");
+        let tokenizer = Tokenizer::from_sentencepiece(&bytes, true).unwrap();
+        assert_eq!(tokenizer.encode("xyazz", false), [0, 3, 0]);
+        assert_eq!(tokenizer.vocab_size(), 4);
+        assert_eq!((tokenizer.piece(3), tokenizer.piece(4)), (Some("a"), None));
+    }
+
     #[test]
     fn metaspace_in_json_is_the_same_as_prepend_and_replace() {
         let mut file = json(&format!("{NANO}/tokenizer.json"));
