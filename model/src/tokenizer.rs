@@ -972,6 +972,7 @@ mod tests {
             Normalizer { add_dummy_prefix: true, remove_extra_whitespaces: true, escape_whitespaces: true };
         assert_eq!(squeezing.apply("  two   words "), "\u{2581}two\u{2581}words");
         assert_eq!(squeezing.apply("   "), "");
+        assert_eq!(squeezing.apply("a \u{2581}"), "\u{2581}a");
         let plain = Normalizer {
             add_dummy_prefix: false,
             remove_extra_whitespaces: false,
