@@ -1,6 +1,6 @@
 //! Attention of many rows at once, without a matrix of scores in memory.
 
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Graph, Tensor, TensorId};
 
 use crate::{dispatch, lanes};
 
@@ -63,8 +63,8 @@ impl Heads {
 }
 
 impl HeadShape {
-    /// Asserts that `q`, `k` and `v` hold such heads, and returns the value of the variant `width`.
-    pub(crate) fn width(self, kernel: &str, q: Heads, k: Heads, v: Heads) -> &'static str {
+    /// Asserts that `q`, `k` and `v` hold such heads, and returns the value of the variant `heads`.
+    pub(crate) fn alignment(self, kernel: &str, q: Heads, k: Heads, v: Heads) -> &'static str {
         let Self { num_heads, num_kv_heads, head_dim } = self;
         assert!(
             num_kv_heads > 0 && num_heads.is_multiple_of(num_kv_heads),
@@ -76,7 +76,7 @@ impl HeadShape {
         v.check(&format!("{kernel}: v"), num_kv_heads, head_dim);
         assert_eq!(k.tensor.shape()[0], v.tensor.shape()[0], "{kernel}: rows of k against rows of v");
         let aligned = head_dim.is_multiple_of(4) && [q, k, v].into_iter().all(Heads::aligned);
-        if aligned { "4" } else { "1" }
+        if aligned { "vec4" } else { "scalar" }
     }
 
     /// Value of the variant `dims`: the least that holds a head.
@@ -91,18 +91,18 @@ impl HeadShape {
 }
 
 impl Mask {
-    /// Most keys a row may see, whether the mask is causal (1), and the tensor to bind as `span`, of which
-    /// a full mask reads nothing.
-    pub(crate) fn parts(self, kernel: &str, g: &mut Graph, k: Heads) -> (u32, u32, Tensor<u32, 1>) {
+    /// Most keys a row may see, whether the mask is causal (1), and the tensor to bind as `span`: without a
+    /// span nothing is read there, and the keys take the place.
+    pub(crate) fn parts(self, kernel: &str, k: Heads) -> (u32, u32, TensorId) {
         let [rows, _] = k.tensor.shape();
         match self {
             Self::Full { keys } => {
                 assert!((1..=rows).contains(&keys), "{kernel}: {keys} keys of {rows}");
-                (keys, 0, g.bind(&Resident::zeros("no span", [2])))
+                (keys, 0, k.tensor.id())
             }
             Self::Causal { span } => {
                 assert_eq!(span.shape(), [2], "{kernel}: span");
-                (rows, 1, span)
+                (rows, 1, span.id())
             }
         }
     }
@@ -137,14 +137,13 @@ pub fn attention(
     rows: u32,
     mask: Mask,
 ) -> Tensor<f32, 2> {
-    let width = shape.width("attention", q, k, v);
+    let heads = shape.alignment("attention", q, k, v);
     assert!(rows <= q.tensor.shape()[0], "attention: {rows} rows of q {:?}", q.tensor.shape());
-    let (keys, causal, span) = mask.parts("attention", g, k);
+    let (keys, causal, span) = mask.parts("attention", k);
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let queries = std::env::var("Q").unwrap_or("8".into());
-    let chosen = [("lanes", lanes(g.target())), ("dims", shape.dims()), ("width", width), ("queries", &queries)];
+    let chosen = [("lanes", lanes(g.target())), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
     let params = Params {
         rows,
         keys,
@@ -162,7 +161,7 @@ pub fn attention(
         v_offset: v.offset,
         v_stride: v.stride,
     };
-    let groups = [rows.div_ceil(queries.parse().unwrap()), num_heads, 1];
+    let groups = [rows.div_ceil(8), num_heads, 1];
     let (q, k, v) = (q.tensor, k.tensor, v.tensor);
     dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], groups, reference);
     y

@@ -8,8 +8,8 @@
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
-//~ variants: width = 4 1
-//~ variants: queries = 8 12 16
+//~ variants: heads = vec4 scalar
+//~ variants: queries = 8
 #import heads
 
 //% set plain = lanes == "plain"

@@ -8,10 +8,18 @@ mod kernel;
 mod template;
 
 pub mod attention;
+pub mod attention_probs;
+pub mod decode_attention;
+pub mod gemm;
+pub mod packing;
 pub mod rms_norm;
 
 pub use attention::{HeadShape, Heads, Mask, attention};
+pub use attention_probs::attention_probs;
+pub use decode_attention::decode_attention;
+pub use gemm::{Routing, linear, linear_add, linear_quick_gelu, swiglu};
 pub use kernel::{Kernel, lanes};
+pub use packing::{Format, Layout, Linear};
 pub use rms_norm::rms_norm;
 
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.

@@ -2,4 +2,7 @@
 //! sizes that fill no workgroup, and at one.
 
 mod attention;
+mod attention_probs;
+mod decode_attention;
+mod gemm;
 mod rms_norm;
