@@ -1,6 +1,6 @@
 use strix_engine::{Graph, Program, Resident, Tensor};
 use strix_shaders::attention::{self, HeadShape, Heads, Mask};
-use strix_tests::{assert_close, gpu, on_both, run_on, uniform};
+use strix_tests::{assert_close, on_both, run_on, uniform};
 
 /// Heads and sizes of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +162,9 @@ fn attention_skips_rows_that_are_not_live() {
 /// One tensor of rows [head][q, k, v][dim], and of rows that nothing is aligned in.
 #[test]
 fn attention_of_one_tensor() {
-    for (heads, dim, rows, before, between) in [(16, 64, 257, 0, 0), (2, 20, 17, 0, 0), (3, 8, 11, 1, 2), (2, 5, 9, 3, 1)] {
+    for (heads, dim, rows, before, between) in
+        [(16, 64, 257, 0, 0), (2, 20, 17, 0, 0), (3, 8, 11, 1, 2), (2, 5, 9, 3, 1)]
+    {
         let (stride, row) = (3 * dim + between, before + heads * (3 * dim + between));
         let x = uniform(4, (rows * row) as usize);
         let part = |i: u32| -> Vec<f32> {
@@ -226,43 +228,21 @@ fn attention_survives_large_scores() {
     });
 }
 
+/// What a trace compares with: the references behind `dispatch!`, of all three kernels.
 #[test]
-#[ignore]
-fn time_attention() {
-    for (rows, start, decode) in [(256, 0, false), (640, 0, false), (1, 1023, true), (1, 2047, true)] {
-        let n = 32 * 128;
-        let mut g = Graph::new(gpu().target());
-        let ctx = 2048;
-        let x = |label: &str, seed, rows: u32| Resident::from_slice(label, [rows, n], &uniform(seed, (rows * n) as usize));
-        let q = g.bind(&x("q", 1, rows));
-        let k = g.bind(&x("k", 2, ctx));
-        let v = g.bind(&x("v", 3, ctx));
-        let span = span_of(&mut g, [start, rows]);
-        let h = |tensor| Heads { tensor, offset: 0, stride: 128 };
-        let shape = HeadShape { num_heads: 32, num_kv_heads: 32, head_dim: 128 };
-        let y = if decode {
-            strix_shaders::decode_attention(&mut g, "y", h(q), h(k), h(v), shape, span)
-        } else {
-            strix_shaders::attention(&mut g, "y", h(q), h(k), h(v), shape, rows, Mask::Causal { span })
-        };
-        let y = g.output(y);
-        let mut p = Program::compile(gpu(), g).unwrap();
-        let c = cpu();
-        p.run(&[y.id()]).unwrap();
-        let first = cpu() - c;
-        let c = cpu();
-        let n = if decode { 200 } else { 5 };
-        let t = std::time::Instant::now();
-        for _ in 0..n {
-            p.run(&[]).unwrap();
-        }
-        println!("{rows} {start}: first {first} s cpu, run {:?} cpu/2 {} ms", t.elapsed() / n, (cpu() - c) * 500.0 / n as f64);
-        let p = p.profile().unwrap();
-        println!("{p:?}");
-    }
-}
-fn cpu() -> f64 {
-    let s = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
-    (f[11].parse::<f64>().unwrap() + f[12].parse::<f64>().unwrap()) / 100.0
+fn attention_replays_its_references() {
+    let case = Case { keys: 90, ..Case::causal(4, 2, 32, 40, 1) };
+    let data = case.data();
+    on_both(|gpu| {
+        let mut g = Graph::new(gpu.target());
+        let [q, k, v] = case.bind(&mut g, &data);
+        let span = span_of(&mut g, [40, 1]);
+        let mask = Mask::Causal { span };
+        let rows = strix_shaders::attention(&mut g, "rows", q, k, v, case.shape(), 1, mask);
+        let row = strix_shaders::decode_attention(&mut g, "row", q, k, v, case.shape(), span);
+        let p = strix_shaders::attention_probs(&mut g, "p", q, k, case.shape(), 1, 90, mask);
+        (g.output(rows), g.output(row), g.output(p));
+        let mut program = Program::compile(gpu, g).expect("the kernels compile");
+        assert_eq!(program.replay(1e-5).expect("the kernels run"), None);
+    });
 }
