@@ -79,12 +79,12 @@ impl HeadShape {
         if aligned { "vec4" } else { "scalar" }
     }
 
-    /// Value of the variant `lanes`. Unrolled over 8 lanes, the largest heads would take a software driver 2
+    /// Value of the variant `lanes`. Unrolled over few lanes, the largest heads would take a software driver 2
     /// to 9 seconds to compile.
     pub(crate) fn lanes(self, target: &Target, heads: &str) -> &'static str {
         let most = if heads == "vec4" { 128 } else { 64 };
         match lanes(target) {
-            "8" if self.head_dim > most => "plain",
+            "8" | "16" if self.head_dim > most => "plain",
             lanes => lanes,
         }
     }

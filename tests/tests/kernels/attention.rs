@@ -241,7 +241,9 @@ fn attention_replays_its_references() {
         let rows = strix_shaders::attention(&mut g, "rows", q, k, v, case.shape(), 1, mask);
         let row = strix_shaders::decode_attention(&mut g, "row", q, k, v, case.shape(), span);
         let p = strix_shaders::attention_probs(&mut g, "p", q, k, case.shape(), 1, 90, mask);
-        (g.output(rows), g.output(row), g.output(p));
+        g.output(rows);
+        g.output(row);
+        g.output(p);
         let mut program = Program::compile(gpu, g).expect("the kernels compile");
         assert_eq!(program.replay(1e-5).expect("the kernels run"), None);
     });
