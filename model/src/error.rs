@@ -44,6 +44,9 @@ pub enum Error {
     /// The prompt cannot be run: too long, or its places do not match its pictures.
     #[error("{0}")]
     Prompt(String),
+    /// The device, its memory or its driver.
+    #[error(transparent)]
+    Engine(#[from] strix_engine::Error),
     /// A sampling or loading option out of its range.
     #[error("{0}")]
     Option(String),
