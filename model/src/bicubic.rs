@@ -59,15 +59,19 @@ impl Filter {
 
     /// Output row `y` of a picture resized in height, from its rows of `to.len()` bytes.
     pub(crate) fn column(&self, from: &[u8], y: usize, to: &mut [u8]) {
+        const BLOCK: usize = 1024;
         let (first, range) = &self.taps[y];
-        let mut sums = vec![1 << (BITS - 1); to.len()];
-        for (row, weight) in from.chunks_exact(to.len()).skip(*first).zip(&self.weights[range.clone()]) {
-            for (sum, &byte) in sums.iter_mut().zip(row) {
-                *sum += weight * i32::from(byte);
+        let len = to.len();
+        for (block, to) in to.chunks_mut(BLOCK).enumerate() {
+            let mut sums = [1 << (BITS - 1); BLOCK];
+            for (row, weight) in from.chunks_exact(len).skip(*first).zip(&self.weights[range.clone()]) {
+                for (sum, &byte) in sums.iter_mut().zip(&row[block * BLOCK..][..to.len()]) {
+                    *sum += weight * i32::from(byte);
+                }
             }
-        }
-        for (to, sum) in to.iter_mut().zip(sums) {
-            *to = byte(sum);
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = byte(sum);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bicubic;
 pub mod config;
 mod error;
+pub mod image;
 pub mod position;
 pub mod weights;
 

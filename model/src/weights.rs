@@ -504,17 +504,21 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bit_checkpoints_are_the_rounded_32_bit_one() {
-        let (tiny, _) = golden("tiny");
-        let (f16s, _) = golden("f16");
-        let (bf16s, _) = golden("release");
-        let name = "lm_head.weight";
-        let exact = tiny.get(name).unwrap().to_f32().unwrap();
-        let rounded: Vec<f32> = exact.iter().map(|&v| f16::from_f32(v).to_f32()).collect();
-        assert_eq!(f16s.get(name).unwrap().to_f32().unwrap(), rounded);
-        assert_eq!(bf16s.get(name).unwrap().dtype, Dtype::BF16);
-        let got = bf16s.get(name).unwrap().to_f32().unwrap();
-        assert!(got.iter().all(|&v| bf16::from_f32(v).to_f32() == v));
+    fn every_float_dtype_is_read_exactly() {
+        let values = [1.0f32, -0.15625, 65504.0, 6e-8];
+        let as_f32: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let as_f16: Vec<u8> = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let as_bf16: Vec<u8> = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        for (dtype, data, want) in [
+            ("F32", as_f32, values),
+            ("F16", as_f16, values.map(|v| f16::from_f32(v).to_f32())),
+            ("BF16", as_bf16, values.map(|v| bf16::from_f32(v).to_f32())),
+        ] {
+            let header =
+                format!(r#"{{"x":{{"dtype":"{dtype}","shape":[4],"data_offsets":[0,{}]}}}}"#, data.len());
+            let weights = from_bytes(safetensors(&header, &data)).unwrap();
+            assert_eq!(weights.get("x").unwrap().to_f32().unwrap(), want, "{dtype}");
+        }
     }
 
     #[test]
