@@ -591,7 +591,8 @@ mod tests {
     fn folders_without_a_whole_checkpoint_say_what_to_do() {
         let (a, b) = (one("a", &[1.0]), one("b", &[2.0]));
         let index = "model.safetensors.index.json";
-        let cases: [(&[(&str, &[u8])], &str); 10] = [
+        type Files<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: [(Files, &str); 10] = [
             (&[(index, br#"{"weight_map":{"a":"1.safetensors"}}"#)], "1.safetensors: is missing"),
             (&[(index, br#"{"weight_map":{"a":"../1.safetensors"}}"#)], "not a file of this folder"),
             (&[(index, br#"{"weight_map":{"a":"/etc/passwd"}}"#)], "not a file of this folder"),
