@@ -121,7 +121,7 @@ impl<'a> Answer<'a> {
             Ok(parts) => parts,
             Err(error) => {
                 if turn {
-                    session.conversation.undo();
+                    session.undo();
                 }
                 return Err(error);
             }
@@ -207,13 +207,13 @@ impl<'a> Answer<'a> {
 
     /// The text a token makes certain; sets `finish` if it is the last.
     fn text_of(&mut self, id: u32) -> Result<String> {
-        let inner = self.session.model().inner.clone();
-        let tokenizer = self.session.model().tokenizer()?.clone();
+        let model = self.session.model().clone();
+        let (inner, tokenizer) = (&model.inner, model.tokenizer()?);
         let mut text = String::new();
         if inner.eos.contains(&id) {
             self.finish = Some(FinishReason::Eos);
         } else {
-            let decoded = self.detokenizer.push(&tokenizer, id).unwrap_or_default();
+            let decoded = self.detokenizer.push(tokenizer, id).unwrap_or_default();
             text += &self.stops.push(&decoded);
             self.finish = if let Some(stop) = self.stops.matched() {
                 Some(FinishReason::Stop(stop.to_owned()))
@@ -267,7 +267,7 @@ impl Drop for Answer<'_> {
         }
         // Nothing generated: the question was not answered, and may be asked again.
         if self.ids.is_empty() || self.session.conversation.reply(self.text.trim()).is_err() {
-            self.session.conversation.undo();
+            self.session.undo();
         }
     }
 }

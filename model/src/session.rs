@@ -12,7 +12,7 @@ use crate::decoder::{Logits, Rows};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
 use crate::model::{Model, Trace, trace};
-use crate::prompt::{Conversation, Template, check_images};
+use crate::prompt::{Conversation, Template, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
 use crate::{Error, Result, kv_cache};
 
@@ -160,8 +160,16 @@ impl Session {
     /// As [`Session::ask`].
     pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
         self.conversation = Conversation::default();
+        self.pending = self.pictures.len();
         let rows = self.rows(prompt)?;
         Answer::start(self, rows, options.clone(), false)
+    }
+
+    /// Takes back the last question; its pictures wait for the next.
+    pub(crate) fn undo(&mut self) {
+        if let Some(turn) = self.conversation.undo() {
+            self.pending += count_images(&turn.user);
+        }
     }
 
     /// The positions of a prompt.
