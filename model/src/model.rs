@@ -42,6 +42,14 @@ impl Default for LoadOptions {
 pub enum Source<'a> {
     /// A folder in Hugging Face layout: `config.json`, safetensors, tokenizer.
     Dir(&'a Path),
+    /// A folder with `config.json` and the tokenizer, and the weights elsewhere: a safetensors file, or a
+    /// folder of them.
+    Files {
+        /// The folder.
+        config: &'a Path,
+        /// The weights.
+        weights: &'a Path,
+    },
     /// The small model that is compiled into the library.
     #[cfg(feature = "nano")]
     Nano,
@@ -94,7 +102,8 @@ struct Checkpoint {
 impl Checkpoint {
     fn open(source: Source<'_>) -> Result<Self> {
         match source {
-            Source::Dir(dir) => {
+            Source::Dir(dir) => Self::open(Source::Files { config: dir, weights: dir }),
+            Source::Files { config: dir, weights } => {
                 let config = Config::load(dir)?;
                 Ok(Self {
                     preprocessor: PreprocessorConfig::load(dir, &config.vision)?,
@@ -104,7 +113,7 @@ impl Checkpoint {
                         true => Some(Tokenizer::from_dir(dir)?),
                         false => None,
                     },
-                    weights: Weights::open(dir)?,
+                    weights: Weights::open(weights)?,
                     config,
                 })
             }
