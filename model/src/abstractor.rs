@@ -2,8 +2,9 @@
 //! SPEC §4, from which the paper differs).
 
 use strix_engine::{Graph, Resident, Tensor};
-use strix_shaders::attention::{HeadShape, Heads, Mask};
-use strix_shaders::{Linear, add, attention, layer_norm_into, linear, linear_add, swiglu};
+use strix_shaders::{
+    HeadShape, Heads, Linear, Mask, add, attention, layer_norm_into, linear, linear_add, swiglu,
+};
 
 use crate::Result;
 use crate::config::{AbstractorConfig, Config};
@@ -44,7 +45,12 @@ pub(crate) struct Abstractor {
 
 impl Abstractor {
     /// The vision tower's `[image tokens, hidden_size]` to `[queries, text hidden_size]`, without `vit_eos`.
-    pub(crate) fn record(&self, g: &mut Graph, c: &AbstractorConfig, features: Tensor<f32, 2>) -> Tensor<f32, 2> {
+    pub(crate) fn record(
+        &self,
+        g: &mut Graph,
+        c: &AbstractorConfig,
+        features: Tensor<f32, 2>,
+    ) -> Tensor<f32, 2> {
         let mut x = g.bind(&self.query_embeds);
         for (i, layer) in self.layers.iter().enumerate() {
             x = g.scoped(&format!("abstractor.{i}"), |g| abstractor_layer(g, c, layer, x, features));
@@ -82,7 +88,9 @@ impl Abstractor {
         let layer = |l: &Layer| {
             let linears = [&l.query, &l.key, &l.value, &l.out_proj, &l.w1_w3, &l.w2];
             let norms = [&l.norm1, &l.normk, &l.norm2, &l.ffn_ln];
-            linears.iter().map(|l| l.bytes()).sum::<u64>() + norms.iter().map(|n| norm(n)).sum::<u64>() + l.pos_embed.bytes()
+            linears.iter().map(|l| l.bytes()).sum::<u64>()
+                + norms.iter().map(|n| norm(n)).sum::<u64>()
+                + l.pos_embed.bytes()
         };
         let layers: u64 = self.layers.iter().map(layer).sum();
         self.query_embeds.bytes() + layers + self.visual_fc.bytes() + self.vit_eos.bytes()
@@ -90,7 +98,13 @@ impl Abstractor {
 }
 
 /// One layer: cross-attention of the queries to themselves and the image, then a SwiGLU with its own norm.
-fn abstractor_layer(g: &mut Graph, c: &AbstractorConfig, w: &Layer, x: Tensor<f32, 2>, features: Tensor<f32, 2>) -> Tensor<f32, 2> {
+fn abstractor_layer(
+    g: &mut Graph,
+    c: &AbstractorConfig,
+    w: &Layer,
+    x: Tensor<f32, 2>,
+    features: Tensor<f32, 2>,
+) -> Tensor<f32, 2> {
     let queries = c.num_learnable_queries as u32;
     let keys = queries + features.shape()[0];
     let (few, all) = (all_rows(g, queries as usize), all_rows(g, keys as usize));
@@ -124,7 +138,9 @@ impl Layer {
         let at = format!("model.visual_abstractor.encoder.layers.{i}.crossattention");
         let label = format!("abstractor.{i}");
         let (dim, wide) = (c.hidden_size, c.intermediate_size);
-        let mut norm = |name: &str, module: &str, dim: usize| Norm::load(loader, &format!("{at}.{module}"), &format!("{label}.{name}"), dim);
+        let mut norm = |name: &str, module: &str, dim: usize| {
+            Norm::load(loader, &format!("{at}.{module}"), &format!("{label}.{name}"), dim)
+        };
         let norm1 = norm("norm1", "norm1", dim)?;
         let normk = norm("normk", "normk", dim)?;
         let norm2 = norm("norm2", "output.norm2", dim)?;
@@ -132,10 +148,19 @@ impl Layer {
         let q_pos = sincos_1d(dim, 0..c.num_learnable_queries);
         let k_pos = sincos_2d(dim, c.grid_size);
         let tables = ["q_pos_embed", "k_pos_embed"].map(|name| format!("{at}.attention.{name}"));
-        let pos_embed = loader.joined(&tables, &format!("{label}.pos_embed"), dim as u32, [&q_pos, &k_pos])?;
+        let pos_embed =
+            loader.joined(&tables, &format!("{label}.pos_embed"), dim as u32, [&q_pos, &k_pos])?;
         let mut linear = |name: &str, n: usize, k: usize, modules: &[&str]| {
             let modules = vec![modules.iter().map(|m| vec![format!("{at}.{m}")]).collect()];
-            loader.linear(&Sources { name, label: format!("{label}.{name}"), part: Part::Vision, n, k, modules, bias: true })
+            loader.linear(&Sources {
+                name,
+                label: format!("{label}.{name}"),
+                part: Part::Vision,
+                n,
+                k,
+                modules,
+                bias: true,
+            })
         };
         Ok(Self {
             norm1,

@@ -1,12 +1,9 @@
 //! The language decoder with its modality-adaptive module (Ye et al. 2023, arXiv:2311.04257, §3.2; SPEC §5).
 
 use strix_engine::{Graph, Resident, Tensor};
-use strix_shaders::attention::{HeadShape, Heads, Mask};
-use strix_shaders::embedding::EmbeddingPart;
-use strix_shaders::rope_append::{KvCache, RopeTables};
 use strix_shaders::{
-    Linear, Routing, attention, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
-    take_rows, top_k,
+    EmbeddingPart, HeadShape, Heads, KvCache, Linear, Mask, RopeTables, Routing, attention, decode_attention,
+    embedding, linear, linear_add, rms_norm, rope_append, swiglu, take_rows, top_k,
 };
 
 use crate::config::TextConfig;
@@ -83,7 +80,15 @@ impl Rows {
 }
 
 /// One decoder layer. `m` is the modality of each row: norms, keys and values have weights for each.
-fn decoder_layer(g: &mut Graph, c: &TextConfig, w: &Layer, rope: &RopeTables, kv: &KvCache, x: Hidden, m: Rows) -> Hidden {
+fn decoder_layer(
+    g: &mut Graph,
+    c: &TextConfig,
+    w: &Layer,
+    rope: &RopeTables,
+    kv: &KvCache,
+    x: Hidden,
+    m: Rows,
+) -> Hidden {
     let h = rms_norm(g, "input_layernorm", x, &w.input_layernorm, m.modality, m.span, c.rms_norm_eps); // eq. 4
     let q = linear(g, h, &w.q_proj, m.routing); // eq. 5: queries are shared,
     let k_v = linear(g, h, &w.kv_proj, m.routing); // eq. 6, 7: keys and values are not
@@ -107,7 +112,7 @@ fn attend(g: &mut Graph, c: &TextConfig, q: Hidden, kv: &KvCache, span: Tensor<u
     }
 }
 
-fn heads(c: &TextConfig) -> HeadShape {
+pub(crate) fn heads(c: &TextConfig) -> HeadShape {
     HeadShape {
         num_heads: c.num_attention_heads as u32,
         num_kv_heads: c.num_key_value_heads as u32,
@@ -118,9 +123,17 @@ fn heads(c: &TextConfig) -> HeadShape {
 impl Decoder {
     /// Records a run: embeddings, layers, norm, `lm_head` and the largest logits; those of `rows.last`, or
     /// with `all_logits` of every row.
-    pub(crate) fn record(&self, g: &mut Graph, c: &TextConfig, kv: &[KvCache], rows: Rows, all_logits: bool) -> Logits {
+    pub(crate) fn record(
+        &self,
+        g: &mut Graph,
+        c: &TextConfig,
+        kv: &[KvCache],
+        rows: Rows,
+        all_logits: bool,
+    ) -> Logits {
         let dim = c.hidden_size as u32;
-        let mut x = embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.modality, rows.visual, dim);
+        let mut x =
+            embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.modality, rows.visual, dim);
         for (i, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             x = g.scoped(&format!("decoder.{i}"), |g| decoder_layer(g, c, layer, &self.rope, kv, x, rows));
         }
@@ -143,7 +156,10 @@ impl Decoder {
     /// Reads the decoder of a checkpoint; `positions` is the length of the KV cache.
     pub(crate) fn load(loader: &mut Loader<'_>, c: &TextConfig, positions: usize) -> Result<Self> {
         if u64::from(u32::MAX) < c.vocab_size as u64 * c.hidden_size as u64 {
-            return Err(Error::Config(format!("vocab_size {} by hidden_size {}: too many elements", c.vocab_size, c.hidden_size)));
+            return Err(Error::Config(format!(
+                "vocab_size {} by hidden_size {}: too many elements",
+                c.vocab_size, c.hidden_size
+            )));
         }
         let embed_tokens = loader.embedding("model.embed_tokens.weight", c.vocab_size, c.hidden_size)?;
         let layers = (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?;
@@ -159,7 +175,7 @@ impl Decoder {
             bias: false,
         })?;
         let tables = crate::position::rope_tables(c, positions);
-        let rope = RopeTables::new(positions as u32, c.head_dim() as u32, &tables.cos, &tables.sin);
+        let rope = RopeTables::new("rope", positions as u32, c.head_dim() as u32, &tables.cos, &tables.sin);
         Ok(Self { embed_tokens, layers, norm, lm_head, rope })
     }
 
@@ -186,7 +202,9 @@ impl Layer {
         let input_layernorm = norm("input_layernorm")?;
         let post_attention_layernorm = norm("post_attention_layernorm")?;
 
-        let kv = |m: usize| ["k_proj", "v_proj"].map(|name| format!("{at}.self_attn.{name}.multiway.{m}")).to_vec();
+        let kv = |m: usize| {
+            ["k_proj", "v_proj"].map(|name| format!("{at}.self_attn.{name}.multiway.{m}")).to_vec()
+        };
         // Equal weight sets (MAM off) are held once.
         let kv = if loader.same(&kv(0), &kv(1)) { vec![vec![kv(0)]] } else { vec![vec![kv(0)], vec![kv(1)]] };
         let mut linear = |name: &str, n: usize, k: usize, modules: Vec<Vec<Vec<String>>>, bias: bool| {

@@ -115,7 +115,12 @@ pub struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(crate) fn start(session: &'a mut Session, rows: Vec<Row>, options: GenerateOptions, turn: bool) -> Result<Self> {
+    pub(crate) fn start(
+        session: &'a mut Session,
+        rows: Vec<Row>,
+        options: GenerateOptions,
+        turn: bool,
+    ) -> Result<Self> {
         let result = Self::prepare(session, &options);
         let (mut sampler, stops) = match result {
             Ok(parts) => parts,

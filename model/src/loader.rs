@@ -111,18 +111,32 @@ impl From<'_> {
 
 fn check_finite(name: &str, first: usize, values: &[f32]) -> Result<()> {
     let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
-    let reason = format!("element {} is {}; the checkpoint is damaged: download or save it again", first + at, values[at]);
+    let reason = format!(
+        "element {} is {}; the checkpoint is damaged: download or save it again",
+        first + at,
+        values[at]
+    );
     Err(Error::Tensor { name: name.into(), reason })
 }
 
 impl Loader<'_> {
     /// A vector or table of the checkpoint as f32, under any shape of as many elements.
-    pub(crate) fn tensor<const R: usize>(&mut self, name: &str, label: &str, shape: [u32; R]) -> Result<Resident<f32, R>> {
+    pub(crate) fn tensor<const R: usize>(
+        &mut self,
+        name: &str,
+        label: &str,
+        shape: [u32; R],
+    ) -> Result<Resident<f32, R>> {
         self.stacked(&[name.into()], label, shape)
     }
 
     /// Several tensors one after the other, as one.
-    pub(crate) fn stacked<const R: usize>(&mut self, names: &[String], label: &str, shape: [u32; R]) -> Result<Resident<f32, R>> {
+    pub(crate) fn stacked<const R: usize>(
+        &mut self,
+        names: &[String],
+        label: &str,
+        shape: [u32; R],
+    ) -> Result<Resident<f32, R>> {
         let Some(from) = &mut self.from else { return Ok(Resident::zeros(label, shape)) };
         let mut values = vec![];
         for name in names {
@@ -132,7 +146,13 @@ impl Loader<'_> {
     }
 
     /// Tables of `dim` columns one below the other, each from the checkpoint where it holds it, else computed.
-    pub(crate) fn joined(&mut self, names: &[String; 2], label: &str, dim: u32, computed: [&[f32]; 2]) -> Result<Resident<f32, 2>> {
+    pub(crate) fn joined(
+        &mut self,
+        names: &[String; 2],
+        label: &str,
+        dim: u32,
+        computed: [&[f32]; 2],
+    ) -> Result<Resident<f32, 2>> {
         let mut values = vec![];
         for (name, computed) in names.iter().zip(computed) {
             match &mut self.from {
@@ -153,7 +173,8 @@ impl Loader<'_> {
     fn format(&self, part: Part, modules: &[Vec<Vec<String>>]) -> Format {
         let stored_bf16 = |module: &String| {
             let from = self.from.as_ref();
-            from.and_then(|f| f.weights.get(&format!("{module}.weight"))).is_some_and(|v| v.dtype == Stored::BF16)
+            from.and_then(|f| f.weights.get(&format!("{module}.weight")))
+                .is_some_and(|v| v.dtype == Stored::BF16)
         };
         let as_stored = || match modules.iter().flatten().flatten().all(stored_bf16) {
             true => Format::Bf16,
@@ -185,7 +206,8 @@ impl Loader<'_> {
         let mut biases = vec![];
         for halves in &s.modules {
             for modules in halves {
-                let weights: Result<Vec<_>> = modules.iter().map(|m| from.view(&format!("{m}.weight"))).collect();
+                let weights: Result<Vec<_>> =
+                    modules.iter().map(|m| from.view(&format!("{m}.weight"))).collect();
                 views.push(weights?);
                 let mut bias = vec![];
                 for module in modules.iter().filter(|_| s.bias) {
@@ -207,14 +229,17 @@ impl Loader<'_> {
                     row -= rows;
                     continue;
                 }
-                let result = view.read_f32(row * out.len(), out).and_then(|()| check_finite(view.name, row * out.len(), out));
+                let result = view
+                    .read_f32(row * out.len(), out)
+                    .and_then(|()| check_finite(view.name, row * out.len(), out));
                 if let Err(error) = result {
                     bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
                 }
                 return;
             }
         };
-        let bias = |set: u32, half: u32, row: u32| biases[set as usize * halves + half as usize][row as usize];
+        let bias =
+            |set: u32, half: u32, row: u32| biases[set as usize * halves + half as usize][row as usize];
         let bias: Option<&dyn Fn(u32, u32, u32) -> f32> = if s.bias { Some(&bias) } else { None };
         let linear = Linear::upload(from.gpu, s.name, &s.label, layout, fill, bias)?;
         if let Some(error) = bad.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
@@ -245,10 +270,13 @@ impl Loader<'_> {
                     check_finite(name, first as usize * dim, &values)?;
                     if bf16 {
                         let pair = |v: &[f32]| {
-                            let bits = |i: usize| v.get(i).map_or(0, |&v| u32::from(half::bf16::from_f32(v).to_bits()));
+                            let bits = |i: usize| {
+                                v.get(i).map_or(0, |&v| u32::from(half::bf16::from_f32(v).to_bits()))
+                            };
                             bits(0) | bits(1) << 16
                         };
-                        let packed: Vec<u32> = values.chunks_exact(dim).flat_map(|row| row.chunks(2).map(pair)).collect();
+                        let packed: Vec<u32> =
+                            values.chunks_exact(dim).flat_map(|row| row.chunks(2).map(pair)).collect();
                         Table::Bf16(Resident::upload(from.gpu, &label, [count, words], &packed)?)
                     } else {
                         Table::F32(Resident::upload(from.gpu, &label, [count, words], &values)?)

@@ -109,7 +109,9 @@ impl Checkpoint {
                     preprocessor: PreprocessorConfig::load(dir, &config.vision)?,
                     eos: GenerationConfig::load(dir, &config.text)?.eos_token_id,
                     // Without one, only prepared ids can be run.
-                    tokenizer: match dir.join("tokenizer.model").exists() || dir.join("tokenizer.json").exists() {
+                    tokenizer: match dir.join("tokenizer.model").exists()
+                        || dir.join("tokenizer.json").exists()
+                    {
                         true => Some(Tokenizer::from_dir(dir)?),
                         false => None,
                     },
@@ -123,7 +125,10 @@ impl Checkpoint {
                 Ok(Self {
                     preprocessor: PreprocessorConfig::new(config.vision.image_size),
                     eos: config.text.eos_token_id.clone(),
-                    tokenizer: Some(Tokenizer::from_sentencepiece(include_bytes!("../nano/tokenizer.model"), true)?),
+                    tokenizer: Some(Tokenizer::from_sentencepiece(
+                        include_bytes!("../nano/tokenizer.model"),
+                        true,
+                    )?),
                     weights: Weights::from_static(include_bytes!("../nano/model.safetensors"))?,
                     config,
                 })
@@ -298,7 +303,8 @@ impl Model {
             Some(encoder) => run(encoder),
             None => {
                 let mut g = Graph::new(self.inner.gpu.target());
-                let (pixels, embeds) = record_vision(&mut g, &self.inner.config, &self.inner.vision, &self.inner.abstractor);
+                let (pixels, embeds) =
+                    record_vision(&mut g, &self.inner.config, &self.inner.vision, &self.inner.abstractor);
                 let program = Program::compile(&self.inner.gpu, g)?;
                 run(encoder.insert(Encoder { program, pixels, embeds }))
             }
@@ -317,7 +323,12 @@ pub(crate) fn trace(program: &mut Program) -> Result<Trace> {
     Ok(trace)
 }
 
-fn record_vision(g: &mut Graph, c: &Config, vision: &Vision, abstractor: &Abstractor) -> (Tensor<f32, 3>, Tensor<f32, 2>) {
+fn record_vision(
+    g: &mut Graph,
+    c: &Config,
+    vision: &Vision,
+    abstractor: &Abstractor,
+) -> (Tensor<f32, 3>, Tensor<f32, 2>) {
     let size = c.vision.image_size as u32;
     let pixels = g.input("pixels", [c.vision.num_channels as u32, size, size]);
     let features = vision.record(g, &c.vision, pixels);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strix_engine::{Graph, Program, StepTime};
-use strix_shaders::Routing;
-use strix_shaders::rope_append::KvCache;
+use strix_shaders::{KvCache, Routing};
 
 use crate::decoder::{Logits, Rows};
 use crate::generate::{Answer, GenerateOptions};
@@ -73,7 +72,12 @@ impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
         let kv = kv_cache::allocate(&model.inner.config.text, model.inner.ctx);
         Ok(Self {
-            prefill: Chunk::compile(model, &kv, model.inner.options.chunk.min(model.inner.ctx.max(2)), false)?,
+            prefill: Chunk::compile(
+                model,
+                &kv,
+                model.inner.options.chunk.min(model.inner.ctx.max(2)),
+                false,
+            )?,
             decode: Chunk::compile(model, &kv, 1, false)?,
             model: model.clone(),
             kv,
@@ -202,12 +206,17 @@ impl Session {
         for &id in ids {
             if id == IMAGE_PLACEHOLDER {
                 if picture == self.pictures.len() {
-                    return Err(Error::Prompt(format!("the prompt has more places than the {picture} pictures given")));
+                    return Err(Error::Prompt(format!(
+                        "the prompt has more places than the {picture} pictures given"
+                    )));
                 }
                 rows.extend((0..c.num_image_tokens()).map(|row| Row::Image { picture, row }));
                 picture += 1;
             } else if id < 0 || id as usize >= c.text.vocab_size {
-                return Err(Error::Prompt(format!("token {id} is not in the vocabulary of {}", c.text.vocab_size)));
+                return Err(Error::Prompt(format!(
+                    "token {id} is not in the vocabulary of {}",
+                    c.text.vocab_size
+                )));
             } else {
                 rows.push(Row::Token(id as u32));
             }
@@ -230,7 +239,12 @@ impl Session {
 
     /// Runs rows behind those in the cache and returns the last one's logits, or `None` if `cancelled` said
     /// so between two chunks.
-    pub(crate) fn forward(&mut self, rows: &[Row], want: Want, cancelled: &dyn Fn() -> bool) -> Result<Option<Scores>> {
+    pub(crate) fn forward(
+        &mut self,
+        rows: &[Row],
+        want: Want,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Scores>> {
         let mut at = 0;
         while at < rows.len() {
             if at > 0 && cancelled() {
@@ -257,7 +271,9 @@ impl Session {
                 return Ok(Some(match want {
                     Want::Candidates => {
                         let ids = chunk.program.read(chunk.out.ids);
-                        Scores::Candidates(ids.into_iter().zip(chunk.program.read(chunk.out.values)).collect())
+                        Scores::Candidates(
+                            ids.into_iter().zip(chunk.program.read(chunk.out.values)).collect(),
+                        )
                     }
                     Want::Full => Scores::Full(chunk.program.read(chunk.out.logits)),
                 }));
@@ -273,7 +289,8 @@ impl Session {
     /// If the device has no timestamp queries.
     pub fn profile(&mut self) -> Result<Vec<StepTime>> {
         let position = self.cached.len().saturating_sub(1);
-        let row = [self.cached.last().copied().filter(|r| matches!(r, Row::Token(_))).unwrap_or(Row::Token(0))];
+        let row =
+            [self.cached.last().copied().filter(|r| matches!(r, Row::Token(_))).unwrap_or(Row::Token(0))];
         self.decode.write(&row, position, &self.pictures, &self.model);
         // It overwrites the last position's keys and values with themselves, or with those of token 0.
         self.cached.truncate(position);
@@ -322,7 +339,8 @@ impl Session {
         for _ in 0..tokens {
             let Some(Scores::Full(logits)) = self.forward(&rows, Want::Full, &|| false)? else { break };
             // The first of equals, as the sampler has it.
-            let best = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
+            let best =
+                logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
             rows = vec![Row::Token(best as u32)];
             steps.push(logits);
         }
@@ -376,7 +394,9 @@ fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
         move |source| Error::Io { path, source }
     };
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
-    for (i, (label, values)) in trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| l.starts_with(prefix)) {
+    for (i, (label, values)) in
+        trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| l.starts_with(prefix))
+    {
         let path = dir.join(format!("{position:05}-{i:04}-{label}.f32"));
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;
     }
@@ -385,7 +405,13 @@ fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
         Some(d) => tracing::error!(
             position,
             "step {} ({}, {}) is the first that differs: {}[{}] is {} where the reference has {}",
-            d.step, d.label, d.kernel, d.tensor, d.element, d.got, d.want
+            d.step,
+            d.label,
+            d.kernel,
+            d.tensor,
+            d.element,
+            d.got,
+            d.want
         ),
     }
     Ok(())

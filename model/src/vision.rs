@@ -1,9 +1,9 @@
 //! The vision tower: ViT with pre-norm blocks (SPEC §3).
 
 use strix_engine::{Graph, Resident, Tensor};
-use strix_shaders::attention::{HeadShape, Heads, Mask};
 use strix_shaders::{
-    Linear, Routing, attention, class_token, layer_norm, linear, linear_add, linear_quick_gelu, patches,
+    HeadShape, Heads, Linear, Mask, Routing, attention, class_token, layer_norm, linear, linear_add,
+    linear_quick_gelu, patches,
 };
 
 use crate::Result;
@@ -20,7 +20,8 @@ pub(crate) struct Norm {
 impl Norm {
     /// Reads `{module}.weight` and `{module}.bias`.
     pub(crate) fn load(loader: &mut Loader<'_>, module: &str, label: &str, dim: usize) -> Result<Self> {
-        let mut vector = |what: &str| loader.tensor(&format!("{module}.{what}"), &format!("{label}.{what}"), [dim as u32]);
+        let mut vector =
+            |what: &str| loader.tensor(&format!("{module}.{what}"), &format!("{label}.{what}"), [dim as u32]);
         Ok(Self { weight: vector("weight")?, bias: vector("bias")? })
     }
 
@@ -93,11 +94,29 @@ impl Vision {
         let positions = [c.num_tokens() as u32, dim as u32];
         Ok(Self {
             patch_embed,
-            cls_token: loader.tensor(&format!("{at}.embeddings.cls_token"), "vision.cls_token", [dim as u32])?,
-            position_embedding: loader.tensor(&format!("{at}.embeddings.position_embedding"), "vision.position_embedding", positions)?,
-            pre_layernorm: Norm::load(loader, &format!("{at}.embeddings.pre_layernorm"), "vision.pre_layernorm", dim)?,
+            cls_token: loader.tensor(
+                &format!("{at}.embeddings.cls_token"),
+                "vision.cls_token",
+                [dim as u32],
+            )?,
+            position_embedding: loader.tensor(
+                &format!("{at}.embeddings.position_embedding"),
+                "vision.position_embedding",
+                positions,
+            )?,
+            pre_layernorm: Norm::load(
+                loader,
+                &format!("{at}.embeddings.pre_layernorm"),
+                "vision.pre_layernorm",
+                dim,
+            )?,
             layers: (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()?,
-            post_layernorm: Norm::load(loader, &format!("{at}.post_layernorm"), "vision.post_layernorm", dim)?,
+            post_layernorm: Norm::load(
+                loader,
+                &format!("{at}.post_layernorm"),
+                "vision.post_layernorm",
+                dim,
+            )?,
         })
     }
 
@@ -105,7 +124,9 @@ impl Vision {
     pub(crate) fn bytes(&self) -> u64 {
         let block = |b: &Block| {
             let linears = [&b.query_key_value, &b.dense, &b.fc1, &b.fc2];
-            linears.iter().map(|l| l.bytes()).sum::<u64>() + b.input_layernorm.bytes() + b.post_attention_layernorm.bytes()
+            linears.iter().map(|l| l.bytes()).sum::<u64>()
+                + b.input_layernorm.bytes()
+                + b.post_attention_layernorm.bytes()
         };
         self.patch_embed.bytes()
             + self.cls_token.bytes()
@@ -117,7 +138,13 @@ impl Vision {
 }
 
 /// One pre-norm block with full attention.
-fn vision_block(g: &mut Graph, c: &VisionConfig, w: &Block, x: Tensor<f32, 2>, rows: Routing) -> Tensor<f32, 2> {
+fn vision_block(
+    g: &mut Graph,
+    c: &VisionConfig,
+    w: &Block,
+    x: Tensor<f32, 2>,
+    rows: Routing,
+) -> Tensor<f32, 2> {
     let h = w.input_layernorm.record(g, "input_layernorm", x, c.layer_norm_eps);
     let z = linear(g, h, &w.query_key_value, rows);
     // Columns are [head][q, k, v][head_dim], as Megatron lays them out.
@@ -138,12 +165,22 @@ impl Block {
     fn load(loader: &mut Loader<'_>, c: &VisionConfig, i: usize) -> Result<Self> {
         let (at, label) = (format!("model.vision_model.encoder.layers.{i}"), format!("vision.{i}"));
         let dim = c.hidden_size;
-        let input_layernorm = Norm::load(loader, &format!("{at}.input_layernorm"), &format!("{label}.input_layernorm"), dim)?;
+        let input_layernorm =
+            Norm::load(loader, &format!("{at}.input_layernorm"), &format!("{label}.input_layernorm"), dim)?;
         let post = "post_attention_layernorm";
-        let post_attention_layernorm = Norm::load(loader, &format!("{at}.{post}"), &format!("{label}.{post}"), dim)?;
+        let post_attention_layernorm =
+            Norm::load(loader, &format!("{at}.{post}"), &format!("{label}.{post}"), dim)?;
         let mut linear = |name: &str, module: &str, n: usize, k: usize| {
             let modules = vec![vec![vec![format!("{at}.{module}.{name}")]]];
-            loader.linear(&Sources { name, label: format!("{label}.{name}"), part: Part::Vision, n, k, modules, bias: true })
+            loader.linear(&Sources {
+                name,
+                label: format!("{label}.{name}"),
+                part: Part::Vision,
+                n,
+                k,
+                modules,
+                bias: true,
+            })
         };
         Ok(Self {
             input_layernorm,

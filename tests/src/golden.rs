@@ -46,7 +46,8 @@ impl Set {
     pub fn load(gpu: &Gpu, dir: &Path, options: &LoadOptions) -> Result<Self> {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let source = Source::Files { config: &dir.join("hf"), weights: &dir.join("model.safetensors") };
-        let model = Model::load_on(gpu, source, options, &mut |_| ()).with_context(|| format!("{name}: loading"))?;
+        let model =
+            Model::load_on(gpu, source, options, &mut |_| ()).with_context(|| format!("{name}: loading"))?;
         let manifest: serde_json::Value = read_json(&dir.join("manifest.json"))?;
         let cases = manifest["cases"].as_object().context("manifest.json: cases")?.keys().cloned().collect();
         let file = Weights::open(&dir.join("golden.safetensors"))?;
@@ -68,7 +69,9 @@ impl Set {
     ///
     /// If it was not recorded.
     pub fn recorded(&self, case: &str, point: &str) -> Result<&Recorded> {
-        self.tensors.get(&format!("{case}/{point}")).with_context(|| format!("{}: no {case}/{point}", self.name))
+        self.tensors
+            .get(&format!("{case}/{point}"))
+            .with_context(|| format!("{}: no {case}/{point}", self.name))
     }
 
     /// Prompt of a run, -200 where a picture goes.
@@ -145,7 +148,9 @@ impl<'a> Run<'a> {
                 "inputs_embeds" => return Ok(Some(self.decoder("embed_tokens")?)),
                 "logits" => return Ok(Some(self.decoder("lm_head")?)),
                 "image_embeds" => return Ok(Some(self.embeds.concat())),
-                "input_ids" | "pixel_values" | "modality_indicators" | "greedy_ids" | "greedy_logits" => return Ok(None),
+                "input_ids" | "pixel_values" | "modality_indicators" | "greedy_ids" | "greedy_logits" => {
+                    return Ok(None);
+                }
                 _ => bail!("{point} is not a point we know"),
             },
         };
@@ -159,7 +164,13 @@ impl<'a> Run<'a> {
         let values = match part {
             "dec" => self.decoder_point(layer, what)?,
             "vit" | "abs" => {
-                let one = |image| if part == "vit" { self.vit_point(image, layer, what) } else { self.abs_point(image, layer, what) };
+                let one = |image| {
+                    if part == "vit" {
+                        self.vit_point(image, layer, what)
+                    } else {
+                        self.abs_point(image, layer, what)
+                    }
+                };
                 let images: Option<Vec<_>> = self.images.iter().map(one).collect::<Result<_>>()?;
                 images.map(|i| i.concat())
             }
@@ -181,7 +192,13 @@ impl<'a> Run<'a> {
     fn decoder_point(&self, i: usize, what: &str) -> Result<Option<Vec<f32>>> {
         let c = &self.set.model.config().text;
         let of = |name: &str| self.decoder(&format!("decoder.{i}.{name}"));
-        let input = || if i == 0 { self.decoder("embed_tokens") } else { self.decoder(&format!("decoder.{}.down_proj", i - 1)) };
+        let input = || {
+            if i == 0 {
+                self.decoder("embed_tokens")
+            } else {
+                self.decoder(&format!("decoder.{}.down_proj", i - 1))
+            }
+        };
         let kv = |half: usize| -> Result<Vec<f32>> {
             let (name, width) = (format!("decoder.{i}.kv_proj"), c.kv_dim());
             let all = self.decoder.get(&name).with_context(|| format!("our run has no {name}"))?;
@@ -210,7 +227,12 @@ impl<'a> Run<'a> {
         }))
     }
 
-    fn vit_point(&self, image: &BTreeMap<String, Vec<f32>>, i: usize, what: &str) -> Result<Option<Vec<f32>>> {
+    fn vit_point(
+        &self,
+        image: &BTreeMap<String, Vec<f32>>,
+        i: usize,
+        what: &str,
+    ) -> Result<Option<Vec<f32>>> {
         let get = |label: &str| image.get(label).cloned().with_context(|| format!("our run has no {label}"));
         let c = &self.set.model.config().vision;
         let of = |name: &str| get(&format!("vision.{i}.{name}"));
@@ -234,7 +256,12 @@ impl<'a> Run<'a> {
         }))
     }
 
-    fn abs_point(&self, image: &BTreeMap<String, Vec<f32>>, i: usize, what: &str) -> Result<Option<Vec<f32>>> {
+    fn abs_point(
+        &self,
+        image: &BTreeMap<String, Vec<f32>>,
+        i: usize,
+        what: &str,
+    ) -> Result<Option<Vec<f32>>> {
         let get = |label: &str| image.get(label).cloned().with_context(|| format!("our run has no {label}"));
         let config = self.set.model.config();
         let c = &config.abstractor;
@@ -286,6 +313,10 @@ pub struct Distance {
 pub fn distance(got: &[f32], want: &[f32]) -> Result<Distance> {
     ensure!(got.len() == want.len(), "{} elements against {}", got.len(), want.len());
     let scale = want.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) });
+    let worst = got
+        .iter()
+        .zip(want)
+        .map(|(g, w)| (g - w).abs())
+        .fold(0.0, |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) });
     Ok(Distance { absolute: worst, relative: worst / scale })
 }

@@ -63,7 +63,8 @@ fn run(args: &Args) -> Result<bool> {
     match args.dtype {
         Kind::F32 => {
             let sets = all(SETS.map(|set| check_set(&gpu, &root.join(set))))?;
-            let rest = all([check_preprocessing(&root.join("preproc")), check_tokenizer(&root.join("tokenizer"))])?;
+            let rest =
+                all([check_preprocessing(&root.join("preproc")), check_tokenizer(&root.join("tokenizer"))])?;
             println!("{}", if sets && rest { "all within bounds" } else { "FELL SHORT" });
             Ok(sets && rest)
         }
@@ -121,7 +122,10 @@ fn check_set(gpu: &Gpu, dir: &Path) -> Result<bool> {
     for (point, (error, bound, case)) in &worst {
         let ok = error <= bound;
         good &= ok;
-        println!("  {point:<36} {error:9.2e}  of {bound:.0e}  in {case}{}", if ok { "" } else { "  TOO FAR" });
+        println!(
+            "  {point:<36} {error:9.2e}  of {bound:.0e}  in {case}{}",
+            if ok { "" } else { "  TOO FAR" }
+        );
     }
     println!("  {:<36} {ids_equal} of {}", format!("{STEPS} greedy ids identical"), set.cases.len());
     Ok(good && ids_equal == set.cases.len())
@@ -137,7 +141,9 @@ fn yardstick(gpu: &Gpu, root: &Path, dtype: Dtype, row: &str) -> Result<bool> {
     let text = include_str!("../../spec/QUANTISATION.md");
     let line = text.lines().find(|l| l.starts_with(&format!("| {row} |")));
     let cells: Option<Vec<&str>> = line.map(|l| l.split('|').skip(2).map(str::trim).collect());
-    println!("{dtype} against \"{row}\": max logit error / rms / mean KL / top-1 agreement; at most {YARDSTICK_FACTOR} times");
+    println!(
+        "{dtype} against \"{row}\": max logit error / rms / mean KL / top-1 agreement; at most {YARDSTICK_FACTOR} times"
+    );
     let mut good = true;
     for (i, name) in ["tiny", "medium", "gqa"].into_iter().enumerate() {
         let options = LoadOptions { dtype, chunk: 32, ..LoadOptions::default() };
@@ -147,7 +153,8 @@ fn yardstick(gpu: &Gpu, root: &Path, dtype: Dtype, row: &str) -> Result<bool> {
         match &cells {
             Some(cells) => {
                 let cell = cells[i];
-                let numbers: Vec<f64> = cell.trim_end_matches('%').split('/').map(str::parse).collect::<Result<_, _>>()?;
+                let numbers: Vec<f64> =
+                    cell.trim_end_matches('%').split('/').map(str::parse).collect::<Result<_, _>>()?;
                 let want = [numbers[0], numbers[1], numbers[2], 100.0 - numbers[3]];
                 let ratio = error.iter().zip(want).map(|(e, w)| e / w).fold(0.0, f64::max);
                 let ok = ratio <= YARDSTICK_FACTOR;
@@ -263,7 +270,9 @@ fn check_tokenizer(dir: &Path) -> Result<bool> {
         v.as_array().map(|a| a.iter().filter_map(serde_json::Value::as_i64).collect()).unwrap_or_default()
     };
     let wide = |ids: Vec<u32>| -> Vec<i64> { ids.into_iter().map(i64::from).collect() };
-    let prompt = |t: &Tokenizer, text: &str| -> Vec<i64> { t.encode_prompt(text).into_iter().map(i64::from).collect() };
+    let prompt = |t: &Tokenizer, text: &str| -> Vec<i64> {
+        t.encode_prompt(text).into_iter().map(i64::from).collect()
+    };
     let text = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_owned();
 
     let (mut checked, mut wrong) = (0, vec![]);
@@ -276,13 +285,22 @@ fn check_tokenizer(dir: &Path) -> Result<bool> {
     for e in list("encode") {
         let t = text(&e["text"]);
         check(format!("ids of {t:?}"), wide(legacy.encode(&t, true)) == ids(&e["ids"]));
-        check(format!("ids without bos of {t:?}"), wide(legacy.encode(&t, false)) == ids(&e["ids_no_special"]));
-        check(format!("legacy=false ids of {t:?}"), wide(modern.encode(&t, true)) == ids(&e["ids_legacy_false"]));
+        check(
+            format!("ids without bos of {t:?}"),
+            wide(legacy.encode(&t, false)) == ids(&e["ids_no_special"]),
+        );
+        check(
+            format!("legacy=false ids of {t:?}"),
+            wide(modern.encode(&t, true)) == ids(&e["ids_legacy_false"]),
+        );
     }
     for e in list("encode").iter().chain(&list("decode")) {
         let all: Vec<u32> = ids(&e["ids"]).into_iter().map(|id| id as u32).collect();
         check(format!("text of {all:?}"), legacy.decode(&all, false) == text(&e["decoded"]));
-        check(format!("plain text of {all:?}"), legacy.decode(&all, true) == text(&e["decoded_skip_special"]));
+        check(
+            format!("plain text of {all:?}"),
+            legacy.decode(&all, true) == text(&e["decoded_skip_special"]),
+        );
     }
     for e in list("image_prompts") {
         let p = text(&e["prompt"]);

@@ -52,7 +52,8 @@ fn run(args: &Args) -> Result<bool> {
     let root = args.root.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("nano"));
     let gpu = Gpu::new()?;
     println!("adapter: {}", gpu.name());
-    let kinds = if args.dtype.is_empty() { vec![Kind::F32, Kind::Bf16, Kind::Int8] } else { args.dtype.clone() };
+    let kinds =
+        if args.dtype.is_empty() { vec![Kind::F32, Kind::Bf16, Kind::Int8] } else { args.dtype.clone() };
     let mut good = true;
     for kind in kinds {
         let (name, dtype, card) = match kind {
@@ -66,7 +67,8 @@ fn run(args: &Args) -> Result<bool> {
             good &= check_samples(&model, &root.join("samples"))?;
         }
         let card = read_json(&root.join(card))?;
-        let asked = card["easy-vqa / all"]["accuracy"].as_f64().context("easy-vqa / all in the model card")?;
+        let asked =
+            card["easy-vqa / all"]["accuracy"].as_f64().context("easy-vqa / all in the model card")?;
         good &= check_easy_vqa(&model, name, asked, &root.join("easy_vqa_test"), args.limit)?;
     }
     println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
@@ -84,8 +86,14 @@ fn check_samples(model: &Model, dir: &Path) -> Result<bool> {
             let path = dir.join(file.as_str().context("a file name")?);
             session.add_image(&image::open(&path, Exif::Ignore)?)?;
         }
-        let want: Vec<u32> = sample["output_ids"].as_array().context("output_ids")?.iter().filter_map(|v| Some(v.as_u64()? as u32)).collect();
-        let mut answer = session.complete(sample["prompt"].as_str().context("prompt")?, &GenerateOptions::default())?;
+        let want: Vec<u32> = sample["output_ids"]
+            .as_array()
+            .context("output_ids")?
+            .iter()
+            .filter_map(|v| Some(v.as_u64()? as u32))
+            .collect();
+        let mut answer =
+            session.complete(sample["prompt"].as_str().context("prompt")?, &GenerateOptions::default())?;
         answer.by_ref().collect::<Result<Vec<_>, _>>()?;
         if answer.ids() == want {
             equal += 1;
@@ -99,8 +107,10 @@ fn check_samples(model: &Model, dir: &Path) -> Result<bool> {
 
 /// Exact answers over the test split, through the whole path from file to text.
 fn check_easy_vqa(model: &Model, name: &str, asked: f64, dir: &Path, limit: Option<usize>) -> Result<bool> {
-    let text = std::fs::read_to_string(dir.join("questions.jsonl")).with_context(|| dir.display().to_string())?;
-    let questions: Vec<serde_json::Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let text =
+        std::fs::read_to_string(dir.join("questions.jsonl")).with_context(|| dir.display().to_string())?;
+    let questions: Vec<serde_json::Value> =
+        text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let mut pictures: Vec<&str> = questions.iter().filter_map(|q| q["image"].as_str()).collect();
     pictures.dedup();
     pictures.truncate(limit.unwrap_or(usize::MAX));
