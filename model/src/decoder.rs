@@ -2,12 +2,13 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 use strix_shaders::{
-    EmbeddingPart, HeadShape, Heads, KvCache, Linear, Mask, RopeTables, Routing, attention, decode_attention,
-    embedding, linear, linear_add, rms_norm, rope_append, swiglu, take_rows, top_k,
+    EmbeddingPart, HeadShape, Heads, Input, KvCache, Linear, Mask, RopeTables, Routing, attention,
+    decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu, take_rows, top_k,
 };
 
 use crate::config::TextConfig;
 use crate::loader::{Loader, Part, Sources};
+use crate::vision::all_rows;
 use crate::{Error, Result};
 
 /// Hidden states, `[rows, hidden_size]`.
@@ -89,17 +90,24 @@ fn decoder_layer(
     x: Hidden,
     m: Rows,
 ) -> Hidden {
-    let h = rms_norm(g, "input_layernorm", x, &w.input_layernorm, m.modality, m.span, c.rms_norm_eps); // eq. 4
-    let q = linear(g, h, &w.q_proj, m.routing); // eq. 5: queries are shared,
+    let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
+    let q = linear(g, h.clone(), &w.q_proj, m.routing); // eq. 5: queries are shared,
     let k_v = linear(g, h, &w.kv_proj, m.routing); // eq. 6, 7: keys and values are not
     let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), m.span);
     let a = attend(g, c, q, kv, m.span); // eq. 8: softmax(QKᵀ / √head_dim) V
     let x = linear_add(g, a, &w.o_proj, x, m.routing);
 
-    let post = &w.post_attention_layernorm;
-    let h = rms_norm(g, "post_attention_layernorm", x, post, m.modality, m.span, c.rms_norm_eps);
+    let h = norm(g, "post_attention_layernorm", x, &w.post_attention_layernorm, m, c.rms_norm_eps);
     let f = swiglu(g, h, &w.gate_up_proj, m.routing); // silu(h Wg) ⊙ (h Wu)
     linear_add(g, f, &w.down_proj, x, m.routing)
+}
+
+/// RMSNorm with the gain of each row's modality. A single row is normalised by the projections that read it.
+fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, eps: f32) -> Input {
+    match x.shape()[0] {
+        1 => Input::normed(x, gain, eps),
+        _ => rms_norm(g, name, x, gain, m.modality, m.span, eps).into(),
+    }
 }
 
 /// Causal attention over the cache.
@@ -139,14 +147,18 @@ impl Decoder {
         }
         let one = (x.shape()[0] > 1 && !all_logits).then(|| take_rows(g, "last_row", x, rows.last));
         let x = one.unwrap_or(x);
-        let rows_out = x.shape()[0];
+        let num_rows = x.shape()[0];
         // The last norm and lm_head are shared by the modalities.
-        let text = g.bind(&Resident::from_slice("text", [rows_out], &vec![0_u32; rows_out as usize]));
-        let span = g.bind(&Resident::from_slice("all rows", [2], &[0_u32, rows_out]));
-        let routing = Routing::of(&vec![0; rows_out as usize]);
-        let routing = Routing(g.bind(&Resident::from_slice("all rows", [rows_out + 2], &routing)));
-        let h = rms_norm(g, "norm", x, &self.norm, text, span, c.rms_norm_eps);
-        let logits = linear(g, h, &self.lm_head, routing);
+        let text = all_rows(g, num_rows as usize);
+        let h = match num_rows {
+            1 => Input::normed(x, &self.norm, c.rms_norm_eps),
+            n => {
+                let modality = g.bind(&Resident::from_slice("all text", [n], &vec![0_u32; n as usize]));
+                let span = g.bind(&Resident::from_slice("all live", [2], &[0, n]));
+                rms_norm(g, "norm", x, &self.norm, modality, span, c.rms_norm_eps).into()
+            }
+        };
+        let logits = linear(g, h, &self.lm_head, text);
         let first = if all_logits { take_rows(g, "last_logits", logits, rows.last) } else { logits };
         let k = CANDIDATES.min(c.vocab_size as u32).min(top_k::max_k(c.vocab_size as u32));
         let (ids, values) = top_k::top_k(g, "candidates", first, k);

@@ -28,7 +28,7 @@ pub use attention_probs::attention_probs;
 pub use class_token::class_token;
 pub use decode_attention::decode_attention;
 pub use embedding::{EmbeddingPart, Table, embedding};
-pub use gemm::{Routing, linear, linear_add, linear_quick_gelu, swiglu};
+pub use gemm::{Input, Routing, linear, linear_add, linear_quick_gelu, swiglu};
 pub use kernel::{Kernel, lanes};
 pub use layer_norm::{layer_norm, layer_norm_into};
 pub use packing::{Format, Layout, Linear};
