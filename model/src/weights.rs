@@ -556,7 +556,7 @@ mod tests {
     fn tensors_of_no_elements_and_of_no_axes_are_read() {
         let entries = r#""x":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"y":{"dtype":"F32","shape":[],"data_offsets":[0,4]}"#;
         let weights = from_bytes(safetensors(&format!("{{{entries}}}"), &1.5f32.to_le_bytes())).unwrap();
-        assert_eq!(weights.get("x").unwrap().to_f32().unwrap(), []);
+        assert_eq!(weights.get("x").unwrap().to_f32().unwrap().len(), 0);
         assert_eq!(weights.get("y").unwrap().to_f32().unwrap(), [1.5]);
         assert_eq!(weights.get("y").unwrap().num_rows(), 1);
     }
