@@ -635,10 +635,19 @@ impl GenerationConfig {
     pub fn load(dir: &Path, text: &TextConfig) -> Result<Self> {
         let path = dir.join("generation_config.json");
         let json = read_optional(&path)?;
-        Self::from_json(json.as_deref().unwrap_or(b"{}"), text).map_err(|reason| Error::File { path, reason })
+        Self::read(json.as_deref().unwrap_or(b"{}"), text).map_err(|reason| Error::File { path, reason })
     }
 
-    fn from_json(json: &[u8], text: &TextConfig) -> Result<Self, String> {
+    /// Reads the text of a `generation_config.json`.
+    ///
+    /// # Errors
+    ///
+    /// As [`GenerationConfig::load`].
+    pub fn from_json(json: &[u8], text: &TextConfig) -> Result<Self> {
+        Self::read(json, text).map_err(|reason| Error::File { path: "generation_config.json".into(), reason })
+    }
+
+    fn read(json: &[u8], text: &TextConfig) -> Result<Self, String> {
         let root = parse("generation_config.json", json)?;
         let f = Fields { section: "", map: Some(&root) };
         Ok(Self {
@@ -680,11 +689,20 @@ impl PreprocessorConfig {
     pub fn load(dir: &Path, vision: &VisionConfig) -> Result<Self> {
         let path = dir.join("preprocessor_config.json");
         let json = read_optional(&path)?;
-        Self::from_json(json.as_deref().unwrap_or(b"{}"), vision)
-            .map_err(|reason| Error::File { path, reason })
+        Self::read(json.as_deref().unwrap_or(b"{}"), vision).map_err(|reason| Error::File { path, reason })
     }
 
-    fn from_json(json: &[u8], vision: &VisionConfig) -> Result<Self, String> {
+    /// Reads the text of a `preprocessor_config.json`.
+    ///
+    /// # Errors
+    ///
+    /// As [`PreprocessorConfig::load`].
+    pub fn from_json(json: &[u8], vision: &VisionConfig) -> Result<Self> {
+        Self::read(json, vision)
+            .map_err(|reason| Error::File { path: "preprocessor_config.json".into(), reason })
+    }
+
+    fn read(json: &[u8], vision: &VisionConfig) -> Result<Self, String> {
         let root = parse("preprocessor_config.json", json)?;
         let f = Fields { section: "", map: Some(&root) };
         for step in ["do_resize", "do_center_crop", "do_rescale", "do_normalize"] {
@@ -982,7 +1000,7 @@ mod tests {
     #[test]
     fn several_end_tokens_are_read() {
         let text = Config::from_json(b"{}").unwrap().text;
-        let read = |json: &[u8]| GenerationConfig::from_json(json, &text);
+        let read = |json: &[u8]| GenerationConfig::read(json, &text);
         assert_eq!(read(b"{\"eos_token_id\": [2, 7]}").unwrap().eos_token_id, [2, 7]);
         assert_eq!(read(b"{}").unwrap(), GenerationConfig { bos_token_id: 1, eos_token_id: vec![2] });
         let error = read(b"{\"eos_token_id\": \"</s>\"}").unwrap_err();
@@ -992,7 +1010,7 @@ mod tests {
     #[test]
     fn preprocessor_sizes_are_read_in_every_spelling() {
         let vision = Config::from_json(b"{}").unwrap().vision;
-        let read = |json: &str| PreprocessorConfig::from_json(json.as_bytes(), &vision);
+        let read = |json: &str| PreprocessorConfig::read(json.as_bytes(), &vision);
         for json in [
             "{}",
             r#"{"size": 448, "crop_size": 448}"#,

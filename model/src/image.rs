@@ -389,6 +389,22 @@ mod tests {
     }
 
     #[test]
+    fn padding_is_wider_after_the_picture_by_an_odd_pixel() {
+        for (width, height) in [(2, 5), (5, 2)] {
+            let picture = RgbImage::from_pixel(width, height, image::Rgb([1, 2, 3]));
+            let got = resize(&picture, Preprocess::Pad, &PreprocessorConfig::new(5)).unwrap();
+            for (x, y, pixel) in got.enumerate_pixels() {
+                let inside = if width < height { (1..3).contains(&x) } else { (1..3).contains(&y) };
+                assert_eq!(
+                    pixel.0,
+                    if inside { [1, 2, 3] } else { [122, 116, 104] },
+                    "{width} x {height} at {x}, {y}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_larger_size_than_crop_loses_its_borders() {
         let picture = load("preproc/images/square_448.png");
         let config = PreprocessorConfig { size: 448, ..PreprocessorConfig::new(112) };
@@ -488,6 +504,7 @@ mod tests {
             let error = decode("cat.png", bytes, Exif::Ignore).unwrap_err().to_string();
             assert!(error.starts_with("cat.png: "), "{error}");
         }
+        assert!(decode("x", b"", Exif::Ignore).unwrap_err().to_string().contains("is empty"));
     }
 
     #[test]

@@ -573,6 +573,15 @@ mod tests {
     }
 
     #[test]
+    fn tensors_of_no_elements_and_of_no_axes_are_read() {
+        let entries = r#""x":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"y":{"dtype":"F32","shape":[],"data_offsets":[0,4]}"#;
+        let weights = from_bytes(safetensors(&format!("{{{entries}}}"), &1.5f32.to_le_bytes())).unwrap();
+        assert_eq!(weights.get("x").unwrap().to_f32().unwrap().len(), 0);
+        assert_eq!(weights.get("y").unwrap().to_f32().unwrap(), [1.5]);
+        assert_eq!(weights.get("y").unwrap().num_rows(), 1);
+    }
+
+    #[test]
     fn other_dtypes_are_opaque() {
         let bytes = safetensors(r#"{"x":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}"#, &[1, 2]);
         let weights = from_bytes(bytes).unwrap();
@@ -672,7 +681,9 @@ mod tests {
             assert!(error.contains(words), "{entries}: {error}");
         }
         assert!(read_header(&safetensors("{}", &[])).unwrap().is_empty());
-        assert!(read_header(&huge.to_le_bytes()).unwrap_err().contains("18446744073709551615"));
+        assert!(
+            read_header(&huge.to_le_bytes()).unwrap_err().contains("18446744073709551615 bytes long, above")
+        );
     }
 
     #[test]
