@@ -15,6 +15,13 @@ pub struct Tensor<T, const R: usize> {
     of: PhantomData<fn() -> T>,
 }
 
+impl TensorId {
+    /// Itself, so that code may take typed and untyped handles alike.
+    pub fn id(self) -> TensorId {
+        self
+    }
+}
+
 impl<T, const R: usize> Clone for Tensor<T, R> {
     fn clone(&self) -> Self {
         *self

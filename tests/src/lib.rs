@@ -1,5 +1,7 @@
 //! Harness of the tests: one device a process, seeded data, comparisons that print their worst element.
 
+pub mod golden;
+
 use std::sync::OnceLock;
 
 use strix_engine::{Gpu, GpuOptions, Graph, Program, Tensor};

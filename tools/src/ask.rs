@@ -8,14 +8,13 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde_json::json;
 use strix_engine::StepTime;
-use strix_model::{
-    DecodeOptions, FinishReason, GenerateOptions, LoadOptions, Picture, Preprocess, SamplingParams,
-};
+use strix_model::image::{self, Exif, Preprocess, RgbImage};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter, Storage};
 use crate::terminal::{say, whisper};
-use crate::{DONE, INTERRUPTED, Usage};
+use crate::{DONE, INTERRUPTED};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,7 +85,7 @@ pub(crate) struct Args {
     max_tokens: u32,
     /// Shortest answer, in tokens
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling")]
-    min_tokens: u32,
+    min_tokens: usize,
     /// End the answer before this text; again for more
     #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
     stop: Vec<String>,
@@ -111,12 +110,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let model = load::load(&gpu, args.model.as_deref(), &options)?;
 
+    let generate = generate_options(args)?;
+    let waiting = Spinner::start(if pictures.is_empty() { "reading" } else { "looking" });
     let mut session = model.session()?;
     for picture in &pictures {
         session.add_image(picture)?;
     }
-    let generate = generate_options(args)?;
-    let waiting = Spinner::start(if pictures.is_empty() { "reading" } else { "looking" });
     let mut answer = match args.raw {
         true => session.complete(&question, &generate)?,
         false => session.ask(&question, &generate)?,
@@ -132,7 +131,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
     let (timing, reason) = (answer.timing(), answer.finish_reason());
     let cancelled = matches!(reason, Some(FinishReason::Cancelled));
-    let reason = reason.map(|r| r.to_string()).unwrap_or_default();
+    let reason = reason.map(ToString::to_string).unwrap_or_default();
     let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
     let mut result = json!({
         "answer": answer.text(),
@@ -197,25 +196,23 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
         min_p: args.min_p.unwrap_or(default.min_p),
         repetition_penalty: args.repetition_penalty.unwrap_or(default.repetition_penalty),
         seed: args.seed,
-        ..default
+        min_new_tokens: args.min_tokens,
     };
     Ok(GenerateOptions {
         sampling,
         max_tokens: args.max_tokens,
-        min_tokens: args.min_tokens,
         stop: args.stop.clone(),
         cancel: Some(answer::cancelled_by_ctrl_c()?),
     })
 }
 
-fn pictures(args: &Args) -> anyhow::Result<Vec<Picture>> {
-    let decode = |path: &PathBuf| Picture::open(path, DecodeOptions { exif_orientation: args.exif });
-    let mut pictures = args.image.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+fn pictures(args: &Args) -> anyhow::Result<Vec<RgbImage>> {
+    let exif = if args.exif { Exif::Honour } else { Exif::Ignore };
+    let mut pictures = args.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = &args.video {
-        let frames = Picture::frames(path)?;
-        if frames.is_empty() {
-            return Err(Usage(format!("{}: no frames", path.display())).into());
-        }
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).with_context(|| name.clone())?;
+        let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
         pictures.extend(spread(frames.len(), args.frames as usize).map(|i| frames[i].clone()));
     }
     Ok(pictures)

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use strix_model::{DecodeOptions, FinishReason, GenerateOptions, LoadOptions, Picture};
+use strix_model::image::{self, Exif, RgbImage};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
@@ -82,11 +83,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
         screen.row("question", &question)?;
 
+        let waiting = Spinner::start("looking");
         let mut session = model.session()?;
         for picture in &pictures {
             session.add_image(picture)?;
         }
-        let waiting = Spinner::start("looking");
         let mut answer = session.complete(&sample.prompt, &options)?;
         screen.label("answer")?;
         answer::stream(&mut answer, waiting, |text| screen.print(text))?;
@@ -116,9 +117,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(crate::DONE)
 }
 
-fn open(name: &str) -> anyhow::Result<Picture> {
+fn open(name: &str) -> anyhow::Result<RgbImage> {
     let bytes = PICTURES.iter().find(|p| p.0 == name).with_context(|| format!("{name} is not built in"))?.1;
-    Ok(Picture::from_bytes(name, bytes, DecodeOptions { exif_orientation: false })?)
+    Ok(image::decode(name, bytes, Exif::Ignore)?)
 }
 
 /// Earlier questions with their answers, and the last question, without the template around them.
@@ -168,7 +169,7 @@ impl Screen {
         self.print(&format!("{}\n", text.as_ref()))
     }
 
-    fn draw(&mut self, names: &[String], pictures: &[Picture]) -> io::Result<()> {
+    fn draw(&mut self, names: &[String], pictures: &[RgbImage]) -> io::Result<()> {
         if self.painted {
             let columns = columns().min(PICTURE_COLUMNS);
             for line in picture::beside(pictures, columns, PICTURE_ROWS) {

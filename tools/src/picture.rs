@@ -2,18 +2,18 @@
 
 use std::fmt::Write;
 
-use strix_model::Picture;
+use strix_model::image::RgbImage;
 
 type Rgb = [u8; 3];
 
 /// The pictures side by side, shrunk to fit `columns` characters and `rows` lines.
-pub(crate) fn beside(pictures: &[Picture], columns: usize, rows: usize) -> Vec<String> {
+pub(crate) fn beside(pictures: &[RgbImage], columns: usize, rows: usize) -> Vec<String> {
     const GAP: usize = 2;
     let each = (columns + GAP) / pictures.len().max(1);
     let each = each.saturating_sub(GAP).max(1);
     let grids: Vec<_> = pictures
         .iter()
-        .map(|p| half_blocks(p.pixels(), p.width() as usize, p.height() as usize, each, rows))
+        .map(|p| half_blocks(p.as_raw(), p.width() as usize, p.height() as usize, each, rows))
         .collect();
     let height = grids.iter().map(Vec::len).max().unwrap_or(0);
     (0..height).map(|y| grids.iter().map(|grid| line(grid, y)).collect::<Vec<_>>().join("  ")).collect()

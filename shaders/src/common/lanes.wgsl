@@ -27,3 +27,22 @@ fn lane_sum(lane: u32, value: f32) -> f32 {
     return subgroupAdd(value);
 //% endif
 }
+
+/// Returns the largest `value` of all lanes, to every lane.
+fn lane_max(lane: u32, value: f32) -> f32 {
+//% if lanes == "plain"
+    workgroupBarrier();
+    partial[lane] = value;
+    //~ trips: 6 * 8
+    for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
+        workgroupBarrier();
+        if lane < stride {
+            partial[lane] = max(partial[lane], partial[lane + stride]);
+        }
+    }
+    workgroupBarrier();
+    return partial[0];
+//% else
+    return subgroupMax(value);
+//% endif
+}

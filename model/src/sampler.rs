@@ -1,0 +1,486 @@
+//! From logits to the next token, in the order of transformers' processors and warpers.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use crate::{Error, Result};
+
+/// At or below this temperature the likeliest token is taken, as in the authors' web demo.
+const GREEDY_TEMPERATURE: f32 = 1e-3;
+
+/// How the next token is chosen.
+///
+/// Steps, in order: repetition penalty, `min_new_tokens`, then, unless greedy, temperature, `top_k`, `top_p`,
+/// `min_p`, and a draw from what is left. The default is greedy; the authors' examples sample at a
+/// temperature of 0.2 or 0.7.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingParams {
+    /// What logits are divided by, 0 or more. 0.001 and below is greedy: the likeliest token, no draw.
+    pub temperature: f32,
+    /// Only this many of the likeliest tokens stay; 0 keeps all. 50 unless said, as in transformers.
+    pub top_k: usize,
+    /// The likeliest tokens stay until their probabilities reach this sum, in (0, 1]; 1 keeps all.
+    pub top_p: f32,
+    /// Tokens less likely than this fraction of the likeliest go, in [0, 1]; 0 keeps all.
+    pub min_p: f32,
+    /// What the logits of tokens seen before are divided by if positive, multiplied with if not; more than 0,
+    /// 1 changes nothing (Keskar et al. 2019, arXiv:1909.05858).
+    pub repetition_penalty: f32,
+    /// The end token is not chosen before this many tokens.
+    pub min_new_tokens: usize,
+    /// Where the random numbers start: the same seed gives the same tokens.
+    pub seed: u64,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 50,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            min_new_tokens: 0,
+            seed: 0,
+        }
+    }
+}
+
+impl SamplingParams {
+    /// The likeliest token each time.
+    pub fn greedy() -> Self {
+        Self::default()
+    }
+
+    /// Whether no random number is drawn.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature <= GREEDY_TEMPERATURE
+    }
+
+    /// Checks every option.
+    ///
+    /// # Errors
+    ///
+    /// Names the first that is out of its range, its value and the range.
+    pub fn validate(&self) -> Result<()> {
+        let checks = [
+            ("temperature", self.temperature, self.temperature >= 0.0, "0 or more"),
+            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "more than 0 and at most 1"),
+            ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1"),
+            ("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0.0, "more than 0"),
+        ];
+        for (name, value, good, range) in checks {
+            if !good || !value.is_finite() {
+                return Err(Error::Option(format!("{name} is {value}; it can be {range}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Chooses the tokens of one answer.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    params: SamplingParams,
+    eos: u32,
+    /// Tokens of the prompt and of the answer.
+    seen: BTreeSet<u32>,
+    num_sampled: usize,
+    random: SplitMix64,
+}
+
+impl Sampler {
+    /// A sampler at the start of an answer that ends with the token `eos`.
+    ///
+    /// # Errors
+    ///
+    /// If an option is out of its range.
+    pub fn new(params: SamplingParams, eos: u32) -> Result<Self> {
+        params.validate()?;
+        let random = SplitMix64(params.seed);
+        Ok(Self { params, eos, seen: BTreeSet::new(), num_sampled: 0, random })
+    }
+
+    /// Counts tokens of the prompt as seen, for the repetition penalty. Tokens chosen here count by themselves.
+    pub fn see(&mut self, ids: impl IntoIterator<Item = u32>) {
+        self.seen.extend(ids);
+    }
+
+    /// How many of the likeliest tokens [`sample_candidates`](Self::sample_candidates) needs for the next
+    /// token: `None` if only [`sample`](Self::sample) will do, as tokens far down may come up.
+    ///
+    /// One more while the end token must not be chosen, as it may be among them.
+    pub fn candidates_needed(&self) -> Option<usize> {
+        if self.params.repetition_penalty != 1.0 {
+            return None;
+        }
+        let kept = if self.params.is_greedy() { 1 } else { self.params.top_k };
+        (kept > 0).then(|| kept.saturating_add(usize::from(self.masks_eos())))
+    }
+
+    /// The next token, from the logits of the whole vocabulary. Of equal logits the lowest id comes first.
+    ///
+    /// # Errors
+    ///
+    /// If a logit is NaN or +∞, or all are -∞: the weights or a kernel are broken. The sampler stays as it was.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
+        let penalty = self.params.repetition_penalty;
+        let mut candidates: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        if penalty != 1.0 {
+            for &id in &self.seen {
+                if let Some((_, logit)) = candidates.get_mut(id as usize) {
+                    *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+                }
+            }
+        }
+        self.choose(candidates)
+    }
+
+    /// The next token, from the likeliest `(id, logit)`: at least as many as
+    /// [`candidates_needed`](Self::candidates_needed), or the whole vocabulary. In the same state
+    /// [`sample`](Self::sample) gives the same token, if of equal logits the lowest ids were taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`sample`](Self::sample), and if these options need all logits.
+    pub fn sample_candidates(&mut self, candidates: &[(u32, f32)]) -> Result<u32> {
+        if self.candidates_needed().is_none() {
+            return Err(Error::Option(
+                "top_k 0 and repetition_penalty other than 1 need all logits, not candidates".into(),
+            ));
+        }
+        self.choose(candidates.to_vec())
+    }
+
+    fn masks_eos(&self) -> bool {
+        self.num_sampled < self.params.min_new_tokens
+    }
+
+    fn choose(&mut self, mut candidates: Vec<(u32, f32)>) -> Result<u32> {
+        let broken = |reason: String| Error::Tensor { name: "logits".into(), reason };
+        if let Some((id, logit)) =
+            candidates.iter().find(|(_, logit)| logit.is_nan() || *logit == f32::INFINITY)
+        {
+            return Err(broken(format!("that of token {id} is {logit}; the weights may be damaged")));
+        }
+        let masked = self.masks_eos().then_some(self.eos);
+        candidates.retain(|&(id, logit)| Some(id) != masked && logit > f32::NEG_INFINITY);
+
+        let id = if self.params.is_greedy() {
+            candidates.iter().copied().min_by(likelier).map(|(id, _)| id)
+        } else {
+            self.draw(candidates)
+        };
+        let id = id.ok_or_else(|| broken("no token is left to choose from".into()))?;
+        self.seen.insert(id);
+        self.num_sampled += 1;
+        Ok(id)
+    }
+
+    /// A token at random, with the probabilities that the warpers leave; `None` from none.
+    fn draw(&mut self, mut candidates: Vec<(u32, f32)>) -> Option<u32> {
+        let top_k = self.params.top_k;
+        if top_k > 0 && top_k < candidates.len() {
+            candidates.select_nth_unstable_by(top_k - 1, likelier);
+            candidates.truncate(top_k);
+        }
+        candidates.sort_unstable_by(likelier);
+
+        // softmax(logits / temperature), unnormalised: the likeliest has 1. The sums are in this order on
+        // every path, so the draw is too.
+        let temperature = f64::from(self.params.temperature);
+        let (_, most) = *candidates.first()?;
+        let weight = |&(_, logit): &(u32, f32)| ((f64::from(logit) - f64::from(most)) / temperature).exp();
+        let mut weights: Vec<f64> = candidates.iter().map(weight).collect();
+
+        // A token stays if those before it do not yet reach top_p.
+        let reach = f64::from(self.params.top_p) * weights.iter().sum::<f64>();
+        if self.params.top_p < 1.0 {
+            let mut before = 0.0;
+            let kept = weights.iter().take_while(|&&weight| {
+                let stays = before < reach;
+                before += weight;
+                stays
+            });
+            weights.truncate(kept.count());
+        }
+        // The likeliest token's weight is 1, so min_p of it is min_p.
+        let min_p = f64::from(self.params.min_p);
+        weights.truncate(weights.partition_point(|&weight| weight >= min_p));
+
+        let mut left = self.random.uniform() * weights.iter().sum::<f64>();
+        let at = weights.iter().position(|&weight| {
+            left -= weight;
+            left < 0.0
+        });
+        // Rounding may leave a trace above the sum: then it is the last one.
+        Some(candidates[at.unwrap_or(weights.len() - 1)].0)
+    }
+}
+
+/// Likeliest first, of equals the lowest id.
+fn likelier(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0))
+}
+
+/// SplitMix64 (Steele, Lea & Flood 2014, OOPSLA): whole-number steps, so the same on every platform.
+#[derive(Clone, Debug)]
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Evenly in [0, 1), from the 53 bits that an f64 holds exactly.
+    fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EOS: u32 = 2;
+
+    fn sampling() -> SamplingParams {
+        SamplingParams { temperature: 1.0, top_k: 0, ..SamplingParams::default() }
+    }
+
+    fn sampler(params: &SamplingParams) -> Sampler {
+        Sampler::new(params.clone(), EOS).unwrap()
+    }
+
+    fn logits(probabilities: &[f32]) -> Vec<f32> {
+        probabilities.iter().map(|p| p.ln()).collect()
+    }
+
+    /// How often each token comes, in `num` draws. The sampler sees each draw as its first.
+    fn frequencies(params: &SamplingParams, logits: &[f32], num: usize) -> Vec<f64> {
+        let mut sampler = sampler(params);
+        let mut counts = vec![0.0; logits.len()];
+        for _ in 0..num {
+            counts[sampler.sample(logits).unwrap() as usize] += 1.0;
+        }
+        counts.iter().map(|count| count / num as f64).collect()
+    }
+
+    /// The tokens that ever come.
+    fn support(params: &SamplingParams, logits: &[f32]) -> Vec<usize> {
+        let frequencies = frequencies(params, logits, 2000);
+        (0..logits.len()).filter(|&id| frequencies[id] > 0.0).collect()
+    }
+
+    #[test]
+    fn random_numbers_are_those_of_the_published_generator() {
+        // First outputs of Vigna's splitmix64.c from the state 1234567.
+        let mut random = SplitMix64(1_234_567);
+        let want = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431];
+        assert_eq!([0; 4].map(|_| random.next()), want);
+    }
+
+    #[test]
+    fn greedy_takes_the_likeliest_and_of_equals_the_lowest_id() {
+        let mut sampler = sampler(&SamplingParams::greedy());
+        assert_eq!(sampler.sample(&[0.0, 3.0, -1.0, 3.0]).unwrap(), 1);
+        assert_eq!(sampler.sample_candidates(&[(3, 3.0), (1, 3.0)]).unwrap(), 1);
+        assert_eq!(sampler.candidates_needed(), Some(1));
+        assert!(SamplingParams { temperature: 0.001, ..sampling() }.is_greedy());
+        assert!(!SamplingParams { temperature: 0.002, ..sampling() }.is_greedy());
+    }
+
+    #[test]
+    fn frequencies_are_those_of_the_softmax() {
+        let logits = [0.3_f32, -1.2, 2.0, 1.9, -4.0, 0.0, 1.0];
+        for temperature in [0.2, 0.7, 1.0, 3.0] {
+            let num = 40_000;
+            let got = frequencies(&SamplingParams { temperature, ..sampling() }, &logits, num);
+            let weights = logits.map(|logit| f64::from(logit / temperature).exp());
+            let sum: f64 = weights.iter().sum();
+            for (id, (got, weight)) in got.iter().zip(weights).enumerate() {
+                let p = weight / sum;
+                // 4.5 standard deviations of a share.
+                let bound = 4.5 * (p * (1.0 - p) / num as f64).sqrt() + 1e-4;
+                assert!((got - p).abs() < bound, "token {id} at {temperature}: got {got} want {p} ± {bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_tokens() {
+        let logits = logits(&[0.1, 0.2, 0.3, 0.4]);
+        let tokens = |seed| {
+            let mut sampler = sampler(&SamplingParams { seed, ..sampling() });
+            (0..16).map(|_| sampler.sample(&logits).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(tokens(7), tokens(7));
+        assert_ne!(tokens(7), tokens(8));
+        // From the same steps in Python, so that a change of generator or order is seen.
+        assert_eq!(tokens(0), GOLDEN_TOKENS);
+    }
+
+    const GOLDEN_TOKENS: [u32; 16] = [1, 2, 3, 0, 3, 3, 3, 1, 3, 0, 3, 1, 2, 2, 1, 2];
+
+    #[test]
+    fn top_k_keeps_that_many_and_of_equals_the_lowest_ids() {
+        let params = SamplingParams { top_k: 2, ..sampling() };
+        assert_eq!(support(&params, &[1.0, 2.0, 1.0, 1.0]), [0, 1]);
+        assert_eq!(support(&SamplingParams { top_k: 9, ..sampling() }, &[1.0, 2.0]), [0, 1]);
+    }
+
+    #[test]
+    fn top_p_stops_once_the_sum_is_reached() {
+        // Exact in binary: halves and quarters.
+        let logits = [2.0_f32.ln() * 2.0, 2.0_f32.ln(), 0.0, 0.0];
+        let top_p = |top_p| support(&SamplingParams { top_p, ..sampling() }, &logits);
+        assert_eq!(top_p(0.49), [0]);
+        assert_eq!(top_p(0.51), [0, 1]);
+        assert_eq!(top_p(0.74), [0, 1]);
+        assert_eq!(top_p(0.76), [0, 1, 2]);
+        assert_eq!(top_p(1.0), [0, 1, 2, 3]);
+        assert_eq!(top_p(f32::MIN_POSITIVE), [0]);
+        // Equal logits give exact sums: the second is not needed for a half.
+        assert_eq!(support(&SamplingParams { top_p: 0.5, ..sampling() }, &[0.0, 0.0]), [0]);
+    }
+
+    #[test]
+    fn top_p_counts_among_what_top_k_left() {
+        // Of 0.4, 0.3, 0.3 the first two remain, as 0.57 and 0.43.
+        let params = SamplingParams { top_k: 2, top_p: 0.5, ..sampling() };
+        assert_eq!(support(&params, &logits(&[0.4, 0.3, 0.3])), [0]);
+        let params = SamplingParams { top_k: 0, ..params };
+        assert_eq!(support(&params, &logits(&[0.4, 0.3, 0.3])), [0, 1]);
+    }
+
+    #[test]
+    fn min_p_drops_what_is_less_than_its_share_of_the_likeliest() {
+        let logits = logits(&[0.6, 0.3, 0.1]);
+        let min_p = |min_p| support(&SamplingParams { min_p, ..sampling() }, &logits);
+        assert_eq!(min_p(0.16), [0, 1, 2]);
+        assert_eq!(min_p(0.17), [0, 1]);
+        assert_eq!(min_p(0.51), [0]);
+        assert_eq!(min_p(1.0), [0]);
+        // Equal to the bound stays.
+        assert_eq!(support(&SamplingParams { min_p: 1.0, ..sampling() }, &[5.0, 5.0, 4.9]), [0, 1]);
+    }
+
+    #[test]
+    fn repetition_penalty_divides_positive_logits_and_multiplies_negative_ones() {
+        let params = SamplingParams { repetition_penalty: 2.0, ..SamplingParams::greedy() };
+        let mut sampler = sampler(&params);
+        sampler.see([0, 0, 99]);
+        // 3 became 1.5, once, however often it was seen.
+        assert_eq!(sampler.sample(&[3.0, 1.6, 1.0]).unwrap(), 1);
+        // Now 1.5, 0.8 and 1: the token chosen counts as seen.
+        assert_eq!(sampler.sample(&[1.0, 1.6, 0.9]).unwrap(), 2);
+        assert_eq!(sampler.sample(&[-1.0, -1.5, -1.2, -1.9]).unwrap(), 3);
+        assert_eq!(sampler.candidates_needed(), None);
+        assert!(sampler.sample_candidates(&[(0, 1.0)]).is_err());
+    }
+
+    #[test]
+    fn the_end_waits_for_min_new_tokens() {
+        let params = SamplingParams { min_new_tokens: 2, ..SamplingParams::greedy() };
+        let mut sampler = sampler(&params);
+        let logits = [0.0, 1.0, 9.0];
+        assert_eq!(sampler.candidates_needed(), Some(2));
+        assert_eq!(sampler.sample(&logits).unwrap(), 1);
+        assert_eq!(sampler.sample_candidates(&[(EOS, 9.0), (1, 1.0)]).unwrap(), 1);
+        assert_eq!(sampler.candidates_needed(), Some(1));
+        assert_eq!(sampler.sample(&logits).unwrap(), EOS);
+    }
+
+    #[test]
+    fn candidates_give_the_tokens_of_the_whole_vocabulary() {
+        let mut random = SplitMix64(5);
+        for top_k in [1, 2, 5, 50] {
+            let params = SamplingParams {
+                temperature: 0.8,
+                top_k,
+                top_p: 0.9,
+                min_p: 0.02,
+                min_new_tokens: 20,
+                ..sampling()
+            };
+            let (mut whole, mut part) = (sampler(&params), sampler(&params));
+            for _ in 0..60 {
+                // In steps, so that there are ties.
+                let logits: Vec<f32> =
+                    (0..300).map(|_| (random.uniform() * 40.0).floor() as f32 / 4.0).collect();
+                let mut sorted: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+                sorted.sort_by(likelier);
+                sorted.truncate(part.candidates_needed().unwrap());
+                assert_eq!(whole.sample(&logits).unwrap(), part.sample_candidates(&sorted).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn candidates_needed_follow_the_options() {
+        let needed = |params: SamplingParams| sampler(&params).candidates_needed();
+        assert_eq!(needed(SamplingParams { top_k: 50, ..sampling() }), Some(50));
+        assert_eq!(needed(SamplingParams { top_k: 50, min_new_tokens: 1, ..sampling() }), Some(51));
+        assert_eq!(needed(sampling()), None);
+        assert_eq!(needed(SamplingParams { top_k: 0, ..SamplingParams::greedy() }), Some(1));
+        assert_eq!(
+            needed(SamplingParams { top_k: usize::MAX, min_new_tokens: 1, ..sampling() }),
+            Some(usize::MAX)
+        );
+    }
+
+    #[test]
+    fn broken_logits_are_an_error_and_change_nothing() {
+        for params in [SamplingParams::greedy(), sampling(), SamplingParams { top_k: 2, ..sampling() }] {
+            let mut sampler = sampler(&params);
+            let error = sampler.sample(&[0.0, f32::NAN, 1.0]).unwrap_err().to_string();
+            assert_eq!(error, "logits: that of token 1 is NaN; the weights may be damaged");
+            assert!(sampler.sample(&[0.0, f32::INFINITY]).is_err());
+            assert!(sampler.sample(&[f32::NEG_INFINITY; 3]).is_err());
+            assert!(sampler.sample(&[]).is_err());
+            assert_eq!((sampler.num_sampled, sampler.seen.len(), sampler.random.0), (0, 0, 0));
+            assert_eq!(sampler.sample(&[f32::NEG_INFINITY, 1.0]).unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn extreme_logits_and_temperatures_are_no_trouble() {
+        let logits = [f32::MAX, f32::MIN, f32::MAX, 0.0];
+        for temperature in [0.0011, 1.0, f32::MAX] {
+            let params = SamplingParams { temperature, top_k: 3, top_p: 0.5, min_p: 0.5, ..sampling() };
+            let token = sampler(&params).sample(&logits).unwrap();
+            assert!(token < 4, "{token}");
+        }
+        let params = SamplingParams { repetition_penalty: f32::MIN_POSITIVE, ..SamplingParams::greedy() };
+        let mut overflowing = sampler(&params);
+        overflowing.see([0]);
+        assert!(overflowing.sample(&[1e9, 0.0]).is_err());
+    }
+
+    #[test]
+    fn options_out_of_range_are_named_with_their_value() {
+        let error = |params: SamplingParams| params.validate().unwrap_err().to_string();
+        let base = SamplingParams::default;
+        assert_eq!(
+            error(SamplingParams { temperature: -0.5, ..base() }),
+            "temperature is -0.5; it can be 0 or more"
+        );
+        assert_eq!(
+            error(SamplingParams { top_p: 0.0, ..base() }),
+            "top_p is 0; it can be more than 0 and at most 1"
+        );
+        assert_eq!(error(SamplingParams { min_p: 1.5, ..base() }), "min_p is 1.5; it can be from 0 to 1");
+        assert_eq!(
+            error(SamplingParams { repetition_penalty: 0.0, ..base() }),
+            "repetition_penalty is 0; it can be more than 0"
+        );
+        for broken in [f32::NAN, f32::INFINITY] {
+            assert!(SamplingParams { temperature: broken, ..base() }.validate().is_err());
+            assert!(SamplingParams { repetition_penalty: broken, ..base() }.validate().is_err());
+        }
+        assert!(Sampler::new(SamplingParams { top_p: 1.1, ..base() }, EOS).is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! Attention of many rows at once, without a matrix of scores in memory.
+
+use strix_engine::{Graph, Tensor, TensorId};
+
+use crate::{dispatch, lanes};
+
+pub use crate::generated::attention::{KERNEL, Params};
+
+/// Where a projection's heads lie in a tensor of rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// The rows.
+    pub tensor: Tensor<f32, 2>,
+    /// Element of head 0 in a row.
+    pub offset: u32,
+    /// Elements from one head to the next.
+    pub stride: u32,
+}
+
+/// How many heads there are, and of what size.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadShape {
+    /// Heads of the queries.
+    pub num_heads: u32,
+    /// Heads of the keys and values: head n attends to number n / (num_heads / num_kv_heads).
+    pub num_kv_heads: u32,
+    /// Dimensions of a head.
+    pub head_dim: u32,
+}
+
+/// Which keys a row sees.
+#[derive(Clone, Copy, Debug)]
+pub enum Mask {
+    /// All of the first n rows of `k`.
+    Full {
+        /// n.
+        keys: u32,
+    },
+    /// Keys at positions up to the row's own.
+    Causal {
+        /// Row r of this run sits at position `span[0] + r`; `span[1]` rows are live, the rest are skipped.
+        /// Read at run time.
+        span: Tensor<u32, 1>,
+    },
+}
+
+impl Heads {
+    /// Element of a row after its last head.
+    ///
+    /// # Panics
+    ///
+    /// If that is past the row's end.
+    fn check(self, what: &str, num_heads: u32, head_dim: u32) {
+        let [_, row] = self.tensor.shape();
+        let end = self.offset + (num_heads - 1) * self.stride + head_dim;
+        assert!(end <= row, "{what}: {num_heads} heads of {head_dim} end at {end} of rows of {row}");
+    }
+
+    /// Whether every head begins at a multiple of 4 elements.
+    fn aligned(self) -> bool {
+        [self.tensor.shape()[1], self.offset, self.stride].iter().all(|n| n.is_multiple_of(4))
+    }
+}
+
+impl HeadShape {
+    /// Asserts that `q`, `k` and `v` hold such heads, and returns the value of the variant `heads`.
+    pub(crate) fn alignment(self, kernel: &str, q: Heads, k: Heads, v: Heads) -> &'static str {
+        let Self { num_heads, num_kv_heads, head_dim } = self;
+        assert!(
+            num_kv_heads > 0 && num_heads.is_multiple_of(num_kv_heads),
+            "{kernel}: {num_heads} heads over {num_kv_heads} of keys"
+        );
+        assert!((1..=256).contains(&head_dim), "{kernel}: heads of {head_dim}, from 1 to 256 is possible");
+        q.check(&format!("{kernel}: q"), num_heads, head_dim);
+        k.check(&format!("{kernel}: k"), num_kv_heads, head_dim);
+        v.check(&format!("{kernel}: v"), num_kv_heads, head_dim);
+        assert_eq!(k.tensor.shape()[0], v.tensor.shape()[0], "{kernel}: rows of k against rows of v");
+        let aligned = head_dim.is_multiple_of(4) && [q, k, v].into_iter().all(Heads::aligned);
+        if aligned { "vec4" } else { "scalar" }
+    }
+
+    /// Value of the variant `dims`: the least that holds a head.
+    pub(crate) fn dims(self) -> &'static str {
+        match self.head_dim {
+            ..=32 => "32",
+            ..=64 => "64",
+            ..=128 => "128",
+            _ => "256",
+        }
+    }
+}
+
+impl Mask {
+    /// Most keys a row may see, whether the mask is causal (1), and the tensor to bind as `span`: without a
+    /// span nothing is read there, and the keys take the place.
+    pub(crate) fn parts(self, kernel: &str, k: Heads) -> (u32, u32, TensorId) {
+        let [rows, _] = k.tensor.shape();
+        match self {
+            Self::Full { keys } => {
+                assert!((1..=rows).contains(&keys), "{kernel}: {keys} keys of {rows}");
+                (keys, 0, k.tensor.id())
+            }
+            Self::Causal { span } => {
+                assert_eq!(span.shape(), [2], "{kernel}: span");
+                (rows, 1, span.id())
+            }
+        }
+    }
+}
+
+/// `y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n']` over the keys that row r sees, where
+/// n' is n's head of keys.
+///
+/// Dao et al. 2022, algorithm 1. `q`, `k` and `v` may lie in one tensor. Rows of `k` and `v` that `mask`
+/// hides from every row are never used, and may hold anything. Rows of the result that are not live are
+/// left as they were.
+///
+/// | name     | shape                         | dtype |
+/// |----------|-------------------------------|-------|
+/// | `q`      | heads in `[≥ rows, _]`        | f32   |
+/// | `k`, `v` | heads in `[≥ keys, _]`        | f32   |
+/// | `span`   | `[2]`, if causal              | u32   |
+/// | result   | `[rows, num_heads · head_dim]` | f32  |
+///
+/// # Panics
+///
+/// If the heads do not fit their tensors, `head_dim` is above 256, or there are so many keys that a lane
+/// would loop more than 65,535 times: 500,000 with subgroups, 40,000 (`head_dim` 128) or 25,000 (256) without.
+#[expect(clippy::too_many_arguments, reason = "the equation has them")]
+pub fn attention(
+    g: &mut Graph,
+    name: &str,
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    shape: HeadShape,
+    rows: u32,
+    mask: Mask,
+) -> Tensor<f32, 2> {
+    let heads = shape.alignment("attention", q, k, v);
+    assert!(rows <= q.tensor.shape()[0], "attention: {rows} rows of q {:?}", q.tensor.shape());
+    let (keys, causal, span) = mask.parts("attention", k);
+    let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
+
+    let y = g.activation(name, [rows, num_heads * head_dim]);
+    let chosen = [("lanes", lanes(g.target())), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
+    let params = Params {
+        rows,
+        keys,
+        causal,
+        num_heads,
+        heads_per_kv: num_heads / num_kv_heads,
+        head_dim,
+        q_row: q.tensor.shape()[1],
+        q_offset: q.offset,
+        q_stride: q.stride,
+        k_row: k.tensor.shape()[1],
+        k_offset: k.offset,
+        k_stride: k.stride,
+        v_row: v.tensor.shape()[1],
+        v_offset: v.offset,
+        v_stride: v.stride,
+    };
+    let groups = [rows.div_ceil(8), num_heads, 1];
+    let (q, k, v) = (q.tensor, k.tensor, v.tensor);
+    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], groups, reference);
+    y
+}
+
+/// [`attention`] in the plainest code that is right. Sums in f64.
+pub fn reference(p: &Params, q: &[f32], k: &[f32], v: &[f32], span: &[u32], y: &mut [f32]) {
+    let (start, rows) =
+        if p.causal != 0 { (span[0] as usize, p.rows.min(span[1])) } else { (p.keys as usize, p.rows) };
+    let dim = p.head_dim as usize;
+    for row in 0..rows as usize {
+        let seen = (p.keys as usize).min(if p.causal != 0 { start + row + 1 } else { start });
+        for head in 0..p.num_heads {
+            let q = &q[row * p.q_row as usize + (p.q_offset + head * p.q_stride) as usize..][..dim];
+            let kv_head = head / p.heads_per_kv;
+            let k_head = (p.k_offset + kv_head * p.k_stride) as usize;
+            let v_head = (p.v_offset + kv_head * p.v_stride) as usize;
+            let probs = softmax((0..seen).map(|j| dot(q, &k[j * p.k_row as usize + k_head..][..dim])), dim);
+            let y = &mut y[(row * p.num_heads as usize + head as usize) * dim..][..dim];
+            let mut sum = vec![0.0; dim];
+            for (j, p_j) in probs.iter().enumerate() {
+                let v = &v[j * p.v_row as usize + v_head..][..dim];
+                sum.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p_j * f64::from(v));
+            }
+            y.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum as f32);
+        }
+    }
+}
+
+/// Product of two vectors.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+/// Softmax of `scores / √dim`.
+pub(crate) fn softmax(scores: impl Iterator<Item = f64>, dim: usize) -> Vec<f64> {
+    let scores: Vec<_> = scores.map(|s| s / (dim as f64).sqrt()).collect();
+    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let exps: Vec<_> = scores.iter().map(|s| (s - top).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.iter().map(|e| e / sum).collect()
+}

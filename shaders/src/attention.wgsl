@@ -1,0 +1,222 @@
+// y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n'],   n' = n / heads_per_kv, j < seen(r)
+//
+// Dao et al. 2022 (FlashAttention), algorithm 1, over Milakov & Gimelshein 2018's online softmax. One
+// workgroup takes QUERIES rows of one head past all keys, LANES at a time, so that each load of a key or
+// value serves all rows. Scores: a lane a key, the rows' q broadcast from the registers of all lanes.
+// Output: a lane 4 dimensions (slot i of lane l is vec4 number i * LANES + l), probabilities broadcast.
+// Where there are no subgroups both are broadcast through workgroup memory.
+
+//~ variants: lanes = 8 16 32 64 plain
+//~ variants: dims = 32 64 128 256
+//~ variants: heads = vec4 scalar
+//~ variants: queries = 8
+#import heads
+
+//% set plain = lanes == "plain"
+//% set team = 32 if plain else lanes
+//% set slots = [dims // 4 // team, 1] | max
+const LANES = ${team}u;
+const QUERIES = ${queries}u;
+/// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
+const UNSEEN = -1e30;
+
+struct Params {
+    /// Rows of `y`.
+    rows: u32,
+    /// Most keys any row sees.
+    keys: u32,
+    /// Whether row r sees only keys up to position span[0] + r (1), or all `keys` of them (0).
+    causal: u32,
+    /// Heads of `y`.
+    num_heads: u32,
+    /// Heads that share a key and value head.
+    heads_per_kv: u32,
+    /// Dimensions of a head.
+    head_dim: u32,
+    /// Elements from one row of `q` to the next.
+    q_row: u32,
+    /// Element of head 0 in a row of `q`.
+    q_offset: u32,
+    /// Elements from one head of `q` to the next.
+    q_stride: u32,
+    /// Elements from one row of `k` to the next.
+    k_row: u32,
+    /// Element of head 0 in a row of `k`.
+    k_offset: u32,
+    /// Elements from one head of `k` to the next.
+    k_stride: u32,
+    /// Elements from one row of `v` to the next.
+    v_row: u32,
+    /// Element of head 0 in a row of `v`.
+    v_offset: u32,
+    /// Elements from one head of `v` to the next.
+    v_stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<Element>;          // [≥ rows, q_row]
+@group(0) @binding(2) var<storage, read> k: array<Element>;          // [≥ keys, k_row]
+@group(0) @binding(3) var<storage, read> v: array<Element>;          // [≥ keys, v_row]
+@group(0) @binding(4) var<storage, read> span: array<u32>;           // [2] first position, live rows; if causal
+@group(0) @binding(5) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
+
+//% if plain
+var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;    // [QUERIES, dims / 4]
+var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES, LANES] scores, probabilities, sums
+//% endif
+
+@compute @workgroup_size(LANES)
+fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let head = group.y;
+    let row = group.x * QUERIES;
+    var rows = params.rows;
+    // Keys that row 0 sees, and how many more each next row does.
+    var seen = params.keys;
+    if params.causal != 0u {
+        rows = min(rows, span[1]);
+        seen = span[0] + 1u;
+    }
+    if row >= rows {
+        return;
+    }
+    let keys = min(params.keys, seen + params.causal * (min(row + QUERIES, rows) - 1u));
+
+    let scale = inverseSqrt(f32(params.head_dim));
+    let q_head = params.q_offset + head * params.q_stride;
+    let kv_head = head / params.heads_per_kv;
+    let k_head = params.k_offset + kv_head * params.k_stride;
+    let v_head = params.v_offset + kv_head * params.v_stride;
+
+//% for r in range(queries)
+    let q_row_${r} = min(row + ${r}u, rows - 1u) * params.q_row + q_head;
+    let seen_${r} = seen + params.causal * (row + ${r}u);
+    var top_${r} = UNSEEN;
+    var sum_${r} = 0.0;
+//% for i in range(slots)
+    var y_${r}_${i} = vec4(0.0);
+//% if plain
+    if lane + ${i * team}u < ${dims // 4}u {
+        q_tile[${r * dims // 4 + i * team}u + lane] = query(q_row_${r}, ${i * team}u + lane) * scale;
+    }
+//% else
+    let q_${r}_${i} = query(q_row_${r}, ${i * team}u + lane) * scale;
+//% endif
+//% endfor
+//% endfor
+//% if plain
+    workgroupBarrier();
+//% endif
+
+    //~ trips: (keys + (32 if lanes == "plain" else lanes) - 1) // (32 if lanes == "plain" else lanes)
+    for (var first = 0u; first < keys; first += LANES) {
+        let key = first + lane;
+        // What lies past the last key may be anything: those lanes take the last key instead, unseen.
+        let k_row = min(key, keys - 1u) * params.k_row + k_head;
+//% for r in range(queries)
+        var s_${r} = 0.0;
+//% endfor
+//% if plain
+        //~ trips: (keys + 31) // 32 * ((head_dim + 3) // 4)
+        for (var d4 = 0u; d4 < (params.head_dim + 3u) / 4u; d4++) {
+            let k4 = k_at(k_row, d4);
+//% for r in range(queries)
+            s_${r} += dot(q_tile[${r * dims // 4}u + d4], k4);
+//% endfor
+        }
+//% else
+//% for d4 in range(dims // 4)
+        let k_${d4} = k_at(k_row, ${d4}u);
+//% for r in range(queries)
+        s_${r} += dot(subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u), k_${d4});
+//% endfor
+//% endfor
+//% endif
+
+//% for r in range(queries)
+        s_${r} = select(UNSEEN, s_${r}, key < min(seen_${r}, keys));
+//% if plain
+        tile[${r * team}u + lane] = s_${r};
+//% endif
+//% endfor
+//% if plain
+        workgroupBarrier();
+//% for r in range(queries)
+        var max_${r} = top_${r};
+//% endfor
+        //~ trips: (keys + 31) // 32 * 8
+        for (var j = 0u; j < LANES; j += 4u) {
+//% for r in range(queries)
+            max_${r} = max(max_${r}, max(max(tile[${r * team}u + j], tile[${r * team + 1}u + j]), max(tile[${r * team + 2}u + j], tile[${r * team + 3}u + j])));
+//% endfor
+        }
+        workgroupBarrier();
+//% endif
+//% for r in range(queries)
+//% if not plain
+        let max_${r} = max(top_${r}, subgroupMax(s_${r}));
+//% endif
+        // An unseen key is exactly zero, even where nothing has been seen yet.
+        let p_${r} = select(0.0, exp(s_${r} - max_${r}), s_${r} > UNSEEN);
+        let rescale_${r} = exp(top_${r} - max_${r});
+        top_${r} = max_${r};
+        sum_${r} = fma(sum_${r}, rescale_${r}, p_${r});
+//% for i in range(slots)
+        y_${r}_${i} *= rescale_${r};
+//% endfor
+//% if plain
+        tile[${r * team}u + lane] = p_${r};
+//% endif
+//% endfor
+
+//% if plain
+        workgroupBarrier();
+        //~ trips: (keys + 31) // 32 * 8
+        for (var j = 0u; j < LANES; j += 4u) {
+//% for u in range(4)
+            let v_row_${u} = min(first + j + ${u}u, keys - 1u) * params.v_row + v_head;
+//% for i in range(slots)
+            let v_${u}_${i} = v_at(v_row_${u}, ${i * team}u + lane);
+//% for r in range(queries)
+            y_${r}_${i} = fma(vec4(tile[${r * team + u}u + j]), v_${u}_${i}, y_${r}_${i});
+//% endfor
+//% endfor
+//% endfor
+        }
+        workgroupBarrier();
+//% else
+//% for j in range(lanes)
+        let v_row_${j} = min(first + ${j}u, keys - 1u) * params.v_row + v_head;
+//% for i in range(slots)
+        let v_${j}_${i} = v_at(v_row_${j}, ${i * team}u + lane);
+//% for r in range(queries)
+        y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}, ${j}u)), v_${j}_${i}, y_${r}_${i});
+//% endfor
+//% endfor
+//% endfor
+//% endif
+    }
+
+//% if plain
+//% for r in range(queries)
+    tile[${r * team}u + lane] = sum_${r};
+    sum_${r} = 0.0;
+//% endfor
+    workgroupBarrier();
+    //~ trips: 32
+    for (var j = 0u; j < LANES; j++) {
+//% for r in range(queries)
+        sum_${r} += tile[${r * team}u + j];
+//% endfor
+    }
+//% endif
+//% for r in range(queries)
+//% if not plain
+    sum_${r} = subgroupAdd(sum_${r});
+//% endif
+    if row + ${r}u < rows {
+//% for i in range(slots)
+        put(((row + ${r}u) * params.num_heads + head) * params.head_dim, ${i * team}u + lane, y_${r}_${i} / sum_${r});
+//% endfor
+    }
+//% endfor
+}

@@ -1,0 +1,82 @@
+//! The probabilities inside attention, written out for inspection.
+
+use strix_engine::{Graph, Tensor};
+
+use crate::{HeadShape, Heads, Mask, attention, dispatch, lanes};
+
+pub use crate::generated::attention_probs::{KERNEL, Params};
+
+/// `p[n, r, j] = softmax_j(q[r, n] · k[j, n'] / √head_dim)`, zero for keys that row r does not see, where n'
+/// is n's head of keys. For looking at chosen layers: it is slow, and the result large.
+///
+/// All zeros for rows that are not live. Rows of `k` that `mask` hides from every row may hold anything.
+///
+/// | name   | shape                     | dtype |
+/// |--------|---------------------------|-------|
+/// | `q`    | heads in `[≥ rows, _]`    | f32   |
+/// | `k`    | heads in `[≥ keys, _]`    | f32   |
+/// | `span` | `[2]`, if causal          | u32   |
+/// | result | `[num_heads, rows, keys]` | f32   |
+///
+/// # Panics
+///
+/// If the heads do not fit their tensors, `mask` shows more than `keys` keys to all rows, or there are so
+/// many keys that a lane would loop more than 65,535 times: about 4,000 of `head_dim` 128 at 8 lanes.
+#[expect(clippy::too_many_arguments, reason = "the equation has them")]
+pub fn attention_probs(
+    g: &mut Graph,
+    name: &str,
+    q: Heads,
+    k: Heads,
+    shape: HeadShape,
+    rows: u32,
+    keys: u32,
+    mask: Mask,
+) -> Tensor<f32, 3> {
+    shape.alignment("attention_probs", q, k, k);
+    assert!(rows <= q.tensor.shape()[0], "attention_probs: {rows} rows of q {:?}", q.tensor.shape());
+    let (shown, causal, span) = mask.parts("attention_probs", k);
+    assert!(causal != 0 || shown <= keys, "attention_probs: {shown} keys in {keys} columns");
+    let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
+
+    let p = g.activation(name, [num_heads, rows, keys]);
+    let chosen = [("lanes", lanes(g.target()))];
+    let params = Params {
+        rows,
+        keys: shown.min(keys),
+        width: keys,
+        causal,
+        num_heads,
+        heads_per_kv: num_heads / num_kv_heads,
+        head_dim,
+        q_row: q.tensor.shape()[1],
+        q_offset: q.offset,
+        q_stride: q.stride,
+        k_row: k.tensor.shape()[1],
+        k_offset: k.offset,
+        k_stride: k.stride,
+    };
+    let (q, k) = (q.tensor, k.tensor);
+    dispatch!(g, KERNEL, chosen, params, [q, k, span => p], [rows, num_heads, 1], reference);
+    p
+}
+
+/// [`attention_probs`] in the plainest code that is right. Sums in f64.
+pub fn reference(p: &Params, q: &[f32], k: &[f32], span: &[u32], probs: &mut [f32]) {
+    let dim = p.head_dim as usize;
+    let rows = (0..p.num_heads).flat_map(|head| (0..p.rows).map(move |row| (head, row)));
+    for ((head, row), probs) in rows.zip(probs.chunks_exact_mut(p.width as usize)) {
+        let q = &q[(row * p.q_row + p.q_offset + head * p.q_stride) as usize..][..dim];
+        let k_at = (p.k_offset + head / p.heads_per_kv * p.k_stride) as usize;
+        let seen = match (p.causal != 0, p.causal != 0 && row < span[1]) {
+            (false, _) => p.keys,
+            (_, true) => p.keys.min(span[0] + row + 1),
+            _ => 0,
+        };
+        let scores = (0..seen as usize).map(|j| attention::dot(q, &k[j * p.k_row as usize + k_at..][..dim]));
+        probs.fill(0.0);
+        for (p, exact) in probs.iter_mut().zip(attention::softmax(scores, dim)) {
+            *p = exact as f32;
+        }
+    }
+}

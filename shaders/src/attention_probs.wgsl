@@ -1,0 +1,81 @@
+// p[n, r, j] = softmax_j(q[r, n] · k[j, n'] / √head_dim),   n' = n / heads_per_kv, 0 where j is not seen
+//
+// What attention.wgsl never writes down, for inspection. One workgroup per row and head, a lane a key: first
+// the scores and their maximum and sum of exponentials, lane by lane, then the quotients.
+
+//~ variants: lanes = 8 16 32 64 plain
+#import lanes
+
+/// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
+const UNSEEN = -1e30;
+
+struct Params {
+    /// Rows of `p`.
+    rows: u32,
+    /// Most keys any row sees.
+    keys: u32,
+    /// Keys in a row of `p`.
+    width: u32,
+    /// Whether row r sees only keys up to position span[0] + r (1), or all `keys` of them (0).
+    causal: u32,
+    /// Heads of `q`.
+    num_heads: u32,
+    /// Heads that share a key and value head.
+    heads_per_kv: u32,
+    /// Dimensions of a head.
+    head_dim: u32,
+    /// Elements from one row of `q` to the next.
+    q_row: u32,
+    /// Element of head 0 in a row of `q`.
+    q_offset: u32,
+    /// Elements from one head of `q` to the next.
+    q_stride: u32,
+    /// Elements from one row of `k` to the next.
+    k_row: u32,
+    /// Element of head 0 in a row of `k`.
+    k_offset: u32,
+    /// Elements from one head of `k` to the next.
+    k_stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<f32>;          // [≥ rows, q_row]
+@group(0) @binding(2) var<storage, read> k: array<f32>;          // [≥ keys, k_row]
+@group(0) @binding(3) var<storage, read> span: array<u32>;       // [2] first position, live rows; if causal
+@group(0) @binding(4) var<storage, read_write> p: array<f32>;    // [num_heads, rows, width]
+
+@compute @workgroup_size(LANES)
+fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.x;
+    let head = group.y;
+    var seen = min(params.keys, params.width);
+    if params.causal != 0u {
+        seen = select(0u, min(seen, span[0] + row + 1u), row < span[1]);
+    }
+    let q_at = row * params.q_row + params.q_offset + head * params.q_stride;
+    let k_at = params.k_offset + head / params.heads_per_kv * params.k_stride;
+    let p_at = (head * params.rows + row) * params.width;
+    let scale = inverseSqrt(f32(params.head_dim));
+
+    var top = UNSEEN;
+    var sum = 0.0;
+    //~ trips: keys // (64 if lanes == "plain" else lanes) + 1
+    for (var j = lane; j < seen; j += LANES) {
+        var score = 0.0;
+        //~ trips: (keys // (64 if lanes == "plain" else lanes) + 1) * head_dim
+        for (var d = 0u; d < params.head_dim; d++) {
+            score = fma(q[q_at + d], k[j * params.k_row + k_at + d], score);
+        }
+        score *= scale;
+        p[p_at + j] = score;
+        let next_top = max(top, score);
+        sum = sum * exp(top - next_top) + exp(score - next_top);
+        top = next_top;
+    }
+    let row_top = lane_max(lane, top);
+    let row_sum = lane_sum(lane, sum * exp(top - row_top));
+    //~ trips: width // (64 if lanes == "plain" else lanes) + 1
+    for (var j = lane; j < params.width; j += LANES) {
+        p[p_at + j] = select(0.0, exp(p[p_at + j] - row_top) / row_sum, j < seen);
+    }
+}

@@ -1,0 +1,291 @@
+//! Projections: gemm over many rows, gemv over one, with their epilogues, and the gather-scatter
+//! modality-split projection.
+
+use half::bf16;
+use strix_engine::{Graph, Resident, Tensor};
+
+use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
+use crate::{dispatch, lanes};
+
+pub use crate::generated::gemm::{KERNEL, Params};
+
+/// What follows the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `t · sigmoid(1.702 t)`.
+    QuickGelu,
+    /// `silu(gate) · up` over a gated [`Linear`].
+    SwiGlu,
+}
+
+/// What a projection reads: a tensor, or one row of it that is normalised on the way.
+#[derive(Clone, Debug)]
+pub struct Input {
+    x: Tensor<f32, 2>,
+    norm: Option<(Resident<f32, 2>, f32)>,
+}
+
+impl From<Tensor<f32, 2>> for Input {
+    fn from(x: Tensor<f32, 2>) -> Self {
+        Self { x, norm: None }
+    }
+}
+
+impl Input {
+    /// `x / sqrt(mean(x²) + eps) · gain[modality]` without a dispatch of its own: the projections that read it
+    /// do it. For one row; `gain` is `[modalities, k]`.
+    ///
+    /// # Panics
+    ///
+    /// If `x` has several rows, or `gain` is not as wide.
+    pub fn normed(x: Tensor<f32, 2>, gain: &Resident<f32, 2>, eps: f32) -> Self {
+        assert_eq!(x.shape()[0], 1, "gemm: a norm on the way is for one row");
+        assert_eq!(gain.shape()[1], x.shape()[1], "gemm: gain against x {:?}", x.shape());
+        Self { x, norm: Some((gain.clone(), eps)) }
+    }
+}
+
+/// Which rows of a tensor are projected, and with which weights: the rows of each modality.
+///
+/// The tensor holds the number of text rows, the number of image rows, then the indices of the text rows and
+/// of the image rows; room for `capacity` indices.
+#[derive(Clone, Copy, Debug)]
+pub struct Routing(pub Tensor<u32, 1>);
+
+impl Routing {
+    /// Rows there is room for; the rows of every result.
+    pub fn capacity(self) -> u32 {
+        self.0.shape()[0] - 2
+    }
+
+    /// Content of the tensor for rows of these modalities (0 text, 1 image).
+    pub fn of(modality: &[u32]) -> Vec<u32> {
+        let rows = |m: u32| (0..modality.len() as u32).filter(move |&r| modality[r as usize] == m);
+        let image = modality.iter().filter(|&&m| m == 1).count() as u32;
+        [modality.len() as u32 - image, image].into_iter().chain(rows(0)).chain(rows(1)).collect()
+    }
+}
+
+/// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets.
+///
+/// | name   | shape         | dtype |
+/// |--------|---------------|-------|
+/// | `x`    | `[≥ rows, k]` | f32   |
+/// | `w`    | `[sets, n, k]`| packed|
+/// | result | `[rows, n]`   | f32   |
+///
+/// Rows that `rows` does not list are not computed. A `w` split over bindings takes one dispatch a part.
+///
+/// # Panics
+///
+/// If `x` is not as wide as `w`.
+pub fn linear(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
+    gemm(g, x, w, rows, Activation::None, None)
+}
+
+/// [`linear`] plus `residual`, `[rows, n]`.
+///
+/// # Panics
+///
+/// If `x` is not as wide as `w`, or the residual not as wide as the result.
+pub fn linear_add(
+    g: &mut Graph,
+    x: impl Into<Input>,
+    w: &Linear,
+    residual: Tensor<f32, 2>,
+    rows: Routing,
+) -> Tensor<f32, 2> {
+    gemm(g, x, w, rows, Activation::None, Some(residual))
+}
+
+/// `quick_gelu(x Wᵀ + b)`, where `quick_gelu(t) = t · sigmoid(1.702 t)`.
+///
+/// # Panics
+///
+/// As [`linear`].
+pub fn linear_quick_gelu(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
+    gemm(g, x, w, rows, Activation::QuickGelu, None)
+}
+
+/// `silu(x Wgᵀ + bg) ⊙ (x Wuᵀ + bu)` over a gated matrix (Shazeer 2020, SwiGLU).
+///
+/// # Panics
+///
+/// As [`linear`], or if `w` is not gated.
+pub fn swiglu(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
+    gemm(g, x, w, rows, Activation::SwiGlu, None)
+}
+
+/// The projection with any epilogue.
+///
+/// # Panics
+///
+/// As [`linear`], or if exactly one of `w` and `activation` is gated.
+pub fn gemm(
+    g: &mut Graph,
+    x: impl Into<Input>,
+    w: &Linear,
+    rows: Routing,
+    activation: Activation,
+    residual: Option<Tensor<f32, 2>>,
+) -> Tensor<f32, 2> {
+    let input = x.into();
+    let shape = input.x.shape();
+    let n = w.layout.n;
+    assert_eq!(shape[1], w.layout.k, "{}: k of x {shape:?} against {:?}", w.name, w.layout);
+    assert!(input.norm.is_none() || rows.capacity() == 1, "{}: a norm on the way is for one row", w.name);
+    assert_eq!(w.layout.gated, activation == Activation::SwiGlu, "{}: gated weights are SwiGLU's", w.name);
+    if let Some(residual) = residual {
+        assert_eq!(residual.shape()[1], n, "{}: residual {:?}", w.name, residual.shape());
+    }
+    let y = g.activation(&w.name, [rows.capacity(), n]);
+    for part in &w.parts {
+        dispatch_part(g, &input, part, n, rows, activation, residual, y);
+    }
+    y
+}
+
+#[expect(clippy::too_many_arguments, reason = "the kernel's own arguments")]
+fn dispatch_part(
+    g: &mut Graph,
+    input: &Input,
+    part: &LinearPart,
+    stride: u32,
+    rows: Routing,
+    activation: Activation,
+    residual: Option<Tensor<f32, 2>>,
+    y: Tensor<f32, 2>,
+) {
+    let Layout { n, k, sets, format, .. } = part.layout;
+    let tile = if rows.capacity() == 1 { 1 } else { 8 };
+    let width = match lanes(g.target()) {
+        "plain" => 32,
+        lanes => lanes.parse().expect("a number of lanes"),
+    };
+    let chosen = [
+        ("weights", format.variant()),
+        ("lanes", lanes(g.target())),
+        ("rows", if tile == 1 { "1" } else { "8" }),
+        ("x", if k % 4 == 0 { "vec4" } else { "scalar" }),
+    ];
+    let params = Params {
+        k,
+        n,
+        first: part.first,
+        stride,
+        blocks: part.layout.blocks(),
+        sets,
+        group_steps: match format {
+            Format::Int8 { group: Some(group) } => group / 32,
+            _ => 0,
+        },
+        bias: u32::from(part.bias.is_some()),
+        residual: u32::from(residual.is_some()),
+        activation: activation as u32,
+        norm: u32::from(input.norm.is_some()),
+        eps: input.norm.as_ref().map_or(0.0, |(_, eps)| *eps),
+    };
+    let groups =
+        [part.layout.packed_rows().div_ceil(4 * width), rows.capacity().div_ceil(tile) + sets - 1, 1];
+    let weight = g.bind(&part.weight);
+    let scale = g.bind(&part.scale);
+    // Absent operands are never read; `scale` stands in so that the binding is not empty.
+    let bias = part.bias.as_ref().map_or(scale, |b| g.bind(b));
+    let residual = residual.map_or(scale.id(), Tensor::id);
+    let gain = input.norm.as_ref().map_or(scale.id(), |(gain, _)| g.bind(gain).id());
+    let x = input.x;
+    let routing = rows.0;
+    match format {
+        Format::F32 => {
+            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
+        }
+        Format::Bf16 => {
+            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<1>)
+        }
+        Format::Int8 { .. } => {
+            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
+        }
+    }
+}
+
+/// [`gemm`] in the plainest code that is right, on packed weights of `FORMAT` 0 f32, 1 bf16, 2 int8. Sums in f64.
+#[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
+pub fn reference<const FORMAT: u32>(
+    p: &Params,
+    x: &[f32],
+    gain: &[f32],
+    routing: &[u32],
+    weight: &[u32],
+    scale: &[f32],
+    bias: &[f32],
+    residual: &[f32],
+    y: &mut [f32],
+) {
+    let k = p.k as usize;
+    let (text, image) = (routing[0] as usize, routing[1] as usize);
+    let packed_rows = p.blocks * BLOCK;
+    for (i, &row) in routing[2..][..text + image].iter().enumerate() {
+        let set = u32::from(p.sets == 2 && i >= text);
+        let mut x = x[row as usize * k..][..k].to_vec();
+        if p.norm != 0 {
+            let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / k as f64;
+            let scale = 1.0 / (mean_square + f64::from(p.eps)).sqrt();
+            let gain = &gain[usize::from(i >= text) * k..][..k];
+            x = x.iter().zip(gain).map(|(&x, &g)| (f64::from(x) * scale * f64::from(g)) as f32).collect();
+        }
+        let sum = |packed: u32| -> f64 {
+            let dot: f64 = (0..p.k)
+                .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
+                .sum();
+            dot + if p.bias != 0 { f64::from(bias[(set * packed_rows + packed) as usize]) } else { 0.0 }
+        };
+        for n in 0..p.n {
+            let value = match p.activation {
+                2 => {
+                    let gate_row = n / BLOCK * 2 * BLOCK + n % BLOCK;
+                    let gate = sum(gate_row);
+                    gate / (1.0 + (-gate).exp()) * sum(gate_row + BLOCK)
+                }
+                1 => {
+                    let t = sum(n);
+                    t / (1.0 + (-1.702 * t).exp())
+                }
+                _ => sum(n),
+            };
+            let at = (row * p.stride + p.first + n) as usize;
+            y[at] = (value + if p.residual != 0 { f64::from(residual[at]) } else { 0.0 }) as f32;
+        }
+    }
+}
+
+/// One weight, unpacked and scaled.
+fn weight_at<const FORMAT: u32>(
+    p: &Params,
+    weight: &[u32],
+    scale: &[f32],
+    set: u32,
+    packed: u32,
+    column: u32,
+) -> f64 {
+    let steps = p.k.div_ceil(32);
+    let chunk = [4, 8, 16][FORMAT as usize];
+    let chunks = steps * 32 / chunk;
+    let block = set * p.blocks + packed / BLOCK;
+    let first = ((block * chunks + column / chunk) * BLOCK + packed % BLOCK) * 4;
+    let within = column % chunk;
+    match FORMAT {
+        0 => f64::from(f32::from_bits(weight[(first + within) as usize])),
+        1 => bf16::from_bits((weight[(first + within / 2) as usize] >> (within % 2 * 16)) as u16).to_f64(),
+        _ => {
+            let q = (weight[(first + within / 4) as usize] >> (within % 4 * 8)) as u8 as i8;
+            let (group, groups) = match p.group_steps {
+                0 => (0, 1),
+                steps_a_group => (column / 32 / steps_a_group, steps.div_ceil(steps_a_group)),
+            };
+            let at = (set * groups + group) * p.blocks * BLOCK + packed;
+            f64::from(q) * f64::from(scale[at as usize])
+        }
+    }
+}

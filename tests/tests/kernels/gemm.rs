@@ -1,0 +1,243 @@
+use half::bf16;
+use strix_engine::{Gpu, Graph, Resident};
+use strix_shaders::gemm::{Activation, gemm};
+use strix_shaders::{Format, Input, Layout, Linear, Routing};
+use strix_tests::{assert_close, gpu, on_both, plain_gpu, run_on, uniform};
+
+const FORMATS: [Format; 6] = [
+    Format::F32,
+    Format::Bf16,
+    Format::Int8 { group: None },
+    Format::Int8 { group: Some(32) },
+    Format::Int8 { group: Some(64) },
+    Format::Int8 { group: Some(128) },
+];
+
+/// A projection with everything it can have, and what it should give, computed from unpacked weights.
+struct Case {
+    layout: Layout,
+    modality: Vec<u32>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    activation: Activation,
+    residual: bool,
+}
+
+impl Case {
+    fn new(layout: Layout, modality: &[u32], activation: Activation, residual: bool) -> Self {
+        let halves = if layout.gated { 2 } else { 1 };
+        let rows = layout.sets * halves * layout.n;
+        let weights = uniform(7, (rows * layout.k) as usize);
+        Self {
+            layout,
+            modality: modality.to_vec(),
+            weights,
+            bias: uniform(8, rows as usize),
+            activation,
+            residual,
+        }
+    }
+
+    fn row(&self, set: u32, half: u32, n: u32) -> &[f32] {
+        let halves = if self.layout.gated { 2 } else { 1 };
+        let (at, k) = (((set * halves + half) * self.layout.n + n) as usize, self.layout.k as usize);
+        &self.weights[at * k..][..k]
+    }
+
+    /// A weight row as the format rounds it, by a plain reading of the format's definition.
+    fn rounded(&self, set: u32, half: u32, n: u32) -> Vec<f64> {
+        let row = self.row(set, half, n);
+        let int8 = |group: usize| -> Vec<f64> {
+            let scaled = |part: &[f32]| -> Vec<f64> {
+                let scale = part.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / 127.0;
+                part.iter().map(|v| f64::from((v / scale).round_ties_even()) * f64::from(scale)).collect()
+            };
+            row.chunks(group).flat_map(scaled).collect()
+        };
+        match self.layout.format {
+            Format::F32 => row.iter().map(|&v| f64::from(v)).collect(),
+            Format::Bf16 => row.iter().map(|&v| bf16::from_f32(v).to_f64()).collect(),
+            Format::Int8 { group } => int8(group.map_or(row.len(), |g| g as usize)),
+        }
+    }
+
+    fn expected(&self, x: &[f32], residual: &[f32]) -> Vec<f32> {
+        let (n, k) = (self.layout.n, self.layout.k as usize);
+        let halves = if self.layout.gated { 2 } else { 1 };
+        let mut y = vec![0.0; self.modality.len() * n as usize];
+        for set in 0..self.layout.sets {
+            for column in 0..n {
+                let weights: Vec<_> = (0..halves).map(|half| self.rounded(set, half, column)).collect();
+                for (r, &modality) in self.modality.iter().enumerate() {
+                    if self.layout.sets == 2 && modality != set {
+                        continue;
+                    }
+                    let sum = |half: u32| -> f64 {
+                        let dot: f64 = weights[half as usize]
+                            .iter()
+                            .zip(&x[r * k..][..k])
+                            .map(|(w, &x)| w * f64::from(x))
+                            .sum();
+                        dot + f64::from(self.bias[((set * halves + half) * n + column) as usize])
+                    };
+                    let value = match self.activation {
+                        Activation::None => sum(0),
+                        Activation::QuickGelu => sum(0) / (1.0 + (-1.702 * sum(0)).exp()),
+                        Activation::SwiGlu => sum(0) / (1.0 + (-sum(0)).exp()) * sum(1),
+                    };
+                    let at = r * n as usize + column as usize;
+                    y[at] = (value + if self.residual { f64::from(residual[at]) } else { 0.0 }) as f32;
+                }
+            }
+        }
+        y
+    }
+
+    fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
+        let Layout { n, gated, .. } = self.layout;
+        let halves = if gated { 2 } else { 1 };
+        let fill =
+            |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
+        let bias = |set: u32, half: u32, row: u32| self.bias[((set * halves + half) * n + row) as usize];
+        let limit = max_binding_bytes.unwrap_or(gpu.target().max_binding_bytes);
+        Linear::upload_split(gpu, "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
+    }
+
+    fn check(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) {
+        let Layout { n, k, .. } = self.layout;
+        let rows = self.modality.len() as u32;
+        let x = uniform(9, (rows * k) as usize);
+        let residual = uniform(10, (rows * n) as usize);
+        let linear = self.upload(gpu, max_binding_bytes);
+        let got = run_on(
+            gpu,
+            |g| {
+                let x = g.bind(&Resident::from_slice("x", [rows, k], &x));
+                let residual = g.bind(&Resident::from_slice("residual", [rows, n], &residual));
+                let routing = Routing::of(&self.modality);
+                let routing = g.bind(&Resident::from_slice("routing", [rows + 2], &routing));
+                gemm(g, x, &linear, Routing(routing), self.activation, self.residual.then_some(residual))
+            },
+            |_| (),
+        );
+        let what = format!("{rows} rows, {:?}, {:?}", self.layout, self.activation);
+        assert_close(&what, &got, &self.expected(&x, &residual), 1e-5);
+    }
+}
+
+fn layout(n: u32, k: u32, format: Format) -> Layout {
+    Layout { n, k, sets: 1, gated: false, format }
+}
+
+#[test]
+fn gemm_matches_unpacked_weights_in_every_format() {
+    for format in FORMATS {
+        // The model's own widths, widths that fill no tile, and one.
+        for (rows, k, n) in [
+            (9, 4096, 40),
+            (3, 11008, 16),
+            (11, 172, 80),
+            (17, 60, 180),
+            (8, 588, 33),
+            (3, 33, 47),
+            (2, 1, 1),
+        ] {
+            let case = Case::new(layout(n, k, format), &vec![0; rows], Activation::None, true);
+            on_both(|gpu| case.check(gpu, None));
+        }
+    }
+}
+
+#[test]
+fn gemv_matches_unpacked_weights_in_every_format() {
+    for format in FORMATS {
+        for (k, n) in [(4096, 300), (11008, 64), (172, 80), (33, 47), (1, 1)] {
+            let case = Case::new(layout(n, k, format), &[0], Activation::None, true);
+            on_both(|gpu| case.check(gpu, None));
+        }
+    }
+}
+
+#[test]
+fn epilogues_match_reference() {
+    for format in [Format::F32, Format::Int8 { group: Some(64) }] {
+        for rows in [1, 11] {
+            for (k, n) in [(1024, 100), (44, 92), (60, 7)] {
+                let quick = Case::new(layout(n, k, format), &vec![0; rows], Activation::QuickGelu, false);
+                on_both(|gpu| quick.check(gpu, None));
+                let gated = Layout { gated: true, ..layout(n, k, format) };
+                let swiglu = Case::new(gated, &vec![0; rows], Activation::SwiGlu, false);
+                on_both(|gpu| swiglu.check(gpu, None));
+            }
+        }
+    }
+}
+
+#[test]
+fn gemm_split_projects_each_row_by_its_modality() {
+    let interleaved: Vec<u32> = (0..23).map(|r| u32::from(r % 3 == 1 || r > 17)).collect();
+    for modality in [vec![0; 20], vec![1; 20], interleaved, vec![1, 0], vec![0], vec![1]] {
+        for format in
+            [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }]
+        {
+            let split = Layout { sets: 2, ..layout(50, 72, format) };
+            let case = Case::new(split, &modality, Activation::None, false);
+            on_both(|gpu| case.check(gpu, None));
+        }
+    }
+}
+
+#[test]
+fn gemm_split_launches_each_row_once() {
+    // 8.2B's K and V: tiles of 8 rows, one more than rows / 8 where text and image share a tile.
+    let layout = Layout { n: 8192, k: 4096, sets: 2, gated: false, format: Format::Int8 { group: None } };
+    let linear = Linear::declare("kv_proj", "kv_proj", layout, false, u64::MAX);
+    let mut g = strix_engine::Graph::new(gpu().target());
+    let x = g.input("x", [64, 4096]);
+    let routing = Routing(g.input("routing", [66]));
+    strix_shaders::linear(&mut g, x, &linear, routing);
+    assert_eq!(g.steps()[0].groups[1], 64 / 8 + 1);
+}
+
+#[test]
+fn gemv_normalises_its_row_on_the_way() {
+    let eps = 1e-5;
+    for format in FORMATS {
+        for (k, n) in [(4096, 48), (172, 80), (33, 47), (1, 1)] {
+            let case = Case::new(layout(n, k, format), &[0], Activation::None, true);
+            let (x, residual) = (uniform(9, k as usize), uniform(10, n as usize));
+            let gain = uniform(11, 2 * k as usize);
+            let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / f64::from(k);
+            let scale = 1.0 / (mean_square + f64::from(eps)).sqrt();
+            for modality in [0, 1] {
+                let gains = &gain[(modality * k) as usize..][..k as usize];
+                let normed = x.iter().zip(gains).map(|(&x, &g)| (f64::from(x) * scale * f64::from(g)) as f32);
+                let want = case.expected(&normed.collect::<Vec<_>>(), &residual);
+                on_both(|gpu| {
+                    let linear = case.upload(gpu, None);
+                    let record = |g: &mut Graph| {
+                        let x = g.bind(&Resident::from_slice("x", [1, k], &x));
+                        let residual = g.bind(&Resident::from_slice("residual", [1, n], &residual));
+                        let routing =
+                            g.bind(&Resident::from_slice("routing", [3], &Routing::of(&[modality])));
+                        let input = Input::normed(x, &Resident::from_slice("gain", [2, k], &gain), eps);
+                        gemm(g, input, &linear, Routing(routing), Activation::None, Some(residual))
+                    };
+                    let got = run_on(gpu, record, |_| ());
+                    assert_close(&format!("{format} {k} to {n}, modality {modality}"), &got, &want, 1e-5);
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_projection_split_over_bindings_gives_the_same() {
+    for (gated, activation) in [(false, Activation::None), (true, Activation::SwiGlu)] {
+        let layout = Layout { n: 100, k: 96, sets: 1, gated, format: Format::Bf16 };
+        let case = Case::new(layout, &[0; 5], activation, !gated);
+        for gpu in [gpu(), plain_gpu()] {
+            case.check(gpu, Some(7000));
+        }
+    }
+}
