@@ -208,7 +208,8 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
 
 fn pictures(args: &Args) -> anyhow::Result<Vec<RgbImage>> {
     let exif = if args.exif { Exif::Honour } else { Exif::Ignore };
-    let mut pictures = args.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
+    let mut pictures =
+        args.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = &args.video {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).with_context(|| name.clone())?;
@@ -238,9 +239,9 @@ fn print_profile(steps: &[StepTime]) {
         }
         let mut sums: Vec<_> = sums.into_iter().collect();
         sums.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
-        say(&format!("\n{title:<40} steps        us      %"));
+        say(&format!("\n{title:<48} steps        us      %"));
         for (name, (steps, ns)) in sums {
-            say(&format!("{name:<40} {steps:>5} {:>9.1} {:>6.1}", ns / 1e3, 100.0 * ns / total));
+            say(&format!("{name:<48} {steps:>5} {:>9.1} {:>6.1}", ns / 1e3, 100.0 * ns / total));
         }
     }
 }

@@ -38,6 +38,7 @@ const PICTURE_COLUMNS: usize = 78;
 
 /// Show the built-in model answering questions about its sample pictures
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  strix demo\n  strix demo --all --adapter nvidia")]
 pub(crate) struct Args {
     /// All samples, not a handful
     #[arg(long)]
@@ -127,9 +128,7 @@ fn turns(prompt: &str) -> (Vec<(String, &str)>, String) {
     let mut turns: Vec<_> = prompt
         .split("USER: ")
         .filter_map(|turn| turn.split_once(" ASSISTANT:"))
-        .map(|(question, answer)| {
-            (question.replace("<|image|>", ""), answer.trim().trim_end_matches("</s>"))
-        })
+        .map(|(question, answer)| (question.replace("<|image|>", ""), answer.trim().trim_end_matches("</s>")))
         .collect();
     let question = turns.pop().map_or_else(|| prompt.to_owned(), |turn| turn.0);
     (turns, question)

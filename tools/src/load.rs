@@ -65,7 +65,11 @@ impl Storage {
 }
 
 /// The model in `dir`, or nano. A progress bar appears when it takes longer than a second.
-pub(crate) fn load(gpu: &Gpu, dir: Option<&Path>, options: &LoadOptions) -> Result<Model, strix_model::Error> {
+pub(crate) fn load(
+    gpu: &Gpu,
+    dir: Option<&Path>,
+    options: &LoadOptions,
+) -> Result<Model, strix_model::Error> {
     let started = Instant::now();
     let mut bar = None;
     let model = Model::load_on(gpu, dir.map_or(Source::Nano, Source::Dir), options, &mut |progress| {

@@ -30,6 +30,10 @@ const BAD_INPUT: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 const AFTER_HELP: &str = "\
+Examples:
+  strix demo
+  strix ask --image photo.jpg \"What is in this picture?\"
+
 Exit codes:
   0    done
   1    a fault of Strix or of the device
@@ -60,16 +64,9 @@ enum Command {
 }
 
 /// An error of the command line itself.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 struct Usage(String);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 fn main() -> ExitCode {
     terminal::quiet_wayland();
@@ -87,7 +84,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<u8> {
     if let Ok(filter) = std::env::var("STRIX_LOG") {
         let filter = EnvFilter::try_new(filter).map_err(|e| Usage(format!("STRIX_LOG: {e}")))?;
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+        let painted = terminal::colours(&io::stderr());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(painted).init();
     }
     match command {
         Command::Demo(args) => demo::run(&args),

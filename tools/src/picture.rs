@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn shrinking_keeps_aspect_and_averages() {
-        let checks: Vec<u8> = (0..40 * 20).flat_map(|i| if i % 2 == 0 { [200; 3] } else { [100; 3] }).collect();
+        let checks: Vec<u8> =
+            (0..40 * 20).flat_map(|i| if i % 2 == 0 { [200; 3] } else { [100; 3] }).collect();
         let grid = half_blocks(&checks, 40, 20, 10, 24);
         assert_eq!((grid.len(), grid[0].len()), (3, 10));
         assert!(grid.iter().flatten().flatten().flatten().all(|&v| v == 150));

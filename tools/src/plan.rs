@@ -1,8 +1,10 @@
 //! `strix plan`: bytes and dispatches of a model, from its config alone.
 
+use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use strix_engine::Target;
@@ -41,8 +43,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut options = args.storage.options()?;
     options.chunk = args.chunk.unwrap_or(LoadOptions::default().chunk);
-    let path = args.config.iter().chain(&args.model).next().expect("clap requires one");
-    let config = Config::load(path)?;
+    let config = match (&args.config, &args.model) {
+        (Some(file), _) => Config::from_json(&fs::read(file).with_context(|| file.display().to_string())?)?,
+        (_, dir) => Config::load(dir.as_deref().unwrap_or(Path::new(".")))?,
+    };
     let target = match args.adapter.options().adapter {
         Some(_) => args.adapter.open()?.target(),
         None => Target::default(),
@@ -62,6 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             })
         });
         let plan = json!({
+            "ctx": plan.ctx,
             "weight_bytes": weights,
             "kv_cache_bytes": plan.kv_cache_bytes,
             "programs": programs.collect::<Vec<_>>(),
@@ -71,15 +76,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(crate::DONE);
     }
     for (dtype, bytes) in &plan.weights {
-        writeln!(out, "{:<22}{:>12}  {bytes} bytes", format!("weights {dtype}"), human(*bytes))?;
+        writeln!(out, "{:<26}{:>12}  {bytes} bytes", format!("weights, {dtype}"), human(*bytes))?;
     }
     let bytes = plan.kv_cache_bytes;
-    writeln!(out, "{:<22}{:>12}  {bytes} bytes", "KV cache f32", human(bytes))?;
-    writeln!(out, "\n{:<22}{:>12}{:>14}{:>14}{:>12}", "program", "dispatches", "activations", "unshared", "inputs")?;
+    let name = format!("KV cache, {} positions", plan.ctx);
+    writeln!(out, "{name:<26}{:>12}  {bytes} bytes", human(bytes))?;
+    writeln!(
+        out,
+        "\n{:<26}{:>12}{:>14}{:>14}{:>12}",
+        "program", "dispatches", "activations", "unshared", "inputs"
+    )?;
     for (name, usage) in &plan.programs {
         let [activations, unshared, inputs] =
             [usage.activation_bytes, usage.unshared_bytes, usage.input_bytes].map(human);
-        writeln!(out, "{name:<22}{:>12}{activations:>14}{unshared:>14}{inputs:>12}", usage.dispatches)?;
+        writeln!(out, "{name:<26}{:>12}{activations:>14}{unshared:>14}{inputs:>12}", usage.dispatches)?;
     }
     writeln!(out, "\n{} dispatches a decoder layer at decode", plan.decode_dispatches_per_layer)?;
     Ok(crate::DONE)

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-const CELL: (f64, f64) = (8.4, 18.0);
-const MARGIN: f64 = 16.0;
+/// Width and height of a character.
+const CELL: (usize, usize) = (8, 16);
+const MARGIN: usize = 16;
 /// Height of the bar with the title.
-const BAR: f64 = 30.0;
+const BAR: usize = 30;
 const FONT: &str = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
 /// Colours and weight of a character.
@@ -19,22 +20,22 @@ struct Style {
 
 /// Draws `printed`: text, the SGR codes this program uses, and half blocks as rectangles.
 pub(crate) fn render(printed: &str) -> String {
-    let lines: Vec<_> = cells(printed);
+    let lines = cells(printed);
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0).max(60);
-    let width = columns as f64 * CELL.0 + 2.0 * MARGIN;
-    let height = lines.len() as f64 * CELL.1 + 2.0 * MARGIN + BAR;
+    let width = columns * CELL.0 + 2 * MARGIN;
+    let height = lines.len() * CELL.1 + 2 * MARGIN + BAR;
     let mut svg = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.1} {height:.1}" width="{width:.0}" height="{height:.0}" font-family="{FONT}" font-size="14">
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="{FONT}" font-size="13.3">
 <rect width="100%" height="100%" rx="8" fill="#16181d"/>
 <g fill="#3a3f4b"><circle cx="20" cy="17" r="5"/><circle cx="38" cy="17" r="5"/><circle cx="56" cy="17" r="5"/></g>
 <text x="50%" y="22" fill="#8b93a5" text-anchor="middle">strix demo</text>
 "##
     );
     for (y, line) in lines.iter().enumerate() {
-        let top = BAR + MARGIN + y as f64 * CELL.1;
+        let top = BAR + MARGIN + y * CELL.1;
         let mut x = 0;
         for run in line.chunk_by(|a, b| a.1 == b.1 && (a.0 == '▀') == (b.0 == '▀')) {
-            draw(&mut svg, MARGIN + x as f64 * CELL.0, top, run);
+            draw(&mut svg, MARGIN + x * CELL.0, top, run);
             x += run.len();
         }
     }
@@ -42,22 +43,28 @@ pub(crate) fn render(printed: &str) -> String {
 }
 
 /// A run of characters of one style.
-fn draw(svg: &mut String, left: f64, top: f64, run: &[(char, Style)]) {
+fn draw(svg: &mut String, left: usize, top: usize, run: &[(char, Style)]) {
     let style = &run[0].1;
-    let width = run.len() as f64 * CELL.0;
+    let width = run.len() * CELL.0;
     let text: String = run.iter().map(|c| c.0).collect();
     if text.starts_with('▀') {
-        for (colour, y) in [(&style.text, top), (&style.back, top + CELL.1 / 2.0)] {
+        let height = CELL.1 / 2;
+        for (colour, y) in [(&style.text, top), (&style.back, top + height)] {
             let colour = colour.as_deref().unwrap_or("none");
-            let (width, height) = (width + 0.3, CELL.1 / 2.0 + 0.3); // no seams
-            let _ = writeln!(svg, r#"<rect x="{left:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="{colour}"/>"#);
+            let _ = writeln!(
+                svg,
+                r#"<rect x="{left}" y="{y}" width="{width}" height="{height}" fill="{colour}" shape-rendering="crispEdges"/>"#
+            );
         }
     } else if !text.trim().is_empty() {
         let colour = style.text.as_deref().unwrap_or(if style.dim { "#8b93a5" } else { "#e4e7ee" });
         let weight = if style.bold { r#" font-weight="bold""# } else { "" };
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        let base = top + 13.5;
-        let _ = writeln!(svg, r#"<text x="{left:.1}" y="{base:.1}" textLength="{width:.1}" fill="{colour}"{weight} xml:space="preserve">{text}</text>"#);
+        let base = top + 12;
+        let _ = writeln!(
+            svg,
+            r#"<text x="{left}" y="{base}" textLength="{width}" fill="{colour}"{weight} xml:space="preserve">{text}</text>"#
+        );
     }
 }
 
@@ -108,7 +115,8 @@ mod tests {
 
     #[test]
     fn half_blocks_become_rectangles_and_text_is_escaped() {
-        let svg = render("\x1b[38;2;1;2;3;48;2;4;5;6m▀\x1b[38;2;1;2;3;48;2;4;5;6m▀\x1b[0m\n\x1b[1ma<b\x1b[0m c\n");
+        let svg =
+            render("\x1b[38;2;1;2;3;48;2;4;5;6m▀\x1b[38;2;1;2;3;48;2;4;5;6m▀\x1b[0m\n\x1b[1ma<b\x1b[0m c\n");
         assert_eq!(svg.matches("rgb(1,2,3)").count(), 1, "equal neighbours are one rectangle: {svg}");
         assert_eq!(svg.matches("rgb(4,5,6)").count(), 1);
         assert!(svg.contains(r#"font-weight="bold" xml:space="preserve">a&lt;b</text>"#), "{svg}");
