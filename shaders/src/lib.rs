@@ -7,9 +7,11 @@
 mod kernel;
 mod template;
 
+pub mod embedding;
 pub mod layer_norm;
 pub mod rms_norm;
 
+pub use embedding::{EmbeddingPart, Table, embedding};
 pub use kernel::{Kernel, lanes};
 pub use layer_norm::{layer_norm, layer_norm_into};
 pub use rms_norm::rms_norm;

@@ -1,5 +1,6 @@
 //! Every kernel against its plain CPU reference, with subgroups and without: at the model's own sizes, at
 //! sizes that fill no workgroup, and at one.
 
+mod embedding;
 mod layer_norm;
 mod rms_norm;
