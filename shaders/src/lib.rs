@@ -9,11 +9,13 @@ mod template;
 
 pub mod embedding;
 pub mod layer_norm;
+pub mod patches;
 pub mod rms_norm;
 
 pub use embedding::{EmbeddingPart, Table, embedding};
 pub use kernel::{Kernel, lanes};
 pub use layer_norm::{layer_norm, layer_norm_into};
+pub use patches::patches;
 pub use rms_norm::rms_norm;
 
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.

@@ -3,4 +3,5 @@
 
 mod embedding;
 mod layer_norm;
+mod patches;
 mod rms_norm;
