@@ -7,11 +7,13 @@
 mod kernel;
 mod template;
 
+pub mod class_token;
 pub mod embedding;
 pub mod layer_norm;
 pub mod patches;
 pub mod rms_norm;
 
+pub use class_token::class_token;
 pub use embedding::{EmbeddingPart, Table, embedding};
 pub use kernel::{Kernel, lanes};
 pub use layer_norm::{layer_norm, layer_norm_into};
