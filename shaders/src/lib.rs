@@ -7,12 +7,14 @@
 mod kernel;
 mod template;
 
+pub mod add;
 pub mod class_token;
 pub mod embedding;
 pub mod layer_norm;
 pub mod patches;
 pub mod rms_norm;
 
+pub use add::add;
 pub use class_token::class_token;
 pub use embedding::{EmbeddingPart, Table, embedding};
 pub use kernel::{Kernel, lanes};

@@ -1,6 +1,7 @@
 //! Every kernel against its plain CPU reference, with subgroups and without: at the model's own sizes, at
 //! sizes that fill no workgroup, and at one.
 
+mod add;
 mod class_token;
 mod embedding;
 mod layer_norm;
