@@ -13,6 +13,7 @@ pub mod embedding;
 pub mod layer_norm;
 pub mod patches;
 pub mod rms_norm;
+pub mod rope_append;
 
 pub use add::add;
 pub use class_token::class_token;
@@ -21,6 +22,7 @@ pub use kernel::{Kernel, lanes};
 pub use layer_norm::{layer_norm, layer_norm_into};
 pub use patches::patches;
 pub use rms_norm::rms_norm;
+pub use rope_append::{Heads, KvCache, RopeTables, rope_append};
 
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.
 pub mod generated {

@@ -7,3 +7,4 @@ mod embedding;
 mod layer_norm;
 mod patches;
 mod rms_norm;
+mod rope_append;
