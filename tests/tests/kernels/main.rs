@@ -8,3 +8,4 @@ mod layer_norm;
 mod patches;
 mod rms_norm;
 mod rope_append;
+mod top_k;
