@@ -14,6 +14,7 @@ pub mod layer_norm;
 pub mod patches;
 pub mod rms_norm;
 pub mod rope_append;
+pub mod take_rows;
 pub mod top_k;
 
 pub use add::add;
@@ -24,6 +25,7 @@ pub use layer_norm::{layer_norm, layer_norm_into};
 pub use patches::patches;
 pub use rms_norm::rms_norm;
 pub use rope_append::{Heads, KvCache, RopeTables, rope_append};
+pub use take_rows::take_rows;
 pub use top_k::{arg_max, top_k};
 
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.

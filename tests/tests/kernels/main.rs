@@ -8,4 +8,5 @@ mod layer_norm;
 mod patches;
 mod rms_norm;
 mod rope_append;
+mod take_rows;
 mod top_k;
