@@ -49,11 +49,11 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
     var below = 0xffffffffu;
     var first = 0u;
     var stale = true;
-    //~ trips: k
+    //~ trips: k + 1
     for (var rank = 0u; rank < params.k; rank++) {
         if stale {
             var best = NONE;
-            //~ trips: k * (vocab / 256 + 1)
+            //~ trips: k * (vocab / 256 + 2)
             for (var id = lane; id < params.vocab; id += 256u) {
                 let key = ordered(logits[id]);
                 let free = key < below || (key == below && id >= first);
@@ -66,7 +66,7 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
         workgroupBarrier();
         if lane < 16u {
             var best = of_lane[lane * 16u];
-            //~ trips: k * 15
+            //~ trips: k * 16
             for (var i = 1u; i < 16u; i++) {
                 if better(of_lane[lane * 16u + i], best) {
                     best = of_lane[lane * 16u + i];
@@ -76,7 +76,7 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
         }
         workgroupBarrier();
         var best = of_block[0];
-        //~ trips: k * 15
+        //~ trips: k * 16
         for (var i = 1u; i < 16u; i++) {
             if better(of_block[i], best) {
                 best = of_block[i];

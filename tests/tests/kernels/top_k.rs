@@ -45,6 +45,7 @@ fn top_k_of_few_values_takes_the_lowest_ids_first() {
 fn top_k_of_one_lane_stays_within_its_bound() {
     let logits: Vec<_> = (0..32_000).map(|i| if i % 256 == 3 { (32_000 - i) as f32 } else { 0.0 }).collect();
     check("one lane", &logits, 64);
+    check("one lane", &logits, top_k::max_k(32_000));
 }
 
 #[test]
