@@ -29,13 +29,10 @@ var<workgroup> of_block: array<Candidate, 16>;
 
 /// The order of f32 as that of u32: -inf < … < 0 = -0 < … < inf < NaN.
 fn ordered(bits: u32) -> u32 {
-    let magnitude = bits & 0x7fffffffu;
-    if magnitude > 0x7f800000u {
+    if (bits & 0x7fffffffu) > 0x7f800000u {
         return 0xffffffffu;
     }
-    if magnitude == 0u {
-        return 0x80000000u;
-    }
+    // -0 is not above its own sign bit, and so becomes what 0 does.
     return select(bits | 0x80000000u, ~bits, bits > 0x80000000u);
 }
 

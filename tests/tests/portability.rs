@@ -39,11 +39,14 @@ fn write_all(name: &str, wgsl: &str) -> Written {
         Ok(module) => module,
         Err(e) => return vec![("WGSL", Err(e.emit_to_string(wgsl)))],
     };
-    let validate = |capabilities| Validator::new(ValidationFlags::all(), capabilities).validate(&module);
+    let validate = |capabilities| {
+        let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
+        info.map_err(|e| e.emit_to_string(wgsl))
+    };
     let plain = validate(Capabilities::empty()).is_ok();
     let info = match validate(Capabilities::SUBGROUP) {
         Ok(info) => info,
-        Err(e) => return vec![("WGSL", Err(e.emit_to_string(wgsl)))],
+        Err(e) => return vec![("WGSL", Err(e))],
     };
     let m = &module;
     let mut written = vec![

@@ -33,7 +33,7 @@ fn rms_norm_matches_reference() {
 #[test]
 fn rms_norm_computes_the_live_rows_of_its_span() {
     let (p, live) = (Params { rows: 5, dim: 100, eps: 1e-5 }, 3 * 100);
-    let (x, gain, modality) = (uniform(1, 500), uniform(2, 200), [0, 1, 1, 7, 9]);
+    let (x, gain, modality) = (uniform(1, 500), uniform(2, 200), [0, 1, 1, 0, 1]);
     let mut want = vec![0.0; 500];
     rms_norm::reference(&p, &x, &gain, &modality, &[0, 3], &mut want);
     on_both(|gpu| {
