@@ -420,7 +420,8 @@ mod tests {
     use super::*;
 
     fn plan_8b(dtype: Dtype) -> PlanReport {
-        let json = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
+        let json =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
         let options = LoadOptions { dtype, ctx: Some(2048), ..LoadOptions::default() };
         plan(&Config::from_json(&json).unwrap(), &options, &Target::default()).unwrap()
     }
@@ -439,10 +440,15 @@ mod tests {
 
     #[test]
     fn a_decode_step_takes_at_most_9_dispatches_a_layer() {
-        for dtype in [Dtype::Auto, Dtype::Bf16, Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }] {
+        for dtype in [Dtype::Auto, Dtype::Bf16, Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }]
+        {
             let report = plan_8b(dtype);
             println!("{dtype}: {report:?}");
-            assert!(report.decode_dispatches_per_layer <= 9, "{dtype}: {}", report.decode_dispatches_per_layer);
+            assert!(
+                report.decode_dispatches_per_layer <= 9,
+                "{dtype}: {}",
+                report.decode_dispatches_per_layer
+            );
         }
     }
 }
