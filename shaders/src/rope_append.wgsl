@@ -45,7 +45,7 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let kv_dim = params.num_kv_heads * head_dim;
 
     let end = min(q_dim / 2u + kv_dim, (group.x + 1u) * 256u);
-    //~ trips: 4
+    //~ trips: 5
     for (var i = group.x * 256u + lane; i < end; i += 64u) {
         let j = i % half;
         let at = i / half * head_dim + j;
