@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
         let same = answer.text() == sample.expected;
         let verdict = if same { screen.paint(GREEN, "✓") } else { screen.paint(RED, "✗ not the same") };
-        screen.row("expected", &format!("{} {verdict}", sample.expected))?;
+        screen.row("expected", format!("{} {verdict}", sample.expected))?;
         screen.print("\n")?;
         asked += 1;
         right += u32::from(same);
