@@ -44,10 +44,13 @@ pub enum Error {
     /// The prompt cannot be run: too long, or its places do not match its pictures.
     #[error("{0}")]
     Prompt(String),
+    /// The device, its memory or its driver.
+    #[error(transparent)]
+    Engine(#[from] strix_engine::Error),
     /// A sampling or loading option out of its range.
     #[error("{0}")]
     Option(String),
 }
 
 /// Result with the model's [`enum@Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

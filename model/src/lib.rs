@@ -1,10 +1,46 @@
-//! mPLUG-Owl2 inference: from a checkpoint and a picture to a streamed answer.
+//! mPLUG-Owl2 inference: from a checkpoint and a picture to a streamed answer, on any GPU.
+//!
+//! ```no_run
+//! use strix_model::image::{self, Exif};
+//! use strix_model::{GenerateOptions, LoadOptions, Model};
+//!
+//! let model = Model::load("mplug-owl2-llama2-7b", &LoadOptions::default())?;
+//! let mut session = model.session()?;
+//! session.add_image(&image::open("owl.jpg".as_ref(), Exif::Ignore)?)?;
+//! for token in session.ask("What is in the picture?", &GenerateOptions::default())? {
+//!     print!("{}", token?.text);
+//! }
+//! # Ok::<(), strix_model::Error>(())
+//! ```
+//!
+//! The architecture is Ye et al. 2023 (arXiv:2311.04257) as its original code has it: a ViT, an abstractor of
+//! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality.
 
+mod abstractor;
+mod bicubic;
+pub mod config;
+mod decoder;
 mod error;
+mod generate;
+pub mod image;
+mod kv_cache;
+mod loader;
+mod model;
+pub mod position;
 pub mod prompt;
 pub mod sampler;
 mod sentencepiece;
+mod session;
 pub mod stop;
 pub mod tokenizer;
+mod vision;
+pub mod weights;
 
+pub use config::Config;
 pub use error::{Error, Result};
+pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
+pub use loader::{Dtype, Progress};
+pub use model::{LoadOptions, Model, PlanReport, Source, Trace, plan};
+pub use sampler::SamplingParams;
+pub use session::Session;
+pub use weights::Weights;

@@ -2,7 +2,7 @@
 //! modality-split projection.
 
 use half::bf16;
-use strix_engine::{Graph, Tensor};
+use strix_engine::{Graph, Resident, Tensor};
 
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
 use crate::{dispatch, lanes};
@@ -18,6 +18,33 @@ pub enum Activation {
     QuickGelu,
     /// `silu(gate) · up` over a gated [`Linear`].
     SwiGlu,
+}
+
+/// What a projection reads: a tensor, or one row of it that is normalised on the way.
+#[derive(Clone, Debug)]
+pub struct Input {
+    x: Tensor<f32, 2>,
+    norm: Option<(Resident<f32, 2>, f32)>,
+}
+
+impl From<Tensor<f32, 2>> for Input {
+    fn from(x: Tensor<f32, 2>) -> Self {
+        Self { x, norm: None }
+    }
+}
+
+impl Input {
+    /// `x / sqrt(mean(x²) + eps) · gain[modality]` without a dispatch of its own: the projections that read it
+    /// do it. For one row; `gain` is `[modalities, k]`.
+    ///
+    /// # Panics
+    ///
+    /// If `x` has several rows, or `gain` is not as wide.
+    pub fn normed(x: Tensor<f32, 2>, gain: &Resident<f32, 2>, eps: f32) -> Self {
+        assert_eq!(x.shape()[0], 1, "gemm: a norm on the way is for one row");
+        assert_eq!(gain.shape()[1], x.shape()[1], "gemm: gain against x {:?}", x.shape());
+        Self { x, norm: Some((gain.clone(), eps)) }
+    }
 }
 
 /// Which rows of a tensor are projected, and with which weights: the rows of each modality.
@@ -54,7 +81,7 @@ impl Routing {
 /// # Panics
 ///
 /// If `x` is not as wide as `w`.
-pub fn linear(g: &mut Graph, x: Tensor<f32, 2>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
+pub fn linear(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
     gemm(g, x, w, rows, Activation::None, None)
 }
 
@@ -65,7 +92,7 @@ pub fn linear(g: &mut Graph, x: Tensor<f32, 2>, w: &Linear, rows: Routing) -> Te
 /// If `x` is not as wide as `w`, or the residual not as wide as the result.
 pub fn linear_add(
     g: &mut Graph,
-    x: Tensor<f32, 2>,
+    x: impl Into<Input>,
     w: &Linear,
     residual: Tensor<f32, 2>,
     rows: Routing,
@@ -78,7 +105,7 @@ pub fn linear_add(
 /// # Panics
 ///
 /// As [`linear`].
-pub fn linear_quick_gelu(g: &mut Graph, x: Tensor<f32, 2>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
+pub fn linear_quick_gelu(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
     gemm(g, x, w, rows, Activation::QuickGelu, None)
 }
 
@@ -87,7 +114,7 @@ pub fn linear_quick_gelu(g: &mut Graph, x: Tensor<f32, 2>, w: &Linear, rows: Rou
 /// # Panics
 ///
 /// As [`linear`], or if `w` is not gated.
-pub fn swiglu(g: &mut Graph, x: Tensor<f32, 2>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
+pub fn swiglu(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> Tensor<f32, 2> {
     gemm(g, x, w, rows, Activation::SwiGlu, None)
 }
 
@@ -98,22 +125,24 @@ pub fn swiglu(g: &mut Graph, x: Tensor<f32, 2>, w: &Linear, rows: Routing) -> Te
 /// As [`linear`], or if exactly one of `w` and `activation` is gated.
 pub fn gemm(
     g: &mut Graph,
-    x: Tensor<f32, 2>,
+    x: impl Into<Input>,
     w: &Linear,
     rows: Routing,
     activation: Activation,
     residual: Option<Tensor<f32, 2>>,
 ) -> Tensor<f32, 2> {
-    let [_, k] = x.shape();
+    let input = x.into();
+    let shape = input.x.shape();
     let n = w.layout.n;
-    assert_eq!(k, w.layout.k, "{}: k of x {:?} against {:?}", w.name, x.shape(), w.layout);
+    assert_eq!(shape[1], w.layout.k, "{}: k of x {shape:?} against {:?}", w.name, w.layout);
+    assert!(input.norm.is_none() || rows.capacity() == 1, "{}: a norm on the way is for one row", w.name);
     assert_eq!(w.layout.gated, activation == Activation::SwiGlu, "{}: gated weights are SwiGLU's", w.name);
     if let Some(residual) = residual {
         assert_eq!(residual.shape()[1], n, "{}: residual {:?}", w.name, residual.shape());
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
     for part in &w.parts {
-        dispatch_part(g, x, part, n, rows, activation, residual, y);
+        dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
 }
@@ -121,7 +150,7 @@ pub fn gemm(
 #[expect(clippy::too_many_arguments, reason = "the kernel's own arguments")]
 fn dispatch_part(
     g: &mut Graph,
-    x: Tensor<f32, 2>,
+    input: &Input,
     part: &LinearPart,
     stride: u32,
     rows: Routing,
@@ -155,6 +184,8 @@ fn dispatch_part(
         bias: u32::from(part.bias.is_some()),
         residual: u32::from(residual.is_some()),
         activation: activation as u32,
+        norm: u32::from(input.norm.is_some()),
+        eps: input.norm.as_ref().map_or(0.0, |(_, eps)| *eps),
     };
     let groups =
         [part.layout.packed_rows().div_ceil(4 * width), rows.capacity().div_ceil(tile) + sets - 1, 1];
@@ -163,16 +194,18 @@ fn dispatch_part(
     // Absent operands are never read; `scale` stands in so that the binding is not empty.
     let bias = part.bias.as_ref().map_or(scale, |b| g.bind(b));
     let residual = residual.map_or(scale.id(), Tensor::id);
+    let gain = input.norm.as_ref().map_or(scale.id(), |(gain, _)| g.bind(gain).id());
+    let x = input.x;
     let routing = rows.0;
     match format {
         Format::F32 => {
-            dispatch!(g, KERNEL, chosen, params, [x, routing, weight, scale, bias, residual => y], groups, reference::<0>)
+            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
         }
         Format::Bf16 => {
-            dispatch!(g, KERNEL, chosen, params, [x, routing, weight, scale, bias, residual => y], groups, reference::<1>)
+            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<1>)
         }
         Format::Int8 { .. } => {
-            dispatch!(g, KERNEL, chosen, params, [x, routing, weight, scale, bias, residual => y], groups, reference::<2>)
+            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
         }
     }
 }
@@ -182,6 +215,7 @@ fn dispatch_part(
 pub fn reference<const FORMAT: u32>(
     p: &Params,
     x: &[f32],
+    gain: &[f32],
     routing: &[u32],
     weight: &[u32],
     scale: &[f32],
@@ -194,7 +228,13 @@ pub fn reference<const FORMAT: u32>(
     let packed_rows = p.blocks * BLOCK;
     for (i, &row) in routing[2..][..text + image].iter().enumerate() {
         let set = u32::from(p.sets == 2 && i >= text);
-        let x = &x[row as usize * k..][..k];
+        let mut x = x[row as usize * k..][..k].to_vec();
+        if p.norm != 0 {
+            let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / k as f64;
+            let scale = 1.0 / (mean_square + f64::from(p.eps)).sqrt();
+            let gain = &gain[usize::from(i >= text) * k..][..k];
+            x = x.iter().zip(gain).map(|(&x, &g)| (f64::from(x) * scale * f64::from(g)) as f32).collect();
+        }
         let sum = |packed: u32| -> f64 {
             let dot: f64 = (0..p.k)
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))

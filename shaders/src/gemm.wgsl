@@ -4,6 +4,9 @@
 // modality with that modality's weights, and scattered back: a row costs its own projection once, however
 // text and image interleave. A shared projection has one set and takes the same list.
 //
+// A single row may be normalised on the way: y = (x ⊙ gain) Wᵀ / rms(x), the root taken from the very loads
+// of the sum.
+//
 // One workgroup computes ROWS rows by 4 * LANES packed columns, a lane 4 of the columns in registers. Lanes
 // load distinct vec4s of x and share them by broadcast; without subgroups every lane loads every one.
 // Weights as in packing.rs. ROWS = 1 is the gemv of decoding.
@@ -47,6 +50,10 @@ struct Params {
     residual: u32,
     /// 0 none, 1 quick-GELU, 2 SwiGLU over alternate blocks of gate and up.
     activation: u32,
+    /// Whether x is normalised by its root mean square and `gain`; for one row only.
+    norm: u32,
+    /// Added to the mean square.
+    eps: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -55,12 +62,17 @@ struct Params {
 //% else
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
 //% endif
-@group(0) @binding(2) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
-@group(0) @binding(3) var<storage, read> weight: array<vec4<u32>>;    // [sets, blocks, chunks, 16]
-@group(0) @binding(4) var<storage, read> scale: array<f32>;           // [sets, groups, blocks * 16]
-@group(0) @binding(5) var<storage, read> bias: array<f32>;            // [sets, blocks * 16]
-@group(0) @binding(6) var<storage, read> residual: array<f32>;        // [rows, stride]
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;         // [rows, stride]
+//% if x == "vec4"
+@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
+//% else
+@group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
+//% endif
+@group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
+@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [sets, blocks, chunks, 16]
+@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [sets, groups, blocks * 16]
+@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [sets, blocks * 16]
+@group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
+@group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
 
 /// Columns 4 i .. 4 i + 3 of a row of x; zeros beyond its end.
 fn load_x(row: u32, i: u32) -> vec4<f32> {
@@ -75,6 +87,28 @@ fn load_x(row: u32, i: u32) -> vec4<f32> {
     return select(vec4<f32>(), vec4<f32>(x[at + c.x], x[at + c.y], x[at + c.z], x[at + c.w]), k <= vec4<u32>(last));
 //% endif
 }
+
+//% if rows == 1
+/// Sum of the squares this lane has loaded.
+var<private> squares: f32;
+
+/// Columns of x times the gain of the row's modality, their squares noted.
+fn load_normed(row: u32, i: u32, modality: u32) -> vec4<f32> {
+    let v = load_x(row, i);
+    if params.norm == 0u {
+        return v;
+    }
+    squares += dot(v, v);
+//% if x == "vec4"
+    let width = params.k / 4u;
+    return v * gain[modality * width + min(i, width - 1u)];
+//% else
+    let at = modality * params.k;
+    let c = min(vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u), vec4<u32>(params.k - 1u));
+    return v * vec4<f32>(gain[at + c.x], gain[at + c.y], gain[at + c.z], gain[at + c.w]);
+//% endif
+}
+//% endif
 
 //% if weights == "f32"
 fn unpack(q: vec4<u32>) -> vec4<f32> {
@@ -196,6 +230,10 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endfor
 //% endif
 
+//% if rows == 1
+    let image_row = u32(text == 0u);
+//% endif
+
     let steps = (params.k + 31u) / 32u;
     let p = group.x * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
 //% for c in range(4)
@@ -210,7 +248,11 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var step = 0u; step < steps; step++) {
 //% if lanes != "plain"
 //% for i in range(loads)
+//% if rows == 1
+        let x${i} = load_normed(row${i}, step * 8u + lane % 8u, image_row);
+//% else
         let x${i} = load_x(row${i}, step * 8u + lane % 8u);
+//% endif
 //% endfor
 //% endif
 //% if weights == "int8_group"
@@ -238,7 +280,9 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
 //% endfor
 //% for r in range(rows)
-//% if lanes == "plain"
+//% if lanes == "plain" and rows == 1
+                a${r} = mad4(a${r}, load_normed(row${r}, step * 8u + ${j}u, image_row), w0, w1, w2, w3);
+//% elif lanes == "plain"
                 a${r} = mad4(a${r}, load_x(row${r}, step * 8u + ${j}u), w0, w1, w2, w3);
 //% else
                 a${r} = mad4(a${r}, subgroupBroadcast(x${r // rows_a_load}, ${r % rows_a_load * 8 + j}u), w0, w1, w2, w3);
@@ -258,6 +302,17 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
     }
 
+//% if rows == 1
+    if params.norm != 0u {
+//% if lanes == "plain"
+        let sum = squares;
+//% else
+        // Eight lanes have the row between them, and so has each other eight.
+        let sum = subgroupAdd(squares) / f32(LANES / 8u);
+//% endif
+        a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
+    }
+//% endif
 //% for r in range(rows)
     if first + ${r}u < end {
         finish(routing[first + ${r}u], modality, p, a${r});

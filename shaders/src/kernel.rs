@@ -95,6 +95,11 @@ pub fn lanes(target: &Target) -> &'static str {
     }
 }
 
+/// Value of the `width` variant for rows of `dim` elements: what one load moves.
+pub(crate) fn width(dim: u32) -> &'static str {
+    if dim.is_multiple_of(4) { "4" } else { "1" }
+}
+
 /// Records one dispatch of a kernel with its CPU reference.
 ///
 /// `dispatch!(g, KERNEL, [("lanes", "8")], Params { .. }, [x, gain => y], [rows, 1, 1], reference)`: tensors

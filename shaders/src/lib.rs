@@ -7,23 +7,40 @@
 mod kernel;
 mod template;
 
+pub mod add;
 pub mod attention;
 pub mod attention_probs;
+pub mod class_token;
 pub mod decode_attention;
+pub mod embedding;
 pub mod gemm;
+pub mod layer_norm;
 pub mod packing;
+pub mod patches;
 pub mod rms_norm;
+pub mod rope_append;
+pub mod take_rows;
+pub mod top_k;
 
+pub use add::add;
 pub use attention::{HeadShape, Heads, Mask, attention};
 pub use attention_probs::attention_probs;
+pub use class_token::class_token;
 pub use decode_attention::decode_attention;
-pub use gemm::{Routing, linear, linear_add, linear_quick_gelu, swiglu};
+pub use embedding::{EmbeddingPart, Table, embedding};
+pub use gemm::{Input, Routing, linear, linear_add, linear_quick_gelu, swiglu};
 pub use kernel::{Kernel, lanes};
+pub use layer_norm::{layer_norm, layer_norm_into};
 pub use packing::{Format, Layout, Linear};
+pub use patches::patches;
 pub use rms_norm::rms_norm;
+pub use rope_append::{KvCache, RopeTables, rope_append};
+pub use take_rows::take_rows;
+pub use top_k::{arg_max, top_k};
 
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.
 pub mod generated {
     #![allow(missing_docs, reason = "one module a kernel; the kernels' own modules are the documentation")]
+    #![allow(rustdoc::broken_intra_doc_links, reason = "WGSL comments name array elements: `span[0]`")]
     include!(concat!(env!("OUT_DIR"), "/generated.rs"));
 }

@@ -2,11 +2,12 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
+use crate::kernel::width;
 use crate::{dispatch, lanes};
 
 pub use crate::generated::rms_norm::{KERNEL, Params};
 
-/// `y = x / sqrt(mean(x²) + eps) · gain[modality]`, row by row.
+/// `y = x / sqrt(mean(x²) + eps) · gain[modality]`, row by row. Rows from `span[1]` on are skipped.
 ///
 /// Zhang & Sennrich 2019, eq. 4; a gain per modality as in Ye et al. 2023, eq. 4.
 ///
@@ -15,6 +16,7 @@ pub use crate::generated::rms_norm::{KERNEL, Params};
 /// | `x`        | `[rows, dim]`       | f32   |
 /// | `gain`     | `[modalities, dim]` | f32   |
 /// | `modality` | `[rows]`            | u32   |
+/// | `span`     | `[2]`               | u32   |
 /// | result     | `[rows, dim]`       | f32   |
 ///
 /// # Panics
@@ -26,23 +28,26 @@ pub fn rms_norm(
     x: Tensor<f32, 2>,
     gain: &Resident<f32, 2>,
     modality: Tensor<u32, 1>,
+    span: Tensor<u32, 1>,
     eps: f32,
 ) -> Tensor<f32, 2> {
     let [rows, dim] = x.shape();
     assert_eq!(gain.shape()[1], dim, "rms_norm: gain against x {:?}", x.shape());
     assert_eq!(modality.shape(), [rows], "rms_norm: modality against x {:?}", x.shape());
+    assert_eq!(span.shape(), [2], "rms_norm: span");
 
     let gain = g.bind(gain);
     let y = g.activation(name, [rows, dim]);
-    let chosen = [("lanes", lanes(g.target()))];
-    dispatch!(g, KERNEL, chosen, Params { rows, dim, eps }, [x, gain, modality => y], [rows, 1, 1], reference);
+    let chosen = [("lanes", lanes(g.target())), ("width", width(dim))];
+    let params = Params { rows, dim, eps };
+    dispatch!(g, KERNEL, chosen, params, [x, gain, modality, span => y], [rows, 1, 1], reference);
     y
 }
 
 /// [`rms_norm`] in the plainest code that is right. Sums in f64.
-pub fn reference(p: &Params, x: &[f32], gain: &[f32], modality: &[u32], y: &mut [f32]) {
+pub fn reference(p: &Params, x: &[f32], gain: &[f32], modality: &[u32], span: &[u32], y: &mut [f32]) {
     let dim = p.dim as usize;
-    for row in 0..p.rows as usize {
+    for row in 0..p.rows.min(span[1]) as usize {
         let x = &x[row * dim..][..dim];
         let gain = &gain[modality[row] as usize * dim..][..dim];
         let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / dim as f64;

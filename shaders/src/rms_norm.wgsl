@@ -1,10 +1,12 @@
 // y[r, i] = x[r, i] / sqrt(mean_j(x[r, j]^2) + eps) * gain[modality[r], i]
 //
 // Zhang & Sennrich 2019, eq. 4; the gain of the row's modality as in Ye et al. 2023, eq. 4 (LN_V, LN_T).
-// One workgroup per row; sums in f32.
+// One workgroup per row; sums in f32. Rows that are not live are skipped.
 
 //~ variants: lanes = 8 16 32 64 plain
+//~ variants: width = 1 4
 #import lanes
+#import wide
 
 struct Params {
     /// Rows of `x`.
@@ -16,25 +18,31 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;           // [rows, dim]
-@group(0) @binding(2) var<storage, read> gain: array<f32>;        // [modalities, dim]
+@group(0) @binding(1) var<storage, read> x: array<Wide>;          // [rows, dim]
+@group(0) @binding(2) var<storage, read> gain: array<Wide>;       // [modalities, dim]
 @group(0) @binding(3) var<storage, read> modality: array<u32>;    // [rows]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;     // [rows, dim]
+@group(0) @binding(4) var<storage, read> span: array<u32>;        // [2]: first position, live rows
+@group(0) @binding(5) var<storage, read_write> y: array<Wide>;    // [rows, dim]
 
 @compute @workgroup_size(LANES)
 fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.x * params.dim;
+    if group.x >= span[1] {
+        return;
+    }
+    let width = params.dim / WIDTH;
+    let row = group.x * width;
 
-    var squares = 0.0;
-    //~ trips: dim / (64 if lanes == "plain" else lanes) + 1
-    for (var i = lane; i < params.dim; i += LANES) {
+    var squares = Wide();
+    //~ trips: dim / width / (64 if lanes == "plain" else lanes) + 1
+    for (var i = lane; i < width; i += LANES) {
         squares = fma(x[row + i], x[row + i], squares);
     }
-    let scale = inverseSqrt(lane_sum(lane, squares) / f32(params.dim) + params.eps);
+    let sum = lane_sum(lane, wide_sum(squares));
+    let scale = inverseSqrt(sum / f32(params.dim) + params.eps);
 
-    let gain_row = modality[group.x] * params.dim;
-    //~ trips: dim / (64 if lanes == "plain" else lanes) + 1
-    for (var i = lane; i < params.dim; i += LANES) {
+    let gain_row = modality[group.x] * width;
+    //~ trips: dim / width / (64 if lanes == "plain" else lanes) + 1
+    for (var i = lane; i < width; i += LANES) {
         y[row + i] = x[row + i] * scale * gain[gain_row + i];
     }
 }

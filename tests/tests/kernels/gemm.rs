@@ -1,7 +1,7 @@
 use half::bf16;
-use strix_engine::{Gpu, Resident};
+use strix_engine::{Gpu, Graph, Resident};
 use strix_shaders::gemm::{Activation, gemm};
-use strix_shaders::{Format, Layout, Linear, Routing};
+use strix_shaders::{Format, Input, Layout, Linear, Routing};
 use strix_tests::{assert_close, gpu, on_both, plain_gpu, run_on, uniform};
 
 const FORMATS: [Format; 6] = [
@@ -93,18 +93,22 @@ impl Case {
         y
     }
 
+    fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
+        let Layout { n, gated, .. } = self.layout;
+        let halves = if gated { 2 } else { 1 };
+        let fill =
+            |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
+        let bias = |set: u32, half: u32, row: u32| self.bias[((set * halves + half) * n + row) as usize];
+        let limit = max_binding_bytes.unwrap_or(gpu.target().max_binding_bytes);
+        Linear::upload_split(gpu, "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
+    }
+
     fn check(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) {
         let Layout { n, k, .. } = self.layout;
         let rows = self.modality.len() as u32;
         let x = uniform(9, (rows * k) as usize);
         let residual = uniform(10, (rows * n) as usize);
-        let halves = if self.layout.gated { 2 } else { 1 };
-        let fill =
-            |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
-        let bias = |set: u32, half: u32, row: u32| self.bias[((set * halves + half) * n + row) as usize];
-        let limit = max_binding_bytes.unwrap_or(gpu.target().max_binding_bytes);
-        let linear =
-            Linear::upload_split(gpu, "y", "w", self.layout, limit, fill, Some(&bias)).expect("room");
+        let linear = self.upload(gpu, max_binding_bytes);
         let got = run_on(
             gpu,
             |g| {
@@ -193,6 +197,38 @@ fn gemm_split_launches_each_row_once() {
     let routing = Routing(g.input("routing", [66]));
     strix_shaders::linear(&mut g, x, &linear, routing);
     assert_eq!(g.steps()[0].groups[1], 64 / 8 + 1);
+}
+
+#[test]
+fn gemv_normalises_its_row_on_the_way() {
+    let eps = 1e-5;
+    for format in FORMATS {
+        for (k, n) in [(4096, 48), (172, 80), (33, 47), (1, 1)] {
+            let case = Case::new(layout(n, k, format), &[0], Activation::None, true);
+            let (x, residual) = (uniform(9, k as usize), uniform(10, n as usize));
+            let gain = uniform(11, 2 * k as usize);
+            let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / f64::from(k);
+            let scale = 1.0 / (mean_square + f64::from(eps)).sqrt();
+            for modality in [0, 1] {
+                let gains = &gain[(modality * k) as usize..][..k as usize];
+                let normed = x.iter().zip(gains).map(|(&x, &g)| (f64::from(x) * scale * f64::from(g)) as f32);
+                let want = case.expected(&normed.collect::<Vec<_>>(), &residual);
+                on_both(|gpu| {
+                    let linear = case.upload(gpu, None);
+                    let record = |g: &mut Graph| {
+                        let x = g.bind(&Resident::from_slice("x", [1, k], &x));
+                        let residual = g.bind(&Resident::from_slice("residual", [1, n], &residual));
+                        let routing =
+                            g.bind(&Resident::from_slice("routing", [3], &Routing::of(&[modality])));
+                        let input = Input::normed(x, &Resident::from_slice("gain", [2, k], &gain), eps);
+                        gemm(g, input, &linear, Routing(routing), Activation::None, Some(residual))
+                    };
+                    let got = run_on(gpu, record, |_| ());
+                    assert_close(&format!("{format} {k} to {n}, modality {modality}"), &got, &want, 1e-5);
+                });
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! The visual abstractor: learnable queries that read the vision tower's output (Ye et al. 2023, eq. 1-3;
+//! SPEC §4, from which the paper differs).
+
+use strix_engine::{Graph, Resident, Tensor};
+use strix_shaders::{
+    HeadShape, Heads, Linear, Mask, add, attention, layer_norm_into, linear, linear_add, swiglu,
+};
+
+use crate::Result;
+use crate::config::{AbstractorConfig, Config};
+use crate::loader::{Loader, Part, Sources};
+use crate::position::{sincos_1d, sincos_2d};
+use crate::vision::{Norm, all_rows};
+
+/// `norm1`, `normk` and `norm2` have torch's default, whatever the config says.
+const NORM_EPS: f32 = 1e-5;
+
+/// Weights of one layer, named as in the checkpoint; `w1` and `w3` are one gated matrix, `key` and `value`
+/// read different inputs.
+#[derive(Debug)]
+struct Layer {
+    norm1: Norm,
+    normk: Norm,
+    /// Positions of queries, then of image tokens: `[queries + image tokens, hidden_size]`.
+    pos_embed: Resident<f32, 2>,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out_proj: Linear,
+    norm2: Norm,
+    w1_w3: Linear,
+    ffn_ln: Norm,
+    w2: Linear,
+}
+
+/// The abstractor's weights.
+#[derive(Debug)]
+pub(crate) struct Abstractor {
+    query_embeds: Resident<f32, 2>,
+    layers: Vec<Layer>,
+    visual_fc: Linear,
+    /// The row that ends every image.
+    pub vit_eos: Resident<f32, 2>,
+}
+
+impl Abstractor {
+    /// The vision tower's `[image tokens, hidden_size]` to `[queries, text hidden_size]`, without `vit_eos`.
+    pub(crate) fn record(
+        &self,
+        g: &mut Graph,
+        c: &AbstractorConfig,
+        features: Tensor<f32, 2>,
+    ) -> Tensor<f32, 2> {
+        let mut x = g.bind(&self.query_embeds);
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = g.scoped(&format!("abstractor.{i}"), |g| abstractor_layer(g, c, layer, x, features));
+        }
+        let rows = all_rows(g, c.num_learnable_queries);
+        linear(g, x, &self.visual_fc, rows)
+    }
+
+    /// Reads the abstractor of a checkpoint. Position tables missing from it are computed.
+    pub(crate) fn load(loader: &mut Loader<'_>, config: &Config) -> Result<Self> {
+        let at = "model.visual_abstractor";
+        let c = &config.abstractor;
+        let (dim, text) = (c.hidden_size, config.text.hidden_size);
+        let visual_fc = loader.linear(&Sources {
+            name: "visual_fc",
+            label: "visual_fc".into(),
+            part: Part::Vision,
+            n: text,
+            k: dim,
+            modules: vec![vec![vec![format!("{at}.visual_fc")]]],
+            bias: true,
+        })?;
+        let queries = [c.num_learnable_queries as u32, dim as u32];
+        Ok(Self {
+            query_embeds: loader.tensor(&format!("{at}.query_embeds"), "abstractor.query_embeds", queries)?,
+            layers: (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?,
+            visual_fc,
+            vit_eos: loader.tensor(&format!("{at}.vit_eos"), "abstractor.vit_eos", [1, text as u32])?,
+        })
+    }
+
+    /// Bytes of the weights on the device.
+    pub(crate) fn bytes(&self) -> u64 {
+        let norm = |n: &Norm| n.weight.bytes() + n.bias.bytes();
+        let layer = |l: &Layer| {
+            let linears = [&l.query, &l.key, &l.value, &l.out_proj, &l.w1_w3, &l.w2];
+            let norms = [&l.norm1, &l.normk, &l.norm2, &l.ffn_ln];
+            linears.iter().map(|l| l.bytes()).sum::<u64>()
+                + norms.iter().map(|n| norm(n)).sum::<u64>()
+                + l.pos_embed.bytes()
+        };
+        let layers: u64 = self.layers.iter().map(layer).sum();
+        self.query_embeds.bytes() + layers + self.visual_fc.bytes() + self.vit_eos.bytes()
+    }
+}
+
+/// One layer: cross-attention of the queries to themselves and the image, then a SwiGLU with its own norm.
+fn abstractor_layer(
+    g: &mut Graph,
+    c: &AbstractorConfig,
+    w: &Layer,
+    x: Tensor<f32, 2>,
+    features: Tensor<f32, 2>,
+) -> Tensor<f32, 2> {
+    let queries = c.num_learnable_queries as u32;
+    let keys = queries + features.shape()[0];
+    let (few, all) = (all_rows(g, queries as usize), all_rows(g, keys as usize));
+
+    let y = w.norm1.record(g, "norm1", x, NORM_EPS);
+    // Keys and values are [y ; f]: queries first, then the image.
+    let kv = g.activation("kv", [keys, c.hidden_size as u32]);
+    layer_norm_into(g, x, &w.norm1.weight, &w.norm1.bias, NORM_EPS, kv, 0);
+    layer_norm_into(g, features, &w.normk.weight, &w.normk.bias, NORM_EPS, kv, queries);
+    // Positions are added to what queries and keys are made of, not to what values are.
+    let placed = add(g, "placed", kv, &w.pos_embed);
+    let q = linear(g, placed, &w.query, few);
+    let k = linear(g, placed, &w.key, all);
+    let v = linear(g, kv, &w.value, all);
+    let stride = c.head_dim() as u32;
+    let [q, k, v] = [q, k, v].map(|tensor| Heads { tensor, offset: 0, stride });
+    let n = c.num_attention_heads as u32;
+    let shape = HeadShape { num_heads: n, num_kv_heads: n, head_dim: stride };
+    let o = attention(g, "attention", q, k, v, shape, queries, Mask::Full { keys });
+    // The residual is the normalised y, not x.
+    let r = linear_add(g, o, &w.out_proj, y, few);
+
+    let h = w.norm2.record(g, "norm2", r, NORM_EPS);
+    let h = swiglu(g, h, &w.w1_w3, few);
+    let h = w.ffn_ln.record(g, "ffn_ln", h, c.layer_norm_eps);
+    linear_add(g, h, &w.w2, r, few)
+}
+
+impl Layer {
+    fn load(loader: &mut Loader<'_>, c: &AbstractorConfig, i: usize) -> Result<Self> {
+        let at = format!("model.visual_abstractor.encoder.layers.{i}.crossattention");
+        let label = format!("abstractor.{i}");
+        let (dim, wide) = (c.hidden_size, c.intermediate_size);
+        let mut norm = |name: &str, module: &str, dim: usize| {
+            Norm::load(loader, &format!("{at}.{module}"), &format!("{label}.{name}"), dim)
+        };
+        let norm1 = norm("norm1", "norm1", dim)?;
+        let normk = norm("normk", "normk", dim)?;
+        let norm2 = norm("norm2", "output.norm2", dim)?;
+        let ffn_ln = norm("ffn_ln", "output.mlp.ffn_ln", wide)?;
+        let q_pos = sincos_1d(dim, 0..c.num_learnable_queries);
+        let k_pos = sincos_2d(dim, c.grid_size);
+        let tables = ["q_pos_embed", "k_pos_embed"].map(|name| format!("{at}.attention.{name}"));
+        let pos_embed =
+            loader.joined(&tables, &format!("{label}.pos_embed"), dim as u32, [&q_pos, &k_pos])?;
+        let mut linear = |name: &str, n: usize, k: usize, modules: &[&str]| {
+            let modules = vec![modules.iter().map(|m| vec![format!("{at}.{m}")]).collect()];
+            loader.linear(&Sources {
+                name,
+                label: format!("{label}.{name}"),
+                part: Part::Vision,
+                n,
+                k,
+                modules,
+                bias: true,
+            })
+        };
+        Ok(Self {
+            norm1,
+            normk,
+            pos_embed,
+            query: linear("query", dim, dim, &["attention.query"])?,
+            key: linear("key", dim, dim, &["attention.key"])?,
+            value: linear("value", dim, dim, &["attention.value"])?,
+            out_proj: linear("out_proj", dim, dim, &["output.out_proj"])?,
+            norm2,
+            w1_w3: linear("w1_w3", wide, dim, &["output.mlp.w1", "output.mlp.w3"])?,
+            ffn_ln,
+            w2: linear("w2", dim, wide, &["output.mlp.w2"])?,
+        })
+    }
+}

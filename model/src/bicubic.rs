@@ -1,0 +1,183 @@
+//! Pillow's bicubic resize of 8-bit RGB, bit for bit.
+//!
+//! Separable: rows first, then columns, rounded to 8 bits after each pass. Weights (Keys 1981, a = -0.5) are
+//! normalised in f64 and rounded to 22 fractional bits; downwards the kernel widens with the scale. Written after
+//! Pillow's `Resample.c`, whose results the tests hold.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// Fractional bits of a weight.
+const BITS: u32 = 22;
+
+/// The weights of one axis: what each output pixel takes from which input pixels.
+pub(crate) struct Filter {
+    /// For each output pixel, its first input pixel and its place in `weights`.
+    taps: Vec<(usize, Range<usize>)>,
+    weights: Vec<i32>,
+}
+
+impl Filter {
+    /// Weights from `from` pixels to the pixels `window` of `to`.
+    pub(crate) fn new(from: usize, to: usize, window: Range<usize>) -> Self {
+        let scale = from as f64 / to as f64;
+        let stretch = scale.max(1.0);
+        let support = 2.0 * stretch;
+        let (mut taps, mut weights) = (Vec::with_capacity(window.len()), Vec::new());
+        let mut raw = Vec::new();
+        for out in window {
+            let centre = (out as f64 + 0.5) * scale;
+            // `as` cuts towards zero, and a negative start to 0, as the original does.
+            let first = (centre - support + 0.5) as usize;
+            let end = ((centre + support + 0.5) as usize).min(from);
+            raw.clear();
+            raw.extend((first..end).map(|i| cubic((i as f64 - centre + 0.5) * (1.0 / stretch))));
+            let sum: f64 = raw.iter().sum();
+            let start = weights.len();
+            weights.extend(raw.iter().map(|w| {
+                let fixed = w / sum * f64::from(1 << BITS);
+                (fixed + 0.5f64.copysign(fixed)) as i32
+            }));
+            taps.push((first, start..weights.len()));
+        }
+        Self { taps, weights }
+    }
+
+    /// Resizes a row of RGB pixels.
+    pub(crate) fn row(&self, from: &[u8], to: &mut [u8]) {
+        for (to, (first, range)) in to.chunks_exact_mut(3).zip(&self.taps) {
+            let mut sum = [1 << (BITS - 1); 3];
+            for (pixel, weight) in from[3 * first..].chunks_exact(3).zip(&self.weights[range.clone()]) {
+                for (sum, &byte) in sum.iter_mut().zip(pixel) {
+                    *sum += weight * i32::from(byte);
+                }
+            }
+            to.copy_from_slice(&sum.map(byte));
+        }
+    }
+
+    /// Output row `y` of a picture resized in height, from its rows of `to.len()` bytes.
+    pub(crate) fn column(&self, from: &[u8], y: usize, to: &mut [u8]) {
+        const BLOCK: usize = 1024;
+        let (first, range) = &self.taps[y];
+        let len = to.len();
+        for (block, to) in to.chunks_mut(BLOCK).enumerate() {
+            let mut sums = [1 << (BITS - 1); BLOCK];
+            for (row, weight) in from.chunks_exact(len).skip(*first).zip(&self.weights[range.clone()]) {
+                for (sum, &byte) in sums.iter_mut().zip(&row[block * BLOCK..][..to.len()]) {
+                    *sum += weight * i32::from(byte);
+                }
+            }
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = byte(sum);
+            }
+        }
+    }
+}
+
+/// Resizes a picture of `width × height` to `to`, of which only the part `x × y` is computed and returned.
+///
+/// The picture is asked for row by row, `row(y, bytes)`, and so need not be in memory as a whole.
+pub(crate) fn resize(
+    [width, height]: [usize; 2],
+    row: impl Fn(usize, &mut [u8]) + Sync,
+    to: [usize; 2],
+    x: Range<usize>,
+    y: Range<usize>,
+) -> Vec<u8> {
+    let rows = Filter::new(width, to[0], x.clone());
+    let columns = Filter::new(height, to[1], y.clone());
+
+    let mut narrow = vec![0; 3 * x.len() * height];
+    narrow.par_chunks_exact_mut(3 * x.len()).enumerate().for_each_init(
+        || vec![0; 3 * width],
+        |bytes, (y, narrow)| {
+            row(y, bytes);
+            rows.row(bytes, narrow);
+        },
+    );
+    let mut small = vec![0; 3 * x.len() * y.len()];
+    small
+        .par_chunks_exact_mut(3 * x.len())
+        .enumerate()
+        .for_each(|(y, small)| columns.column(&narrow, y, small));
+    small
+}
+
+/// Keys' cubic with a = -0.5, in the original's order of operations.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    match x {
+        _ if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        _ if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+        _ => 0.0,
+    }
+}
+
+fn byte(sum: i32) -> u8 {
+    (sum >> BITS).clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1u32;
+        let next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    }
+
+    fn resize_all(picture: &[u8], from: [usize; 2], to: [usize; 2]) -> Vec<u8> {
+        let row =
+            |y: usize, bytes: &mut [u8]| bytes.copy_from_slice(&picture[3 * from[0] * y..][..3 * from[0]]);
+        resize(from, row, to, 0..to[0], 0..to[1])
+    }
+
+    // Pillow skips a pass whose size does not change; here it runs, and must be a copy.
+    #[test]
+    fn the_same_size_is_a_copy() {
+        for [width, height] in [[1, 1], [3, 2], [17, 23]] {
+            let picture = noise(3 * width * height);
+            assert_eq!(resize_all(&picture, [width, height], [width, height]), picture);
+        }
+    }
+
+    #[test]
+    fn one_pixel_fills_any_size() {
+        let big = resize_all(&[10, 200, 255], [1, 1], [33, 7]);
+        assert!(big.chunks_exact(3).all(|pixel| pixel == [10, 200, 255]));
+    }
+
+    #[test]
+    fn a_window_is_a_part_of_the_whole() {
+        let (from, to) = ([31, 20], [12, 47]);
+        let picture = noise(3 * from[0] * from[1]);
+        let whole = resize_all(&picture, from, to);
+        let row =
+            |y: usize, bytes: &mut [u8]| bytes.copy_from_slice(&picture[3 * from[0] * y..][..3 * from[0]]);
+        let part = resize(from, row, to, 3..9, 10..40);
+        for (y, row) in part.chunks_exact(3 * 6).enumerate() {
+            assert_eq!(row, &whole[3 * (12 * (y + 10) + 3)..][..3 * 6]);
+        }
+    }
+
+    // The sums are i32: the worst row of black and white must fit.
+    #[test]
+    fn no_weights_overflow_their_sum() {
+        for (from, to) in
+            [(2, 448), (5, 448), (448, 449), (449, 448), (3, 2), (7, 5), (4000, 448), (65535, 448)]
+        {
+            let filter = Filter::new(from, to, 0..to);
+            for (_, range) in &filter.taps {
+                let sum: i64 = filter.weights[range.clone()].iter().map(|&w| i64::from(w.abs()) * 255).sum();
+                assert!(sum + (1 << (BITS - 1)) <= i64::from(i32::MAX), "{from} to {to}: {sum}");
+            }
+        }
+    }
+}

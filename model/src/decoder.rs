@@ -1,0 +1,238 @@
+//! The language decoder with its modality-adaptive module (Ye et al. 2023, arXiv:2311.04257, §3.2; SPEC §5).
+
+use strix_engine::{Graph, Resident, Tensor};
+use strix_shaders::{
+    EmbeddingPart, HeadShape, Heads, Input, KvCache, Linear, Mask, RopeTables, Routing, attention,
+    decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu, take_rows, top_k,
+};
+
+use crate::config::TextConfig;
+use crate::loader::{Loader, Part, Sources};
+use crate::vision::all_rows;
+use crate::{Error, Result};
+
+/// Hidden states, `[rows, hidden_size]`.
+type Hidden = Tensor<f32, 2>;
+
+/// Most candidates that a step hands to the sampler.
+pub(crate) const CANDIDATES: u32 = 64;
+
+/// Weights of one layer, named as in the checkpoint; `k_proj` and `v_proj` are one matrix.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    input_layernorm: Resident<f32, 2>,
+    q_proj: Linear,
+    kv_proj: Linear,
+    o_proj: Linear,
+    post_attention_layernorm: Resident<f32, 2>,
+    gate_up_proj: Linear,
+    down_proj: Linear,
+}
+
+/// The decoder's weights.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    embed_tokens: Vec<EmbeddingPart>,
+    layers: Vec<Layer>,
+    norm: Resident<f32, 2>,
+    lm_head: Linear,
+    rope: RopeTables,
+}
+
+/// The rows of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    /// Token of each row; anything where an image row is.
+    pub tokens: Tensor<u32, 1>,
+    /// 0 text, 1 image.
+    pub modality: Tensor<u32, 1>,
+    /// Image rows, at their place; absent when decoding.
+    pub visual: Option<Hidden>,
+    /// The same as `modality`, sorted for the projections.
+    pub routing: Routing,
+    /// Position of the first row, number of rows.
+    pub span: Tensor<u32, 1>,
+    /// The row whose logits are wanted.
+    pub last: Tensor<u32, 1>,
+}
+
+/// What one run gives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logits {
+    /// `[1, vocab]`, or `[rows, vocab]` where all were asked for.
+    pub logits: Hidden,
+    /// The largest logits, largest first.
+    pub ids: Tensor<u32, 1>,
+    pub values: Tensor<f32, 1>,
+}
+
+impl Rows {
+    /// Declares the inputs of a run of `rows` rows.
+    pub(crate) fn declare(g: &mut Graph, c: &TextConfig, rows: u32) -> Self {
+        Self {
+            tokens: g.input("tokens", [rows]),
+            modality: g.input("modality", [rows]),
+            visual: (rows > 1).then(|| g.input("visual", [rows, c.hidden_size as u32])),
+            routing: Routing(g.input("routing", [rows + 2])),
+            span: g.input("span", [2]),
+            last: g.input("last", [1]),
+        }
+    }
+}
+
+/// One decoder layer. `m` is the modality of each row: norms, keys and values have weights for each.
+fn decoder_layer(
+    g: &mut Graph,
+    c: &TextConfig,
+    w: &Layer,
+    rope: &RopeTables,
+    kv: &KvCache,
+    x: Hidden,
+    m: Rows,
+) -> Hidden {
+    let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
+    let q = linear(g, h.clone(), &w.q_proj, m.routing); // eq. 5: queries are shared,
+    let k_v = linear(g, h, &w.kv_proj, m.routing); // eq. 6, 7: keys and values are not
+    let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), m.span);
+    let a = attend(g, c, q, kv, m.span); // eq. 8: softmax(QKᵀ / √head_dim) V
+    let x = linear_add(g, a, &w.o_proj, x, m.routing);
+
+    let h = norm(g, "post_attention_layernorm", x, &w.post_attention_layernorm, m, c.rms_norm_eps);
+    let f = swiglu(g, h, &w.gate_up_proj, m.routing); // silu(h Wg) ⊙ (h Wu)
+    linear_add(g, f, &w.down_proj, x, m.routing)
+}
+
+/// RMSNorm with the gain of each row's modality. A single row is normalised by the projections that read it.
+fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, eps: f32) -> Input {
+    match x.shape()[0] {
+        1 => Input::normed(x, gain, eps),
+        _ => rms_norm(g, name, x, gain, m.modality, m.span, eps).into(),
+    }
+}
+
+/// Causal attention over the cache.
+fn attend(g: &mut Graph, c: &TextConfig, q: Hidden, kv: &KvCache, span: Tensor<u32, 1>) -> Hidden {
+    let stride = c.head_dim() as u32;
+    let [q, k, v] = [q, g.bind(&kv.k), g.bind(&kv.v)].map(|tensor| Heads { tensor, offset: 0, stride });
+    match q.tensor.shape()[0] {
+        1 => decode_attention(g, "attention", q, k, v, heads(c), span),
+        rows => attention(g, "attention", q, k, v, heads(c), rows, Mask::Causal { span }),
+    }
+}
+
+pub(crate) fn heads(c: &TextConfig) -> HeadShape {
+    HeadShape {
+        num_heads: c.num_attention_heads as u32,
+        num_kv_heads: c.num_key_value_heads as u32,
+        head_dim: c.head_dim() as u32,
+    }
+}
+
+impl Decoder {
+    /// Records a run: embeddings, layers, norm, `lm_head` and the largest logits; those of `rows.last`, or
+    /// with `all_logits` of every row.
+    pub(crate) fn record(
+        &self,
+        g: &mut Graph,
+        c: &TextConfig,
+        kv: &[KvCache],
+        rows: Rows,
+        all_logits: bool,
+    ) -> Logits {
+        let dim = c.hidden_size as u32;
+        let mut x =
+            embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.modality, rows.visual, dim);
+        for (i, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
+            x = g.scoped(&format!("decoder.{i}"), |g| decoder_layer(g, c, layer, &self.rope, kv, x, rows));
+        }
+        let one = (x.shape()[0] > 1 && !all_logits).then(|| take_rows(g, "last_row", x, rows.last));
+        let x = one.unwrap_or(x);
+        let num_rows = x.shape()[0];
+        // The last norm and lm_head are shared by the modalities.
+        let text = all_rows(g, num_rows as usize);
+        let h = match num_rows {
+            1 => Input::normed(x, &self.norm, c.rms_norm_eps),
+            n => {
+                let modality = g.bind(&Resident::from_slice("all text", [n], &vec![0_u32; n as usize]));
+                let span = g.bind(&Resident::from_slice("all live", [2], &[0, n]));
+                rms_norm(g, "norm", x, &self.norm, modality, span, c.rms_norm_eps).into()
+            }
+        };
+        let logits = linear(g, h, &self.lm_head, text);
+        let first = if all_logits { take_rows(g, "last_logits", logits, rows.last) } else { logits };
+        let k = CANDIDATES.min(c.vocab_size as u32).min(top_k::max_k(c.vocab_size as u32));
+        let (ids, values) = top_k::top_k(g, "candidates", first, k);
+        Logits { logits: g.output(logits), ids: g.output(ids), values: g.output(values) }
+    }
+
+    /// Reads the decoder of a checkpoint; `positions` is the length of the KV cache.
+    pub(crate) fn load(loader: &mut Loader<'_>, c: &TextConfig, positions: usize) -> Result<Self> {
+        if u64::from(u32::MAX) < c.vocab_size as u64 * c.hidden_size as u64 {
+            return Err(Error::Config(format!(
+                "vocab_size {} by hidden_size {}: too many elements",
+                c.vocab_size, c.hidden_size
+            )));
+        }
+        let embed_tokens = loader.embedding("model.embed_tokens.weight", c.vocab_size, c.hidden_size)?;
+        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?;
+        let norm = loader.tensor("model.norm.weight", "norm", [1, c.hidden_size as u32])?;
+        let lm_head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
+        let lm_head = loader.linear(&Sources {
+            name: "lm_head",
+            label: "lm_head".into(),
+            part: Part::Decoder,
+            n: c.vocab_size,
+            k: c.hidden_size,
+            modules: vec![vec![vec![lm_head.into()]]],
+            bias: false,
+        })?;
+        let tables = crate::position::rope_tables(c, positions);
+        let rope = RopeTables::new("rope", positions as u32, c.head_dim() as u32, &tables.cos, &tables.sin);
+        Ok(Self { embed_tokens, layers, norm, lm_head, rope })
+    }
+
+    /// Bytes of the weights on the device.
+    pub(crate) fn bytes(&self) -> u64 {
+        let layer = |l: &Layer| {
+            let linears = [&l.q_proj, &l.kv_proj, &l.o_proj, &l.gate_up_proj, &l.down_proj];
+            let norms = l.input_layernorm.bytes() + l.post_attention_layernorm.bytes();
+            linears.iter().map(|l| l.bytes()).sum::<u64>() + norms
+        };
+        let embed: u64 = self.embed_tokens.iter().map(EmbeddingPart::bytes).sum();
+        embed + self.layers.iter().map(layer).sum::<u64>() + self.norm.bytes() + self.lm_head.bytes()
+    }
+}
+
+impl Layer {
+    fn load(loader: &mut Loader<'_>, c: &TextConfig, i: usize) -> Result<Self> {
+        let at = format!("model.layers.{i}");
+        let dim = c.hidden_size;
+        let mut norm = |name: &str| {
+            let names = [0, 1].map(|m| format!("{at}.{name}.multiway.{m}.weight"));
+            loader.stacked(&names, &format!("decoder.{i}.{name}"), [2, dim as u32])
+        };
+        let input_layernorm = norm("input_layernorm")?;
+        let post_attention_layernorm = norm("post_attention_layernorm")?;
+
+        let kv = |m: usize| {
+            ["k_proj", "v_proj"].map(|name| format!("{at}.self_attn.{name}.multiway.{m}")).to_vec()
+        };
+        // Equal weight sets (MAM off) are held once.
+        let kv = if loader.same(&kv(0), &kv(1)) { vec![vec![kv(0)]] } else { vec![vec![kv(0)], vec![kv(1)]] };
+        let mut linear = |name: &str, n: usize, k: usize, modules: Vec<Vec<Vec<String>>>, bias: bool| {
+            let label = format!("decoder.{i}.{name}");
+            loader.linear(&Sources { name, label, part: Part::Decoder, n, k, modules, bias })
+        };
+        let one = |module: &str| vec![vec![vec![format!("{at}.{module}")]]];
+        let gate_up = vec![vec![vec![format!("{at}.mlp.gate_proj")], vec![format!("{at}.mlp.up_proj")]]];
+        Ok(Self {
+            input_layernorm,
+            q_proj: linear("q_proj", dim, dim, one("self_attn.q_proj"), c.attention_bias)?,
+            kv_proj: linear("kv_proj", 2 * c.kv_dim(), dim, kv, c.attention_bias)?,
+            o_proj: linear("o_proj", dim, dim, one("self_attn.o_proj"), c.attention_bias)?,
+            post_attention_layernorm,
+            gate_up_proj: linear("gate_up_proj", c.intermediate_size, dim, gate_up, false)?,
+            down_proj: linear("down_proj", dim, c.intermediate_size, one("mlp.down_proj"), false)?,
+        })
+    }
+}

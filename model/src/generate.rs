@@ -1,0 +1,278 @@
+//! The token loop: an iterator that samples, decodes and stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::decoder::CANDIDATES;
+use crate::sampler::{Sampler, SamplingParams};
+use crate::session::{Row, Scores, Session, Want};
+use crate::stop::StopMatcher;
+use crate::tokenizer::Detokenizer;
+
+/// How an answer is generated.
+#[derive(Clone, Debug)]
+pub struct GenerateOptions {
+    /// How tokens are chosen; greedy by default.
+    pub sampling: SamplingParams,
+    /// Tokens at most.
+    pub max_tokens: u32,
+    /// Texts that end the answer and are not part of it.
+    pub stop: Vec<String>,
+    /// Set it, from any thread, to end the answer with the text so far.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { sampling: SamplingParams::default(), max_tokens: 512, stop: vec![], cancel: None }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model ended it.
+    Eos,
+    /// This stop text appeared.
+    Stop(String),
+    /// It reached its `max_tokens`.
+    MaxTokens,
+    /// The context is full.
+    Context,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl std::fmt::Display for FinishReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Eos => f.write_str("eos"),
+            Self::Stop(_) => f.write_str("stop"),
+            Self::MaxTokens => f.write_str("max_tokens"),
+            Self::Context => f.write_str("context"),
+            Self::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
+/// One generated token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// The text that became certain with it; often its own, sometimes none, sometimes more.
+    pub text: String,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// Preprocessing and encoding the pictures of this question.
+    pub image_encode: Duration,
+    /// Running the prompt.
+    pub prefill: Duration,
+    /// Positions of the prompt that were run; those already in the cache are not.
+    pub prefill_tokens: u32,
+    /// Running one token after the other.
+    pub decode: Duration,
+    /// Tokens that took part in `decode`: all but the first.
+    pub decode_tokens: u32,
+    /// From the question to the first token, pictures included.
+    pub first_token: Duration,
+}
+
+impl Timing {
+    /// Decoding speed; where there was one token only, one over the time it took.
+    pub fn tokens_per_second(&self) -> f64 {
+        let (tokens, time) = match self.decode_tokens {
+            0 => (1, self.first_token),
+            n => (n, self.decode),
+        };
+        if time.is_zero() { 0.0 } else { f64::from(tokens) / time.as_secs_f64() }
+    }
+}
+
+/// Tokens of an answer as they are generated. Dropping it keeps what was generated in the conversation.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    session: &'a mut Session,
+    options: GenerateOptions,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    stops: StopMatcher,
+    /// What runs next: the prompt, then each token.
+    rows: Vec<Row>,
+    ids: Vec<u32>,
+    text: String,
+    finish: Option<FinishReason>,
+    failed: bool,
+    timing: Timing,
+    /// Whether it belongs to the session's conversation.
+    turn: bool,
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn start(
+        session: &'a mut Session,
+        rows: Vec<Row>,
+        options: GenerateOptions,
+        turn: bool,
+    ) -> Result<Self> {
+        let result = Self::prepare(session, &options);
+        let (mut sampler, stops) = match result {
+            Ok(parts) => parts,
+            Err(error) => {
+                if turn {
+                    session.undo();
+                }
+                return Err(error);
+            }
+        };
+        #[expect(clippy::float_cmp, reason = "1 is the value that switches it off")]
+        if options.sampling.repetition_penalty != 1.0 {
+            sampler.see(rows.iter().filter_map(|r| if let Row::Token(id) = r { Some(*id) } else { None }));
+        }
+        let keep = session.reuse(&rows);
+        let image_encode = std::mem::take(&mut session.image_encode);
+        let timing = Timing { image_encode, prefill_tokens: (rows.len() - keep) as u32, ..Timing::default() };
+        Ok(Self {
+            session,
+            options,
+            sampler,
+            detokenizer: Detokenizer::default(),
+            stops,
+            rows: rows[keep..].to_vec(),
+            ids: vec![],
+            text: String::new(),
+            finish: None,
+            failed: false,
+            timing,
+            turn,
+        })
+    }
+
+    fn prepare(session: &Session, options: &GenerateOptions) -> Result<(Sampler, StopMatcher)> {
+        let eos = session.model().inner.eos.first().copied().unwrap_or(u32::MAX);
+        Ok((Sampler::new(options.sampling.clone(), eos)?, StopMatcher::new(options.stop.clone())?))
+    }
+
+    /// Why it ended; `None` while it goes on.
+    pub fn finish_reason(&self) -> Option<&FinishReason> {
+        self.finish.as_ref()
+    }
+
+    /// Where the time went so far.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// The text so far, without white space at either end.
+    pub fn text(&self) -> &str {
+        self.text.trim()
+    }
+
+    /// The tokens so far, the one that ended it included.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    fn cancelled(&self) -> bool {
+        self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
+    }
+
+    fn step(&mut self) -> Result<Option<Token>> {
+        let start = Instant::now();
+        let needed = self.sampler.candidates_needed().filter(|&n| n <= CANDIDATES as usize);
+        let want = if needed.is_some() { Want::Candidates } else { Want::Full };
+        let cancel = self.options.cancel.clone();
+        let cancelled = || cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed));
+        let Some(scores) = self.session.forward(&self.rows, want, &cancelled)? else {
+            self.finish = Some(FinishReason::Cancelled);
+            return Ok(None);
+        };
+        let id = match scores {
+            Scores::Candidates(candidates) => self.sampler.sample_candidates(&candidates)?,
+            Scores::Full(logits) => self.sampler.sample(&logits)?,
+        };
+        let elapsed = start.elapsed();
+        if self.ids.is_empty() {
+            self.timing.prefill = elapsed;
+            self.timing.first_token = self.timing.image_encode + elapsed;
+        } else {
+            self.timing.decode += elapsed;
+            self.timing.decode_tokens += 1;
+        }
+        self.ids.push(id);
+        self.rows = vec![Row::Token(id)];
+        Ok(Some(Token { id, text: self.text_of(id)? }))
+    }
+
+    /// The text a token makes certain; sets `finish` if it is the last.
+    fn text_of(&mut self, id: u32) -> Result<String> {
+        let model = self.session.model().clone();
+        let (inner, tokenizer) = (&model.inner, model.tokenizer()?);
+        let mut text = String::new();
+        if inner.eos.contains(&id) {
+            self.finish = Some(FinishReason::Eos);
+        } else {
+            let decoded = self.detokenizer.push(tokenizer, id).unwrap_or_default();
+            text += &self.stops.push(&decoded);
+            self.finish = if let Some(stop) = self.stops.matched() {
+                Some(FinishReason::Stop(stop.to_owned()))
+            } else if self.cancelled() {
+                Some(FinishReason::Cancelled)
+            } else if self.ids.len() >= self.options.max_tokens as usize {
+                Some(FinishReason::MaxTokens)
+            } else if self.session.len() >= inner.ctx as usize {
+                Some(FinishReason::Context)
+            } else {
+                None
+            };
+        }
+        if self.finish.is_some() && self.stops.matched().is_none() {
+            text += &self.stops.push(&self.detokenizer.finish());
+            text += &self.stops.finish();
+            if let Some(stop) = self.stops.matched() {
+                self.finish = Some(FinishReason::Stop(stop.to_owned()));
+            }
+        }
+        // White space before the answer is not part of it.
+        if self.text.is_empty() {
+            text = text.trim_start().to_owned();
+        }
+        self.text += &text;
+        Ok(text)
+    }
+}
+
+impl Iterator for Answer<'_> {
+    type Item = Result<Token>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finish.is_some() || self.failed {
+            return None;
+        }
+        if self.options.max_tokens == 0 {
+            self.finish = Some(FinishReason::MaxTokens);
+            return None;
+        }
+        let step = self.step();
+        self.failed = step.is_err();
+        step.transpose()
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        if !self.turn {
+            return;
+        }
+        // Nothing generated: the question was not answered, and may be asked again.
+        if self.ids.is_empty() || self.session.conversation.reply(self.text.trim()).is_err() {
+            self.session.undo();
+        }
+    }
+}

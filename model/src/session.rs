@@ -1,0 +1,418 @@
+//! A conversation on the device: its programs, its KV cache and what the cache holds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strix_engine::{Graph, Program, StepTime};
+use strix_shaders::{KvCache, Routing};
+
+use crate::decoder::{Logits, Rows};
+use crate::generate::{Answer, GenerateOptions};
+use crate::image::RgbImage;
+use crate::model::{Model, Trace, trace};
+use crate::prompt::{Conversation, Template, check_images, count_images};
+use crate::tokenizer::IMAGE_PLACEHOLDER;
+use crate::{Error, Result, kv_cache};
+
+/// One position of the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// A token of the vocabulary.
+    Token(u32),
+    /// A row of a picture of this session.
+    Image { picture: usize, row: usize },
+}
+
+/// What a forward pass hands to the sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The largest logits with their ids.
+    Candidates,
+    /// All of them.
+    Full,
+}
+
+/// Logits of the last row.
+#[derive(Debug)]
+pub(crate) enum Scores {
+    /// Id and logit, largest first.
+    Candidates(Vec<(u32, f32)>),
+    /// By id.
+    Full(Vec<f32>),
+}
+
+/// A decoder program for a fixed number of rows.
+#[derive(Debug)]
+struct Chunk {
+    program: Program,
+    rows: Rows,
+    out: Logits,
+    size: usize,
+}
+
+/// A conversation: its turns, its pictures, and the KV cache they left on the device.
+#[derive(Debug)]
+pub struct Session {
+    model: Model,
+    prefill: Chunk,
+    decode: Chunk,
+    kv: Vec<KvCache>,
+    /// What the first positions of the cache hold.
+    cached: Vec<Row>,
+    pub(crate) conversation: Conversation,
+    /// Embeddings of every picture of the conversation.
+    pictures: Vec<Arc<[f32]>>,
+    /// Pictures that no question has used yet.
+    pending: usize,
+    pub(crate) image_encode: Duration,
+}
+
+impl Session {
+    pub(crate) fn new(model: &Model) -> Result<Self> {
+        let kv = kv_cache::allocate(&model.inner.config.text, model.inner.ctx);
+        Ok(Self {
+            prefill: Chunk::compile(
+                model,
+                &kv,
+                model.inner.options.chunk.min(model.inner.ctx.max(2)),
+                false,
+            )?,
+            decode: Chunk::compile(model, &kv, 1, false)?,
+            model: model.clone(),
+            kv,
+            cached: vec![],
+            conversation: Conversation::default(),
+            pictures: vec![],
+            pending: 0,
+            image_encode: Duration::ZERO,
+        })
+    }
+
+    /// The model it runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Writes later turns in another template; forgets the conversation.
+    pub fn set_template(&mut self, template: Template) {
+        self.reset();
+        self.conversation = Conversation::new(template);
+    }
+
+    /// Forgets turns and pictures; the device memory stays.
+    pub fn reset(&mut self) {
+        self.conversation = Conversation::default();
+        self.pictures.clear();
+        self.cached.clear();
+        self.pending = 0;
+        self.image_encode = Duration::ZERO;
+    }
+
+    /// A picture for the next question; several come in the order they were added.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be resized, or the device fails.
+    pub fn add_image(&mut self, picture: &RgbImage) -> Result<()> {
+        let start = Instant::now();
+        let pixels = self.model.pixels(picture)?;
+        let embeds = self.model.encode(&pixels)?;
+        self.add_embeds(embeds.into());
+        self.image_encode += start.elapsed();
+        Ok(())
+    }
+
+    /// A picture that [`Model::encode`] has seen already.
+    ///
+    /// # Panics
+    ///
+    /// If it is not of the config's size.
+    pub fn add_embeds(&mut self, embeds: Arc<[f32]>) {
+        let c = &self.model.inner.config;
+        assert_eq!(embeds.len(), c.num_image_tokens() * c.text.hidden_size, "embeddings of one image");
+        self.pictures.push(embeds);
+        self.pending += 1;
+    }
+
+    /// Asks within the conversation; tokens stream from the returned iterator.
+    ///
+    /// # Errors
+    ///
+    /// If the prompt does not fit the context, places and pictures differ in number, or an option is out of
+    /// range.
+    pub fn ask(&mut self, question: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
+        self.conversation.ask(question, self.pending)?;
+        let prompt = self.conversation.prompt();
+        match self.rows(&prompt) {
+            Ok(rows) => {
+                self.pending = 0;
+                Answer::start(self, rows, options.clone(), true)
+            }
+            Err(error) => {
+                self.conversation.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Continues a prompt that is complete with its `<|image|>` places, as a conversation of its own; the
+    /// pictures added before are its pictures.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::ask`].
+    pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
+        self.conversation = Conversation::default();
+        self.pending = self.pictures.len();
+        let rows = self.rows(prompt)?;
+        Answer::start(self, rows, options.clone(), false)
+    }
+
+    /// Takes back the last question; its pictures wait for the next.
+    pub(crate) fn undo(&mut self) {
+        if let Some(turn) = self.conversation.undo() {
+            self.pending += count_images(&turn.user);
+        }
+    }
+
+    /// The positions of a prompt.
+    fn rows(&self, prompt: &str) -> Result<Vec<Row>> {
+        check_images(prompt, self.pictures.len())?;
+        let ids = self.model.tokenizer()?.encode_prompt(prompt);
+        let rows = self.place(&ids)?;
+        let ctx = self.model.inner.ctx as usize;
+        if rows.len() > ctx {
+            let text = ids.iter().filter(|&&id| id != IMAGE_PLACEHOLDER).count();
+            return Err(Error::Prompt(format!(
+                "the prompt takes {} positions ({text} tokens of text and {} pictures of {}), the context holds {ctx}: \
+                 shorten it, use fewer pictures, or raise --ctx",
+                rows.len(),
+                self.pictures.len(),
+                self.model.inner.config.num_image_tokens(),
+            )));
+        }
+        if rows.is_empty() {
+            return Err(Error::Prompt("the prompt is empty".into()));
+        }
+        Ok(rows)
+    }
+
+    /// Puts the rows of the pictures where their placeholders are.
+    fn place(&self, ids: &[i32]) -> Result<Vec<Row>> {
+        let c = &self.model.inner.config;
+        let mut picture = 0;
+        let mut rows = vec![];
+        for &id in ids {
+            if id == IMAGE_PLACEHOLDER {
+                if picture == self.pictures.len() {
+                    return Err(Error::Prompt(format!(
+                        "the prompt has more places than the {picture} pictures given"
+                    )));
+                }
+                rows.extend((0..c.num_image_tokens()).map(|row| Row::Image { picture, row }));
+                picture += 1;
+            } else if id < 0 || id as usize >= c.text.vocab_size {
+                return Err(Error::Prompt(format!(
+                    "token {id} is not in the vocabulary of {}",
+                    c.text.vocab_size
+                )));
+            } else {
+                rows.push(Row::Token(id as u32));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Positions the cache already holds of a sequence; at least its last row is left to run.
+    pub(crate) fn reuse(&mut self, rows: &[Row]) -> usize {
+        let common = self.cached.iter().zip(rows).take_while(|(a, b)| a == b).count();
+        let keep = common.min(rows.len() - 1);
+        self.cached.truncate(keep);
+        keep
+    }
+
+    /// Positions in the cache.
+    pub(crate) fn len(&self) -> usize {
+        self.cached.len()
+    }
+
+    /// Runs rows behind those in the cache and returns the last one's logits, or `None` if `cancelled` said
+    /// so between two chunks.
+    pub(crate) fn forward(
+        &mut self,
+        rows: &[Row],
+        want: Want,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Scores>> {
+        let mut at = 0;
+        while at < rows.len() {
+            if at > 0 && cancelled() {
+                return Ok(None);
+            }
+            let single = rows.len() - at == 1 && matches!(rows[at], Row::Token(_));
+            let size = if single { 1 } else { self.prefill.size.min(rows.len() - at) };
+            let last = at + size == rows.len();
+            let run = &rows[at..at + size];
+            let chunk = if single { &mut self.decode } else { &mut self.prefill };
+            chunk.write(run, self.cached.len(), &self.pictures, &self.model);
+            if let Some(prefix) = trace_prefix() {
+                dump(&mut chunk.program, &prefix, self.cached.len())?;
+            }
+            let reads = match want {
+                _ if !last => vec![],
+                Want::Candidates => vec![chunk.out.ids.id(), chunk.out.values.id()],
+                Want::Full => vec![chunk.out.logits.id()],
+            };
+            chunk.program.run(&reads)?;
+            self.cached.extend(run);
+            at += size;
+            if last {
+                return Ok(Some(match want {
+                    Want::Candidates => {
+                        let ids = chunk.program.read(chunk.out.ids);
+                        Scores::Candidates(
+                            ids.into_iter().zip(chunk.program.read(chunk.out.values)).collect(),
+                        )
+                    }
+                    Want::Full => Scores::Full(chunk.program.read(chunk.out.logits)),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Device time of every step of the decode program, at the cache's present length.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no timestamp queries.
+    pub fn profile(&mut self) -> Result<Vec<StepTime>> {
+        let position = self.cached.len().saturating_sub(1);
+        let row =
+            [self.cached.last().copied().filter(|r| matches!(r, Row::Token(_))).unwrap_or(Row::Token(0))];
+        self.decode.write(&row, position, &self.pictures, &self.model);
+        // It overwrites the last position's keys and values with themselves, or with those of token 0.
+        self.cached.truncate(position);
+        Ok(self.decode.program.profile()?)
+    }
+
+    /// Device time of every step of one prefill chunk of the pictures' and prompt's last rows.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no timestamp queries.
+    pub fn profile_prefill(&mut self) -> Result<Vec<StepTime>> {
+        let size = self.prefill.size.min(self.cached.len().max(1));
+        let start = self.cached.len().saturating_sub(size);
+        let mut rows = self.cached[start..].to_vec();
+        rows.resize(size, Row::Token(0));
+        self.prefill.write(&rows, start, &self.pictures, &self.model);
+        self.cached.truncate(start);
+        Ok(self.prefill.program.profile()?)
+    }
+
+    /// Runs ids (-200 where a picture goes) as one chunk and returns every tensor on the way, the logits of
+    /// all rows among them as `lm_head`. Leaves the session as after [`Session::reset`], pictures kept.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
+        let rows = self.place(ids)?;
+        let mut chunk = Chunk::compile(&self.model, &self.kv, (rows.len() as u32).max(2), true)?;
+        self.cached.clear();
+        chunk.write(&rows, 0, &self.pictures, &self.model);
+        trace(&mut chunk.program)
+    }
+
+    /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
+    /// greedy steps; returns each step's logits.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn greedy(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<Vec<f32>>> {
+        let mut rows = self.place(ids)?;
+        self.cached.clear();
+        let mut steps = vec![];
+        for _ in 0..tokens {
+            let Some(Scores::Full(logits)) = self.forward(&rows, Want::Full, &|| false)? else { break };
+            // The first of equals, as the sampler has it.
+            let best =
+                logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
+            rows = vec![Row::Token(best as u32)];
+            steps.push(logits);
+        }
+        Ok(steps)
+    }
+}
+
+impl Chunk {
+    fn compile(model: &Model, kv: &[KvCache], size: u32, all_logits: bool) -> Result<Self> {
+        let inner = &model.inner;
+        let mut g = Graph::new(inner.gpu.target());
+        let rows = Rows::declare(&mut g, &inner.config.text, size);
+        let out = inner.decoder.record(&mut g, &inner.config.text, kv, rows, all_logits);
+        Ok(Self { program: Program::compile(&inner.gpu, g)?, rows, out, size: size as usize })
+    }
+
+    fn write(&mut self, rows: &[Row], position: usize, pictures: &[Arc<[f32]>], model: &Model) {
+        let token = |row: &Row| if let Row::Token(id) = row { *id } else { 0 };
+        let tokens: Vec<u32> = rows.iter().map(token).collect();
+        let modality: Vec<u32> = rows.iter().map(|r| u32::from(matches!(r, Row::Image { .. }))).collect();
+        let Rows { tokens: t, modality: m, visual, routing, span, last } = self.rows;
+        self.program.write(t, &tokens);
+        self.program.write(m, &modality);
+        self.program.write(routing.0, &Routing::of(&modality));
+        self.program.write(span, &[position as u32, rows.len() as u32]);
+        self.program.write(last, &[rows.len() as u32 - 1]);
+        if let (Some(visual), true) = (visual, modality.contains(&1)) {
+            let dim = model.inner.config.text.hidden_size;
+            let mut values = vec![0.0; rows.len() * dim];
+            for (row, out) in rows.iter().zip(values.chunks_exact_mut(dim)) {
+                if let Row::Image { picture, row } = *row {
+                    out.copy_from_slice(&pictures[picture][row * dim..][..dim]);
+                }
+            }
+            self.program.write(visual, &values);
+        }
+    }
+}
+
+/// `STRIX_TRACE=decoder.3`: the labels whose tensors are dumped.
+fn trace_prefix() -> Option<String> {
+    std::env::var("STRIX_TRACE").ok().filter(|v| !v.is_empty())
+}
+
+/// Writes the tensors of the steps named by `prefix` to `strix-trace/` and says on the log which step first
+/// differs from its CPU reference.
+fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
+    let dir = PathBuf::from(std::env::var_os("STRIX_TRACE_DIR").unwrap_or_else(|| "strix-trace".into()));
+    let io = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| Error::Io { path, source }
+    };
+    std::fs::create_dir_all(&dir).map_err(io(&dir))?;
+    for (i, (label, values)) in
+        trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| l.starts_with(prefix))
+    {
+        let path = dir.join(format!("{position:05}-{i:04}-{label}.f32"));
+        std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;
+    }
+    match program.replay(1e-3)? {
+        None => tracing::info!(position, "every step agrees with its CPU reference"),
+        Some(d) => tracing::error!(
+            position,
+            "step {} ({}, {}) is the first that differs: {}[{}] is {} where the reference has {}",
+            d.step,
+            d.label,
+            d.kernel,
+            d.tensor,
+            d.element,
+            d.got,
+            d.want
+        ),
+    }
+    Ok(())
+}

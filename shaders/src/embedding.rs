@@ -1,0 +1,142 @@
+//! The rows a decoder starts from: embeddings of tokens, with the image's rows among them.
+
+use strix_engine::{Graph, Resident, Tensor};
+
+use crate::dispatch;
+
+pub use crate::generated::embedding::{KERNEL, Params};
+
+/// Some rows of an embedding table on the device.
+#[derive(Clone, Debug)]
+pub enum Table {
+    /// `[count, dim]`.
+    F32(Resident<f32, 2>),
+    /// `[count, ceil(dim / 2)]`: two bf16 a word, the earlier in the lower half, rows in whole words.
+    Bf16(Resident<u32, 2>),
+}
+
+/// The rows `first..first + count` of an embedding table, in a buffer of their own.
+#[derive(Clone, Debug)]
+pub struct EmbeddingPart {
+    /// The rows.
+    pub table: Table,
+    /// Token of the first of them.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl EmbeddingPart {
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        match &self.table {
+            Table::F32(table) => table.bytes(),
+            Table::Bf16(table) => table.bytes(),
+        }
+    }
+
+    /// `(first, count)` of the fewest parts of equal size (the last may be smaller) that each fit a binding.
+    ///
+    /// # Panics
+    ///
+    /// If a row is larger than a binding.
+    pub fn split(rows: u32, bytes_per_row: u64, max_binding_bytes: u64) -> Vec<(u32, u32)> {
+        assert!(bytes_per_row <= max_binding_bytes, "a row of {bytes_per_row} bytes fits no binding");
+        let most = u32::try_from(max_binding_bytes / bytes_per_row.max(1)).unwrap_or(u32::MAX);
+        let step = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
+        (0..rows).step_by(step as usize).map(|first| (first, step.min(rows - first))).collect()
+    }
+}
+
+/// `x[r] = table[tokens[r]]` where the modality is 0 (text), `visual[r]` where it is 1 (image).
+///
+/// Ye et al. 2023, section 3.1. One dispatch a part. A row of text whose token is in no part is not written
+/// and holds anything: the caller checks tokens. The token of an image's row is not looked at.
+///
+/// | name       | shape         | dtype       |
+/// |------------|---------------|-------------|
+/// | `parts`    | `[vocab, dim]`| f32 or bf16 |
+/// | `tokens`   | `[rows]`      | u32         |
+/// | `modality` | `[rows]`      | u32         |
+/// | `visual`   | `[rows, dim]` | f32         |
+/// | result     | `[rows, dim]` | f32         |
+///
+/// # Panics
+///
+/// If there is no part, or a shape does not fit the others.
+pub fn embedding(
+    g: &mut Graph,
+    name: &str,
+    parts: &[EmbeddingPart],
+    tokens: Tensor<u32, 1>,
+    modality: Tensor<u32, 1>,
+    visual: Option<Tensor<f32, 2>>,
+    dim: u32,
+) -> Tensor<f32, 2> {
+    let [rows] = tokens.shape();
+    assert!(!parts.is_empty(), "embedding: no parts");
+    assert_eq!(modality.shape(), [rows], "embedding: modality against tokens");
+    if let Some(visual) = visual {
+        assert_eq!(visual.shape(), [rows, dim], "embedding: visual against tokens");
+    }
+    let has_image = visual.is_some();
+    // Something must be bound all the same.
+    let visual = visual.unwrap_or_else(|| g.bind(&Resident::zeros("no image", [1, 1])));
+
+    let y = g.activation(name, [rows, dim]);
+    for (i, part) in parts.iter().enumerate() {
+        let images = u32::from(i == 0 && has_image);
+        let params = Params { rows, dim, first: part.first, count: part.count, images };
+        let groups = [dim.div_ceil(512), rows, 1];
+        match &part.table {
+            Table::F32(table) => {
+                assert_eq!(table.shape(), [part.count, dim], "embedding: part {i}");
+                let table = g.bind(table);
+                dispatch!(g, KERNEL, [("table", "f32")], params, [table, tokens, modality, visual => y], groups, reference_f32);
+            }
+            Table::Bf16(table) => {
+                assert_eq!(table.shape(), [part.count, dim.div_ceil(2)], "embedding: part {i}");
+                let table = g.bind(table);
+                dispatch!(g, KERNEL, [("table", "bf16")], params, [table, tokens, modality, visual => y], groups, reference_bf16);
+            }
+        }
+    }
+    y
+}
+
+/// [`embedding`] of one part of f32, in the plainest code that is right.
+pub fn reference_f32(
+    p: &Params,
+    part: &[f32],
+    tokens: &[u32],
+    modality: &[u32],
+    visual: &[f32],
+    y: &mut [f32],
+) {
+    let dim = p.dim as usize;
+    for row in 0..p.rows as usize {
+        let y = &mut y[row * dim..][..dim];
+        if modality[row] == 1 {
+            if p.images == 1 {
+                y.copy_from_slice(&visual[row * dim..][..dim]);
+            }
+        } else if (p.first..p.first + p.count).contains(&tokens[row]) {
+            y.copy_from_slice(&part[(tokens[row] - p.first) as usize * dim..][..dim]);
+        }
+    }
+}
+
+/// [`embedding`] of one part of bf16, in the plainest code that is right.
+pub fn reference_bf16(
+    p: &Params,
+    part: &[half::bf16],
+    tokens: &[u32],
+    modality: &[u32],
+    visual: &[f32],
+    y: &mut [f32],
+) {
+    let padded = p.dim.next_multiple_of(2) as usize;
+    let rows = part.chunks_exact(padded).flat_map(|row| &row[..p.dim as usize]);
+    let part: Vec<f32> = rows.map(|v| v.to_f32()).collect();
+    reference_f32(p, &part, tokens, modality, visual, y);
+}

@@ -1,0 +1,141 @@
+//! Rotary embedding of queries and keys, and append of keys and values to their cache.
+
+use strix_engine::{Graph, Resident, Tensor};
+
+use crate::attention::HeadShape;
+use crate::dispatch;
+use crate::kernel::width;
+
+pub use crate::generated::rope_append::{KERNEL, Params};
+
+/// Cosines and sines of every position.
+#[derive(Clone, Debug)]
+pub struct RopeTables {
+    /// `[positions, head_dim]`: in each row the cosines of half a head, then the sines.
+    pub cos_sin: Resident<f32, 2>,
+}
+
+/// Keys (after their rotation) and values of every position so far, for one layer.
+#[derive(Clone, Debug)]
+pub struct KvCache {
+    /// `[context, num_kv_heads · head_dim]`.
+    pub k: Resident<f32, 2>,
+    /// `[context, num_kv_heads · head_dim]`.
+    pub v: Resident<f32, 2>,
+}
+
+impl RopeTables {
+    /// From cosines and sines, `[positions, head_dim / 2]` each.
+    ///
+    /// # Panics
+    ///
+    /// If one is not of that length.
+    pub fn new(label: &str, positions: u32, head_dim: u32, cos: &[f32], sin: &[f32]) -> Self {
+        let half = head_dim as usize / 2;
+        let rows = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+        let values: Vec<_> = rows.flat_map(|(cos, sin)| cos.iter().chain(sin).copied()).collect();
+        Self { cos_sin: Resident::from_slice(label, [positions, head_dim], &values) }
+    }
+}
+
+impl KvCache {
+    /// An empty cache of `context` positions; allocated with the first program that uses it.
+    pub fn new(label: &str, context: u32, heads: HeadShape) -> Self {
+        let shape = [context, heads.num_kv_heads * heads.head_dim];
+        let zeros = |name| Resident::zeros(&format!("{label}.{name}"), shape);
+        Self { k: zeros("k_cache"), v: zeros("v_cache") }
+    }
+}
+
+/// Rotates q and k, appends k and v to the cache, and returns the rotated q.
+///
+/// With `h = head_dim / 2`, `p = span[0] + r` the position of row `r` and `c`, `s` the cosine and sine of
+/// `(p, j)`: `y[j] = x[j] c - x[j+h] s`, `y[j+h] = x[j+h] c + x[j] s` in every head. Su et al. 2021, eq. 34,
+/// in the half-split order of the converted LLaMA weights.
+///
+/// Rows from `span[1]` on write nothing, nor do positions past the cache; rows of the cache that are not
+/// `span[0]..span[0] + span[1]` stay as they are.
+///
+/// | name             | shape                                | dtype |
+/// |------------------|--------------------------------------|-------|
+/// | `q`              | `[rows, num_heads · head_dim]`       | f32   |
+/// | `kv`             | `[rows, 2 · num_kv_heads · head_dim]`| f32   |
+/// | `tables.cos_sin` | `[positions, head_dim]`              | f32   |
+/// | `cache.k`, `.v`  | `[context, num_kv_heads · head_dim]` | f32   |
+/// | `span`           | `[2]`                                | u32   |
+/// | result           | `[rows, num_heads · head_dim]`       | f32   |
+///
+/// # Panics
+///
+/// If a shape does not fit `heads`, `head_dim` is odd, or the tables have fewer positions than the cache.
+#[expect(clippy::too_many_arguments, reason = "one dispatch does the work of four")]
+pub fn rope_append(
+    g: &mut Graph,
+    name: &str,
+    q: Tensor<f32, 2>,
+    kv: Tensor<f32, 2>,
+    tables: &RopeTables,
+    cache: &KvCache,
+    heads: HeadShape,
+    span: Tensor<u32, 1>,
+) -> Tensor<f32, 2> {
+    let HeadShape { num_heads, num_kv_heads, head_dim } = heads;
+    let (rows, kv_dim) = (q.shape()[0], num_kv_heads * head_dim);
+    let [context, _] = cache.k.shape();
+    let [positions, _] = tables.cos_sin.shape();
+    assert!(head_dim.is_multiple_of(2), "rope_append: {head_dim} elements in a head");
+    assert_eq!(q.shape()[1], num_heads * head_dim, "rope_append: q against {heads:?}");
+    assert_eq!(kv.shape(), [rows, 2 * kv_dim], "rope_append: kv against {rows} rows of {heads:?}");
+    assert_eq!(cache.k.shape(), [context, kv_dim], "rope_append: cache against {heads:?}");
+    assert_eq!(cache.v.shape(), cache.k.shape(), "rope_append: v against k of the cache");
+    assert_eq!(tables.cos_sin.shape(), [positions, head_dim], "rope_append: tables against {heads:?}");
+    assert!(positions >= context, "rope_append: tables of {positions} for a cache of {context}");
+    assert_eq!(span.shape(), [2], "rope_append: span");
+
+    let rotated = g.activation(name, q.shape());
+    let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
+    let params = Params { rows, num_heads, num_kv_heads, head_dim, context };
+    let chosen = [("width", width(head_dim / 2))];
+    let groups = [(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1];
+    dispatch!(g, KERNEL, chosen, params, [q, kv, tables, span => rotated, k, v], groups, reference);
+    rotated
+}
+
+/// [`rope_append`] in the plainest code that is right.
+#[expect(clippy::too_many_arguments, reason = "the kernel's bindings")]
+pub fn reference(
+    p: &Params,
+    q: &[f32],
+    kv: &[f32],
+    tables: &[f32],
+    span: &[u32],
+    rotated: &mut [f32],
+    k: &mut [f32],
+    v: &mut [f32],
+) {
+    let head_dim = p.head_dim as usize;
+    let (q_dim, kv_dim) = (p.num_heads as usize * head_dim, p.num_kv_heads as usize * head_dim);
+    for row in 0..p.rows.min(span[1]) as usize {
+        let position = span[0] as usize + row;
+        if position >= p.context as usize {
+            return;
+        }
+        let (cos, sin) = tables[position * head_dim..][..head_dim].split_at(head_dim / 2);
+        let kv = &kv[row * 2 * kv_dim..][..2 * kv_dim];
+        rotate(&q[row * q_dim..][..q_dim], cos, sin, &mut rotated[row * q_dim..][..q_dim]);
+        rotate(&kv[..kv_dim], cos, sin, &mut k[position * kv_dim..][..kv_dim]);
+        v[position * kv_dim..][..kv_dim].copy_from_slice(&kv[kv_dim..]);
+    }
+}
+
+/// Rotates every head of a row.
+fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32]) {
+    let half = cos.len();
+    for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+        for j in 0..half {
+            let [a, b, cos, sin] = [x[j], x[j + half], cos[j], sin[j]].map(f64::from);
+            y[j] = (a * cos - b * sin) as f32;
+            y[j + half] = (b * cos + a * sin) as f32;
+        }
+    }
+}

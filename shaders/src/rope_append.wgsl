@@ -1,0 +1,82 @@
+// With h = head_dim / 2 and row r at position p = span[0] + r, in every head of q and k:
+//
+//     y[j]     = x[j]     * cos[p, j] - x[j + h] * sin[p, j]
+//     y[j + h] = x[j + h] * cos[p, j] + x[j]     * sin[p, j]
+//
+// q goes to `rotated`, k to row p of the cache, and v there as it is. Su et al. 2021, eq. 34, in the
+// half-split order of the converted LLaMA weights. Rows that are not live are skipped, and so are positions
+// outside of the cache. A workgroup is 8 heads of a row by 8 lanes each.
+
+//~ variants: width = 1 4
+#import wide
+
+struct Params {
+    /// Rows of `q` and `kv`.
+    rows: u32,
+    /// Heads of q.
+    num_heads: u32,
+    /// Heads of k, and of v.
+    num_kv_heads: u32,
+    /// Elements in a head.
+    head_dim: u32,
+    /// Positions the cache has room for.
+    context: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<Wide>;                // [rows, heads * head_dim]
+@group(0) @binding(2) var<storage, read> kv: array<Wide>;               // [rows, 2 * kv_heads * head_dim]
+@group(0) @binding(3) var<storage, read> tables: array<Wide>;           // [positions, head_dim]: cos, sin
+@group(0) @binding(4) var<storage, read> span: array<u32>;              // [2]: first position, live rows
+@group(0) @binding(5) var<storage, read_write> rotated: array<Wide>;    // [rows, heads * head_dim]
+@group(0) @binding(6) var<storage, read_write> k: array<Wide>;          // [context, kv_heads * head_dim]
+@group(0) @binding(7) var<storage, read_write> v: array<Wide>;          // [context, kv_heads * head_dim]
+
+@compute @workgroup_size(8, 8)
+fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
+    let row = group.y;
+    let position = span[0] + row;
+    if row >= span[1] || position >= params.context {
+        return;
+    }
+    let head_dim = params.head_dim / WIDTH;
+    let half = head_dim / 2u;
+    let table = position * head_dim;
+
+    // Heads of q, then of k, then of v.
+    let head = group.x * 8u + lane.y;
+    let q_row = (row * params.num_heads + head) * head_dim;
+    // Wraps around to a large number for heads of q.
+    let kv_head = head - params.num_heads;
+    let kv_row = (row * 2u * params.num_kv_heads + kv_head) * head_dim;
+    let k_row = (position * params.num_kv_heads + kv_head) * head_dim;
+    let v_row = k_row - params.num_kv_heads * head_dim;
+
+    // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
+    let q_end = select(0u, half, head < params.num_heads);
+    //~ trips: head_dim / 2 / width / 8 + 2
+    for (var j = lane.x; j < q_end; j += 8u) {
+        let c = tables[table + j];
+        let s = tables[table + half + j];
+        let a = q[q_row + j];
+        let b = q[q_row + half + j];
+        rotated[q_row + j] = a * c - b * s;
+        rotated[q_row + half + j] = b * c + a * s;
+    }
+    let k_end = select(0u, half, kv_head < params.num_kv_heads);
+    //~ trips: head_dim / 2 / width / 8 + 2
+    for (var j = lane.x; j < k_end; j += 8u) {
+        let c = tables[table + j];
+        let s = tables[table + half + j];
+        let a = kv[kv_row + j];
+        let b = kv[kv_row + half + j];
+        k[k_row + j] = a * c - b * s;
+        k[k_row + half + j] = b * c + a * s;
+    }
+    let is_v = kv_head >= params.num_kv_heads && kv_head < 2u * params.num_kv_heads;
+    let v_end = select(0u, head_dim, is_v);
+    //~ trips: head_dim / width / 8 + 2
+    for (var j = lane.x; j < v_end; j += 8u) {
+        v[v_row + j] = kv[kv_row + j];
+    }
+}

@@ -1,0 +1,70 @@
+//! The largest logits and their ids.
+
+use strix_engine::{Graph, MAX_TRIPS, Tensor};
+
+use crate::dispatch;
+
+pub use crate::generated::top_k::{KERNEL, Params};
+
+/// Id where there are fewer than k logits.
+pub const NO_ID: u32 = u32::MAX;
+
+/// The `k` largest logits, largest first; where values tie, the lowest id first. Exact.
+///
+/// NaN counts as larger than every number, so that a broken model shows; 0 and -0 tie. Past the end of the
+/// vocabulary ids are [`NO_ID`] and values -inf.
+///
+/// | name     | shape        | dtype |
+/// |----------|--------------|-------|
+/// | `logits` | `[1, vocab]` | f32   |
+/// | ids      | `[k]`        | u32   |
+/// | values   | `[k]`        | f32   |
+///
+/// # Panics
+///
+/// If `logits` has several rows, or `k` is 0 or above [`max_k`].
+pub fn top_k(g: &mut Graph, name: &str, logits: Tensor<f32, 2>, k: u32) -> (Tensor<u32, 1>, Tensor<f32, 1>) {
+    let [rows, vocab] = logits.shape();
+    assert_eq!(rows, 1, "top_k: logits {:?}", logits.shape());
+    assert!((1..=max_k(vocab)).contains(&k), "top_k: {k} of {vocab}; at most {}", max_k(vocab));
+
+    let ids = g.activation(name, [k]);
+    let values = g.activation(&format!("{name}.values"), [k]);
+    dispatch!(g, KERNEL, [], Params { vocab, k }, [logits => ids, values], [1, 1, 1], reference);
+    (ids, values)
+}
+
+/// Id of the largest logit, the lowest where several are; of a NaN if there is one.
+///
+/// | name     | shape        | dtype |
+/// |----------|--------------|-------|
+/// | `logits` | `[1, vocab]` | f32   |
+/// | result   | `[1]`        | u32   |
+///
+/// # Panics
+///
+/// If `logits` has several rows.
+pub fn arg_max(g: &mut Graph, name: &str, logits: Tensor<f32, 2>) -> Tensor<u32, 1> {
+    top_k(g, name, logits, 1).0
+}
+
+/// The largest k that [`top_k`] takes: one lane may loop [`MAX_TRIPS`] times at most.
+pub fn max_k(vocab: u32) -> u32 {
+    // A round is itself one, a lane's logits at most vocab / 256 + 2, and twice 16.
+    ((MAX_TRIPS - 1) / (u64::from(vocab).div_ceil(256) + 35)) as u32
+}
+
+/// [`top_k`] in the plainest code that is right.
+pub fn reference(p: &Params, logits: &[f32], ids: &mut [u32], values: &mut [f32]) {
+    let mut order: Vec<_> = logits[..p.vocab as usize].iter().zip(0..).collect();
+    // 0 and -0 are equal, NaN is above all; the sort is stable, so that the lowest id stays first.
+    order.sort_by(|(a, _), (b, _)| match (a.is_nan(), b.is_nan()) {
+        (false, false) => b.partial_cmp(a).expect("no NaN"),
+        (a, b) => b.cmp(&a),
+    });
+    let padding = std::iter::repeat((&f32::NEG_INFINITY, NO_ID));
+    let best = order.into_iter().chain(padding).take(p.k as usize);
+    for ((value, id), (ids, values)) in best.zip(ids.iter_mut().zip(values)) {
+        (*ids, *values) = (id, *value);
+    }
+}
