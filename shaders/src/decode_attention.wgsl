@@ -89,7 +89,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     var top = LOWEST;
     var sum = 0.0;
 
-    //~ trips: keys // 8 + 1
+    //~ trips: keys // (8 if lanes == 8 else 128) + 1
     for (var base = 0u; base < keys; base += LANES * TEAMS) {
         let first = base + team * LANES;
         let key = first + lane;
