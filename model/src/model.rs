@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{Gpu, Graph, Program, Target, Tensor, Usage};
+use strix_engine::{Gpu, Graph, Program, StepTime, Target, Tensor, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
@@ -297,6 +297,15 @@ impl Model {
         })
     }
 
+    /// Device time of every step of encoding a picture.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no timestamp queries.
+    pub fn profile_encode(&self) -> Result<Vec<StepTime>> {
+        self.with_encoder(|encoder| profile(&mut encoder.program))
+    }
+
     fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
         let mut encoder = self.inner.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *encoder {
@@ -321,6 +330,12 @@ pub(crate) fn trace(program: &mut Program) -> Result<Trace> {
         }
     })?;
     Ok(trace)
+}
+
+/// Times a program that has run before: a driver may compile a kernel at its first dispatch.
+pub(crate) fn profile(program: &mut Program) -> Result<Vec<StepTime>> {
+    program.run(&[])?;
+    Ok(program.profile()?)
 }
 
 fn record_vision(

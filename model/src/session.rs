@@ -10,7 +10,7 @@ use strix_shaders::{KvCache, Routing};
 use crate::decoder::{Logits, Rows};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
-use crate::model::{Model, Trace, trace};
+use crate::model::{Model, Trace, profile, trace};
 use crate::prompt::{Conversation, Template, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
 use crate::{Error, Result, kv_cache};
@@ -294,7 +294,7 @@ impl Session {
         self.decode.write(&row, position, &self.pictures, &self.model);
         // It overwrites the last position's keys and values with themselves, or with those of token 0.
         self.cached.truncate(position);
-        Ok(self.decode.program.profile()?)
+        profile(&mut self.decode.program)
     }
 
     /// Device time of every step of one prefill chunk of the pictures' and prompt's last rows.
@@ -309,7 +309,7 @@ impl Session {
         rows.resize(size, Row::Token(0));
         self.prefill.write(&rows, start, &self.pictures, &self.model);
         self.cached.truncate(start);
-        Ok(self.prefill.program.profile()?)
+        profile(&mut self.prefill.program)
     }
 
     /// Runs ids (-200 where a picture goes) as one chunk and returns every tensor on the way, the logits of
