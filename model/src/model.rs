@@ -431,3 +431,41 @@ pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<P
     let kv_cache_bytes = kv.iter().map(|kv| kv.k.bytes() + kv.v.bytes()).sum();
     Ok(PlanReport { ctx, weights, kv_cache_bytes, programs, decode_dispatches_per_layer })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_8b(dtype: Dtype) -> PlanReport {
+        let json =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
+        let options = LoadOptions { dtype, ctx: Some(2048), ..LoadOptions::default() };
+        plan(&Config::from_json(&json).unwrap(), &options, &Target::default()).unwrap()
+    }
+
+    #[test]
+    fn the_8b_model_is_planned_without_weights_or_device() {
+        let report = plan_8b(Dtype::Auto);
+        assert_eq!(report.kv_cache_bytes, 32 * 2 * 2048 * 4096 * 4);
+        let bytes = |name: &str| report.weights.iter().find(|(n, _)| n == name).unwrap().1 as f64;
+        let parameters = 8_197_859_328.0;
+        assert!((bytes("f32") / (4.0 * parameters) - 1.0).abs() < 0.01, "f32 {}", bytes("f32"));
+        assert!((bytes("bf16") / (2.0 * parameters) - 1.0).abs() < 0.01, "bf16 {}", bytes("bf16"));
+        let (_, prefill) = &report.programs[1];
+        assert!(prefill.activation_bytes < prefill.unshared_bytes / 10, "{prefill:?}");
+    }
+
+    #[test]
+    fn a_decode_step_takes_at_most_9_dispatches_a_layer() {
+        for dtype in [Dtype::Auto, Dtype::Bf16, Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }]
+        {
+            let report = plan_8b(dtype);
+            println!("{dtype}: {report:?}");
+            assert!(
+                report.decode_dispatches_per_layer <= 9,
+                "{dtype}: {}",
+                report.decode_dispatches_per_layer
+            );
+        }
+    }
+}

@@ -65,13 +65,13 @@ fn rounded_weights_cost_no_more_than_the_yardstick_without_subgroups() {
     rounding_costs_no_more_than_the_original(plain_gpu());
 }
 
-/// A picture is 3 · 56 · 56 floats, 37,632 bytes, and one layer's cache of 120 positions 30,720; the
-/// embedding, `lm_head`, gate and up, the patch projection and more are larger and must be cut.
+/// A picture is 3 · 56 · 56 floats, 37,632 bytes, 16 columns of the patch projection 38,912 and one layer's
+/// cache of 120 positions 30,720; embedding, `lm_head`, gate and up and more are larger and must be cut.
 #[test]
 fn small_bindings_split_projections_and_embedding_and_change_no_id() {
-    let options = GpuOptions { max_binding_bytes: Some(38_000), ..GpuOptions::from_env() };
+    let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
     let small = Gpu::with(&options).unwrap();
-    assert_eq!(small.target().max_binding_bytes, 38_000);
+    assert_eq!(small.target().max_binding_bytes, 39_000);
     for dtype in [Dtype::F32, Dtype::Auto] {
         let options = LoadOptions { dtype, ctx: Some(120), chunk: 32, ..LoadOptions::default() };
         for name in ["tiny", "gqa", "f16"] {
