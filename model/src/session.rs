@@ -44,7 +44,7 @@ pub(crate) enum Scores {
 
 /// Most rows whose attention probabilities are written out: the table grows with their square, and its
 /// kernel loops over all keys.
-const MAX_TAPPED_ROWS: usize = 2048;
+const MAX_TAPPED_ROWS: usize = 1000;
 
 /// A decoder program for a fixed number of rows.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
         let kv = kv_cache::allocate(&model.inner.config.text, model.inner.ctx);
+        fits_binding(model, &kv)?;
         Ok(Self {
             prefill: Chunk::compile(
                 model,
@@ -470,6 +471,26 @@ fn trace_prefix() -> Option<String> {
     std::env::var("STRIX_TRACE").ok().filter(|v| !v.is_empty())
 }
 
+/// Whether a label begins with `prefix`; that of layer 1 is none of layer 10's.
+fn is_named(label: &str, prefix: &str) -> bool {
+    let rest = label.strip_prefix(prefix);
+    rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
+}
+
+/// Checks that one layer's keys fit a binding, as the cache is not split.
+fn fits_binding(model: &Model, kv: &[KvCache]) -> Result<()> {
+    let (limit, ctx) = (model.inner.gpu.target().max_binding_bytes, model.inner.ctx);
+    let Some(k) = kv.first().map(|kv| &kv.k).filter(|k| k.bytes() > limit) else { return Ok(()) };
+    Err(Error::Option(format!(
+        "{}: a context of {ctx} positions takes {} bytes in one binding, {} allows {limit}: lower --ctx to {} or \
+         choose another adapter",
+        k.label(),
+        k.bytes(),
+        model.inner.gpu.name(),
+        limit / (k.bytes() / u64::from(ctx)).max(1),
+    )))
+}
+
 /// Writes the tensors of the steps named by `prefix` to `strix-trace/` and says on the log which step first
 /// differs from its CPU reference.
 fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
@@ -480,7 +501,7 @@ fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
     };
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
     for (i, (label, values)) in
-        trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| l.starts_with(prefix))
+        trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
     {
         let path = dir.join(format!("{position:05}-{i:04}-{label}.f32"));
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;
@@ -500,4 +521,18 @@ fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
         ),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_not_traced_for_another_that_begins_like_it() {
+        assert!(is_named("decoder.1.q_proj", "decoder.1"));
+        assert!(is_named("decoder.1.q_proj", "decoder.1.q"));
+        assert!(is_named("decoder.1.q_proj", "decoder"));
+        assert!(!is_named("decoder.10.q_proj", "decoder.1"));
+        assert!(!is_named("vision.1.query_key_value", "decoder.1"));
+    }
 }

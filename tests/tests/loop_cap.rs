@@ -63,7 +63,10 @@ fn record(shader: Arc<Shader>, trips: u64) -> (Graph, Tensor<u32, 1>) {
 fn a_step_above_the_cap_is_refused_by_name_and_number() {
     let refused = std::panic::catch_unwind(|| drop(record(nested(1, 1, 1), MAX_TRIPS + 1)));
     let message = *refused.expect_err("the step is above the cap").downcast::<String>().expect("a message");
-    assert!(message.contains("nested[1, 1, 1]") && message.contains(&(MAX_TRIPS + 1).to_string()), "{message}");
+    assert!(
+        message.contains("nested[1, 1, 1]") && message.contains(&(MAX_TRIPS + 1).to_string()),
+        "{message}"
+    );
     record(nested(1, 1, 1), MAX_TRIPS);
 }
 
@@ -98,7 +101,9 @@ fn the_audit_counts_the_busiest_invocation() {
 #[test]
 fn a_step_at_the_cap_runs_every_iteration() {
     let cap = MAX_TRIPS as u32;
-    for (outer, inner) in [(0, 0), (cap / 2 - 3, 1), (cap / 3 - 3, 2), (cap / 100 - 3, 99), (97, cap / 100 - 1)] {
+    for (outer, inner) in
+        [(0, 0), (cap / 2 - 3, 1), (cap / 3 - 3, 2), (cap / 100 - 3, 99), (97, cap / 100 - 1)]
+    {
         let after = cap - (outer + 3) * (1 + inner);
         let (g, y) = record(nested(outer, inner, after), MAX_TRIPS);
         let mut program = Program::compile(gpu(), g).expect("the kernel compiles");
