@@ -202,7 +202,10 @@ impl Clock {
     /// # Errors
     ///
     /// If it fails.
-    pub fn host<E>(&self, mut work: impl FnMut() -> Result<(), E>) -> Result<Timing, E> {
+    pub fn host<E>(
+        &self,
+        mut work: impl FnMut() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Timing, E> {
         let first = Spent::begin(self.is_software());
         work()?;
         let first_ns = first.ns();
