@@ -2,7 +2,7 @@
 //
 // 1024 rounds of 4 steps; 98,304 FLOPs a lane.
 
-const LANES = 64u;
+const LANES = ${lanes}u;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;          // [2] factor and summand
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;    // [groups, LANES]
