@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{Gpu, Graph, Program, Target, Tensor, Usage};
+use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Target, Tensor, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
-use crate::decoder::{Decoder, Rows};
+use crate::decoder::{Decoder, Rows, Tap};
 use crate::image::{Preprocess, RgbImage, preprocess};
 use crate::kv_cache;
 use crate::loader::{Dtype, From, Loader, Progress};
@@ -297,6 +297,32 @@ impl Model {
         })
     }
 
+    /// Device time of every step of encoding a picture.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no timestamp queries.
+    pub fn profile_encode(&self) -> Result<Vec<StepTime>> {
+        self.with_encoder(|encoder| profile(&mut encoder.program))
+    }
+
+    /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs; the
+    /// first step whose result is further than `tolerance` (relative to the tensor's largest value) from it.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    ///
+    /// # Panics
+    ///
+    /// If `pixels` is not of the config's size.
+    pub fn replay_encode(&self, pixels: &[f32], tolerance: f32) -> Result<Option<Difference>> {
+        self.with_encoder(|encoder| {
+            encoder.program.write(encoder.pixels, pixels);
+            Ok(encoder.program.replay(tolerance)?)
+        })
+    }
+
     fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
         let mut encoder = self.inner.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *encoder {
@@ -321,6 +347,12 @@ pub(crate) fn trace(program: &mut Program) -> Result<Trace> {
         }
     })?;
     Ok(trace)
+}
+
+/// Times a program that has run before: a driver may compile a kernel at its first dispatch.
+pub(crate) fn profile(program: &mut Program) -> Result<Vec<StepTime>> {
+    program.run(&[])?;
+    Ok(program.profile()?)
 }
 
 fn record_vision(
@@ -406,7 +438,7 @@ pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<P
     for rows in [options.chunk, 1] {
         let mut g = Graph::new(*target);
         let inputs = Rows::declare(&mut g, &config.text, rows);
-        decoder.record(&mut g, &config.text, &kv, inputs, false);
+        decoder.record(&mut g, &config.text, &kv, inputs, false, &mut Tap::default());
         let name = if rows == 1 { "decode".to_owned() } else { format!("prefill {rows}") };
         programs.push((name, g.plan().usage));
         decode_dispatches_per_layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
