@@ -59,11 +59,13 @@ impl Default for Target {
     }
 }
 
-/// Numbers of objects created on the device so far.
+/// What was created on the device so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Created {
     /// Buffers.
     pub buffers: u64,
+    /// Bytes of those buffers that kernels bind as storage.
+    pub storage_bytes: u64,
     /// Bind groups.
     pub bind_groups: u64,
     /// Compute pipelines.
@@ -84,8 +86,10 @@ struct Inner {
     target: Target,
     pipelines: Mutex<HashMap<String, Pipeline>>,
     buffers: AtomicU64,
+    storage_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines_created: AtomicU64,
+    submits: AtomicU64,
 }
 
 /// A compiled kernel.
@@ -254,8 +258,10 @@ impl Gpu {
             target,
             pipelines: Mutex::default(),
             buffers: AtomicU64::new(0),
+            storage_bytes: AtomicU64::new(0),
             bind_groups: AtomicU64::new(0),
             pipelines_created: AtomicU64::new(0),
+            submits: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -285,13 +291,24 @@ impl Gpu {
         self.inner.target
     }
 
-    /// How many objects were created so far. Constant while tokens flow.
+    /// What was created so far. Constant while tokens flow.
     pub fn created(&self) -> Created {
         Created {
             buffers: self.inner.buffers.load(Ordering::Relaxed),
+            storage_bytes: self.inner.storage_bytes.load(Ordering::Relaxed),
             bind_groups: self.inner.bind_groups.load(Ordering::Relaxed),
             pipelines: self.inner.pipelines_created.load(Ordering::Relaxed),
         }
+    }
+
+    /// How many submits of command buffers there were so far.
+    pub fn submits(&self) -> u64 {
+        self.inner.submits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
+        self.inner.submits.fetch_add(1, Ordering::Relaxed);
+        self.inner.queue.submit([encoder.finish()]);
     }
 
     /// Waits until the device has done all that was submitted.
@@ -326,6 +343,9 @@ impl Gpu {
             return Err(Error::OutOfMemory { label: label.into(), bytes, reason: error.to_string() });
         }
         self.inner.buffers.fetch_add(1, Ordering::Relaxed);
+        if usage.contains(wgpu::BufferUsages::STORAGE) {
+            self.inner.storage_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
         Ok(buffer)
     }
 
@@ -365,7 +385,7 @@ impl Gpu {
         let mut encoder =
             self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
-        self.inner.queue.submit([encoder.finish()]);
+        self.submit(encoder);
         staging.map_async(wgpu::MapMode::Read, .., |_| ());
         self.wait()?;
         let view = staging.get_mapped_range(..).map_err(|e| Error::Lost(e.to_string()))?;

@@ -15,7 +15,8 @@ pub struct Graph {
     scope: String,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
-    residents: HashMap<*const Storage, TensorId>,
+    /// By address of their storage, which the values keep alive.
+    residents: HashMap<usize, TensorId>,
 }
 
 /// What the graph knows of a tensor.
@@ -125,14 +126,14 @@ impl Graph {
     /// A weight, table or cache, made usable in this graph.
     pub fn bind<T: Pod, const R: usize>(&mut self, resident: &Resident<T, R>) -> Tensor<T, R> {
         let storage = &resident.storage;
-        if let Some(&id) = self.residents.get(&Arc::as_ptr(storage)) {
+        if let Some(&id) = self.residents.get(&Arc::as_ptr(storage).addr()) {
             return Tensor::new(id, resident.shape());
         }
         let label = storage.label.clone();
         let kind = Kind::Resident(storage.clone());
         self.values.push(Value { label, bytes: storage.bytes, kind, output: false });
         let id = TensorId(self.values.len() as u32 - 1);
-        self.residents.insert(Arc::as_ptr(storage), id);
+        self.residents.insert(Arc::as_ptr(storage).addr(), id);
         Tensor::new(id, resident.shape())
     }
 

@@ -200,7 +200,7 @@ impl Program {
     }
 
     fn submit(&self, encoder: wgpu::CommandEncoder) {
-        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.submit(encoder);
         if let Some(staging) = &self.inputs.staging {
             staging.map_async(wgpu::MapMode::Write, .., |_| ());
         }
@@ -323,7 +323,7 @@ impl Program {
             dispatch(&mut encoder.begin_compute_pass(&descriptor), label, &self.steps[at]);
         }
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
-        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.submit(encoder);
         let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.download(&resolved, bytes)?);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let time = |(at, stamps): (usize, &[u64])| StepTime {
@@ -360,7 +360,7 @@ impl Program {
             &step.label,
             compiled,
         );
-        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.submit(encoder);
         self.gpu.wait()
     }
 

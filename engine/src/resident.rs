@@ -24,20 +24,22 @@ pub(crate) struct Storage {
     pub(crate) bytes: u64,
     /// Content to upload on first use; zeros when absent.
     initial: Option<Box<[u8]>>,
-    buffer: OnceLock<wgpu::Buffer>,
+    /// The buffer and the device it is on.
+    buffer: OnceLock<(wgpu::Device, wgpu::Buffer)>,
 }
 
 impl Storage {
     /// The buffer, allocated and filled on first use.
     pub(crate) fn buffer(&self, gpu: &Gpu) -> Result<wgpu::Buffer> {
-        if let Some(buffer) = self.buffer.get() {
+        if let Some((device, buffer)) = self.buffer.get() {
+            assert!(device == gpu.device(), "{}: it is on another device", self.label);
             return Ok(buffer.clone());
         }
         let buffer = gpu.storage_buffer(&self.label, self.bytes)?;
         if let Some(initial) = &self.initial {
             gpu.upload(&buffer, 0, initial)?;
         }
-        Ok(self.buffer.get_or_init(|| buffer).clone())
+        Ok(self.buffer.get_or_init(|| (gpu.device().clone(), buffer)).1.clone())
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-/// Loop iterations one invocation may run, over all its loops together. Mesa 22.3's lavapipe runs no more
-/// than 65,535 and skips the rest without a word, so [`Graph::push`](crate::Graph::push) refuses a step
-/// whose bound is above this.
-pub const MAX_TRIPS: u64 = 65_535;
+/// Loop iterations one invocation may run, over all its loops together.
+///
+/// Mesa 22.3's lavapipe runs no more than 65,535 and skips the rest without a word. It also counts the test
+/// that ends a loop, once each time the loop is entered, so a loop entered for one iteration costs two: half
+/// its cap is what is always safe. [`Graph::push`](crate::Graph::push) refuses a step whose bound is above it.
+pub const MAX_TRIPS: u64 = 65_535 / 2;
 
 /// One specialisation of a kernel: complete, validated WGSL.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use strix_engine::{Graph, Resident, Tensor};
 use strix_shaders::{
     EmbeddingPart, HeadShape, Heads, Input, KvCache, Linear, Mask, RopeTables, Routing, attention,
-    decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu, take_rows, top_k,
+    attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
+    take_rows, top_k,
 };
 
 use crate::config::TextConfig;
@@ -56,6 +57,15 @@ pub(crate) struct Rows {
     pub last: Tensor<u32, 1>,
 }
 
+/// Attention probabilities that a run also writes out, for inspection.
+#[derive(Debug, Default)]
+pub(crate) struct Tap {
+    /// Of which layers.
+    pub layers: Vec<usize>,
+    /// `[num_attention_heads, rows, rows]` of each of them, in the order of the layers.
+    pub probs: Vec<Tensor<f32, 3>>,
+}
+
 /// What one run gives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Logits {
@@ -81,6 +91,7 @@ impl Rows {
 }
 
 /// One decoder layer. `m` is the modality of each row: norms, keys and values have weights for each.
+#[expect(clippy::too_many_arguments, reason = "the equations have them")]
 fn decoder_layer(
     g: &mut Graph,
     c: &TextConfig,
@@ -89,12 +100,13 @@ fn decoder_layer(
     kv: &KvCache,
     x: Hidden,
     m: Rows,
+    probs: Option<&mut Vec<Tensor<f32, 3>>>,
 ) -> Hidden {
     let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
     let q = linear(g, h.clone(), &w.q_proj, m.routing); // eq. 5: queries are shared,
     let k_v = linear(g, h, &w.kv_proj, m.routing); // eq. 6, 7: keys and values are not
     let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), m.span);
-    let a = attend(g, c, q, kv, m.span); // eq. 8: softmax(QKᵀ / √head_dim) V
+    let a = attend(g, c, q, kv, m.span, probs); // eq. 8: softmax(QKᵀ / √head_dim) V
     let x = linear_add(g, a, &w.o_proj, x, m.routing);
 
     let h = norm(g, "post_attention_layernorm", x, &w.post_attention_layernorm, m, c.rms_norm_eps);
@@ -110,10 +122,22 @@ fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, 
     }
 }
 
-/// Causal attention over the cache.
-fn attend(g: &mut Graph, c: &TextConfig, q: Hidden, kv: &KvCache, span: Tensor<u32, 1>) -> Hidden {
+/// Causal attention over the cache. Where `probs` are wanted, the cache holds nothing but this run's rows.
+fn attend(
+    g: &mut Graph,
+    c: &TextConfig,
+    q: Hidden,
+    kv: &KvCache,
+    span: Tensor<u32, 1>,
+    probs: Option<&mut Vec<Tensor<f32, 3>>>,
+) -> Hidden {
     let stride = c.head_dim() as u32;
     let [q, k, v] = [q, g.bind(&kv.k), g.bind(&kv.v)].map(|tensor| Heads { tensor, offset: 0, stride });
+    if let Some(probs) = probs {
+        let rows = q.tensor.shape()[0];
+        let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, Mask::Causal { span });
+        probs.push(g.output(p));
+    }
     match q.tensor.shape()[0] {
         1 => decode_attention(g, "attention", q, k, v, heads(c), span),
         rows => attention(g, "attention", q, k, v, heads(c), rows, Mask::Causal { span }),
@@ -130,7 +154,7 @@ pub(crate) fn heads(c: &TextConfig) -> HeadShape {
 
 impl Decoder {
     /// Records a run: embeddings, layers, norm, `lm_head` and the largest logits; those of `rows.last`, or
-    /// with `all_logits` of every row.
+    /// with `all_logits` of every row. `tap` says which layers' attention probabilities are written too.
     pub(crate) fn record(
         &self,
         g: &mut Graph,
@@ -138,12 +162,16 @@ impl Decoder {
         kv: &[KvCache],
         rows: Rows,
         all_logits: bool,
+        tap: &mut Tap,
     ) -> Logits {
         let dim = c.hidden_size as u32;
         let mut x =
             embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.modality, rows.visual, dim);
         for (i, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
-            x = g.scoped(&format!("decoder.{i}"), |g| decoder_layer(g, c, layer, &self.rope, kv, x, rows));
+            let probs = tap.layers.contains(&i).then_some(&mut tap.probs);
+            x = g.scoped(&format!("decoder.{i}"), |g| {
+                decoder_layer(g, c, layer, &self.rope, kv, x, rows, probs)
+            });
         }
         let one = (x.shape()[0] > 1 && !all_logits).then(|| take_rows(g, "last_row", x, rows.last));
         let x = one.unwrap_or(x);

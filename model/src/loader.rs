@@ -243,6 +243,8 @@ impl Loader<'_> {
         let bias: Option<&dyn Fn(u32, u32, u32) -> f32> = if s.bias { Some(&bias) } else { None };
         let linear = Linear::upload(from.gpu, s.name, &s.label, layout, fill, bias)?;
         if let Some(error) = bad.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            // Rows are read in parallel: which error came first is chance, so the first is looked for.
+            views.iter().flatten().try_for_each(|view| check_finite(view.name, 0, &view.to_f32()?))?;
             return Err(error);
         }
         for module in s.modules.iter().flatten().flatten() {

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{Gpu, Graph, Program, Target, Tensor, Usage};
+use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Target, Tensor, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
-use crate::decoder::{Decoder, Rows};
+use crate::decoder::{Decoder, Rows, Tap};
 use crate::image::{Preprocess, RgbImage, preprocess};
 use crate::kv_cache;
 use crate::loader::{Dtype, From, Loader, Progress};
@@ -297,6 +297,32 @@ impl Model {
         })
     }
 
+    /// Device time of every step of encoding a picture.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no timestamp queries.
+    pub fn profile_encode(&self) -> Result<Vec<StepTime>> {
+        self.with_encoder(|encoder| profile(&mut encoder.program))
+    }
+
+    /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs; the
+    /// first step whose result is further than `tolerance` (relative to the tensor's largest value) from it.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    ///
+    /// # Panics
+    ///
+    /// If `pixels` is not of the config's size.
+    pub fn replay_encode(&self, pixels: &[f32], tolerance: f32) -> Result<Option<Difference>> {
+        self.with_encoder(|encoder| {
+            encoder.program.write(encoder.pixels, pixels);
+            Ok(encoder.program.replay(tolerance)?)
+        })
+    }
+
     fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
         let mut encoder = self.inner.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *encoder {
@@ -321,6 +347,12 @@ pub(crate) fn trace(program: &mut Program) -> Result<Trace> {
         }
     })?;
     Ok(trace)
+}
+
+/// Times a program that has run before: a driver may compile a kernel at its first dispatch.
+pub(crate) fn profile(program: &mut Program) -> Result<Vec<StepTime>> {
+    program.run(&[])?;
+    Ok(program.profile()?)
 }
 
 fn record_vision(
@@ -406,11 +438,49 @@ pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<P
     for rows in [options.chunk, 1] {
         let mut g = Graph::new(*target);
         let inputs = Rows::declare(&mut g, &config.text, rows);
-        decoder.record(&mut g, &config.text, &kv, inputs, false);
+        decoder.record(&mut g, &config.text, &kv, inputs, false, &mut Tap::default());
         let name = if rows == 1 { "decode".to_owned() } else { format!("prefill {rows}") };
         programs.push((name, g.plan().usage));
         decode_dispatches_per_layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
     }
     let kv_cache_bytes = kv.iter().map(|kv| kv.k.bytes() + kv.v.bytes()).sum();
     Ok(PlanReport { ctx, weights, kv_cache_bytes, programs, decode_dispatches_per_layer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_8b(dtype: Dtype) -> PlanReport {
+        let json =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
+        let options = LoadOptions { dtype, ctx: Some(2048), ..LoadOptions::default() };
+        plan(&Config::from_json(&json).unwrap(), &options, &Target::default()).unwrap()
+    }
+
+    #[test]
+    fn the_8b_model_is_planned_without_weights_or_device() {
+        let report = plan_8b(Dtype::Auto);
+        assert_eq!(report.kv_cache_bytes, 32 * 2 * 2048 * 4096 * 4);
+        let bytes = |name: &str| report.weights.iter().find(|(n, _)| n == name).unwrap().1 as f64;
+        let parameters = 8_197_859_328.0;
+        assert!((bytes("f32") / (4.0 * parameters) - 1.0).abs() < 0.01, "f32 {}", bytes("f32"));
+        assert!((bytes("bf16") / (2.0 * parameters) - 1.0).abs() < 0.01, "bf16 {}", bytes("bf16"));
+        let (_, prefill) = &report.programs[1];
+        assert!(prefill.activation_bytes < prefill.unshared_bytes / 10, "{prefill:?}");
+    }
+
+    #[test]
+    fn a_decode_step_takes_at_most_9_dispatches_a_layer() {
+        for dtype in [Dtype::Auto, Dtype::Bf16, Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }]
+        {
+            let report = plan_8b(dtype);
+            println!("{dtype}: {report:?}");
+            assert!(
+                report.decode_dispatches_per_layer <= 9,
+                "{dtype}: {}",
+                report.decode_dispatches_per_layer
+            );
+        }
+    }
 }

@@ -79,6 +79,11 @@ impl Conversation {
         Self { template, turns: Vec::new() }
     }
 
+    /// Forgets the turns; the template stays.
+    pub fn clear(&mut self) {
+        self.turns.clear();
+    }
+
     /// The turns so far.
     pub fn turns(&self) -> &[Turn] {
         &self.turns

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strix_engine::{Graph, Program, StepTime};
+use strix_engine::{Difference, Graph, Program, StepTime};
 use strix_shaders::{KvCache, Routing};
 
-use crate::decoder::{Logits, Rows};
+use crate::decoder::{Logits, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
-use crate::model::{Model, Trace, trace};
+use crate::model::{Model, Trace, profile, trace};
 use crate::prompt::{Conversation, Template, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
 use crate::{Error, Result, kv_cache};
@@ -42,6 +42,10 @@ pub(crate) enum Scores {
     Full(Vec<f32>),
 }
 
+/// Most rows whose attention probabilities are written out: the table grows with their square, and its
+/// kernel loops over all keys.
+const MAX_TAPPED_ROWS: usize = 1000;
+
 /// A decoder program for a fixed number of rows.
 #[derive(Debug)]
 struct Chunk {
@@ -71,14 +75,16 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
         let kv = kv_cache::allocate(&model.inner.config.text, model.inner.ctx);
+        fits_binding(model, &kv)?;
         Ok(Self {
             prefill: Chunk::compile(
                 model,
                 &kv,
                 model.inner.options.chunk.min(model.inner.ctx.max(2)),
                 false,
+                &mut Tap::default(),
             )?,
-            decode: Chunk::compile(model, &kv, 1, false)?,
+            decode: Chunk::compile(model, &kv, 1, false, &mut Tap::default())?,
             model: model.clone(),
             kv,
             cached: vec![],
@@ -100,9 +106,9 @@ impl Session {
         self.conversation = Conversation::new(template);
     }
 
-    /// Forgets turns and pictures; the device memory stays.
+    /// Forgets turns and pictures; the template and the device memory stay.
     pub fn reset(&mut self) {
-        self.conversation = Conversation::default();
+        self.conversation.clear();
         self.pictures.clear();
         self.cached.clear();
         self.pending = 0;
@@ -163,7 +169,7 @@ impl Session {
     ///
     /// As [`Session::ask`].
     pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
-        self.conversation = Conversation::default();
+        self.conversation.clear();
         self.pending = self.pictures.len();
         let rows = self.rows(prompt)?;
         Answer::start(self, rows, options.clone(), false)
@@ -220,6 +226,19 @@ impl Session {
             } else {
                 rows.push(Row::Token(id as u32));
             }
+        }
+        Ok(rows)
+    }
+
+    /// The positions of prepared ids, if they and `more` tokens fit the context.
+    fn place_all(&self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
+        let rows = self.place(ids)?;
+        let ctx = self.model.inner.ctx as usize;
+        if rows.is_empty() || rows.len() + more > ctx {
+            return Err(Error::Prompt(format!(
+                "{} positions and {more} tokens after them; the context holds 1 to {ctx}: raise --ctx",
+                rows.len()
+            )));
         }
         Ok(rows)
     }
@@ -294,7 +313,7 @@ impl Session {
         self.decode.write(&row, position, &self.pictures, &self.model);
         // It overwrites the last position's keys and values with themselves, or with those of token 0.
         self.cached.truncate(position);
-        Ok(self.decode.program.profile()?)
+        profile(&mut self.decode.program)
     }
 
     /// Device time of every step of one prefill chunk of the pictures' and prompt's last rows.
@@ -309,7 +328,7 @@ impl Session {
         rows.resize(size, Row::Token(0));
         self.prefill.write(&rows, start, &self.pictures, &self.model);
         self.cached.truncate(start);
-        Ok(self.prefill.program.profile()?)
+        profile(&mut self.prefill.program)
     }
 
     /// Runs ids (-200 where a picture goes) as one chunk and returns every tensor on the way, the logits of
@@ -319,11 +338,78 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
-        let rows = self.place(ids)?;
-        let mut chunk = Chunk::compile(&self.model, &self.kv, (rows.len() as u32).max(2), true)?;
+        trace(&mut self.whole(ids, &mut Tap::default())?.program)
+    }
+
+    /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
+    /// for each of `layers` in turn, `[num_attention_heads, rows, rows]`. Leaves the session as after
+    /// [`Session::reset`], pictures kept.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit, there is no such layer, or the device has no room for the tables.
+    pub fn attention_probs(&mut self, ids: &[i32], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let num_layers = self.model.inner.config.text.num_hidden_layers;
+        if let Some(layer) = layers.iter().find(|&&layer| layer >= num_layers) {
+            return Err(Error::Option(format!(
+                "attention of decoder layer {layer}; there are 0 to {}",
+                num_layers - 1
+            )));
+        }
+        let rows = self.place_all(ids, 0)?.len();
+        if rows > MAX_TAPPED_ROWS {
+            return Err(Error::Prompt(format!(
+                "attention probabilities of {rows} positions; they are written out for up to {MAX_TAPPED_ROWS}: \
+                 shorten the prompt"
+            )));
+        }
+        let mut tap = Tap { layers: layers.to_vec(), probs: vec![] };
+        tap.layers.sort_unstable();
+        tap.layers.dedup();
+        let mut chunk = self.whole(ids, &mut tap)?;
+        chunk.program.run(&tap.probs.iter().map(|p| p.id()).collect::<Vec<_>>())?;
+        let of = |layer: &usize| {
+            let at = tap.layers.binary_search(layer).expect("one of them");
+            let [_, size, _] = tap.probs[at].shape();
+            let all = chunk.program.read(tap.probs[at]);
+            // A single row runs in a chunk of two.
+            let live = all.chunks_exact((size * size) as usize);
+            live.flat_map(|head| head.chunks_exact(size as usize).take(rows).flat_map(|row| &row[..rows]))
+                .copied()
+                .collect()
+        };
+        Ok(layers.iter().map(of).collect())
+    }
+
+    /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
+    fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Chunk> {
+        let rows = self.place_all(ids, 0)?;
+        let mut chunk = Chunk::compile(&self.model, &self.kv, (rows.len() as u32).max(2), true, tap)?;
         self.cached.clear();
         chunk.write(&rows, 0, &self.pictures, &self.model);
-        trace(&mut chunk.program)
+        Ok(chunk)
+    }
+
+    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a
+    /// decode step, each step also through its kernel's CPU reference on the same inputs. Returns the first
+    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it. Leaves the
+    /// session as after [`Session::reset`], pictures kept. Slow.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn replay(&mut self, ids: &[i32], tolerance: f32) -> Result<Option<Difference>> {
+        let rows = self.place_all(ids, 0)?;
+        self.cached.clear();
+        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
+            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
+            if let Some(difference) = self.prefill.program.replay(tolerance)? {
+                return Ok(Some(difference));
+            }
+        }
+        let last = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
+        self.decode.write(&[last], rows.len() - 1, &self.pictures, &self.model);
+        Ok(self.decode.program.replay(tolerance)?)
     }
 
     /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
@@ -333,7 +419,7 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn greedy(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<Vec<f32>>> {
-        let mut rows = self.place(ids)?;
+        let mut rows = self.place_all(ids, tokens.saturating_sub(1))?;
         self.cached.clear();
         let mut steps = vec![];
         for _ in 0..tokens {
@@ -349,11 +435,11 @@ impl Session {
 }
 
 impl Chunk {
-    fn compile(model: &Model, kv: &[KvCache], size: u32, all_logits: bool) -> Result<Self> {
+    fn compile(model: &Model, kv: &[KvCache], size: u32, all_logits: bool, tap: &mut Tap) -> Result<Self> {
         let inner = &model.inner;
         let mut g = Graph::new(inner.gpu.target());
         let rows = Rows::declare(&mut g, &inner.config.text, size);
-        let out = inner.decoder.record(&mut g, &inner.config.text, kv, rows, all_logits);
+        let out = inner.decoder.record(&mut g, &inner.config.text, kv, rows, all_logits, tap);
         Ok(Self { program: Program::compile(&inner.gpu, g)?, rows, out, size: size as usize })
     }
 
@@ -385,6 +471,26 @@ fn trace_prefix() -> Option<String> {
     std::env::var("STRIX_TRACE").ok().filter(|v| !v.is_empty())
 }
 
+/// Whether a label begins with `prefix`; that of layer 1 is none of layer 10's.
+fn is_named(label: &str, prefix: &str) -> bool {
+    let rest = label.strip_prefix(prefix);
+    rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
+}
+
+/// Checks that one layer's keys fit a binding, as the cache is not split.
+fn fits_binding(model: &Model, kv: &[KvCache]) -> Result<()> {
+    let (limit, ctx) = (model.inner.gpu.target().max_binding_bytes, model.inner.ctx);
+    let Some(k) = kv.first().map(|kv| &kv.k).filter(|k| k.bytes() > limit) else { return Ok(()) };
+    Err(Error::Option(format!(
+        "{}: a context of {ctx} positions takes {} bytes in one binding, {} allows {limit}: lower --ctx to {} or \
+         choose another adapter",
+        k.label(),
+        k.bytes(),
+        model.inner.gpu.name(),
+        limit / (k.bytes() / u64::from(ctx)).max(1),
+    )))
+}
+
 /// Writes the tensors of the steps named by `prefix` to `strix-trace/` and says on the log which step first
 /// differs from its CPU reference.
 fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
@@ -395,7 +501,7 @@ fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
     };
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
     for (i, (label, values)) in
-        trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| l.starts_with(prefix))
+        trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
     {
         let path = dir.join(format!("{position:05}-{i:04}-{label}.f32"));
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;
@@ -415,4 +521,18 @@ fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
         ),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_not_traced_for_another_that_begins_like_it() {
+        assert!(is_named("decoder.1.q_proj", "decoder.1"));
+        assert!(is_named("decoder.1.q_proj", "decoder.1.q"));
+        assert!(is_named("decoder.1.q_proj", "decoder"));
+        assert!(!is_named("decoder.10.q_proj", "decoder.1"));
+        assert!(!is_named("vision.1.query_key_value", "decoder.1"));
+    }
 }

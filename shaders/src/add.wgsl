@@ -15,7 +15,7 @@ struct Params {
 @compute @workgroup_size(64)
 fn add(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let end = min((params.len + 3u) / 4u, (group.x + 1u) * 256u);
-    //~ trips: 4
+    //~ trips: 5
     for (var i = group.x * 256u + lane; i < end; i += 64u) {
         y[i] = x[i] + table[i];
     }

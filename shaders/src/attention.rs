@@ -1,6 +1,6 @@
 //! Attention of many rows at once, without a matrix of scores in memory.
 
-use strix_engine::{Graph, Tensor, TensorId};
+use strix_engine::{Graph, Target, Tensor, TensorId};
 
 use crate::{dispatch, lanes};
 
@@ -79,12 +79,22 @@ impl HeadShape {
         if aligned { "vec4" } else { "scalar" }
     }
 
+    /// Value of the variant `lanes`. Unrolled over few lanes, the largest heads would take a software driver 2
+    /// to 9 seconds to compile.
+    pub(crate) fn lanes(self, target: &Target, heads: &str) -> &'static str {
+        let most = if heads == "vec4" { 128 } else { 64 };
+        match lanes(target) {
+            "8" | "16" if self.head_dim > most => "plain",
+            lanes => lanes,
+        }
+    }
+
     /// Value of the variant `dims`: the least that holds a head.
     pub(crate) fn dims(self) -> &'static str {
         match self.head_dim {
-            ..=32 => "32",
-            ..=64 => "64",
-            ..=128 => "128",
+            0..=32 => "32",
+            33..=64 => "64",
+            65..=128 => "128",
             _ => "256",
         }
     }
@@ -143,7 +153,8 @@ pub fn attention(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let chosen = [("lanes", lanes(g.target())), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
+    let lanes = shape.lanes(g.target(), heads);
+    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
     let params = Params {
         rows,
         keys,

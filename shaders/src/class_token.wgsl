@@ -19,7 +19,7 @@ struct Params {
 fn class_token(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * params.dim;
     let end = min(params.dim, (group.x + 1u) * 512u);
-    //~ trips: 8
+    //~ trips: 9
     for (var i = group.x * 512u + lane; i < end; i += 64u) {
         if group.y == 0u {
             y[i] = class_row[i] + position[i];

@@ -2,7 +2,7 @@
 
 use strix_engine::{Graph, Tensor};
 
-use crate::{HeadShape, Heads, attention, dispatch, lanes};
+use crate::{HeadShape, Heads, attention, dispatch};
 
 pub use crate::generated::decode_attention::{KERNEL, Params};
 
@@ -36,7 +36,7 @@ pub fn decode_attention(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [1, num_heads * head_dim]);
-    let chosen = [("lanes", lanes(g.target())), ("dims", shape.dims()), ("heads", heads)];
+    let chosen = [("lanes", shape.lanes(g.target(), heads)), ("dims", shape.dims()), ("heads", heads)];
     let params = Params {
         keys: k.tensor.shape()[0],
         heads_per_kv: num_heads / num_kv_heads,

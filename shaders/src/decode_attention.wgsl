@@ -168,8 +168,10 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% endfor
 //% else
     // A team that saw no key left UNSEEN and zeros, and weighs nothing.
-    tops[team] = top;
-    sums[team] = sum;
+    if lane == 0u {
+        tops[team] = top;
+        sums[team] = sum;
+    }
 //% for i in range(slots)
     if ${i * team}u + lane < ${dims // 4}u {
         parts[team * ${dims // 4}u + ${i * team}u + lane] = y_${i};

@@ -47,7 +47,7 @@ fn embedding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     }
     let first = group.x * 512u + lane;
     let end = min(params.dim, (group.x + 1u) * 512u);
-    //~ trips: 8
+    //~ trips: 9
     for (var i = first; i < end; i += 64u) {
         if image {
             y[row * params.dim + i] = visual[row * params.dim + i];

@@ -41,5 +41,6 @@ pub use top_k::{arg_max, top_k};
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.
 pub mod generated {
     #![allow(missing_docs, reason = "one module a kernel; the kernels' own modules are the documentation")]
+    #![allow(rustdoc::broken_intra_doc_links, reason = "WGSL comments name array elements: `span[0]`")]
     include!(concat!(env!("OUT_DIR"), "/generated.rs"));
 }

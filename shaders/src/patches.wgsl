@@ -24,7 +24,7 @@ fn patches(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     let row = group.y / side * params.patch_size;
     let column = group.y % side * params.patch_size;
     let end = min(width, (group.x + 1u) * 512u);
-    //~ trips: 8
+    //~ trips: 9
     for (var i = group.x * 512u + lane; i < end; i += 64u) {
         let line = i / area * params.size + row + i % area / params.patch_size;
         y[group.y * width + i] = pixels[line * params.size + column + i % params.patch_size];

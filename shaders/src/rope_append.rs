@@ -96,9 +96,7 @@ pub fn rope_append(
     let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
     let params = Params { rows, num_heads, num_kv_heads, head_dim, context };
     let chosen = [("width", width(head_dim / 2))];
-    let pairs = (num_heads + 2 * num_kv_heads) * head_dim / 2;
-    let wide = if chosen[0].1 == "4" { pairs / 4 } else { pairs };
-    let groups = [wide.div_ceil(256), rows, 1];
+    let groups = [(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1];
     dispatch!(g, KERNEL, chosen, params, [q, kv, tables, span => rotated, k, v], groups, reference);
     rotated
 }

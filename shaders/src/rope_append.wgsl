@@ -5,7 +5,7 @@
 //
 // q goes to `rotated`, k to row p of the cache, and v there as it is. Su et al. 2021, eq. 34, in the
 // half-split order of the converted LLaMA weights. Rows that are not live are skipped, and so are positions
-// outside of the cache. A lane takes pairs (j, j + h); a workgroup 256 of one row.
+// outside of the cache. A workgroup is 8 heads of a row by 8 lanes each.
 
 //~ variants: width = 1 4
 #import wide
@@ -32,8 +32,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> k: array<Wide>;          // [context, kv_heads * head_dim]
 @group(0) @binding(7) var<storage, read_write> v: array<Wide>;          // [context, kv_heads * head_dim]
 
-@compute @workgroup_size(64)
-fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(8, 8)
+fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let row = group.y;
     let position = span[0] + row;
     if row >= span[1] || position >= params.context {
@@ -41,34 +41,42 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     }
     let head_dim = params.head_dim / WIDTH;
     let half = head_dim / 2u;
-    let q_dim = params.num_heads * head_dim;
-    let kv_dim = params.num_kv_heads * head_dim;
+    let table = position * head_dim;
 
-    let end = min(q_dim / 2u + kv_dim, (group.x + 1u) * 256u);
-    //~ trips: 4
-    for (var i = group.x * 256u + lane; i < end; i += 64u) {
-        let j = i % half;
-        let at = i / half * head_dim + j;
-        let cos = tables[position * head_dim + j];
-        let sin = tables[position * head_dim + half + j];
-        if at < q_dim {
-            let a = q[row * q_dim + at];
-            let b = q[row * q_dim + at + half];
-            rotated[row * q_dim + at] = a * cos - b * sin;
-            rotated[row * q_dim + at + half] = b * cos + a * sin;
-            continue;
-        }
-        let source = row * 2u * kv_dim + at - q_dim;
-        let a = kv[source];
-        let b = kv[source + half];
-        if at < q_dim + kv_dim {
-            let to = position * kv_dim + at - q_dim;
-            k[to] = a * cos - b * sin;
-            k[to + half] = b * cos + a * sin;
-        } else {
-            let to = position * kv_dim + at - q_dim - kv_dim;
-            v[to] = a;
-            v[to + half] = b;
-        }
+    // Heads of q, then of k, then of v.
+    let head = group.x * 8u + lane.y;
+    let q_row = (row * params.num_heads + head) * head_dim;
+    // Wraps around to a large number for heads of q.
+    let kv_head = head - params.num_heads;
+    let kv_row = (row * 2u * params.num_kv_heads + kv_head) * head_dim;
+    let k_row = (position * params.num_kv_heads + kv_head) * head_dim;
+    let v_row = k_row - params.num_kv_heads * head_dim;
+
+    // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
+    let q_end = select(0u, half, head < params.num_heads);
+    //~ trips: head_dim / 2 / width / 8 + 2
+    for (var j = lane.x; j < q_end; j += 8u) {
+        let c = tables[table + j];
+        let s = tables[table + half + j];
+        let a = q[q_row + j];
+        let b = q[q_row + half + j];
+        rotated[q_row + j] = a * c - b * s;
+        rotated[q_row + half + j] = b * c + a * s;
+    }
+    let k_end = select(0u, half, kv_head < params.num_kv_heads);
+    //~ trips: head_dim / 2 / width / 8 + 2
+    for (var j = lane.x; j < k_end; j += 8u) {
+        let c = tables[table + j];
+        let s = tables[table + half + j];
+        let a = kv[kv_row + j];
+        let b = kv[kv_row + half + j];
+        k[k_row + j] = a * c - b * s;
+        k[k_row + half + j] = b * c + a * s;
+    }
+    let is_v = kv_head >= params.num_kv_heads && kv_head < 2u * params.num_kv_heads;
+    let v_end = select(0u, head_dim, is_v);
+    //~ trips: head_dim / width / 8 + 2
+    for (var j = lane.x; j < v_end; j += 8u) {
+        v[v_row + j] = kv[kv_row + j];
     }
 }

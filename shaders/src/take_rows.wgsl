@@ -24,7 +24,7 @@ fn take_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let width = params.dim / WIDTH;
     let row = min(index[group.y], params.rows - 1u);
     let end = min(width, (group.x + 1u) * 256u);
-    //~ trips: 4
+    //~ trips: 5
     for (var i = group.x * 256u + lane; i < end; i += 64u) {
         y[group.y * width + i] = x[row * width + i];
     }

@@ -7,7 +7,8 @@
 //! - `//~ variants: lanes = 8 16 plain` names what it can be specialised by; `${lanes}` is the chosen value,
 //!   and lines that begin with `//%` are MiniJinja statements, for unrolling;
 //! - `//~ trips: dim / 256 + 1` before every loop bounds its iterations in one invocation, all entries of an
-//!   enclosing loop together, in terms of `Params` and variants.
+//!   enclosing loop together, in terms of `Params` and variants. It should count one more for each entry:
+//!   lavapipe counts the test that ends a loop (see `tests/tests/loop_cap.rs`).
 
 use std::collections::BTreeMap;
 

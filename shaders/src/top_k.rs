@@ -50,7 +50,8 @@ pub fn arg_max(g: &mut Graph, name: &str, logits: Tensor<f32, 2>) -> Tensor<u32,
 
 /// The largest k that [`top_k`] takes: one lane may loop [`MAX_TRIPS`] times at most.
 pub fn max_k(vocab: u32) -> u32 {
-    (MAX_TRIPS / (u64::from(vocab) / 256 + 33)) as u32
+    // A round is itself one, a lane's logits at most vocab / 256 + 2, and twice 16.
+    ((MAX_TRIPS - 1) / (u64::from(vocab).div_ceil(256) + 35)) as u32
 }
 
 /// [`top_k`] in the plainest code that is right.

@@ -29,13 +29,10 @@ var<workgroup> of_block: array<Candidate, 16>;
 
 /// The order of f32 as that of u32: -inf < … < 0 = -0 < … < inf < NaN.
 fn ordered(bits: u32) -> u32 {
-    let magnitude = bits & 0x7fffffffu;
-    if magnitude > 0x7f800000u {
+    if (bits & 0x7fffffffu) > 0x7f800000u {
         return 0xffffffffu;
     }
-    if magnitude == 0u {
-        return 0x80000000u;
-    }
+    // -0 is not above its own sign bit, and so becomes what 0 does.
     return select(bits | 0x80000000u, ~bits, bits > 0x80000000u);
 }
 
@@ -49,11 +46,11 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
     var below = 0xffffffffu;
     var first = 0u;
     var stale = true;
-    //~ trips: k
+    //~ trips: k + 1
     for (var rank = 0u; rank < params.k; rank++) {
         if stale {
             var best = NONE;
-            //~ trips: k * (vocab / 256 + 1)
+            //~ trips: k * (vocab / 256 + 2)
             for (var id = lane; id < params.vocab; id += 256u) {
                 let key = ordered(logits[id]);
                 let free = key < below || (key == below && id >= first);
@@ -66,7 +63,7 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
         workgroupBarrier();
         if lane < 16u {
             var best = of_lane[lane * 16u];
-            //~ trips: k * 15
+            //~ trips: k * 16
             for (var i = 1u; i < 16u; i++) {
                 if better(of_lane[lane * 16u + i], best) {
                     best = of_lane[lane * 16u + i];
@@ -76,7 +73,7 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
         }
         workgroupBarrier();
         var best = of_block[0];
-        //~ trips: k * 15
+        //~ trips: k * 16
         for (var i = 1u; i < 16u; i++) {
             if better(of_block[i], best) {
                 best = of_block[i];

@@ -1,10 +1,13 @@
 //! Harness of the tests: one device a process, seeded data, comparisons that print their worst element.
 
+pub mod checks;
 pub mod golden;
+pub mod nano;
 
 use std::sync::OnceLock;
 
-use strix_engine::{Gpu, GpuOptions, Graph, Program, Tensor};
+use bytemuck::Pod;
+use strix_engine::{Gpu, GpuOptions, Graph, Program, Resident, Tensor, TensorId};
 
 /// The device under test: the one `STRIX_ADAPTER` names, else the best.
 ///
@@ -57,6 +60,11 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
     );
 }
 
+/// `data` as a tensor of the graph.
+pub fn constant<T: Pod, const R: usize>(g: &mut Graph, shape: [u32; R], data: &[T]) -> Tensor<T, R> {
+    g.bind(&Resident::from_slice("constant", shape, data))
+}
+
 /// Records a kernel for `gpu`, runs it and reads the result back. `feed` sets the inputs.
 ///
 /// The run counts every loop of every kernel and fails if one iterates more often than its text declares.
@@ -64,24 +72,33 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
 /// # Panics
 ///
 /// If the device fails, or a loop outruns its declared bound.
-pub fn run_on<const R: usize>(
+pub fn run_on<T: Pod, const R: usize>(
     gpu: &Gpu,
-    record: impl FnOnce(&mut Graph) -> Tensor<f32, R>,
+    record: impl FnOnce(&mut Graph) -> Tensor<T, R>,
     feed: impl FnOnce(&mut Program),
-) -> Vec<f32> {
+) -> Vec<T> {
     let mut g = Graph::new(gpu.target());
     let result = record(&mut g);
     let result = g.output(result);
+    run_graph(gpu, g, &[result.id()], feed).read(result)
+}
+
+/// [`run_on`] of a graph with several results: `reads` can be read from the program returned.
+///
+/// # Panics
+///
+/// If the device fails, or a loop outruns its declared bound.
+pub fn run_graph(gpu: &Gpu, g: Graph, reads: &[TensorId], feed: impl FnOnce(&mut Program)) -> Program {
     let mut program = Program::compile_audited(gpu, g).expect("the kernel compiles");
     feed(&mut program);
-    program.run(&[result.id()]).expect("the kernel runs");
+    program.run(reads).expect("the kernel runs");
     for (label, counted, bound) in program.trips().expect("the counts can be read") {
         assert!(
             counted <= bound,
             "{label}: {counted} loop iterations in one invocation, its text declares {bound}"
         );
     }
-    program.read(result)
+    program
 }
 
 /// Runs `check` on the device as it is and with its subgroups switched off.

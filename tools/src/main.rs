@@ -1,3 +1,158 @@
-//! tools
+//! `strix`: asks a vision-language model questions about pictures, on any GPU.
 
-fn main() {}
+mod answer;
+mod ask;
+mod completions;
+mod demo;
+mod devices;
+mod load;
+mod picture;
+mod plan;
+mod svg;
+mod terminal;
+
+use std::io;
+use std::panic;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::terminal::say;
+
+/// All went well, or the reader of the output left.
+const DONE: u8 = 0;
+/// A fault of Strix or of the device.
+const FAULT: u8 = 1;
+/// Something the user can mend: an argument, a file, a prompt, the adapter.
+const BAD_INPUT: u8 = 2;
+/// Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+const AFTER_HELP: &str = "\
+Examples:
+  strix demo
+  strix ask --image photo.jpg \"What is in this picture?\"
+
+Exit codes:
+  0    done
+  1    a fault of Strix or of the device
+  2    bad input: arguments, files, prompt, or no adapter that can do it
+  130  interrupted by Ctrl-C
+
+Environment:
+  STRIX_ADAPTER       adapter to use, as --adapter
+  STRIX_NO_SUBGROUPS  1: use the kernels that need no subgroups
+  STRIX_LOG           what to log to stderr, e.g. info or strix_engine=debug
+  NO_COLOR            print no colours";
+
+/// Asks a vision-language model questions about pictures, on any GPU.
+#[derive(Parser)]
+#[command(name = "strix", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Ask(Box<ask::Args>),
+    Devices(devices::Args),
+    Plan(plan::Args),
+    Completions(completions::Args),
+}
+
+/// An error of the command line itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+fn main() -> ExitCode {
+    terminal::quiet_wayland();
+    panic::set_hook(Box::new(|panic| say(&format!("error: this is a bug in Strix: {panic}"))));
+    let code = panic::catch_unwind(|| match Cli::try_parse() {
+        Ok(cli) => run(cli.command).unwrap_or_else(|error| report(&error)),
+        Err(help) => {
+            let _ = help.print();
+            u8::try_from(help.exit_code()).unwrap_or(BAD_INPUT)
+        }
+    });
+    ExitCode::from(code.unwrap_or(FAULT))
+}
+
+fn run(command: Command) -> anyhow::Result<u8> {
+    if let Ok(filter) = std::env::var("STRIX_LOG") {
+        let filter = EnvFilter::try_new(filter).map_err(|e| Usage(format!("STRIX_LOG: {e}")))?;
+        let painted = terminal::colours(&io::stderr());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(painted).init();
+    }
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Ask(args) => ask::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    }
+}
+
+/// Prints the chain of causes on one line and says which exit code it is.
+fn report(error: &anyhow::Error) -> u8 {
+    let code = exit_code(error);
+    if code != DONE {
+        let mut chain = String::new();
+        for cause in error.chain().map(ToString::to_string) {
+            // Many messages end in that of their cause.
+            if chain.is_empty() {
+                chain = cause;
+            } else if !chain.contains(&cause) {
+                chain = format!("{chain}: {cause}");
+            }
+        }
+        say(&format!("error: {chain}"));
+    }
+    code
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    use strix_engine::Error as Engine;
+    let engine = |e: &Engine| match e {
+        Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
+        _ => BAD_INPUT,
+    };
+    let known = error.chain().find_map(|cause| {
+        if let Some(e) = cause.downcast_ref::<strix_model::Error>() {
+            Some(match e {
+                strix_model::Error::Engine(e) => engine(e),
+                _ => BAD_INPUT,
+            })
+        } else if let Some(e) = cause.downcast_ref::<Engine>() {
+            Some(engine(e))
+        } else if let Some(e) = cause.downcast_ref::<io::Error>() {
+            Some(if e.kind() == io::ErrorKind::BrokenPipe { DONE } else { BAD_INPUT })
+        } else {
+            cause.is::<Usage>().then_some(BAD_INPUT)
+        }
+    });
+    known.unwrap_or(FAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_tell_whose_fault_it_is() {
+        let model = anyhow::Error::new(strix_model::Error::Prompt("too long".into()));
+        assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
+        assert_eq!(exit_code(&strix_engine::Error::Lost("gone".into()).into()), FAULT);
+        assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), DONE);
+        assert_eq!(exit_code(&Usage("no".into()).into()), BAD_INPUT);
+        assert_eq!(exit_code(&anyhow::anyhow!("2 of 5 answers differ")), FAULT);
+    }
+}

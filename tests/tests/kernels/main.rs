@@ -1,5 +1,16 @@
 //! Every kernel against its plain CPU reference, with subgroups and without: at the model's own sizes, at
 //! sizes that fill no workgroup, and at one.
 
+mod add;
+mod attention;
+mod attention_probs;
+mod class_token;
+mod decode_attention;
+mod embedding;
 mod gemm;
+mod layer_norm;
+mod patches;
 mod rms_norm;
+mod rope_append;
+mod take_rows;
+mod top_k;

@@ -1,3 +1,225 @@
-//! tools/xtask
+//! `cargo xtask`: sets up what is missing and runs what the project is checked with.
 
-fn main() {}
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  demo                  install a software Vulkan driver if there is none, build, run `strix demo`
+  test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
+  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32]
+  nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
+  bench ARGS            the benchmarks
+
+--dev builds with the dev profile, as the tests do, instead of release.
+";
+
+/// Packages of Debian and Ubuntu with lavapipe, the software Vulkan driver.
+const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
+/// The same for OpenGL, which one test run goes through.
+const GL: [&str; 2] = ["libegl1", "libgl1-mesa-dri"];
+
+/// `Err` is the exit code.
+type Result<T = ()> = std::result::Result<T, u8>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let (task, rest) = args.split_first().map_or(("", &[][..]), |(task, rest)| (task.as_str(), rest));
+    let done = match task {
+        "demo" => driver(&VULKAN).and_then(|()| {
+            run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "demo"]).args(rest))
+        }),
+        "test" => test(),
+        "golden" | "nano" => check(task, rest),
+        "bench" => run(cargo().args(["bench", "-p", "strix-benches", "--"]).args(rest)),
+        "" | "help" | "-h" | "--help" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("error: no task {task:?}\n\n{HELP}");
+            Err(2)
+        }
+    };
+    done.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
+}
+
+fn test() -> Result {
+    let mut phases = Phases::default();
+    let done = all_checks(&mut phases);
+    phases.print(done.is_ok());
+    done
+}
+
+fn all_checks(phases: &mut Phases) -> Result {
+    phases.run("driver", || driver(&[VULKAN, GL].concat()))?;
+    phases.run("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
+    phases.run("lints", || {
+        run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    phases.run("docs", || {
+        run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    let nextest = quiet(cargo().args(["nextest", "--version"]));
+    let tests = || {
+        let mut command = cargo();
+        command.args(if nextest { &["nextest", "run"][..] } else { &["test"] }).arg("--workspace");
+        command
+    };
+    phases.run("tests", || run(&mut tests()))?;
+    if nextest {
+        phases.run("doctests", || run(cargo().args(["test", "--workspace", "--doc"])))?;
+    }
+    // Built with the tests, and with their features: no second build of the dependencies.
+    phases.run("golden", || run(&mut Command::new(sibling("golden"))))?;
+    if quiet(Command::new(sibling("strix")).arg("devices").env("STRIX_ADAPTER", "(gl)")) {
+        phases
+            .run("kernels on GL", || run(tests().args(["--test", "kernels"]).env("STRIX_ADAPTER", "(gl)")))?;
+    } else {
+        println!("\nno GL adapter here: the kernels are not run through GL");
+    }
+    Ok(())
+}
+
+/// Runs a checking binary of strix-tests.
+fn check(name: &str, args: &[String]) -> Result {
+    driver(&VULKAN)?;
+    let profile = if args.iter().any(|arg| arg == "--dev") { "dev" } else { "release" };
+    let args = args.iter().filter(|arg| *arg != "--dev");
+    run(cargo().args(["run", "--profile", profile, "-p", "strix-tests", "--bin", name, "--"]).args(args))
+}
+
+/// Phases that were run, with their time.
+#[derive(Default)]
+struct Phases(Vec<(&'static str, Duration)>);
+
+impl Phases {
+    fn run(&mut self, name: &'static str, phase: impl FnOnce() -> Result) -> Result {
+        println!("\n── {name}");
+        let start = Instant::now();
+        let done = phase();
+        println!("── {name}: {:.1} s", start.elapsed().as_secs_f64());
+        self.0.push((name, start.elapsed()));
+        done
+    }
+
+    fn print(&self, good: bool) {
+        println!();
+        for (i, (name, time)) in self.0.iter().enumerate() {
+            let failed = !good && i + 1 == self.0.len();
+            println!("{name:<16}{:>8.1} s  {}", time.as_secs_f64(), if failed { "FAILED" } else { "ok" });
+        }
+        println!("{:<16}{:>8.1} s", "all", self.0.iter().map(|p| p.1.as_secs_f64()).sum::<f64>());
+    }
+}
+
+/// Sees to it that there is a Vulkan driver; where there is none, installs `packages`.
+fn driver(packages: &[&str]) -> Result {
+    let needs_gl = packages.contains(&GL[0]);
+    if !cfg!(target_os = "linux") || has_vulkan() && (!needs_gl || has_library("libEGL.so.1")) {
+        return Ok(()); // Metal and Direct3D come with the system.
+    }
+    let install = ["apt-get", "install", "-y", "--no-install-recommends"];
+    if has_vulkan() {
+        println!("no libEGL: the tests through OpenGL need {}", packages.join(", "));
+    } else {
+        println!("no Vulkan driver: lavapipe, Mesa's software one, will do");
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        if has_vulkan() {
+            return Ok(());
+        }
+        eprintln!(
+            "error: install your GPU's Vulkan driver, or lavapipe, then try again:\n  \
+             Fedora    dnf install mesa-vulkan-drivers vulkan-loader\n  \
+             Arch      pacman -S vulkan-swrast vulkan-icd-loader\n  \
+             openSUSE  zypper install libvulkan_lvp libvulkan1\n  \
+             Alpine    apk add mesa-vulkan-swrast vulkan-loader\n\
+             A driver elsewhere is named by VK_DRIVER_FILES."
+        );
+        return Err(2);
+    }
+    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
+    let sudo = (!root).then_some("sudo");
+    if !root && !quiet(Command::new("sudo").arg("--version")) {
+        eprintln!("error: as root, run: apt-get update && {} {}", install.join(" "), packages.join(" "));
+        return Err(2);
+    }
+    println!("installing {}", packages.join(" "));
+    let as_root = |args: &[&str]| {
+        let mut words =
+            sudo.into_iter().chain(["env", "DEBIAN_FRONTEND=noninteractive"]).chain(args.iter().copied());
+        let mut command = Command::new(words.next().unwrap_or_default());
+        run(command.args(words))
+    };
+    as_root(&["apt-get", "update"])?;
+    as_root(&[&install[..], packages].concat())
+}
+
+/// The loader, and a description of a driver for it.
+fn has_vulkan() -> bool {
+    let listed = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"];
+    let listed =
+        listed.iter().filter_map(env::var_os).flat_map(|paths| env::split_paths(&paths).collect::<Vec<_>>());
+    let mut folders: Vec<PathBuf> =
+        ["/usr/share", "/usr/local/share", "/etc", "/run/opengl-driver/share"].map(PathBuf::from).into();
+    for name in ["XDG_DATA_DIRS", "XDG_CONFIG_DIRS", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
+        folders.extend(env::var_os(name).iter().flat_map(env::split_paths));
+    }
+    folders.extend(env::home_dir().map(|home| home.join(".local/share")));
+    let described = listed.chain(folders.iter().map(|f| f.join("vulkan/icd.d"))).any(|place| {
+        let json = |path: &Path| path.extension() == Some(OsStr::new("json")) && path.exists();
+        json(&place) || fs::read_dir(&place).is_ok_and(|dir| dir.flatten().any(|entry| json(&entry.path())))
+    });
+    described && has_library("libvulkan.so.1")
+}
+
+/// Whether the dynamic linker has `name`.
+fn has_library(name: &str) -> bool {
+    let cache = ["/sbin/ldconfig", "/usr/sbin/ldconfig"]
+        .iter()
+        .find_map(|path| Command::new(path).arg("-p").output().ok());
+    let cached = cache.is_some_and(|out| String::from_utf8_lossy(&out.stdout).contains(name));
+    let paths = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/run/opengl-driver/lib"].map(PathBuf::from);
+    cached || env::split_paths(&paths).chain(folders).any(|folder| folder.join(name).exists())
+}
+
+/// Another binary of this target folder.
+fn sibling(name: &str) -> PathBuf {
+    let own = env::current_exe().unwrap_or_default();
+    own.with_file_name(format!("{name}{}", env::consts::EXE_SUFFIX))
+}
+
+fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Mesa's EGL complains where there is no XDG_RUNTIME_DIR.
+fn prepare(command: &mut Command) -> &mut Command {
+    if env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("XDG_RUNTIME_DIR", env::temp_dir());
+    }
+    command
+}
+
+fn run(command: &mut Command) -> Result {
+    match prepare(command).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("error: {}: {error}", command.get_program().display());
+            Err(1)
+        }
+    }
+}
+
+/// Whether it ends well; what it prints is dropped.
+fn quiet(command: &mut Command) -> bool {
+    prepare(command).output().is_ok_and(|out| out.status.success())
+}

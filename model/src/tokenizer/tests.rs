@@ -1,0 +1,353 @@
+//! Tokens and texts against the recorded ones, and broken files.
+
+use super::*;
+use serde_json::Value;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tokenizer");
+const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/nano");
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/nano/samples/samples.json");
+
+fn bytes(path: &str) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+fn json(path: &str) -> Value {
+    serde_json::from_slice(&bytes(path)).unwrap()
+}
+
+fn golden_json() -> Value {
+    json(&format!("{GOLDEN}/tokenizer_golden.json"))
+}
+
+fn golden(legacy: bool) -> Tokenizer {
+    Tokenizer::from_sentencepiece(&bytes(&format!("{GOLDEN}/tokenizer.model")), legacy).unwrap()
+}
+
+fn nano(legacy: bool) -> Tokenizer {
+    Tokenizer::from_sentencepiece(&bytes(&format!("{NANO}/tokenizer.model")), legacy).unwrap()
+}
+
+fn nano_json(legacy: bool) -> Tokenizer {
+    Tokenizer::from_json(&bytes(&format!("{NANO}/tokenizer.json")), legacy).unwrap()
+}
+
+fn prompt_ids(value: &Value) -> Vec<i32> {
+    value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap() as i32).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    prompt_ids(value).into_iter().map(|id| u32::try_from(id).unwrap()).collect()
+}
+
+/// The cases of a list, which is not empty.
+fn cases<'a>(file: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+    let cases = file[list].as_array().unwrap();
+    assert!(!cases.is_empty(), "{list}");
+    cases.iter()
+}
+
+/// splitmix64, so that every run has the same random ids.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[test]
+fn texts_have_the_golden_ids() {
+    let (legacy, new, file) = (golden(true), golden(false), golden_json());
+    for case in cases(&file, "encode") {
+        let text = case["text"].as_str().unwrap();
+        assert_eq!(legacy.encode(text, true), ids(&case["ids"]), "{text:?}");
+        assert_eq!(legacy.encode(text, false), ids(&case["ids_no_special"]), "{text:?}, no bos");
+        assert_eq!(new.encode(text, true), ids(&case["ids_legacy_false"]), "{text:?}, legacy false");
+        let mut raw = Vec::new();
+        legacy.encode_text(text, &mut raw);
+        assert_eq!(raw, ids(&case["raw_sentencepiece_ids"]), "{text:?}, raw");
+    }
+}
+
+#[test]
+fn ids_have_the_golden_texts() {
+    let (tokenizer, file) = (golden(true), golden_json());
+    for case in cases(&file, "encode").chain(cases(&file, "decode")) {
+        let ids = ids(&case["ids"]);
+        assert_eq!(tokenizer.decode(&ids, false), case["decoded"], "{ids:?}");
+        assert_eq!(tokenizer.decode(&ids, true), case["decoded_skip_special"], "{ids:?}, specials skipped");
+    }
+}
+
+#[test]
+fn prompts_with_pictures_have_the_golden_ids() {
+    let (legacy, new, file) = (golden(true), golden(false), golden_json());
+    for case in cases(&file, "image_prompts").chain(cases(&file, "dialogs")) {
+        let prompt = case["prompt"].as_str().unwrap();
+        assert_eq!(legacy.encode_prompt(prompt), prompt_ids(&case["ids"]), "{prompt:?}");
+        if case.get("ids_legacy_false").is_some() {
+            let want = prompt_ids(&case["ids_legacy_false"]);
+            assert_eq!(new.encode_prompt(prompt), want, "{prompt:?}, legacy false");
+        }
+    }
+}
+
+#[test]
+fn nano_samples_have_their_ids_and_texts_from_either_file() {
+    for tokenizer in [nano(true), nano_json(true), Tokenizer::from_dir(Path::new(NANO)).unwrap()] {
+        let samples = json(SAMPLES);
+        for sample in samples.as_array().unwrap() {
+            let prompt = sample["prompt"].as_str().unwrap();
+            assert_eq!(tokenizer.encode_prompt(prompt), prompt_ids(&sample["prompt_ids"]), "{prompt:?}");
+            let output = ids(&sample["output_ids"]);
+            assert_eq!(tokenizer.decode(&output, true), sample["output"], "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn tokenizer_json_and_tokenizer_model_agree() {
+    let file = golden_json();
+    let random_texts = json(&format!("{GOLDEN}/sentencepiece_random.json"));
+    let texts: Vec<&str> = cases(&file, "encode")
+        .chain(cases(&random_texts["nano"], "encode"))
+        .map(|case| case["text"].as_str().unwrap())
+        .chain(["</s>a<s> b</s></s>c", "<unk>", "a</s>"])
+        .collect();
+    for legacy in [true, false] {
+        let (model, json) = (nano(legacy), nano_json(legacy));
+        assert_eq!(model.vocab_size(), json.vocab_size());
+        for text in &texts {
+            let ids = model.encode(text, true);
+            assert_eq!(ids, json.encode(text, true), "{text:?}, legacy {legacy}");
+            assert_eq!(model.decode(&ids, false), json.decode(&ids, false), "{text:?}");
+        }
+        let mut seed = 1;
+        for _ in 0..200 {
+            let ids: Vec<u32> = (0..12).map(|_| (random(&mut seed) % 1024) as u32).collect();
+            for skip in [true, false] {
+                assert_eq!(model.decode(&ids, skip), json.decode(&ids, skip), "{ids:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn random_texts_and_ids_are_as_sentencepiece_has_them() {
+    let file = json(&format!("{GOLDEN}/sentencepiece_random.json"));
+    for (name, tokenizer) in [("golden", golden(true)), ("nano", nano(true))] {
+        for case in cases(&file[name], "encode") {
+            let mut raw = Vec::new();
+            tokenizer.encode_text(case["text"].as_str().unwrap(), &mut raw);
+            assert_eq!(raw, ids(&case["ids"]), "{name}: {}", case["text"]);
+        }
+        for case in cases(&file[name], "decode") {
+            let ids = ids(&case["ids"]);
+            assert_eq!(tokenizer.decode(&ids, true), case["decoded"], "{name}: {ids:?}");
+        }
+    }
+}
+
+fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let mut stream = tokenizer.decode_stream();
+    let mut text = String::new();
+    for &id in ids {
+        if let Some(delta) = stream.push(id) {
+            assert!(!delta.is_empty(), "an empty delta for {id} of {ids:?}");
+            text += &delta;
+        }
+    }
+    text + &stream.finish()
+}
+
+#[test]
+fn deltas_of_a_stream_join_to_the_whole_text() {
+    let (tokenizer, file) = (golden(true), golden_json());
+    for case in cases(&file, "encode").chain(cases(&file, "decode")) {
+        assert_eq!(streamed(&tokenizer, &ids(&case["ids"])), case["decoded_skip_special"]);
+    }
+    let mut seed = 2;
+    for round in 0..2000 {
+        // Ids past the vocabulary too; half the rounds are mostly bytes.
+        let most = if round % 2 == 0 { 262 } else { 645 };
+        let ids: Vec<u32> = (0..1 + round % 20).map(|_| (random(&mut seed) % most) as u32).collect();
+        assert_eq!(streamed(&tokenizer, &ids), tokenizer.decode(&ids, true), "{ids:?}");
+    }
+}
+
+#[test]
+fn a_stream_holds_a_character_until_it_is_whole_or_broken() {
+    let tokenizer = golden(true);
+    let byte = |b: u8| 3 + u32::from(b);
+    let mut stream = tokenizer.decode_stream();
+    // U+1F600 is f0 9f 98 80.
+    assert_eq!([0xf0, 0x9f, 0x98].map(|b| stream.push(byte(b))), [None, None, None]);
+    assert_eq!(stream.push(byte(0x80)).as_deref(), Some("\u{1f600}"));
+    // An end of text within a character does not lose what is held.
+    assert_eq!(stream.push(byte(0xf0)), None);
+    assert_eq!(stream.push(tokenizer.eos()), None);
+    // 0x41 proves f0 to be alone.
+    assert_eq!(stream.push(byte(0x41)).as_deref(), Some("\u{fffd}A"));
+    assert_eq!(stream.push(byte(0xe5)), None);
+    assert_eq!(stream.finish(), "\u{fffd}");
+}
+
+#[test]
+fn truncated_and_changed_models_give_an_error_or_a_tokenizer() {
+    let whole = bytes(&format!("{GOLDEN}/tokenizer.model"));
+    let mut refused = 0;
+    for at in 0..whole.len() {
+        refused += usize::from(read_sentencepiece(&whole[..at], true).is_err());
+        let mut changed = whole.clone();
+        changed[at] ^= [0x01, 0x80, 0xff][at % 3];
+        if let Ok(tokenizer) = read_sentencepiece(&changed, false) {
+            tokenizer.decode(&tokenizer.encode("yes</s>no \u{56fe}", true), false);
+        }
+    }
+    assert!(refused > whole.len() / 2, "{refused} of {} truncations refused", whole.len());
+}
+
+#[test]
+fn truncated_and_changed_json_gives_an_error_or_a_tokenizer() {
+    let whole = bytes(&format!("{NANO}/tokenizer.json"));
+    for at in (0..whole.len()).step_by(101) {
+        assert!(read_json(&whole[..at], true).is_err(), "cut at {at}");
+        let mut changed = whole.clone();
+        changed[at] ^= 0x01;
+        if let Ok(tokenizer) = read_json(&changed, false) {
+            tokenizer.decode(&tokenizer.encode("yes</s>no \u{56fe}", true), false);
+        }
+    }
+}
+
+fn refusal(json: &str) -> String {
+    read_json(json.as_bytes(), true).unwrap_err()
+}
+
+#[test]
+fn json_that_would_index_past_its_vocabulary_is_refused() {
+    let vocab = |rest: &str| format!(r#"{{"model": {{"vocab": {{"<unk>": 0, "<s>": 1, "</s>": 2{rest}"#);
+    let far = refusal(&vocab(r#", "a": 4294967295}, "merges": []}}"#));
+    assert_eq!(far, r#"the id of "a" is 4294967295, the vocabulary has 4 pieces"#);
+    let twice = refusal(&vocab(r#", "a": 1}, "merges": []}}"#));
+    assert!(twice.starts_with("id 1 is given twice"), "{twice}");
+    let long = refusal(&vocab(r#", "aaaa": 3}, "merges": ["aaaa aaaa"]}}"#));
+    assert_eq!(long, r#"the merge of "aaaa" and "aaaa" gives no piece of the vocabulary"#);
+}
+
+#[test]
+fn json_of_another_family_is_refused() {
+    let text = |part: &str| format!(r#"{{"model": {{"vocab": {{}}, "merges": []}}, {part}}}"#);
+    let byte_level = refusal(&text(r#""pre_tokenizer": {"type": "ByteLevel"}"#));
+    assert!(byte_level.contains("ByteLevel"), "{byte_level}");
+    let nfkc = refusal(&text(r#""normalizer": {"type": "NFKC"}"#));
+    assert!(nfkc.contains("NFKC"), "{nfkc}");
+    let unigram = refusal(r#"{"model": {"type": "Unigram", "vocab": {}, "merges": []}}"#);
+    assert_eq!(unigram, "its model is Unigram, not BPE");
+}
+
+/// A `tokenizer.model` of `<unk>`, `<s>`, `</s>` and this piece, with this `trainer_spec`.
+fn model_of(piece: &[u8], trainer_spec: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut message = |field: u8, bytes: &[u8]| {
+        // A length in two bytes, whatever it is.
+        file.extend([field << 3 | 2, bytes.len() as u8 | 0x80, (bytes.len() >> 7) as u8]);
+        file.extend(bytes);
+    };
+    for special in [&b"\x0a\x05<unk>\x18\x02"[..], b"\x0a\x03<s>\x18\x03", b"\x0a\x04</s>\x18\x03"] {
+        message(1, special);
+    }
+    message(1, piece);
+    message(2, trainer_spec);
+    file
+}
+
+#[test]
+fn models_that_are_not_of_llamas_kind_are_refused() {
+    const BPE: &[u8] = b"\x18\x02";
+    assert!(read_sentencepiece(&model_of(b"\x0a\x01a", BPE), true).is_ok());
+    let refusal = |piece: &[u8], spec: &[u8]| read_sentencepiece(&model_of(piece, spec), true).unwrap_err();
+    assert!(refusal(b"\x0a\x01a", b"").starts_with("its model type is not BPE"));
+    let nan = refusal(b"\x0a\x01a\x15\x00\x00\xc0\x7f", BPE);
+    assert_eq!(nan, "piece 3: its score is NaN");
+    let long = refusal(&[&[0x0a, 0x81, 0x08][..], &[b'a'; 1025]].concat(), BPE);
+    assert_eq!(long, "piece 3: it is 1025 bytes long, the most is 1024");
+    let unused = refusal(b"\x0a\x01a\x18\x05", BPE);
+    assert_eq!(unused, "piece 3, \"a\", is Unused, which is not supported");
+    assert_eq!(refusal(b"\x0a\x03<s>", BPE), "piece 3, \"<s>\", is there twice");
+    assert_eq!(refusal(b"\x0a\x01a\x18\x06", BPE), "piece 3, \"a\", is no byte such as <0x0A>");
+    let eos = refusal(b"\x0a\x01a", b"\x18\x02\xd0\x02\x04");
+    assert_eq!(eos, "eos_id is 4, the vocabulary has 4 pieces");
+}
+
+#[test]
+fn user_defined_pieces_are_taken_whole_and_the_longest_first() {
+    // Four more pieces for nano, ids 1024 to 1027; the expected ids are those of sentencepiece 0.2.3.
+    let mut file = bytes(&format!("{NANO}/tokenizer.model"));
+    for text in ["rian", "tri", "tria", "gl\u{2581}c"] {
+        let piece = [&[0x0a, text.len() as u8], text.as_bytes(), &[0x18, 0x04]].concat();
+        file.extend([0x0a, piece.len() as u8]);
+        file.extend(piece);
+    }
+    let tokenizer = Tokenizer::from_sentencepiece(&file, true).unwrap();
+    let wants: [(&str, &[u32]); 4] = [
+        ("the triangle", &[261, 929, 1026, 279, 263]),
+        ("trian ang", &[929, 1026, 935, 264, 279]),
+        ("angl circle tri", &[336, 1027, 303, 308, 929, 1025]),
+        ("rianrian", &[929, 1024, 1024]),
+    ];
+    for (text, want) in wants {
+        assert_eq!(tokenizer.encode(text, false), want, "{text:?}");
+        assert_eq!(tokenizer.decode(want, true), text);
+    }
+}
+
+#[test]
+fn without_byte_fallback_unknown_characters_in_a_row_are_one_unk() {
+    let bytes = model_of(b"\x0a\x01a", b"\x18\x02");
+    let tokenizer = Tokenizer::from_sentencepiece(&bytes, true).unwrap();
+    assert_eq!(tokenizer.encode("xyazz", false), [0, 3, 0]);
+    assert_eq!(tokenizer.vocab_size(), 4);
+    assert_eq!((tokenizer.piece(3), tokenizer.piece(4)), (Some("a"), None));
+}
+
+#[test]
+fn metaspace_in_json_is_the_same_as_prepend_and_replace() {
+    let mut file = json(&format!("{NANO}/tokenizer.json"));
+    file["normalizer"] = Value::Null;
+    file["pre_tokenizer"] =
+        serde_json::json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first"});
+    let metaspace = Tokenizer::from_json(file.to_string().as_bytes(), true).unwrap();
+    assert_eq!(metaspace.encode("what color", true), nano(true).encode("what color", true));
+}
+
+#[test]
+fn spaces_are_squeezed_where_the_model_says_so() {
+    let squeezing =
+        Normalizer { add_dummy_prefix: true, remove_extra_whitespaces: true, escape_whitespaces: true };
+    assert_eq!(squeezing.apply("  two   words "), "\u{2581}two\u{2581}words");
+    assert_eq!(squeezing.apply("   "), "");
+    assert_eq!(squeezing.apply("a \u{2581}"), "\u{2581}a");
+    let plain =
+        Normalizer { add_dummy_prefix: false, remove_extra_whitespaces: false, escape_whitespaces: false };
+    assert_eq!(plain.apply("  a "), "  a ");
+}
+
+#[test]
+fn a_folder_without_a_tokenizer_says_which_files_it_lacks() {
+    let error = Tokenizer::from_dir(Path::new(SAMPLES).parent().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("neither tokenizer.model nor tokenizer.json"), "{error}");
+}
+
+#[test]
+fn legacy_comes_from_the_config_and_is_true_when_absent() {
+    assert_eq!(legacy_of(br#"{"legacy": false}"#), Ok(false));
+    assert_eq!(legacy_of(b"{}"), Ok(true));
+    assert_eq!(legacy_of(br#"{"legacy": null}"#), Ok(true));
+    assert!(legacy_of(br#"{"legacy": 3}"#).is_err());
+}
+
+#[test]
+fn threads_can_share_a_tokenizer() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&golden(true));
+}

@@ -1,0 +1,235 @@
+//! Checkpoints whole and broken.
+
+use super::*;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
+
+fn golden(set: &str) -> (Weights, Config) {
+    let dir = PathBuf::from(format!("{GOLDEN}/{set}"));
+    (Weights::open(&dir).unwrap(), Config::load(&dir.join("hf")).unwrap())
+}
+
+/// A new folder that holds these files.
+fn folder(name: &str, files: &[(&str, &[u8])]) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("strix-weights-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(dir.join(name), bytes).unwrap();
+    }
+    dir
+}
+
+fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+/// A file of one F32 tensor of that name.
+fn one(name: &str, values: &[f32]) -> Vec<u8> {
+    let (len, bytes) = (values.len(), bytemuck::cast_slice(values));
+    let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[{len}],"data_offsets":[0,{}]}}}}"#, 4 * len);
+    safetensors(&header, bytes)
+}
+
+fn from_bytes(bytes: Vec<u8>) -> Result<Weights> {
+    Weights::from_static(bytes.leak())
+}
+
+#[test]
+fn golden_checkpoints_fit_their_configs() {
+    for set in ["tiny", "medium", "gqa", "mamoff", "f16", "release"] {
+        let (weights, config) = golden(set);
+        weights.check(&config).unwrap();
+        assert_eq!(weights.num_unknown(&config), 0, "{set}");
+    }
+    let nano = include_bytes!("../../nano/model.safetensors");
+    let config = Config::from_json(include_bytes!("../../nano/config.json")).unwrap();
+    Weights::from_static(nano).unwrap().check(&config).unwrap();
+}
+
+#[test]
+fn every_float_dtype_is_read_exactly() {
+    let values = [1.0f32, -0.15625, 65504.0, 6e-8];
+    let as_f32: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let as_f16: Vec<u8> = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+    let as_bf16: Vec<u8> = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+    for (dtype, data, want) in [
+        ("F32", as_f32, values),
+        ("F16", as_f16, values.map(|v| f16::from_f32(v).to_f32())),
+        ("BF16", as_bf16, values.map(|v| bf16::from_f32(v).to_f32())),
+    ] {
+        let header =
+            format!(r#"{{"x":{{"dtype":"{dtype}","shape":[4],"data_offsets":[0,{}]}}}}"#, data.len());
+        let weights = from_bytes(safetensors(&header, &data)).unwrap();
+        assert_eq!(weights.get("x").unwrap().to_f32().unwrap(), want, "{dtype}");
+    }
+}
+
+#[test]
+fn rows_are_parts_of_the_whole() {
+    let (weights, _) = golden("f16");
+    let view = weights.get("model.embed_tokens.weight").unwrap();
+    let (whole, mut rows) = (view.to_f32().unwrap(), vec![9.0; 3]);
+    view.rows_f32(7..9, &mut rows).unwrap();
+    assert_eq!(view.num_rows(), 320);
+    assert_eq!(rows, whole[7 * 64..9 * 64]);
+}
+
+#[test]
+fn a_checkpoint_against_another_config_names_the_first_tensors() {
+    let (weights, _) = golden("medium");
+    let (_, config) = golden("tiny");
+    let error = weights.check(&config).unwrap_err().to_string();
+    let line = "model.layers.0.self_attn.q_proj.weight: config.json says [hidden_size, hidden_size] = [64, 64], \
+                    the file holds [80, 80]";
+    assert!(error.contains(line), "{error}");
+    assert!(error.contains("and 1"), "{error}");
+    assert_eq!(error.lines().count(), 1 + MAX_PROBLEMS + 1);
+}
+
+#[test]
+fn what_a_checkpoint_lacks_is_named() {
+    let config = Config::from_json(b"{}").unwrap();
+    let weights = from_bytes(one("extra", &[1.0])).unwrap();
+    let error = weights.check(&config).unwrap_err().to_string();
+    assert!(error.contains("model.embed_tokens.weight: missing") && error.contains(": 850"), "{error}");
+    assert_eq!(weights.num_unknown(&config), 1);
+}
+
+#[test]
+fn tensors_of_no_elements_and_of_no_axes_are_read() {
+    let entries = r#""x":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"y":{"dtype":"F32","shape":[],"data_offsets":[0,4]}"#;
+    let weights = from_bytes(safetensors(&format!("{{{entries}}}"), &1.5f32.to_le_bytes())).unwrap();
+    assert_eq!(weights.get("x").unwrap().to_f32().unwrap().len(), 0);
+    assert_eq!(weights.get("y").unwrap().to_f32().unwrap(), [1.5]);
+    assert_eq!(weights.get("y").unwrap().num_rows(), 1);
+}
+
+#[test]
+fn other_dtypes_are_opaque() {
+    let bytes = safetensors(r#"{"x":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}"#, &[1, 2]);
+    let weights = from_bytes(bytes).unwrap();
+    let view = weights.get("x").unwrap();
+    assert_eq!(view.bytes, [1, 2]);
+    let error = view.to_f32().unwrap_err().to_string();
+    assert!(error.contains("x: is I8"), "{error}");
+}
+
+#[test]
+fn the_first_nan_is_found() {
+    let mut values = vec![1.0; 100_000];
+    values[70_000] = f32::NAN;
+    values[70_001] = f32::INFINITY;
+    let weights = from_bytes(one("x", &values)).unwrap();
+    assert_eq!(weights.first_non_finite("x"), Some(70_000));
+    assert_eq!(from_bytes(one("x", &values[..70_000])).unwrap().first_non_finite("x"), None);
+    assert_eq!(weights.first_non_finite("y"), None);
+}
+
+#[test]
+fn shards_are_read_as_one() {
+    let index = br#"{"metadata":{},"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}"#;
+    let (a, b) = (one("a", &[1.0]), one("b", &[2.0, 3.0]));
+    let files: [(&str, &[u8]); 3] =
+        [("model.safetensors.index.json", index), ("1.safetensors", &a), ("2.safetensors", &b)];
+    let dir = folder("shards", &files);
+    let weights = Weights::open(&dir).unwrap();
+    assert_eq!(weights.names().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(weights.get("b").unwrap().to_f32().unwrap(), [2.0, 3.0]);
+    assert_eq!(Weights::open(&dir.join("1.safetensors")).unwrap().names().len(), 1);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn folders_without_a_whole_checkpoint_say_what_to_do() {
+    let (a, b) = (one("a", &[1.0]), one("b", &[2.0]));
+    let index = "model.safetensors.index.json";
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Files, &str); 10] = [
+        (&[(index, br#"{"weight_map":{"a":"1.safetensors"}}"#)], "1.safetensors: is missing"),
+        (&[(index, br#"{"weight_map":{"a":"../1.safetensors"}}"#)], "not a file of this folder"),
+        (&[(index, br#"{"weight_map":{"a":"/etc/passwd"}}"#)], "not a file of this folder"),
+        (
+            &[(index, br#"{"weight_map":{"a":"b"}}"#), ("b", &b)],
+            "a: the index places it in b, which does not",
+        ),
+        (
+            &[(index, br#"{"weight_map":{"a":"a","b":"c"}}"#), ("a", &a), ("c", &a)],
+            "a is in an earlier shard",
+        ),
+        (&[(index, br#"{"weight_map":[]}"#)], "not an index"),
+        (&[("x.safetensors", &a), ("y.safetensors", &b)], "holds 2 .safetensors files"),
+        (&[("pytorch_model-1-of-33.bin", b"PK")], "not yet read; convert them"),
+        (&[("model.safetensors", b"")], "holds 0 bytes"),
+        (&[("readme.txt", b"")], "holds no .safetensors file"),
+    ];
+    for (i, (files, words)) in cases.into_iter().enumerate() {
+        let dir = folder(&format!("broken-{i}"), files);
+        let error = Weights::open(&dir).unwrap_err().to_string();
+        assert!(error.contains(words), "{i}: {error}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+    assert!(matches!(Weights::open(Path::new("/no/such/folder")), Err(Error::Io { .. })));
+    assert_eq!(Weights::open(&folder("only", &[("x.safetensors", &a)])).unwrap().names().len(), 1);
+}
+
+#[test]
+fn a_file_cut_short_says_how_much_is_missing() {
+    let whole = std::fs::read(format!("{GOLDEN}/tiny/model.safetensors")).unwrap();
+    let error = read_header(&whole[..812_345]).unwrap_err();
+    assert_eq!(error, "holds 812345 bytes, its header describes 1119992: download it again");
+    assert!(read_header(&[&whole[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn headers_that_lie_are_errors() {
+    let x = |dtype, shape, from: u64, to: u64| {
+        format!(r#""x":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let y = r#""y":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}"#;
+    let huge = u64::MAX;
+    for (entries, words) in [
+        (format!("{},{}", x("F32", "[1]", 0, 4), x("F32", "[1]", 4, 8)), "x is listed twice"),
+        (format!("{},{y}", x("U8", "[6]", 0, 6)), "expected it to start at 6"),
+        (format!("{},{y}", x("U8", "[3]", 0, 3)), "expected it to start at 3"),
+        (x("F32", "[3]", 0, 8), "has 8 bytes"),
+        (x("F99", "[2]", 0, 8), "x: unknown variant"),
+        (x("U8", "[-1]", 0, 8), "invalid value"),
+        (x("F32", &format!("[{huge}]"), 0, 8), "has 8 bytes"),
+        (x("F32", &format!("[0,{huge},{huge}]"), 0, 0), "has 0 bytes"),
+        (x("U8", &format!("[{huge}]"), 0, huge), "has 18446744073709551615 bytes"),
+        (x("U8", "[1152921504606846976]", 0, 1 << 60), "its header describes"),
+        (x("U8", "[8]", 8, 0), "expected it to start"),
+    ] {
+        let error = read_header(&safetensors(&format!("{{{entries}}}"), &[0; 8])).unwrap_err();
+        assert!(error.contains(words), "{entries}: {error}");
+    }
+    assert!(read_header(&safetensors("{}", &[])).unwrap().is_empty());
+    assert!(read_header(&huge.to_le_bytes()).unwrap_err().contains("18446744073709551615 bytes long, above"));
+}
+
+#[test]
+fn a_mutated_file_is_an_error_or_reads_within_itself() {
+    let header = r#"{"a":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#;
+    let whole = safetensors(header, &[60; 16]);
+    let try_all = |bytes: Vec<u8>| {
+        let Ok(weights) = from_bytes(bytes) else { return };
+        for name in weights.names() {
+            let view = weights.get(name).unwrap();
+            let _ = (
+                view.to_f32(),
+                weights.first_non_finite(name),
+                view.rows_f32(0..view.num_rows(), &mut vec![]),
+            );
+        }
+    };
+    for end in 0..whole.len() {
+        assert!(from_bytes(whole[..end].to_vec()).is_err(), "{end} bytes");
+    }
+    for at in 0..whole.len() {
+        for byte in [0, b'0', b'9', b'"', b'}', whole[at] ^ 1, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            try_all(bytes);
+        }
+    }
+}

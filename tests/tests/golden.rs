@@ -1,0 +1,94 @@
+//! Every recorded run of the original implementation: each named tensor, the logits and the greedy ids.
+
+use strix_engine::{Gpu, GpuOptions};
+use strix_model::{Dtype, LoadOptions};
+use strix_tests::checks::{self, YARDSTICK_SETS};
+use strix_tests::golden::{SETS, root};
+use strix_tests::{gpu, plain_gpu};
+
+fn every_set(gpu: &Gpu) {
+    for name in SETS {
+        let report = checks::set(gpu, &root().join(name)).unwrap();
+        assert!(report.good(), "on {}, {:?}:\n{report}", gpu.name(), gpu.target());
+        assert!(report.points.len() > 20, "{name}: only {} points were compared", report.points.len());
+    }
+}
+
+#[test]
+fn every_golden_set_is_within_bounds_with_subgroups() {
+    assert!(gpu().target().subgroup.is_some() || gpu().info().subgroup_min_size == 0);
+    every_set(gpu());
+}
+
+#[test]
+fn every_golden_set_is_within_bounds_without_subgroups() {
+    assert_eq!(plain_gpu().target().subgroup, None);
+    every_set(plain_gpu());
+}
+
+#[test]
+fn pictures_and_texts_are_prepared_as_by_the_original() {
+    let pictures = checks::preprocessing(&root().join("preproc")).unwrap();
+    assert!(pictures.good(), "pictures: {pictures}");
+    let texts = checks::tokenizer(&root().join("tokenizer")).unwrap();
+    assert!(texts.good(), "texts: {texts}");
+}
+
+fn rounding_costs_no_more_than_the_original(gpu: &Gpu) {
+    let int8 = |group| Dtype::Int8 { group };
+    for (dtype, has_row) in [
+        (Dtype::Bf16, true),
+        (int8(None), true),
+        (int8(Some(32)), true),
+        (int8(Some(64)), false),
+        (int8(Some(128)), false),
+    ] {
+        let results = checks::yardstick(gpu, &root(), dtype).unwrap();
+        assert_eq!(results.len(), YARDSTICK_SETS.len());
+        for result in results {
+            assert_eq!(result.asked.is_some(), has_row, "{dtype}: a row of the yardstick");
+            assert!(result.good(), "{dtype}: {result}");
+            // Where no row says how much it may cost: it may not cost twice the coarsest.
+            assert!(result.error[1] < 0.1 && result.error[3] < 10.0, "{dtype}: {result}");
+            assert!(result.error[1] > 1e-3, "{dtype} was not rounded: {result}");
+        }
+    }
+}
+
+#[test]
+fn rounded_weights_cost_no_more_than_the_yardstick_with_subgroups() {
+    rounding_costs_no_more_than_the_original(gpu());
+}
+
+#[test]
+fn rounded_weights_cost_no_more_than_the_yardstick_without_subgroups() {
+    rounding_costs_no_more_than_the_original(plain_gpu());
+}
+
+/// A picture is 3 · 56 · 56 floats, 37,632 bytes, 16 columns of the patch projection 38,912 and one layer's
+/// cache of 120 positions 30,720; embedding, `lm_head`, gate and up and more are larger and must be cut.
+#[test]
+fn small_bindings_split_projections_and_embedding_and_change_no_id() {
+    let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
+    let small = Gpu::with(&options).unwrap();
+    assert_eq!(small.target().max_binding_bytes, 39_000);
+    for dtype in [Dtype::F32, Dtype::Auto] {
+        let options = LoadOptions { dtype, ctx: Some(120), chunk: 32, ..LoadOptions::default() };
+        for name in ["tiny", "gqa", "f16"] {
+            let report = checks::greedy_steps(&small, &root().join(name), &options).unwrap();
+            assert!(report.good(), "{dtype}:\n{report}");
+        }
+    }
+
+    let dir = root().join("tiny");
+    let config = strix_model::Config::load(&dir.join("hf")).unwrap();
+    let load = LoadOptions { dtype: Dtype::F32, ctx: Some(120), chunk: 32, ..LoadOptions::default() };
+    let dispatches = |target| {
+        let report = strix_model::plan(&config, &load, target).unwrap();
+        report.programs.iter().map(|(name, usage)| (name.clone(), usage.dispatches)).collect::<Vec<_>>()
+    };
+    let (whole, cut) = (dispatches(&gpu().target()), dispatches(&small.target()));
+    for (whole, cut) in whole.iter().zip(&cut) {
+        assert!(cut.1 > whole.1, "{}: {} dispatches whole, {} cut", whole.0, whole.1, cut.1);
+    }
+}

@@ -1,0 +1,250 @@
+use strix_engine::{Graph, Program, Resident, Tensor};
+use strix_shaders::attention::{self, HeadShape, Heads, Mask};
+use strix_tests::{assert_close, on_both, run_on, uniform};
+
+/// Heads and sizes of one attention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) num_heads: u32,
+    pub(crate) num_kv_heads: u32,
+    pub(crate) head_dim: u32,
+    /// Rows of q.
+    pub(crate) rows: u32,
+    /// Rows of k and v.
+    pub(crate) keys: u32,
+    /// First position and live rows of a causal one.
+    pub(crate) span: Option<[u32; 2]>,
+}
+
+impl Case {
+    pub(crate) fn full(num_heads: u32, head_dim: u32, rows: u32, keys: u32) -> Self {
+        Self { num_heads, num_kv_heads: num_heads, head_dim, rows, keys, span: None }
+    }
+
+    /// As many rows as are live, and a cache with 40 rows more than are filled.
+    pub(crate) fn causal(num_heads: u32, num_kv_heads: u32, head_dim: u32, start: u32, live: u32) -> Self {
+        let keys = start + live + 40;
+        Self { num_heads, num_kv_heads, head_dim, rows: live, keys, span: Some([start, live]) }
+    }
+
+    pub(crate) fn shape(&self) -> HeadShape {
+        let Self { num_heads, num_kv_heads, head_dim, .. } = *self;
+        HeadShape { num_heads, num_kv_heads, head_dim }
+    }
+
+    fn row(&self) -> u32 {
+        self.num_heads * self.head_dim
+    }
+
+    fn kv_row(&self) -> u32 {
+        self.num_kv_heads * self.head_dim
+    }
+
+    /// Rows whose result is defined.
+    pub(crate) fn live(&self) -> u32 {
+        self.span.map_or(self.rows, |[_, live]| live.min(self.rows))
+    }
+
+    /// q, k and v. Rows past the last visible key are NaN. Scores reach ±10, so that the maximum matters.
+    pub(crate) fn data(&self) -> [Vec<f32>; 3] {
+        let visible = self.span.map_or(self.keys, |[start, _]| start + self.live()) * self.kv_row();
+        let mut q = uniform(1, (self.rows * self.row()) as usize);
+        q.iter_mut().for_each(|v| *v *= 5.0);
+        let [k, v] = [2, 3].map(|seed| {
+            let mut data = uniform(seed, (self.keys * self.kv_row()) as usize);
+            data[visible as usize..].fill(f32::NAN);
+            data
+        });
+        [q, k, v]
+    }
+
+    /// The tensors as heads of plain rows.
+    pub(crate) fn bind(&self, g: &mut Graph, [q, k, v]: &[Vec<f32>; 3]) -> [Heads; 3] {
+        let mut heads = |label, rows, row, data: &[f32]| Heads {
+            tensor: g.bind(&Resident::from_slice(label, [rows, row], data)),
+            offset: 0,
+            stride: self.head_dim,
+        };
+        let q = heads("q", self.rows, self.row(), q);
+        [q, heads("k", self.keys, self.kv_row(), k), heads("v", self.keys, self.kv_row(), v)]
+    }
+
+    pub(crate) fn mask(&self, g: &mut Graph) -> Mask {
+        match self.span {
+            Some(span) => Mask::Causal { span: span_of(g, span) },
+            None => Mask::Full { keys: self.keys },
+        }
+    }
+
+    fn params(&self) -> attention::Params {
+        attention::Params {
+            rows: self.rows,
+            keys: self.keys,
+            causal: u32::from(self.span.is_some()),
+            num_heads: self.num_heads,
+            heads_per_kv: self.num_heads / self.num_kv_heads,
+            head_dim: self.head_dim,
+            q_row: self.row(),
+            q_offset: 0,
+            q_stride: self.head_dim,
+            k_row: self.kv_row(),
+            k_offset: 0,
+            k_stride: self.head_dim,
+            v_row: self.kv_row(),
+            v_offset: 0,
+            v_stride: self.head_dim,
+        }
+    }
+
+    /// [`attention::reference`] of the live rows.
+    pub(crate) fn want(&self, [q, k, v]: &[Vec<f32>; 3]) -> Vec<f32> {
+        let mut want = vec![0.0; (self.live() * self.row()) as usize];
+        attention::reference(&self.params(), q, k, v, &self.span.unwrap_or_default(), &mut want);
+        want
+    }
+}
+
+pub(crate) fn span_of(g: &mut Graph, span: [u32; 2]) -> Tensor<u32, 1> {
+    g.bind(&Resident::from_slice("span", [2], &span))
+}
+
+fn check(case: Case) {
+    let data = case.data();
+    let want = case.want(&data);
+    on_both(|gpu| {
+        let record = |g: &mut Graph| {
+            let [q, k, v] = case.bind(g, &data);
+            let mask = case.mask(g);
+            strix_shaders::attention(g, "y", q, k, v, case.shape(), case.rows, mask)
+        };
+        let got = run_on(gpu, record, |_| ());
+        assert_close(&format!("{case:?}"), &got[..want.len()], &want, 1e-5);
+    });
+}
+
+#[test]
+fn attention_of_the_decoder() {
+    check(Case::causal(32, 32, 128, 0, 70));
+    check(Case::causal(32, 32, 128, 300, 70));
+}
+
+#[test]
+fn attention_at_golden_sizes() {
+    for head_dim in [8, 10, 12, 16, 20, 32, 40, 64] {
+        check(Case::causal(4, 4, head_dim, 3, 21));
+    }
+    check(Case::causal(6, 2, 16, 5, 17));
+    check(Case::causal(4, 1, 12, 0, 30));
+    check(Case::full(2, 20, 10, 10));
+    check(Case::full(4, 16, 5, 15));
+}
+
+#[test]
+fn attention_at_odd_sizes() {
+    for head_dim in [1, 3, 7, 36, 100, 256] {
+        for rows in [1, 3, 9] {
+            check(Case::causal(2, 1, head_dim, 45, rows));
+        }
+        check(Case::full(2, head_dim, 3, 1));
+        check(Case::full(1, head_dim, 9, 67));
+    }
+    check(Case::causal(1, 1, 4, 0, 1));
+}
+
+/// A run of fewer rows than were recorded leaves the rest alone, whatever their q and their cache rows hold.
+#[test]
+fn attention_skips_rows_that_are_not_live() {
+    for live in [0, 1, 8, 13] {
+        check(Case { rows: 20, ..Case::causal(3, 3, 24, 7, live) });
+    }
+}
+
+/// One tensor of rows [head][q, k, v][dim], and of rows that nothing is aligned in.
+#[test]
+fn attention_of_one_tensor() {
+    for (heads, dim, rows, before, between) in
+        [(16, 64, 257, 0, 0), (2, 20, 17, 0, 0), (3, 8, 11, 1, 2), (2, 5, 9, 3, 1)]
+    {
+        let (stride, row) = (3 * dim + between, before + heads * (3 * dim + between));
+        let x = uniform(4, (rows * row) as usize);
+        let part = |i: u32| -> Vec<f32> {
+            let at = |r: u32, h: u32| (r * row + before + h * stride + i * dim) as usize;
+            let head = |(r, h)| &x[at(r, h)..][..dim as usize];
+            (0..rows).flat_map(|r| (0..heads).map(move |h| (r, h))).flat_map(head).copied().collect()
+        };
+        let case = Case::full(heads, dim, rows, rows);
+        let want = case.want(&[part(0), part(1), part(2)]);
+        on_both(|gpu| {
+            let record = |g: &mut Graph| {
+                let tensor = g.bind(&Resident::from_slice("qkv", [rows, row], &x));
+                let [q, k, v] = [0, 1, 2].map(|i| Heads { tensor, offset: before + i * dim, stride });
+                strix_shaders::attention(g, "y", q, k, v, case.shape(), rows, Mask::Full { keys: rows })
+            };
+            assert_close(&format!("qkv {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
+        });
+    }
+}
+
+/// The same program at another position: nothing is recorded or compiled for it.
+#[test]
+fn attention_reads_its_span_at_run_time() {
+    let case = Case { keys: 64, ..Case::causal(2, 2, 16, 0, 12) };
+    on_both(|gpu| {
+        let mut g = Graph::new(gpu.target());
+        let full = Case { span: Some([52, 12]), ..case };
+        let data = full.data();
+        let [q, k, v] = case.bind(&mut g, &data);
+        let span = g.input("span", [2]);
+        let y = strix_shaders::attention(&mut g, "y", q, k, v, case.shape(), 12, Mask::Causal { span });
+        let y = g.output(y);
+        let mut program = Program::compile(gpu, g).expect("the kernel compiles");
+        let created = gpu.created();
+        for at in [[0, 12], [30, 5], [52, 12]] {
+            program.write(span, &at);
+            program.run(&[y.id()]).expect("the kernel runs");
+            let want = Case { span: Some(at), ..case }.want(&data);
+            assert_close(&format!("span {at:?}"), &program.read(y)[..want.len()], &want, 1e-5);
+        }
+        assert_eq!(gpu.created(), created);
+    });
+}
+
+/// Scores far apart, largest last: exponentials must neither overflow nor vanish.
+#[test]
+fn attention_survives_large_scores() {
+    let case = Case::full(1, 8, 10, 50);
+    let mut data = case.data();
+    data[0].fill(100.0);
+    for (j, k) in data[1].chunks_exact_mut(8).enumerate() {
+        k.fill(j as f32 / 10.0 - 2.0);
+    }
+    let want = case.want(&data);
+    on_both(|gpu| {
+        let record = |g: &mut Graph| {
+            let [q, k, v] = case.bind(g, &data);
+            strix_shaders::attention(g, "y", q, k, v, case.shape(), 10, Mask::Full { keys: 50 })
+        };
+        assert_close("large scores", &run_on(gpu, record, |_| ()), &want, 1e-5);
+    });
+}
+
+/// What a trace compares with: the references behind `dispatch!`, of all three kernels.
+#[test]
+fn attention_replays_its_references() {
+    let case = Case { keys: 90, ..Case::causal(4, 2, 32, 40, 1) };
+    let data = case.data();
+    on_both(|gpu| {
+        let mut g = Graph::new(gpu.target());
+        let [q, k, v] = case.bind(&mut g, &data);
+        let span = span_of(&mut g, [40, 1]);
+        let mask = Mask::Causal { span };
+        let rows = strix_shaders::attention(&mut g, "rows", q, k, v, case.shape(), 1, mask);
+        let row = strix_shaders::decode_attention(&mut g, "row", q, k, v, case.shape(), span);
+        let p = strix_shaders::attention_probs(&mut g, "p", q, k, case.shape(), 1, 90, mask);
+        g.output(rows);
+        g.output(row);
+        g.output(p);
+        let mut program = Program::compile(gpu, g).expect("the kernels compile");
+        assert_eq!(program.replay(1e-5).expect("the kernels run"), None);
+    });
+}

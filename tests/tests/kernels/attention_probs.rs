@@ -1,0 +1,51 @@
+use strix_engine::Graph;
+use strix_shaders::attention_probs::{self, Params};
+use strix_tests::{assert_close, on_both, run_on};
+
+use crate::attention::Case;
+
+fn check(case: Case, keys: u32) {
+    let data = case.data();
+    let row = case.num_kv_heads * case.head_dim;
+    let params = Params {
+        rows: case.rows,
+        keys: case.keys.min(keys),
+        width: keys,
+        causal: u32::from(case.span.is_some()),
+        num_heads: case.num_heads,
+        heads_per_kv: case.num_heads / case.num_kv_heads,
+        head_dim: case.head_dim,
+        q_row: case.num_heads * case.head_dim,
+        q_offset: 0,
+        q_stride: case.head_dim,
+        k_row: row,
+        k_offset: 0,
+        k_stride: case.head_dim,
+    };
+    let mut want = vec![0.0; (case.num_heads * case.rows * keys) as usize];
+    attention_probs::reference(&params, &data[0], &data[1], &case.span.unwrap_or_default(), &mut want);
+    for (row, probs) in want.chunks_exact(keys as usize).enumerate() {
+        let sum: f32 = probs.iter().sum();
+        let live = row as u32 % case.rows < case.live();
+        assert!((sum - if live { 1.0 } else { 0.0 }).abs() < 1e-5, "{case:?}: row {row} sums to {sum}");
+    }
+    on_both(|gpu| {
+        let record = |g: &mut Graph| {
+            let [q, k, _] = case.bind(g, &data);
+            let mask = case.mask(g);
+            strix_shaders::attention_probs(g, "p", q, k, case.shape(), case.rows, keys, mask)
+        };
+        assert_close(&format!("probs {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
+    });
+}
+
+#[test]
+fn attention_probs_match_reference() {
+    check(Case::causal(32, 32, 128, 0, 20), 20);
+    check(Case::causal(32, 32, 128, 300, 5), 345);
+    check(Case::full(16, 64, 33, 257), 257);
+    check(Case::causal(6, 2, 16, 5, 17), 30);
+    check(Case::full(4, 16, 5, 15), 18);
+    check(Case { rows: 12, ..Case::causal(3, 1, 7, 2, 9) }, 51);
+    check(Case::full(1, 1, 1, 1), 1);
+}

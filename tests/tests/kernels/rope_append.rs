@@ -1,0 +1,133 @@
+use strix_engine::{Gpu, Graph, Resident};
+use strix_shaders::rope_append::Params;
+use strix_shaders::{HeadShape, KvCache, RopeTables, rope_append};
+use strix_tests::{assert_close, constant, gpu, run_graph, uniform};
+
+const CONTEXT: u32 = 40;
+
+fn heads(num_heads: u32, num_kv_heads: u32, head_dim: u32) -> HeadShape {
+    HeadShape { num_heads, num_kv_heads, head_dim }
+}
+
+/// Tables of the first positions at the usual base.
+fn tables(head_dim: u32) -> RopeTables {
+    let frequencies: Vec<f32> =
+        (0..head_dim / 2).map(|j| 10_000_f32.powf(-((2 * j) as f32) / head_dim as f32)).collect();
+    let angles: Vec<f32> = (0..CONTEXT).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f)).collect();
+    let of = |f: fn(f32) -> f32| angles.iter().map(|&a| f(a)).collect::<Vec<_>>();
+    RopeTables::new("tables", CONTEXT, head_dim, &of(f32::cos), &of(f32::sin))
+}
+
+fn filled(context: u32, heads: HeadShape) -> KvCache {
+    let shape = [context, heads.num_kv_heads * heads.head_dim];
+    let fill = |seed| Resident::from_slice("cache", shape, &uniform(seed, (shape[0] * shape[1]) as usize));
+    KvCache { k: fill(11), v: fill(12) }
+}
+
+/// Rotated q, and k and v of the cache, after one step of `rows` rows of which `span[1]` are live.
+fn run(gpu: &Gpu, rows: u32, heads: HeadShape, span: [u32; 2], cache: &KvCache) -> [Vec<f32>; 3] {
+    let tables = tables(heads.head_dim);
+    let mut g = Graph::new(gpu.target());
+    let (q_dim, kv_dim) = (heads.num_heads * heads.head_dim, 2 * heads.num_kv_heads * heads.head_dim);
+    let q = constant(&mut g, [rows, q_dim], &uniform(1, (rows * q_dim) as usize));
+    let kv = constant(&mut g, [rows, kv_dim], &uniform(2, (rows * kv_dim) as usize));
+    let span = constant(&mut g, [2], &span);
+    let rotated = rope_append(&mut g, "rotated", q, kv, &tables, cache, heads, span);
+    let rotated = g.output(rotated);
+    let program = run_graph(gpu, g, &[rotated.id()], |_| ());
+    let read = |r: &Resident<f32, 2>| r.download(gpu).expect("the cache can be read");
+    [program.read(rotated), read(&cache.k), read(&cache.v)]
+}
+
+fn expected(rows: u32, heads: HeadShape, span: [u32; 2], k: &[f32], v: &[f32]) -> [Vec<f32>; 3] {
+    let HeadShape { num_heads, num_kv_heads, head_dim } = heads;
+    let (q_dim, kv_dim) = (num_heads * head_dim, 2 * num_kv_heads * head_dim);
+    let (q, kv) = (uniform(1, (rows * q_dim) as usize), uniform(2, (rows * kv_dim) as usize));
+    let half = head_dim / 2;
+    // In f64 from the definition, not from the tables under test.
+    let angle = |p: u32, j: u32| f64::from(p) * 1e4_f64.powf(-2.0 * f64::from(j) / f64::from(head_dim));
+    let row = |p| (0..half).map(move |j| angle(p, j).cos()).chain((0..half).map(move |j| angle(p, j).sin()));
+    let tables: Vec<f32> = (0..CONTEXT).flat_map(row).map(|v| v as f32).collect();
+    let p = Params { rows, num_heads, num_kv_heads, head_dim, context: CONTEXT };
+    let mut want = [vec![0.0; q.len()], k.to_vec(), v.to_vec()];
+    let [rotated, k, v] = &mut want;
+    rope_append::reference(&p, &q, &kv, &tables, &span, rotated, k, v);
+    want
+}
+
+#[test]
+fn rope_append_matches_reference() {
+    let shapes = [
+        heads(32, 32, 128),
+        heads(32, 8, 128),
+        heads(16, 16, 64),
+        heads(3, 3, 256),
+        heads(4, 2, 6),
+        heads(7, 1, 34),
+        heads(1, 1, 2),
+    ];
+    for shape in shapes {
+        for (rows, span) in [(1, [0, 1]), (1, [39, 1]), (7, [5, 7])] {
+            let cache = KvCache::new("cache", CONTEXT, shape);
+            let zeros = vec![0.0; cache.k.shape().iter().product::<u32>() as usize];
+            let want = expected(rows, shape, span, &zeros, &zeros);
+            let got = run(gpu(), rows, shape, span, &cache);
+            for (name, (got, want)) in ["q", "k", "v"].iter().zip(got.iter().zip(&want)) {
+                // Angles of up to 39 in f32 are off by up to 2e-6 themselves.
+                assert_close(&format!("{name} of {shape:?} at {span:?}"), got, want, 5e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn kv_cache_append_keeps_earlier_rows() {
+    for shape in [heads(4, 2, 128), heads(3, 1, 6)] {
+        let cache = filled(CONTEXT, shape);
+        let kv_dim = (shape.num_kv_heads * shape.head_dim) as usize;
+        let mut before = [uniform(11, CONTEXT as usize * kv_dim), uniform(12, CONTEXT as usize * kv_dim)];
+        for span in [[7, 5], [12, 5], [17, 1]] {
+            let [_, k, v] = run(gpu(), span[1], shape, span, &cache);
+            let live = span[0] as usize * kv_dim..(span[0] + span[1]) as usize * kv_dim;
+            for ((name, now), before) in [("k", k), ("v", v)].into_iter().zip(&mut before) {
+                assert!(
+                    now[..live.start] == before[..live.start],
+                    "{name}: an earlier row changed at {span:?}"
+                );
+                assert!(now[live.end..] == before[live.end..], "{name}: a later row changed at {span:?}");
+                assert!(
+                    now[live.clone()] != before[live.clone()],
+                    "{name}: nothing was appended at {span:?}"
+                );
+                *before = now;
+            }
+        }
+    }
+}
+
+#[test]
+fn rope_append_writes_the_live_rows_of_its_span() {
+    for shape in [heads(4, 2, 128), heads(3, 1, 6)] {
+        let (cache, untouched) = (filled(CONTEXT, shape), filled(CONTEXT, shape));
+        let span = [30, 4];
+        let read = |r: &Resident<f32, 2>| r.download(gpu()).expect("the cache can be read");
+        let want = expected(8, shape, span, &read(&untouched.k), &read(&untouched.v));
+        let got = run(gpu(), 8, shape, span, &cache);
+        for (name, (got, want)) in ["q", "k", "v"].iter().zip(got.iter().zip(&want)) {
+            assert_close(&format!("{name} of {shape:?}"), got, want, 5e-6);
+        }
+    }
+}
+
+#[test]
+fn rope_append_writes_nothing_past_the_cache() {
+    // The tables reach further than the cache.
+    let (shape, context) = (heads(2, 2, 8), CONTEXT - 2);
+    let cache = filled(context, shape);
+    let [q, k, _] = run(gpu(), 4, shape, [context - 2, 4], &cache);
+    assert!(q[..2 * 16].iter().all(|&v| v != 0.0));
+    assert_eq!(q[2 * 16..], [0.0; 32]);
+    let before = uniform(11, context as usize * 16);
+    let kept = (context as usize - 2) * 16;
+    assert_eq!(k[..kept], before[..kept]);
+}

@@ -1,0 +1,404 @@
+//! Conversations: sampling, stopping, pictures, turns, and what survives an answer that is cut short.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use strix_model::prompt::Template;
+use strix_model::{Answer, FinishReason, GenerateOptions, Model, SamplingParams, Session};
+use strix_tests::{gpu, nano};
+
+/// nano with room for all that these tests ask.
+fn model() -> Model {
+    nano::load(gpu(), 400, 64)
+}
+
+fn greedy() -> GenerateOptions {
+    GenerateOptions::default()
+}
+
+/// Sampling that wanders: hot, and not ended soon.
+fn wandering(seed: u64) -> GenerateOptions {
+    let sampling = SamplingParams { temperature: 6.0, min_new_tokens: 24, seed, ..SamplingParams::default() };
+    GenerateOptions { sampling, max_tokens: 24, ..GenerateOptions::default() }
+}
+
+/// What an answer came to: ids, text, pieces, reason.
+struct Said {
+    ids: Vec<u32>,
+    text: String,
+    pieces: Vec<String>,
+    finish: FinishReason,
+}
+
+fn all(mut answer: Answer<'_>) -> Said {
+    let pieces = answer.by_ref().map(|token| token.unwrap().text).collect();
+    let finish = answer.finish_reason().cloned().expect("it ended");
+    Said { ids: answer.ids().to_vec(), text: answer.text().to_owned(), pieces, finish }
+}
+
+fn complete(session: &mut Session, sample: &nano::Sample, options: &GenerateOptions) -> Said {
+    session.reset();
+    sample.add_pictures(session);
+    all(session.complete(&sample.prompt, options).unwrap())
+}
+
+#[test]
+fn every_sample_is_answered_with_the_recorded_ids() {
+    // One picture, two of them, the frames of a video, none; one turn and two.
+    let model = model();
+    let mut session = model.session().unwrap();
+    let samples = nano::samples();
+    assert!(samples.len() >= 20);
+    for sample in &samples {
+        let said = complete(&mut session, sample, &greedy());
+        assert_eq!(said.ids, sample.output_ids, "{}: {:?}", sample.name, said.text);
+        assert_eq!(said.text, sample.output, "{}", sample.name);
+        assert_eq!(said.finish, FinishReason::Eos, "{}", sample.name);
+    }
+    let count = |n: usize| samples.iter().filter(|s| s.images.len() == n).count();
+    assert!(count(0) > 0 && count(1) > 0 && count(2) > 0 && count(8) > 0, "samples of each kind");
+}
+
+#[test]
+fn asking_writes_the_prompt_that_the_samples_have() {
+    let model = model();
+    for name in ["caption", "which", "video", "rainbow"] {
+        let sample = nano::sample(name);
+        let mut session = model.session().unwrap();
+        sample.add_pictures(&mut session);
+        let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+        assert_eq!(said.ids, sample.output_ids, "{name}: {}", said.text);
+    }
+}
+
+#[test]
+fn the_frames_of_a_video_file_are_its_pictures() {
+    let sample = nano::sample("video");
+    let bytes = std::fs::read(nano::dir().join("video.gif")).unwrap();
+    let frames: Vec<_> =
+        strix_model::image::decode_frames("video.gif", &bytes).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(frames.len(), sample.images.len());
+    let model = model();
+    let mut session = model.session().unwrap();
+    for frame in &frames {
+        session.add_image(frame).unwrap();
+    }
+    let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+    assert_eq!(said.text, sample.output);
+}
+
+#[test]
+fn two_turns_give_the_ids_of_the_recorded_second_turn() {
+    let sample = nano::sample("two_turns");
+    let model = model();
+    let mut session = model.session().unwrap();
+    sample.add_pictures(&mut session);
+    let shape = all(session.ask("What shape is in the image?", &greedy()).unwrap());
+    assert_eq!(shape.text, "star");
+    let colour = all(session.ask("What color is it?", &greedy()).unwrap());
+    assert_eq!(colour.ids, sample.output_ids, "{}", colour.text);
+}
+
+#[test]
+fn a_picture_may_come_with_a_later_turn() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let hello = all(session.ask("Hello!", &greedy()).unwrap());
+    let dark = nano::sample("dark");
+    dark.add_pictures(&mut session);
+    let said = all(session.ask("What shape is in the image?", &greedy()).unwrap());
+
+    let mut fresh = model.session().unwrap();
+    dark.add_pictures(&mut fresh);
+    let prompt = format!(
+        "USER: Hello! ASSISTANT: {}</s>USER: <|image|>What shape is in the image? ASSISTANT:",
+        hello.text
+    );
+    assert_eq!(said.ids, all(fresh.complete(&prompt, &greedy()).unwrap()).ids, "{}", said.text);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_tokens_and_others_differ() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("rainbow");
+    let answers: Vec<_> = (0..6).map(|seed| complete(&mut session, &sample, &wandering(seed)).ids).collect();
+    for (seed, ids) in answers.iter().enumerate() {
+        let again = complete(&mut session, &sample, &wandering(seed as u64)).ids;
+        assert_eq!(&again, ids, "seed {seed}");
+        let elsewhere = complete(&mut model.session().unwrap(), &sample, &wandering(seed as u64)).ids;
+        assert_eq!(&elsewhere, ids, "seed {seed} in another session");
+        let equal = answers.iter().filter(|other| *other == ids).count();
+        assert_eq!(equal, 1, "seed {seed} is not alone with {ids:?}");
+    }
+}
+
+#[test]
+fn candidates_from_the_device_and_full_logits_give_the_same_tokens() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    for name in ["rainbow", "caption"] {
+        let sample = nano::sample(name);
+        for seed in 0..4 {
+            let few = wandering(seed);
+            // A penalty needs all logits; this one changes none by more than its last bit.
+            let mut full = few.clone();
+            full.sampling.repetition_penalty = 1.0 + f32::EPSILON;
+            let (few, full) = (complete(&mut session, &sample, &few), complete(&mut session, &sample, &full));
+            assert_eq!(few.ids, full.ids, "{name}, seed {seed}: {:?} and {:?}", few.text, full.text);
+        }
+        let mut full = greedy();
+        full.sampling.repetition_penalty = 1.0 + f32::EPSILON;
+        assert_eq!(complete(&mut session, &sample, &full).ids, sample.output_ids);
+    }
+}
+
+#[test]
+fn a_repetition_penalty_changes_what_is_repeated() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("rainbow");
+    let mut options = greedy();
+    options.sampling.repetition_penalty = 5.0;
+    options.max_tokens = 24;
+    let said = complete(&mut session, &sample, &options);
+    let count = |ids: &[u32]| ids.iter().filter(|&&id| id == 965).count();
+    assert!(count(&sample.output_ids) >= 5, "the sample has commas");
+    assert!(count(&said.ids) < count(&sample.output_ids), "{:?}", said.text);
+}
+
+#[test]
+fn min_new_tokens_keeps_an_answer_from_ending() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("sum");
+    assert_eq!(sample.output_ids.len(), 3);
+    let mut options = greedy();
+    options.sampling.min_new_tokens = 10;
+    options.max_tokens = 20;
+    let said = complete(&mut session, &sample, &options);
+    assert!(!said.ids[..10].contains(&2), "{:?}", said.ids);
+    assert_eq!(said.ids[..2], sample.output_ids[..2]);
+}
+
+#[test]
+fn max_tokens_ends_an_answer() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("caption");
+    for max_tokens in [0, 1, 5, 12, 100] {
+        let said = complete(&mut session, &sample, &GenerateOptions { max_tokens, ..greedy() });
+        let want = &sample.output_ids[..sample.output_ids.len().min(max_tokens as usize)];
+        assert_eq!(said.ids, want, "at most {max_tokens}");
+        // The twelfth is the end token: it ends the answer before the limit does.
+        let reason = if max_tokens < 12 { FinishReason::MaxTokens } else { FinishReason::Eos };
+        assert_eq!(said.finish, reason, "at most {max_tokens}");
+    }
+}
+
+#[test]
+fn a_full_context_ends_an_answer() {
+    let sample = nano::sample("rainbow");
+    let prompt = sample.prompt_ids.len();
+    for room in [0, 1, 6] {
+        let model = nano::load(gpu(), (prompt + room) as u32, 64);
+        let said = complete(&mut model.session().unwrap(), &sample, &greedy());
+        // One token comes from the prompt's last row, one from each position after it.
+        assert_eq!(said.ids, sample.output_ids[..room + 1], "room for {room}");
+        assert_eq!(said.finish, FinishReason::Context, "room for {room}");
+    }
+}
+
+#[test]
+fn stop_strings_end_an_answer_even_across_tokens() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("rainbow");
+    let whole = "The seven colors of the rainbow are red, orange, yellow, green, blue, indigo and violet.";
+    assert_eq!(sample.output, whole);
+    for stop in [", or", "d, orange, y", "red", "seven colors", "indigo and violet.", "T", "e"] {
+        let options = GenerateOptions { stop: vec!["never".into(), stop.into()], ..greedy() };
+        let said = complete(&mut session, &sample, &options);
+        let want = whole[..whole.find(stop).unwrap()].trim();
+        assert_eq!(said.text, want, "stop at {stop:?}");
+        assert_eq!(said.finish, FinishReason::Stop(stop.into()));
+        assert_eq!(said.pieces.concat().trim(), want, "nothing of {stop:?} was shown");
+    }
+    // What only began like a stop string is shown in the end.
+    let options = GenerateOptions { stop: vec!["violet.!".into(), "indigo or".into()], ..greedy() };
+    let said = complete(&mut session, &sample, &options);
+    assert_eq!((said.text.as_str(), said.finish), (whole, FinishReason::Eos));
+}
+
+#[test]
+fn the_pieces_that_stream_are_the_text() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    for sample in nano::samples() {
+        let said = complete(&mut session, &sample, &greedy());
+        assert_eq!(said.pieces.concat(), sample.output, "{}", sample.name);
+        assert_eq!(said.pieces.len(), said.ids.len(), "{}: a piece a token", sample.name);
+    }
+    for seed in 0..8 {
+        let said = complete(&mut session, &nano::sample("hello"), &wandering(seed));
+        assert_eq!(said.pieces.concat().trim(), said.text, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_cancel_flag_ends_an_answer_with_the_text_so_far() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("rainbow");
+    let flag = Arc::new(AtomicBool::new(false));
+    let options = GenerateOptions { cancel: Some(flag.clone()), ..greedy() };
+    {
+        let mut answer = session.ask(&sample.question(), &options).unwrap();
+        for _ in 0..5 {
+            answer.next().unwrap().unwrap();
+        }
+        flag.store(true, Ordering::Relaxed);
+        answer.by_ref().for_each(|token| drop(token.unwrap()));
+        assert_eq!(answer.finish_reason(), Some(&FinishReason::Cancelled));
+        assert!((5..=6).contains(&answer.ids().len()), "{} tokens", answer.ids().len());
+        assert!(sample.output.starts_with(answer.text()) && !answer.text().is_empty());
+    }
+    assert_eq!(all(session.ask("What is 3 + 4?", &greedy()).unwrap()).finish, FinishReason::Eos);
+}
+
+#[test]
+fn an_answer_dropped_half_way_stays_in_the_conversation() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let partial = {
+        let mut answer = session.ask("What are the seven colors of the rainbow?", &greedy()).unwrap();
+        for _ in 0..6 {
+            answer.next().unwrap().unwrap();
+        }
+        answer.text().to_owned()
+    };
+    let said = all(session.ask("What is 3 + 4?", &greedy()).unwrap());
+    let prompt = format!(
+        "USER: What are the seven colors of the rainbow? ASSISTANT: {partial}</s>USER: What is 3 + 4? ASSISTANT:"
+    );
+    let want = all(model.session().unwrap().complete(&prompt, &greedy()).unwrap());
+    assert_eq!(said.ids, want.ids, "{:?} and {:?}", said.text, want.text);
+}
+
+#[test]
+fn an_answer_dropped_before_its_first_token_was_never_asked() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("caption");
+    sample.add_pictures(&mut session);
+    drop(session.ask("Is there a red triangle in the image?", &greedy()).unwrap());
+    let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+    assert_eq!(said.ids, sample.output_ids, "{}", said.text);
+}
+
+#[test]
+fn questions_that_cannot_be_asked_change_nothing() {
+    let model = nano::load(gpu(), 60, 64);
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("caption");
+    let refused = |session: &mut Session, prompt: &str, whole: bool, words: &[&str]| {
+        let options = greedy();
+        let result = if whole { session.complete(prompt, &options) } else { session.ask(prompt, &options) };
+        let error = result.err().unwrap_or_else(|| panic!("{prompt:?} was not refused")).to_string();
+        for word in words {
+            assert!(error.contains(word), "{prompt:?}: {word:?} is not in: {error}");
+        }
+    };
+    let place = "<|image|>";
+    refused(&mut session, "USER: <|image|>What? ASSISTANT:", true, &["1 <|image|> place", "0 pictures"]);
+    refused(&mut session, "<|image|>What?", false, &["1 <|image|> place", "0 pictures", "give a picture"]);
+    sample.add_pictures(&mut session);
+    refused(&mut session, "USER: What? ASSISTANT:", true, &["0 <|image|> places", "1 picture", place]);
+    refused(&mut session, "<|image|><|image|>What?", false, &["2 <|image|> places", "1 picture"]);
+    let long = "What is it? ".repeat(40);
+    refused(&mut session, &long, false, &["positions", "context holds 60", "1 pictures of 17", "--ctx"]);
+    let hot = SamplingParams { temperature: -1.0, ..SamplingParams::default() };
+    let error = session.ask("What?", &GenerateOptions { sampling: hot, ..greedy() }).unwrap_err().to_string();
+    assert!(error.contains("temperature is -1"), "{error}");
+    let stop = GenerateOptions { stop: vec![String::new()], ..greedy() };
+    let error = session.ask("What?", &stop).unwrap_err().to_string();
+    assert!(error.contains("stop string 0 of 1 is empty"), "{error}");
+
+    let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+    assert_eq!(said.ids, sample.output_ids, "{}", said.text);
+}
+
+#[test]
+fn a_prompt_may_fill_the_context_to_its_last_position() {
+    let sample = nano::sample("rainbow");
+    let model = nano::load(gpu(), sample.prompt_ids.len() as u32 - 1, 64);
+    let mut session = model.session().unwrap();
+    let error = session.complete(&sample.prompt, &greedy()).unwrap_err().to_string();
+    assert!(error.contains("14 positions") && error.contains("holds 13"), "{error}");
+    let shorter = all(session.complete("USER: Hello! ASSISTANT:", &greedy()).unwrap());
+    assert_eq!(shorter.ids[..4], nano::sample("hello").output_ids[..4]);
+}
+
+#[test]
+fn the_template_stays_through_resets() {
+    let model = model();
+    let said = |prepare: &dyn Fn(&mut Session)| {
+        let mut session = model.session().unwrap();
+        prepare(&mut session);
+        let mut answer = session.ask("Hello!", &greedy()).unwrap();
+        answer.by_ref().for_each(|token| drop(token.unwrap()));
+        answer.timing().prefill_tokens
+    };
+    let vicuna = said(&|session| session.set_template(Template::VicunaV1));
+    assert!(vicuna > said(&|_| ()), "the system text is longer");
+    let reset = said(&|session| {
+        session.set_template(Template::VicunaV1);
+        session.reset();
+    });
+    assert_eq!(reset, vicuna, "positions of the prompt after a reset");
+}
+
+#[test]
+fn two_sessions_of_a_model_do_not_disturb_each_other() {
+    let model = model();
+    let samples = [nano::sample("rainbow"), nano::sample("difference"), nano::sample("three")];
+    let mut sessions: Vec<_> = samples.iter().map(|_| model.session().unwrap()).collect();
+    let mut answers = vec![];
+    for (sample, session) in samples.iter().zip(&mut sessions) {
+        sample.add_pictures(session);
+        answers.push(session.complete(&sample.prompt, &greedy()).unwrap());
+    }
+    // A token from each in turn.
+    while answers.iter().any(|answer| answer.finish_reason().is_none()) {
+        for answer in &mut answers {
+            if let Some(token) = answer.next() {
+                token.unwrap();
+            }
+        }
+    }
+    for (sample, answer) in samples.iter().zip(&answers) {
+        assert_eq!(answer.ids(), sample.output_ids, "{}: {}", sample.name, answer.text());
+    }
+}
+
+#[test]
+fn sessions_run_on_threads_of_their_own() {
+    let model = model();
+    let threads: Vec<_> = ["rainbow", "caption", "which"]
+        .map(|name| {
+            let (model, sample) = (model.clone(), nano::sample(name));
+            std::thread::spawn(move || {
+                let mut session = model.session().unwrap();
+                (complete(&mut session, &sample, &greedy()).ids, sample)
+            })
+        })
+        .into();
+    for thread in threads {
+        let (ids, sample) = thread.join().unwrap();
+        assert_eq!(ids, sample.output_ids, "{}", sample.name);
+    }
+    // A session moves, too.
+    let mut session = model.session().unwrap();
+    let moved = std::thread::spawn(move || complete(&mut session, &nano::sample("hello"), &greedy()).text);
+    assert_eq!(moved.join().unwrap(), nano::sample("hello").output);
+}

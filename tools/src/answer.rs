@@ -1,0 +1,73 @@
+//! A streaming answer: its text as it comes, a sign of life before it, Ctrl-C during it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use strix_model::Answer;
+
+/// A flag that Ctrl-C sets. A second Ctrl-C ends the process.
+pub(crate) fn cancelled_by_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let pressed = Arc::clone(&cancel);
+    ctrlc::set_handler(move || {
+        if pressed.swap(true, Ordering::Relaxed) {
+            std::process::exit(crate::INTERRUPTED.into());
+        }
+    })?;
+    Ok(cancel)
+}
+
+/// Runs `answer` to its end and passes its text on as it comes, without the space that the first word
+/// begins with. `waiting` goes when the first token comes.
+pub(crate) fn stream(
+    answer: &mut Answer<'_>,
+    waiting: Spinner,
+    mut show: impl FnMut(&str) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut waiting = Some(waiting);
+    let mut begun = false;
+    for token in answer {
+        waiting = None;
+        let text = token?.text;
+        let text = if begun { &text } else { text.trim_start() };
+        begun |= !text.is_empty();
+        show(text)?;
+    }
+    drop(waiting);
+    Ok(())
+}
+
+/// On a terminal, turns on stderr once a second has passed, until it is dropped.
+pub(crate) struct Spinner {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Spinner {
+    pub(crate) fn start(message: &'static str) -> Self {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            if stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                let spinner = ProgressBar::new_spinner().with_message(message);
+                spinner.enable_steady_tick(Duration::from_millis(120));
+                let _ = stopped.recv();
+                spinner.finish_and_clear();
+            }
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! `strix ask`: a question about pictures, the answer streaming.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde_json::json;
+use strix_engine::StepTime;
+use strix_model::image::{self, Exif, Preprocess, RgbImage};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
+
+use crate::answer::{self, Spinner};
+use crate::load::{self, Adapter, Storage};
+use crate::terminal::{say, whisper};
+use crate::{DONE, INTERRUPTED};
+
+const EXAMPLES: &str = "\
+Examples:
+  strix ask --image photo.jpg \"What is in this picture?\"
+  strix ask --model mplug-owl2 --image a.png --image b.png \"What is the difference?\"
+  strix ask --video clip.gif --frames 8 \"Which way does the circle move?\"
+  strix ask --model mplug-owl2 --dtype int8 --temperature 0.7 --seed 1 - < question.txt
+  strix ask --image photo.jpg --json \"How many shapes are there?\" | jq -r .answer";
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Square {
+    /// Stretch, as the original does
+    Resize,
+    /// Pad with the mean colour
+    Pad,
+    /// Cut the middle out
+    Crop,
+}
+
+/// Ask a question about pictures, or about none
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The question; - reads it from stdin
+    question: String,
+    /// Folder of a model: config.json, tokenizer and safetensors [default: nano, the built-in one]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF); again for more, in order
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// An animated GIF, its frames asked about as pictures, after those of --image
+    #[arg(long, value_name = "GIF")]
+    video: Option<PathBuf>,
+    /// Frames taken from the video, evenly spread
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "video", value_parser = clap::value_parser!(u32).range(1..))]
+    frames: u32,
+    #[command(flatten)]
+    adapter: Adapter,
+    #[command(flatten)]
+    storage: Storage,
+    /// How a picture becomes square
+    #[arg(long, value_enum, default_value = "resize")]
+    preprocess: Square,
+    /// Turn photos upright as their EXIF orientation says; the original does not
+    #[arg(long)]
+    exif: bool,
+    /// Randomness; 0 takes the likeliest token each time
+    #[arg(long, value_name = "T", default_value_t = 0.0, help_heading = "Sampling")]
+    temperature: f32,
+    /// Draw only from the K likeliest tokens; 0 from all
+    #[arg(long, value_name = "K", help_heading = "Sampling")]
+    top_k: Option<usize>,
+    /// Draw only from the likeliest tokens that together reach this probability
+    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    top_p: Option<f32>,
+    /// Draw only from tokens at least this fraction as likely as the likeliest
+    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    min_p: Option<f32>,
+    /// Make tokens that were there before less likely; 1 does not
+    #[arg(long, value_name = "F", help_heading = "Sampling")]
+    repetition_penalty: Option<f32>,
+    /// The same seed gives the same answer
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling")]
+    seed: u64,
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Sampling")]
+    max_tokens: u32,
+    /// Shortest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling")]
+    min_tokens: usize,
+    /// End the answer before this text; again for more
+    #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
+    stop: Vec<String>,
+    /// The question is the whole prompt, with <|image|> where each picture goes
+    #[arg(long)]
+    raw: bool,
+    /// Print one JSON object when done
+    #[arg(long)]
+    json: bool,
+    /// Print the device time of each kernel and layer of one decode step
+    #[arg(long)]
+    profile: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let question = question(args)?;
+    let options = load_options(args)?;
+    let pictures = pictures(args)?;
+    let gpu = args.adapter.open()?;
+    if args.model.is_none() {
+        whisper("no --model: asking nano, the built-in model, which knows coloured shapes and little else");
+    }
+    let model = load::load(&gpu, args.model.as_deref(), &options)?;
+
+    let generate = generate_options(args)?;
+    let waiting = Spinner::start(if pictures.is_empty() { "reading" } else { "looking" });
+    let mut session = model.session()?;
+    for picture in &pictures {
+        session.add_image(picture)?;
+    }
+    let mut answer = match args.raw {
+        true => session.complete(&question, &generate)?,
+        false => session.ask(&question, &generate)?,
+    };
+    let mut out = io::stdout().lock();
+    answer::stream(&mut answer, waiting, |text| {
+        if args.json {
+            return Ok(());
+        }
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    })?;
+
+    let (timing, reason) = (answer.timing(), answer.finish_reason());
+    let cancelled = matches!(reason, Some(FinishReason::Cancelled));
+    let reason = reason.map(ToString::to_string).unwrap_or_default();
+    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    let mut result = json!({
+        "answer": answer.text(),
+        "ids": answer.ids(),
+        "finish_reason": reason,
+        "timing": {
+            "image_encode_ms": ms(timing.image_encode),
+            "prefill_ms": ms(timing.prefill),
+            "prefill_tokens": timing.prefill_tokens,
+            "first_token_ms": ms(timing.first_token),
+            "decode_ms": ms(timing.decode),
+            "decode_tokens": timing.decode_tokens,
+            "tokens_per_second": timing.tokens_per_second(),
+        },
+        "adapter": gpu.name(),
+        "model": args.model.as_ref().map_or("nano".into(), |dir| dir.display().to_string()),
+    });
+    drop(answer);
+    let profile = if args.profile && !cancelled { session.profile()? } else { vec![] };
+
+    if args.json {
+        if args.profile {
+            let step = |s: &StepTime| json!({"label": s.label, "kernel": s.kernel, "ns": s.ns});
+            result["profile"] = profile.iter().map(step).collect();
+        }
+        writeln!(out, "{result}")?;
+    } else {
+        writeln!(out)?;
+        let rate = timing.tokens_per_second();
+        whisper(&format!("{}  {rate:.1} tokens/s  {reason}", gpu.name()));
+        if args.profile {
+            print_profile(&profile);
+        }
+    }
+    Ok(if cancelled { INTERRUPTED } else { DONE })
+}
+
+fn question(args: &Args) -> anyhow::Result<String> {
+    if args.question != "-" {
+        return Ok(args.question.clone());
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).context("the question on stdin")?;
+    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
+fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
+    let preprocess = match args.preprocess {
+        Square::Resize => Preprocess::Resize,
+        Square::Pad => Preprocess::Pad,
+        Square::Crop => Preprocess::Crop,
+    };
+    Ok(LoadOptions { preprocess, ..args.storage.options()? })
+}
+
+fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
+    let default = SamplingParams::default();
+    let sampling = SamplingParams {
+        temperature: args.temperature,
+        top_k: args.top_k.unwrap_or(default.top_k),
+        top_p: args.top_p.unwrap_or(default.top_p),
+        min_p: args.min_p.unwrap_or(default.min_p),
+        repetition_penalty: args.repetition_penalty.unwrap_or(default.repetition_penalty),
+        seed: args.seed,
+        min_new_tokens: args.min_tokens,
+    };
+    Ok(GenerateOptions {
+        sampling,
+        max_tokens: args.max_tokens,
+        stop: args.stop.clone(),
+        cancel: Some(answer::cancelled_by_ctrl_c()?),
+    })
+}
+
+fn pictures(args: &Args) -> anyhow::Result<Vec<RgbImage>> {
+    let exif = if args.exif { Exif::Honour } else { Exif::Ignore };
+    let mut pictures =
+        args.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(path) = &args.video {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).with_context(|| name.clone())?;
+        let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
+        pictures.extend(spread(frames.len(), args.frames as usize).map(|i| frames[i].clone()));
+    }
+    Ok(pictures)
+}
+
+/// `wanted` indices below `len`, the middles of as many equal parts; all of them if there are fewer.
+fn spread(len: usize, wanted: usize) -> impl Iterator<Item = usize> {
+    let wanted = wanted.min(len);
+    (0..wanted).map(move |i| (2 * i + 1) * len / (2 * wanted))
+}
+
+/// Time of one decode step by kernel, then by layer.
+fn print_profile(steps: &[StepTime]) {
+    let total: f64 = steps.iter().map(|s| s.ns).sum();
+    let layer = |label: &str| label.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+    let by_kernel = steps.iter().map(|s| (s.kernel.clone(), s.ns));
+    let by_layer = steps.iter().map(|s| (layer(&s.label), s.ns));
+    for (title, times) in [("kernel", by_kernel.collect::<Vec<_>>()), ("layer", by_layer.collect())] {
+        let mut sums = BTreeMap::<_, (usize, f64)>::new();
+        for (name, ns) in times {
+            let sum = sums.entry(name).or_default();
+            *sum = (sum.0 + 1, sum.1 + ns);
+        }
+        let mut sums: Vec<_> = sums.into_iter().collect();
+        sums.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
+        say(&format!("\n{title:<48} steps        us      %"));
+        for (name, (steps, ns)) in sums {
+            say(&format!("{name:<48} {steps:>5} {:>9.1} {:>6.1}", ns / 1e3, 100.0 * ns / total));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_evenly_spread() {
+        assert_eq!(spread(8, 8).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(spread(3, 8).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(spread(100, 4).collect::<Vec<_>>(), [12, 37, 62, 87]);
+        assert_eq!(spread(9, 1).collect::<Vec<_>>(), [4]);
+    }
+}

@@ -1,0 +1,138 @@
+//! `strix devices`: the adapters of this machine, what they can do, and which is chosen.
+
+use std::fs;
+use std::io::{self, Write};
+
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+use strix_engine::wgpu::DeviceType;
+use strix_engine::{AdapterReport, Gpu, adapters};
+
+use crate::load::Adapter;
+use crate::terminal::{BOLD, RED, colours, paint};
+
+const EXAMPLES: &str = "\
+Examples:
+  strix devices
+  strix devices --adapter gl
+  strix devices --json | jq '.[] | select(.chosen).name'";
+
+/// List the adapters of this machine and the one that is chosen
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    adapter: Adapter,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let options = args.adapter.options();
+    let reports = adapters(&options);
+    let mut out = io::stdout().lock();
+    if args.json {
+        let list: Value = reports.iter().map(to_json).collect();
+        writeln!(out, "{list:#}")?;
+    } else {
+        for report in &reports {
+            print(&mut out, report)?;
+        }
+    }
+    if !reports.iter().any(|r| r.chosen && r.missing.is_none()) {
+        Gpu::with(&options)?; // says what is wrong
+    }
+    Ok(crate::DONE)
+}
+
+fn print(out: &mut impl Write, report: &AdapterReport) -> io::Result<()> {
+    let AdapterReport { info, limits, .. } = report;
+    let painted = colours(&io::stdout());
+    let mark = if report.chosen { "*" } else { " " };
+    writeln!(out, "{mark} {}", paint(painted, BOLD, &info.name))?;
+    let mut row = |name: &str, value: String| writeln!(out, "    {name:<12}{value}");
+    row("backend", format!("{:?}, {}", info.backend, kind(info.device_type)))?;
+    row("driver", format!("{} {}", info.driver, info.driver_info).trim().to_owned())?;
+    if let Some(bytes) = memory(report) {
+        let shared = if shares_host_memory(report) { ", the host's" } else { "" };
+        row("memory", format!("{}{shared}", HumanBytes(bytes)))?;
+    }
+    row("buffers", {
+        let (buffer, binding) = (limits.max_buffer_size, limits.max_storage_buffer_binding_size);
+        format!("up to {}, {} a binding", HumanBytes(buffer), HumanBytes(binding))
+    })?;
+    row("workgroups", {
+        let (lanes, bytes) =
+            (limits.max_compute_invocations_per_workgroup, limits.max_compute_workgroup_storage_size);
+        format!("{lanes} invocations, {} of memory", HumanBytes(bytes.into()))
+    })?;
+    row("subgroups", subgroup(report).map_or("not used".into(), |lanes| format!("{lanes} lanes")))?;
+    row("features", features(report).join(", "))?;
+    match &report.missing {
+        Some(missing) => row("unusable", paint(painted, RED, missing)),
+        None => Ok(()),
+    }
+}
+
+fn to_json(report: &AdapterReport) -> Value {
+    let AdapterReport { info, limits, .. } = report;
+    json!({
+        "name": info.name,
+        "backend": format!("{:?}", info.backend),
+        "type": kind(info.device_type),
+        "driver": info.driver,
+        "driver_info": info.driver_info,
+        "memory_bytes": memory(report),
+        "features": features(report),
+        "subgroup_size": subgroup(report),
+        "limits": {
+            "buffer_bytes": limits.max_buffer_size,
+            "storage_binding_bytes": limits.max_storage_buffer_binding_size,
+            "storage_buffers_per_stage": limits.max_storage_buffers_per_shader_stage,
+            "invocations_per_workgroup": limits.max_compute_invocations_per_workgroup,
+            "workgroup_memory_bytes": limits.max_compute_workgroup_storage_size,
+            "workgroups_per_dimension": limits.max_compute_workgroups_per_dimension,
+        },
+        "chosen": report.chosen,
+        "unusable": report.missing,
+    })
+}
+
+fn kind(kind: DeviceType) -> &'static str {
+    match kind {
+        DeviceType::DiscreteGpu => "discrete",
+        DeviceType::IntegratedGpu => "integrated",
+        DeviceType::VirtualGpu => "virtual",
+        DeviceType::Cpu => "software",
+        DeviceType::Other => "other",
+    }
+}
+
+/// Kernels with subgroups need their size to be fixed.
+fn subgroup(report: &AdapterReport) -> Option<u32> {
+    let (min, max) = (report.info.subgroup_min_size, report.info.subgroup_max_size);
+    let has = report.features.contains(strix_engine::wgpu::Features::SUBGROUP);
+    (has && min == max).then_some(min)
+}
+
+fn features(report: &AdapterReport) -> Vec<String> {
+    report.features.iter_names().map(|(name, _)| name.to_lowercase()).collect()
+}
+
+fn shares_host_memory(report: &AdapterReport) -> bool {
+    matches!(report.info.device_type, DeviceType::Cpu | DeviceType::IntegratedGpu)
+}
+
+/// Bytes of memory, as far as the system tells: wgpu does not.
+fn memory(report: &AdapterReport) -> Option<u64> {
+    if shares_host_memory(report) {
+        let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        return Some(total.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024);
+    }
+    // Only amdgpu says.
+    let bus = &report.info.device_pci_bus_id;
+    let vram = fs::read_to_string(format!("/sys/bus/pci/devices/{bus}/mem_info_vram_total"));
+    vram.ok()?.trim().parse().ok()
+}

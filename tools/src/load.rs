@@ -1,0 +1,91 @@
+//! Adapter, storage and weights: options that several commands share, and loading with a progress bar.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use strix_engine::{Gpu, GpuOptions};
+use strix_model::{Dtype, LoadOptions, Model, Source};
+
+use crate::Usage;
+
+#[derive(clap::Args)]
+pub(crate) struct Adapter {
+    /// Part of the name or backend of the adapter to use, e.g. nvidia or gl; see `strix devices`
+    #[arg(long, value_name = "NAME", env = "STRIX_ADAPTER", hide_env = true)]
+    pub(crate) adapter: Option<String>,
+}
+
+impl Adapter {
+    pub(crate) fn options(&self) -> GpuOptions {
+        let adapter = self.adapter.clone().filter(|name| !name.is_empty());
+        GpuOptions { adapter, ..GpuOptions::from_env() }
+    }
+
+    pub(crate) fn open(&self) -> Result<Gpu, strix_engine::Error> {
+        Gpu::with(&self.options())
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Stored {
+    /// As in the file
+    Auto,
+    F32,
+    Bf16,
+    Int8,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Storage {
+    /// What weight matrices are stored as on the device
+    #[arg(long, value_enum, default_value = "auto")]
+    dtype: Stored,
+    /// With int8: weights that share a scale [default: all of an output channel]
+    #[arg(long, value_parser = ["32", "64", "128"], value_name = "WEIGHTS")]
+    group: Option<String>,
+    /// Positions of prompt and answer together [default: as many as the model was trained for]
+    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    ctx: Option<u32>,
+}
+
+impl Storage {
+    pub(crate) fn options(&self) -> anyhow::Result<LoadOptions> {
+        let group = self.group.as_deref().map(str::parse).transpose()?;
+        let dtype = match self.dtype {
+            Stored::Int8 => Dtype::Int8 { group },
+            _ if group.is_some() => return Err(Usage("--group needs --dtype int8".into()).into()),
+            Stored::Auto => Dtype::Auto,
+            Stored::F32 => Dtype::F32,
+            Stored::Bf16 => Dtype::Bf16,
+        };
+        Ok(LoadOptions { dtype, ctx: self.ctx, ..LoadOptions::default() })
+    }
+}
+
+/// The model in `dir`, or nano. A progress bar appears when it takes longer than a second.
+pub(crate) fn load(
+    gpu: &Gpu,
+    dir: Option<&Path>,
+    options: &LoadOptions,
+) -> Result<Model, strix_model::Error> {
+    let started = Instant::now();
+    let mut bar = None;
+    let model = Model::load_on(gpu, dir.map_or(Source::Nano, Source::Dir), options, &mut |progress| {
+        if started.elapsed() > Duration::from_secs(1) {
+            let bar = bar.get_or_insert_with(|| ProgressBar::new(progress.total_bytes).with_style(style()));
+            bar.set_message(progress.what.clone());
+            bar.set_position(progress.done_bytes);
+        }
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    model
+}
+
+fn style() -> ProgressStyle {
+    let template = "{bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}  {wide_msg}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

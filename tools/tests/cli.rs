@@ -1,0 +1,321 @@
+//! The program as its user meets it: what it prints where, and its exit codes.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/nano/samples");
+const CMYK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/decode/cmyk_32x24.jpg");
+
+fn strix(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strix"));
+    command.args(args).stdin(Stdio::null()).env_remove("STRIX_LOG");
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    strix(args).output().unwrap()
+}
+
+/// Its stdout, once it has ended well.
+#[track_caller]
+fn prints(args: &[&str]) -> String {
+    let out = output(args);
+    assert_eq!(out.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Its one line of error, once it has ended with code 2 and an empty stdout.
+#[track_caller]
+fn refuses(args: &[&str]) -> String {
+    let out = output(args);
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+    assert!(out.stdout.is_empty(), "{args:?}");
+    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{args:?}: {stderr}");
+    errors[0].to_owned()
+}
+
+fn sample(name: &str) -> String {
+    format!("{SAMPLES}/{name}")
+}
+
+/// A file of this test run.
+fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A PNG that ends after its header.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut chunk = b"IHDR".to_vec();
+    chunk.extend(width.to_be_bytes());
+    chunk.extend(height.to_be_bytes());
+    chunk.extend([8, 2, 0, 0, 0]);
+    let mut crc = u32::MAX;
+    for &byte in &chunk {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", chunk.as_slice(), &(!crc).to_be_bytes()].concat()
+}
+
+#[test]
+fn help_documents_exit_codes_and_examples() {
+    let help = prints(&["--help"]);
+    assert!(help.contains("Exit codes:") && help.contains("130  interrupted"), "{help}");
+    for command in ["ask", "demo", "devices", "plan", "completions"] {
+        assert!(help.contains(command), "{help}");
+        assert!(prints(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+    assert!(prints(&["--version"]).starts_with("strix "));
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    for args in [
+        &["dance"] as &[&str],
+        &["ask"],
+        &["ask", "--dtype", "f8", "hi"],
+        &["ask", "--frames", "4", "hi"],
+        &["ask", "--max-tokens", "many", "hi"],
+        &["ask", "--group", "64", "hi"],
+        &["ask", "--temperature", "-1", "hi"],
+        &["ask", "--temperature=-1", "hi"],
+        &["ask", "--top-p", "2", "hi"],
+        &["plan"],
+        &["completions", "cmd"],
+    ] {
+        refuses(args);
+    }
+    assert_eq!(output(&[]).status.code(), Some(2));
+    let log = strix(&["ask", "hi"]).env("STRIX_LOG", "=,[").output().unwrap();
+    assert_eq!(log.status.code(), Some(2));
+}
+
+#[test]
+fn completions_name_the_subcommands() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(prints(&["completions", shell]).contains("devices"), "{shell}");
+    }
+}
+
+#[test]
+fn devices_are_listed_and_one_is_chosen() {
+    let list: Value = serde_json::from_str(&prints(&["devices", "--json"])).unwrap();
+    let list = list.as_array().unwrap();
+    assert_eq!(list.iter().filter(|d| d["chosen"] == true).count(), 1, "{list:?}");
+    for device in list {
+        assert!(device["name"].is_string() && device["limits"]["buffer_bytes"].is_u64(), "{device}");
+    }
+    let name = list[0]["name"].as_str().unwrap();
+    assert!(prints(&["devices"]).contains(name));
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
+    let list: Value = serde_json::from_str(&prints(&["devices", "--json"])).unwrap();
+    let error = refuses(&["ask", "--adapter", "nonsense", "hi"]);
+    assert!(error.contains("\"nonsense\"") && error.contains(list[0]["name"].as_str().unwrap()), "{error}");
+    assert_eq!(output(&["devices", "--adapter", "nonsense"]).status.code(), Some(2));
+}
+
+#[test]
+fn plan_needs_no_weights() {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano/config.json");
+    let plan: Value = serde_json::from_str(&prints(&["plan", "--config", config, "--json"])).unwrap();
+    assert!(plan["weight_bytes"]["f32"].as_u64() > plan["weight_bytes"]["bf16"].as_u64(), "{plan}");
+    assert!(plan["decode_dispatches_per_layer"].as_u64() <= Some(9), "{plan}");
+    assert_eq!(plan["programs"].as_array().unwrap().len(), 3);
+    assert!(prints(&["plan", "--config", config]).contains("dispatches a decoder layer"));
+    assert!(refuses(&["plan", "--config", "/no/config.json"]).contains("/no/config.json"));
+    refuses(&["plan", "--config", file("config.json", b"{").to_str().unwrap()]);
+}
+
+#[test]
+fn the_demo_gives_its_expected_answers() {
+    let text = prints(&["demo", "--all"]);
+    assert!(text.contains("21 of 21 as expected") && text.contains("tokens/s"), "{text}");
+    assert!(!text.contains('\x1b'), "colours in a pipe");
+}
+
+#[test]
+fn the_demo_draws_itself() {
+    let path = file("demo.svg", b"");
+    let text = prints(&["demo", "--svg", path.to_str().unwrap()]);
+    assert!(text.contains("48;2;"), "no picture in {text}");
+    let svg = fs::read_to_string(path).unwrap();
+    assert!(svg.contains("<rect") && svg.contains("A red circle to the left of a blue triangle."));
+}
+
+#[test]
+fn a_question_about_a_picture_is_answered() {
+    let out = output(&["ask", "--image", &sample("drawing_640x480.png"), "Describe the image."]);
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "A red circle to the left of a blue triangle.\n");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(stderr.starts_with("no --model: asking nano"), "{stderr}");
+    assert!(stderr.lines().count() == 2 && stderr.contains("tokens/s") && stderr.contains("eos"), "{stderr}");
+}
+
+#[test]
+fn int8_answers_too() {
+    let image = sample("drawing_640x480.png");
+    for group in [&[] as &[&str], &["--group", "32"]] {
+        let args = ["ask", "--dtype", "int8", "--image", &image, "Describe the image."];
+        assert_eq!(prints(&[&args[..], group].concat()), "A red circle to the left of a blue triangle.\n");
+    }
+}
+
+#[test]
+fn two_pictures_keep_their_order() {
+    let (first, second) = (sample("pair_1.png"), sample("pair_2.png"));
+    let ask = |a, b| prints(&["ask", "--image", a, "--image", b, "What is the difference?"]);
+    assert_eq!(ask(&first, &second), "The red circle became green.\n");
+    assert_ne!(ask(&second, &first), "The red circle became green.\n");
+}
+
+#[test]
+fn a_video_is_its_frames() {
+    let args = ["ask", "--video", &sample("video.gif"), "Which way does the circle move?"];
+    assert_eq!(prints(&args), "to the right\n");
+}
+
+#[test]
+fn the_question_can_come_from_stdin() {
+    let mut child = strix(&["ask", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"What is 3 + 4?\n").unwrap();
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"7\n");
+}
+
+#[test]
+fn a_raw_prompt_is_run_as_it_is() {
+    let prompt =
+        "USER: <|image|>What shape is in the image? ASSISTANT: star</s>USER: What color is it? ASSISTANT:";
+    assert_eq!(prints(&["ask", "--raw", "--image", &sample("dark_200x150.png"), prompt]), "orange\n");
+}
+
+#[test]
+fn json_holds_the_whole_answer() {
+    let json = prints(&["ask", "--json", "--profile", "What is 3 + 4?"]);
+    let answer: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(answer["answer"], "7");
+    assert_eq!(answer["finish_reason"], "eos");
+    assert_eq!(answer["model"], "nano");
+    assert_eq!(answer["ids"].as_array().unwrap().last().unwrap(), 2);
+    assert!(answer["timing"]["prefill_ms"].as_f64() > Some(0.0), "{answer}");
+    assert!(!answer["profile"].as_array().unwrap().is_empty() && answer["adapter"].is_string());
+}
+
+#[test]
+fn stop_texts_and_token_limits_end_the_answer() {
+    let rainbow = "What are the seven colors of the rainbow?";
+    let ask = |options: &[&str]| -> Value {
+        serde_json::from_str(&prints(&[&["ask", "--json"], options, &[rainbow]].concat())).unwrap()
+    };
+    let stopped = ask(&["--stop", "violet", "--stop", " green"]);
+    assert_eq!(stopped["answer"], "The seven colors of the rainbow are red, orange, yellow,");
+    assert_eq!(stopped["finish_reason"], "stop");
+    let short = ask(&["--max-tokens", "3"]);
+    assert_eq!(short["ids"].as_array().unwrap().len(), 3);
+    assert_eq!(short["finish_reason"], "max_tokens");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_answer() {
+    let ask = |seed| {
+        let args =
+            ["ask", "--temperature", "3", "--max-tokens", "12", "--min-tokens", "12", "--seed", seed, "Hi"];
+        prints(&args)
+    };
+    assert_eq!(ask("7"), ask("7"));
+    assert_ne!(ask("7"), ask("8"));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    for args in [&["ask", "What is 3 + 4?"] as &[&str], &["ask", "--json", "Hello!"], &["demo"], &["devices"]]
+    {
+        let mut child = strix(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(0), "{args:?}: {stderr}");
+        assert!(!stderr.contains("error") && !stderr.contains("panic"), "{args:?}: {stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_the_text_so_far() {
+    use std::io::Read;
+
+    let args = ["ask", "--min-tokens", "480", "--max-tokens", "480", "Hello!"];
+    let mut child = strix(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut text = vec![0; 16];
+    child.stdout.as_mut().unwrap().read_exact(&mut text).unwrap();
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let out = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("cancelled"), "{stderr}");
+    assert!(text.starts_with(b"Hello! How can I") && out.stdout.ends_with(b"\n"));
+}
+
+#[test]
+fn models_that_are_not_there_are_refused() {
+    let error = refuses(&["ask", "--model", "/no/such/model", "hi"]);
+    assert!(error.contains("/no/such/model"), "{error}");
+    assert!(refuses(&["ask", "--model", SAMPLES, "hi"]).contains("config.json"));
+}
+
+#[test]
+fn bad_pictures_are_refused_by_name() {
+    let whole = fs::read(sample("drawing_640x480.png")).unwrap();
+    let bad: [(&str, &[u8]); 5] = [
+        ("cut.png", &whole[..whole.len() / 2]),
+        ("empty.png", b""),
+        ("text.png", b"not a picture"),
+        ("huge.png", &png_header(20_000, 20_000)),
+        ("cut.jpg", &fs::read(CMYK).unwrap()[..300]),
+    ];
+    for (name, bytes) in bad {
+        let path = file(name, bytes);
+        let error = refuses(&["ask", "--image", path.to_str().unwrap(), "Describe the image."]);
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(refuses(&["ask", "--image", "/no/owl.jpg", "hi"]).contains("/no/owl.jpg"));
+    assert!(refuses(&["ask", "--video", "/no/owl.gif", "hi"]).contains("/no/owl.gif"));
+}
+
+#[test]
+fn odd_pictures_are_looked_at() {
+    let one = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/preproc/images/one_1x1.png");
+    for path in [one, CMYK] {
+        for preprocess in ["resize", "pad", "crop"] {
+            prints(&["ask", "--image", path, "--preprocess", preprocess, "Describe the image."]);
+        }
+    }
+}
+
+#[test]
+fn pictures_and_places_must_agree() {
+    let picture = sample("single_96.png");
+    let error = refuses(&["ask", "--raw", "--image", &picture, "USER: What? ASSISTANT:"]);
+    assert!(error.contains("<|image|>"), "{error}");
+    let error = refuses(&["ask", "--raw", "USER: <|image|>What? ASSISTANT:"]);
+    assert!(error.contains("<|image|>"), "{error}");
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_is_refused() {
+    let error = refuses(&["ask", "--ctx", "8", "What are the seven colors of the rainbow?"]);
+    assert!(error.contains("holds 8"), "{error}");
+}
