@@ -25,6 +25,9 @@ const TOLERANCE: f32 = 2e-4;
 /// Records the steps to time; with `true` the same with fewer rows, where the reference is slow.
 type Record = Box<dyn Fn(&mut Graph, bool)>;
 
+/// Puts the operands on the device.
+type Make = Box<dyn Fn(&Gpu) -> Result<Record>>;
+
 /// One bench.
 struct Bench {
     name: String,
@@ -32,7 +35,7 @@ struct Bench {
     quick: bool,
     /// The bench whose time this one's is given as a multiple of.
     against: Option<String>,
-    make: Box<dyn Fn(&Gpu) -> Result<Record>>,
+    make: Make,
 }
 
 /// Collects the benches.

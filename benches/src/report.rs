@@ -90,7 +90,7 @@ impl Report {
 
     fn line(&self, row: &Row) -> String {
         let (t, rate) = (&row.timing, row.timing.rate_ns());
-        let idle = t.idle_ns.map_or("-".into(), |ns| ms(ns));
+        let idle = t.idle_ns.map_or("-".into(), ms);
         let figure = |amount: u64, digits: usize| match amount {
             0 => "-".into(),
             n => format!("{:.digits$}", n as f64 / rate),
