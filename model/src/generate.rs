@@ -155,7 +155,7 @@ impl<'a> Answer<'a> {
     }
 
     fn prepare(session: &Session, options: &GenerateOptions) -> Result<(Sampler, StopMatcher)> {
-        let eos = session.model().inner.eos.first().copied().unwrap_or(u32::MAX);
+        let eos = &session.model().inner.eos;
         Ok((Sampler::new(options.sampling.clone(), eos)?, StopMatcher::new(options.stop.clone())?))
     }
 
