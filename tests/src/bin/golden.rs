@@ -1,15 +1,15 @@
 //! `cargo xtask golden [ROOT] [--dtype D] [--group N]`: the engine against the original implementation's
 //! recorded tensors, preprocessing, tokens and prompts. Fails where a figure falls short.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use strix_engine::Gpu;
 use strix_model::Dtype;
-use strix_tests::checks::{self, YARDSTICK_FACTOR};
-use strix_tests::golden::{self, SETS};
+use strix_tests::checks::{self, Identical, YARDSTICK_FACTOR};
+use strix_tests::golden;
 
 #[derive(Parser)]
 #[command(about = "The engine against the original implementation's recorded tensors")]
@@ -49,16 +49,25 @@ fn run(args: &Args) -> Result<bool> {
     let mut good = true;
     let dtype = match args.dtype {
         Kind::F32 => {
-            for set in SETS {
-                let report = checks::set(&gpu, &root.join(set))?;
+            for set in golden::sets(&root)? {
+                let report = checks::set(&gpu, &set)?;
                 println!("\n{report}");
                 good &= report.good();
             }
-            let pictures = checks::preprocessing(&root.join("preproc"))?;
-            println!("\npreprocessing: {pictures}");
-            let texts = checks::tokenizer(&root.join("tokenizer"))?;
-            println!("tokenizer and prompts: {texts}");
-            good &= pictures.good() && texts.good();
+            println!();
+            for (what, folder, check) in [
+                ("preprocessing", "preproc", checks::preprocessing as fn(&Path) -> Result<Identical>),
+                ("tokenizer and prompts", "tokenizer", checks::tokenizer),
+            ] {
+                let folder = root.join(folder);
+                if !folder.exists() {
+                    println!("{what}: none recorded in {}", root.display());
+                    continue;
+                }
+                let identical = check(&folder)?;
+                println!("{what}: {identical}");
+                good &= identical.good();
+            }
             println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
             return Ok(good);
         }
