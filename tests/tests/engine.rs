@@ -268,7 +268,8 @@ fn nothing_is_created_while_tokens_flow_and_each_is_one_submit() {
     sampled.sampling =
         SamplingParams { temperature: 1.0, top_k: 0, min_new_tokens: 100, ..SamplingParams::default() };
     let (before, alive_before) = (gpu.created(), alive(&gpu));
-    assert!(alive_before.iter().all(|&n| n > 0), "wgpu counts nothing: {alive_before:?}");
+    // Not every backend counts bytes, the last.
+    assert!(alive_before[..6].iter().all(|&n| n > 0), "wgpu counts nothing: {alive_before:?}");
     for (sample, options) in
         [(&caption, GenerateOptions::default()), (&rainbow, GenerateOptions::default()), (&rainbow, sampled)]
     {
