@@ -292,7 +292,10 @@ fn an_answer_dropped_before_its_first_token_was_never_asked() {
     let sample = nano::sample("caption");
     sample.add_pictures(&mut session);
     drop(session.ask("Is there a red triangle in the image?", &greedy()).unwrap());
-    let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+    let answer = session.ask(&sample.question(), &greedy()).unwrap();
+    let positions = sample.prompt_ids.len() - 1 + model.config().num_image_tokens();
+    assert_eq!(answer.timing().prefill_tokens as usize, positions, "the second question only");
+    let said = all(answer);
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
 }
 
