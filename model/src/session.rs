@@ -11,7 +11,7 @@ use crate::decoder::{Logits, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
 use crate::model::{Model, Trace, profile, trace};
-use crate::prompt::{Conversation, Template, check_images, count_images};
+use crate::prompt::{Conversation, Template, Turn, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
 use crate::{Error, Result, kv_cache};
 
@@ -98,6 +98,11 @@ impl Session {
     /// The model it runs.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The questions and replies so far; of an answer cut short, what was generated.
+    pub fn turns(&self) -> &[Turn] {
+        self.conversation.turns()
     }
 
     /// Writes later turns in another template; forgets the conversation.
