@@ -154,10 +154,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut profile = vec![];
     if args.profile && !cancelled {
         if !pictures.is_empty() {
-            profile.push(("encoding a picture", model.profile_encode()?));
+            profile.push(("image_encode", model.profile_encode()?));
         }
-        profile.push(("the last prefill chunk", session.profile_prefill()?));
-        profile.push(("one decode step", session.profile()?));
+        profile.push(("prefill_chunk", session.profile_prefill()?));
+        profile.push(("decode_step", session.profile()?));
     }
 
     if args.json {
@@ -239,6 +239,7 @@ fn print_profile(name: &str, steps: &[StepTime]) {
     let layer = |label: &str| label.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
     let by_kernel = steps.iter().map(|s| (s.kernel.clone(), s.ns));
     let by_layer = steps.iter().map(|s| (layer(&s.label), s.ns));
+    let name = name.replace('_', " ");
     say(&format!("\n{name}: {} dispatches, {:.2} ms on the device", steps.len(), total / 1e6));
     for (title, times) in [("kernel", by_kernel.collect::<Vec<_>>()), ("layer", by_layer.collect())] {
         let mut sums = BTreeMap::<_, (usize, f64)>::new();
