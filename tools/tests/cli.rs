@@ -242,15 +242,16 @@ fn the_same_seed_gives_the_same_answer() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn a_reader_that_leaves_is_named() {
     for args in [&["ask", "What is 3 + 4?"] as &[&str], &["ask", "--json", "Hello!"], &["demo"], &["devices"]]
     {
         let mut child = strix(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let out = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(out.status.code(), Some(0), "{args:?}: {stderr}");
-        assert!(!stderr.contains("error") && !stderr.contains("panic"), "{args:?}: {stderr}");
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains("error: the reader of the output left"), "{args:?}: {stderr}");
+        assert!(!stderr.contains("panic"), "{args:?}: {stderr}");
     }
 }
 
