@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::terminal::say;
 
-/// All went well, or the reader of the output left.
+/// All went well.
 const DONE: u8 = 0;
 /// A fault of Strix or of the device.
 const FAULT: u8 = 1;

@@ -281,6 +281,37 @@ fn models_that_are_not_there_are_refused() {
 }
 
 #[test]
+fn bad_checkpoints_are_refused_by_name() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tiny");
+    let weights = fs::read(format!("{golden}/model.safetensors")).unwrap();
+    let config = fs::read_to_string(format!("{golden}/hf/config.json")).unwrap();
+    let start = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let mut nan = weights.clone();
+    nan[start..start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let overlapping = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#;
+    let header = |json: &[u8]| [&(json.len() as u64).to_le_bytes(), json, &[0; 6]].concat();
+    let wider = config.replace("\"hidden_size\": 64", "\"hidden_size\": 128");
+    let bad: [(&str, &str, &[u8], &str); 6] = [
+        ("cut", &config, &weights[..weights.len() / 2], "model.safetensors"),
+        ("empty", &config, b"", "model.safetensors"),
+        ("text", &config, b"these are no weights, they are words", "model.safetensors"),
+        ("overlapping", &config, &header(overlapping), "model.safetensors"),
+        ("nan", &config, &nan, "NaN"),
+        ("wider", &wider, &weights, "that do not fit config.json"),
+    ];
+    for (name, config, weights, named) in bad {
+        let dir = std::env::temp_dir().join(format!("strix-cli-{}-{name}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("config.json"), config).unwrap();
+        fs::write(dir.join("model.safetensors"), weights).unwrap();
+        let error = refuses(&["ask", "--model", dir.to_str().unwrap(), "hi"]);
+        assert!(error.contains(named), "{name}: {error}");
+        println!("{name}: {error}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[test]
 fn bad_pictures_are_refused_by_name() {
     let whole = fs::read(sample("drawing_640x480.png")).unwrap();
     let one = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/preproc/images/one_1x1.png");
