@@ -60,7 +60,7 @@ pub struct Timing {
     pub runs_ns: Vec<f64>,
     /// The median run's time in each step.
     pub steps: Vec<StepTime>,
-    /// Processor time of the median run over the cores it could use; on software devices.
+    /// Least processor time of a run, over the cores it could use; on software devices.
     pub idle_ns: Option<f64>,
     /// Recording, allocating and creating pipelines, before the first run.
     pub compile_ns: f64,
@@ -190,7 +190,7 @@ impl Clock {
             source: if stamped { Source::Device } else { Source::Wall },
             runs_ns,
             steps,
-            idle_ns: (!idle.is_empty()).then(|| median(&idle)),
+            idle_ns: idle.into_iter().reduce(f64::min),
             compile_ns: 0.0,
             first_ns: 0.0,
             pipelines: 0,
@@ -220,7 +220,7 @@ impl Clock {
             runs_ns.push(wall.elapsed().as_nanos() as f64);
             idle.push(busy.ns() / cores);
         }
-        let idle_ns = self.is_software().then(|| median(&idle));
+        let idle_ns = idle.iter().copied().reduce(f64::min).filter(|_| self.is_software());
         let first_ns = (first_ns - median(&idle) * cores).max(0.0);
         let source = Source::Wall;
         Ok(Timing { source, runs_ns, steps: vec![], idle_ns, compile_ns: 0.0, first_ns, pipelines: 0 })
