@@ -197,7 +197,8 @@ impl Clock {
         })
     }
 
-    /// Times something the host does, after one run that warms up.
+    /// Times something the host does, after one run that warms up. Processor time is taken for one core's, since most
+    /// of the work is of one thread after the other: no more than the sum of all can be certain.
     ///
     /// # Errors
     ///
@@ -210,7 +211,6 @@ impl Clock {
         work()?;
         let first_ns = first.ns();
         let (mut runs_ns, mut idle) = (vec![], vec![]);
-        let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
         let start = Instant::now();
         while runs_ns.len() < self.runs.0
             || (runs_ns.len() < self.runs.1 && (start.elapsed().as_nanos() as f64) < self.budget_ns)
@@ -218,10 +218,10 @@ impl Clock {
             let (wall, busy) = (Instant::now(), Spent::begin(self.is_software()));
             work()?;
             runs_ns.push(wall.elapsed().as_nanos() as f64);
-            idle.push(busy.ns() / cores);
+            idle.push(busy.ns());
         }
         let idle_ns = idle.iter().copied().reduce(f64::min).filter(|_| self.is_software());
-        let first_ns = (first_ns - median(&idle) * cores).max(0.0);
+        let first_ns = (first_ns - median(&idle)).max(0.0);
         let source = Source::Wall;
         Ok(Timing { source, runs_ns, steps: vec![], idle_ns, compile_ns: 0.0, first_ns, pipelines: 0 })
     }
