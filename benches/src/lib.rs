@@ -289,11 +289,31 @@ fn busy_ns() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use strix_engine::wgpu;
+
     use super::*;
 
     #[test]
     fn median_is_the_middle_one() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[]), 0.0);
+    }
+    #[test]
+    fn a_device_without_timestamps_is_timed_by_the_host() {
+        let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        let instance = wgpu::Instance::new(descriptor);
+        let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
+        let adapter = adapter.expect("these tests need an adapter; lavapipe will do");
+        let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()));
+        let (device, queue) = device.expect("a device");
+        let clock = Clock::new(&Gpu::from_wgpu(device, queue).expect("default limits suffice"), true);
+        let timing = clock.time(&|g| {
+            let x = g.input("x", [1, 4096]);
+            let index = g.input("index", [1]);
+            strix_shaders::take_rows(g, "y", x, index);
+        });
+        let timing = timing.expect("it runs");
+        assert_eq!(timing.source, Source::Wall);
+        assert!(timing.steps.is_empty() && timing.runs_ns.len() == 3 && timing.best_ns() > 0.0);
     }
 }
