@@ -41,16 +41,17 @@ pub fn tensor<const R: usize>(gpu: &Gpu, label: &str, shape: [u32; R]) -> Result
     Resident::upload(gpu, label, shape, &noise(shape.iter().map(|&d| d as usize).product()))
 }
 
-/// A projection of noise on the device.
+/// A projection of noise on the device, of a size that makes results of [`noise`] about 1.
 ///
 /// # Errors
 ///
 /// If the device has no room for it.
 pub fn projection(gpu: &Gpu, name: &str, layout: Layout, bias: bool) -> Result<Linear> {
     let start = |set: u32, half: u32, row: u32| (row * 7919 + half * 104_729 + set * 1_299_709) as usize;
+    let scale = 3.0 / (layout.k as f32).sqrt();
     let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
         let noise = &NOISE[start(set, half, row) % (NOISE.len() - out.len())..];
-        out.copy_from_slice(&noise[..out.len()]);
+        out.iter_mut().zip(noise).for_each(|(w, noise)| *w = noise * scale);
     };
     let bias_of = |set: u32, half: u32, row: u32| NOISE[start(set, half, row) % NOISE.len()];
     Linear::upload(gpu, name, name, layout, fill, bias.then_some(&bias_of as &dyn Fn(u32, u32, u32) -> f32))
