@@ -1,6 +1,7 @@
 //! Harness of the tests: one device a process, seeded data, comparisons that print their worst element.
 
 pub mod checks;
+pub mod command;
 pub mod golden;
 pub mod nano;
 
