@@ -397,7 +397,12 @@ fn worst(got: &[f32], want: &[f32], tolerance: f32) -> Option<(usize, f32, f32)>
 }
 
 fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<wgpu::Buffer>>> {
-    let slot = |(i, &bytes): (usize, &u64)| gpu.storage_buffer(&format!("activations {i}"), bytes);
+    let slot = |(i, &bytes): (usize, &u64)| {
+        // Named for an error or a capture: the slot's largest tensor.
+        let of_slot = graph.values.iter().zip(&plan.slot_of).filter(|(_, slot)| **slot == Some(i));
+        let label = of_slot.max_by_key(|(value, _)| value.bytes).map_or("", |(value, _)| &value.label);
+        gpu.storage_buffer(&format!("activations {i} ({label})"), bytes)
+    };
     let slots: Vec<_> = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
     let mut buffers = vec![];
     for (v, value) in graph.values.iter().enumerate() {

@@ -55,6 +55,8 @@ pub(crate) struct Rows {
     pub span: Tensor<u32, 1>,
     /// The row whose logits are wanted.
     pub last: Tensor<u32, 1>,
+    /// How many candidates are.
+    pub candidates: Tensor<u32, 1>,
 }
 
 /// Attention probabilities that a run also writes out, for inspection.
@@ -86,6 +88,7 @@ impl Rows {
             routing: Routing(g.input("routing", [rows + 2])),
             span: g.input("span", [2]),
             last: g.input("last", [1]),
+            candidates: g.input("num_candidates", [1]),
         }
     }
 }
@@ -189,7 +192,7 @@ impl Decoder {
         let logits = linear(g, h, &self.lm_head, text);
         let first = if all_logits { take_rows(g, "last_logits", logits, rows.last) } else { logits };
         let k = CANDIDATES.min(c.vocab_size as u32).min(top_k::max_k(c.vocab_size as u32));
-        let (ids, values) = top_k::top_k(g, "candidates", first, k);
+        let (ids, values) = top_k::top_k_wanted(g, "candidates", first, k, rows.candidates);
         Logits { logits: g.output(logits), ids: g.output(ids), values: g.output(values) }
     }
 

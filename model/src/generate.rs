@@ -155,7 +155,7 @@ impl<'a> Answer<'a> {
     }
 
     fn prepare(session: &Session, options: &GenerateOptions) -> Result<(Sampler, StopMatcher)> {
-        let eos = session.model().inner.eos.first().copied().unwrap_or(u32::MAX);
+        let eos = &session.model().inner.eos;
         Ok((Sampler::new(options.sampling.clone(), eos)?, StopMatcher::new(options.stop.clone())?))
     }
 
@@ -185,8 +185,8 @@ impl<'a> Answer<'a> {
 
     fn step(&mut self) -> Result<Option<Token>> {
         let start = Instant::now();
-        let needed = self.sampler.candidates_needed().filter(|&n| n <= CANDIDATES as usize);
-        let want = if needed.is_some() { Want::Candidates } else { Want::Full };
+        let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
+        let want = needed.filter(|&n| n <= CANDIDATES).map_or(Want::Full, Want::Candidates);
         let cancel = self.options.cancel.clone();
         let cancelled = || cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed));
         let Some(scores) = self.session.forward(&self.rows, want, &cancelled)? else {

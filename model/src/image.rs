@@ -59,7 +59,8 @@ pub fn open(path: &Path, exif: Exif) -> Result<RgbImage> {
 ///
 /// # Errors
 ///
-/// If it is none of these, is damaged or cut short, or exceeds [`MAX_PIXELS`] or [`MAX_SIDE`].
+/// If it is none of these, is damaged or cut short, is a single pixel (which the original refuses too) or CMYK
+/// (whose colours only its press's profile tells), or exceeds [`MAX_PIXELS`] or [`MAX_SIDE`].
 pub fn decode(name: &str, bytes: &[u8], exif: Exif) -> Result<RgbImage> {
     let unreadable = |e| image_error(name, format!("{e}; is the file whole?"));
     let format = format(name, bytes)?;
@@ -67,8 +68,20 @@ pub fn decode(name: &str, bytes: &[u8], exif: Exif) -> Result<RgbImage> {
     reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     check_size(name, decoder.dimensions())?;
-    if format == ImageFormat::Jpeg && !has_jpeg_end(bytes) {
-        return Err(image_error(name, format!("is cut short after {} bytes; copy it again", bytes.len())));
+    if decoder.dimensions() == (1, 1) {
+        return Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into()));
+    }
+    if format == ImageFormat::Jpeg {
+        let jpeg = JpegHeader::read(bytes);
+        if jpeg.components == 4 {
+            return Err(image_error(name, "is CMYK, made for printing: save it as RGB".into()));
+        }
+        if !jpeg.has_end {
+            return Err(image_error(
+                name,
+                format!("is cut short after {} bytes; copy it again", bytes.len()),
+            ));
+        }
     }
     let orientation = match exif {
         Exif::Ignore => Orientation::NoTransforms,
@@ -145,18 +158,34 @@ fn check_size(name: &str, (width, height): (u32, u32)) -> Result<()> {
     Err(image_error(name, reason))
 }
 
-/// Whether an end-of-image marker follows the header. The decoder fills what is missing with grey and says nothing.
-fn has_jpeg_end(bytes: &[u8]) -> bool {
-    // Segments up to the pixels are skipped: the preview among them has an end of its own.
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        match marker {
-            0xda => break,
-            0xff => at += 1, // padding
-            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+/// What the decoder does not say of a JPEG: it converts CMYK, and fills what is missing with grey.
+struct JpegHeader {
+    /// Channels of its frame: 1 gray, 3 colour, 4 CMYK.
+    components: u8,
+    /// Whether an end-of-image marker follows the header.
+    has_end: bool,
+}
+
+impl JpegHeader {
+    fn read(bytes: &[u8]) -> Self {
+        // Segments up to the pixels are skipped: the preview among them has an end of its own.
+        let (mut at, mut components) = (2, 0);
+        while let Some(&[0xff, marker, high, low]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            match marker {
+                0xda => break,
+                0xff => at += 1, // padding
+                _ => {
+                    // Start of frame; the others of this range are tables.
+                    if matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
+                        components = bytes.get(at + 9).copied().unwrap_or(0);
+                    }
+                    at += 2 + usize::from(u16::from_be_bytes([high, low]));
+                }
+            }
         }
+        let has_end = bytes.get(at..).is_some_and(|rest| rest.windows(2).any(|pair| pair == [0xff, 0xd9]));
+        Self { components, has_end }
     }
-    bytes.get(at..).is_some_and(|rest| rest.windows(2).any(|pair| pair == [0xff, 0xd9]))
 }
 
 fn to_rgb(name: &str, picture: DynamicImage) -> Result<RgbImage> {

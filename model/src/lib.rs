@@ -40,7 +40,7 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
 pub use loader::{Dtype, Progress};
-pub use model::{LoadOptions, Model, PlanReport, Source, Trace, plan};
+pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan};
 pub use sampler::SamplingParams;
 pub use session::Session;
 pub use weights::Weights;

@@ -397,13 +397,26 @@ fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
 pub struct PlanReport {
     /// Positions of the KV cache.
     pub ctx: u32,
-    /// Device bytes of the weights under each dtype.
-    pub weights: Vec<(String, u64)>,
+    /// What the programs below are planned for.
+    pub dtype: String,
+    /// What each dtype would take.
+    pub weights: Vec<WeightPlan>,
     /// Device bytes of one session's KV cache.
     pub kv_cache_bytes: u64,
     /// Name, bytes and dispatches of each program.
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
+    pub decode_dispatches_per_layer: usize,
+}
+
+/// The weights under one dtype.
+#[derive(Clone, Debug)]
+pub struct WeightPlan {
+    /// E.g. `int8 group 32`.
+    pub dtype: String,
+    /// Device bytes.
+    pub bytes: u64,
+    /// Dispatches of one decoder layer when decoding; more where a matrix is split over bindings.
     pub decode_dispatches_per_layer: usize,
 }
 
@@ -421,30 +434,36 @@ pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<P
         let abstractor = Abstractor::load(&mut loader, config)?;
         Ok((vision, abstractor, Decoder::load(&mut loader, &config.text, ctx as usize)?))
     };
-    let mut weights = vec![];
-    let int8 = |group| Dtype::Int8 { group };
-    for dtype in [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))] {
-        let (vision, abstractor, decoder) = load(dtype)?;
-        weights.push((dtype.to_string(), vision.bytes() + abstractor.bytes() + decoder.bytes()));
-    }
-
-    let (vision, abstractor, decoder) = load(options.dtype)?;
     let kv = kv_cache::allocate(&config.text, ctx);
-    let mut programs = vec![];
-    let mut g = Graph::new(*target);
-    record_vision(&mut g, config, &vision, &abstractor);
-    programs.push(("vision".to_owned(), g.plan().usage));
-    let mut decode_dispatches_per_layer = 0;
-    for rows in [options.chunk, 1] {
+    let record = |decoder: &Decoder, rows: u32| {
         let mut g = Graph::new(*target);
         let inputs = Rows::declare(&mut g, &config.text, rows);
         decoder.record(&mut g, &config.text, &kv, inputs, false, &mut Tap::default());
-        let name = if rows == 1 { "decode".to_owned() } else { format!("prefill {rows}") };
-        programs.push((name, g.plan().usage));
-        decode_dispatches_per_layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
-    }
+        let layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
+        (g.plan().usage, layer)
+    };
+    let int8 = |group| Dtype::Int8 { group };
+    let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
+    let weight_plan = |dtype: Dtype| -> Result<WeightPlan> {
+        let (vision, abstractor, decoder) = load(dtype)?;
+        let bytes = vision.bytes() + abstractor.bytes() + decoder.bytes();
+        Ok(WeightPlan { dtype: dtype.to_string(), bytes, decode_dispatches_per_layer: record(&decoder, 1).1 })
+    };
+    let weights = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
+
+    let (vision, abstractor, decoder) = load(options.dtype)?;
+    let mut g = Graph::new(*target);
+    record_vision(&mut g, config, &vision, &abstractor);
+    let (decode, decode_dispatches_per_layer) = record(&decoder, 1);
+    let programs = vec![
+        ("vision".to_owned(), g.plan().usage),
+        (format!("prefill {}", options.chunk), record(&decoder, options.chunk).0),
+        ("decode".to_owned(), decode),
+    ];
     let kv_cache_bytes = kv.iter().map(|kv| kv.k.bytes() + kv.v.bytes()).sum();
-    Ok(PlanReport { ctx, weights, kv_cache_bytes, programs, decode_dispatches_per_layer })
+    // Without a file to ask, `auto` is what the published weights are.
+    let dtype = if options.dtype == Dtype::Auto { Dtype::Bf16 } else { options.dtype }.to_string();
+    Ok(PlanReport { ctx, dtype, weights, kv_cache_bytes, programs, decode_dispatches_per_layer })
 }
 
 #[cfg(test)]
@@ -462,7 +481,7 @@ mod tests {
     fn the_8b_model_is_planned_without_weights_or_device() {
         let report = plan_8b(Dtype::Auto);
         assert_eq!(report.kv_cache_bytes, 32 * 2 * 2048 * 4096 * 4);
-        let bytes = |name: &str| report.weights.iter().find(|(n, _)| n == name).unwrap().1 as f64;
+        let bytes = |name: &str| report.weights.iter().find(|w| w.dtype == name).unwrap().bytes as f64;
         let parameters = 8_197_859_328.0;
         assert!((bytes("f32") / (4.0 * parameters) - 1.0).abs() < 0.01, "f32 {}", bytes("f32"));
         assert!((bytes("bf16") / (2.0 * parameters) - 1.0).abs() < 0.01, "bf16 {}", bytes("bf16"));

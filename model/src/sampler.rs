@@ -82,7 +82,7 @@ impl SamplingParams {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     params: SamplingParams,
-    eos: u32,
+    eos: Vec<u32>,
     /// Tokens of the prompt and of the answer.
     seen: BTreeSet<u32>,
     num_sampled: usize,
@@ -90,15 +90,15 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler at the start of an answer that ends with the token `eos`.
+    /// A sampler at the start of an answer that ends with any of the tokens `eos`.
     ///
     /// # Errors
     ///
     /// If an option is out of its range.
-    pub fn new(params: SamplingParams, eos: u32) -> Result<Self> {
+    pub fn new(params: SamplingParams, eos: &[u32]) -> Result<Self> {
         params.validate()?;
         let random = SplitMix64(params.seed);
-        Ok(Self { params, eos, seen: BTreeSet::new(), num_sampled: 0, random })
+        Ok(Self { params, eos: eos.to_vec(), seen: BTreeSet::new(), num_sampled: 0, random })
     }
 
     /// Counts tokens of the prompt as seen, for the repetition penalty. Tokens chosen here count by themselves.
@@ -109,13 +109,13 @@ impl Sampler {
     /// How many of the likeliest tokens [`sample_candidates`](Self::sample_candidates) needs for the next
     /// token: `None` if only [`sample`](Self::sample) will do, as tokens far down may come up.
     ///
-    /// One more while the end token must not be chosen, as it may be among them.
+    /// One more for each end token while none may be chosen, as they may be among them.
     pub fn candidates_needed(&self) -> Option<usize> {
         if self.params.repetition_penalty != 1.0 {
             return None;
         }
         let kept = if self.params.is_greedy() { 1 } else { self.params.top_k };
-        (kept > 0).then(|| kept.saturating_add(usize::from(self.masks_eos())))
+        (kept > 0).then(|| kept.saturating_add(if self.masks_eos() { self.eos.len() } else { 0 }))
     }
 
     /// The next token, from the logits of the whole vocabulary. Of equal logits the lowest id comes first.
@@ -163,8 +163,8 @@ impl Sampler {
         {
             return Err(broken(format!("that of token {id} is {logit}; the weights may be damaged")));
         }
-        let masked = self.masks_eos().then_some(self.eos);
-        candidates.retain(|&(id, logit)| Some(id) != masked && logit > f32::NEG_INFINITY);
+        let masked = if self.masks_eos() { self.eos.as_slice() } else { &[] };
+        candidates.retain(|(id, logit)| !masked.contains(id) && *logit > f32::NEG_INFINITY);
 
         let id = if self.params.is_greedy() {
             candidates.iter().copied().min_by(likelier).map(|(id, _)| id)
@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn sampler(params: &SamplingParams) -> Sampler {
-        Sampler::new(params.clone(), EOS).unwrap()
+        Sampler::new(params.clone(), &[EOS]).unwrap()
     }
 
     fn logits(probabilities: &[f32]) -> Vec<f32> {
@@ -461,6 +461,18 @@ mod tests {
     }
 
     #[test]
+    fn none_of_several_end_tokens_comes_before_min_new_tokens() {
+        let params = SamplingParams { min_new_tokens: 1, ..SamplingParams::default() };
+        let mut sampler = Sampler::new(params, &[EOS, 3]).unwrap();
+        let logits = [0.0, 1.0, 9.0, 8.0];
+        assert_eq!(sampler.candidates_needed(), Some(3));
+        assert_eq!(sampler.clone().sample_candidates(&[(2, 9.0), (3, 8.0), (1, 1.0)]).unwrap(), 1);
+        assert_eq!(sampler.sample(&logits).unwrap(), 1);
+        assert_eq!(sampler.candidates_needed(), Some(1));
+        assert_eq!(sampler.sample(&logits).unwrap(), 2);
+    }
+
+    #[test]
     fn options_out_of_range_are_named_with_their_value() {
         let error = |params: SamplingParams| params.validate().unwrap_err().to_string();
         let base = SamplingParams::default;
@@ -481,6 +493,6 @@ mod tests {
             assert!(SamplingParams { temperature: broken, ..base() }.validate().is_err());
             assert!(SamplingParams { repetition_penalty: broken, ..base() }.validate().is_err());
         }
-        assert!(Sampler::new(SamplingParams { top_p: 1.1, ..base() }, EOS).is_err());
+        assert!(Sampler::new(SamplingParams { top_p: 1.1, ..base() }, &[EOS]).is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::decoder::{Logits, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
 use crate::model::{Model, Trace, profile, trace};
-use crate::prompt::{Conversation, Template, check_images, count_images};
+use crate::prompt::{Conversation, Template, Turn, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
 use crate::{Error, Result, kv_cache};
 
@@ -28,7 +28,7 @@ pub(crate) enum Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     /// The largest logits with their ids.
-    Candidates,
+    Candidates(u32),
     /// All of them.
     Full,
 }
@@ -98,6 +98,11 @@ impl Session {
     /// The model it runs.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The questions and replies so far; of an answer cut short, what was generated.
+    pub fn turns(&self) -> &[Turn] {
+        self.conversation.turns()
     }
 
     /// Writes later turns in another template; forgets the conversation.
@@ -275,12 +280,14 @@ impl Session {
             let run = &rows[at..at + size];
             let chunk = if single { &mut self.decode } else { &mut self.prefill };
             chunk.write(run, self.cached.len(), &self.pictures, &self.model);
+            let wanted = if let (true, Want::Candidates(wanted)) = (last, want) { wanted } else { 1 };
+            chunk.program.write(chunk.rows.candidates, &[wanted]);
             if let Some(prefix) = trace_prefix() {
                 dump(&mut chunk.program, &prefix, self.cached.len())?;
             }
             let reads = match want {
                 _ if !last => vec![],
-                Want::Candidates => vec![chunk.out.ids.id(), chunk.out.values.id()],
+                Want::Candidates(_) => vec![chunk.out.ids.id(), chunk.out.values.id()],
                 Want::Full => vec![chunk.out.logits.id()],
             };
             chunk.program.run(&reads)?;
@@ -288,11 +295,10 @@ impl Session {
             at += size;
             if last {
                 return Ok(Some(match want {
-                    Want::Candidates => {
-                        let ids = chunk.program.read(chunk.out.ids);
-                        Scores::Candidates(
-                            ids.into_iter().zip(chunk.program.read(chunk.out.values)).collect(),
-                        )
+                    Want::Candidates(wanted) => {
+                        let ids = chunk.program.read(chunk.out.ids).into_iter();
+                        let candidates = ids.zip(chunk.program.read(chunk.out.values));
+                        Scores::Candidates(candidates.take(wanted as usize).collect())
                     }
                     Want::Full => Scores::Full(chunk.program.read(chunk.out.logits)),
                 }));
@@ -447,7 +453,7 @@ impl Chunk {
         let token = |row: &Row| if let Row::Token(id) = row { *id } else { 0 };
         let tokens: Vec<u32> = rows.iter().map(token).collect();
         let modality: Vec<u32> = rows.iter().map(|r| u32::from(matches!(r, Row::Image { .. }))).collect();
-        let Rows { tokens: t, modality: m, visual, routing, span, last } = self.rows;
+        let Rows { tokens: t, modality: m, visual, routing, span, last, candidates: _ } = self.rows;
         self.program.write(t, &tokens);
         self.program.write(m, &modality);
         self.program.write(routing.0, &Routing::of(&modality));

@@ -135,7 +135,8 @@ impl Mask {
 /// # Panics
 ///
 /// If the heads do not fit their tensors, `head_dim` is above 256, or there are so many keys that a lane
-/// would loop more than 65,535 times: 500,000 with subgroups, 40,000 (`head_dim` 128) or 25,000 (256) without.
+/// would loop more than [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 260,000 with subgroups; without,
+/// above 21,000 of `head_dim` 128 or 12,000 of 256.
 #[expect(clippy::too_many_arguments, reason = "the equation has them")]
 pub fn attention(
     g: &mut Graph,

@@ -133,7 +133,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endif
 
 //% for r in range(queries)
-        s_${r} = select(UNSEEN, s_${r}, key < min(seen_${r}, keys));
+        s_${r} = select(UNSEEN, s_${r}, key < seen_${r});
 //% if plain
         tile[${r * team}u + lane] = s_${r};
 //% endif

@@ -21,7 +21,8 @@ pub use crate::generated::attention_probs::{KERNEL, Params};
 /// # Panics
 ///
 /// If the heads do not fit their tensors, `mask` shows more than `keys` keys to all rows, or there are so
-/// many keys that a lane would loop more than 65,535 times: about 4,000 of `head_dim` 128 at 8 lanes.
+/// many keys that a lane would loop more than [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 7,000 of
+/// `head_dim` 128 at 8 lanes.
 #[expect(clippy::too_many_arguments, reason = "the equation has them")]
 pub fn attention_probs(
     g: &mut Graph,

@@ -62,9 +62,13 @@ fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     //~ trips: keys // (64 if lanes == "plain" else lanes) + 1
     for (var j = lane; j < seen; j += LANES) {
         var score = 0.0;
-        //~ trips: (keys // (64 if lanes == "plain" else lanes) + 1) * head_dim
-        for (var d = 0u; d < params.head_dim; d++) {
-            score = fma(q[q_at + d], k[j * params.k_row + k_at + d], score);
+        //~ trips: (keys // (64 if lanes == "plain" else lanes) + 1) * ((head_dim + 3) // 4)
+        for (var d = 0u; d < params.head_dim; d += 4u) {
+//% for i in range(4)
+            if d + ${i}u < params.head_dim {
+                score = fma(q[q_at + d + ${i}u], k[j * params.k_row + k_at + d + ${i}u], score);
+            }
+//% endfor
         }
         score *= scale;
         p[p_at + j] = score;

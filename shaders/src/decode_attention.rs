@@ -21,7 +21,8 @@ pub use crate::generated::decode_attention::{KERNEL, Params};
 /// # Panics
 ///
 /// If the heads do not fit their tensors, `head_dim` is above 256, or there are so many keys that a lane
-/// would loop more than 65,535 times: about 500,000 of them with subgroups, 100,000 without.
+/// would loop more than [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 260,000 with subgroups, 60,000
+/// without.
 pub fn decode_attention(
     g: &mut Graph,
     name: &str,

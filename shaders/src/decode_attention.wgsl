@@ -16,8 +16,8 @@
 //% set slots = [dims // 4 // team, 1] | max
 const LANES = ${team}u;
 const TEAMS = ${teams}u;
-/// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
-const UNSEEN = -1e30;
+/// Below any score, and still finite when one is subtracted.
+const LOWEST = -1e30;
 
 struct Params {
     /// Rows of `k` and `v`.
@@ -86,14 +86,14 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% endif
     var y_${i} = vec4(0.0);
 //% endfor
-    var top = UNSEEN;
+    var top = LOWEST;
     var sum = 0.0;
 
-    //~ trips: keys // 8 + 1
+    //~ trips: keys // (8 if lanes == 8 else 128) + 1
     for (var base = 0u; base < keys; base += LANES * TEAMS) {
         let first = base + team * LANES;
         let key = first + lane;
-        // What lies past the last key may be anything: those lanes take the last key instead, unseen.
+        // What lies past the last key may be anything: those lanes take the last key again.
         let k_row = min(key, keys - 1u) * params.k_row + k_head;
         var score = 0.0;
 //% if plain
@@ -106,7 +106,6 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         score += dot(subgroupBroadcast(q_${d4 // lanes}, ${d4 % lanes}u), k_at(k_row, ${d4}u));
 //% endfor
 //% endif
-        score = select(UNSEEN, score, key < keys);
 
 //% if plain
         tile[index] = score;
@@ -120,7 +119,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% else
         let next_top = max(top, subgroupMax(score));
 //% endif
-        // An unseen key is exactly zero, even where nothing has been seen yet.
+        // The last key counts once.
         let p = select(0.0, exp(score - next_top), key < keys);
         let rescale = exp(top - next_top);
         top = next_top;
@@ -167,7 +166,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     put(head * params.head_dim, ${i * team}u + lane, y_${i} / sum);
 //% endfor
 //% else
-    // A team that saw no key left UNSEEN and zeros, and weighs nothing.
+    // A team that had no key adds zeros.
     if lane == 0u {
         tops[team] = top;
         sums[team] = sum;
@@ -179,7 +178,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% endfor
     workgroupBarrier();
     if index < ${dims // 4}u {
-        top = UNSEEN;
+        top = LOWEST;
 //% for t in range(teams)
         top = max(top, tops[${t}u]);
 //% endfor

@@ -1,6 +1,6 @@
 //! The largest logits and their ids.
 
-use strix_engine::{Graph, MAX_TRIPS, Tensor};
+use strix_engine::{Graph, MAX_TRIPS, Resident, Tensor};
 
 use crate::dispatch;
 
@@ -24,13 +24,29 @@ pub const NO_ID: u32 = u32::MAX;
 ///
 /// If `logits` has several rows, or `k` is 0 or above [`max_k`].
 pub fn top_k(g: &mut Graph, name: &str, logits: Tensor<f32, 2>, k: u32) -> (Tensor<u32, 1>, Tensor<f32, 1>) {
+    let all = g.bind(&Resident::from_slice("wanted", [1], &[k]));
+    top_k_wanted(g, name, logits, k, all)
+}
+
+/// The same, of which a run takes the first `wanted[0]` only; what follows is what an earlier run left.
+///
+/// # Panics
+///
+/// As [`top_k`].
+pub fn top_k_wanted(
+    g: &mut Graph,
+    name: &str,
+    logits: Tensor<f32, 2>,
+    k: u32,
+    wanted: Tensor<u32, 1>,
+) -> (Tensor<u32, 1>, Tensor<f32, 1>) {
     let [rows, vocab] = logits.shape();
     assert_eq!(rows, 1, "top_k: logits {:?}", logits.shape());
     assert!((1..=max_k(vocab)).contains(&k), "top_k: {k} of {vocab}; at most {}", max_k(vocab));
 
     let ids = g.activation(name, [k]);
     let values = g.activation(&format!("{name}.values"), [k]);
-    dispatch!(g, KERNEL, [], Params { vocab, k }, [logits => ids, values], [1, 1, 1], reference);
+    dispatch!(g, KERNEL, [], Params { vocab, k }, [logits, wanted => ids, values], [1, 1, 1], reference);
     (ids, values)
 }
 
@@ -55,7 +71,7 @@ pub fn max_k(vocab: u32) -> u32 {
 }
 
 /// [`top_k`] in the plainest code that is right.
-pub fn reference(p: &Params, logits: &[f32], ids: &mut [u32], values: &mut [f32]) {
+pub fn reference(p: &Params, logits: &[f32], wanted: &[u32], ids: &mut [u32], values: &mut [f32]) {
     let mut order: Vec<_> = logits[..p.vocab as usize].iter().zip(0..).collect();
     // 0 and -0 are equal, NaN is above all; the sort is stable, so that the lowest id stays first.
     order.sort_by(|(a, _), (b, _)| match (a.is_nan(), b.is_nan()) {
@@ -63,7 +79,7 @@ pub fn reference(p: &Params, logits: &[f32], ids: &mut [u32], values: &mut [f32]
         (a, b) => b.cmp(&a),
     });
     let padding = std::iter::repeat((&f32::NEG_INFINITY, NO_ID));
-    let best = order.into_iter().chain(padding).take(p.k as usize);
+    let best = order.into_iter().chain(padding).take(p.k.min(wanted[0]) as usize);
     for ((value, id), (ids, values)) in best.zip(ids.iter_mut().zip(values)) {
         (*ids, *values) = (id, *value);
     }

@@ -7,14 +7,15 @@
 struct Params {
     /// Number of logits.
     vocab: u32,
-    /// How many to take.
+    /// How many to take at most.
     k: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<u32>;          // [vocab], the bits of f32
-@group(0) @binding(2) var<storage, read_write> ids: array<u32>;       // [k]
-@group(0) @binding(3) var<storage, read_write> values: array<u32>;    // [k], the bits of f32
+@group(0) @binding(2) var<storage, read> wanted: array<u32>;          // [1], how many this run takes
+@group(0) @binding(3) var<storage, read_write> ids: array<u32>;       // [k]
+@group(0) @binding(4) var<storage, read_write> values: array<u32>;    // [k], the bits of f32
 
 struct Candidate {
     /// The logit, as `ordered` has it; 0 is below every logit.
@@ -42,12 +43,13 @@ fn better(a: Candidate, b: Candidate) -> bool {
 
 @compute @workgroup_size(256)
 fn top_k(@builtin(local_invocation_index) lane: u32) {
+    let rounds = min(params.k, wanted[0]);
     // All of key `below` with an id under `first` are taken, as is all above.
     var below = 0xffffffffu;
     var first = 0u;
     var stale = true;
     //~ trips: k + 1
-    for (var rank = 0u; rank < params.k; rank++) {
+    for (var rank = 0u; rank < rounds; rank++) {
         if stale {
             var best = NONE;
             //~ trips: k * (vocab / 256 + 2)

@@ -7,12 +7,29 @@ use anyhow::{Context as _, Result, bail, ensure};
 use strix_engine::Gpu;
 use strix_model::{LoadOptions, Model, Source, Trace, Weights};
 
-/// The sets that every golden folder holds.
+/// The sets of the copy in the repository.
 pub const SETS: [&str; 6] = ["tiny", "medium", "gqa", "mamoff", "f16", "release"];
 
 /// The copy in the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// The checkpoints of a golden folder, ours first, in our order.
+///
+/// # Errors
+///
+/// If it cannot be read or holds none.
+pub fn sets(root: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(root).with_context(|| root.display().to_string())?;
+    let mut sets: Vec<_> =
+        entries.flatten().map(|e| e.path()).filter(|p| p.join("golden.safetensors").exists()).collect();
+    sets.sort_by_key(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (SETS.iter().position(|set| *set == name).unwrap_or(SETS.len()), name)
+    });
+    ensure!(!sets.is_empty(), "{}: no folder in it holds a golden.safetensors", root.display());
+    Ok(sets)
 }
 
 /// One checkpoint with the recorded runs of it.

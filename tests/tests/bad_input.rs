@@ -311,7 +311,7 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
     let checkpoint = Checkpoint::tiny();
     checkpoint.write();
     let load = |gpu: &Gpu, ctx| {
-        let options = LoadOptions { ctx: Some(ctx), dtype: Dtype::F32, ..LoadOptions::default() };
+        let options = LoadOptions { ctx: Some(ctx), chunk: 16, dtype: Dtype::F32, ..LoadOptions::default() };
         Model::load_on(gpu, Source::Dir(checkpoint.dir.path()), &options, &mut |_| ())
     };
     says(load(&small, 100).err(), &["vision.patch_embed", "38912 bytes", "30000 this device allows"]);

@@ -36,6 +36,10 @@ fn all(mut answer: Answer<'_>) -> Said {
     Said { ids: answer.ids().to_vec(), text: answer.text().to_owned(), pieces, finish }
 }
 
+fn replies(session: &Session) -> Vec<&str> {
+    session.turns().iter().map(|turn| turn.reply.as_deref().expect("a reply")).collect()
+}
+
 fn complete(session: &mut Session, sample: &nano::Sample, options: &GenerateOptions) -> Said {
     session.reset();
     sample.add_pictures(session);
@@ -97,6 +101,8 @@ fn two_turns_give_the_ids_of_the_recorded_second_turn() {
     assert_eq!(shape.text, "star");
     let colour = all(session.ask("What color is it?", &greedy()).unwrap());
     assert_eq!(colour.ids, sample.output_ids, "{}", colour.text);
+    assert_eq!(replies(&session), ["star", "orange"]);
+    assert_eq!(session.turns()[0].user, "<|image|>What shape is in the image?");
 }
 
 #[test]
@@ -283,6 +289,7 @@ fn an_answer_dropped_half_way_stays_in_the_conversation() {
     );
     let want = all(model.session().unwrap().complete(&prompt, &greedy()).unwrap());
     assert_eq!(said.ids, want.ids, "{:?} and {:?}", said.text, want.text);
+    assert_eq!(replies(&session), [&partial, &said.text]);
 }
 
 #[test]
@@ -292,7 +299,11 @@ fn an_answer_dropped_before_its_first_token_was_never_asked() {
     let sample = nano::sample("caption");
     sample.add_pictures(&mut session);
     drop(session.ask("Is there a red triangle in the image?", &greedy()).unwrap());
-    let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+    assert_eq!(session.turns(), []);
+    let answer = session.ask(&sample.question(), &greedy()).unwrap();
+    let positions = sample.prompt_ids.len() - 1 + model.config().num_image_tokens();
+    assert_eq!(answer.timing().prefill_tokens as usize, positions, "the second question only");
+    let said = all(answer);
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
 }
 
@@ -329,7 +340,7 @@ fn questions_that_cannot_be_asked_change_nothing() {
 }
 
 #[test]
-fn a_prompt_may_fill_the_context_to_its_last_position() {
+fn a_prompt_one_position_too_long_is_refused_with_both_numbers() {
     let sample = nano::sample("rainbow");
     let model = nano::load(gpu(), sample.prompt_ids.len() as u32 - 1, 64);
     let mut session = model.session().unwrap();

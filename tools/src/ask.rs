@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 use strix_engine::StepTime;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
+use strix_model::prompt::sample_frames;
 use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
 
 use crate::answer::{self, Spinner};
@@ -150,12 +151,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         "model": args.model.as_ref().map_or("nano".into(), |dir| dir.display().to_string()),
     });
     drop(answer);
-    let profile = if args.profile && !cancelled { session.profile()? } else { vec![] };
+    let mut profile = vec![];
+    if args.profile && !cancelled {
+        if !pictures.is_empty() {
+            profile.push(("image_encode", model.profile_encode()?));
+        }
+        profile.push(("prefill_chunk", session.profile_prefill()?));
+        profile.push(("decode_step", session.profile()?));
+    }
 
     if args.json {
         if args.profile {
             let step = |s: &StepTime| json!({"label": s.label, "kernel": s.kernel, "ns": s.ns});
-            result["profile"] = profile.iter().map(step).collect();
+            let run = |(name, steps): &(&str, Vec<StepTime>)| {
+                ((*name).to_owned(), steps.iter().map(step).collect::<Value>())
+            };
+            result["profile"] = profile.iter().map(run).collect();
         }
         writeln!(out, "{result}")?;
     } else {
@@ -163,7 +174,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         let rate = timing.tokens_per_second();
         whisper(&format!("{}  {rate:.1} tokens/s  {reason}", gpu.name()));
         if args.profile {
-            print_profile(&profile);
+            for (name, steps) in &profile {
+                print_profile(name, steps);
+            }
         }
     }
     Ok(if cancelled { INTERRUPTED } else { DONE })
@@ -214,23 +227,20 @@ fn pictures(args: &Args) -> anyhow::Result<Vec<RgbImage>> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).with_context(|| name.clone())?;
         let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
-        pictures.extend(spread(frames.len(), args.frames as usize).map(|i| frames[i].clone()));
+        pictures
+            .extend(sample_frames(frames.len(), args.frames as usize).into_iter().map(|i| frames[i].clone()));
     }
     Ok(pictures)
 }
 
-/// `wanted` indices below `len`, the middles of as many equal parts; all of them if there are fewer.
-fn spread(len: usize, wanted: usize) -> impl Iterator<Item = usize> {
-    let wanted = wanted.min(len);
-    (0..wanted).map(move |i| (2 * i + 1) * len / (2 * wanted))
-}
-
-/// Time of one decode step by kernel, then by layer.
-fn print_profile(steps: &[StepTime]) {
+/// Time of one run of a program by kernel, then by layer.
+fn print_profile(name: &str, steps: &[StepTime]) {
     let total: f64 = steps.iter().map(|s| s.ns).sum();
     let layer = |label: &str| label.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
     let by_kernel = steps.iter().map(|s| (s.kernel.clone(), s.ns));
     let by_layer = steps.iter().map(|s| (layer(&s.label), s.ns));
+    let name = name.replace('_', " ");
+    say(&format!("\n{name}: {} dispatches, {:.2} ms on the device", steps.len(), total / 1e6));
     for (title, times) in [("kernel", by_kernel.collect::<Vec<_>>()), ("layer", by_layer.collect())] {
         let mut sums = BTreeMap::<_, (usize, f64)>::new();
         for (name, ns) in times {
@@ -239,22 +249,9 @@ fn print_profile(steps: &[StepTime]) {
         }
         let mut sums: Vec<_> = sums.into_iter().collect();
         sums.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
-        say(&format!("\n{title:<48} steps        us      %"));
+        say(&format!("{title:<48} steps        us      %"));
         for (name, (steps, ns)) in sums {
             say(&format!("{name:<48} {steps:>5} {:>9.1} {:>6.1}", ns / 1e3, 100.0 * ns / total));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_evenly_spread() {
-        assert_eq!(spread(8, 8).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(spread(3, 8).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(spread(100, 4).collect::<Vec<_>>(), [12, 37, 62, 87]);
-        assert_eq!(spread(9, 1).collect::<Vec<_>>(), [4]);
     }
 }

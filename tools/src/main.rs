@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::terminal::say;
 
-/// All went well, or the reader of the output left.
+/// All went well.
 const DONE: u8 = 0;
 /// A fault of Strix or of the device.
 const FAULT: u8 = 1;
@@ -37,12 +37,14 @@ Examples:
 Exit codes:
   0    done
   1    a fault of Strix or of the device
-  2    bad input: arguments, files, prompt, or no adapter that can do it
+  2    bad input: arguments, files, prompt, no adapter that can do it, or output that was closed early
   130  interrupted by Ctrl-C
 
 Environment:
   STRIX_ADAPTER       adapter to use, as --adapter
   STRIX_NO_SUBGROUPS  1: use the kernels that need no subgroups
+  STRIX_TRACE         e.g. decoder.3: write the tensors of each step so named to strix-trace/, and replay
+                      every step through its CPU reference (STRIX_LOG=info shows the first that differs)
   STRIX_LOG           what to log to stderr, e.g. info or strix_engine=debug
   NO_COLOR            print no colours";
 
@@ -98,20 +100,21 @@ fn run(command: Command) -> anyhow::Result<u8> {
 
 /// Prints the chain of causes on one line and says which exit code it is.
 fn report(error: &anyhow::Error) -> u8 {
-    let code = exit_code(error);
-    if code != DONE {
-        let mut chain = String::new();
-        for cause in error.chain().map(ToString::to_string) {
-            // Many messages end in that of their cause.
-            if chain.is_empty() {
-                chain = cause;
-            } else if !chain.contains(&cause) {
-                chain = format!("{chain}: {cause}");
-            }
-        }
-        say(&format!("error: {chain}"));
+    let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    let mut chain = String::new();
+    if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
+        chain = "the reader of the output left before it was complete".into();
     }
-    code
+    for cause in error.chain().map(ToString::to_string) {
+        // Many messages end in that of their cause.
+        if chain.is_empty() {
+            chain = cause;
+        } else if !chain.contains(&cause) {
+            chain = format!("{chain}: {cause}");
+        }
+    }
+    say(&format!("error: {chain}"));
+    exit_code(error)
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -128,10 +131,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             })
         } else if let Some(e) = cause.downcast_ref::<Engine>() {
             Some(engine(e))
-        } else if let Some(e) = cause.downcast_ref::<io::Error>() {
-            Some(if e.kind() == io::ErrorKind::BrokenPipe { DONE } else { BAD_INPUT })
         } else {
-            cause.is::<Usage>().then_some(BAD_INPUT)
+            (cause.is::<io::Error>() || cause.is::<Usage>()).then_some(BAD_INPUT)
         }
     });
     known.unwrap_or(FAULT)
@@ -151,7 +152,7 @@ mod tests {
         let model = anyhow::Error::new(strix_model::Error::Prompt("too long".into()));
         assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
         assert_eq!(exit_code(&strix_engine::Error::Lost("gone".into()).into()), FAULT);
-        assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), DONE);
+        assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), BAD_INPUT);
         assert_eq!(exit_code(&Usage("no".into()).into()), BAD_INPUT);
         assert_eq!(exit_code(&anyhow::anyhow!("2 of 5 answers differ")), FAULT);
     }

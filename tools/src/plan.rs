@@ -55,7 +55,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
     let mut out = io::stdout().lock();
     if args.json {
-        let weights: Value = plan.weights.iter().map(|(dtype, bytes)| (dtype.clone(), *bytes)).collect();
+        let weights: Value = plan.weights.iter().map(|w| (w.dtype.clone(), w.bytes)).collect();
+        let layer = plan.weights.iter().map(|w| (w.dtype.clone(), w.decode_dispatches_per_layer));
         let programs = plan.programs.iter().map(|(name, usage)| {
             json!({
                 "name": name,
@@ -67,16 +68,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         });
         let plan = json!({
             "ctx": plan.ctx,
+            "dtype": plan.dtype,
             "weight_bytes": weights,
             "kv_cache_bytes": plan.kv_cache_bytes,
             "programs": programs.collect::<Vec<_>>(),
             "decode_dispatches_per_layer": plan.decode_dispatches_per_layer,
+            "decode_dispatches_per_layer_by_dtype": layer.collect::<Value>(),
         });
         writeln!(out, "{plan:#}")?;
         return Ok(crate::DONE);
     }
-    for (dtype, bytes) in &plan.weights {
-        writeln!(out, "{:<26}{:>12}  {bytes} bytes", format!("weights, {dtype}"), human(*bytes))?;
+    for w in &plan.weights {
+        let (name, layer) = (format!("weights, {}", w.dtype), w.decode_dispatches_per_layer);
+        let bytes = format!("{} bytes", w.bytes);
+        writeln!(
+            out,
+            "{name:<26}{:>12}  {bytes:<19}{layer:>3} dispatches a decoder layer at decode",
+            human(w.bytes)
+        )?;
     }
     let bytes = plan.kv_cache_bytes;
     let name = format!("KV cache, {} positions", plan.ctx);
@@ -91,7 +100,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             [usage.activation_bytes, usage.unshared_bytes, usage.input_bytes].map(human);
         writeln!(out, "{name:<26}{:>12}{activations:>14}{unshared:>14}{inputs:>12}", usage.dispatches)?;
     }
-    writeln!(out, "\n{} dispatches a decoder layer at decode", plan.decode_dispatches_per_layer)?;
+    writeln!(
+        out,
+        "\nWith {} weights: {} dispatches a decoder layer at decode. Matrices above {} are split over bindings.",
+        plan.dtype,
+        plan.decode_dispatches_per_layer,
+        human(target.max_binding_bytes)
+    )?;
     Ok(crate::DONE)
 }
 

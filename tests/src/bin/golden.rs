@@ -1,15 +1,15 @@
 //! `cargo xtask golden [ROOT] [--dtype D] [--group N]`: the engine against the original implementation's
 //! recorded tensors, preprocessing, tokens and prompts. Fails where a figure falls short.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use strix_engine::Gpu;
-use strix_model::Dtype;
-use strix_tests::checks::{self, YARDSTICK_FACTOR};
-use strix_tests::golden::{self, SETS};
+use strix_tests::checks::{self, Identical, YARDSTICK_FACTOR};
+use strix_tests::command::{Kind, exit_code};
+use strix_tests::golden;
 
 #[derive(Parser)]
 #[command(about = "The engine against the original implementation's recorded tensors")]
@@ -24,22 +24,8 @@ struct Args {
     group: Option<u32>,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
-    F32,
-    Bf16,
-    Int8,
-}
-
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<bool> {
@@ -47,24 +33,30 @@ fn run(args: &Args) -> Result<bool> {
     let gpu = Gpu::new()?;
     println!("adapter: {}", gpu.name());
     let mut good = true;
-    let dtype = match args.dtype {
-        Kind::F32 => {
-            for set in SETS {
-                let report = checks::set(&gpu, &root.join(set))?;
-                println!("\n{report}");
-                good &= report.good();
-            }
-            let pictures = checks::preprocessing(&root.join("preproc"))?;
-            println!("\npreprocessing: {pictures}");
-            let texts = checks::tokenizer(&root.join("tokenizer"))?;
-            println!("tokenizer and prompts: {texts}");
-            good &= pictures.good() && texts.good();
-            println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
-            return Ok(good);
+    if args.dtype == Kind::F32 {
+        for set in golden::sets(&root)? {
+            let report = checks::set(&gpu, &set)?;
+            println!("\n{report}");
+            good &= report.good();
         }
-        Kind::Bf16 => Dtype::Bf16,
-        Kind::Int8 => Dtype::Int8 { group: args.group },
-    };
+        println!();
+        for (what, folder, check) in [
+            ("preprocessing", "preproc", checks::preprocessing as fn(&Path) -> Result<Identical>),
+            ("tokenizer and prompts", "tokenizer", checks::tokenizer),
+        ] {
+            let folder = root.join(folder);
+            if !folder.exists() {
+                println!("{what}: none recorded in {}", root.display());
+                continue;
+            }
+            let identical = check(&folder)?;
+            println!("{what}: {identical}");
+            good &= identical.good();
+        }
+        println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
+        return Ok(good);
+    }
+    let dtype = args.dtype.dtype(args.group);
     println!(
         "{dtype}: max logit error / rms / mean KL / top-1 agreement; asked at most {YARDSTICK_FACTOR} times the yardstick"
     );

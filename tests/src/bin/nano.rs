@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::Gpu;
 use strix_model::image::{self, Exif};
-use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Source};
+use strix_model::{GenerateOptions, LoadOptions, Model, Source};
+use strix_tests::command::{Kind, exit_code};
 use strix_tests::golden::read_json;
 
 /// Points below the model card's accuracy that are still within it.
@@ -30,22 +31,8 @@ struct Args {
     root: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
-    F32,
-    Bf16,
-    Int8,
-}
-
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<bool> {
@@ -56,11 +43,9 @@ fn run(args: &Args) -> Result<bool> {
         if args.dtype.is_empty() { vec![Kind::F32, Kind::Bf16, Kind::Int8] } else { args.dtype.clone() };
     let mut good = true;
     for kind in kinds {
-        let (name, dtype, card) = match kind {
-            Kind::F32 => ("f32", Dtype::F32, "accuracy.json"),
-            Kind::Bf16 => ("bf16", Dtype::Bf16, "accuracy.json"),
-            Kind::Int8 => ("int8", Dtype::Int8 { group: None }, "accuracy_int8.json"),
-        };
+        let dtype = kind.dtype(None);
+        let name = dtype.to_string();
+        let card = if kind == Kind::Int8 { "accuracy_int8.json" } else { "accuracy.json" };
         let options = LoadOptions { dtype, ..LoadOptions::default() };
         let model = Model::load_on(&gpu, Source::Nano, &options, &mut |_| ())?;
         if kind == Kind::F32 {
@@ -69,7 +54,7 @@ fn run(args: &Args) -> Result<bool> {
         let card = read_json(&root.join(card))?;
         let asked =
             card["easy-vqa / all"]["accuracy"].as_f64().context("easy-vqa / all in the model card")?;
-        good &= check_easy_vqa(&model, name, asked, &root.join("easy_vqa_test"), args.limit)?;
+        good &= check_easy_vqa(&model, &name, asked, &root.join("easy_vqa_test"), args.limit)?;
     }
     println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
     Ok(good)

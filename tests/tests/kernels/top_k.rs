@@ -14,7 +14,7 @@ fn run(logits: &[f32], k: u32) -> (Vec<u32>, Vec<f32>) {
 
 fn check(what: &str, logits: &[f32], k: u32) {
     let (mut ids, mut values) = (vec![0; k as usize], vec![0.0; k as usize]);
-    top_k::reference(&Params { vocab: logits.len() as u32, k }, logits, &mut ids, &mut values);
+    top_k::reference(&Params { vocab: logits.len() as u32, k }, logits, &[k], &mut ids, &mut values);
     let got = run(logits, k);
     let what = format!("{what}: {k} of {}", logits.len());
     assert_eq!(got.0, ids, "{what}");
@@ -29,6 +29,23 @@ fn top_k_matches_reference() {
     {
         check("uniform", &uniform(u64::from(k), vocab), k);
     }
+}
+
+#[test]
+fn a_run_takes_as_many_as_it_wants() {
+    let logits = uniform(3, 1000);
+    let mut want = (vec![0; 64], vec![0.0; 64]);
+    top_k::reference(&Params { vocab: 1000, k: 64 }, &logits, &[64], &mut want.0, &mut want.1);
+    let mut g = Graph::new(gpu().target());
+    let wanted = g.input("wanted", [1]);
+    let logits = constant(&mut g, [1, 1000], &logits);
+    let (ids, values) = top_k::top_k_wanted(&mut g, "ids", logits, 64, wanted);
+    let (ids, values) = (g.output(ids), g.output(values));
+    let mut program = run_graph(gpu(), g, &[ids.id(), values.id()], |p| p.write(wanted, &[3_u32]));
+    assert_eq!(program.read(ids)[..4], [want.0[0], want.0[1], want.0[2], 0]);
+    program.write(wanted, &[64_u32]);
+    program.run(&[ids.id(), values.id()]).unwrap();
+    assert_eq!((program.read(ids), program.read(values)), want);
 }
 
 #[test]

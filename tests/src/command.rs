@@ -1,0 +1,40 @@
+//! What the checking commands have in common.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use strix_model::Dtype;
+
+/// Weights to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// As they are, in 32 bits.
+    F32,
+    /// Rounded to bf16.
+    Bf16,
+    /// The decoder's rounded to int8.
+    Int8,
+}
+
+impl Kind {
+    /// The dtype to load; `group` is for int8.
+    pub fn dtype(self, group: Option<u32>) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::Bf16 => Dtype::Bf16,
+            Self::Int8 => Dtype::Int8 { group },
+        }
+    }
+}
+
+/// 0 where all figures were reached, 1 where one fell short, 2 where something could not be checked.
+pub fn exit_code(good: anyhow::Result<bool>) -> ExitCode {
+    match good {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
