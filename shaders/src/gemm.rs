@@ -188,7 +188,7 @@ fn dispatch_part(
         eps: input.norm.as_ref().map_or(0.0, |(_, eps)| *eps),
     };
     let groups =
-        [part.layout.packed_rows().div_ceil(4 * width), rows.capacity().div_ceil(tile) + sets - 1, 1];
+        [rows.capacity().div_ceil(tile) + sets - 1, part.layout.packed_rows().div_ceil(4 * width), 1];
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
     // Absent operands are never read; `scale` stands in so that the binding is not empty.

@@ -7,6 +7,7 @@
 // A single row may be normalised on the way: y = (x ⊙ gain) Wᵀ / rms(x), the root taken from the very loads
 // of the sum.
 //
+// Workgroups that share columns follow each other, so that the weights they read are still in the cache.
 // One workgroup computes ROWS rows by 4 * LANES packed columns, a lane 4 of the columns in registers. Lanes
 // load distinct vec4s of x and share them by broadcast; without subgroups every lane loads every one.
 // Weights as in packing.rs. ROWS = 1 is the gemv of decoding.
@@ -205,14 +206,14 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let text = routing[0];
     let image = routing[1];
     var modality = 0u;
-    var first = 2u + group.y * ROWS;
+    var first = 2u + group.x * ROWS;
     var end = 2u + text + image;
     if params.sets == 2u {
         let tiles = (text + ROWS - 1u) / ROWS;
         end = 2u + text;
-        if group.y >= tiles {
+        if group.x >= tiles {
             modality = 1u;
-            first = 2u + text + (group.y - tiles) * ROWS;
+            first = 2u + text + (group.x - tiles) * ROWS;
             end = 2u + text + image;
         }
     }
@@ -235,7 +236,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
 
     let steps = (params.k + 31u) / 32u;
-    let p = group.x * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
+    let p = group.y * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
 //% for c in range(4)
     let p${c} = p + ${c}u * SPAN;
     let at${c} = (modality * params.blocks + min(p${c} / 16u, params.blocks - 1u)) * steps * CHUNKS * 16u + p${c} % 16u;

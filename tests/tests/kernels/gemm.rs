@@ -196,7 +196,7 @@ fn gemm_split_launches_each_row_once() {
     let x = g.input("x", [64, 4096]);
     let routing = Routing(g.input("routing", [66]));
     strix_shaders::linear(&mut g, x, &linear, routing);
-    assert_eq!(g.steps()[0].groups[1], 64 / 8 + 1);
+    assert_eq!(g.steps()[0].groups[0], 64 / 8 + 1);
 }
 
 #[test]
