@@ -15,7 +15,7 @@ fn every_kernel_is_written_in_every_language() {
     for kernel in KERNELS {
         for chosen in kernel.choices() {
             let shader = kernel.shader(&chosen);
-            // naga panics where it should say no (DEVICES.md, trap 9).
+            // naga panics where it should say no.
             match catch_unwind(|| write_all(kernel.name, &shader.wgsl)) {
                 Ok(written) => {
                     for (language, result) in written {
