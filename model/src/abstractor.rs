@@ -84,12 +84,11 @@ impl Abstractor {
 
     /// Bytes of the weights on the device.
     pub(crate) fn bytes(&self) -> u64 {
-        let norm = |n: &Norm| n.weight.bytes() + n.bias.bytes();
         let layer = |l: &Layer| {
             let linears = [&l.query, &l.key, &l.value, &l.out_proj, &l.w1_w3, &l.w2];
             let norms = [&l.norm1, &l.normk, &l.norm2, &l.ffn_ln];
             linears.iter().map(|l| l.bytes()).sum::<u64>()
-                + norms.iter().map(|n| norm(n)).sum::<u64>()
+                + norms.iter().map(|n| n.bytes()).sum::<u64>()
                 + l.pos_embed.bytes()
         };
         let layers: u64 = self.layers.iter().map(layer).sum();
@@ -109,8 +108,7 @@ fn abstractor_layer(
     let keys = queries + features.shape()[0];
     let (few, all) = (all_rows(g, queries as usize), all_rows(g, keys as usize));
 
-    let y = w.norm1.record(g, "norm1", x, NORM_EPS);
-    // Keys and values are [y ; f]: queries first, then the image.
+    // Keys and values are [y ; f]: the normalised queries first, then the image.
     let kv = g.activation("kv", [keys, c.hidden_size as u32]);
     layer_norm_into(g, x, &w.norm1.weight, &w.norm1.bias, NORM_EPS, kv, 0);
     layer_norm_into(g, features, &w.normk.weight, &w.normk.bias, NORM_EPS, kv, queries);
@@ -124,8 +122,8 @@ fn abstractor_layer(
     let n = c.num_attention_heads as u32;
     let shape = HeadShape { num_heads: n, num_kv_heads: n, head_dim: stride };
     let o = attention(g, "attention", q, k, v, shape, queries, Mask::Full { keys });
-    // The residual is the normalised y, not x.
-    let r = linear_add(g, o, &w.out_proj, y, few);
+    // The residual is the normalised y, the first rows of kv, not x.
+    let r = linear_add(g, o, &w.out_proj, kv, few);
 
     let h = w.norm2.record(g, "norm2", r, NORM_EPS);
     let h = swiglu(g, h, &w.w1_w3, few);

@@ -30,7 +30,8 @@ impl Norm {
         layer_norm(g, name, x, &self.weight, &self.bias, eps)
     }
 
-    fn bytes(&self) -> u64 {
+    /// Bytes on the device.
+    pub(crate) fn bytes(&self) -> u64 {
         self.weight.bytes() + self.bias.bytes()
     }
 }

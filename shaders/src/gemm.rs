@@ -85,7 +85,7 @@ pub fn linear(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> 
     gemm(g, x, w, rows, Activation::None, None)
 }
 
-/// [`linear`] plus `residual`, `[rows, n]`.
+/// [`linear`] plus the first rows of `residual`, `[≥ rows, n]`.
 ///
 /// # Panics
 ///

@@ -291,7 +291,8 @@ impl<'a> Run<'a> {
         };
         Ok(Some(match what {
             "" => cut(of("w2")?, dim, queries),
-            "norm1" | "norm2" => cut(of(what)?, dim, queries),
+            "norm1" => cut(of("kv")?, dim, queries),
+            "norm2" => cut(of(what)?, dim, queries),
             "normk" => cut(of("kv")?, dim, keys)[queries * dim..].to_vec(),
             "q" => cut(of("query")?, dim, queries),
             "k" => cut(of("key")?, dim, keys),
