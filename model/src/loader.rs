@@ -233,7 +233,7 @@ impl<'a> Loader<'a> {
 
     fn count(&mut self, name: &str) -> Result<()> {
         if let (Some(weights), Some(device)) = (self.weights, &mut self.device) {
-            device.done_bytes += view(weights, name)?.bytes.len() as u64;
+            device.done_bytes += view(weights, name)?.byte_len() as u64;
             let (done_bytes, total_bytes) = (device.done_bytes, device.total_bytes);
             (device.progress)(&Progress { what: name.into(), done_bytes, total_bytes });
         }
@@ -297,8 +297,8 @@ impl<'a> Loader<'a> {
     /// Whether the checkpoint's tensors of these modules are the same bytes: MAM off.
     pub(crate) fn same(&self, a: &[String], b: &[String]) -> bool {
         let Some(weights) = self.weights else { return false };
-        let bytes = |name: &String| weights.get(&format!("{name}.weight")).map(|v| (v.dtype, v.bytes));
-        a.iter().zip(b).all(|(a, b)| bytes(a).is_some() && bytes(a) == bytes(b))
+        let view = |name: &String| weights.get(&format!("{name}.weight"));
+        a.iter().zip(b).all(|(a, b)| view(a).zip(view(b)).is_some_and(|(a, b)| a.same(&b)))
     }
 
     /// How a matrix made of these modules is stored.
