@@ -10,7 +10,7 @@ use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::decoder::{Decoder, Rows, Tap};
 use crate::image::{Preprocess, RgbImage, preprocess};
 use crate::kv_cache;
-use crate::loader::{Dtype, From, Loader, Progress};
+use crate::loader::{Device, Dtype, Loader, Progress, Rounding};
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -170,7 +170,9 @@ impl Model {
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Self> {
         let Checkpoint { config, preprocessor, eos, tokenizer, weights } = Checkpoint::open(source)?;
-        weights.check(&config)?;
+        if !weights.is_packed() {
+            weights.check(&config)?;
+        }
         if preprocessor.crop_size != config.vision.image_size {
             return Err(Error::Config(format!(
                 "vision image_size {} against preprocessor_config.json's crop_size {}",
@@ -186,8 +188,10 @@ impl Model {
         }
         let ctx = check_options(&config, options)?;
         let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
-        let from = From { gpu, weights: &weights, progress, done_bytes: 0, total_bytes };
-        let mut loader = Loader { target: gpu.target(), dtype: options.dtype, from: Some(from) };
+        let rounding = Rounding { dtype: options.dtype, vision: false };
+        let device = Device { gpu, progress, done_bytes: 0, total_bytes };
+        let mut loader = Loader::declare(gpu.target(), rounding, Some(&weights));
+        loader.device = Some(device);
         let vision = Vision::load(&mut loader, &config.vision)?;
         let abstractor = Abstractor::load(&mut loader, &config)?;
         let decoder = Decoder::load(&mut loader, &config.text, ctx as usize)?;
@@ -430,7 +434,7 @@ pub struct WeightPlan {
 pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<PlanReport> {
     let ctx = check_options(config, options)?;
     let load = |dtype| -> Result<_> {
-        let mut loader = Loader { target: *target, dtype, from: None };
+        let mut loader = Loader::declare(*target, Rounding { dtype, vision: false }, None);
         let vision = Vision::load(&mut loader, &config.vision)?;
         let abstractor = Abstractor::load(&mut loader, config)?;
         Ok((vision, abstractor, Decoder::load(&mut loader, &config.text, ctx as usize)?))

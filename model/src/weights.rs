@@ -176,6 +176,11 @@ impl Weights {
         &self.metadata
     }
 
+    /// Whether its projections are stored as the kernels stream them: what `strix convert` writes.
+    pub fn is_packed(&self) -> bool {
+        self.metadata.contains_key("strix.layout")
+    }
+
     /// Asks whether the files are still as they were when they were opened.
     ///
     /// # Errors
