@@ -19,6 +19,7 @@
 mod abstractor;
 mod bicubic;
 pub mod config;
+pub mod convert;
 mod decoder;
 mod error;
 mod generate;
@@ -39,7 +40,7 @@ pub mod weights;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
-pub use loader::{Dtype, Progress};
+pub use loader::{Dtype, Progress, Rounding};
 pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan};
 pub use sampler::SamplingParams;
 pub use session::Session;

@@ -114,15 +114,19 @@ impl Folder {
     }
 
     /// Forgets all finished jobs that are not in `keep`.
-    pub(super) fn keep(&mut self, keep: BTreeMap<String, Vec<String>>, made_from: &BTreeMap<String, String>) -> Result<()> {
+    pub(super) fn keep(
+        &mut self,
+        keep: BTreeMap<String, Vec<String>>,
+        made_from: &BTreeMap<String, String>,
+    ) -> Result<()> {
         self.finished = keep;
         self.begin_journal(made_from)
     }
 
     /// Notes that a job's tensors are written.
     pub(super) fn note(&mut self, job: &str, blake3: Vec<String>) -> Result<()> {
-        let mut line = serde_json::to_vec(&Finished { job: job.into(), blake3: blake3.clone() })
-            .expect("only strings");
+        let mut line =
+            serde_json::to_vec(&Finished { job: job.into(), blake3: blake3.clone() }).expect("only strings");
         line.push(b'\n');
         let path = self.partial.join(JOURNAL);
         let journal = self.journal.as_mut().expect("begun when the folder was opened");

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use half::bf16;
 use rayon::prelude::*;
-use strix_shaders::packing::{BLOCK, pack_blocks, unpack_row};
+use strix_shaders::packing::{BLOCK, pack_blocks};
+use strix_shaders::unpacking::unpack_row;
 use strix_shaders::{Format, Layout};
 
 use super::shards::Tensor;
@@ -259,8 +260,10 @@ impl Job for Unpack<'_> {
     }
 
     fn make(&self, piece: usize) -> Result<Vec<Bytes>> {
-        let missing =
-            || Error::Tensor { name: self.weight.name.into(), reason: "is not in one piece in its file".into() };
+        let missing = || Error::Tensor {
+            name: self.weight.name.into(),
+            reason: "is not in one piece in its file".into(),
+        };
         let bytes = self.weight.contiguous().ok_or_else(missing)?;
         let (rows, k) = (self.rows(piece), self.layout.k as usize);
         let read = |from: usize, values: &mut [f32]| {

@@ -83,7 +83,9 @@ impl Manifest {
         let path = dir.join(MANIFEST);
         let json = match std::fs::read(&path) {
             Ok(json) => json,
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+            {
                 return Ok(None);
             }
             Err(source) => return Err(Error::Io { path, source }),
@@ -120,7 +122,8 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named_with_both_values() {
-        let map = |dtype: &str| BTreeMap::from([("a".to_owned(), "1".to_owned()), ("dtype".into(), dtype.into())]);
+        let map =
+            |dtype: &str| BTreeMap::from([("a".to_owned(), "1".to_owned()), ("dtype".into(), dtype.into())]);
         assert_eq!(difference(&map("int8"), &map("int8")), None);
         assert_eq!(difference(&map("int8"), &map("bf16")).unwrap(), "dtype was int8, now it is bf16");
         assert_eq!(difference(&map("int8"), &BTreeMap::new()).unwrap(), "a was 1, now it is absent");

@@ -177,7 +177,10 @@ mod tests {
     fn files_stay_within_the_limit_and_weights_are_aligned() {
         let jobs: Vec<Vec<Tensor>> = (0..40)
             .map(|i| match i % 2 {
-                0 => vec![tensor(&format!("a{i}.packed"), Dtype::I8, &[2, 1, 4, 16, 16 * (1 + i)]), tensor(&format!("a{i}.scale"), Dtype::F32, &[2, 1, 1, 16])],
+                0 => vec![
+                    tensor(&format!("a{i}.packed"), Dtype::I8, &[2, 1, 4, 16, 16 * (1 + i)]),
+                    tensor(&format!("a{i}.scale"), Dtype::F32, &[2, 1, 1, 16]),
+                ],
                 _ => vec![tensor(&format!("b{i}"), Dtype::F32, &[3 + i])],
             })
             .collect();
