@@ -70,6 +70,8 @@ pub struct Created {
     pub buffers: u64,
     /// Bytes of those buffers that kernels bind as storage.
     pub storage_bytes: u64,
+    /// Bytes of the host's memory that kernels read where they are, in no buffer of ours.
+    pub imported_bytes: u64,
     /// Bind groups.
     pub bind_groups: u64,
     /// Compute pipelines.
@@ -91,6 +93,7 @@ pub(crate) struct Inner {
     pipelines: Mutex<HashMap<String, Pipeline>>,
     buffers: AtomicU64,
     storage_bytes: AtomicU64,
+    pub(crate) imported_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines_created: AtomicU64,
     submits: AtomicU64,
@@ -291,6 +294,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             buffers: AtomicU64::new(0),
             storage_bytes: AtomicU64::new(0),
+            imported_bytes: AtomicU64::new(0),
             bind_groups: AtomicU64::new(0),
             pipelines_created: AtomicU64::new(0),
             submits: AtomicU64::new(0),
@@ -348,6 +352,7 @@ impl Gpu {
         Created {
             buffers: self.inner.buffers.load(Ordering::Relaxed),
             storage_bytes: self.inner.storage_bytes.load(Ordering::Relaxed),
+            imported_bytes: self.inner.imported_bytes.load(Ordering::Relaxed),
             bind_groups: self.inner.bind_groups.load(Ordering::Relaxed),
             pipelines: self.inner.pipelines_created.load(Ordering::Relaxed),
         }

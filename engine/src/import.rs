@@ -92,7 +92,10 @@ impl Gpu {
             return None;
         }
         match self.import_pages(source, start, size) {
-            Ok(buffer) => Some(Place { buffer, offset: offset as u64, bytes }),
+            Ok(buffer) => {
+                self.inner.imported_bytes.fetch_add(bytes, Ordering::Relaxed);
+                Some(Place { buffer, offset: offset as u64, bytes })
+            }
             Err(error) => {
                 // A driver may refuse mapped files, or memory that cannot be written: then it refuses all of them.
                 tracing::warn!(adapter = self.name(), %error, "host memory cannot be imported: it is copied");

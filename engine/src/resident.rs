@@ -140,8 +140,9 @@ impl HostBytes {
         let advised = unsafe {
             rustix::mm::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice)
         };
-        // It is advice: without it things are slower.
-        drop(advised);
+        if let Err(error) = advised {
+            tracing::debug!(%error, "the system takes no advice on mapped pages");
+        }
     }
 }
 
@@ -292,6 +293,11 @@ impl<T: Pod + Send + Sync, const R: usize> Resident<T, R> {
 }
 
 impl ResidentBytes {
+    /// The label it was made with.
+    pub fn label(&self) -> &str {
+        &self.0.label
+    }
+
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         self.0.bytes

@@ -28,10 +28,10 @@ struct Staging {
     reader: Option<wgpu::SubmissionIndex>,
 }
 
-impl Ring {
-    /// Bytes of all staging buffers.
-    pub(crate) const BYTES: u64 = CHUNK * CHUNKS as u64;
+/// Bytes of all staging buffers of a device.
+pub const STAGING_BYTES: u64 = CHUNK * CHUNKS as u64;
 
+impl Ring {
     /// A mapped staging buffer: a new one while the ring is not full, else the one used longest ago.
     fn take(&mut self, gpu: &Gpu) -> Result<wgpu::Buffer> {
         if self.chunks.len() < CHUNKS {

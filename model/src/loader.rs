@@ -120,6 +120,15 @@ pub(crate) enum Item {
     Vector(String),
 }
 
+/// Which layers take turns on the device, and so must be on the host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streaming {
+    /// Whether those of the vision tower and the abstractor do.
+    pub vision: bool,
+    /// Which of the decoder's do.
+    pub decoder: Vec<bool>,
+}
+
 /// Puts tensors on a device, or only declares them, for planning.
 pub(crate) struct Loader<'a> {
     pub target: Target,
@@ -130,7 +139,8 @@ pub(crate) struct Loader<'a> {
     pub device: Option<Device<'a>>,
     /// What was asked for so far.
     pub items: Vec<Item>,
-    /// Whether what comes next stays on the host until it is used, and so may be streamed.
+    pub streaming: Streaming,
+    /// Whether what comes next stays on the host, to be streamed.
     pub on_host: bool,
 }
 
@@ -228,11 +238,13 @@ impl Rows<'_> {
 impl<'a> Loader<'a> {
     /// A loader that declares tensors without reading any.
     pub(crate) fn declare(target: Target, rounding: Rounding, weights: Option<&'a Weights>) -> Self {
-        Self { target, rounding, weights, device: None, items: vec![], on_host: false }
+        let streaming = Streaming::default();
+        Self { target, rounding, weights, device: None, items: vec![], streaming, on_host: false }
     }
 
+    /// Notes that a tensor was read. Those of a converted file are read later, when they are placed.
     fn count(&mut self, name: &str) -> Result<()> {
-        if let (Some(weights), Some(device)) = (self.weights, &mut self.device) {
+        if let (Some(weights), Some(device)) = (self.weights.filter(|w| !w.is_packed()), &mut self.device) {
             device.done_bytes += view(weights, name)?.byte_len() as u64;
             let (done_bytes, total_bytes) = (device.done_bytes, device.total_bytes);
             (device.progress)(&Progress { what: name.into(), done_bytes, total_bytes });
@@ -364,8 +376,11 @@ impl<'a> Loader<'a> {
 
         if let Some((_, weight, scale)) = packed {
             let linear = Linear::from_host(s.name, &s.label, layout, limit, &weight, scale.as_ref(), bias);
-            self.count(&format!("{}.weight", s.label))?;
             return Ok(linear);
+        }
+        if weights.is_packed() {
+            let reason = "is missing from this converted folder: convert the checkpoint again".into();
+            return Err(Error::Tensor { name: format!("{}.packed", s.label), reason });
         }
         let rows = matrix.rows(weights)?;
         let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| rows.fill(set, half, row, out);
@@ -431,14 +446,8 @@ fn packed_rows(
     let size = if bf16 { 2 } else { 4 };
     let as_is = weights.get(name)?.dtype == if bf16 { Stored::BF16 } else { Stored::F32 };
     let whole_words = (dim * size).is_multiple_of(4);
-    let bytes = host_bytes(weights, name).filter(|_| as_is && whole_words && weights.is_packed())?;
+    let bytes = weights.host_bytes(name).filter(|_| as_is && whole_words && weights.is_packed())?;
     Some(bytes.slice(elements.start * size..elements.end * size))
-}
-
-/// The bytes of a tensor in its file.
-fn host_bytes(weights: &Weights, name: &str) -> Option<HostBytes> {
-    let (file, range) = weights.shared(name)?;
-    Some(HostBytes::new(file, range))
 }
 
 /// A projection as a converted file holds it: `{label}.packed` of `[blocks, sets, chunks, 16, elements of 16
@@ -488,7 +497,7 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
         _ if scale.is_some_and(|scale| scale.dtype != Stored::F32) => {
             return Err(wrong(&scale_name, "is not F32".into()));
         }
-        _ => Some(host_bytes(weights, &scale_name).ok_or_else(missing)?),
+        _ => Some(weights.host_bytes(&scale_name).ok_or_else(missing)?),
     };
-    Ok(Some((layout, host_bytes(weights, &name).ok_or_else(missing)?, scale)))
+    Ok(Some((layout, weights.host_bytes(&name).ok_or_else(missing)?, scale)))
 }

@@ -81,7 +81,9 @@ impl Opened {
         if map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()).is_ok() {
             return;
         }
-        range.step_by(PAGE_BYTES).for_each(|at| drop(std::hint::black_box(map[at])));
+        for at in range.step_by(PAGE_BYTES) {
+            std::hint::black_box(map[at]);
+        }
     }
 
     /// Lets the pages of bytes that were read leave this process; the system may keep them cached.
@@ -96,6 +98,10 @@ impl Opened {
         }
         #[cfg(not(unix))]
         let _ = (map, range);
+    }
+
+    pub(super) fn is_mapped(&self) -> bool {
+        self.on_disk.is_some()
     }
 
     pub(super) fn get(&self) -> &[u8] {
