@@ -3,12 +3,16 @@
 //! [`convert`] packs a checkpoint, [`export`] unpacks one, [`synthesize`] makes one up, [`verify`] reads one
 //! again, [`inspect`] lists what is in one. `model/FORMAT.md` describes the files.
 
+mod export;
 mod folder;
+mod inspect;
 mod jobs;
 mod manifest;
 mod memory;
 mod run;
 mod shards;
+mod synth;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,8 +20,12 @@ use std::time::SystemTime;
 
 use strix_engine::Target;
 
+pub use export::export;
+pub use inspect::{Inspection, RoundingError, TensorInfo, inspect, rounding_errors};
 pub use manifest::{Arrangement, FileEntry, LAYOUT_VERSION, MANIFEST, Manifest, TensorEntry};
 pub use run::OnProgress;
+pub use synth::{PRESETS, Synthesis, free_bytes, preset, synthesize};
+pub use verify::{Problem, Verified, verify};
 
 use jobs::{Copy, Job, Pack};
 use run::Work;
@@ -33,7 +41,7 @@ use crate::{Config, Error, Result};
 pub const SHARD_BYTES: u64 = (4 << 30) - 1;
 
 /// Files that go along with a checkpoint's tensors, where it has them.
-pub(super) const COPIED: [&str; 7] = [
+const COPIED: [&str; 7] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
@@ -103,7 +111,7 @@ impl Report {
 }
 
 /// A checkpoint with the files beside it.
-pub(super) struct Checkpoint {
+struct Checkpoint {
     pub config: Config,
     pub weights: Weights,
     /// Those of [`COPIED`] that there are.
@@ -114,7 +122,7 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a folder, or a file whose folder holds the config.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path) -> Result<Self> {
         let dir = folder_of(path);
         let config = Config::load(dir)?;
         let weights = Weights::open(path)?;
@@ -141,14 +149,14 @@ impl Checkpoint {
 }
 
 /// The folder itself, or that of a file.
-pub(super) fn folder_of(path: &Path) -> &Path {
+fn folder_of(path: &Path) -> &Path {
     match path.is_file() {
         true => path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")),
         false => path,
     }
 }
 
-pub(super) fn describe_files(files: &[(String, Vec<u8>)]) -> BTreeMap<String, String> {
+fn describe_files(files: &[(String, Vec<u8>)]) -> BTreeMap<String, String> {
     files
         .iter()
         .map(|(name, contents)| (name.clone(), format!("blake3 {}", blake3::hash(contents))))
@@ -156,7 +164,7 @@ pub(super) fn describe_files(files: &[(String, Vec<u8>)]) -> BTreeMap<String, St
 }
 
 /// Everything that a model of this config is made of, in the order in which it is loaded.
-pub(super) fn items(config: &Config, rounding: Rounding, weights: Option<&Weights>) -> Result<Vec<Item>> {
+fn items(config: &Config, rounding: Rounding, weights: Option<&Weights>) -> Result<Vec<Item>> {
     // Layouts do not depend on the device; only their split over bindings does.
     let mut loader = Loader::declare(Target::default(), rounding, weights);
     Vision::load(&mut loader, &config.vision)?;
@@ -197,7 +205,7 @@ pub fn convert(
 }
 
 /// The work of packing a checkpoint.
-pub(super) fn packing<'a>(
+fn packing<'a>(
     checkpoint: &'a Checkpoint,
     rounding: Rounding,
     options: &WriteOptions,
@@ -264,7 +272,7 @@ pub(super) fn packing<'a>(
 }
 
 /// Refuses an output that is the source, or in it.
-pub(super) fn refuse_inside(source: &Path, out: &Path) -> Result<()> {
+fn refuse_inside(source: &Path, out: &Path) -> Result<()> {
     let folder = folder_of(source);
     let Ok(folder) = folder.canonicalize() else { return Ok(()) };
     let out = resolve(out);

@@ -89,7 +89,7 @@ impl Folder {
                  name another folder, or give --force to write this one again",
                 if manifest.is_some() { "written" } else { "begun" }
             );
-            if then.is_empty() || manifest.is_some() {
+            if manifest.is_some() {
                 folder.remove_partial()?;
             }
             return Err(wrong(out, reason));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use half::bf16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 use strix_shaders::packing::{BLOCK, pack_blocks};
 use strix_shaders::unpacking::unpack_row;
@@ -39,6 +39,7 @@ pub(super) enum Bytes {
     Words(Vec<u32>),
     Floats(Vec<f32>),
     Halves(Vec<bf16>),
+    Raw(Vec<u8>),
 }
 
 impl Bytes {
@@ -47,6 +48,7 @@ impl Bytes {
             Self::Words(words) => bytemuck::cast_slice(words),
             Self::Floats(floats) => bytemuck::cast_slice(floats),
             Self::Halves(halves) => bytemuck::cast_slice(halves),
+            Self::Raw(bytes) => bytes,
         }
     }
 }
@@ -172,12 +174,38 @@ impl Job for Copy<'_> {
 
     fn make(&self, piece: usize) -> Result<Vec<Bytes>> {
         let range = self.elements(piece);
+        if self.tensors[0].dtype == self.view.dtype {
+            return Ok(vec![Bytes::Raw(raw(&self.view, range)?)]);
+        }
         let read = |from: usize, values: &mut [f32]| {
             self.view.read_f32(range.start + from, values)?;
             check_finite(self.view.name, range.start + from, values)
         };
         Ok(vec![encode(self.tensors[0].dtype, range.len(), GRAIN_ELEMENTS, read)?])
     }
+}
+
+/// Elements of a tensor as they are.
+fn raw(view: &View<'_>, range: Range<usize>) -> Result<Vec<u8>> {
+    let size = view.dtype.bitsize() / 8;
+    let mut bytes = vec![0; range.len() * size];
+    bytes.par_chunks_mut(GRAIN_ELEMENTS * size).enumerate().try_for_each(|(run, out)| {
+        let first = range.start + run * GRAIN_ELEMENTS;
+        view.read_bytes(first, out);
+        let largest16 = || out.as_chunks().0.iter().fold(0, |m, &b| (u16::from_le_bytes(b) & 0x7fff).max(m));
+        let finite = match view.dtype {
+            Dtype::BF16 => largest16() < bf16::INFINITY.to_bits(),
+            Dtype::F16 => largest16() < f16::INFINITY.to_bits(),
+            _ => false,
+        };
+        if finite {
+            return Ok(());
+        }
+        let mut values = vec![0.0; out.len() / size];
+        view.read_f32(first, &mut values)?;
+        check_finite(view.name, first, &values)
+    })?;
+    Ok(bytes)
 }
 
 /// Elements that `read(first, out)` gives, as bytes of `dtype`. Threads take runs of `grain` elements.
@@ -210,7 +238,6 @@ fn encode(
 
 /// Takes one checkpoint tensor out of a packed projection.
 pub(super) struct Unpack<'a> {
-    pub name: String,
     pub tensors: [Tensor; 1],
     pub weight: View<'a>,
     pub scales: Vec<f32>,
@@ -236,7 +263,7 @@ impl Unpack<'_> {
 
 impl Job for Unpack<'_> {
     fn name(&self) -> &str {
-        &self.name
+        &self.tensors[0].name
     }
 
     fn tensors(&self) -> &[Tensor] {

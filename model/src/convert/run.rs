@@ -78,6 +78,9 @@ impl Work<'_> {
     pub(super) fn run(mut self, out: &Path, force: bool, progress: OnProgress<'_>) -> Result<Report> {
         let started = Instant::now();
         let plan = Plan::new(&self.tensors(), &self.metadata, self.shard_bytes)?;
+        if !out.exists() {
+            check_space(out, plan.bytes())?;
+        }
         let mut folder = match Folder::open(out, &self.manifest.made_from, force)? {
             Found::Complete(manifest) => {
                 return Ok(Report {
@@ -331,9 +334,9 @@ pub(super) fn hash_range(path: &Path, at: u64, bytes: u64) -> io::Result<String>
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn check_space(out: &Path, needed: u64) -> Result<()> {
-    match fs4::available_space(out) {
-        Ok(free) if free < needed => Err(Error::File {
+pub(super) fn check_space(out: &Path, needed: u64) -> Result<()> {
+    match super::free_bytes(out) {
+        Some(free) if free < needed => Err(Error::File {
             path: out.into(),
             reason: format!("{needed} bytes are to be written, {free} are free there"),
         }),
@@ -348,7 +351,7 @@ fn write_error(path: &Path, source: io::Error, left: u64) -> Error {
     if !matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
         return Error::Io { path: path.into(), source };
     }
-    let free = fs4::available_space(path.parent().unwrap_or(path)).unwrap_or(0);
+    let free = super::free_bytes(path).unwrap_or(0);
     let reason = format!(
         "{source}: {left} bytes are still to be written, {free} are free there. What is finished is kept: \
          make room and run the same again"
