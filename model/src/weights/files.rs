@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::file_error;
+use super::{file_error, torch};
 use crate::{Error, Result};
 
 /// Bytes of the smallest page there is.
@@ -106,6 +106,15 @@ impl Opened {
 
     pub(super) fn get(&self) -> &[u8] {
         (*self.bytes).as_ref()
+    }
+
+    /// Whether it is, or should be, what `torch.save` writes: by the file's name, else by how it begins.
+    pub(super) fn is_torch(&self) -> bool {
+        match self.path.extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors") => false,
+            Some("bin" | "pt" | "pth") => true,
+            _ => torch::begins(self.get()),
+        }
     }
 
     pub(super) fn check_unchanged(&self) -> Result<()> {
