@@ -29,6 +29,11 @@ pub(super) trait Job: Sync {
     fn num_pieces(&self) -> usize;
     /// What a piece reads: tensors of the source, and which of their elements.
     fn parts(&self, piece: usize) -> Vec<(View<'_>, Range<usize>)>;
+    /// Bytes of the source that a piece is made of.
+    fn read_bytes(&self, piece: usize) -> u64 {
+        let bytes = |(view, elements): &(View<'_>, Range<usize>)| elements.len() * view.dtype.bitsize() / 8;
+        self.parts(piece).iter().map(bytes).sum::<usize>() as u64
+    }
     /// The bytes that a piece adds to each tensor.
     fn make(&self, piece: usize) -> Result<Vec<Bytes>>;
 }
@@ -284,6 +289,11 @@ impl Job for Unpack<'_> {
         let size = self.weight.num_elements() / self.layout.blocks() as usize;
         let last = block(rows.end - 1) + if self.layout.gated { 2 } else { 1 };
         vec![(self.weight, block(rows.start) * size..last * size)]
+    }
+
+    fn read_bytes(&self, piece: usize) -> u64 {
+        // Of the blocks only this tensor's rows, so that tensors that share blocks do not count them twice.
+        (self.rows(piece).len() * self.layout.k as usize * self.weight.dtype.bitsize() / 8) as u64
     }
 
     fn make(&self, piece: usize) -> Result<Vec<Bytes>> {

@@ -66,7 +66,7 @@ impl Work<'_> {
     /// Bytes that a job reads.
     fn read_bytes(&self, job: usize) -> u64 {
         let job = &self.jobs[job];
-        (0..job.num_pieces()).map(|piece| part_bytes(&**job, piece)).sum()
+        (0..job.num_pieces()).map(|piece| job.read_bytes(piece)).sum()
     }
 
     /// Bytes that will be written, before anything is.
@@ -198,7 +198,7 @@ impl Work<'_> {
             }
             waited.write += since.elapsed();
             peak.sample();
-            tell.done(job.name(), part_bytes(&**job, piece))?;
+            tell.done(job.name(), job.read_bytes(piece))?;
         }
         Ok(())
     }
@@ -235,10 +235,6 @@ impl Work<'_> {
         folder.finish(&names)?;
         Ok(names.len())
     }
-}
-
-fn part_bytes(job: &dyn Job, piece: usize) -> u64 {
-    job.parts(piece).iter().map(|(view, elements)| (elements.len() * view.dtype.bitsize() / 8) as u64).sum()
 }
 
 struct Tell<'a> {
