@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{
-    Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage,
-};
+use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
@@ -28,7 +26,7 @@ pub struct LoadOptions {
     pub ctx: Option<u32>,
     /// With int8: the vision tower's and the abstractor's matrices as well.
     pub int8_vision: bool,
-    /// Rows of one prefill chunk; at least 512 where layers are streamed, since each chunk brings all of them.
+    /// Rows of one prefill chunk; up to 512 where layers are streamed, since each chunk brings all of them.
     pub chunk: u32,
     /// How pictures are made square.
     pub preprocess: Preprocess,
@@ -593,8 +591,7 @@ mod tests {
         let json =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
         let options = LoadOptions { dtype, ctx: Some(2048), ..LoadOptions::default() };
-        let room = Room { budget_bytes: None, imports: false, shares_memory: false };
-        plan(&Config::from_json(&json).unwrap(), &options, &Target::default(), None, room).unwrap()
+        plan(&Config::from_json(&json).unwrap(), &options, &Target::default(), None, Room::default()).unwrap()
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn small_bindings_split_projections_and_embedding_and_change_no_id() {
     let config = strix_model::Config::load(&dir.join("hf")).unwrap();
     let load = LoadOptions { dtype: Dtype::F32, ctx: Some(120), chunk: 32, ..LoadOptions::default() };
     let dispatches = |target| {
-        let report = strix_model::plan(&config, &load, target).unwrap();
+        let report = strix_model::plan(&config, &load, target, None, strix_model::Room::default()).unwrap();
         report.programs.iter().map(|(name, usage)| (name.clone(), usage.dispatches)).collect::<Vec<_>>()
     };
     let (whole, cut) = (dispatches(&gpu().target()), dispatches(&small.target()));

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let target = gpu.as_ref().map_or_else(Target::default, Gpu::target);
     let room = match &gpu {
         Some(gpu) => Room::of(gpu, options.device_memory),
-        None => Room { budget_bytes: options.device_memory, imports: false, shares_memory: false },
+        None => Room { budget_bytes: options.device_memory, ..Room::default() },
     };
     let plan = strix_model::plan(&config, &options, &target, weights.as_ref(), room)?;
 
