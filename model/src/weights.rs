@@ -4,11 +4,15 @@
 //! nothing is ever read outside of it; but a file that is cut meanwhile ends the process (SIGBUS), and one that is
 //! written to gives other numbers. [`Weights::check_unchanged`] tells of both, and loading a model ends with it.
 
+mod cursor;
 mod files;
 mod index;
+mod pickle;
 mod safetensors;
 mod synthetic;
+mod torch;
 mod view;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -24,11 +28,15 @@ pub use files::SharedBytes;
 pub use view::View;
 
 use files::Opened;
+use safetensors::Header;
 use synthetic::Stream;
 use view::Data;
 
 /// Problems that [`Weights::check`] spells out; the others are counted.
 const MAX_PROBLEMS: usize = 5;
+
+/// How the stand-in for a file begins that Git LFS has not fetched.
+const GIT_LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// The tensors of a checkpoint, which stay in their files until they are read.
 #[derive(Debug)]
@@ -61,58 +69,13 @@ enum At {
 }
 
 impl Weights {
-    /// Opens a `.safetensors` file or a folder.
+    /// Reads a file that is in memory, or part of the program: safetensors or what `torch.save` writes.
     ///
-    /// In a folder: `model.safetensors`, or `model.safetensors.index.json` and its shards, or the only
-    /// `*.safetensors` there is.
-    ///
-    /// # Errors
-    ///
-    /// If there is none, a file cannot be read, is cut short or is not what its header says, or the index and its
-    /// shards disagree.
-    pub fn open(path: &Path) -> Result<Self> {
-        if path.is_file() {
-            return Self::from_files(path, &[path.into()]);
-        }
-        let single = path.join("model.safetensors");
-        if single.is_file() {
-            return Self::from_files(path, &[single]);
-        }
-        let index = path.join("model.safetensors.index.json");
-        if index.is_file() {
-            return Self::from_index(path, &index);
-        }
-        let entries = std::fs::read_dir(path).map_err(|source| Error::Io { path: path.into(), source })?;
-        let files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        let with = |extension: &str| {
-            files.iter().filter(|file| file.extension().is_some_and(|e| e == extension)).count()
-        };
-        match files.iter().find(|file| file.extension().is_some_and(|e| e == "safetensors")) {
-            Some(only) if with("safetensors") == 1 => Self::from_files(path, std::slice::from_ref(only)),
-            Some(_) => Err(file_error(
-                path,
-                format!(
-                    "holds {} .safetensors files and no model.safetensors.index.json that orders them; \
-                     name one file, or download the index",
-                    with("safetensors")
-                ),
-            )),
-            None if with("bin") > 0 => Err(file_error(
-                path,
-                "holds only .bin checkpoints, which are not yet read; convert them: in Python, \
-                 safetensors.torch.save_file(torch.load(\"pytorch_model.bin\", weights_only=True), \
-                 \"model.safetensors\")"
-                    .into(),
-            )),
-            None => Err(file_error(path, "holds no .safetensors file".into())),
-        }
-    }
-
-    /// Reads a safetensors file that is in memory, or part of the program.
+    /// `bytes` must be the same each time they are asked for.
     ///
     /// # Errors
     ///
-    /// If its header does not describe it.
+    /// If it is neither, or is not what its header says.
     pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self> {
         let path = Path::new("checkpoint in memory");
         let mut weights = Self::empty(path);
@@ -128,7 +91,17 @@ impl Weights {
     fn add(&mut self, opened: Opened) -> Result<()> {
         let error = |reason| file_error(&opened.path, reason);
         let file = self.files.len();
-        let header = safetensors::read_header(opened.get()).map_err(error)?;
+        let bytes = opened.get();
+        let header = match () {
+            () if bytes.starts_with(GIT_LFS) => Err(
+                "is a pointer of Git LFS, not the file itself: run git lfs pull, or download it from its page".into()
+            ),
+            () if opened.is_torch() => {
+                torch::read(bytes).map(|tensors| Header { tensors, metadata: BTreeMap::new() })
+            }
+            () => safetensors::read_header(bytes),
+        };
+        let header = header.map_err(error)?;
         for (name, place) in header.tensors {
             match self.tensors.entry(name) {
                 Entry::Vacant(entry) => {

@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod command;
+pub mod fuzz;
 pub mod golden;
 pub mod nano;
 

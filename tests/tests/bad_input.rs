@@ -371,3 +371,23 @@ fn pictures_of_no_use_are_refused_by_a_session_that_goes_on() {
     says(error, &["pictures of 17", "context holds 128", "use fewer pictures"]);
     assert_eq!(sample.run(&mut session, &GenerateOptions::default()).0, ids);
 }
+
+/// Within a page, what is cut off reads as zeros: a model of them would be silently wrong.
+#[test]
+fn a_file_that_is_cut_while_it_is_loaded_is_an_error() {
+    let checkpoint = Checkpoint::tiny();
+    checkpoint.write();
+    let path = checkpoint.weights();
+    let len = std::fs::metadata(&path).unwrap().len();
+    assert!(len % 4096 > 4, "{len} bytes");
+    let mut cut = false;
+    let result =
+        Model::load_on(gpu(), Source::Dir(checkpoint.dir.path()), &LoadOptions::default(), &mut |_| {
+            if !std::mem::replace(&mut cut, true) {
+                std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 4).unwrap();
+            }
+        });
+    let error = result.unwrap_err().to_string();
+    let words = format!("model.safetensors: went from {len} to {} bytes while it was being read", len - 4);
+    assert!(cut && error.contains(&words), "{error}");
+}

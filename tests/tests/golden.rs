@@ -1,9 +1,9 @@
 //! Every recorded run of the original implementation: each named tensor, the logits and the greedy ids.
 
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Dtype, LoadOptions};
+use strix_model::{Dtype, LoadOptions, Model, Source};
 use strix_tests::checks::{self, YARDSTICK_SETS};
-use strix_tests::golden::{SETS, root};
+use strix_tests::golden::{SETS, Set, root};
 use strix_tests::{gpu, plain_gpu};
 
 fn every_set(gpu: &Gpu) {
@@ -89,5 +89,27 @@ fn small_bindings_split_projections_and_embedding_and_change_no_id() {
     let (whole, cut) = (dispatches(&gpu().target()), dispatches(&small.target()));
     for (whole, cut) in whole.iter().zip(&cut) {
         assert!(cut.1 > whole.1, "{}: {} dispatches whole, {} cut", whole.0, whole.1, cut.1);
+    }
+}
+
+/// Folders as a user has them: shards of two ways of numbering and a single file, F16 and BF16, views of one storage.
+#[test]
+fn bin_checkpoints_give_the_logits_of_their_safetensors_bit_for_bit() {
+    let options = LoadOptions { ctx: Some(200), chunk: 32, ..LoadOptions::default() };
+    for name in ["tiny", "f16", "release"] {
+        let dir = root().join(name);
+        let set = Set::load(gpu(), &dir, &options).unwrap();
+        let bin = Model::load_on(gpu(), Source::Dir(&dir.join("hf")), &options, &mut |_| ()).unwrap();
+        let case = set.cases.iter().find(|case| !set.pixels(case).is_empty()).expect("a case with a picture");
+        let logits = |model: &Model| {
+            let mut session = model.session().unwrap();
+            for pixels in set.pixels(case) {
+                session.add_embeds(model.encode(pixels).unwrap().into());
+            }
+            session.greedy(&set.ids(case).unwrap(), 4).unwrap()
+        };
+        let (want, got) = (logits(&set.model), logits(&bin));
+        assert_eq!(want.len(), 4, "{name}/{case}");
+        assert!(want == got, "{name}/{case}: the .bin gives other logits");
     }
 }

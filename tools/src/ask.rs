@@ -42,7 +42,7 @@ enum Square {
 pub(crate) struct Args {
     /// The question; - reads it from stdin
     question: String,
-    /// Folder of a model: config.json, tokenizer and safetensors [default: nano, the built-in one]
+    /// Folder of a model: config.json, tokenizer and weights [default: nano, the built-in one]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF); again for more, in order

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::file_error;
+use super::{file_error, torch};
 use crate::{Error, Result};
 
 /// The bytes of a file, shared by all who read them: a memory map, or memory.
@@ -60,6 +60,15 @@ impl Opened {
 
     pub(super) fn get(&self) -> &[u8] {
         (*self.bytes).as_ref()
+    }
+
+    /// Whether it is, or should be, what `torch.save` writes: by the file's name, else by how it begins.
+    pub(super) fn is_torch(&self) -> bool {
+        match self.path.extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors") => false,
+            Some("bin" | "pt" | "pth") => true,
+            _ => torch::begins(self.get()),
+        }
     }
 
     pub(super) fn check_unchanged(&self) -> Result<()> {

@@ -1,15 +1,74 @@
 //! Which files of a folder are the checkpoint.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
 
 use super::files::Opened;
+use super::safetensors::MAX_HEADER_BYTES;
 use super::{Weights, file_error};
 use crate::{Error, Result};
 
+/// Names that transformers gives the files of a checkpoint.
+struct Kind {
+    single: &'static str,
+    index: &'static str,
+    extension: &'static str,
+}
+
+/// In the order they are looked for.
+const KINDS: [Kind; 2] = [
+    Kind { single: "model.safetensors", index: "model.safetensors.index.json", extension: "safetensors" },
+    Kind { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", extension: "bin" },
+];
+
+/// What trainers put beside the weights.
+const NOT_WEIGHTS: [&str; 4] = ["training_args.bin", "optimizer.bin", "scheduler.bin", "scaler.bin"];
+
 impl Weights {
+    /// Opens a file, an index of shards, or a folder: safetensors, or the `.bin` that `torch.save` writes.
+    ///
+    /// In a folder, the first of these: `model.safetensors`; `model.safetensors.index.json` and its shards; the only
+    /// `*.safetensors` there is, or all of `NAME-1-of-N` to `NAME-N-of-N`, zero-padded or not; then the same of
+    /// `pytorch_model.bin` and `*.bin`.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, a file cannot be read, is cut short or is not what its header says, the index and its shards
+    /// disagree, or a pickle asks for anything but tensors.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_file() {
+            return match path.to_str().is_some_and(|path| path.ends_with(".index.json")) {
+                true => Self::from_index(path.parent().unwrap_or(Path::new("")), path),
+                false => Self::from_files(path, &[path.into()]),
+            };
+        }
+        let entries = std::fs::read_dir(path).map_err(|source| Error::Io { path: path.into(), source })?;
+        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.sort_unstable();
+        for kind in &KINDS {
+            let (single, index) = (path.join(kind.single), path.join(kind.index));
+            if single.is_file() {
+                return Self::from_files(path, &[single]);
+            }
+            if index.is_file() {
+                return Self::from_index(path, &index);
+            }
+            let with_extension = |file: &&PathBuf| {
+                file.extension().is_some_and(|extension| extension == kind.extension)
+                    && !NOT_WEIGHTS.iter().any(|name| file.ends_with(name))
+            };
+            let candidates: Vec<&PathBuf> = files.iter().filter(with_extension).collect();
+            if !candidates.is_empty() {
+                return Self::from_files(path, &whole(path, kind, &candidates)?);
+            }
+        }
+        Err(file_error(path, "holds no .safetensors or .bin file: is it a checkpoint's folder?".into()))
+    }
+
     pub(super) fn from_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
         let mut weights = Self::empty(path);
         for file in files {
@@ -18,13 +77,17 @@ impl Weights {
         Ok(weights)
     }
 
-    pub(super) fn from_index(dir: &Path, index: &Path) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Index {
-            weight_map: BTreeMap<String, String>,
+    fn from_index(dir: &Path, index: &Path) -> Result<Self> {
+        let io = |source| Error::Io { path: index.into(), source };
+        let len = std::fs::metadata(index).map_err(io)?.len();
+        if len > MAX_HEADER_BYTES {
+            return Err(file_error(
+                index,
+                format!("holds {len} bytes, above {MAX_HEADER_BYTES}: is it an index?"),
+            ));
         }
-        let json = std::fs::read(index).map_err(|source| Error::Io { path: index.into(), source })?;
-        let Index { weight_map } = serde_json::from_slice(&json)
+        let json = std::fs::read(index).map_err(io)?;
+        let Index { weight_map: WeightMap(weight_map) } = serde_json::from_slice(&json)
             .map_err(|e| file_error(index, format!("not an index of shards: {e}; download it again")))?;
 
         let mut shards: Vec<&String> = weight_map.values().collect();
@@ -57,11 +120,114 @@ impl Weights {
                     None => {
                         format!("the index places it in {shard}, which does not hold it; download both again")
                     }
-                    Some(file) => format!("the index places it in {shard}, but {} holds it", file.display()),
+                    Some(file) => format!(
+                        "the index places it in {shard}, but {} holds it; download the index and both files again",
+                        file.display()
+                    ),
                 };
                 return Err(Error::Tensor { name: name.clone(), reason });
             }
         }
         Ok(weights)
+    }
+}
+
+/// The candidates, if they are one file or one set of shards without a gap.
+fn whole(dir: &Path, kind: &Kind, candidates: &[&PathBuf]) -> Result<Vec<PathBuf>> {
+    let shards: Option<Vec<Shard>> =
+        candidates.iter().map(|file| Shard::parse(file, kind.extension)).collect();
+    let Some(shards) = shards.filter(|shards| shards.iter().all(|shard| shard.set() == shards[0].set()))
+    else {
+        return match candidates {
+            [only] => Ok(vec![only.to_path_buf()]),
+            _ => Err(file_error(
+                dir,
+                format!(
+                    "holds {} .{} files and no {} that orders them; name one file, or download the index",
+                    candidates.len(),
+                    kind.extension,
+                    kind.index
+                ),
+            )),
+        };
+    };
+    // At most one more than there are files is looked at, whatever their names say.
+    let Shard { stem, count, width, .. } = &shards[0];
+    let mut files = Vec::new();
+    for number in 1..=*count {
+        let mut found = shards.iter().zip(candidates).filter(|(shard, _)| shard.number == number);
+        match (found.next(), found.next()) {
+            (Some((_, file)), None) => files.push(file.to_path_buf()),
+            (None, _) => {
+                let name = format!("{stem}-{number:0width$}-of-{count:0width$}.{}", kind.extension);
+                let reason = format!("is missing: {} of {count} shards are there; download it", shards.len());
+                return Err(file_error(&dir.join(name), reason));
+            }
+            (Some((_, a)), Some((_, b))) => {
+                let reason = format!("and {} are both shard {number} of {count}: remove one", b.display());
+                return Err(file_error(a, reason));
+            }
+        }
+    }
+    match shards.iter().zip(candidates).find(|(shard, _)| !(1..=*count).contains(&shard.number)) {
+        Some((shard, file)) => Err(file_error(file, format!("is shard {} of {count}", shard.number))),
+        None => Ok(files),
+    }
+}
+
+/// The name of a shard: `STEM-NUMBER-of-COUNT.EXTENSION`.
+struct Shard {
+    stem: String,
+    number: u64,
+    count: u64,
+    /// Digits of the numbers, zero-padded; 0 if they are not.
+    width: usize,
+}
+
+impl Shard {
+    fn parse(path: &Path, extension: &str) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_suffix(extension)?.strip_suffix('.')?;
+        let (rest, count) = name.rsplit_once("-of-")?;
+        let (stem, number) = rest.rsplit_once('-')?;
+        let parse = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?;
+        let padded = number.starts_with('0') || count.starts_with('0');
+        let width = if padded { number.len() } else { 0 };
+        Some(Self { stem: stem.into(), number: parse(number)?, count: parse(count)?, width })
+    }
+
+    fn set(&self) -> (&str, u64) {
+        (&self.stem, self.count)
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: WeightMap,
+}
+
+/// Tensor → shard, each tensor once.
+struct WeightMap(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for WeightMap {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = WeightMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors and their shards")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WeightMap, A::Error> {
+                let mut shards = BTreeMap::new();
+                while let Some((name, shard)) = map.next_entry::<String, String>()? {
+                    if shards.insert(name.clone(), shard).is_some() {
+                        return Err(A::Error::custom(format!("{name} is listed twice")));
+                    }
+                }
+                Ok(WeightMap(shards))
+            }
+        }
+        deserializer.deserialize_map(Object)
     }
 }

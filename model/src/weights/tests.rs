@@ -147,7 +147,7 @@ fn folders_without_a_whole_checkpoint_say_what_to_do() {
     let (a, b) = (one("a", &[1.0]), one("b", &[2.0]));
     let index = "model.safetensors.index.json";
     type Files<'a> = &'a [(&'a str, &'a [u8])];
-    let cases: [(Files, &str); 10] = [
+    let cases: [(Files, &str); 14] = [
         (&[(index, br#"{"weight_map":{"a":"1.safetensors"}}"#)], "1.safetensors: is missing"),
         (&[(index, br#"{"weight_map":{"a":"../1.safetensors"}}"#)], "not a file of this folder"),
         (&[(index, br#"{"weight_map":{"a":"/etc/passwd"}}"#)], "not a file of this folder"),
@@ -160,10 +160,23 @@ fn folders_without_a_whole_checkpoint_say_what_to_do() {
             "a is in an earlier shard",
         ),
         (&[(index, br#"{"weight_map":[]}"#)], "not an index"),
+        (&[(index, br#"{"weight_map":{"a":"b","a":"c"}}"#)], "a is listed twice"),
+        (
+            &[("x-1-of-18446744073709551615.safetensors", &a)],
+            "x-2-of-18446744073709551615.safetensors: is missing",
+        ),
+        (
+            &[("x-0-of-1.safetensors", &a), ("x-1-of-1.safetensors", &b)],
+            "x-0-of-1.safetensors: is shard 0 of 1",
+        ),
+        (&[("x-1-of-0.safetensors", &a)], "is shard 1 of 0"),
         (&[("x.safetensors", &a), ("y.safetensors", &b)], "holds 2 .safetensors files"),
-        (&[("pytorch_model-1-of-33.bin", b"PK")], "not yet read; convert them"),
+        (
+            &[("pytorch_model-1-of-33.bin", b"PK")],
+            "pytorch_model-2-of-33.bin: is missing: 1 of 33 shards are there",
+        ),
         (&[("model.safetensors", b"")], "holds 0 bytes"),
-        (&[("readme.txt", b"")], "holds no .safetensors file"),
+        (&[("readme.txt", b"")], "holds no .safetensors or .bin file"),
     ];
     for (i, (files, words)) in cases.into_iter().enumerate() {
         let dir = folder(&format!("broken-{i}"), files);
@@ -297,4 +310,78 @@ fn a_file_that_changes_while_it_is_open_is_told_of() {
     file.set_modified(std::time::UNIX_EPOCH).unwrap();
     assert!(weights.check_unchanged().unwrap_err().to_string().contains("was written to while"));
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn every_way_to_name_the_files_of_a_folder_is_found() {
+    let (a, b) = (one("a", &[1.0]), one("b", &[2.0]));
+    let index = |a: &str, b: &str| format!(r#"{{"metadata":{{}},"weight_map":{{"a":"{a}","b":"{b}"}}}}"#);
+    let plain = index("1.safetensors", "x");
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Files, &str); 8] = [
+        (&[("model.safetensors", &a), ("other.safetensors", &b)], "a"),
+        (&[("any.safetensors", &a), ("optimizer.bin", b"")], "a"),
+        (&[("model.safetensors.index.json", plain.as_bytes()), ("1.safetensors", &a), ("x", &b)], "ab"),
+        (&[("s-1-of-2.safetensors", &a), ("s-2-of-2.safetensors", &b)], "ab"),
+        (&[("s-00002-of-00002.safetensors", &b), ("s-00001-of-00002.safetensors", &a)], "ab"),
+        (&[("s-00001-of-00001.safetensors", &a)], "a"),
+        (&[("-1-of-1.safetensors", &a), ("readme.md", b"")], "a"),
+        (&[("model.safetensors", &a), ("pytorch_model.bin", b"")], "a"),
+    ];
+    for (i, (files, want)) in cases.into_iter().enumerate() {
+        let dir = folder(&format!("found-{i}"), files);
+        let weights = Weights::open(&dir).unwrap();
+        assert_eq!(weights.names().collect::<String>(), want, "{i}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+    let dir = format!("{GOLDEN}/tiny/hf");
+    let named = Weights::open(format!("{dir}/pytorch_model.bin.index.json").as_ref()).unwrap();
+    assert_eq!(named.names().len(), Weights::open(dir.as_ref()).unwrap().names().len());
+}
+
+/// The shards of a `.bin` without their index, padded or not, and what is wrong with some of them.
+#[test]
+fn shards_of_torch_without_an_index_are_whole_or_an_error() {
+    for (set, count) in [("tiny", 2), ("release", 4)] {
+        let from = PathBuf::from(format!("{GOLDEN}/{set}/hf"));
+        let whole = Weights::open(&from).unwrap();
+        let dir = folder(&format!("bin-{set}"), &[("training_args.bin", b"")]);
+        let name = |i: usize| match set {
+            "tiny" => format!("pytorch_model-{i:05}-of-{count:05}.bin"),
+            _ => format!("pytorch_model-{i}-of-{count}.bin"),
+        };
+        for i in 1..=count {
+            std::fs::copy(from.join(name(i)), dir.join(name(i))).unwrap();
+        }
+        let got = Weights::open(&dir).unwrap();
+        assert!(got.names().eq(whole.names()), "{set}");
+
+        let fails = |words: &str| {
+            let error = Weights::open(&dir).unwrap_err().to_string();
+            assert!(error.contains(words), "{set}: {words}: {error}");
+        };
+        std::fs::copy(from.join(name(2)), dir.join("pytorch_model-002-of-2.bin")).unwrap();
+        fails(if set == "tiny" {
+            "are both shard 2 of 2"
+        } else {
+            "holds 5 .bin files and no pytorch_model.bin.index"
+        });
+        std::fs::remove_file(dir.join("pytorch_model-002-of-2.bin")).unwrap();
+
+        let index = "pytorch_model.bin.index.json";
+        std::fs::copy(from.join(index), dir.join(index)).unwrap();
+        std::fs::rename(dir.join(name(1)), dir.join("kept")).unwrap();
+        fails(&format!("{}: is missing, and ", name(1)));
+        // One in the place of the other: the first tensor of the index that is elsewhere is named.
+        std::fs::rename(dir.join(name(2)), dir.join(name(1))).unwrap();
+        std::fs::rename(dir.join("kept"), dir.join(name(2))).unwrap();
+        fails(": the index places it in");
+        std::fs::remove_file(dir.join(index)).unwrap();
+        std::fs::remove_file(dir.join(name(1))).unwrap();
+        fails(&format!("{}: is missing: {} of {count} shards are there", name(1), count - 1));
+        std::fs::copy(from.join(name(2)), dir.join(name(1))).unwrap();
+        std::fs::copy(from.join(name(2)), dir.join(name(2))).unwrap();
+        fails("is in an earlier shard too");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

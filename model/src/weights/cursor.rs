@@ -1,0 +1,68 @@
+//! Reading numbers and pieces from bytes that may end anywhere.
+
+/// A place in some bytes. Every read is checked; one past the end reads nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// From a place on that a file names; `None` if it is outside.
+    pub(super) fn at(bytes: &'a [u8], place: u64) -> Option<Self> {
+        Some(Self { rest: bytes.get(usize::try_from(place).ok()?..)? })
+    }
+
+    /// Bytes not read yet.
+    pub(super) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub(super) fn take(&mut self, len: u64) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(usize::try_from(len).ok()?)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    /// The bytes up to a newline, which is read too.
+    pub(super) fn line(&mut self) -> Option<&'a [u8]> {
+        let end = self.rest.iter().position(|&byte| byte == b'\n')?;
+        let line = &self.rest[..end];
+        self.rest = &self.rest[end + 1..];
+        Some(line)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        Some(self.array::<1>()?[0])
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+/// A name from a file, fit for a message: nothing a terminal would obey, and no longer than a line.
+pub(super) fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
+    if name.chars().nth(100).is_some() {
+        shown += "…";
+    }
+    shown
+}

@@ -1,0 +1,446 @@
+//! The pickle of a torch checkpoint, of which nothing is executed.
+//!
+//! A pickle is a program for a stack machine (Python's `pickletools` lists its instructions). Here it can only build
+//! dicts, lists and tuples, and describe tensors: the few globals it may name are kinds of values here, not functions,
+//! and any other is refused by its name. Objects are kept in one list and hold numbers into it, so nesting costs no
+//! stack, and each instruction makes at most one.
+
+use std::collections::HashMap;
+
+use super::Dtype;
+use super::cursor::{Cursor, shown};
+
+/// Longest pickle read: that of 60,000 tensors. Each of its bytes can cost 100 in memory.
+pub(super) const MAX_PICKLE_BYTES: usize = 8 << 20;
+
+/// Most axes of a tensor, as torch has it. A tuple may be named again and again, and is copied each time.
+const MAX_AXES: usize = 64;
+
+/// What a pickle describes: a value and the objects it refers to.
+#[derive(Debug)]
+pub(super) struct Unpickled<'a> {
+    pub top: Value<'a>,
+    objects: Vec<Object<'a>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    None,
+    Bool,
+    Int(i128),
+    Float,
+    Bytes,
+    Str(&'a str),
+    Global(Global),
+    /// By its place in [`Unpickled`].
+    Object(usize),
+}
+
+/// The globals that a checkpoint may name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    Storage(Dtype),
+}
+
+#[derive(Debug)]
+pub(super) enum Object<'a> {
+    Tuple(Vec<Value<'a>>),
+    List(Vec<Value<'a>>),
+    Dict(Vec<(Value<'a>, Value<'a>)>),
+    Storage(Storage<'a>),
+    Tensor(Tensor<'a>),
+}
+
+/// Elements in an entry of their own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storage<'a> {
+    pub dtype: Dtype,
+    pub key: &'a str,
+    pub numel: i128,
+}
+
+/// A part of a storage, as it was said to be: nothing of it is checked yet.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor<'a> {
+    pub storage: Storage<'a>,
+    pub offset: i128,
+    pub size: Vec<i128>,
+    pub stride: Vec<i128>,
+}
+
+impl<'a> Unpickled<'a> {
+    pub(super) fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
+        object(&self.objects, value)
+    }
+
+    /// What a value is, in Python's words.
+    pub(super) fn kind(&self, value: Value<'a>) -> &'static str {
+        kind(&self.objects, value)
+    }
+}
+
+/// Runs a pickle.
+pub(super) fn unpickle(pickle: &[u8]) -> Result<Unpickled<'_>, String> {
+    if pickle.len() > MAX_PICKLE_BYTES {
+        return Err(format!("its pickle is {} bytes long, above {MAX_PICKLE_BYTES}", pickle.len()));
+    }
+    let mut machine = Machine::default();
+    let mut code = Cursor::new(pickle);
+    loop {
+        let at = pickle.len() - code.len();
+        let error = |reason| format!("its pickle, byte {at}: {reason}");
+        let op = code.u8().ok_or_else(|| error(CUT.into()))?;
+        if op == b'.' {
+            let top = machine.pop().map_err(error)?;
+            return Ok(Unpickled { top, objects: machine.objects });
+        }
+        machine.step(op, &mut code).map_err(error)?;
+    }
+}
+
+const CUT: &str = "it ends too early: download it again";
+
+#[derive(Default)]
+struct Machine<'a> {
+    stack: Vec<Value<'a>>,
+    /// Heights of the stack at each mark.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value<'a>>,
+    objects: Vec<Object<'a>>,
+}
+
+impl<'a> Machine<'a> {
+    fn step(&mut self, op: u8, code: &mut Cursor<'a>) -> Result<(), String> {
+        match op {
+            b'(' => self.marks.push(self.stack.len()),
+            b'0' => drop(self.pop()?),
+            b'1' => drop(self.pop_mark()?),
+            b'2' => {
+                let top = self.top()?;
+                self.stack.push(top);
+            }
+            b'c' => {
+                let (module, name) = names(code)?;
+                self.stack.push(Value::Global(global(module, name)?));
+            }
+            0x93 => {
+                let [module, name] = self.pop_n()?;
+                let (Value::Str(module), Value::Str(name)) = (module, name) else {
+                    return Err(format!("a global is named by a {}", self.kind(name)));
+                };
+                self.stack.push(Value::Global(global(module, name)?));
+            }
+            // A class by name and its arguments: of those allowed, none is made so.
+            b'i' => {
+                let (module, name) = names(code)?;
+                return Err(refused(module, name));
+            }
+            b'Q' => self.persistent_id()?,
+            b'R' => self.reduce()?,
+            b'b' => self.build()?,
+            b'q' | b'r' | 0x94 => {
+                let index = match op {
+                    b'q' => code.u8().map(u32::from),
+                    b'r' => code.u32(),
+                    _ => Some(self.memo.len() as u32),
+                };
+                let top = self.top()?;
+                self.memo.insert(index.ok_or(CUT)?, top);
+            }
+            b'h' | b'j' => {
+                let index = if op == b'h' { code.u8().map(u32::from) } else { code.u32() };
+                let index = index.ok_or(CUT)?;
+                let value = self.memo.get(&index).ok_or_else(|| format!("its memo has no {index}"))?;
+                self.stack.push(*value);
+            }
+            b'a' | b'e' | b's' | b'u' => self.put_in(op)?,
+            b')' | 0x85 | 0x86 | 0x87 | b't' | b']' | b'l' | b'}' | b'd' => self.collect(op)?,
+            // Protocol and frame: where to stop reading is known without.
+            0x80 => {
+                let protocol = code.u8().ok_or(CUT)?;
+                if !(2..=5).contains(&protocol) {
+                    return Err(format!("it is of protocol {protocol}; 2 to 5 are read"));
+                }
+            }
+            0x95 => drop(code.u64().ok_or(CUT)?),
+            _ => {
+                let value = constant(op, code)?;
+                self.stack.push(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn kind(&self, value: Value<'a>) -> &'static str {
+        kind(&self.objects, value)
+    }
+
+    fn top(&self) -> Result<Value<'a>, String> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        self.stack.get(floor..).and_then(<[_]>::last).copied().ok_or_else(|| "its stack is empty".into())
+    }
+
+    fn pop(&mut self) -> Result<Value<'a>, String> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    /// The last `N` values, in the order they were pushed.
+    fn pop_n<const N: usize>(&mut self) -> Result<[Value<'a>; N], String> {
+        let mut values = [Value::None; N];
+        for value in values.iter_mut().rev() {
+            *value = self.pop()?;
+        }
+        Ok(values)
+    }
+
+    /// What was pushed since the last mark.
+    fn pop_mark(&mut self) -> Result<Vec<Value<'a>>, String> {
+        let mark = self.marks.pop().ok_or("its stack has no mark")?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn push_object(&mut self, object: Object<'a>) {
+        self.stack.push(Value::Object(self.objects.len()));
+        self.objects.push(object);
+    }
+
+    fn collect(&mut self, op: u8) -> Result<(), String> {
+        let object = match op {
+            b')' => Object::Tuple(vec![]),
+            0x85 => Object::Tuple(self.pop_n::<1>()?.to_vec()),
+            0x86 => Object::Tuple(self.pop_n::<2>()?.to_vec()),
+            0x87 => Object::Tuple(self.pop_n::<3>()?.to_vec()),
+            b't' => Object::Tuple(self.pop_mark()?),
+            b']' => Object::List(vec![]),
+            b'l' => Object::List(self.pop_mark()?),
+            b'}' => Object::Dict(vec![]),
+            _ => Object::Dict(pairs(&self.pop_mark()?)?),
+        };
+        self.push_object(object);
+        Ok(())
+    }
+
+    /// Appends to a list, or sets items of a dict.
+    fn put_in(&mut self, op: u8) -> Result<(), String> {
+        let values = match op {
+            b'a' => vec![self.pop()?],
+            b's' => self.pop_n::<2>()?.to_vec(),
+            _ => self.pop_mark()?,
+        };
+        let into = self.top()?;
+        let object = match into {
+            Value::Object(index) => self.objects.get_mut(index),
+            _ => None,
+        };
+        match (object, op) {
+            (Some(Object::List(list)), b'a' | b'e') => list.extend(values),
+            (Some(Object::Dict(dict)), b's' | b'u') => dict.extend(pairs(&values)?),
+            _ => return Err(format!("it puts items into a {}", self.kind(into))),
+        }
+        Ok(())
+    }
+
+    /// `('storage', class, key, device, numel)`
+    fn persistent_id(&mut self) -> Result<(), String> {
+        let id = self.pop()?;
+        let storage = match object(&self.objects, id) {
+            Some(Object::Tuple(id)) => match id[..] {
+                [
+                    Value::Str("storage"),
+                    Value::Global(Global::Storage(dtype)),
+                    Value::Str(key),
+                    Value::Str(_),
+                    Value::Int(numel),
+                    ..,
+                ] => Some(Storage { dtype, key, numel }),
+                _ => None,
+            },
+            _ => None,
+        };
+        let storage = storage.ok_or("a persistent id is not (\"storage\", class, key, device, numel)")?;
+        self.push_object(Object::Storage(storage));
+        Ok(())
+    }
+
+    /// A call: of the globals there are, what it would return.
+    fn reduce(&mut self) -> Result<(), String> {
+        let [callable, arguments] = self.pop_n()?;
+        let Some(Object::Tuple(arguments)) = object(&self.objects, arguments) else {
+            return Err(format!("it calls with a {} for arguments", self.kind(arguments)));
+        };
+        match (callable, &arguments[..]) {
+            (Value::Global(Global::OrderedDict), []) => self.push_object(Object::Dict(vec![])),
+            (Value::Global(Global::RebuildParameter), [data, ..])
+                if matches!(object(&self.objects, *data), Some(Object::Tensor(_))) =>
+            {
+                self.stack.push(*data);
+            }
+            (Value::Global(Global::RebuildTensor), &[storage, Value::Int(offset), size, stride, ..]) => {
+                let Some(&Object::Storage(storage)) = object(&self.objects, storage) else {
+                    return Err(format!("a tensor is made of a {}", self.kind(storage)));
+                };
+                let (size, stride) = (self.ints(size)?, self.ints(stride)?);
+                self.push_object(Object::Tensor(Tensor { storage, offset, size, stride }));
+            }
+            _ => {
+                let kinds: Vec<_> = arguments.iter().take(8).map(|&value| self.kind(value)).collect();
+                return Err(format!("it calls a {} with ({})", self.kind(callable), kinds.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    fn ints(&self, tuple: Value<'a>) -> Result<Vec<i128>, String> {
+        let not_ints = || "a tensor's size or stride is not a tuple of integers".to_owned();
+        let Some(Object::Tuple(values)) = object(&self.objects, tuple) else { return Err(not_ints()) };
+        if values.len() > MAX_AXES {
+            return Err(format!("a tensor of {} axes, above {MAX_AXES}", values.len()));
+        }
+        let int = |value: &Value<'a>| if let Value::Int(int) = value { Some(*int) } else { None };
+        values.iter().map(int).collect::<Option<_>>().ok_or_else(not_ints)
+    }
+
+    /// Attributes, `_metadata` of a state dict among them: of no use here.
+    fn build(&mut self) -> Result<(), String> {
+        self.pop()?;
+        let of = self.top()?;
+        match object(&self.objects, of) {
+            Some(Object::Dict(_)) => Ok(()),
+            _ => Err(format!("it sets the state of a {}", self.kind(of))),
+        }
+    }
+}
+
+fn object<'m, 'a>(objects: &'m [Object<'a>], value: Value<'a>) -> Option<&'m Object<'a>> {
+    if let Value::Object(index) = value { objects.get(index) } else { None }
+}
+
+fn kind(objects: &[Object<'_>], value: Value<'_>) -> &'static str {
+    match value {
+        Value::None => "None",
+        Value::Bool => "bool",
+        Value::Int(_) => "int",
+        Value::Float => "float",
+        Value::Bytes => "bytes",
+        Value::Str(_) => "str",
+        Value::Global(Global::OrderedDict) => "collections.OrderedDict",
+        Value::Global(Global::RebuildTensor) => "torch._utils._rebuild_tensor_v2",
+        Value::Global(Global::RebuildParameter) => "torch._utils._rebuild_parameter",
+        Value::Global(Global::Storage(_)) => "storage class",
+        Value::Object(index) => match objects.get(index) {
+            Some(Object::Tuple(_)) => "tuple",
+            Some(Object::List(_)) => "list",
+            Some(Object::Dict(_)) => "dict",
+            Some(Object::Storage(_)) => "storage",
+            Some(Object::Tensor(_)) => "tensor",
+            None => "nothing",
+        },
+    }
+}
+
+fn pairs<'a>(values: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>, String> {
+    let (pairs, []) = values.as_chunks() else { return Err("a dict has a key without a value".into()) };
+    Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+}
+
+/// Module and name, a line each.
+fn names<'a>(code: &mut Cursor<'a>) -> Result<(&'a str, &'a str), String> {
+    let mut name = || text(code.line());
+    Ok((name()?, name()?))
+}
+
+fn text(bytes: Option<&[u8]>) -> Result<&str, String> {
+    std::str::from_utf8(bytes.ok_or(CUT)?).map_err(|_| "a name is not UTF-8".into())
+}
+
+fn global(module: &str, name: &str) -> Result<Global, String> {
+    let storage = |dtype| Ok(Global::Storage(dtype));
+    match (module, name) {
+        ("collections", "OrderedDict") => Ok(Global::OrderedDict),
+        ("torch._utils", "_rebuild_tensor_v2") => Ok(Global::RebuildTensor),
+        ("torch._utils", "_rebuild_parameter") => Ok(Global::RebuildParameter),
+        ("torch", "FloatStorage") => storage(Dtype::F32),
+        ("torch", "HalfStorage") => storage(Dtype::F16),
+        ("torch", "BFloat16Storage") => storage(Dtype::BF16),
+        ("torch", "DoubleStorage") => storage(Dtype::F64),
+        ("torch", "LongStorage") => storage(Dtype::I64),
+        ("torch", "IntStorage") => storage(Dtype::I32),
+        ("torch", "ShortStorage") => storage(Dtype::I16),
+        ("torch", "CharStorage") => storage(Dtype::I8),
+        ("torch", "ByteStorage") | ("torch.storage", "UntypedStorage") => storage(Dtype::U8),
+        ("torch", "BoolStorage") => storage(Dtype::BOOL),
+        ("torch", "ComplexFloatStorage") => storage(Dtype::C64),
+        _ => Err(refused(module, name)),
+    }
+}
+
+fn refused(module: &str, name: &str) -> String {
+    format!(
+        "refused: it asks for {}.{}, which no state dict needs; nothing of it was run. If you trust the file, load it \
+         in Python and save its state_dict() alone",
+        shown(module),
+        shown(name)
+    )
+}
+
+/// A number or a text.
+fn constant<'a>(op: u8, code: &mut Cursor<'a>) -> Result<Value<'a>, String> {
+    let bytes = |code: &mut Cursor<'a>, len: Option<u64>| len.and_then(|len| code.take(len)).ok_or(CUT);
+    let string = |bytes: &'a [u8]| text(Some(bytes)).map(Value::Str);
+    Ok(match op {
+        b'N' => Value::None,
+        0x88 | 0x89 => Value::Bool,
+        b'K' => Value::Int(code.u8().ok_or(CUT)?.into()),
+        b'M' => Value::Int(code.u16().ok_or(CUT)?.into()),
+        b'J' => Value::Int((code.u32().ok_or(CUT)? as i32).into()),
+        0x8a | 0x8b => {
+            let len = if op == 0x8a { code.u8().map(u64::from) } else { code.u32().map(u64::from) };
+            let bytes = bytes(code, len)?;
+            if bytes.len() > 16 {
+                return Err(format!("an integer of {} bytes", bytes.len()));
+            }
+            // Two's complement: the sign of the last byte goes on.
+            let sign = bytes.last().map_or(0, |&last| if last < 0x80 { 0 } else { 0xff });
+            let mut whole = [sign; 16];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            Value::Int(i128::from_le_bytes(whole))
+        }
+        b'G' => {
+            code.u64().ok_or(CUT)?;
+            Value::Float
+        }
+        // Python 2 has strings of bytes, and its texts are these.
+        0x8c | b'U' => {
+            let len = code.u8().map(u64::from);
+            string(bytes(code, len)?)?
+        }
+        b'X' | b'T' => {
+            let len = code.u32().map(u64::from);
+            string(bytes(code, len)?)?
+        }
+        0x8d => {
+            let len = code.u64();
+            string(bytes(code, len)?)?
+        }
+        b'C' | b'B' | 0x8e | 0x96 => {
+            let len = match op {
+                b'C' => code.u8().map(u64::from),
+                b'B' => code.u32().map(u64::from),
+                _ => code.u64(),
+            };
+            bytes(code, len)?;
+            Value::Bytes
+        }
+        _ => {
+            let shown = char::from(op).escape_default();
+            return Err(format!(
+                "instruction 0x{op:02x} ({shown}), which no state dict needs; save its state_dict() alone"
+            ));
+        }
+    })
+}

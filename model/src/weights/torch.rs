@@ -1,0 +1,174 @@
+//! A checkpoint that `torch.save` wrote: a zip file of a pickle and of each storage's bytes.
+//!
+//! `TOP/data.pkl` describes the tensors, `TOP/data/KEY` is a storage; several tensors may be parts of one.
+//! <https://docs.pytorch.org/docs/stable/notes/serialization.html>
+
+use std::collections::HashSet;
+
+use super::cursor::shown;
+use super::pickle::{Object, Tensor, Value, unpickle};
+use super::zip::{self, Entries};
+use super::{At, Place};
+
+/// How a file of before PyTorch 1.6 begins: a pickle of torch's own magic number.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// Longest key of a storage. They are numbers.
+const MAX_KEY_BYTES: usize = 100;
+
+/// Whether a file is one that torch wrote, by its first bytes.
+pub(super) fn begins(file: &[u8]) -> bool {
+    file.starts_with(zip::MAGIC) || file.starts_with(LEGACY)
+}
+
+/// The tensors of a file, in its order.
+pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Place)>, String> {
+    if file.starts_with(LEGACY) {
+        return Err(
+            "is a torch file of the time before PyTorch 1.6, which is not read; save it again, in Python: \
+                    torch.save(torch.load(FILE, map_location=\"cpu\"), FILE)"
+                .into(),
+        );
+    }
+    if !file.starts_with(zip::MAGIC) {
+        return Err(format!(
+            "holds {} bytes and does not begin like a torch checkpoint: download it again",
+            file.len()
+        ));
+    }
+    let entries = zip::entries(file)?;
+    let top = top(&entries)?;
+    if let Some(order) = entries.get(format!("{top}byteorder").as_str()).map(|range| &file[range.clone()])
+        && order.trim_ascii() != b"little"
+    {
+        let order = shown(&String::from_utf8_lossy(order));
+        return Err(format!("its byteorder is {order}, only little is read: save it on such a machine"));
+    }
+    let pickle = unpickle(&file[entries[format!("{top}data.pkl").as_str()].clone()])?;
+    let Some(Object::Dict(items)) = pickle.object(pickle.top) else {
+        return Err(format!(
+            "holds a {}, not a dict of tensors: save the model's state_dict()",
+            pickle.kind(pickle.top)
+        ));
+    };
+    let mut tensors = Vec::new();
+    let mut names = HashSet::new();
+    for &(key, value) in items {
+        // Numbers and texts beside the tensors do no harm.
+        let Some(Object::Tensor(tensor)) = pickle.object(value) else { continue };
+        let Value::Str(name) = key else {
+            return Err(format!("a tensor's name is a {}, not a str", pickle.kind(key)));
+        };
+        if !names.insert(name) {
+            return Err(format!("{} is listed twice", shown(name)));
+        }
+        let place = place(tensor, top, &entries).map_err(|reason| format!("{}: {reason}", shown(name)))?;
+        tensors.push((name.to_owned(), place));
+    }
+    if tensors.is_empty() && !items.is_empty() {
+        let keys = items.iter().take(5).map(|&(key, value)| match key {
+            Value::Str(key) => format!("{} ({})", shown(key), pickle.kind(value)),
+            _ => format!("a {} ({})", pickle.kind(key), pickle.kind(value)),
+        });
+        return Err(format!(
+            "holds no tensors but {}: save the model's state_dict() alone",
+            keys.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    Ok(tensors)
+}
+
+/// What comes before `data.pkl`: a folder and a slash.
+fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
+    let top =
+        |name: &&'a str| name.strip_suffix("data.pkl").filter(|top| top.is_empty() || top.ends_with('/'));
+    let mut tops = entries.keys().filter_map(top);
+    match (tops.next(), tops.next()) {
+        (Some(top), None) => Ok(top),
+        (None, _) => Err("is a zip file without data.pkl: is it a torch checkpoint?".into()),
+        (Some(a), Some(b)) => Err(format!(
+            "holds two pickles, {}data.pkl and {}data.pkl: download it again",
+            shown(a),
+            shown(b)
+        )),
+    }
+}
+
+/// Where a tensor's elements are, if all of them are within its storage, and that within its entry.
+fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Place, String> {
+    let Tensor { storage, offset, size, stride } = tensor;
+    // A long key may be named again and again, and is copied each time.
+    let entry = Some(storage.key)
+        .filter(|key| key.len() <= MAX_KEY_BYTES)
+        .and_then(|key| entries.get(format!("{top}data/{key}").as_str()))
+        .ok_or_else(|| format!("its storage {} is not in the file: download it again", shown(storage.key)))?;
+    let element_bytes = storage.dtype.bitsize() / 8;
+    let held = usize::try_from(storage.numel)
+        .ok()
+        .and_then(|numel| numel.checked_mul(element_bytes))
+        .filter(|&bytes| bytes <= entry.len())
+        .ok_or_else(|| {
+            format!(
+                "its storage {} is to hold {} elements of {}, the file has {} bytes of it: download it again",
+                shown(storage.key),
+                storage.numel,
+                storage.dtype,
+                entry.len()
+            )
+        })?;
+
+    let described = || {
+        format!(
+            "is {size:?} of {} at {offset}, strides {stride:?}, of a storage of {} elements",
+            storage.dtype, storage.numel
+        )
+    };
+    let outside = || format!("{}: that does not fit; download it again", described());
+    if size.len() != stride.len() {
+        return Err(outside());
+    }
+    let unsigned = |list: &[i128]| list.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<_>>>();
+    let (Some(shape), Some(mut strides)) = (unsigned(size), unsigned(stride)) else { return Err(outside()) };
+    let offset = usize::try_from(*offset).map_err(|_| outside())?;
+
+    // A size of 0 must not hide that the others overflow.
+    let count = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size.max(1))).ok_or_else(outside)?;
+    let empty = shape.contains(&0);
+    let reach = |(&size, &stride): (&usize, &usize)| (size - 1).checked_mul(stride);
+    let last = match empty {
+        true => Some(offset),
+        false => shape.iter().zip(&strides).map(reach).try_fold(offset, |at, step| at.checked_add(step?)),
+    };
+    let last = last.ok_or_else(outside)?;
+    if last.checked_mul(element_bytes).is_none_or(|at| if empty { at > held } else { at >= held }) {
+        return Err(outside());
+    }
+    if !empty && count > held / element_bytes {
+        return Err(format!("{}: it repeats elements; save a clone() of it", described()));
+    }
+
+    let start = entry.start + offset * element_bytes;
+    // The stride of a single element says nothing.
+    let mut contiguous = true;
+    let mut row_major = 1;
+    for (&size, stride) in shape.iter().zip(&mut strides).rev() {
+        if size <= 1 {
+            *stride = 1;
+        } else {
+            contiguous &= *stride == row_major;
+            row_major *= size;
+        }
+    }
+    let at = match () {
+        () if empty => At::Bytes(start..start),
+        () if contiguous => At::Bytes(start..start + count * element_bytes),
+        () if strides.contains(&0) => {
+            return Err(format!("{}: it repeats elements; save a clone() of it", described()));
+        }
+        () => At::Strided(start..start + (last - offset + 1) * element_bytes, strides),
+    };
+    Ok(Place { file: 0, dtype: storage.dtype, shape, at })
+}
+
+#[cfg(test)]
+mod tests;
