@@ -39,6 +39,7 @@ pub mod weights;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
+pub use kv_cache::KvDtype;
 pub use loader::{Dtype, Progress};
 pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan};
 pub use sampler::SamplingParams;

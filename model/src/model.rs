@@ -9,7 +9,7 @@ use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::decoder::{Decoder, Rows, Tap};
 use crate::image::{Preprocess, RgbImage, preprocess};
-use crate::kv_cache;
+use crate::kv_cache::{self, KvDtype, LayerCache};
 use crate::loader::{Dtype, From, Loader, Progress};
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
@@ -22,6 +22,8 @@ use crate::{Error, Result};
 pub struct LoadOptions {
     /// What matrices are stored as on the device.
     pub dtype: Dtype,
+    /// What keys and values are stored as.
+    pub kv: KvDtype,
     /// Positions of the KV cache; `None`: the config's `max_position_embeddings`.
     pub ctx: Option<u32>,
     /// Rows of one prefill chunk.
@@ -32,7 +34,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { dtype: Dtype::Auto, ctx: None, chunk: 64, preprocess: Preprocess::Resize }
+        Self { dtype: Dtype::Auto, kv: KvDtype::F32, ctx: None, chunk: 64, preprocess: Preprocess::Resize }
     }
 }
 
@@ -389,6 +391,7 @@ fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
             "a context of {ctx} positions under dynamic rope_scaling, which is supported up to max_position_embeddings, {trained}"
         ));
     }
+    kv_cache::check(&config.text, options.kv)?;
     Ok(ctx)
 }
 
@@ -434,7 +437,7 @@ pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<P
         let abstractor = Abstractor::load(&mut loader, config)?;
         Ok((vision, abstractor, Decoder::load(&mut loader, &config.text, ctx as usize)?))
     };
-    let kv = kv_cache::allocate(&config.text, ctx);
+    let kv = kv_cache::allocate(&config.text, options.kv, ctx);
     let record = |decoder: &Decoder, rows: u32| {
         let mut g = Graph::new(*target);
         let inputs = Rows::declare(&mut g, &config.text, rows);
@@ -460,7 +463,7 @@ pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<P
         (format!("prefill {}", options.chunk), record(&decoder, options.chunk).0),
         ("decode".to_owned(), decode),
     ];
-    let kv_cache_bytes = kv.iter().map(|kv| kv.k.bytes() + kv.v.bytes()).sum();
+    let kv_cache_bytes = kv.iter().map(LayerCache::bytes).sum();
     // Without a file to ask, `auto` is what the published weights are.
     let dtype = if options.dtype == Dtype::Auto { Dtype::Bf16 } else { options.dtype }.to_string();
     Ok(PlanReport { ctx, dtype, weights, kv_cache_bytes, programs, decode_dispatches_per_layer })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Dtype, LoadOptions, Model, Source};
+use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
 
 use crate::Usage;
 
@@ -37,6 +37,13 @@ enum Stored {
     Int8,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Kv {
+    F32,
+    /// Half the bytes
+    F16,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Storage {
     /// What weight matrices are stored as on the device
@@ -45,6 +52,9 @@ pub(crate) struct Storage {
     /// With int8: weights that share a scale [default: all of an output channel]
     #[arg(long, value_parser = ["32", "64", "128"], value_name = "WEIGHTS")]
     group: Option<String>,
+    /// What keys and values are stored as in the KV cache
+    #[arg(long, value_enum, default_value = "f32")]
+    kv: Kv,
     /// Positions of prompt and answer together [default: as many as the model was trained for]
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
     ctx: Option<u32>,
@@ -60,7 +70,11 @@ impl Storage {
             Stored::F32 => Dtype::F32,
             Stored::Bf16 => Dtype::Bf16,
         };
-        Ok(LoadOptions { dtype, ctx: self.ctx, ..LoadOptions::default() })
+        let kv = match self.kv {
+            Kv::F32 => KvDtype::F32,
+            Kv::F16 => KvDtype::F16,
+        };
+        Ok(LoadOptions { dtype, kv, ctx: self.ctx, ..LoadOptions::default() })
     }
 }
 
