@@ -128,8 +128,8 @@ fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, 
     }
 }
 
-/// Causal attention over the cache with these rows appended: softmax(QKᵀ / √head_dim) V. Where `probs` are wanted,
-/// the cache holds nothing but this run's rows.
+/// Causal attention over the cache with these rows appended: softmax(QKᵀ / √head_dim) V. Where `probs` are
+/// wanted, the cache holds nothing but this run's rows.
 #[expect(clippy::too_many_arguments, reason = "the equation has them")]
 fn attend<T: KvElement>(
     g: &mut Graph,

@@ -11,9 +11,10 @@ use crate::{Error, Result};
 
 /// What keys and values are stored as.
 ///
-/// f16 halves the cache and what a decode step reads of it, and costs about what rounding the weights to f16
-/// does. It is no feature of a device: kernels unpack it and compute in f32. Values are rounded to nearest; those
-/// beyond 65,504, which no sane model has, become that.
+/// f16 halves the cache and what a decode step reads of it, and costs less than rounding the weights to f16
+/// would. The device needs no feature for it: kernels unpack it and compute in f32. (Without F16C in the
+/// processor, Mesa's software Vulkan lacks even that, and programs do not compile.) Values are rounded to
+/// nearest; those beyond 65,504, which no sane model has, become that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvDtype {
     /// As they are computed.
@@ -75,4 +76,28 @@ pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, ctx: u32) -> Vec<LayerCac
         }
     };
     (0..c.num_hidden_layers).map(layer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn heads_that_are_not_in_fours_are_refused_as_f16() {
+        let mut c = Config::from_json(b"{}").unwrap().text;
+        check(&c, KvDtype::F16).unwrap();
+        (c.hidden_size, c.num_attention_heads) = (60, 10);
+        check(&c, KvDtype::F32).unwrap();
+        let error = check(&c, KvDtype::F16).unwrap_err().to_string();
+        assert!(error.contains("head_dim 6") && error.contains("--kv f32"), "{error}");
+    }
+
+    #[test]
+    fn f16_takes_half_the_bytes() {
+        let c = Config::from_json(b"{}").unwrap().text;
+        let bytes = |dtype| allocate(&c, dtype, 2048).iter().map(LayerCache::bytes).sum::<u64>();
+        assert_eq!(bytes(KvDtype::F32), 32 * 2 * 2048 * 4096 * 4);
+        assert_eq!(bytes(KvDtype::F16), 32 * 2 * 2048 * 4096 * 2);
+    }
 }

@@ -490,7 +490,8 @@ fn fits_binding(model: &Model, kv: &[LayerCache]) -> Result<()> {
     let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
         return Ok(());
     };
-    let halve = if model.inner.options.kv == KvDtype::F32 { ", take --kv f16" } else { "" };
+    let is_halved = model.inner.options.kv == KvDtype::F16;
+    let halve = if !is_halved && bytes / 2 <= limit { ", take --kv f16" } else { "" };
     Err(Error::Option(format!(
         "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, {} allows {limit}: lower --ctx to \
          {}{halve} or choose another adapter",

@@ -52,8 +52,8 @@ impl<T: KvElement> KvCache<T> {
 /// `(p, j)`: `y[j] = x[j] c - x[j+h] s`, `y[j+h] = x[j+h] c + x[j] s` in every head. Su et al. 2021, eq. 34,
 /// in the half-split order of the converted LLaMA weights.
 ///
-/// A cache of f16 gets the nearest f16, ties to even, and where there is none that large the largest, 65,504: no
-/// infinity enters it. Below the smallest normal f16, 2^-14, the rounding is the device's, which may flush to 0.
+/// A cache of f16 gets the nearest f16, ties to even, and of what is larger than any, 65,504: no infinity
+/// enters it. Below the smallest normal f16, 2^-14, the rounding is the device's, which may flush to zero.
 ///
 /// Rows from `span[1]` on write nothing, nor do positions past the cache; rows of the cache that are not
 /// `span[0]..span[0] + span[1]` stay as they are.
@@ -69,7 +69,8 @@ impl<T: KvElement> KvCache<T> {
 ///
 /// # Panics
 ///
-/// If a shape does not fit `heads`, `head_dim` is odd, or with a cache of f16 no multiple of 4, or the tables have fewer positions than the cache.
+/// If a shape does not fit `heads`, `head_dim` is odd or, with a cache of f16, no multiple of 4, or the tables
+/// have fewer positions than the cache.
 #[expect(clippy::too_many_arguments, reason = "one dispatch does the work of four")]
 pub fn rope_append<T: KvElement>(
     g: &mut Graph,
@@ -86,7 +87,10 @@ pub fn rope_append<T: KvElement>(
     let [context, _] = cache.k.shape();
     let [positions, _] = tables.cos_sin.shape();
     let least = if T::IS_F16 { 4 } else { 2 };
-    assert!(head_dim.is_multiple_of(least), "rope_append: {head_dim} elements in a head, not {least} n");
+    assert!(
+        head_dim.is_multiple_of(least),
+        "rope_append: {head_dim} elements in a head, no multiple of {least}"
+    );
     assert_eq!(q.shape()[1], num_heads * head_dim, "rope_append: q against {heads:?}");
     assert_eq!(kv.shape(), [rows, 2 * kv_dim], "rope_append: kv against {rows} rows of {heads:?}");
     assert_eq!(cache.k.shape(), [context, kv_dim], "rope_append: cache against {heads:?}");

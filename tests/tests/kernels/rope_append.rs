@@ -159,9 +159,9 @@ fn rope_append_writes_nothing_past_the_cache() {
     assert_eq!(k[..kept], before[..kept]);
 }
 
-/// Keys are rotated in f32 here and in f64 there, by angles that are themselves off by up to 2e-6, so a rounding may
-/// fall to either side: one step of f16, 2^-10 of the number at most. Values are rounded from the same f32, and equal.
-/// What is too small for a normal f16 is rounded as the device likes, or flushed to zero.
+/// Keys are rotated in f32 here and in f64 there, by angles that are themselves off by up to 2e-6, so a rounding
+/// may fall to either side: one step of f16, 2^-10 of the number at most. Values are rounded from the same f32,
+/// and equal. What is too small for a normal f16 is rounded as the device likes, or flushed to zero.
 #[test]
 fn rope_append_to_a_cache_of_f16_matches_reference() {
     let shapes = [
@@ -208,13 +208,13 @@ fn a_cache_of_f16_holds_the_nearest_f16_and_no_infinity() {
         (-0.0, -0.0),
         (0.1, 0.099_975_586),
         // Halfway between two: to the even one.
-        (2049.0, 2048.0),
-        (2051.0, 2052.0),
-        (-2049.0, -2048.0),
+        (2_049.0, 2_048.0),
+        (2_051.0, 2_052.0),
+        (-2_049.0, -2_048.0),
         // A bit more and less than halfway.
-        (2049.000_2, 2050.0),
-        (2050.999_8, 2050.0),
-        (4095.0, 4096.0),
+        (2_049.000_2, 2_050.0),
+        (2_050.999_8, 2_050.0),
+        (4_095.0, 4_096.0),
         (6.103_515_6e-5, 6.103_515_6e-5),
         (65_504.0, 65_504.0),
         (65_519.0, 65_504.0),
