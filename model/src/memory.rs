@@ -1,11 +1,11 @@
 //! What of a model will live where, decided before anything is allocated.
 
 use strix_engine::{Gpu, Graph, Stream, Target, Usage};
-use strix_shaders::KvCache;
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::decoder::{Decoder, Rows, Tap};
+use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Rounding, Streaming};
 use crate::model::{LoadOptions, record_vision};
 use crate::vision::Vision;
@@ -107,7 +107,7 @@ pub(crate) struct Declared {
     pub vision: Vision,
     pub abstractor: Abstractor,
     pub decoder: Decoder,
-    pub kv: Vec<KvCache>,
+    pub kv: Vec<LayerCache>,
 }
 
 impl Declared {
@@ -115,6 +115,7 @@ impl Declared {
     pub(crate) fn new(
         config: &Config,
         rounding: Rounding,
+        kv: KvDtype,
         target: &Target,
         weights: Option<&Weights>,
         ctx: u32,
@@ -124,7 +125,7 @@ impl Declared {
             vision: Vision::load(&mut loader, &config.vision)?,
             abstractor: Abstractor::load(&mut loader, config)?,
             decoder: Decoder::load(&mut loader, &config.text, ctx as usize)?,
-            kv: kv_cache::allocate(&config.text, ctx),
+            kv: kv_cache::allocate(&config.text, kv, ctx),
         })
     }
 
@@ -135,7 +136,7 @@ impl Declared {
 
     /// Bytes of the KV cache.
     pub(crate) fn kv_bytes(&self) -> u64 {
-        self.kv.iter().map(|kv| kv.k.bytes() + kv.v.bytes()).sum()
+        self.kv.iter().map(LayerCache::bytes).sum()
     }
 
     /// The program that encodes a picture.
@@ -178,7 +179,7 @@ impl Declared {
         let fits = |plan: &MemoryPlan| plan.device_bytes() <= budget;
         let Some(least) = chunks.iter().map(least).find(fits) else {
             let least = self.arrange(config, target, ctx, options.chunk, room, Some(0));
-            return Err(Error::Option(self.does_not_fit(ctx, &least, budget)));
+            return Err(Error::Option(self.does_not_fit(options, ctx, &least, budget)));
         };
         let (chunk, spare) = (least.chunk, budget - least.device_bytes());
         // Each layer that stays takes its own bytes; an even number of streamed layers lets the next token's first
@@ -265,7 +266,7 @@ impl Declared {
     }
 
     /// Why nothing fits, and what would.
-    fn does_not_fit(&self, ctx: u32, least: &MemoryPlan, budget: u64) -> String {
+    fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, budget: u64) -> String {
         let needed = least.device_bytes();
         let fixed = needed - self.kv_bytes();
         let position = self.kv_bytes() / u64::from(ctx.max(1));
@@ -275,9 +276,12 @@ impl Declared {
         {
             ways.push(format!("--ctx {positions}"));
         }
+        if options.kv == KvDtype::F32 && needed - self.kv_bytes() / 2 <= budget {
+            ways.push("--kv f16".into());
+        }
         format!(
-            "the model needs {} of device memory even with every layer streamed ({} of it KV cache), and may use {}: \
-             it would fit with {}",
+            "the model needs {} of device memory even with every layer streamed ({} of it for the KV cache of {ctx} \
+             positions), and may use {}: it fits with {}",
             mib(needed),
             mib(self.kv_bytes()),
             mib(budget),

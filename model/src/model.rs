@@ -9,6 +9,7 @@ use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
+use crate::kv_cache::{self, KvDtype};
 use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::session::Session;
@@ -22,6 +23,8 @@ use crate::{Error, Result};
 pub struct LoadOptions {
     /// What matrices are stored as on the device.
     pub dtype: Dtype,
+    /// What keys and values are stored as.
+    pub kv: KvDtype,
     /// Positions of the KV cache; `None`: the config's `max_position_embeddings`.
     pub ctx: Option<u32>,
     /// With int8: the vision tower's and the abstractor's matrices as well.
@@ -38,6 +41,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             dtype: Dtype::Auto,
+            kv: KvDtype::F32,
             ctx: None,
             int8_vision: false,
             chunk: 64,
@@ -202,7 +206,7 @@ impl Model {
         let target = gpu.target();
         let rounding = options.rounding();
         let room = Room::of(gpu, options.device_memory);
-        let declared = Declared::new(&config, rounding, &target, Some(&weights), ctx)?;
+        let declared = Declared::new(&config, rounding, options.kv, &target, Some(&weights), ctx)?;
         let memory = declared.plan(&config, options, &target, ctx, room)?;
         drop(declared);
 
@@ -500,6 +504,7 @@ fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
             "a context of {ctx} positions under dynamic rope_scaling, which is supported up to max_position_embeddings, {trained}"
         ));
     }
+    kv_cache::check(&config.text, options.kv)?;
     Ok(ctx)
 }
 
@@ -549,7 +554,7 @@ pub fn plan(
     let ctx = check_options(config, options)?;
     let declare = |dtype| {
         let rounding = Rounding { dtype, ..options.rounding() };
-        Declared::new(config, rounding, target, weights.filter(|_| dtype == options.dtype), ctx)
+        Declared::new(config, rounding, options.kv, target, weights.filter(|_| dtype == options.dtype), ctx)
     };
     let int8 = |group| Dtype::Int8 { group };
     let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strix_engine::{Difference, Graph, Program, StepTime};
-use strix_shaders::{KvCache, Routing};
+use strix_shaders::Routing;
 
 use crate::decoder::{Logits, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
+use crate::kv_cache::{KvDtype, LayerCache};
 use crate::model::{Model, Trace, profile, trace};
 use crate::prompt::{Conversation, Template, Turn, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
@@ -61,7 +62,7 @@ pub struct Session {
     model: Model,
     prefill: Chunk,
     decode: Chunk,
-    kv: Vec<KvCache>,
+    kv: Vec<LayerCache>,
     /// What the first positions of the cache hold.
     cached: Vec<Row>,
     pub(crate) conversation: Conversation,
@@ -74,7 +75,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
-        let kv = kv_cache::allocate(&model.inner.config.text, model.inner.ctx);
+        let kv = kv_cache::allocate(&model.inner.config.text, model.inner.options.kv, model.inner.ctx);
         fits_binding(model, &kv)?;
         Ok(Self {
             prefill: Chunk::compile(
@@ -442,7 +443,7 @@ impl Session {
 }
 
 impl Chunk {
-    fn compile(model: &Model, kv: &[KvCache], size: u32, all_logits: bool, tap: &mut Tap) -> Result<Self> {
+    fn compile(model: &Model, kv: &[LayerCache], size: u32, all_logits: bool, tap: &mut Tap) -> Result<Self> {
         let inner = &model.inner;
         let mut g = Graph::new(inner.gpu.target());
         let rows = Rows::declare(&mut g, &inner.config.text, size);
@@ -485,16 +486,18 @@ fn is_named(label: &str, prefix: &str) -> bool {
 }
 
 /// Checks that one layer's keys fit a binding, as the cache is not split.
-fn fits_binding(model: &Model, kv: &[KvCache]) -> Result<()> {
+fn fits_binding(model: &Model, kv: &[LayerCache]) -> Result<()> {
     let (limit, ctx) = (model.inner.gpu.target().max_binding_bytes, model.inner.ctx);
-    let Some(k) = kv.first().map(|kv| &kv.k).filter(|k| k.bytes() > limit) else { return Ok(()) };
+    let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
+        return Ok(());
+    };
+    let is_halved = model.inner.options.kv == KvDtype::F16;
+    let halve = if !is_halved && bytes / 2 <= limit { ", take --kv f16" } else { "" };
     Err(Error::Option(format!(
-        "{}: a context of {ctx} positions takes {} bytes in one binding, {} allows {limit}: lower --ctx to {} or \
-         choose another adapter",
-        k.label(),
-        k.bytes(),
+        "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, {} allows {limit}: lower --ctx to \
+         {}{halve} or choose another adapter",
         model.inner.gpu.name(),
-        limit / (k.bytes() / u64::from(ctx)).max(1),
+        limit / (bytes / u64::from(ctx)).max(1),
     )))
 }
 
