@@ -65,18 +65,7 @@ impl Set {
         let source = Source::Files { config: &dir.join("hf"), weights: &dir.join("model.safetensors") };
         let model =
             Model::load_on(gpu, source, options, &mut |_| ()).with_context(|| format!("{name}: loading"))?;
-        let manifest: serde_json::Value = read_json(&dir.join("manifest.json"))?;
-        let cases = manifest["cases"].as_object().context("manifest.json: cases")?.keys().cloned().collect();
-        let file = Weights::open(&dir.join("golden.safetensors"))?;
-        let mut tensors = BTreeMap::new();
-        for name in file.names() {
-            let view = file.get(name).context("listed")?;
-            let values = match view.bytes.len() / view.shape.iter().product::<usize>().max(1) {
-                8 => view.bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f32).collect(),
-                _ => view.to_f32()?,
-            };
-            tensors.insert(name.to_owned(), Recorded { shape: view.shape.to_vec(), values });
-        }
+        let (tensors, cases) = recorded(dir)?;
         Ok(Self { name, model, tensors, cases })
     }
 
@@ -107,6 +96,27 @@ impl Set {
             None => vec![],
         }
     }
+}
+
+/// Every tensor recorded of a checkpoint, `case/point`, and the names of its runs.
+///
+/// # Errors
+///
+/// If a file is missing or not what it should be.
+pub fn recorded(dir: &Path) -> Result<(BTreeMap<String, Recorded>, Vec<String>)> {
+    let manifest: serde_json::Value = read_json(&dir.join("manifest.json"))?;
+    let cases = manifest["cases"].as_object().context("manifest.json: cases")?.keys().cloned().collect();
+    let file = Weights::open(&dir.join("golden.safetensors"))?;
+    let mut tensors = BTreeMap::new();
+    for name in file.names() {
+        let view = file.get(name).context("listed")?;
+        let values = match view.bytes.len() / view.shape.iter().product::<usize>().max(1) {
+            8 => view.bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f32).collect(),
+            _ => view.to_f32()?,
+        };
+        tensors.insert(name.to_owned(), Recorded { shape: view.shape.to_vec(), values });
+    }
+    Ok((tensors, cases))
 }
 
 /// Parses a JSON file.

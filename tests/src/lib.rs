@@ -4,6 +4,7 @@ pub mod checks;
 pub mod command;
 pub mod golden;
 pub mod nano;
+pub mod reference;
 
 use std::sync::OnceLock;
 
