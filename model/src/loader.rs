@@ -102,7 +102,7 @@ impl From<'_> {
     }
 
     fn count(&mut self, name: &str) -> Result<()> {
-        self.done_bytes += self.view(name)?.bytes.len() as u64;
+        self.done_bytes += self.view(name)?.byte_len() as u64;
         let (done_bytes, total_bytes) = (self.done_bytes, self.total_bytes);
         (self.progress)(&Progress { what: name.into(), done_bytes, total_bytes });
         Ok(())
@@ -166,8 +166,8 @@ impl Loader<'_> {
     /// Whether the checkpoint's tensors of these modules are the same bytes: MAM off.
     pub(crate) fn same(&self, a: &[String], b: &[String]) -> bool {
         let Some(from) = &self.from else { return false };
-        let bytes = |name: &String| from.weights.get(&format!("{name}.weight")).map(|v| (v.dtype, v.bytes));
-        a.iter().zip(b).all(|(a, b)| bytes(a).is_some() && bytes(a) == bytes(b))
+        let view = |name: &String| from.weights.get(&format!("{name}.weight"));
+        a.iter().zip(b).all(|(a, b)| view(a).zip(view(b)).is_some_and(|(a, b)| a.same(&b)))
     }
 
     fn format(&self, part: Part, modules: &[Vec<Vec<String>>]) -> Format {

@@ -146,7 +146,7 @@ impl Checkpoint {
                         Tokenizer::from_sentencepiece(include_bytes!("../nano/tokenizer.model"), true)?
                             .into(),
                     ),
-                    weights: Weights::from_static(include_bytes!("../nano/model.safetensors"))?.into(),
+                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?.into(),
                     config,
                 })
             }
@@ -202,13 +202,14 @@ impl Model {
             )));
         }
         let ctx = check_options(&config, options)?;
-        let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.bytes.len() as u64).sum();
+        let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
         let from = From { gpu, weights: &weights, progress, done_bytes: 0, total_bytes };
         let mut loader = Loader { target: gpu.target(), dtype: options.dtype, from: Some(from) };
         let vision = Vision::load(&mut loader, &config.vision)?;
         let abstractor = Abstractor::load(&mut loader, &config)?;
         let decoder = Decoder::load(&mut loader, &config.text, ctx as usize)?;
         let vit_eos = abstractor.vit_eos.download(gpu)?;
+        weights.check_unchanged()?;
         let inner = Inner {
             gpu: gpu.clone(),
             config,

@@ -1,26 +1,27 @@
-//! Checkpoints: tensors by name, memory-mapped from safetensors files.
+//! Checkpoints: tensors by name, memory-mapped from their files.
 //!
-//! A file is its header's length (u64, little-endian), the header (JSON: name → dtype, shape, place), then the
-//! tensors' bytes, without gaps. <https://github.com/huggingface/safetensors#format>
+//! A file must stay as it is for as long as its checkpoint is open. All lengths are checked when it is opened, so that
+//! nothing is ever read outside of it; but a file that is cut meanwhile ends the process (SIGBUS), and one that is
+//! written to gives other numbers. [`Weights::check_unchanged`] tells of both, and loading a model ends with it.
+
+mod files;
+mod index;
+mod safetensors;
+mod view;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt;
-use std::fs::File;
 use std::ops::Range;
-use std::path::{Component, Path, PathBuf};
-
-use half::{bf16, f16};
-use memmap2::Mmap;
-use serde::Deserialize;
-use serde::de::{Error as _, MapAccess, Visitor};
+use std::path::{Path, PathBuf};
 
 use crate::{Config, Error, Result};
 
-pub use safetensors::Dtype;
+pub use ::safetensors::Dtype;
+pub use files::SharedBytes;
+pub use view::View;
 
-/// Longest header read, in bytes; the format's own limit.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+use files::Opened;
+use view::Data;
 
 /// Problems that [`Weights::check`] spells out; the others are counted.
 const MAX_PROBLEMS: usize = 5;
@@ -30,34 +31,26 @@ const MAX_PROBLEMS: usize = 5;
 pub struct Weights {
     /// What was opened, for error messages.
     path: PathBuf,
-    files: Vec<Bytes>,
+    files: Vec<Opened>,
     tensors: BTreeMap<String, Place>,
+    metadata: BTreeMap<String, String>,
 }
 
 /// A tensor, in the bytes of its file.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// Name in the checkpoint.
-    pub name: &'a str,
-    /// Type of its elements.
-    pub dtype: Dtype,
-    /// Sizes, outermost first; empty for a single number.
-    pub shape: &'a [usize],
-    /// Its elements, little-endian, row-major. Not aligned to anything.
-    pub bytes: &'a [u8],
-}
-
-enum Bytes {
-    Mapped(Mmap),
-    Static(&'static [u8]),
-}
-
 #[derive(Debug)]
 struct Place {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    range: Range<usize>,
+    at: At,
+}
+
+#[derive(Debug)]
+enum At {
+    /// Row-major, one element after the other.
+    Bytes(Range<usize>),
+    /// From the first element to the last, with a stride in elements for each axis.
+    Strided(Range<usize>, Vec<usize>),
 }
 
 impl Weights {
@@ -108,99 +101,82 @@ impl Weights {
         }
     }
 
-    /// Reads a safetensors file that is part of the program.
+    /// Reads a safetensors file that is in memory, or part of the program.
     ///
     /// # Errors
     ///
     /// If its header does not describe it.
-    pub fn from_static(bytes: &'static [u8]) -> Result<Self> {
-        let mut weights = Self::empty(Path::new("embedded model"));
-        weights.add(Path::new("embedded model"), Bytes::Static(bytes))?;
+    pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self> {
+        let path = Path::new("checkpoint in memory");
+        let mut weights = Self::empty(path);
+        weights.add(Opened::memory(path, bytes))?;
         Ok(weights)
     }
 
     fn empty(path: &Path) -> Self {
-        Self { path: path.into(), files: Vec::new(), tensors: BTreeMap::new() }
+        let (tensors, metadata) = (BTreeMap::new(), BTreeMap::new());
+        Self { path: path.into(), files: Vec::new(), tensors, metadata }
     }
 
-    fn from_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
-        let mut weights = Self::empty(path);
-        for file in files {
-            weights.add(file, map(file)?)?;
-        }
-        Ok(weights)
-    }
-
-    fn from_index(dir: &Path, index: &Path) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Index {
-            weight_map: BTreeMap<String, String>,
-        }
-        let json = std::fs::read(index).map_err(|source| Error::Io { path: index.into(), source })?;
-        let Index { weight_map } = serde_json::from_slice(&json)
-            .map_err(|e| file_error(index, format!("not an index of shards: {e}; download it again")))?;
-
-        let mut shards: Vec<&String> = weight_map.values().collect();
-        shards.sort_unstable();
-        shards.dedup();
-        let mut files = Vec::new();
-        for shard in shards {
-            // An index may not make us read elsewhere: only a plain name is a shard.
-            let mut parts = Path::new(shard).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-                return Err(file_error(
-                    index,
-                    format!("names the shard {shard:?}, which is not a file of this folder"),
-                ));
-            }
-            let file = dir.join(shard);
-            if !file.is_file() {
-                return Err(file_error(
-                    &file,
-                    format!("is missing, and {} names it; download it", index.display()),
-                ));
-            }
-            files.push(file);
-        }
-        let weights = Self::from_files(dir, &files)?;
-        for (name, shard) in &weight_map {
-            let found = weights.tensors.get(name).map(|place| &files[place.file]);
-            if found != Some(&dir.join(shard)) {
-                let reason = match found {
-                    None => {
-                        format!("the index places it in {shard}, which does not hold it; download both again")
-                    }
-                    Some(file) => format!("the index places it in {shard}, but {} holds it", file.display()),
-                };
-                return Err(Error::Tensor { name: name.clone(), reason });
-            }
-        }
-        Ok(weights)
-    }
-
-    fn add(&mut self, path: &Path, bytes: Bytes) -> Result<()> {
+    fn add(&mut self, opened: Opened) -> Result<()> {
+        let error = |reason| file_error(&opened.path, reason);
         let file = self.files.len();
-        for (name, mut place) in read_header(bytes.get()).map_err(|reason| file_error(path, reason))? {
-            place.file = file;
+        let header = safetensors::read_header(opened.get()).map_err(error)?;
+        for (name, place) in header.tensors {
             match self.tensors.entry(name) {
                 Entry::Vacant(entry) => {
-                    entry.insert(place);
+                    entry.insert(Place { file, ..place });
                 }
                 Entry::Occupied(entry) => {
-                    let reason = format!("{} is in an earlier shard too", entry.key());
-                    return Err(file_error(path, reason));
+                    return Err(error(format!("{} is in an earlier shard too", entry.key())));
                 }
             }
         }
-        self.files.push(bytes);
+        for (key, value) in header.metadata {
+            let earlier = self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+            if *earlier != value {
+                return Err(error(format!(
+                    "its metadata says {key} = {value:?}, an earlier shard {earlier:?}: are they of one checkpoint?"
+                )));
+            }
+        }
+        self.files.push(opened);
         Ok(())
     }
 
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<View<'_>> {
         let (name, place) = self.tensors.get_key_value(name)?;
-        let bytes = &self.files[place.file].get()[place.range.clone()];
-        Some(View { name, dtype: place.dtype, shape: &place.shape, bytes })
+        let bytes = |range: &Range<usize>| &self.files[place.file].get()[range.clone()];
+        let data = match &place.at {
+            At::Bytes(range) => Data::Contiguous(bytes(range)),
+            At::Strided(range, strides) => Data::Strided { bytes: bytes(range), strides },
+        };
+        Some(View { name, dtype: place.dtype, shape: &place.shape, data })
+    }
+
+    /// The file that holds a tensor, and its bytes in it; `None` if there is no such tensor or its elements do not lie
+    /// row-major, one after the other. What is returned keeps the file mapped.
+    pub fn shared(&self, name: &str) -> Option<(SharedBytes, Range<usize>)> {
+        let place = self.tensors.get(name)?;
+        match &place.at {
+            At::Bytes(range) => Some((self.files[place.file].bytes.clone(), range.clone())),
+            At::Strided(..) => None,
+        }
+    }
+
+    /// What the files say of themselves: the `__metadata__` of safetensors files, joined.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Asks whether the files are still as they were when they were opened.
+    ///
+    /// # Errors
+    ///
+    /// If one has another length or was written to since: what was read from it may be wrong.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(Opened::check_unchanged)
     }
 
     /// Names of all tensors, sorted.
@@ -223,10 +199,7 @@ impl Weights {
                     "{}: config.json says {} = {:?}, the file holds {:?}",
                     spec.name, spec.axes, spec.shape, view.shape
                 )),
-                Some(view) if !view.is_float() => {
-                    problems.push(format!("{}: {}", spec.name, view.not_float()))
-                }
-                Some(_) => {}
+                Some(view) => problems.extend(view.check_float().err().map(|e| e.to_string())),
             }
         }
         if problems.is_empty() {
@@ -251,227 +224,12 @@ impl Weights {
 
     /// Index of the first NaN or infinity of a tensor. `None` too if it has none of that name or is not of floats.
     pub fn first_non_finite(&self, name: &str) -> Option<usize> {
-        let view = self.get(name)?;
-        let finite = |range: Range<usize>| {
-            let mut values = Vec::new();
-            view.elements_f32(range, &mut values).ok()?;
-            values.iter().position(|value| !value.is_finite())
-        };
-        // In pieces: the whole of a large tensor as f32 need not fit in memory.
-        const PIECE: usize = 1 << 16;
-        let len = view.num_elements();
-        (0..len).step_by(PIECE).find_map(|start| Some(start + finite(start..len.min(start + PIECE))?))
+        self.get(name)?.first_non_finite()
     }
-}
-
-fn convert<const N: usize>(bytes: &[u8], values: &mut [f32], number: impl Fn([u8; N]) -> f32) {
-    for (value, &bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-        *value = number(bytes);
-    }
-}
-
-impl View<'_> {
-    /// Elements in all.
-    pub fn num_elements(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Rows: the outermost size, 1 for a single number.
-    pub fn num_rows(&self) -> usize {
-        self.shape.first().copied().unwrap_or(1)
-    }
-
-    /// All elements as f32, exactly.
-    ///
-    /// # Errors
-    ///
-    /// If the tensor is not F32, F16 or BF16.
-    pub fn to_f32(&self) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        self.elements_f32(0..self.num_elements(), &mut values)?;
-        Ok(values)
-    }
-
-    /// Some rows as f32, exactly, in place of what `values` held.
-    ///
-    /// # Errors
-    ///
-    /// If the tensor is not F32, F16 or BF16.
-    ///
-    /// # Panics
-    ///
-    /// If it has no such rows.
-    pub fn rows_f32(&self, rows: Range<usize>, values: &mut Vec<f32>) -> Result<()> {
-        let len: usize = self.shape.iter().skip(1).product();
-        assert!(rows.end <= self.num_rows(), "{}: rows {rows:?} of {:?}", self.name, self.shape);
-        self.elements_f32(rows.start * len..rows.end * len, values)
-    }
-
-    /// The elements from `start` on as f32, exactly, as many as `values` holds.
-    ///
-    /// # Errors
-    ///
-    /// If the tensor is not F32, F16 or BF16.
-    ///
-    /// # Panics
-    ///
-    /// If it has no such elements.
-    pub fn read_f32(&self, start: usize, values: &mut [f32]) -> Result<()> {
-        if !self.is_float() {
-            return Err(Error::Tensor { name: self.name.into(), reason: self.not_float() });
-        }
-        let size = self.dtype.bitsize() / 8;
-        let bytes = &self.bytes[start * size..(start + values.len()) * size];
-        match self.dtype {
-            Dtype::F32 => convert(bytes, values, f32::from_le_bytes),
-            Dtype::F16 => convert(bytes, values, |b| f16::from_le_bytes(b).to_f32()),
-            _ => convert(bytes, values, |b| bf16::from_le_bytes(b).to_f32()),
-        }
-        Ok(())
-    }
-
-    fn elements_f32(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<()> {
-        values.clear();
-        values.resize(range.len(), 0.0);
-        self.read_f32(range.start, values)
-    }
-
-    fn is_float(&self) -> bool {
-        matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
-    }
-
-    fn not_float(&self) -> String {
-        format!("is {}; only F32, F16 and BF16 are read: save it as one of these", self.dtype)
-    }
-}
-
-impl Bytes {
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Static(bytes) => bytes,
-        }
-    }
-}
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} bytes", self.get().len())
-    }
-}
-
-fn map(path: &Path) -> Result<Bytes> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let file = File::open(path).map_err(io)?;
-    #[expect(unsafe_code, reason = "a checkpoint of 16 GB must not be copied into memory")]
-    // SAFETY: nothing here writes to the map. It stays valid as long as nobody changes or cuts the file while the
-    // model is open, which no program can prevent; the documents ask for it. Should it happen, numbers change or
-    // the process gets SIGBUS; every length was checked against the map, so no read leaves it.
-    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-    Ok(Bytes::Mapped(map))
 }
 
 fn file_error(path: &Path, reason: String) -> Error {
     Error::File { path: path.into(), reason }
-}
-
-/// The tensors of a file, in its order.
-///
-/// The `safetensors` crate has such a reader, but it lets a name occur twice, can overflow on hostile offsets and
-/// does not say which tensor or which numbers are wrong.
-fn read_header(file: &[u8]) -> Result<Vec<(String, Place)>, String> {
-    let len = file.len() as u64;
-    let not_one = "is it a .safetensors file? download it again";
-    let Some((header_len, rest)) = file.split_first_chunk() else {
-        return Err(format!("holds {len} bytes, fewer than any header; {not_one}"));
-    };
-    let header_len = u64::from_le_bytes(*header_len);
-    if header_len > MAX_HEADER_BYTES {
-        return Err(format!(
-            "says its header is {header_len} bytes long, above {MAX_HEADER_BYTES}; {not_one}"
-        ));
-    }
-    let Some((header, data)) = rest.split_at_checked(header_len as usize) else {
-        return Err(format!("holds {len} bytes, its header alone is {header_len}: download it again"));
-    };
-    let Header(mut infos) = serde_json::from_slice(header).map_err(|e| format!("header: {e}; {not_one}"))?;
-    infos.sort_by_key(|(_, info)| info.data_offsets);
-
-    let mut end = 0;
-    for (name, info) in &infos {
-        let [from, to] = info.data_offsets;
-        if from != end || to < from {
-            return Err(format!(
-                "{name} is at bytes {from} to {to}, expected it to start at {end}: download it again"
-            ));
-        }
-        // A size of 0 must not hide that the others overflow.
-        let bits =
-            info.shape.iter().try_fold(info.dtype.bitsize() as u64, |n, &size| n.checked_mul(size.max(1)));
-        let bits = if info.shape.contains(&0) { bits.and(Some(0)) } else { bits };
-        if bits != (to - from).checked_mul(8) || bits.is_none() {
-            return Err(format!(
-                "{name} is {:?} of {} and has {} bytes: download it again",
-                info.shape,
-                info.dtype,
-                to - from
-            ));
-        }
-        end = to;
-    }
-    if end != data.len() as u64 {
-        let described = u128::from(end) + 8 + u128::from(header_len);
-        return Err(format!("holds {len} bytes, its header describes {described}: download it again"));
-    }
-    let start = 8 + header_len as usize;
-    let place = |(name, info): (String, Info)| {
-        // All of these are at most the length of the file, except sizes beside a 0.
-        let [from, to] = info.data_offsets.map(|offset| start + offset as usize);
-        let shape = info.shape.iter().map(|&size| size as usize).collect();
-        (name, Place { file: 0, dtype: info.dtype, shape, range: from..to })
-    };
-    Ok(infos.into_iter().map(place).collect())
-}
-
-/// The header's entries, in its order, each name once.
-struct Header(Vec<(String, Info)>);
-
-#[derive(Deserialize)]
-struct Info {
-    dtype: Dtype,
-    shape: Vec<u64>,
-    data_offsets: [u64; 2],
-}
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Header;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut infos = Vec::new();
-                let mut names = std::collections::HashSet::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if name == "__metadata__" {
-                        map.next_value::<serde::de::IgnoredAny>()?;
-                        continue;
-                    }
-                    let info = map.next_value().map_err(|e| A::Error::custom(format!("{name}: {e}")))?;
-                    if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("{name} is listed twice")));
-                    }
-                    infos.push((name, info));
-                }
-                Ok(Header(infos))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Checkpoint {
                 name: name.to_owned(),
                 dtype: view.dtype.to_string(),
                 shape: view.shape.to_vec(),
-                bytes: view.bytes.to_vec(),
+                bytes: view.contiguous().unwrap().to_vec(),
             }
         };
         Self {

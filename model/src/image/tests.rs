@@ -86,7 +86,7 @@ fn inputs_are_the_originals_bit_for_bit() {
                     let png = entry[&case]["u8_png"].as_str().unwrap();
                     assert_eq!(got, load(&format!("preproc/{png}")), "{stem} {case}");
                 } else {
-                    let planes = stored.get(&format!("{stem}/{case}.u8")).unwrap().bytes;
+                    let planes = stored.get(&format!("{stem}/{case}.u8")).unwrap().contiguous().unwrap();
                     let got_planes: Vec<u8> =
                         (0..3).flat_map(|c| got.iter().skip(c).step_by(3).copied()).collect();
                     assert_eq!(got_planes, planes, "{stem} {case}");

@@ -1,0 +1,258 @@
+//! A tensor of a checkpoint, read where it lies: in one piece, by strides, or computed.
+
+use std::fmt;
+use std::ops::Range;
+
+use half::{bf16, f16};
+
+use super::Dtype;
+use crate::{Error, Result};
+
+/// Elements that are read at a time where the whole need not fit in memory.
+const PIECE: usize = 1 << 14;
+
+/// Rows that a transposed matrix is read in at a time: every line of the cache that a column touches is used whole.
+const TILE_ROWS: usize = 32;
+
+/// A tensor of a checkpoint.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Name in the checkpoint.
+    pub name: &'a str,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Sizes, outermost first; empty for a single number.
+    pub shape: &'a [usize],
+    pub(super) data: Data<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Data<'a> {
+    /// Little-endian, row-major, aligned to nothing.
+    Contiguous(&'a [u8]),
+    /// Element `[i, j, ..]` is at `i * strides[0] + j * strides[1] + ..`, in elements.
+    Strided { bytes: &'a [u8], strides: &'a [usize] },
+}
+
+impl View<'_> {
+    /// Elements in all.
+    pub fn num_elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Rows: the outermost size, 1 for a single number.
+    pub fn num_rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Bytes of its elements, wherever they lie.
+    pub fn byte_len(&self) -> usize {
+        match self.data {
+            Data::Contiguous(bytes) => bytes.len(),
+            _ => self.num_elements() * self.element_bytes(),
+        }
+    }
+
+    /// All elements as f32, exactly.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is not F32, F16 or BF16.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.elements_f32(0..self.num_elements(), &mut values)?;
+        Ok(values)
+    }
+
+    /// Some rows as f32, exactly, in place of what `values` held.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is not F32, F16 or BF16.
+    ///
+    /// # Panics
+    ///
+    /// If it has no such rows.
+    pub fn rows_f32(&self, rows: Range<usize>, values: &mut Vec<f32>) -> Result<()> {
+        let len: usize = self.shape.iter().skip(1).product();
+        assert!(rows.end <= self.num_rows(), "{}: rows {rows:?} of {:?}", self.name, self.shape);
+        self.elements_f32(rows.start * len..rows.end * len, values)
+    }
+
+    /// The elements from `start` on, row-major, as f32, exactly, as many as `values` holds.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is not F32, F16 or BF16.
+    ///
+    /// # Panics
+    ///
+    /// If it has no such elements.
+    pub fn read_f32(&self, start: usize, values: &mut [f32]) -> Result<()> {
+        self.check_float()?;
+        self.check_range(start, values.len());
+        match self.dtype {
+            Dtype::F32 => self.read(start, values, f32::from_le_bytes),
+            Dtype::F16 => self.read(start, values, |b| f16::from_le_bytes(b).to_f32()),
+            _ => self.read(start, values, |b| bf16::from_le_bytes(b).to_f32()),
+        }
+        Ok(())
+    }
+
+    /// The elements from `start` on, row-major, as a file holds them: little-endian, of [`View::dtype`]; as many as
+    /// `bytes` has room for.
+    ///
+    /// # Panics
+    ///
+    /// If it has no such elements, `bytes` is not of whole elements, or an element is not of whole bytes.
+    pub fn read_bytes(&self, start: usize, bytes: &mut [u8]) {
+        let size = self.element_bytes();
+        assert!(bytes.len().is_multiple_of(size), "{}: {} bytes of {}", self.name, bytes.len(), self.dtype);
+        self.check_range(start, bytes.len() / size);
+        match size {
+            1 => self.read::<1, _>(start, bytes.as_chunks_mut().0, |b| b),
+            2 => self.read::<2, _>(start, bytes.as_chunks_mut().0, |b| b),
+            4 => self.read::<4, _>(start, bytes.as_chunks_mut().0, |b| b),
+            _ => self.read::<8, _>(start, bytes.as_chunks_mut().0, |b| b),
+        }
+    }
+
+    /// Whether two tensors have the same dtype, the same shape and, bit for bit, the same elements.
+    pub fn same(&self, other: &View<'_>) -> bool {
+        if (self.dtype, self.shape) != (other.dtype, other.shape) {
+            return false;
+        }
+        if let (Some(a), Some(b)) = (self.contiguous(), other.contiguous()) {
+            return a == b;
+        }
+        let size = self.element_bytes();
+        let (mut a, mut b) = (vec![0; PIECE * size], vec![0; PIECE * size]);
+        (0..self.num_elements()).step_by(PIECE).all(|start| {
+            let len = PIECE.min(self.num_elements() - start) * size;
+            self.read_bytes(start, &mut a[..len]);
+            other.read_bytes(start, &mut b[..len]);
+            a[..len] == b[..len]
+        })
+    }
+
+    /// Index of the first NaN or infinity. `None` too if the tensor is not of floats.
+    pub fn first_non_finite(&self) -> Option<usize> {
+        let mut values = Vec::new();
+        let len = self.num_elements();
+        (0..len).step_by(PIECE).find_map(|start| {
+            self.elements_f32(start..len.min(start + PIECE), &mut values).ok()?;
+            Some(start + values.iter().position(|value| !value.is_finite())?)
+        })
+    }
+
+    /// Whether it is of floats that [`View::read_f32`] reads.
+    pub(super) fn check_float(&self) -> Result<()> {
+        if matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Ok(());
+        }
+        let reason = format!("is {}; only F32, F16 and BF16 are read: save it as one of these", self.dtype);
+        Err(Error::Tensor { name: self.name.into(), reason })
+    }
+
+    fn check_range(&self, start: usize, len: usize) {
+        let end = start.checked_add(len);
+        assert!(
+            end.is_some_and(|end| end <= self.num_elements()),
+            "{}: {len} elements from {start} on, of {:?}",
+            self.name,
+            self.shape
+        );
+    }
+
+    fn element_bytes(&self) -> usize {
+        let bits = self.dtype.bitsize();
+        assert!(bits.is_multiple_of(8), "{}: {} is not of whole bytes", self.name, self.dtype);
+        bits / 8
+    }
+
+    fn elements_f32(&self, range: Range<usize>, values: &mut Vec<f32>) -> Result<()> {
+        self.check_float()?;
+        values.clear();
+        values.resize(range.len(), 0.0);
+        self.read_f32(range.start, values)
+    }
+
+    fn read<const N: usize, T>(&self, start: usize, values: &mut [T], number: impl Fn([u8; N]) -> T) {
+        match self.data {
+            Data::Contiguous(bytes) => {
+                let bytes = &bytes[start * N..][..values.len() * N];
+                for (value, &bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+                    *value = number(bytes);
+                }
+            }
+            Data::Strided { bytes, strides } => {
+                gather(bytes.as_chunks().0, self.shape, strides, start, values, number);
+            }
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// Its elements, little-endian and row-major, aligned to nothing; `None` if they do not lie so, one after the
+    /// other. [`View::read_bytes`] reads those.
+    pub fn contiguous(&self) -> Option<&'a [u8]> {
+        match self.data {
+            Data::Contiguous(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {:?}", self.name, self.dtype, self.shape)
+    }
+}
+
+/// Elements from `start` on of a tensor that lies by strides. Divides once a run, not once an element.
+fn gather<const N: usize, T>(
+    from: &[[u8; N]],
+    shape: &[usize],
+    strides: &[usize],
+    start: usize,
+    values: &mut [T],
+    number: impl Fn([u8; N]) -> T,
+) {
+    let [outer @ .., columns] = shape else { return };
+    let [outer_strides @ .., stride] = strides else { return };
+    let (rows, row_stride) = match (outer, outer_strides) {
+        ([.., rows], [.., row_stride]) => (*rows, *row_stride),
+        _ => (1, 0),
+    };
+    let row_start = |mut row: usize| {
+        let mut at = 0;
+        for (size, stride) in outer.iter().zip(outer_strides).rev() {
+            at += row % size * stride;
+            row /= size;
+        }
+        at
+    };
+    let mut done = 0;
+    while done < values.len() {
+        let (row, column) = ((start + done) / columns, (start + done) % columns);
+        let values = &mut values[done..];
+        let whole = if column == 0 { (values.len() / columns).min(rows - row % rows) } else { 0 };
+        if whole > 1 && row_stride < *stride {
+            let (tile, first) = (whole.min(TILE_ROWS), row_start(row));
+            for column in 0..*columns {
+                for row in 0..tile {
+                    let at = first + row * row_stride + column * stride;
+                    values[row * columns + column] = number(from[at]);
+                }
+            }
+            done += tile * columns;
+        } else {
+            let first = row_start(row) + column * stride;
+            let len = values.len().min(columns - column);
+            for (value, from) in values[..len].iter_mut().zip(from[first..].iter().step_by(*stride)) {
+                *value = number(*from);
+            }
+            done += len;
+        }
+    }
+}
