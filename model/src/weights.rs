@@ -7,6 +7,7 @@
 mod files;
 mod index;
 mod safetensors;
+mod synthetic;
 mod view;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use files::SharedBytes;
 pub use view::View;
 
 use files::Opened;
+use synthetic::Stream;
 use view::Data;
 
 /// Problems that [`Weights::check`] spells out; the others are counted.
@@ -36,9 +38,10 @@ pub struct Weights {
     metadata: BTreeMap<String, String>,
 }
 
-/// A tensor, in the bytes of its file.
+/// What a tensor is and where its elements are.
 #[derive(Debug)]
 struct Place {
+    /// Meaningless for what is computed.
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -51,6 +54,8 @@ enum At {
     Bytes(Range<usize>),
     /// From the first element to the last, with a stride in elements for each axis.
     Strided(Range<usize>, Vec<usize>),
+    /// In no file.
+    Computed(Stream),
 }
 
 impl Weights {
@@ -151,6 +156,7 @@ impl Weights {
         let data = match &place.at {
             At::Bytes(range) => Data::Contiguous(bytes(range)),
             At::Strided(range, strides) => Data::Strided { bytes: bytes(range), strides },
+            At::Computed(stream) => Data::Computed(stream),
         };
         Some(View { name, dtype: place.dtype, shape: &place.shape, data })
     }
@@ -161,7 +167,7 @@ impl Weights {
         let place = self.tensors.get(name)?;
         match &place.at {
             At::Bytes(range) => Some((self.files[place.file].bytes.clone(), range.clone())),
-            At::Strided(..) => None,
+            At::Strided(..) | At::Computed(_) => None,
         }
     }
 

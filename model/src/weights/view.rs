@@ -6,6 +6,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use super::Dtype;
+use super::synthetic::Stream;
 use crate::{Error, Result};
 
 /// Elements that are read at a time where the whole need not fit in memory.
@@ -31,7 +32,11 @@ pub(super) enum Data<'a> {
     /// Little-endian, row-major, aligned to nothing.
     Contiguous(&'a [u8]),
     /// Element `[i, j, ..]` is at `i * strides[0] + j * strides[1] + ..`, in elements.
-    Strided { bytes: &'a [u8], strides: &'a [usize] },
+    Strided {
+        bytes: &'a [u8],
+        strides: &'a [usize],
+    },
+    Computed(&'a Stream),
 }
 
 impl View<'_> {
@@ -91,6 +96,10 @@ impl View<'_> {
     pub fn read_f32(&self, start: usize, values: &mut [f32]) -> Result<()> {
         self.check_float()?;
         self.check_range(start, values.len());
+        if let Data::Computed(stream) = self.data {
+            stream.read_f32(start, values);
+            return Ok(());
+        }
         match self.dtype {
             Dtype::F32 => self.read(start, values, f32::from_le_bytes),
             Dtype::F16 => self.read(start, values, |b| f16::from_le_bytes(b).to_f32()),
@@ -109,6 +118,13 @@ impl View<'_> {
         let size = self.element_bytes();
         assert!(bytes.len().is_multiple_of(size), "{}: {} bytes of {}", self.name, bytes.len(), self.dtype);
         self.check_range(start, bytes.len() / size);
+        if let Data::Computed(stream) = self.data {
+            match size {
+                2 => stream.read_bytes::<2>(start, bytes.as_chunks_mut().0),
+                _ => stream.read_bytes::<4>(start, bytes.as_chunks_mut().0),
+            }
+            return;
+        }
         match size {
             1 => self.read::<1, _>(start, bytes.as_chunks_mut().0, |b| b),
             2 => self.read::<2, _>(start, bytes.as_chunks_mut().0, |b| b),
@@ -188,6 +204,7 @@ impl View<'_> {
             Data::Strided { bytes, strides } => {
                 gather(bytes.as_chunks().0, self.shape, strides, start, values, number);
             }
+            Data::Computed(_) => unreachable!("{}: computed, not read", self.name),
         }
     }
 }
