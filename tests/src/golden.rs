@@ -260,6 +260,7 @@ impl<'a> Run<'a> {
             "" => of("down_proj")?,
             "input_layernorm" | "post_attention_layernorm" => of(what)?,
             "q" => of("q_proj")?,
+            "attn_ctx" => of("attention")?,
             "k" => kv(0)?,
             "v" => kv(1)?,
             "k_cache" | "v_cache" => cache(what)?,

@@ -117,6 +117,7 @@ impl Reference<'_> {
         note(".k_cache", &by_head(&cache.k));
         note(".v_cache", &by_head(&cache.v));
         let a = attention(&q, &cache.k, &cache.v, c.head_dim(), |row| first + row + 1);
+        note(".attn_ctx", &a);
         let a = self.linear(&format!("{at}.self_attn.o_proj"), &a)?;
         note(".attn_out", &a);
         let x = a.plus(x);
