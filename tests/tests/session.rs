@@ -422,6 +422,9 @@ fn the_end_of_a_prompt_is_traced_in_chunks_as_in_the_whole() {
     let mut session = model.session().unwrap();
     sample.add_pictures(&mut session);
     let whole: BTreeMap<_, _> = session.trace(&sample.prompt_ids).unwrap().into_iter().collect();
+    // With a cache of its own: the other's holds all positions.
+    let mut session = model.session().unwrap();
+    sample.add_pictures(&mut session);
     let traces = session.trace_end(&sample.prompt_ids).unwrap();
     let [chunk, step] = traces.map(|trace| trace.into_iter().collect::<BTreeMap<_, _>>());
     let config = &model.config().text;
