@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod command;
+pub mod full_size;
 pub mod full_width;
 pub mod golden;
 pub mod nano;
