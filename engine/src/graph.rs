@@ -124,7 +124,7 @@ impl Graph {
     }
 
     /// A weight, table or cache, made usable in this graph.
-    pub fn bind<T: Pod, const R: usize>(&mut self, resident: &Resident<T, R>) -> Tensor<T, R> {
+    pub fn bind<T: Pod + Send + Sync, const R: usize>(&mut self, resident: &Resident<T, R>) -> Tensor<T, R> {
         let storage = &resident.storage;
         if let Some(&id) = self.residents.get(&Arc::as_ptr(storage).addr()) {
             return Tensor::new(id, resident.shape());

@@ -274,7 +274,8 @@ impl Session {
             if at > 0 && cancelled() {
                 return Ok(None);
             }
-            let single = rows.len() - at == 1 && matches!(rows[at], Row::Token(_));
+            // A prompt's last row takes the same path however the prompt is cut: its bits do not depend on the chunk.
+            let single = rows.len() == 1 && matches!(rows[at], Row::Token(_));
             let size = if single { 1 } else { self.prefill.size.min(rows.len() - at) };
             let last = at + size == rows.len();
             let run = &rows[at..at + size];

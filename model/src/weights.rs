@@ -15,6 +15,8 @@ use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use strix_engine::HostBytes;
+
 use crate::{Config, Error, Result};
 
 pub use ::safetensors::Dtype;
@@ -171,6 +173,18 @@ impl Weights {
         }
     }
 
+    /// The same for the engine.
+    pub(crate) fn host_bytes(&self, name: &str) -> Option<HostBytes> {
+        let (bytes, range) = self.shared(name)?;
+        let mapped = self.files[self.tensors.get(name)?.file].is_mapped();
+        Some(if mapped { HostBytes::mapped(bytes, range) } else { HostBytes::new(bytes, range) })
+    }
+
+    /// Whether its matrices are packed as the kernels stream them: `strix convert` made it.
+    pub fn is_packed(&self) -> bool {
+        self.metadata.get("format").is_some_and(|format| format == "strix")
+    }
+
     /// What the files say of themselves: the `__metadata__` of safetensors files, joined.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
@@ -190,7 +204,8 @@ impl Weights {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Holds the checkpoint against the tensors that a config prescribes. Tensors it does not know are allowed.
+    /// Holds the checkpoint against the tensors that a config prescribes. Tensors it does not know are allowed, and
+    /// a converted checkpoint may lack what its packed matrices are made of: those are looked at as they are loaded.
     ///
     /// # Errors
     ///
@@ -199,7 +214,7 @@ impl Weights {
         let mut problems = Vec::new();
         for spec in config.tensors() {
             match self.get(&spec.name) {
-                None if spec.required => problems.push(format!("{}: missing", spec.name)),
+                None if spec.required && !self.is_packed() => problems.push(format!("{}: missing", spec.name)),
                 None => {}
                 Some(view) if view.shape != spec.shape => problems.push(format!(
                     "{}: config.json says {} = {:?}, the file holds {:?}",

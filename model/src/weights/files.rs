@@ -54,6 +54,10 @@ impl Opened {
         Ok(Self { path: path.into(), bytes: Arc::new(map), on_disk: Some((file, state)) })
     }
 
+    pub(super) fn is_mapped(&self) -> bool {
+        self.on_disk.is_some()
+    }
+
     pub(super) fn get(&self) -> &[u8] {
         (*self.bytes).as_ref()
     }
