@@ -370,8 +370,10 @@ impl Gpu {
 
     /// Waits until the device has done that submission and those before it.
     pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let done =
-            self.inner.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+        let done = self
+            .inner
+            .device
+            .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
         done.map(drop).map_err(|e| Error::Lost(e.to_string()))
     }
 

@@ -137,9 +137,8 @@ impl HostBytes {
         #[expect(unsafe_code, reason = "the system's own call")]
         // SAFETY: the pages hold bytes of a mapped file that is only read, which `mapped` promises; the advice
         // changes when they are in memory, not what they hold.
-        let advised = unsafe {
-            rustix::mm::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice)
-        };
+        let advised =
+            unsafe { rustix::mm::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice) };
         if let Err(error) = advised {
             tracing::debug!(%error, "the system takes no advice on mapped pages");
         }
@@ -215,7 +214,8 @@ impl<T: Pod + Send + Sync, const R: usize> Resident<T, R> {
             assert_eq!(source.get().len() as u64, content, "{label}: bytes for shape {shape:?}");
         }
         let bytes = content.next_multiple_of(16).max(16);
-        let storage = Storage { label: label.into(), bytes, source, place: OnceLock::new(), seat: OnceLock::new() };
+        let storage =
+            Storage { label: label.into(), bytes, source, place: OnceLock::new(), seat: OnceLock::new() };
         Self { storage: Arc::new(storage), shape, of: PhantomData }
     }
 

@@ -266,7 +266,9 @@ impl Declared {
         let fixed = needed - self.kv_bytes();
         let position = self.kv_bytes() / u64::from(ctx.max(1));
         let mut ways = vec![format!("--device-memory {}", mib(needed))];
-        if let Some(positions) = budget.checked_sub(fixed).map(|left| left / position.max(1)).filter(|&n| n > 0) {
+        if let Some(positions) =
+            budget.checked_sub(fixed).map(|left| left / position.max(1)).filter(|&n| n > 0)
+        {
             ways.push(format!("--ctx {positions}"));
         }
         if options.chunk.max(STREAMED_CHUNK) > options.chunk {

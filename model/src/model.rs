@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{
-    Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage,
-};
+use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};

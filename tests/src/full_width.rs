@@ -79,7 +79,7 @@ pub struct FullWidth {
     model: Model,
     config: Config,
     weights: Arc<Weights>,
-    chunk: usize,
+    options: LoadOptions,
     report: Report,
 }
 
@@ -96,7 +96,7 @@ impl FullWidth {
         let model = Model::load_on(gpu, source, options, &mut |_| ())?;
         let dtype = options.dtype;
         let report = Report { dtype, errors: BTreeMap::new(), seconds: [start.elapsed().as_secs_f64(), 0.0] };
-        Ok(Self { model, config, weights, chunk: options.chunk as usize, report })
+        Ok(Self { model, config, weights, options: options.clone(), report })
     }
 
     /// The errors so far.
@@ -105,7 +105,7 @@ impl FullWidth {
     }
 
     fn reference(&self) -> Result<Reference<'_>> {
-        Reference::new(&self.config, &self.weights, self.report.dtype)
+        Reference::new(&self.config, &self.weights, &self.options)
     }
 
     /// Seeded ids of text.
@@ -154,7 +154,8 @@ impl FullWidth {
     pub fn check_end(&mut self, positions: usize) -> Result<()> {
         let width = self.config.text.hidden_size;
         let image = self.config.num_image_tokens();
-        let last = (positions - 1) / self.chunk * self.chunk;
+        let chunk = self.options.chunk as usize;
+        let last = (positions - 1) / chunk * chunk;
         // Rows of both kinds are in the last chunk, a token at its end.
         let after = (positions - last).div_ceil(2);
         let between = (positions - after).checked_sub(5 + 2 * image);

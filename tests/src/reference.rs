@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
-use strix_model::{Config, Dtype, Weights};
+use strix_model::{Config, Dtype, LoadOptions, Weights};
 
 /// Output columns that one task computes: their weights stay in its core's cache while all rows pass.
 const COLUMNS: usize = 16;
@@ -140,26 +140,32 @@ pub struct Reference<'a> {
     config: &'a Config,
     weights: &'a Weights,
     dtype: Dtype,
+    int8_vision: bool,
 }
 
 impl<'a> Reference<'a> {
-    /// The model of a config with a checkpoint's weights, rounded as a model that is loaded as `dtype` has them.
+    /// The model of a config with a checkpoint's weights, rounded as a model that is loaded with `options` has
+    /// them.
     ///
     /// # Errors
     ///
     /// If the config stretches rotary positions or has no `lm_head` of its own, which this does not do.
-    pub fn new(config: &'a Config, weights: &'a Weights, dtype: Dtype) -> Result<Self> {
+    pub fn new(config: &'a Config, weights: &'a Weights, options: &LoadOptions) -> Result<Self> {
         ensure!(config.text.rope_scaling.is_none(), "rope_scaling has no CPU reference");
         ensure!(!config.text.tie_word_embeddings, "tie_word_embeddings has no CPU reference");
-        Ok(Self { config, weights, dtype })
+        Ok(Self { config, weights, dtype: options.dtype, int8_vision: options.int8_vision })
     }
 
-    /// int8 is for matrices of the decoder and `lm_head`, bf16 for every matrix and the embedding table.
+    /// int8 is for matrices of the decoder and `lm_head`, those of the vision tower and the abstractor where they
+    /// are asked for, bf16 for every matrix and the embedding table.
     fn rounding(&self, module: &str) -> Rounding {
         let of_decoder = module == "lm_head" || module.starts_with("model.layers.");
+        let of_vision = module.starts_with("model.vis");
         match self.dtype {
             Dtype::Bf16 => Rounding::Bf16,
-            Dtype::Int8 { group } if of_decoder => Rounding::Int8(group.map(|g| g as usize)),
+            Dtype::Int8 { group } if of_decoder || of_vision && self.int8_vision => {
+                Rounding::Int8(group.map(|g| g as usize))
+            }
             _ => Rounding::Exact,
         }
     }

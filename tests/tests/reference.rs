@@ -1,6 +1,6 @@
 //! The CPU reference of the whole layers against every recorded tensor of the original implementation.
 
-use strix_model::{Config, Dtype, Weights};
+use strix_model::{Config, LoadOptions, Weights};
 use strix_tests::golden::{self, distance, root};
 use strix_tests::reference::{Points, Reference};
 
@@ -11,7 +11,7 @@ fn agrees(name: &str) {
     let dir = root().join(name);
     let config = Config::load(&dir.join("hf")).unwrap();
     let weights = Weights::open(&dir.join("model.safetensors")).unwrap();
-    let reference = Reference::new(&config, &weights, Dtype::F32).unwrap();
+    let reference = Reference::new(&config, &weights, &LoadOptions::default()).unwrap();
     let (tensors, cases) = golden::recorded(&dir).unwrap();
     let (mut compared, mut worst) = (0, 0.0_f32);
     for case in cases {
