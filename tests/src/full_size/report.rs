@@ -10,6 +10,13 @@ use strix_engine::Gpu;
 
 use crate::full_width::Report;
 
+/// What the errors at full width are of.
+const ABOUT_WIDTHS: &str = "\
+The width of the 8.2B model with one decoder layer, one layer of the vision tower and the abstractor's six, seeded
+weights, against the CPU in f64 with the same rounded weights. A picture of 448 pixels a side; 24 rows of text around
+its 65; then 4,096 positions in chunks of 128 with two pictures: keys and values of every position, the rows of the
+last chunk, and a decode step at the last position.";
+
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Figure {
@@ -28,7 +35,7 @@ pub struct Figure {
 /// All that was measured.
 #[derive(Clone, Debug)]
 pub struct Findings {
-    /// The device.
+    /// The device and its machine.
     pub adapter: String,
     /// The table.
     pub figures: Vec<Figure>,
@@ -42,7 +49,8 @@ pub struct Findings {
 
 impl Findings {
     pub(super) fn new(gpu: &Gpu) -> Self {
-        let adapter = format!("{}, driver {}", gpu.name(), gpu.info().driver_info);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let adapter = format!("{}, driver {}, {cores} cores", gpu.name(), gpu.info().driver_info);
         Self { adapter, figures: vec![], kernels: vec![], widths: vec![], outputs: Map::new() }
     }
 
@@ -100,6 +108,7 @@ impl Findings {
             let names: BTreeSet<&String> = self.widths.iter().flat_map(|w| w.errors.keys()).collect();
             let head: String = self.widths.iter().map(|w| format!(" {} |", w.dtype)).collect();
             let rule = "---|".repeat(self.widths.len());
+            let _ = writeln!(text, "\n{ABOUT_WIDTHS}");
             let _ = writeln!(text, "\n| worst error of the largest value |{head}\n|---|{rule}");
             for name in names {
                 let cell = |w: &Report| w.errors.get(name).map_or(" |".into(), |e| format!(" {e:.1e} |"));
