@@ -343,9 +343,8 @@ impl Program {
             for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
                 let is_f16 = self.graph.values[arg.id.0 as usize].is_f16;
                 let tolerance = if is_f16 { tolerance.max(f16::EPSILON.to_f32()) } else { tolerance };
-                let [got, want]: [Vec<f32>; 2] =
-                    [download(arg)?, bytemuck::cast_slice(want).to_vec()]
-                        .map(|bytes| bytemuck::pod_collect_to_vec(&self.words(arg.id, bytes)));
+                let [got, want]: [Vec<f32>; 2] = [download(arg)?, bytemuck::cast_slice(want).to_vec()]
+                    .map(|bytes| bytemuck::pod_collect_to_vec(&self.words(arg.id, bytes)));
                 if let Some((element, got, want)) = worst(&got, &want, tolerance) {
                     let (label, kernel) = (step.label.clone(), step.shader.label.clone());
                     let tensor = self.graph.label_of(arg.id).to_owned();

@@ -65,6 +65,16 @@ pub enum Source<'a> {
         /// The weights.
         weights: &'a Path,
     },
+    /// Weights that are open already or were never in a file, with CLIP's preprocessing. Any number of models
+    /// can share them.
+    Weights {
+        /// Sizes, names and constants.
+        config: &'a Config,
+        /// The weights.
+        weights: &'a Arc<Weights>,
+        /// Without one, only prepared ids can be run.
+        tokenizer: Option<&'a Arc<Tokenizer>>,
+    },
     /// The small model that is compiled into the library.
     #[cfg(feature = "nano")]
     Nano,
@@ -82,7 +92,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) eos: Vec<u32>,
-    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
     memory: MemoryPlan,
@@ -112,8 +122,8 @@ struct Checkpoint {
     config: Config,
     preprocessor: PreprocessorConfig,
     eos: Vec<u32>,
-    tokenizer: Option<Tokenizer>,
-    weights: Weights,
+    tokenizer: Option<Arc<Tokenizer>>,
+    weights: Arc<Weights>,
 }
 
 impl Checkpoint {
@@ -129,24 +139,31 @@ impl Checkpoint {
                     tokenizer: match dir.join("tokenizer.model").exists()
                         || dir.join("tokenizer.json").exists()
                     {
-                        true => Some(Tokenizer::from_dir(dir)?),
+                        true => Some(Tokenizer::from_dir(dir)?.into()),
                         false => None,
                     },
-                    weights: Weights::open(weights)?,
+                    weights: Weights::open(weights)?.into(),
                     config,
                 })
             }
+            Source::Weights { config, weights, tokenizer } => Ok(Self {
+                preprocessor: PreprocessorConfig::new(config.vision.image_size),
+                eos: config.text.eos_token_id.clone(),
+                tokenizer: tokenizer.cloned(),
+                weights: weights.clone(),
+                config: config.clone(),
+            }),
             #[cfg(feature = "nano")]
             Source::Nano => {
                 let config = Config::from_json(include_bytes!("../nano/config.json"))?;
                 Ok(Self {
                     preprocessor: PreprocessorConfig::new(config.vision.image_size),
                     eos: config.text.eos_token_id.clone(),
-                    tokenizer: Some(Tokenizer::from_sentencepiece(
-                        include_bytes!("../nano/tokenizer.model"),
-                        true,
-                    )?),
-                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?,
+                    tokenizer: Some(
+                        Tokenizer::from_sentencepiece(include_bytes!("../nano/tokenizer.model"), true)?
+                            .into(),
+                    ),
+                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?.into(),
                     config,
                 })
             }
@@ -261,7 +278,7 @@ impl Model {
     /// If the folder holds none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         let missing = "the folder has no tokenizer.model or tokenizer.json: copy one of them there";
-        self.inner.tokenizer.as_ref().ok_or_else(|| Error::Option(missing.into()))
+        self.inner.tokenizer.as_deref().ok_or_else(|| Error::Option(missing.into()))
     }
 
     /// Parameters in all.

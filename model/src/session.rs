@@ -349,6 +349,29 @@ impl Session {
         trace(&mut self.whole(ids, &mut Tap::default())?.program)
     }
 
+    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
+    /// step; returns every tensor of the last chunk and of the decode step. Leaves the session as after
+    /// [`Session::reset`], pictures kept.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
+        let rows = self.place_all(ids, 0)?;
+        self.cached.clear();
+        let last = (rows.len() - 1) / self.prefill.size;
+        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
+            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
+            if i < last {
+                self.prefill.program.run(&[])?;
+            }
+        }
+        let chunk = trace(&mut self.prefill.program)?;
+        let row = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
+        self.decode.write(&[row], rows.len() - 1, &self.pictures, &self.model);
+        Ok([chunk, trace(&mut self.decode.program)?])
+    }
+
     /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
     /// for each of `layers` in turn, `[num_attention_heads, rows, rows]`. Leaves the session as after
     /// [`Session::reset`], pictures kept.
