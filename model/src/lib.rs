@@ -19,6 +19,7 @@
 mod abstractor;
 mod bicubic;
 pub mod config;
+pub mod convert;
 mod decoder;
 mod error;
 mod generate;

@@ -21,6 +21,7 @@ pub mod rms_norm;
 pub mod rope_append;
 pub mod take_rows;
 pub mod top_k;
+pub mod unpacking;
 
 pub use add::add;
 pub use attention::{HeadShape, Heads, KvElement, Mask, attention};

@@ -257,17 +257,19 @@ fn pack_row(layout: &Layout, row: &[f32], r: usize, words: &mut [u32], scales: &
 
 /// Scale of weights that share one: the largest magnitude at 127.
 fn scale_of(values: &[f32]) -> f32 {
-    values.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / 127.0
+    // Magnitudes are in the order of their bits, and a largest integer is found in any order, so by vectors.
+    let largest = values.iter().fold(0, |most, v| most.max(v.to_bits() as i32 & i32::MAX));
+    f32::from_bits(largest as u32) / 127.0
 }
 
 /// Symmetric rounding to nearest, ties to even: `w ≈ scale · q`.
 fn quantize(values: &[f32; 16], scale: f32) -> [i8; 16] {
-    // Adding and taking off 1.5 · 2^23 rounds to an integer, ties to even, in two instructions of any CPU.
+    // Adding 1.5 · 2^23 rounds to an integer, ties to even, whose two's complement is the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     if scale == 0.0 {
         return [0; 16];
     }
-    values.map(|v| (((v / scale).clamp(-127.0, 127.0) + ROUND) - ROUND) as i8)
+    values.map(|v| ((v / scale).clamp(-127.0, 127.0) + ROUND).to_bits() as i8)
 }
 
 /// Bias of an output: `bias(set, half, row)`.
