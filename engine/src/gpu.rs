@@ -27,6 +27,8 @@ pub struct GpuOptions {
     pub no_subgroups: bool,
     /// Copy weights to the device even where it could use the mapped file itself.
     pub no_import: bool,
+    /// Treat the device as one whose memory is not the host's; for tests of such devices on those that share it.
+    pub separate_memory: bool,
     /// Ask for at most this many bytes a storage binding; for tests of small devices.
     pub max_binding_bytes: Option<u64>,
     /// Ask for at most this many bytes a buffer; for tests of small devices.
@@ -100,6 +102,7 @@ pub(crate) struct Inner {
     /// Whether host memory may be imported; unset when the driver refuses.
     pub(crate) imports: AtomicBool,
     pub(crate) ring: Mutex<Ring>,
+    shares: bool,
     memory_bytes: Option<u64>,
 }
 
@@ -232,7 +235,8 @@ impl Gpu {
             features.remove(Features::SUBGROUP);
         }
         let mut limits = adapter.limits();
-        if shares_memory(&info) {
+        let shares = shares_memory(&info) && !options.separate_memory;
+        if shares {
             features |= adapter.features() & Features::MAPPABLE_PRIMARY_BUFFERS;
         }
         if let Some(bytes) = options.max_binding_bytes {
@@ -247,7 +251,7 @@ impl Gpu {
             required_limits: limits,
             ..Default::default()
         };
-        let importing = match !options.no_import && import::supported(adapter) {
+        let importing = match shares && !options.no_import && import::supported(adapter) {
             true => import::open(adapter, &descriptor),
             false => None,
         };
@@ -256,7 +260,7 @@ impl Gpu {
             None => pollster::block_on(adapter.request_device(&descriptor))
                 .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
         };
-        Self::from_wgpu(device, queue)
+        Self::from_parts(device, queue, shares)
     }
 
     /// A device and queue that the caller owns and may go on using.
@@ -268,6 +272,11 @@ impl Gpu {
     /// so are, where it shares the host's memory, `Features::MAPPABLE_PRIMARY_BUFFERS` and Vulkan's
     /// `VK_EXT_external_memory_host`: weights are then used where they are mapped, without a copy.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let shares = shares_memory(&device.adapter_info());
+        Self::from_parts(device, queue, shares)
+    }
+
+    fn from_parts(device: wgpu::Device, queue: wgpu::Queue, shares: bool) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
         let missing = too_small(&limits);
@@ -281,11 +290,12 @@ impl Gpu {
             subgroup: subgroups.then_some(info.subgroup_min_size),
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         };
-        let imports = shares_memory(&info) && import::enabled(&device);
+        let imports = shares && import::enabled(&device);
         tracing::info!(adapter = name(&info), ?target, imports, "device ready");
         let inner = Inner {
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
+            shares,
             memory_bytes: crate::memory::device_bytes(&info, &device),
             device,
             queue,
@@ -324,7 +334,7 @@ impl Gpu {
 
     /// Whether its memory is the host's: a software driver or an integrated GPU.
     pub fn shares_memory(&self) -> bool {
-        shares_memory(&self.inner.info)
+        self.inner.shares
     }
 
     /// Whether tensors use the host's bytes where they are, without a copy.
@@ -334,7 +344,7 @@ impl Gpu {
 
     /// Whether the host may map the buffers that kernels read.
     pub(crate) fn maps_storage(&self) -> bool {
-        self.inner.device.features().contains(Features::MAPPABLE_PRIMARY_BUFFERS) && self.shares_memory()
+        self.inner.device.features().contains(Features::MAPPABLE_PRIMARY_BUFFERS) && self.inner.shares
     }
 
     /// Bytes of memory that the device had free when it was opened, as far as the system tells.
@@ -370,8 +380,10 @@ impl Gpu {
 
     /// Waits until the device has done that submission and those before it.
     pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let done =
-            self.inner.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+        let done = self
+            .inner
+            .device
+            .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
         done.map(drop).map_err(|e| Error::Lost(e.to_string()))
     }
 

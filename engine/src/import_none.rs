@@ -11,10 +11,7 @@ pub(crate) fn enabled(_: &wgpu::Device) -> bool {
     false
 }
 
-pub(crate) fn open(
-    _: &wgpu::Adapter,
-    _: &wgpu::DeviceDescriptor<'_>,
-) -> Option<(wgpu::Device, wgpu::Queue)> {
+pub(crate) fn open(_: &wgpu::Adapter, _: &wgpu::DeviceDescriptor<'_>) -> Option<(wgpu::Device, wgpu::Queue)> {
     None
 }
 

@@ -45,7 +45,7 @@ pub use program::{Difference, Program, Traced};
 pub use resident::{HostBytes, Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_TRIPS, Shader};
 pub use stream::{Stream, Streamed};
-pub use upload::STAGING_BYTES;
 pub use tensor::{Tensor, TensorId};
+pub use upload::STAGING_BYTES;
 
 pub use wgpu;

@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard, atomic};
 use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
+use half::f16;
 use wgpu::BufferUsages as U;
 
 use crate::graph::{Graph, Kind, ReferenceArgs, Step};
@@ -81,7 +82,7 @@ pub struct Traced<'a> {
     pub label: &'a str,
     /// The kernel's specialisation.
     pub kernel: &'a str,
-    /// Label and content of each tensor it wrote.
+    /// Label and content of each tensor it wrote; f16 as f32.
     pub written: Vec<(&'a str, Vec<u8>)>,
 }
 
@@ -309,7 +310,8 @@ impl Program {
             self.run_step(index)?;
             let mut written = vec![];
             for arg in step.args.iter().filter(|a| a.access == Access::ReadWrite) {
-                written.push((self.graph.label_of(arg.id), self.gpu.download(&self.place(index, arg.id))?));
+                let content = self.words(arg.id, self.gpu.download(&self.place(index, arg.id))?);
+                written.push((self.graph.label_of(arg.id), content));
             }
             see(Traced { label: &step.label, kernel: &step.shader.label, written });
         }
@@ -317,7 +319,8 @@ impl Program {
     }
 
     /// Runs step by step, each also through its CPU reference on the same inputs, and reports the first
-    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it.
+    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it; f16 may
+    /// always be off by one step, as the numbers they were rounded from are not quite equal.
     ///
     /// # Errors
     ///
@@ -338,8 +341,11 @@ impl Program {
             self.run_step(index)?;
             reference(&mut ReferenceArgs { params: &step.params, tensors: &mut tensors });
             for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
-                let got: Vec<f32> = bytemuck::pod_collect_to_vec(&download(arg)?);
-                if let Some((element, got, want)) = worst(&got, bytemuck::cast_slice(want), tolerance) {
+                let is_f16 = self.graph.values[arg.id.0 as usize].is_f16;
+                let tolerance = if is_f16 { tolerance.max(f16::EPSILON.to_f32()) } else { tolerance };
+                let [got, want]: [Vec<f32>; 2] = [download(arg)?, bytemuck::cast_slice(want).to_vec()]
+                    .map(|bytes| bytemuck::pod_collect_to_vec(&self.words(arg.id, bytes)));
+                if let Some((element, got, want)) = worst(&got, &want, tolerance) {
                     let (label, kernel) = (step.label.clone(), step.shader.label.clone());
                     let tensor = self.graph.label_of(arg.id).to_owned();
                     found = Some(Difference { step: index, label, kernel, tensor, element, got, want });
@@ -431,6 +437,16 @@ impl Program {
             Ok((step.label.clone(), u64::from(words[0]), step.trips))
         };
         self.graph.steps.iter().zip(&audit.counts).map(count).collect()
+    }
+
+    /// A tensor's content with f16 as f32.
+    fn words(&self, id: TensorId, bytes: Vec<u8>) -> Vec<u8> {
+        if !self.graph.values[id.0 as usize].is_f16 {
+            return bytes;
+        }
+        let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&bytes);
+        let floats: Vec<f32> = halves.into_iter().map(f16::to_f32).collect();
+        bytemuck::cast_slice(&floats).to_vec()
     }
 
     fn run_step(&self, index: usize) -> Result<()> {

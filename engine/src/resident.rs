@@ -137,9 +137,8 @@ impl HostBytes {
         #[expect(unsafe_code, reason = "the system's own call")]
         // SAFETY: the pages hold bytes of a mapped file that is only read, which `mapped` promises; the advice
         // changes when they are in memory, not what they hold.
-        let advised = unsafe {
-            rustix::mm::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice)
-        };
+        let advised =
+            unsafe { rustix::mm::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice) };
         if let Err(error) = advised {
             tracing::debug!(%error, "the system takes no advice on mapped pages");
         }
@@ -207,7 +206,7 @@ impl<T, const R: usize> Clone for Resident<T, R> {
     }
 }
 
-impl<T: Pod + Send + Sync, const R: usize> Resident<T, R> {
+impl<T: Pod, const R: usize> Resident<T, R> {
     fn with(label: &str, shape: [u32; R], source: Option<HostBytes>) -> Self {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let content = elements * size_of::<T>() as u64;
@@ -215,7 +214,8 @@ impl<T: Pod + Send + Sync, const R: usize> Resident<T, R> {
             assert_eq!(source.get().len() as u64, content, "{label}: bytes for shape {shape:?}");
         }
         let bytes = content.next_multiple_of(16).max(16);
-        let storage = Storage { label: label.into(), bytes, source, place: OnceLock::new(), seat: OnceLock::new() };
+        let storage =
+            Storage { label: label.into(), bytes, source, place: OnceLock::new(), seat: OnceLock::new() };
         Self { storage: Arc::new(storage), shape, of: PhantomData }
     }
 
@@ -240,7 +240,7 @@ impl<T: Pod + Send + Sync, const R: usize> Resident<T, R> {
     ///
     /// If `data` is not as long as `shape` says.
     pub fn from_slice(label: &str, shape: [u32; R], data: &[T]) -> Self {
-        Self::with(label, shape, Some(HostBytes::from_vec(data.to_vec())))
+        Self::with(label, shape, Some(HostBytes::from_vec(bytemuck::cast_slice::<T, u8>(data).to_vec())))
     }
 
     /// A tensor allocated now and filled from `data`, of which no copy is kept.

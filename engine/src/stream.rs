@@ -104,7 +104,12 @@ impl Stream {
 
     /// Copies a group to where the device will find it. Nothing submitted may still use the slot, nor, where
     /// there is staging, be copying from it. `idle` is called now and then.
-    pub(crate) fn fill(&self, group: usize, slot: usize, mut idle: impl FnMut() -> Result<()>) -> Result<u64> {
+    pub(crate) fn fill(
+        &self,
+        group: usize,
+        slot: usize,
+        mut idle: impl FnMut() -> Result<()>,
+    ) -> Result<u64> {
         /// Bytes copied between two calls of `idle`: a fraction of a millisecond's worth.
         const PIECE: usize = 4 << 20;
         let buffers = if self.staging.is_empty() { &self.slots[slot] } else { &self.staging };

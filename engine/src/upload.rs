@@ -79,13 +79,15 @@ impl Gpu {
             // Copies are of whole words.
             let size = (piece.len() as u64).next_multiple_of(4);
             {
-                let mut view = staging.get_mapped_range_mut(..size).map_err(|e| Error::Lost(e.to_string()))?;
+                let mut view =
+                    staging.get_mapped_range_mut(..size).map_err(|e| Error::Lost(e.to_string()))?;
                 view.slice(..piece.len()).copy_from_slice(piece);
                 view.slice(piece.len()..).copy_from_slice(&[0; 4][..size as usize - piece.len()]);
             }
             copied(at as usize..at as usize + piece.len());
             staging.unmap();
-            let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder =
+                self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(&staging, 0, buffer, at, size);
             let reader = self.submit(encoder);
             staging.map_async(wgpu::MapMode::Write, .., |_| ());

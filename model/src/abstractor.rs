@@ -79,7 +79,8 @@ impl Abstractor {
             query_embeds: loader.tensor(&format!("{at}.query_embeds"), "abstractor.query_embeds", queries)?,
             layers: {
                 loader.on_host = loader.streaming.vision;
-                let layers = (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?;
+                let layers =
+                    (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?;
                 loader.on_host = false;
                 layers
             },
@@ -150,7 +151,12 @@ impl Layer {
         let linears = [&self.query, &self.key, &self.value, &self.out_proj, &self.w1_w3, &self.w2];
         let norms = [&self.norm1, &self.normk, &self.norm2, &self.ffn_ln];
         let norms = norms.into_iter().flat_map(Norm::residents);
-        linears.into_iter().flat_map(Linear::residents).chain(norms).chain([self.pos_embed.untyped()]).collect()
+        linears
+            .into_iter()
+            .flat_map(Linear::residents)
+            .chain(norms)
+            .chain([self.pos_embed.untyped()])
+            .collect()
     }
 
     fn load(loader: &mut Loader<'_>, c: &AbstractorConfig, i: usize) -> Result<Self> {

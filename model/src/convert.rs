@@ -205,11 +205,7 @@ pub fn convert(
 }
 
 /// The work of packing a checkpoint.
-fn packing<'a>(
-    checkpoint: &'a Checkpoint,
-    rounding: Rounding,
-    options: &WriteOptions,
-) -> Result<Work<'a>> {
+fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOptions) -> Result<Work<'a>> {
     let Checkpoint { config, weights, files, made_from } = checkpoint;
     let (dtype, group) = match rounding.dtype {
         Dtype::Int8 { group } => ("int8", group),

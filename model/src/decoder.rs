@@ -2,12 +2,13 @@
 
 use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 use strix_shaders::{
-    EmbeddingPart, HeadShape, Heads, Input, KvCache, Linear, Mask, RopeTables, Routing, attention,
+    EmbeddingPart, HeadShape, Heads, Input, KvCache, KvElement, Linear, Mask, RopeTables, Routing, attention,
     attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
     take_rows, top_k,
 };
 
 use crate::config::TextConfig;
+use crate::kv_cache::LayerCache;
 use crate::loader::{Loader, Part, Sources};
 use crate::vision::all_rows;
 use crate::{Error, Result};
@@ -100,7 +101,7 @@ fn decoder_layer(
     c: &TextConfig,
     w: &Layer,
     rope: &RopeTables,
-    kv: &KvCache,
+    kv: &LayerCache,
     x: Hidden,
     m: Rows,
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
@@ -108,8 +109,10 @@ fn decoder_layer(
     let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
     let q = linear(g, h.clone(), &w.q_proj, m.routing); // eq. 5: queries are shared,
     let k_v = linear(g, h, &w.kv_proj, m.routing); // eq. 6, 7: keys and values are not
-    let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), m.span);
-    let a = attend(g, c, q, kv, m.span, probs); // eq. 8: softmax(QKᵀ / √head_dim) V
+    let a = match kv {
+        LayerCache::F32(kv) => attend(g, c, q, k_v, rope, kv, m.span, probs), // eq. 8
+        LayerCache::F16(kv) => attend(g, c, q, k_v, rope, kv, m.span, probs),
+    };
     let x = linear_add(g, a, &w.o_proj, x, m.routing);
 
     let h = norm(g, "post_attention_layernorm", x, &w.post_attention_layernorm, m, c.rms_norm_eps);
@@ -125,17 +128,23 @@ fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, 
     }
 }
 
-/// Causal attention over the cache. Where `probs` are wanted, the cache holds nothing but this run's rows.
-fn attend(
+/// Causal attention over the cache with these rows appended: softmax(QKᵀ / √head_dim) V. Where `probs` are
+/// wanted, the cache holds nothing but this run's rows.
+#[expect(clippy::too_many_arguments, reason = "the equation has them")]
+fn attend<T: KvElement>(
     g: &mut Graph,
     c: &TextConfig,
     q: Hidden,
-    kv: &KvCache,
+    k_v: Hidden,
+    rope: &RopeTables,
+    kv: &KvCache<T>,
     span: Tensor<u32, 1>,
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
 ) -> Hidden {
+    let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), span);
     let stride = c.head_dim() as u32;
-    let [q, k, v] = [q, g.bind(&kv.k), g.bind(&kv.v)].map(|tensor| Heads { tensor, offset: 0, stride });
+    let q = Heads { tensor: q, offset: 0, stride };
+    let [k, v] = [&kv.k, &kv.v].map(|kv| Heads { tensor: g.bind(kv), offset: 0, stride });
     if let Some(probs) = probs {
         let rows = q.tensor.shape()[0];
         let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, Mask::Causal { span });
@@ -162,7 +171,7 @@ impl Decoder {
         &self,
         g: &mut Graph,
         c: &TextConfig,
-        kv: &[KvCache],
+        kv: &[LayerCache],
         rows: Rows,
         all_logits: bool,
         tap: &mut Tap,

@@ -41,6 +41,7 @@ pub mod weights;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
+pub use kv_cache::KvDtype;
 pub use loader::{Dtype, Progress, Rounding};
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
 pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan};

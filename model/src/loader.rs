@@ -326,9 +326,8 @@ impl<'a> Loader<'a> {
             true => Format::Bf16,
             false => Format::F32,
         };
-        let int8 = INT8.iter().any(|&(of, always, vision)| {
-            of == part && (always || vision && self.rounding.vision)
-        });
+        let int8 =
+            INT8.iter().any(|&(of, always, vision)| of == part && (always || vision && self.rounding.vision));
         match self.rounding.dtype {
             Dtype::F32 => Format::F32,
             Dtype::Bf16 => Format::Bf16,
@@ -371,7 +370,8 @@ impl<'a> Loader<'a> {
                 modules.iter().map(|module| read(weights, &format!("{module}.bias"))).collect();
             biases.push(values?.concat());
         }
-        let bias = |set: u32, half: u32, row: u32| biases[set as usize * halves + half as usize][row as usize];
+        let bias =
+            |set: u32, half: u32, row: u32| biases[set as usize * halves + half as usize][row as usize];
         let bias: Option<Bias<'_>> = if s.bias { Some(&bias) } else { None };
 
         if let Some((_, weight, scale)) = packed {
@@ -408,7 +408,9 @@ impl<'a> Loader<'a> {
             let table = match (self.source(), mapped) {
                 (None, _) if bf16 => Table::Bf16(Resident::zeros(&label, [count, words])),
                 (None, _) => Table::F32(Resident::zeros(&label, [count, words])),
-                (Some(_), Some(bytes)) if bf16 => Table::Bf16(Resident::from_host(&label, [count, words], bytes)),
+                (Some(_), Some(bytes)) if bf16 => {
+                    Table::Bf16(Resident::from_host(&label, [count, words], bytes))
+                }
                 (Some(_), Some(bytes)) => Table::F32(Resident::from_host(&label, [count, words], bytes)),
                 (Some((weights, gpu)), None) => {
                     let mut values = vec![0.0; range.len()];
@@ -477,12 +479,16 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
     if layout.format == (Format::Int8 { group: None }) {
         let found = scale.as_ref().map(|scale| scale.shape.to_vec());
         let formats = [None, Some(32), Some(64), Some(128)].map(|group| Format::Int8 { group });
-        let fits = |format: &Format| Some(Layout { format: *format, ..layout }.scale_shape().to_vec()) == found;
+        let fits =
+            |format: &Format| Some(Layout { format: *format, ..layout }.scale_shape().to_vec()) == found;
         let Some(format) = formats.into_iter().find(fits) else {
             let found = found.map_or("it is missing".into(), |shape| format!("the file holds {shape:?}"));
             return Err(wrong(
                 &scale_name,
-                format!("expected F32 of {:?} or more groups, {found}: convert the checkpoint again", layout.scale_shape()),
+                format!(
+                    "expected F32 of {:?} or more groups, {found}: convert the checkpoint again",
+                    layout.scale_shape()
+                ),
             ));
         };
         layout.format = format;

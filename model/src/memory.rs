@@ -1,19 +1,19 @@
 //! What of a model will live where, decided before anything is allocated.
 
 use strix_engine::{Gpu, Graph, Stream, Target, Usage};
-use strix_shaders::KvCache;
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::decoder::{Decoder, Rows, Tap};
+use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Rounding, Streaming};
 use crate::model::{LoadOptions, record_vision};
 use crate::vision::Vision;
 use crate::weights::Weights;
 use crate::{Error, Result, kv_cache};
 
-/// Rows of a prefill chunk where layers are streamed: every chunk brings all of them.
-pub(crate) const STREAMED_CHUNK: u32 = 512;
+/// Rows of a prefill chunk where layers are streamed, if there is room: every chunk brings all of them.
+const STREAMED_CHUNKS: [u32; 4] = [512, 256, 128, 64];
 
 /// Part of a budget that was not given but found which is left to others.
 const SPARE: u64 = 10;
@@ -78,8 +78,8 @@ impl MemoryPlan {
     }
 }
 
-/// What the device offers.
-#[derive(Clone, Copy, Debug)]
+/// What the device offers; by default nobody knows, and nothing is shared.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Room {
     /// Bytes that may be used; `None`: nobody knows.
     pub budget_bytes: Option<u64>,
@@ -107,7 +107,7 @@ pub(crate) struct Declared {
     pub vision: Vision,
     pub abstractor: Abstractor,
     pub decoder: Decoder,
-    pub kv: Vec<KvCache>,
+    pub kv: Vec<LayerCache>,
 }
 
 impl Declared {
@@ -115,6 +115,7 @@ impl Declared {
     pub(crate) fn new(
         config: &Config,
         rounding: Rounding,
+        kv: KvDtype,
         target: &Target,
         weights: Option<&Weights>,
         ctx: u32,
@@ -124,7 +125,7 @@ impl Declared {
             vision: Vision::load(&mut loader, &config.vision)?,
             abstractor: Abstractor::load(&mut loader, config)?,
             decoder: Decoder::load(&mut loader, &config.text, ctx as usize)?,
-            kv: kv_cache::allocate(&config.text, ctx),
+            kv: kv_cache::allocate(&config.text, kv, ctx),
         })
     }
 
@@ -135,7 +136,7 @@ impl Declared {
 
     /// Bytes of the KV cache.
     pub(crate) fn kv_bytes(&self) -> u64 {
-        self.kv.iter().map(|kv| kv.k.bytes() + kv.v.bytes()).sum()
+        self.kv.iter().map(LayerCache::bytes).sum()
     }
 
     /// The program that encodes a picture.
@@ -171,12 +172,16 @@ impl Declared {
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {
             return Ok(whole);
         };
-        let chunk = options.chunk.max(STREAMED_CHUNK).min(ctx.max(2));
         let layers = self.decoder.layer_bytes();
-        let least = self.arrange(config, target, ctx, chunk, room, Some(0));
-        let Some(spare) = budget.checked_sub(least.device_bytes()) else {
+        let mut chunks: Vec<u32> = STREAMED_CHUNKS.into_iter().filter(|&rows| rows > options.chunk).collect();
+        chunks.push(options.chunk);
+        let least = |&chunk: &u32| self.arrange(config, target, ctx, chunk, room, Some(0));
+        let fits = |plan: &MemoryPlan| plan.device_bytes() <= budget;
+        let Some(least) = chunks.iter().map(least).find(fits) else {
+            let least = self.arrange(config, target, ctx, options.chunk, room, Some(0));
             return Err(Error::Option(self.does_not_fit(options, ctx, &least, budget)));
         };
+        let (chunk, spare) = (least.chunk, budget - least.device_bytes());
         // Each layer that stays takes its own bytes; an even number of streamed layers lets the next token's first
         // come while this token's last is computed.
         let largest = layers.iter().copied().max().unwrap_or(1).max(1);
@@ -266,16 +271,17 @@ impl Declared {
         let fixed = needed - self.kv_bytes();
         let position = self.kv_bytes() / u64::from(ctx.max(1));
         let mut ways = vec![format!("--device-memory {}", mib(needed))];
-        if let Some(positions) = budget.checked_sub(fixed).map(|left| left / position.max(1)).filter(|&n| n > 0) {
+        if let Some(positions) =
+            budget.checked_sub(fixed).map(|left| left / position.max(1)).filter(|&n| n > 0)
+        {
             ways.push(format!("--ctx {positions}"));
         }
-        if options.chunk.max(STREAMED_CHUNK) > options.chunk {
-            ways.push("a smaller context".into());
-            ways.dedup();
+        if options.kv == KvDtype::F32 && needed - self.kv_bytes() / 2 <= budget {
+            ways.push("--kv f16".into());
         }
         format!(
-            "the model needs {} of device memory even with every layer streamed ({} of it KV cache), and may use {}: \
-             it would fit with {}",
+            "the model needs {} of device memory even with every layer streamed ({} of it for the KV cache of {ctx} \
+             positions), and may use {}: it fits with {}",
             mib(needed),
             mib(self.kv_bytes()),
             mib(budget),

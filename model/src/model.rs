@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{
-    Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage,
-};
+use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
+use crate::kv_cache::{self, KvDtype};
 use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::session::Session;
@@ -24,11 +23,13 @@ use crate::{Error, Result};
 pub struct LoadOptions {
     /// What matrices are stored as on the device.
     pub dtype: Dtype,
+    /// What keys and values are stored as.
+    pub kv: KvDtype,
     /// Positions of the KV cache; `None`: the config's `max_position_embeddings`.
     pub ctx: Option<u32>,
     /// With int8: the vision tower's and the abstractor's matrices as well.
     pub int8_vision: bool,
-    /// Rows of one prefill chunk; at least 512 where layers are streamed, since each chunk brings all of them.
+    /// Rows of one prefill chunk; up to 512 where layers are streamed, since each chunk brings all of them.
     pub chunk: u32,
     /// How pictures are made square.
     pub preprocess: Preprocess,
@@ -40,6 +41,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             dtype: Dtype::Auto,
+            kv: KvDtype::F32,
             ctx: None,
             int8_vision: false,
             chunk: 64,
@@ -63,6 +65,16 @@ pub enum Source<'a> {
         /// The weights.
         weights: &'a Path,
     },
+    /// Weights that are open already or were never in a file, with CLIP's preprocessing. Any number of models
+    /// can share them.
+    Weights {
+        /// Sizes, names and constants.
+        config: &'a Config,
+        /// The weights.
+        weights: &'a Arc<Weights>,
+        /// Without one, only prepared ids can be run.
+        tokenizer: Option<&'a Arc<Tokenizer>>,
+    },
     /// The small model that is compiled into the library.
     #[cfg(feature = "nano")]
     Nano,
@@ -80,7 +92,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) eos: Vec<u32>,
-    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
     memory: MemoryPlan,
@@ -110,8 +122,8 @@ struct Checkpoint {
     config: Config,
     preprocessor: PreprocessorConfig,
     eos: Vec<u32>,
-    tokenizer: Option<Tokenizer>,
-    weights: Weights,
+    tokenizer: Option<Arc<Tokenizer>>,
+    weights: Arc<Weights>,
 }
 
 impl Checkpoint {
@@ -127,24 +139,31 @@ impl Checkpoint {
                     tokenizer: match dir.join("tokenizer.model").exists()
                         || dir.join("tokenizer.json").exists()
                     {
-                        true => Some(Tokenizer::from_dir(dir)?),
+                        true => Some(Tokenizer::from_dir(dir)?.into()),
                         false => None,
                     },
-                    weights: Weights::open(weights)?,
+                    weights: Weights::open(weights)?.into(),
                     config,
                 })
             }
+            Source::Weights { config, weights, tokenizer } => Ok(Self {
+                preprocessor: PreprocessorConfig::new(config.vision.image_size),
+                eos: config.text.eos_token_id.clone(),
+                tokenizer: tokenizer.cloned(),
+                weights: weights.clone(),
+                config: config.clone(),
+            }),
             #[cfg(feature = "nano")]
             Source::Nano => {
                 let config = Config::from_json(include_bytes!("../nano/config.json"))?;
                 Ok(Self {
                     preprocessor: PreprocessorConfig::new(config.vision.image_size),
                     eos: config.text.eos_token_id.clone(),
-                    tokenizer: Some(Tokenizer::from_sentencepiece(
-                        include_bytes!("../nano/tokenizer.model"),
-                        true,
-                    )?),
-                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?,
+                    tokenizer: Some(
+                        Tokenizer::from_sentencepiece(include_bytes!("../nano/tokenizer.model"), true)?
+                            .into(),
+                    ),
+                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?.into(),
                     config,
                 })
             }
@@ -204,7 +223,7 @@ impl Model {
         let target = gpu.target();
         let rounding = options.rounding();
         let room = Room::of(gpu, options.device_memory);
-        let declared = Declared::new(&config, rounding, &target, Some(&weights), ctx)?;
+        let declared = Declared::new(&config, rounding, options.kv, &target, Some(&weights), ctx)?;
         let memory = declared.plan(&config, options, &target, ctx, room)?;
         drop(declared);
 
@@ -259,7 +278,7 @@ impl Model {
     /// If the folder holds none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         let missing = "the folder has no tokenizer.model or tokenizer.json: copy one of them there";
-        self.inner.tokenizer.as_ref().ok_or_else(|| Error::Option(missing.into()))
+        self.inner.tokenizer.as_deref().ok_or_else(|| Error::Option(missing.into()))
     }
 
     /// Parameters in all.
@@ -502,6 +521,7 @@ fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
             "a context of {ctx} positions under dynamic rope_scaling, which is supported up to max_position_embeddings, {trained}"
         ));
     }
+    kv_cache::check(&config.text, options.kv)?;
     Ok(ctx)
 }
 
@@ -551,7 +571,7 @@ pub fn plan(
     let ctx = check_options(config, options)?;
     let declare = |dtype| {
         let rounding = Rounding { dtype, ..options.rounding() };
-        Declared::new(config, rounding, target, weights.filter(|_| dtype == options.dtype), ctx)
+        Declared::new(config, rounding, options.kv, target, weights.filter(|_| dtype == options.dtype), ctx)
     };
     let int8 = |group| Dtype::Int8 { group };
     let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
@@ -593,8 +613,7 @@ mod tests {
         let json =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
         let options = LoadOptions { dtype, ctx: Some(2048), ..LoadOptions::default() };
-        let room = Room { budget_bytes: None, imports: false, shares_memory: false };
-        plan(&Config::from_json(&json).unwrap(), &options, &Target::default(), None, room).unwrap()
+        plan(&Config::from_json(&json).unwrap(), &options, &Target::default(), None, Room::default()).unwrap()
     }
 
     #[test]

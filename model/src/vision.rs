@@ -114,7 +114,8 @@ impl Vision {
             )?,
             layers: {
                 loader.on_host = loader.streaming.vision;
-                let layers = (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()?;
+                let layers =
+                    (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()?;
                 loader.on_host = false;
                 layers
             },

@@ -228,7 +228,9 @@ impl Weights {
         let mut problems = Vec::new();
         for spec in config.tensors() {
             match self.get(&spec.name) {
-                None if spec.required && !self.is_packed() => problems.push(format!("{}: missing", spec.name)),
+                None if spec.required && !self.is_packed() => {
+                    problems.push(format!("{}: missing", spec.name))
+                }
                 None => {}
                 Some(view) if view.shape != spec.shape => problems.push(format!(
                     "{}: config.json says {} = {:?}, the file holds {:?}",

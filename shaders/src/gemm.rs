@@ -238,7 +238,11 @@ pub fn reference<const FORMAT: u32>(
             let dot: f64 = (0..p.k)
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
                 .sum();
-            dot + if p.bias != 0 { f64::from(bias[((packed / BLOCK * p.sets + set) * BLOCK + packed % BLOCK) as usize]) } else { 0.0 }
+            dot + if p.bias != 0 {
+                f64::from(bias[((packed / BLOCK * p.sets + set) * BLOCK + packed % BLOCK) as usize])
+            } else {
+                0.0
+            }
         };
         for n in 0..p.n {
             let value = match p.activation {

@@ -375,7 +375,13 @@ impl Linear {
                     Resident::from_host(&labels[1], shapes[1], HostBytes::from_vec(packed.scales)),
                 ),
             };
-            parts.push(LinearPart { first, layout, weight, scale, bias: bias.map(|b| pack_bias(b, label, i, first, layout)) });
+            parts.push(LinearPart {
+                first,
+                layout,
+                weight,
+                scale,
+                bias: bias.map(|b| pack_bias(b, label, i, first, layout)),
+            });
         }
         Ok(Self { name: name.into(), layout, parts })
     }
@@ -408,7 +414,13 @@ impl Linear {
                 Some(scale) => Resident::from_host(&label_scale, [part.scales()], scale.slice(range(1))),
                 None => Resident::from_slice(&label_scale, [1], &[0.0]),
             };
-            LinearPart { first, layout: part, weight: words, scale, bias: bias.map(|b| pack_bias(b, label, i, first, part)) }
+            LinearPart {
+                first,
+                layout: part,
+                weight: words,
+                scale,
+                bias: bias.map(|b| pack_bias(b, label, i, first, part)),
+            }
         };
         let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
         Self { name: name.into(), layout, parts }
@@ -463,7 +475,8 @@ mod tests {
 
     #[test]
     fn blocks_packed_one_by_one_are_the_whole() {
-        for format in [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }]
+        for format in
+            [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }]
         {
             let layout = Layout { n: 40, k: 70, sets: 2, gated: true, format };
             let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
@@ -476,7 +489,10 @@ mod tests {
             assert_eq!(layout.blocks(), 6);
             assert_eq!(whole.words, parts.iter().flat_map(|p| p.words.clone()).collect::<Vec<_>>());
             assert_eq!(whole.scales, parts.iter().flat_map(|p| p.scales.clone()).collect::<Vec<_>>());
-            let sizes = [layout.weight_shape().iter().product::<usize>() * 16 / format.chunk() as usize, whole.scales.len()];
+            let sizes = [
+                layout.weight_shape().iter().product::<usize>() * 16 / format.chunk() as usize,
+                whole.scales.len(),
+            ];
             assert_eq!(sizes, [whole.words.len() * 4, layout.scale_shape().iter().product()]);
         }
     }

@@ -77,10 +77,13 @@ mod tests {
                 let packed = pack(&layout, fill);
                 let bytes: &[u8] = bytemuck::cast_slice(&packed.words);
                 let mut out = vec![0.0; k as usize];
-                for (set, half) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|&(_, h)| h == 0 || gated) {
+                for (set, half) in
+                    [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|&(_, h)| h == 0 || gated)
+                {
                     for row in 0..n {
                         unpack_row(&layout, bytes, &packed.scales, set, half, row, &mut out);
-                        let largest = (0..k as usize).map(|i| value(set, half, row, i).abs()).fold(0.0, f32::max);
+                        let largest =
+                            (0..k as usize).map(|i| value(set, half, row, i).abs()).fold(0.0, f32::max);
                         for (i, &got) in out.iter().enumerate() {
                             let want = value(set, half, row, i);
                             let bound = match format {
@@ -88,7 +91,10 @@ mod tests {
                                 Format::Bf16 => want.abs() / 256.0,
                                 Format::Int8 { .. } => largest / 127.0 * 0.5001,
                             };
-                            assert!((got - want).abs() <= bound, "{format} {set} {half} {row} {i}: {got} {want}");
+                            assert!(
+                                (got - want).abs() <= bound,
+                                "{format} {set} {half} {row} {i}: {got} {want}"
+                            );
                         }
                     }
                 }

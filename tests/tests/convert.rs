@@ -101,7 +101,8 @@ fn exporting_a_float_folder_gives_the_source_back() {
 fn exported_int8_loads_to_what_its_kernels_multiply() {
     let temp = tempfile::tempdir().unwrap();
     let source = folder("tiny", temp.path());
-    let [packed, plain, again, twice] = ["packed", "plain", "again", "twice"].map(|name| temp.path().join(name));
+    let [packed, plain, again, twice] =
+        ["packed", "plain", "again", "twice"].map(|name| temp.path().join(name));
     let options = WriteOptions::default();
     let rounding = Rounding { dtype: Dtype::Int8 { group: Some(32) }, vision: true };
     convert(&source, &packed, rounding, &options, &mut { GO_ON }).unwrap();
@@ -153,7 +154,8 @@ fn a_nan_in_the_source_is_refused_by_name() {
     bytes[at + 40..at + 44].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&file, bytes).unwrap();
     let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: false };
-    let error = convert(&source, &temp.path().join("out"), rounding, &WriteOptions::default(), &mut { GO_ON });
+    let error =
+        convert(&source, &temp.path().join("out"), rounding, &WriteOptions::default(), &mut { GO_ON });
     let error = error.unwrap_err().to_string();
     assert!(error.contains(name) && error.contains("element 10 is NaN"), "{error}");
 }

@@ -219,7 +219,8 @@ struct Streamed {
 impl Streamed {
     fn of(timing: &Timing) -> Self {
         let tokens = timing.decode_tokens.max(1) as u64;
-        let share = timing.streamed.waiting.as_secs_f64() / timing.decode.as_secs_f64().max(f64::MIN_POSITIVE);
+        let share =
+            timing.streamed.waiting.as_secs_f64() / timing.decode.as_secs_f64().max(f64::MIN_POSITIVE);
         Self { bytes_a_token: timing.streamed.bytes / tokens, waiting_share: share.min(1.0) }
     }
 }

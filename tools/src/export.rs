@@ -40,5 +40,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Plain::F32 => Dtype::F32,
     });
     let options = args.writing.options();
-    args.writing.run(&args.out, |progress| convert::export(&args.source, &args.out, dtype, &options, progress))
+    args.writing
+        .run(&args.out, |progress| convert::export(&args.source, &args.out, dtype, &options, progress))
 }

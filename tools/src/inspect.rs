@@ -62,7 +62,8 @@ fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
         })
     });
     let by_dtype = found.by_dtype.iter();
-    let by_dtype = by_dtype.map(|(dtype, &(count, bytes))| (dtype, json!({ "tensors": count, "bytes": bytes })));
+    let by_dtype =
+        by_dtype.map(|(dtype, &(count, bytes))| (dtype, json!({ "tensors": count, "bytes": bytes })));
     let errors = errors.map(|errors| {
         let entry = |(name, error): &(String, RoundingError)| {
             let snr = Some(error.snr_db()).filter(|snr| snr.is_finite());

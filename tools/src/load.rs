@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Dtype, LoadOptions, Model, Source};
+use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
 
 use crate::Usage;
 
@@ -43,6 +43,13 @@ enum Stored {
     Int8,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Kv {
+    F32,
+    /// Half the bytes
+    F16,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Storage {
     /// What weight matrices are stored as on the device
@@ -54,6 +61,9 @@ pub(crate) struct Storage {
     /// With int8: the vision tower and the abstractor too
     #[arg(long)]
     vision: bool,
+    /// What keys and values are stored as in the KV cache
+    #[arg(long, value_enum, default_value = "f32")]
+    kv: Kv,
     /// Positions of prompt and answer together [default: as many as the model was trained for]
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
     ctx: Option<u32>,
@@ -74,8 +84,13 @@ impl Storage {
             Stored::F32 => Dtype::F32,
             Stored::Bf16 => Dtype::Bf16,
         };
+        let kv = match self.kv {
+            Kv::F32 => KvDtype::F32,
+            Kv::F16 => KvDtype::F16,
+        };
         Ok(LoadOptions {
             dtype,
+            kv,
             int8_vision: self.vision,
             ctx: self.ctx,
             device_memory: self.device_memory.map(|size| size.as_u64()),

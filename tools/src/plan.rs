@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let target = gpu.as_ref().map_or_else(Target::default, Gpu::target);
     let room = match &gpu {
         Some(gpu) => Room::of(gpu, options.device_memory),
-        None => Room { budget_bytes: options.device_memory, imports: false, shares_memory: false },
+        None => Room { budget_bytes: options.device_memory, ..Room::default() },
     };
     let plan = strix_model::plan(&config, &options, &target, weights.as_ref(), room)?;
 
@@ -81,6 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "dtype": plan.dtype,
             "weight_bytes": weights,
             "kv_cache_bytes": plan.kv_cache_bytes,
+            "kv_dtype": options.kv.to_string(),
             "programs": programs.collect::<Vec<_>>(),
             "memory": memory_json(&plan.memory),
             "decode_dispatches_per_layer": plan.decode_dispatches_per_layer,
@@ -101,7 +102,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let bytes = plan.kv_cache_bytes;
     let name = format!("KV cache, {} positions", plan.ctx);
-    writeln!(out, "{name:<26}{:>12}  {bytes} bytes", human(bytes))?;
+    writeln!(out, "{name:<26}{:>12}  {bytes} bytes as {}", human(bytes), options.kv)?;
     writeln!(
         out,
         "\n{:<26}{:>12}{:>14}{:>14}{:>12}",

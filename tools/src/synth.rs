@@ -76,7 +76,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             return Err(Usage("--dtype f16 needs --layout hf: the kernels have no f16 weights".into()).into());
         }
         (Layout::Hf, Stored::Int8) => {
-            return Err(Usage("--dtype int8 needs --layout strix: a plain checkpoint is of floats".into()).into());
+            return Err(
+                Usage("--dtype int8 needs --layout strix: a plain checkpoint is of floats".into()).into()
+            );
         }
         (Layout::Hf, stored) => {
             args.int8.refuse()?;

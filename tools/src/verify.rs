@@ -33,7 +33,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         let problems: Vec<_> = found
             .problems
             .iter()
-            .map(|problem| json!({ "file": problem.file, "tensor": problem.tensor, "reason": problem.reason }))
+            .map(
+                |problem| json!({ "file": problem.file, "tensor": problem.tensor, "reason": problem.reason }),
+            )
             .collect();
         let found = json!({
             "good": good,

@@ -187,8 +187,11 @@ fn one_flipped_byte_is_found_and_its_tensor_and_file_named() {
     fs::write(&path, &whole).unwrap();
     fs::remove_file(format!("{out}/more.safetensors")).unwrap();
     let config = fs::read_to_string(format!("{out}/config.json")).unwrap();
-    fs::write(format!("{out}/config.json"), config.replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 6"))
-        .unwrap();
+    fs::write(
+        format!("{out}/config.json"),
+        config.replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 6"),
+    )
+    .unwrap();
     let bad = refuses(&["verify", &out]);
     assert!(bad.contains("decoder.5.q_proj.packed") && bad.contains("missing"), "{bad}");
 }
@@ -224,7 +227,11 @@ fn inspect_lists_tensors_parts_and_what_rounding_changed() {
         let tensors = found["tensors"].as_array().unwrap();
         let bytes: u64 = tensors.iter().map(|tensor| tensor["bytes"].as_u64().unwrap()).sum();
         assert_eq!(found["bytes"].as_u64(), Some(bytes));
-        assert!(tensors.iter().any(|t| t["name"] == "lm_head.weight" && t["shape"] == serde_json::json!([1024, 128])));
+        assert!(
+            tensors
+                .iter()
+                .any(|t| t["name"] == "lm_head.weight" && t["shape"] == serde_json::json!([1024, 128]))
+        );
         assert!(tensors.iter().all(|tensor| tensor["file"] == "model.safetensors"));
     }
     let found = prints_json(&["inspect", &out, "--source", NANO, "--json"]);
@@ -266,7 +273,8 @@ fn export_gives_a_checkpoint_that_answers_alike() {
 fn synth_is_the_same_for_the_same_seed_and_says_what_it_needs() {
     let dir = Dir::new();
     let [a, b, c, hf] = ["a", "b", "c", "hf"].map(|name| dir.path(name));
-    let synth = |seed, out| ["synth", "--preset", "8m", "--layers", "1", "--dtype", "int8", "--seed", seed, out];
+    let synth =
+        |seed, out| ["synth", "--preset", "8m", "--layers", "1", "--dtype", "int8", "--seed", seed, out];
     let said = output(&synth("1", &*a));
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("to be written") && said.contains("free"), "{said}");
@@ -279,7 +287,8 @@ fn synth_is_the_same_for_the_same_seed_and_says_what_it_needs() {
     assert!(!prints(&["ask", "--model", &a, "--max-tokens", "2", "Hello?"]).is_empty());
 
     // The same values, packed now or by convert.
-    let args = ["synth", "--preset", "8m", "--layers", "1", "--layout", "hf", "--dtype", "bf16", "--seed", "1"];
+    let args =
+        ["synth", "--preset", "8m", "--layers", "1", "--layout", "hf", "--dtype", "bf16", "--seed", "1"];
     prints(&[&args[..], &[&hf]].concat());
     prints(&["convert", &hf, &dir.path("packed"), "--dtype", "int8"]);
     assert_eq!(file(&a), file(&dir.path("packed")));
@@ -358,14 +367,17 @@ fn a_full_disk_is_an_error_with_the_numbers() {
     fs::create_dir_all(format!("{out}/.partial")).unwrap();
     std::os::unix::fs::symlink("/dev/full", format!("{out}/.partial/model.safetensors")).unwrap();
     let error = refuses(&["convert", NANO, &out, "--dtype", "int8"]);
-    for part in ["model.safetensors", "No space left", "bytes are still to be written", "are free", "run the same"] {
+    for part in
+        ["model.safetensors", "No space left", "bytes are still to be written", "are free", "run the same"]
+    {
         assert!(error.contains(part), "{part} in {error}");
     }
     // A limit that ends a file in the middle: the same, and with room the same command goes on.
     fs::remove_dir_all(&out).unwrap();
     let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
     let args = ["convert", NANO, &out, "--dtype", "int8"];
-    let limited = Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_strix")]).args(args).output().unwrap();
+    let limited =
+        Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_strix")]).args(args).output().unwrap();
     let stderr = String::from_utf8_lossy(&limited.stderr);
     assert_eq!(limited.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("model.safetensors") && stderr.contains("still to be written"), "{stderr}");

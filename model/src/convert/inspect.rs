@@ -133,10 +133,11 @@ pub fn rounding_errors(
 ) -> Result<Vec<(String, RoundingError)>> {
     let config = Config::load(folder_of(path))?;
     let (stored, source_weights) = (Weights::open(path)?, Weights::open(source)?);
-    let plain = |weights: &Weights, path: &Path, packed: bool, reason: &str| match weights.is_packed() == packed {
-        true => Ok(()),
-        false => Err(Error::File { path: path.into(), reason: reason.into() }),
-    };
+    let plain =
+        |weights: &Weights, path: &Path, packed: bool, reason: &str| match weights.is_packed() == packed {
+            true => Ok(()),
+            false => Err(Error::File { path: path.into(), reason: reason.into() }),
+        };
     plain(&stored, path, true, "is not converted: there is no rounding to compare")?;
     plain(&source_weights, source, false, "is converted itself: name the checkpoint it was made from")?;
     source_weights.check(&config)?;
@@ -209,7 +210,8 @@ fn tensor_error(stored: &Weights, source: &Weights, name: &str) -> Result<Roundi
     let len = source_view.num_elements();
     let runs = (0..len.div_ceil(GRAIN_ELEMENTS)).into_par_iter().map(|run| {
         let first = run * GRAIN_ELEMENTS;
-        let mut buffers = [vec![0.0; GRAIN_ELEMENTS.min(len - first)], vec![0.0; GRAIN_ELEMENTS.min(len - first)]];
+        let mut buffers =
+            [vec![0.0; GRAIN_ELEMENTS.min(len - first)], vec![0.0; GRAIN_ELEMENTS.min(len - first)]];
         let [from, to] = &mut buffers;
         source_view.read_f32(first, from)?;
         stored_view.read_f32(first, to)?;

@@ -202,7 +202,8 @@ mod tests {
     #[cfg(feature = "nano")]
     #[test]
     fn the_tokenizer_is_filled_up_and_splits_text_as_nano_does() {
-        let filled = crate::tokenizer::Tokenizer::from_sentencepiece(&tokenizer(32000).unwrap(), true).unwrap();
+        let filled =
+            crate::tokenizer::Tokenizer::from_sentencepiece(&tokenizer(32000).unwrap(), true).unwrap();
         let nano = include_bytes!("../../nano/tokenizer.model");
         let nano = crate::tokenizer::Tokenizer::from_sentencepiece(nano, true).unwrap();
         assert_eq!(filled.vocab_size(), 32000);

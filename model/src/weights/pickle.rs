@@ -13,6 +13,9 @@ use super::cursor::{Cursor, shown};
 /// Longest pickle read: that of 60,000 tensors. Each of its bytes can cost 100 in memory.
 pub(super) const MAX_PICKLE_BYTES: usize = 8 << 20;
 
+/// Most axes of a tensor, as torch has it. A tuple may be named again and again, and is copied each time.
+const MAX_AXES: usize = 64;
+
 /// What a pickle describes: a value and the objects it refers to.
 #[derive(Debug)]
 pub(super) struct Unpickled<'a> {
@@ -295,6 +298,9 @@ impl<'a> Machine<'a> {
     fn ints(&self, tuple: Value<'a>) -> Result<Vec<i128>, String> {
         let not_ints = || "a tensor's size or stride is not a tuple of integers".to_owned();
         let Some(Object::Tuple(values)) = object(&self.objects, tuple) else { return Err(not_ints()) };
+        if values.len() > MAX_AXES {
+            return Err(format!("a tensor of {} axes, above {MAX_AXES}", values.len()));
+        }
         let int = |value: &Value<'a>| if let Value::Int(int) = value { Some(*int) } else { None };
         values.iter().map(int).collect::<Option<_>>().ok_or_else(not_ints)
     }

@@ -13,6 +13,9 @@ use super::{At, Place};
 /// How a file of before PyTorch 1.6 begins: a pickle of torch's own magic number.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 
+/// Longest key of a storage. They are numbers.
+const MAX_KEY_BYTES: usize = 100;
+
 /// Whether a file is one that torch wrote, by its first bytes.
 pub(super) fn begins(file: &[u8]) -> bool {
     file.starts_with(zip::MAGIC) || file.starts_with(LEGACY)
@@ -94,8 +97,10 @@ fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
 /// Where a tensor's elements are, if all of them are within its storage, and that within its entry.
 fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Place, String> {
     let Tensor { storage, offset, size, stride } = tensor;
-    let entry = entries
-        .get(format!("{top}data/{}", storage.key).as_str())
+    // A long key may be named again and again, and is copied each time.
+    let entry = Some(storage.key)
+        .filter(|key| key.len() <= MAX_KEY_BYTES)
+        .and_then(|key| entries.get(format!("{top}data/{key}").as_str()))
         .ok_or_else(|| format!("its storage {} is not in the file: download it again", shown(storage.key)))?;
     let element_bytes = storage.dtype.bitsize() / 8;
     let held = usize::try_from(storage.numel)
@@ -113,15 +118,9 @@ fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Place,
         })?;
 
     let described = || {
-        let some = |list: &[i128]| {
-            format!("{:?}{}", &list[..list.len().min(8)], if list.len() > 8 { "…" } else { "" })
-        };
         format!(
-            "is {} of {} at {offset}, strides {}, of a storage of {} elements",
-            some(size),
-            storage.dtype,
-            some(stride),
-            storage.numel
+            "is {size:?} of {} at {offset}, strides {stride:?}, of a storage of {} elements",
+            storage.dtype, storage.numel
         )
     };
     let outside = || format!("{}: that does not fit; download it again", described());

@@ -550,6 +550,9 @@ fn tensors_outside_of_their_storage_are_errors() {
         code.storage("ByteStorage", "../0", 1).op(b"K\0K\x01\x85K\x01\x85\x89)tR")
     });
     refused(open(&elsewhere, 1), "x: its storage ../0 is not in the file");
+    let flat = dict("x", |code| code.tensor("ByteStorage", 12, 0, &[1; 65], &[1; 65]));
+    refused(open(&flat, 12), "a tensor of 65 axes, above 64");
+    open(&dict("x", |code| code.tensor("ByteStorage", 12, 0, &[1; 64], &[1; 64])), 12).unwrap();
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! What the fuzz targets do with bytes that anyone may have written: all that a program does with such a file. Only
+//! panics are faults; `tests/fuzz` runs these with a fuzzer, and the tests with what it found.
+
+use std::io::Cursor;
+
+use strix_model::image::{self, Exif, Preprocess};
+use strix_model::tokenizer::Tokenizer;
+use strix_model::{Config, Weights, config};
+
+/// A target by name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 5] = [
+    ("safetensors", safetensors),
+    ("torch_bin", torch_bin),
+    ("tokenizer_model", tokenizer_model),
+    ("config_json", config_json),
+    ("image", picture),
+];
+
+/// A safetensors file; what begins with `{` is a header, to which length and data are added.
+pub fn safetensors(bytes: &[u8]) {
+    let file = match bytes.first() {
+        Some(b'{') => [&(bytes.len() as u64).to_le_bytes(), bytes, &[60; 64]].concat(),
+        _ => bytes.to_vec(),
+    };
+    checkpoint(file);
+}
+
+/// A file of `torch.save`; what does not begin like one is a pickle, around which a file of a storage `0` is made.
+pub fn torch_bin(bytes: &[u8]) {
+    let whole = bytes.starts_with(b"PK");
+    checkpoint(if whole { bytes.to_vec() } else { zip(&[("t/data.pkl", bytes), ("t/data/0", &[60; 64])]) });
+}
+
+/// A SentencePiece model.
+pub fn tokenizer_model(bytes: &[u8]) {
+    for legacy in [true, false] {
+        let Ok(tokenizer) = Tokenizer::from_sentencepiece(bytes, legacy) else { return };
+        for text in
+            ["", "A cat, 2 dogs\u{301}\n\0 \u{10ffff}", "<s>USER: <|image|>  Hi</s> <unk>", "aaaaaaaaaaaa"]
+        {
+            let ids = tokenizer.encode(text, legacy);
+            tokenizer.decode(&ids, !legacy);
+            tokenizer.encode_prompt(text);
+        }
+        let mut stream = tokenizer.decode_stream();
+        for id in (0..400).chain([u32::MAX]) {
+            stream.push(id);
+        }
+        stream.finish();
+    }
+}
+
+/// A `config.json`.
+pub fn config_json(bytes: &[u8]) {
+    let Ok(config) = Config::from_json(bytes) else { return };
+    assert_eq!(config.parameters_by_part().iter().map(|(_, n)| n).sum::<u64>(), config.num_parameters());
+    let _ =
+        (config.num_image_tokens(), config.text.head_dim(), config.text.kv_dim(), config.vision.num_tokens());
+}
+
+/// A picture or an animation. Those of more than a million pixels are left alone: they are allowed to cost memory.
+pub fn picture(bytes: &[u8]) {
+    let reader = ::image::ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let size = reader.ok().and_then(|reader| reader.into_dimensions().ok());
+    if size.is_some_and(|(width, height)| u64::from(width) * u64::from(height) > 1 << 20) {
+        return;
+    }
+    let config = config::PreprocessorConfig::new(28);
+    for exif in [Exif::Ignore, Exif::Honour] {
+        let Ok(picture) = image::decode("picture", bytes, exif) else { break };
+        for mode in [Preprocess::Resize, Preprocess::Pad, Preprocess::Crop] {
+            let _ = image::preprocess(&picture, mode, &config);
+        }
+    }
+    if let Ok(frames) = image::decode_frames("picture", bytes) {
+        frames.take(4).for_each(drop);
+    }
+}
+
+fn checkpoint(file: Vec<u8>) {
+    let Ok(weights) = Weights::from_bytes(file) else { return };
+    let _ = weights.check(&Config::from_json(b"{}").expect("the defaults"));
+    for name in weights.names() {
+        let view = weights.get(name).expect("it is listed");
+        let mut rows = vec![];
+        let _ = (view.to_f32(), view.first_non_finite(), view.rows_f32(0..view.num_rows(), &mut rows));
+        if view.dtype.bitsize().is_multiple_of(8) {
+            let mut bytes = vec![0; view.byte_len()];
+            view.read_bytes(0, &mut bytes);
+            assert!(view.contiguous().is_none_or(|stored| stored == bytes));
+        }
+        assert!(view.same(&view));
+        let shared = weights.shared(name).map(|(file, range)| (*file).as_ref()[range].len());
+        assert_eq!(shared, view.contiguous().map(<[u8]>::len));
+    }
+}
+
+/// A zip file of stored entries.
+fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut file, mut central) = (vec![], vec![]);
+    for (name, bytes) in entries {
+        let at = (file.len() as u32).to_le_bytes();
+        let len = (bytes.len() as u32).to_le_bytes();
+        let name_len = (name.len() as u16).to_le_bytes();
+        file.extend(
+            [b"PK\x03\x04", &[0; 14][..], &len, &len, &name_len, &[0; 2], name.as_bytes(), bytes].concat(),
+        );
+        central.extend(
+            [b"PK\x01\x02", &[0; 16][..], &len, &len, &name_len, &[0; 12], &at, name.as_bytes()].concat(),
+        );
+    }
+    let (start, len) = ((file.len() as u32).to_le_bytes(), (central.len() as u32).to_le_bytes());
+    let count = (entries.len() as u16).to_le_bytes();
+    file.extend(central);
+    file.extend([b"PK\x05\x06", &[0; 4][..], &count, &count, &len, &start, &[0; 2]].concat());
+    file
+}
