@@ -15,6 +15,10 @@ use std::{env, fs, process};
 
 type Result<T> = std::result::Result<T, String>;
 
+/// What kernels may use: subgroups in some variants, and WGSL's own packing of f16 into words, which needs no
+/// feature of the device.
+const CAPABILITIES: Capabilities = Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+
 fn main() {
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=build.rs");
@@ -118,7 +122,7 @@ fn validate(source: &str, path: &str) -> Result<Module> {
     options.parse_doc_comments = true;
     let parsed = wgsl::Frontend::new_with_options(options).parse(source);
     let module = parsed.map_err(|e| e.emit_to_string_with_path(source, path))?;
-    let checked = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP).validate(&module);
+    let checked = Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module);
     checked.map_err(|e| e.emit_to_string_with_path(source, path))?;
     Ok(module)
 }

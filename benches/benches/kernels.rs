@@ -1,5 +1,5 @@
 //! Every kernel at the shapes of the 8.2B model, as `kernel/regime/shape[/dtype]`. Projections are named by
-//! rows x n x k, or n x k for one row; attention by rows x keys x heads x head_dim.
+//! rows x n x k, or n x k for one row; attention by rows x keys x heads x head_dim[/what the cache holds].
 //!
 //! `cargo bench -p strix-benches --bench kernels -- [FILTER]... [--quick] [--check] [--csv FILE]`
 
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
+use half::f16;
 use strix_benches::{Clock, Options, Report, Roofline, Row, Work, data};
 use strix_engine::{Gpu, Graph, Program, Resident, Tensor};
 use strix_model::config::Config;
@@ -14,9 +15,9 @@ use strix_model::position;
 use strix_shaders::embedding::Table;
 use strix_shaders::gemm::{Activation, Input, gemm};
 use strix_shaders::{
-    EmbeddingPart, Format, HeadShape, Heads, KvCache, Layout, Mask, RopeTables, Routing, add, attention,
-    attention_probs, class_token, decode_attention, embedding, layer_norm, layer_norm_into, patches,
-    rms_norm, rope_append, take_rows, top_k,
+    EmbeddingPart, Format, HeadShape, Heads, KvCache, KvElement, Layout, Mask, RopeTables, Routing, add,
+    attention, attention_probs, class_token, decode_attention, embedding, layer_norm, layer_norm_into,
+    patches, rms_norm, rope_append, take_rows, top_k,
 };
 
 /// How far from its reference a result may be, in parts of the largest expected value.
@@ -309,17 +310,8 @@ impl Benches {
         let (v_rows, a_rows) = (v.num_tokens() as u32, a.num_learnable_queries as u32);
 
         for (rows, keys, quick) in [(64, 64, false), (64, 512, true), (64, 2048, false), (512, 512, false)] {
-            let name = format!("attention_causal/prefill/{rows}x{keys}x{}x{}", text.num_heads, text.head_dim);
-            let seen = (0..u64::from(rows)).map(|r| u64::from(keys - rows) + r + 1).sum();
-            self.push(name, quick, attention_work(text, rows, keys, seen), move |gpu| {
-                let [q, k, v] = heads_of(gpu, text, rows, keys)?;
-                let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
-                Ok(Box::new(move |g, _| {
-                    let [q, k, v] = [&q, &k, &v].map(|t| whole(g.bind(t), text));
-                    let mask = Mask::Causal { span: g.bind(&span) };
-                    attention(g, "y", q, k, v, text, rows, mask);
-                }))
-            });
+            self.attention_causal::<f32>(text, rows, keys, quick, "");
+            self.attention_causal::<f16>(text, rows, keys, false, "/f16");
         }
         for (regime, heads, rows, keys, quick) in [
             ("vision", vision, v_rows, v_rows, true),
@@ -328,7 +320,7 @@ impl Benches {
             let name =
                 format!("attention_full/{regime}/{rows}x{keys}x{}x{}", heads.num_heads, heads.head_dim);
             let seen = u64::from(rows) * u64::from(keys);
-            self.push(name, quick, attention_work(heads, rows, keys, seen), move |gpu| {
+            self.push(name, quick, attention_work::<f32>(heads, rows, keys, seen), move |gpu| {
                 let [q, k, v] = heads_of(gpu, heads, rows, keys)?;
                 Ok(Box::new(move |g, _| {
                     let [q, k, v] = [&q, &k, &v].map(|t| whole(g.bind(t), heads));
@@ -336,17 +328,9 @@ impl Benches {
                 }))
             });
         }
-        for (keys, quick) in [(512, true), (2048, true)] {
-            let name = format!("decode_attention/decode/1x{keys}x{}x{}", text.num_heads, text.head_dim);
-            self.push(name, quick, attention_work(text, 1, keys, keys.into()), move |gpu| {
-                let [q, k, v] = heads_of(gpu, text, 1, keys)?;
-                let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
-                Ok(Box::new(move |g, _| {
-                    let [q, k, v] = [&q, &k, &v].map(|t| whole(g.bind(t), text));
-                    let span = g.bind(&span);
-                    decode_attention(g, "y", q, k, v, text, span);
-                }))
-            });
+        for (keys, quick) in [(512, true), (2048, true), (4096, false)] {
+            self.decode_attention::<f32>(text, keys, quick, "");
+            self.decode_attention::<f16>(text, keys, keys == 2048, "/f16");
         }
         for (regime, heads, rows, keys, causal) in
             [("prefill", text, 64, 512, true), ("abstractor", queries, a_rows, a_rows + v_rows, false)]
@@ -370,6 +354,67 @@ impl Benches {
                 }))
             });
         }
+    }
+
+    /// Causal attention over a cache of T.
+    fn attention_causal<T: KvElement>(
+        &mut self,
+        heads: HeadShape,
+        rows: u32,
+        keys: u32,
+        quick: bool,
+        dtype: &str,
+    ) {
+        let HeadShape { num_heads, head_dim, .. } = heads;
+        let name = format!("attention_causal/prefill/{rows}x{keys}x{num_heads}x{head_dim}{dtype}");
+        let seen = (0..u64::from(rows)).map(|r| u64::from(keys - rows) + r + 1).sum();
+        self.push(name, quick, attention_work::<T>(heads, rows, keys, seen), move |gpu| {
+            let (q, [k, v]) = (queries_of(gpu, heads, rows)?, keys_of::<T>(gpu, heads, keys)?);
+            let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
+            Ok(Box::new(move |g, _| {
+                let (q, [k, v]) = (whole(g.bind(&q), heads), [&k, &v].map(|t| whole(g.bind(t), heads)));
+                let mask = Mask::Causal { span: g.bind(&span) };
+                attention(g, "y", q, k, v, heads, rows, mask);
+            }))
+        });
+    }
+
+    /// Attention of a decode step over a cache of T.
+    fn decode_attention<T: KvElement>(&mut self, heads: HeadShape, keys: u32, quick: bool, dtype: &str) {
+        let HeadShape { num_heads, head_dim, .. } = heads;
+        let name = format!("decode_attention/decode/1x{keys}x{num_heads}x{head_dim}{dtype}");
+        self.push(name, quick, attention_work::<T>(heads, 1, keys, keys.into()), move |gpu| {
+            let (q, [k, v]) = (queries_of(gpu, heads, 1)?, keys_of::<T>(gpu, heads, keys)?);
+            let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
+            Ok(Box::new(move |g, _| {
+                let (q, [k, v]) = (whole(g.bind(&q), heads), [&k, &v].map(|t| whole(g.bind(t), heads)));
+                let span = g.bind(&span);
+                decode_attention(g, "y", q, k, v, heads, span);
+            }))
+        });
+    }
+
+    /// Rotation and append of rows to a cache of T.
+    fn rope_append<T: KvElement>(&mut self, heads: HeadShape, regime: &str, rows: u32, dtype: &str) {
+        let HeadShape { num_heads, num_kv_heads, head_dim } = heads;
+        let (t, context) = (self.config.text.clone(), 2048);
+        let [q_dim, kv_dim] = [num_heads * head_dim, 2 * num_kv_heads * head_dim];
+        let read = q_dim + kv_dim + head_dim;
+        let bytes =
+            u64::from(rows) * (4 * u64::from(read + q_dim) + size_of::<T>() as u64 * u64::from(kv_dim));
+        let work = Work { bytes, flops: 3 * u64::from(rows * (q_dim + kv_dim / 2)) };
+        let name = format!("rope_append/{regime}/{rows}x{num_heads}x{head_dim}{dtype}");
+        self.push(name, dtype.is_empty(), work, move |gpu| {
+            let (q, kv) = (data::tensor(gpu, "q", [rows, q_dim])?, data::tensor(gpu, "kv", [rows, kv_dim])?);
+            let tables = position::rope_tables(&t, context as usize);
+            let tables = RopeTables::new("rope", context, head_dim, &tables.cos, &tables.sin);
+            let cache = KvCache::<T>::new("bench", context, heads);
+            let span = Resident::from_slice("span", [2], &[512, rows]);
+            Ok(Box::new(move |g, _| {
+                let (q, kv, span) = (g.bind(&q), g.bind(&kv), g.bind(&span));
+                rope_append(g, "q", q, kv, &tables, &cache, heads, span);
+            }))
+        });
     }
 
     /// What moves rows and does little with them.
@@ -476,24 +521,8 @@ impl Benches {
             head_dim: t.head_dim() as u32,
         };
         for (regime, rows) in [("prefill", 64), ("decode", 1)] {
-            let (t, context) = (t.clone(), 2048);
-            let row = (heads.num_heads + 2 * heads.num_kv_heads) * heads.head_dim;
-            let turned = (heads.num_heads + heads.num_kv_heads) * heads.head_dim;
-            let bytes = 2 * floats(rows * row) + floats(rows * heads.head_dim);
-            let work = Work { bytes, flops: 3 * u64::from(rows * turned) };
-            let name = format!("rope_append/{regime}/{rows}x{}x{}", heads.num_heads, heads.head_dim);
-            self.push(name, true, work, move |gpu| {
-                let q = data::tensor(gpu, "q", [rows, heads.num_heads * heads.head_dim])?;
-                let kv = data::tensor(gpu, "kv", [rows, 2 * heads.num_kv_heads * heads.head_dim])?;
-                let tables = position::rope_tables(&t, context as usize);
-                let tables = RopeTables::new("rope", context, heads.head_dim, &tables.cos, &tables.sin);
-                let cache = KvCache::new("bench", context, heads);
-                let span = Resident::from_slice("span", [2], &[512, rows]);
-                Ok(Box::new(move |g, _| {
-                    let (q, kv, span) = (g.bind(&q), g.bind(&kv), g.bind(&span));
-                    rope_append(g, "q", q, kv, &tables, &cache, heads, span);
-                }))
-            });
+            self.rope_append::<f32>(heads, regime, rows, "");
+            self.rope_append::<f16>(heads, regime, rows, "/f16");
         }
 
         for (rows, taken) in [(64, 1), (64, 64)] {
@@ -522,20 +551,32 @@ impl Benches {
 }
 
 /// Queries, keys and values once, results once; `seen` pairs of a query and a key a head.
-fn attention_work(h: HeadShape, rows: u32, keys: u32, seen: u64) -> Work {
+fn attention_work<T: KvElement>(h: HeadShape, rows: u32, keys: u32, seen: u64) -> Work {
     let (q, kv) = (u64::from(h.num_heads * h.head_dim), u64::from(h.num_kv_heads * h.head_dim));
-    Work { bytes: 4 * 2 * (u64::from(rows) * q + u64::from(keys) * kv), flops: 4 * seen * q }
+    let element = size_of::<T>() as u64;
+    Work { bytes: 2 * (4 * u64::from(rows) * q + element * u64::from(keys) * kv), flops: 4 * seen * q }
 }
 
 /// Queries, keys and values.
 fn heads_of(gpu: &Gpu, h: HeadShape, rows: u32, keys: u32) -> Result<[Resident<f32, 2>; 3]> {
-    let kv = [keys, h.num_kv_heads * h.head_dim];
-    let q = data::tensor(gpu, "q", [rows, h.num_heads * h.head_dim])?;
-    Ok([q, data::tensor(gpu, "k", kv)?, data::tensor(gpu, "v", kv)?])
+    let [k, v] = keys_of(gpu, h, keys)?;
+    Ok([queries_of(gpu, h, rows)?, k, v])
+}
+
+fn queries_of(gpu: &Gpu, h: HeadShape, rows: u32) -> Result<Resident<f32, 2>> {
+    Ok(data::tensor(gpu, "q", [rows, h.num_heads * h.head_dim])?)
+}
+
+/// Keys and values.
+fn keys_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<[Resident<T, 2>; 2]> {
+    let shape = [keys, h.num_kv_heads * h.head_dim];
+    let noise: Vec<T> = data::noise((shape[0] * shape[1]) as usize).into_iter().map(T::nearest).collect();
+    let upload = |name| Resident::upload(gpu, name, shape, &noise);
+    Ok([upload("k")?, upload("v")?])
 }
 
 /// A tensor whose rows are heads and nothing else.
-fn whole(tensor: Tensor<f32, 2>, h: HeadShape) -> Heads {
+fn whole<T>(tensor: Tensor<T, 2>, h: HeadShape) -> Heads<T> {
     Heads { tensor, offset: 0, stride: h.head_dim }
 }
 

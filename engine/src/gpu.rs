@@ -1,16 +1,14 @@
 //! Adapters and the device.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use wgpu::{Backend, DeviceType, Features, Limits};
 
-use crate::{Access, Error, Result, Shader};
-
-/// Bytes written to the queue between two submits. Larger writes make lavapipe's upload 4 to 6 times
-/// slower (0.6-0.9 GB/s at 120 MiB, 4.0 at 4 MiB).
-const UPLOAD_CHUNK: usize = 4 << 20;
+use crate::resident::Place;
+use crate::upload::Ring;
+use crate::{Access, Error, Result, Shader, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -27,18 +25,26 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use the kernels that need no subgroups, even where the device has them.
     pub no_subgroups: bool,
+    /// Copy weights to the device even where it could use the mapped file itself.
+    pub no_import: bool,
+    /// Treat the device as one whose memory is not the host's; for tests of such devices on those that share it.
+    pub separate_memory: bool,
     /// Ask for at most this many bytes a storage binding; for tests of small devices.
     pub max_binding_bytes: Option<u64>,
+    /// Ask for at most this many bytes a buffer; for tests of small devices.
+    pub max_buffer_bytes: Option<u64>,
 }
 
 impl GpuOptions {
-    /// `STRIX_ADAPTER` and `STRIX_NO_SUBGROUPS=1` from the environment.
+    /// `STRIX_ADAPTER`, `STRIX_NO_SUBGROUPS=1` and `STRIX_NO_IMPORT=1` from the environment.
     pub fn from_env() -> Self {
         let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let on = |name| set(name).is_some_and(|v| v != "0");
         Self {
             adapter: set("STRIX_ADAPTER"),
-            no_subgroups: set("STRIX_NO_SUBGROUPS").is_some_and(|v| v != "0"),
-            max_binding_bytes: None,
+            no_subgroups: on("STRIX_NO_SUBGROUPS"),
+            no_import: on("STRIX_NO_IMPORT"),
+            ..Self::default()
         }
     }
 }
@@ -66,6 +72,8 @@ pub struct Created {
     pub buffers: u64,
     /// Bytes of those buffers that kernels bind as storage.
     pub storage_bytes: u64,
+    /// Bytes of the host's memory that kernels read where they are, in no buffer of ours.
+    pub imported_bytes: u64,
     /// Bind groups.
     pub bind_groups: u64,
     /// Compute pipelines.
@@ -75,11 +83,11 @@ pub struct Created {
 /// A device, its queue and the pipelines compiled on it. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Gpu {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
@@ -87,9 +95,15 @@ struct Inner {
     pipelines: Mutex<HashMap<String, Pipeline>>,
     buffers: AtomicU64,
     storage_bytes: AtomicU64,
+    pub(crate) imported_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines_created: AtomicU64,
     submits: AtomicU64,
+    /// Whether host memory may be imported; unset when the driver refuses.
+    pub(crate) imports: AtomicBool,
+    pub(crate) ring: Mutex<Ring>,
+    shares: bool,
+    memory_bytes: Option<u64>,
 }
 
 /// A compiled kernel.
@@ -134,6 +148,11 @@ fn instance() -> wgpu::Instance {
 
 fn wanted_features() -> Features {
     Features::TIMESTAMP_QUERY | Features::SUBGROUP
+}
+
+/// Whether the device's memory is the host's.
+pub(crate) fn shares_memory(info: &wgpu::AdapterInfo) -> bool {
+    matches!(info.device_type, DeviceType::Cpu | DeviceType::IntegratedGpu)
 }
 
 /// Adapters, best first: discrete, integrated, virtual, software; native APIs before GL.
@@ -216,18 +235,32 @@ impl Gpu {
             features.remove(Features::SUBGROUP);
         }
         let mut limits = adapter.limits();
+        let shares = shares_memory(&info) && !options.separate_memory;
+        if shares {
+            features |= adapter.features() & Features::MAPPABLE_PRIMARY_BUFFERS;
+        }
         if let Some(bytes) = options.max_binding_bytes {
             limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(bytes);
         }
-        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+        if let Some(bytes) = options.max_buffer_bytes {
+            limits.max_buffer_size = limits.max_buffer_size.min(bytes);
+        }
+        let descriptor = wgpu::DeviceDescriptor {
             label: Some("strix"),
             required_features: features,
             required_limits: limits,
             ..Default::default()
-        });
-        let (device, queue) =
-            pollster::block_on(request).map_err(|source| Error::NoDevice { adapter: name(&info), source })?;
-        Self::from_wgpu(device, queue)
+        };
+        let importing = match shares && !options.no_import && import::supported(adapter) {
+            true => import::open(adapter, &descriptor),
+            false => None,
+        };
+        let (device, queue) = match importing {
+            Some(opened) => opened,
+            None => pollster::block_on(adapter.request_device(&descriptor))
+                .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
+        };
+        Self::from_parts(device, queue, shares)
     }
 
     /// A device and queue that the caller owns and may go on using.
@@ -235,8 +268,15 @@ impl Gpu {
     /// # Errors
     ///
     /// If the device was created with limits below what the kernels need; WebGPU's defaults suffice.
-    /// `Features::SUBGROUP` and `Features::TIMESTAMP_QUERY` are used when the device was created with them.
+    /// `Features::SUBGROUP` and `Features::TIMESTAMP_QUERY` are used when the device was created with them, and
+    /// so are, where it shares the host's memory, `Features::MAPPABLE_PRIMARY_BUFFERS` and Vulkan's
+    /// `VK_EXT_external_memory_host`: weights are then used where they are mapped, without a copy.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let shares = shares_memory(&device.adapter_info());
+        Self::from_parts(device, queue, shares)
+    }
+
+    fn from_parts(device: wgpu::Device, queue: wgpu::Queue, shares: bool) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
         let missing = too_small(&limits);
@@ -250,8 +290,13 @@ impl Gpu {
             subgroup: subgroups.then_some(info.subgroup_min_size),
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         };
-        tracing::info!(adapter = name(&info), ?target, "device ready");
+        let imports = shares && import::enabled(&device);
+        tracing::info!(adapter = name(&info), ?target, imports, "device ready");
         let inner = Inner {
+            imports: AtomicBool::new(imports),
+            ring: Mutex::default(),
+            shares,
+            memory_bytes: crate::memory::device_bytes(&info, &device),
             device,
             queue,
             info,
@@ -259,6 +304,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             buffers: AtomicU64::new(0),
             storage_bytes: AtomicU64::new(0),
+            imported_bytes: AtomicU64::new(0),
             bind_groups: AtomicU64::new(0),
             pipelines_created: AtomicU64::new(0),
             submits: AtomicU64::new(0),
@@ -286,6 +332,26 @@ impl Gpu {
         name(&self.inner.info)
     }
 
+    /// Whether its memory is the host's: a software driver or an integrated GPU.
+    pub fn shares_memory(&self) -> bool {
+        self.inner.shares
+    }
+
+    /// Whether tensors use the host's bytes where they are, without a copy.
+    pub fn imports(&self) -> bool {
+        self.inner.imports.load(Ordering::Relaxed)
+    }
+
+    /// Whether the host may map the buffers that kernels read.
+    pub(crate) fn maps_storage(&self) -> bool {
+        self.inner.device.features().contains(Features::MAPPABLE_PRIMARY_BUFFERS) && self.inner.shares
+    }
+
+    /// Bytes of memory that the device had free when it was opened, as far as the system tells.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.inner.memory_bytes
+    }
+
     /// What graphs for this device are recorded for.
     pub fn target(&self) -> Target {
         self.inner.target
@@ -296,6 +362,7 @@ impl Gpu {
         Created {
             buffers: self.inner.buffers.load(Ordering::Relaxed),
             storage_bytes: self.inner.storage_bytes.load(Ordering::Relaxed),
+            imported_bytes: self.inner.imported_bytes.load(Ordering::Relaxed),
             bind_groups: self.inner.bind_groups.load(Ordering::Relaxed),
             pipelines: self.inner.pipelines_created.load(Ordering::Relaxed),
         }
@@ -306,9 +373,18 @@ impl Gpu {
         self.inner.submits.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
         self.inner.submits.fetch_add(1, Ordering::Relaxed);
-        self.inner.queue.submit([encoder.finish()]);
+        self.inner.queue.submit([encoder.finish()])
+    }
+
+    /// Waits until the device has done that submission and those before it.
+    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let done = self
+            .inner
+            .device
+            .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+        done.map(drop).map_err(|e| Error::Lost(e.to_string()))
     }
 
     /// Waits until the device has done all that was submitted.
@@ -360,31 +436,13 @@ impl Gpu {
         self.inner.device.create_bind_group(descriptor)
     }
 
-    /// Copies `bytes` into `buffer` at `offset` (a multiple of 4).
-    pub(crate) fn upload(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        for (i, chunk) in bytes.chunks(UPLOAD_CHUNK).enumerate() {
-            let at = offset + (i * UPLOAD_CHUNK) as u64;
-            if chunk.len().is_multiple_of(4) {
-                self.inner.queue.write_buffer(buffer, at, chunk);
-            } else {
-                let mut padded = chunk.to_vec();
-                padded.resize(chunk.len().next_multiple_of(4), 0);
-                self.inner.queue.write_buffer(buffer, at, &padded);
-            }
-            self.inner.queue.submit([]);
-            // Frees the staging memory of what is done, so that it stays bounded.
-            self.inner.device.poll(wgpu::PollType::Poll).map_err(|e| Error::Lost(e.to_string()))?;
-        }
-        Ok(())
-    }
-
-    /// Copies the first `bytes` of `buffer` back; the result's length is that, in whole words of 8.
-    pub(crate) fn download(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+    /// Copies part of a buffer back.
+    pub(crate) fn download(&self, place: &Place) -> Result<Vec<u8>> {
         use wgpu::BufferUsages as U;
-        let staging = self.buffer("download", bytes, U::MAP_READ | U::COPY_DST, false)?;
+        let staging = self.buffer("download", place.bytes, U::MAP_READ | U::COPY_DST, false)?;
         let mut encoder =
             self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(&place.buffer, place.offset, &staging, 0, place.bytes);
         self.submit(encoder);
         staging.map_async(wgpu::MapMode::Read, .., |_| ());
         self.wait()?;

@@ -1,9 +1,11 @@
 //! Recording: which kernels run on which tensors, in which order.
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytemuck::Pod;
+use half::f16;
 
 use crate::resident::Storage;
 use crate::{Access, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
@@ -27,6 +29,8 @@ pub(crate) struct Value {
     pub(crate) kind: Kind,
     /// Read back by the host, so its memory is its own.
     pub(crate) output: bool,
+    /// Whether its elements are f16.
+    pub(crate) is_f16: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +113,7 @@ impl Graph {
         assert!(elements > 0, "{label}: shape {shape:?} holds nothing");
         // A multiple of 16, so that kernels may read a row's tail as a vec4.
         let bytes = (elements * size_of::<T>() as u64).next_multiple_of(16);
-        self.values.push(Value { label, bytes, kind, output: false });
+        self.values.push(Value { label, bytes, kind, output: false, is_f16: is_f16::<T>() });
         Tensor::new(TensorId(self.values.len() as u32 - 1), shape)
     }
 
@@ -131,7 +135,8 @@ impl Graph {
         }
         let label = storage.label.clone();
         let kind = Kind::Resident(storage.clone());
-        self.values.push(Value { label, bytes: storage.bytes, kind, output: false });
+        let (bytes, is_f16) = (storage.bytes, is_f16::<T>());
+        self.values.push(Value { label, bytes, kind, output: false, is_f16 });
         let id = TensorId(self.values.len() as u32 - 1);
         self.residents.insert(Arc::as_ptr(storage).addr(), id);
         Tensor::new(id, resident.shape())
@@ -189,4 +194,8 @@ impl Graph {
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
+}
+
+fn is_f16<T: Pod>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<f16>()
 }

@@ -24,12 +24,17 @@
 mod error;
 mod gpu;
 mod graph;
+#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
+mod import;
+mod memory;
 mod plan;
 mod profile;
 mod program;
 mod resident;
 mod shader;
+mod stream;
 mod tensor;
+mod upload;
 
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, Target, adapters};
@@ -37,8 +42,10 @@ pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;
 pub use program::{Difference, Program, Traced};
-pub use resident::Resident;
+pub use resident::{HostBytes, Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_TRIPS, Shader};
+pub use stream::{Stream, Streamed};
 pub use tensor::{Tensor, TensorId};
+pub use upload::STAGING_BYTES;
 
 pub use wgpu;

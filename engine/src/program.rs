@@ -1,11 +1,18 @@
 //! A compiled graph: replayed, read, traced, profiled.
 
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard, atomic};
+use std::time::{Duration, Instant};
+
 use bytemuck::Pod;
+use half::f16;
 use wgpu::BufferUsages as U;
 
 use crate::graph::{Graph, Kind, ReferenceArgs, Step};
 use crate::plan::{Plan, Usage};
 use crate::profile::StepTime;
+use crate::resident::Place;
+use crate::stream::{State, Stream};
 use crate::{Access, Error, Gpu, Result, Tensor, TensorId};
 
 /// A compiled [`Graph`]: all memory, pipelines and bind groups exist, and running it creates none.
@@ -14,9 +21,11 @@ pub struct Program {
     gpu: Gpu,
     graph: Graph,
     usage: Usage,
-    /// Buffer of each tensor; `None` where no step uses it.
-    buffers: Vec<Option<wgpu::Buffer>>,
+    /// Where each tensor is; `None` where no step uses it, or where its group of a stream is.
+    places: Vec<Option<Place>>,
     steps: Vec<Compiled>,
+    segments: Vec<Segment>,
+    streams: Vec<Arc<Stream>>,
     inputs: Inputs,
     outputs: Vec<Output>,
     audit: Option<Audit>,
@@ -28,6 +37,22 @@ struct Compiled {
     bind_group: wgpu::BindGroup,
     audit: Option<wgpu::BindGroup>,
     groups: [u32; 3],
+}
+
+/// Steps that can be submitted together: of a stream they use at most one group.
+#[derive(Debug)]
+struct Segment {
+    steps: Range<usize>,
+    load: Option<Load>,
+}
+
+/// A group that must be in a slot before a segment runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Load {
+    /// Index in [`Program::streams`].
+    stream: usize,
+    group: usize,
+    slot: usize,
 }
 
 /// The host's side of all input tensors: one mapped buffer, copied from at each run.
@@ -57,7 +82,7 @@ pub struct Traced<'a> {
     pub label: &'a str,
     /// The kernel's specialisation.
     pub kernel: &'a str,
-    /// Label and content of each tensor it wrote.
+    /// Label and content of each tensor it wrote; f16 as f32.
     pub written: Vec<(&'a str, Vec<u8>)>,
 }
 
@@ -101,7 +126,8 @@ impl Program {
 
     fn build(gpu: &Gpu, graph: Graph, audit: bool) -> Result<Self> {
         let plan = graph.plan();
-        let buffers = allocate(gpu, &graph, &plan)?;
+        let places = allocate(gpu, &graph, &plan)?;
+        let (segments, streams) = segments(&graph);
         let inputs = Inputs::new(gpu, &graph)?;
         let output = |(i, v): (usize, &crate::graph::Value)| -> Result<Output> {
             let staging =
@@ -110,13 +136,16 @@ impl Program {
         };
         let outputs: Result<_> =
             graph.values.iter().enumerate().filter(|(_, v)| v.output).map(output).collect();
-        let (steps, audit) = compile_steps(gpu, &graph, &buffers, audit)?;
+        let place = |step, id| place(&graph, &places, &segments, &streams, step, id);
+        let (steps, audit) = compile_steps(gpu, &graph, place, audit)?;
         Ok(Self {
             gpu: gpu.clone(),
             usage: plan.usage,
             graph,
-            buffers,
+            places,
             steps,
+            segments,
+            streams,
             inputs,
             outputs: outputs?,
             audit,
@@ -154,29 +183,51 @@ impl Program {
         }
     }
 
-    /// Runs every step in one submit and waits. `reads` are the outputs to copy back.
+    /// Runs every step and waits: in one submit, or with one a group of streamed tensors. `reads` are the outputs
+    /// to copy back.
     ///
     /// # Errors
     ///
     /// If the device is lost.
     pub fn run(&mut self, reads: &[TensorId]) -> Result<()> {
-        let mut encoder = self.begin();
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for (step, compiled) in self.graph.steps.iter().zip(&self.steps) {
-                dispatch(&mut pass, &step.label, compiled);
+        let streams = self.streams.clone();
+        let mut states: Vec<_> = streams.iter().map(|stream| stream.state()).collect();
+        let mut queue = Queue { gpu: self.gpu.clone(), encoder: self.begin(), submitted: vec![] };
+        for (index, Segment { steps, load }) in self.segments.iter().enumerate() {
+            if index > 0 {
+                queue.submit();
+            }
+            if let Some(load) = *load {
+                queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
+            }
+            let mut pass = queue.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for at in steps.clone() {
+                dispatch(&mut pass, &self.graph.steps[at].label, &self.steps[at]);
             }
         }
-        for output in self.outputs.iter_mut().filter(|o| reads.contains(&o.id)) {
-            let source = self.buffers[output.id.0 as usize].as_ref().expect("an output is written");
-            encoder.copy_buffer_to_buffer(source, 0, &output.staging, 0, output.staging.size());
+        for output in self.outputs.iter().filter(|o| reads.contains(&o.id)) {
+            let from = self.places[output.id.0 as usize].as_ref().expect("an output is written");
+            let bytes = output.staging.size();
+            queue.encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &output.staging, 0, bytes);
         }
-        self.submit(encoder);
+        queue.submit();
+        self.map_inputs();
         for output in self.outputs.iter_mut().filter(|o| reads.contains(&o.id)) {
             output.staging.map_async(wgpu::MapMode::Read, .., |_| ());
             output.mapped = true;
         }
+        if let Some(load) = self.next_load() {
+            queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
+            queue.submit();
+        }
         self.gpu.wait()
+    }
+
+    /// The group that the next run begins with, if it can come while this run ends.
+    fn next_load(&self) -> Option<Load> {
+        let mut loads = self.segments.iter().filter_map(|s| s.load);
+        let (first, last) = (loads.next()?, loads.next_back()?);
+        (first.stream == last.stream && first.slot != last.slot).then_some(first)
     }
 
     /// Unmaps what the last run mapped and copies the inputs that changed.
@@ -190,8 +241,8 @@ impl Program {
         if let Some(staging) = &self.inputs.staging {
             staging.unmap();
             for (id, offset, bytes, dirty) in self.inputs.ranges.iter_mut().filter(|r| r.3) {
-                if let Some(buffer) = &self.buffers[id.0 as usize] {
-                    encoder.copy_buffer_to_buffer(staging, *offset, buffer, 0, *bytes);
+                if let Some(to) = &self.places[id.0 as usize] {
+                    encoder.copy_buffer_to_buffer(staging, *offset, &to.buffer, to.offset, *bytes);
                 }
                 *dirty = false;
             }
@@ -199,11 +250,37 @@ impl Program {
         encoder
     }
 
-    fn submit(&self, encoder: wgpu::CommandEncoder) {
+    /// Copies the inputs for steps that are run one by one.
+    fn submit_inputs(&mut self) {
+        let encoder = self.begin();
         self.gpu.submit(encoder);
+        self.map_inputs();
+    }
+
+    /// Maps the inputs for the next run, once what was submitted has read them.
+    fn map_inputs(&self) {
         if let Some(staging) = &self.inputs.staging {
             staging.map_async(wgpu::MapMode::Write, .., |_| ());
         }
+    }
+
+    /// Brings in what a step uses of a stream, nothing else being under way, and keeps it there.
+    fn hold(&self, step: usize) -> Result<Option<MutexGuard<'_, State>>> {
+        let segment = self.segments.iter().find(|s| s.steps.contains(&step));
+        let Some(load) = segment.and_then(|s| s.load) else { return Ok(None) };
+        let stream = &self.streams[load.stream];
+        let mut state = stream.state();
+        let encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut queue = Queue { gpu: self.gpu.clone(), encoder, submitted: vec![] };
+        self.gpu.wait()?;
+        queue.bring(stream, load, &mut state)?;
+        queue.submit();
+        Ok(Some(state))
+    }
+
+    /// Where a tensor is when a step uses it.
+    fn place(&self, step: usize, id: TensorId) -> Place {
+        place(&self.graph, &self.places, &self.segments, &self.streams, step, id)
     }
 
     /// Content of an output as the last run left it.
@@ -227,13 +304,14 @@ impl Program {
     ///
     /// If the device is lost.
     pub fn trace(&mut self, mut see: impl FnMut(Traced<'_>)) -> Result<()> {
-        let encoder = self.begin();
-        self.submit(encoder);
-        for (step, compiled) in self.graph.steps.iter().zip(&self.steps) {
-            self.run_step(step, compiled, None)?;
+        self.submit_inputs();
+        for (index, step) in self.graph.steps.iter().enumerate() {
+            let _held = self.hold(index)?;
+            self.run_step(index)?;
             let mut written = vec![];
             for arg in step.args.iter().filter(|a| a.access == Access::ReadWrite) {
-                written.push((self.graph.label_of(arg.id), self.download(arg.id)?));
+                let content = self.words(arg.id, self.gpu.download(&self.place(index, arg.id))?);
+                written.push((self.graph.label_of(arg.id), content));
             }
             see(Traced { label: &step.label, kernel: &step.shader.label, written });
         }
@@ -241,28 +319,33 @@ impl Program {
     }
 
     /// Runs step by step, each also through its CPU reference on the same inputs, and reports the first
-    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it.
+    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it; f16 may
+    /// always be off by one step, as the numbers they were rounded from are not quite equal.
     ///
     /// # Errors
     ///
     /// If the device is lost.
     pub fn replay(&mut self, tolerance: f32) -> Result<Option<Difference>> {
-        let encoder = self.begin();
-        self.submit(encoder);
+        self.submit_inputs();
         let mut found = None;
-        for (index, (step, compiled)) in self.graph.steps.iter().zip(&self.steps).enumerate() {
+        for (index, step) in self.graph.steps.iter().enumerate() {
+            let _held = self.hold(index)?;
             let Some(reference) = step.reference else {
-                self.run_step(step, compiled, None)?;
+                self.run_step(index)?;
                 continue;
             };
-            let tensors: Result<Vec<_>> = step.args.iter().map(|a| self.download(a.id)).collect();
+            let download = |a: &crate::Arg| self.gpu.download(&self.place(index, a.id));
+            let tensors: Result<Vec<_>> = step.args.iter().map(download).collect();
             let mut tensors: Vec<Vec<u64>> =
                 tensors?.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
-            self.run_step(step, compiled, None)?;
+            self.run_step(index)?;
             reference(&mut ReferenceArgs { params: &step.params, tensors: &mut tensors });
             for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
-                let got: Vec<f32> = bytemuck::pod_collect_to_vec(&self.download(arg.id)?);
-                if let Some((element, got, want)) = worst(&got, bytemuck::cast_slice(want), tolerance) {
+                let is_f16 = self.graph.values[arg.id.0 as usize].is_f16;
+                let tolerance = if is_f16 { tolerance.max(f16::EPSILON.to_f32()) } else { tolerance };
+                let [got, want]: [Vec<f32>; 2] = [download(arg)?, bytemuck::cast_slice(want).to_vec()]
+                    .map(|bytes| bytemuck::pod_collect_to_vec(&self.words(arg.id, bytes)));
+                if let Some((element, got, want)) = worst(&got, &want, tolerance) {
                     let (label, kernel) = (step.label.clone(), step.shader.label.clone());
                     let tensor = self.graph.label_of(arg.id).to_owned();
                     found = Some(Difference { step: index, label, kernel, tensor, element, got, want });
@@ -291,16 +374,17 @@ impl Program {
         }
         // A query set holds at most 4,096 queries.
         let mut times = Vec::with_capacity(self.steps.len());
-        let encoder = self.begin();
-        self.submit(encoder);
-        for at in (0..self.steps.len()).step_by(2048) {
-            let end = self.steps.len().min(at + 2048);
-            times.extend(self.profile_range(at..end)?);
+        self.submit_inputs();
+        for Segment { steps, .. } in &self.segments {
+            let _held = self.hold(steps.start)?;
+            for at in steps.clone().step_by(2048) {
+                times.extend(self.profile_range(at..steps.end.min(at + 2048))?);
+            }
         }
         Ok(times)
     }
 
-    fn profile_range(&self, range: std::ops::Range<usize>) -> Result<Vec<StepTime>> {
+    fn profile_range(&self, range: Range<usize>) -> Result<Vec<StepTime>> {
         let device = self.gpu.device();
         let count = 2 * range.len() as u32;
         let set = device.create_query_set(&wgpu::QuerySetDescriptor {
@@ -324,7 +408,8 @@ impl Program {
         }
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
         self.gpu.submit(encoder);
-        let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.download(&resolved, bytes)?);
+        let resolved = Place { buffer: resolved, offset: 0, bytes };
+        let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.download(&resolved)?);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let time = |(at, stamps): (usize, &[u64])| StepTime {
             label: self.graph.steps[at].label.clone(),
@@ -347,27 +432,143 @@ impl Program {
     pub fn trips(&self) -> Result<Vec<(String, u64, u64)>> {
         let audit = self.audit.as_ref().expect("made by compile_audited");
         let count = |(step, buffer): (&Step, &wgpu::Buffer)| {
-            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.gpu.download(buffer, 16)?);
+            let place = Place { buffer: buffer.clone(), offset: 0, bytes: 16 };
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.gpu.download(&place)?);
             Ok((step.label.clone(), u64::from(words[0]), step.trips))
         };
         self.graph.steps.iter().zip(&audit.counts).map(count).collect()
     }
 
-    fn run_step(&self, step: &Step, compiled: &Compiled, label: Option<&str>) -> Result<()> {
-        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+    /// A tensor's content with f16 as f32.
+    fn words(&self, id: TensorId, bytes: Vec<u8>) -> Vec<u8> {
+        if !self.graph.values[id.0 as usize].is_f16 {
+            return bytes;
+        }
+        let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&bytes);
+        let floats: Vec<f32> = halves.into_iter().map(f16::to_f32).collect();
+        bytemuck::cast_slice(&floats).to_vec()
+    }
+
+    fn run_step(&self, index: usize) -> Result<()> {
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         dispatch(
             &mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()),
-            &step.label,
-            compiled,
+            &self.graph.steps[index].label,
+            &self.steps[index],
         );
         self.gpu.submit(encoder);
         self.gpu.wait()
     }
+}
 
-    fn download(&self, id: TensorId) -> Result<Vec<u8>> {
-        let buffer = self.buffers[id.0 as usize].as_ref().expect("a step's tensor has a buffer");
-        self.gpu.download(buffer, self.graph.values[id.0 as usize].bytes)
+/// What is being recorded, and what was submitted of the same run.
+struct Queue {
+    gpu: Gpu,
+    encoder: wgpu::CommandEncoder,
+    submitted: Vec<wgpu::SubmissionIndex>,
+}
+
+impl Queue {
+    /// Submits what is recorded and begins anew.
+    fn submit(&mut self) {
+        let next = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.submitted.push(self.gpu.submit(std::mem::replace(&mut self.encoder, next)));
     }
+
+    /// Has a group in its slot before what is recorded next runs. The last submission may compute with the other
+    /// slot meanwhile.
+    fn bring(&mut self, stream: &Stream, load: Load, state: &mut State) -> Result<()> {
+        if state.holds[load.slot] == Some(load.group) {
+            return Ok(());
+        }
+        // The slot was last used by the submission before the last, and the last but one copied from staging.
+        if let [.., before, _] = &self.submitted[..] {
+            self.gpu.wait_for(before.clone())?;
+        }
+        // When the device is done with the last one as well, it waits for us.
+        let start = Instant::now();
+        let done = Arc::new(atomic::AtomicU64::new(if self.submitted.is_empty() { 0 } else { u64::MAX }));
+        if !self.submitted.is_empty() {
+            let done = done.clone();
+            let note = move || done.store(start.elapsed().as_nanos() as u64, atomic::Ordering::Relaxed);
+            self.gpu.queue().on_submitted_work_done(note);
+        }
+        let poll =
+            || self.gpu.device().poll(wgpu::PollType::Poll).map(drop).map_err(|e| Error::Lost(e.to_string()));
+        state.holds[load.slot] = None;
+        let bytes = stream.fill(load.group, load.slot, poll)?;
+        if stream.copy(&mut self.encoder, load.slot) {
+            self.submit();
+        }
+        let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
+        state.holds[load.slot] = Some(load.group);
+        state.moved.bytes += bytes;
+        state.moved.waiting += Duration::from_nanos(waited);
+        Ok(())
+    }
+}
+
+/// Where a tensor is when a step uses it.
+fn place(
+    graph: &Graph,
+    places: &[Option<Place>],
+    segments: &[Segment],
+    streams: &[Arc<Stream>],
+    step: usize,
+    id: TensorId,
+) -> Place {
+    let seat = match &graph.values[id.0 as usize].kind {
+        Kind::Resident(storage) => storage.seated(),
+        _ => None,
+    };
+    match seat {
+        None => places[id.0 as usize].clone().expect("planned"),
+        Some(seat) => {
+            let load = segments.iter().find(|s| s.steps.contains(&step)).and_then(|s| s.load);
+            let load = load.expect("a segment brings what its steps use");
+            streams[load.stream].place(load.group, seat.tensor, load.slot)
+        }
+    }
+}
+
+/// Cuts the steps wherever another group of a stream is needed. The groups of a stream alternate between its slots.
+fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
+    let mut streams: Vec<Arc<Stream>> = vec![];
+    let mut uses: Vec<usize> = vec![];
+    let mut segments = vec![Segment { steps: 0..0, load: None }];
+    for (index, step) in graph.steps.iter().enumerate() {
+        let mut wanted = None;
+        for arg in &step.args {
+            let Kind::Resident(storage) = &graph.values[arg.id.0 as usize].kind else { continue };
+            let Some(seat) = storage.seated() else { continue };
+            let stream = seat.stream.upgrade().expect("whoever streams a tensor keeps the stream");
+            let known = streams.iter().position(|s| Arc::ptr_eq(s, &stream));
+            let at = known.unwrap_or_else(|| {
+                streams.push(stream);
+                uses.push(0);
+                streams.len() - 1
+            });
+            let found = *wanted.get_or_insert((at, seat.group));
+            assert_eq!(found, (at, seat.group), "{}: it uses two groups of streamed tensors", step.label);
+        }
+        let current = segments.last_mut().expect("there is always one");
+        match (wanted, current.load) {
+            (Some((stream, group)), Some(load)) if (load.stream, load.group) == (stream, group) => {}
+            (Some((stream, group)), _) => {
+                let load = Some(Load { stream, group, slot: uses[stream] % 2 });
+                uses[stream] += 1;
+                if current.steps.is_empty() {
+                    current.load = load;
+                } else {
+                    segments.push(Segment { steps: index..index, load });
+                }
+            }
+            (None, _) => {}
+        }
+        segments.last_mut().expect("there is always one").steps.end = index + 1;
+    }
+    (segments, streams)
 }
 
 fn dispatch(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled) {
@@ -396,23 +597,28 @@ fn worst(got: &[f32], want: &[f32], tolerance: f32) -> Option<(usize, f32, f32)>
     (error((g, w)) > tolerance * scale).then_some((i, g, w))
 }
 
-fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<wgpu::Buffer>>> {
-    let slot = |(i, &bytes): (usize, &u64)| {
+fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>> {
+    let slot = |(i, &bytes): (usize, &u64)| -> Result<Place> {
         // Named for an error or a capture: the slot's largest tensor.
         let of_slot = graph.values.iter().zip(&plan.slot_of).filter(|(_, slot)| **slot == Some(i));
         let label = of_slot.max_by_key(|(value, _)| value.bytes).map_or("", |(value, _)| &value.label);
-        gpu.storage_buffer(&format!("activations {i} ({label})"), bytes)
+        let buffer = gpu.storage_buffer(&format!("activations {i} ({label})"), bytes)?;
+        Ok(Place { buffer, offset: 0, bytes })
     };
-    let slots: Vec<_> = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
-    let mut buffers = vec![];
+    let slots: Vec<Place> = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
+    let mut places = vec![];
     for (v, value) in graph.values.iter().enumerate() {
-        buffers.push(match &value.kind {
+        places.push(match &value.kind {
             Kind::Activation => plan.slot_of[v].map(|s| slots[s].clone()),
-            Kind::Input => Some(gpu.storage_buffer(&value.label, value.bytes)?),
-            Kind::Resident(storage) => Some(storage.buffer(gpu)?),
+            Kind::Input => {
+                let buffer = gpu.storage_buffer(&value.label, value.bytes)?;
+                Some(Place { buffer, offset: 0, bytes: value.bytes })
+            }
+            Kind::Resident(storage) if storage.seated().is_some() => None,
+            Kind::Resident(storage) => Some(storage.place(gpu)?),
         });
     }
-    Ok(buffers)
+    Ok(places)
 }
 
 impl Inputs {
@@ -432,7 +638,7 @@ impl Inputs {
 fn compile_steps(
     gpu: &Gpu,
     graph: &Graph,
-    buffers: &[Option<wgpu::Buffer>],
+    place: impl Fn(usize, TensorId) -> Place,
     audited: bool,
 ) -> Result<(Vec<Compiled>, Option<Audit>)> {
     let device = gpu.device();
@@ -446,7 +652,7 @@ fn compile_steps(
         params.resize(params.len().next_multiple_of(16), 0);
     }
     let uniform = gpu.buffer("params", (params.len() as u64).max(16), U::UNIFORM | U::COPY_DST, false)?;
-    gpu.upload(&uniform, 0, &params)?;
+    gpu.upload(&uniform, &params)?;
 
     let audit_layout = audited.then(|| {
         device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -466,17 +672,17 @@ fn compile_steps(
 
     let mut steps = vec![];
     let mut counts = vec![];
-    for (step, &offset) in graph.steps.iter().zip(&offsets) {
+    for (index, (step, &offset)) in graph.steps.iter().zip(&offsets).enumerate() {
         let pipeline = gpu.pipeline(&step.shader, audit_layout.as_ref())?;
-        let mut args = step.args.iter();
+        let places: Vec<_> = step.args.iter().map(|arg| place(index, arg.id)).collect();
+        let mut args = places.iter();
         let entry = |(i, binding): (usize, &crate::Binding)| wgpu::BindGroupEntry {
             binding: i as u32,
             resource: if binding.access == Access::Uniform {
                 let size = std::num::NonZeroU64::new((step.params.len() as u64).next_multiple_of(16));
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &uniform, offset, size })
             } else {
-                let arg = args.next().expect("checked by push");
-                buffers[arg.id.0 as usize].as_ref().expect("planned").as_entire_binding()
+                args.next().expect("checked by push").binding()
             },
         };
         let entries: Vec<_> = step.shader.bindings.iter().enumerate().map(entry).collect();

@@ -1,11 +1,28 @@
 //! Tensors that outlive a program: weights, tables, the KV cache.
 
+use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytemuck::Pod;
 
+use crate::stream::Seat;
 use crate::{Gpu, Result};
+
+#[cfg(target_os = "linux")]
+const DROP: rustix::mm::Advice = rustix::mm::Advice::LinuxDontNeed;
+#[cfg(all(unix, not(target_os = "linux")))]
+const DROP: rustix::mm::Advice = rustix::mm::Advice::DontNeed;
+
+/// Bytes on the host that hold a tensor's content, of a memory-mapped file for instance. Clones share them.
+#[derive(Clone)]
+pub struct HostBytes {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+    /// Whether they are a file's, and so can be dropped from memory and read again.
+    mapped: bool,
+}
 
 /// A tensor on the device that several programs share. Clones share the bytes.
 ///
@@ -18,28 +35,168 @@ pub struct Resident<T, const R: usize> {
     of: PhantomData<fn() -> T>,
 }
 
+/// A [`Resident`] whose element type and shape are forgotten, for code that only moves bytes.
+#[derive(Clone, Debug)]
+pub struct ResidentBytes(pub(crate) Arc<Storage>);
+
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) label: String,
+    /// Bytes on the device: those of the elements, up to a multiple of 16.
     pub(crate) bytes: u64,
-    /// Content to upload on first use; zeros when absent.
-    initial: Option<Box<[u8]>>,
-    /// The buffer and the device it is on.
-    buffer: OnceLock<(wgpu::Device, wgpu::Buffer)>,
+    /// Content on first use; zeros when absent.
+    pub(crate) source: Option<HostBytes>,
+    /// The device it is on, and where.
+    place: OnceLock<(wgpu::Device, Place)>,
+    /// Its turn in a stream, in place of a place of its own.
+    seat: OnceLock<Seat>,
+}
+
+/// Part of a buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) buffer: wgpu::Buffer,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+impl HostBytes {
+    /// Part of what `owner` holds.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold that range.
+    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Self {
+        let len = (*owner).as_ref().len();
+        assert!(range.start <= range.end && range.end <= len, "host bytes {range:?} of {len}");
+        Self { owner, range, mapped: false }
+    }
+
+    /// Part of a file that `owner` maps for reading: the system may be told which pages come next, and which
+    /// will not be needed soon.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold that range.
+    pub fn mapped(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Self {
+        Self { mapped: true, ..Self::new(owner, range) }
+    }
+
+    /// All of `data`.
+    pub fn from_vec<T: Pod + Send + Sync>(data: Vec<T>) -> Self {
+        struct Words<T>(Vec<T>);
+        impl<T: Pod> AsRef<[u8]> for Words<T> {
+            fn as_ref(&self) -> &[u8] {
+                bytemuck::cast_slice(&self.0)
+            }
+        }
+        let range = 0..size_of_val(&data[..]);
+        Self { owner: Arc::new(Words(data)), range, mapped: false }
+    }
+
+    /// The bytes.
+    pub fn get(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+
+    /// Part of these bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such part.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.range.len(), "{range:?} of {:?}", self.range);
+        let start = self.range.start;
+        Self { owner: self.owner.clone(), range: start + range.start..start + range.end, mapped: self.mapped }
+    }
+
+    /// Asks the system to read part of them from their file, without waiting for it.
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        self.advise(range, rustix::mm::Advice::WillNeed);
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    /// Lets part of them go from this process's memory; they are read again when used again.
+    pub(crate) fn done_with(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        self.advise(range, DROP);
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    #[cfg(unix)]
+    fn advise(&self, range: Range<usize>, advice: rustix::mm::Advice) {
+        let page = rustix::param::page_size();
+        let bytes = &self.get()[range];
+        let (start, end) = (bytes.as_ptr().addr() / page * page, bytes.as_ptr().addr() + bytes.len());
+        if !self.mapped || bytes.is_empty() {
+            return;
+        }
+        #[expect(unsafe_code, reason = "the system's own call")]
+        // SAFETY: the pages hold bytes of a mapped file that is only read, which `mapped` promises; the advice
+        // changes when they are in memory, not what they hold.
+        let advised =
+            unsafe { rustix::mm::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice) };
+        if let Err(error) = advised {
+            tracing::debug!(%error, "the system takes no advice on mapped pages");
+        }
+    }
+}
+
+impl fmt::Debug for HostBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostBytes({:?})", self.range)
+    }
+}
+
+impl Place {
+    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            size: std::num::NonZeroU64::new(self.bytes),
+        })
+    }
 }
 
 impl Storage {
-    /// The buffer, allocated and filled on first use.
-    pub(crate) fn buffer(&self, gpu: &Gpu) -> Result<wgpu::Buffer> {
-        if let Some((device, buffer)) = self.buffer.get() {
+    /// Makes it one of a stream's.
+    ///
+    /// # Panics
+    ///
+    /// If it is another stream's, on the device, or without content.
+    pub(crate) fn seat(&self, seat: Seat) {
+        assert!(self.source.is_some(), "{}: streamed without content on the host", self.label);
+        assert!(self.place.get().is_none(), "{}: streamed, but already on the device", self.label);
+        assert!(self.seat.set(seat).is_ok(), "{}: streamed twice", self.label);
+    }
+
+    /// Its turn, if it is streamed.
+    pub(crate) fn seated(&self) -> Option<&Seat> {
+        self.seat.get()
+    }
+
+    /// Where it is, allocated and filled on first use.
+    pub(crate) fn place(&self, gpu: &Gpu) -> Result<Place> {
+        if let Some((device, place)) = self.place.get() {
             assert!(device == gpu.device(), "{}: it is on another device", self.label);
-            return Ok(buffer.clone());
+            return Ok(place.clone());
         }
-        let buffer = gpu.storage_buffer(&self.label, self.bytes)?;
-        if let Some(initial) = &self.initial {
-            gpu.upload(&buffer, 0, initial)?;
-        }
-        Ok(self.buffer.get_or_init(|| (gpu.device().clone(), buffer)).1.clone())
+        assert!(self.seat.get().is_none(), "{}: streamed, so it has no place of its own", self.label);
+        let imported = self.source.as_ref().and_then(|source| gpu.import(source, self.bytes));
+        let place = match imported {
+            Some(place) => place,
+            None => {
+                let buffer = gpu.storage_buffer(&self.label, self.bytes)?;
+                if let Some(source) = &self.source {
+                    gpu.upload_from(&buffer, source)?;
+                }
+                Place { buffer, offset: 0, bytes: self.bytes }
+            }
+        };
+        Ok(self.place.get_or_init(|| (gpu.device().clone(), place)).1.clone())
     }
 }
 
@@ -50,10 +207,15 @@ impl<T, const R: usize> Clone for Resident<T, R> {
 }
 
 impl<T: Pod, const R: usize> Resident<T, R> {
-    fn with(label: &str, shape: [u32; R], initial: Option<Box<[u8]>>) -> Self {
+    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>) -> Self {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
-        let bytes = (elements * size_of::<T>() as u64).next_multiple_of(16).max(16);
-        let storage = Storage { label: label.into(), bytes, initial, buffer: OnceLock::new() };
+        let content = elements * size_of::<T>() as u64;
+        if let Some(source) = &source {
+            assert_eq!(source.get().len() as u64, content, "{label}: bytes for shape {shape:?}");
+        }
+        let bytes = content.next_multiple_of(16).max(16);
+        let storage =
+            Storage { label: label.into(), bytes, source, place: OnceLock::new(), seat: OnceLock::new() };
         Self { storage: Arc::new(storage), shape, of: PhantomData }
     }
 
@@ -62,15 +224,23 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         Self::with(label, shape, None)
     }
 
+    /// A tensor whose content is `source`, which is read when the tensor comes to the device. A device that
+    /// shares the host's memory may use `source` itself.
+    ///
+    /// # Panics
+    ///
+    /// If `source` is not as long as `shape` says.
+    pub fn from_host(label: &str, shape: [u32; R], source: HostBytes) -> Self {
+        Self::with(label, shape, Some(source))
+    }
+
     /// A tensor that keeps a copy of `data` until it is allocated.
     ///
     /// # Panics
     ///
     /// If `data` is not as long as `shape` says.
     pub fn from_slice(label: &str, shape: [u32; R], data: &[T]) -> Self {
-        let elements: usize = shape.iter().map(|&d| d as usize).product();
-        assert_eq!(data.len(), elements, "{label}: data for shape {shape:?}");
-        Self::with(label, shape, Some(bytemuck::cast_slice(data).into()))
+        Self::with(label, shape, Some(HostBytes::from_vec(bytemuck::cast_slice::<T, u8>(data).to_vec())))
     }
 
     /// A tensor allocated now and filled from `data`, of which no copy is kept.
@@ -86,7 +256,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         let tensor = Self::zeros(label, shape);
         let elements: usize = shape.iter().map(|&d| d as usize).product();
         assert_eq!(data.len(), elements, "{label}: data for shape {shape:?}");
-        gpu.upload(&tensor.storage.buffer(gpu)?, 0, bytemuck::cast_slice(data))?;
+        gpu.upload(&tensor.storage.place(gpu)?.buffer, bytemuck::cast_slice(data))?;
         Ok(tensor)
     }
 
@@ -97,7 +267,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     /// If the device is lost.
     pub fn download(&self, gpu: &Gpu) -> Result<Vec<T>> {
         let elements: usize = self.shape.iter().map(|&d| d as usize).product();
-        let bytes = gpu.download(&self.storage.buffer(gpu)?, self.storage.bytes)?;
+        let bytes = gpu.download(&self.storage.place(gpu)?)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes[..elements * size_of::<T>()]))
     }
 
@@ -114,5 +284,31 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         self.storage.bytes
+    }
+
+    /// Itself without its type.
+    pub fn untyped(&self) -> ResidentBytes {
+        ResidentBytes(self.storage.clone())
+    }
+}
+
+impl ResidentBytes {
+    /// The label it was made with.
+    pub fn label(&self) -> &str {
+        &self.0.label
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    /// Allocates and fills it now, rather than with the first program that uses it.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for it.
+    pub fn place(&self, gpu: &Gpu) -> Result<()> {
+        self.0.place(gpu).map(drop)
     }
 }

@@ -1,13 +1,14 @@
 //! The visual abstractor: learnable queries that read the vision tower's output (Ye et al. 2023, eq. 1-3;
 //! SPEC §4, from which the paper differs).
 
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 use strix_shaders::{
     HeadShape, Heads, Linear, Mask, add, attention, layer_norm_into, linear, linear_add, swiglu,
 };
 
 use crate::Result;
 use crate::config::{AbstractorConfig, Config};
+use crate::decoder::total_bytes;
 use crate::loader::{Loader, Part, Sources};
 use crate::position::{sincos_1d, sincos_2d};
 use crate::vision::{Norm, all_rows};
@@ -67,7 +68,7 @@ impl Abstractor {
         let visual_fc = loader.linear(&Sources {
             name: "visual_fc",
             label: "visual_fc".into(),
-            part: Part::Vision,
+            part: Part::Abstractor,
             n: text,
             k: dim,
             modules: vec![vec![vec![format!("{at}.visual_fc")]]],
@@ -76,23 +77,37 @@ impl Abstractor {
         let queries = [c.num_learnable_queries as u32, dim as u32];
         Ok(Self {
             query_embeds: loader.tensor(&format!("{at}.query_embeds"), "abstractor.query_embeds", queries)?,
-            layers: (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?,
+            layers: {
+                loader.on_host = loader.streaming.vision;
+                let layers =
+                    (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?;
+                loader.on_host = false;
+                layers
+            },
             visual_fc,
             vit_eos: loader.tensor(&format!("{at}.vit_eos"), "abstractor.vit_eos", [1, text as u32])?,
         })
     }
 
-    /// Bytes of the weights on the device.
+    /// Bytes of the weights.
     pub(crate) fn bytes(&self) -> u64 {
-        let layer = |l: &Layer| {
-            let linears = [&l.query, &l.key, &l.value, &l.out_proj, &l.w1_w3, &l.w2];
-            let norms = [&l.norm1, &l.normk, &l.norm2, &l.ffn_ln];
-            linears.iter().map(|l| l.bytes()).sum::<u64>()
-                + norms.iter().map(|n| n.bytes()).sum::<u64>()
-                + l.pos_embed.bytes()
-        };
-        let layers: u64 = self.layers.iter().map(layer).sum();
-        self.query_embeds.bytes() + layers + self.visual_fc.bytes() + self.vit_eos.bytes()
+        total_bytes(&self.others()) + self.layer_bytes().iter().sum::<u64>()
+    }
+
+    /// Bytes of each layer.
+    pub(crate) fn layer_bytes(&self) -> Vec<u64> {
+        self.layers().map(|layer| total_bytes(&layer)).collect()
+    }
+
+    /// The tensors of each layer.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = Vec<ResidentBytes>> {
+        self.layers.iter().map(Layer::residents)
+    }
+
+    /// The tensors outside the layers.
+    pub(crate) fn others(&self) -> Vec<ResidentBytes> {
+        let tables = [self.query_embeds.untyped(), self.vit_eos.untyped()];
+        self.visual_fc.residents().chain(tables).collect()
     }
 }
 
@@ -132,6 +147,18 @@ fn abstractor_layer(
 }
 
 impl Layer {
+    fn residents(&self) -> Vec<ResidentBytes> {
+        let linears = [&self.query, &self.key, &self.value, &self.out_proj, &self.w1_w3, &self.w2];
+        let norms = [&self.norm1, &self.normk, &self.norm2, &self.ffn_ln];
+        let norms = norms.into_iter().flat_map(Norm::residents);
+        linears
+            .into_iter()
+            .flat_map(Linear::residents)
+            .chain(norms)
+            .chain([self.pos_embed.untyped()])
+            .collect()
+    }
+
     fn load(loader: &mut Loader<'_>, c: &AbstractorConfig, i: usize) -> Result<Self> {
         let at = format!("model.visual_abstractor.encoder.layers.{i}.crossattention");
         let label = format!("abstractor.{i}");
@@ -153,7 +180,7 @@ impl Layer {
             loader.linear(&Sources {
                 name,
                 label: format!("{label}.{name}"),
-                part: Part::Vision,
+                part: Part::Abstractor,
                 n,
                 k,
                 modules,

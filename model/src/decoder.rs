@@ -1,13 +1,14 @@
 //! The language decoder with its modality-adaptive module (Ye et al. 2023, arXiv:2311.04257, §3.2; SPEC §5).
 
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 use strix_shaders::{
-    EmbeddingPart, HeadShape, Heads, Input, KvCache, Linear, Mask, RopeTables, Routing, attention,
+    EmbeddingPart, HeadShape, Heads, Input, KvCache, KvElement, Linear, Mask, RopeTables, Routing, attention,
     attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
     take_rows, top_k,
 };
 
 use crate::config::TextConfig;
+use crate::kv_cache::LayerCache;
 use crate::loader::{Loader, Part, Sources};
 use crate::vision::all_rows;
 use crate::{Error, Result};
@@ -100,7 +101,7 @@ fn decoder_layer(
     c: &TextConfig,
     w: &Layer,
     rope: &RopeTables,
-    kv: &KvCache,
+    kv: &LayerCache,
     x: Hidden,
     m: Rows,
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
@@ -108,8 +109,10 @@ fn decoder_layer(
     let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
     let q = linear(g, h.clone(), &w.q_proj, m.routing); // eq. 5: queries are shared,
     let k_v = linear(g, h, &w.kv_proj, m.routing); // eq. 6, 7: keys and values are not
-    let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), m.span);
-    let a = attend(g, c, q, kv, m.span, probs); // eq. 8: softmax(QKᵀ / √head_dim) V
+    let a = match kv {
+        LayerCache::F32(kv) => attend(g, c, q, k_v, rope, kv, m.span, probs), // eq. 8
+        LayerCache::F16(kv) => attend(g, c, q, k_v, rope, kv, m.span, probs),
+    };
     let x = linear_add(g, a, &w.o_proj, x, m.routing);
 
     let h = norm(g, "post_attention_layernorm", x, &w.post_attention_layernorm, m, c.rms_norm_eps);
@@ -125,17 +128,23 @@ fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, 
     }
 }
 
-/// Causal attention over the cache. Where `probs` are wanted, the cache holds nothing but this run's rows.
-fn attend(
+/// Causal attention over the cache with these rows appended: softmax(QKᵀ / √head_dim) V. Where `probs` are
+/// wanted, the cache holds nothing but this run's rows.
+#[expect(clippy::too_many_arguments, reason = "the equation has them")]
+fn attend<T: KvElement>(
     g: &mut Graph,
     c: &TextConfig,
     q: Hidden,
-    kv: &KvCache,
+    k_v: Hidden,
+    rope: &RopeTables,
+    kv: &KvCache<T>,
     span: Tensor<u32, 1>,
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
 ) -> Hidden {
+    let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), span);
     let stride = c.head_dim() as u32;
-    let [q, k, v] = [q, g.bind(&kv.k), g.bind(&kv.v)].map(|tensor| Heads { tensor, offset: 0, stride });
+    let q = Heads { tensor: q, offset: 0, stride };
+    let [k, v] = [&kv.k, &kv.v].map(|kv| Heads { tensor: g.bind(kv), offset: 0, stride });
     if let Some(probs) = probs {
         let rows = q.tensor.shape()[0];
         let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, Mask::Causal { span });
@@ -162,7 +171,7 @@ impl Decoder {
         &self,
         g: &mut Graph,
         c: &TextConfig,
-        kv: &[KvCache],
+        kv: &[LayerCache],
         rows: Rows,
         all_logits: bool,
         tap: &mut Tap,
@@ -205,13 +214,18 @@ impl Decoder {
             )));
         }
         let embed_tokens = loader.embedding("model.embed_tokens.weight", c.vocab_size, c.hidden_size)?;
-        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?;
+        let layer = |i: usize| {
+            loader.on_host = loader.streaming.decoder.get(i).copied().unwrap_or_default();
+            Layer::load(loader, c, i)
+        };
+        let layers = (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?;
+        loader.on_host = false;
         let norm = loader.tensor("model.norm.weight", "norm", [1, c.hidden_size as u32])?;
         let lm_head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
         let lm_head = loader.linear(&Sources {
             name: "lm_head",
             label: "lm_head".into(),
-            part: Part::Decoder,
+            part: Part::LmHead,
             n: c.vocab_size,
             k: c.hidden_size,
             modules: vec![vec![vec![lm_head.into()]]],
@@ -222,19 +236,51 @@ impl Decoder {
         Ok(Self { embed_tokens, layers, norm, lm_head, rope })
     }
 
-    /// Bytes of the weights on the device.
+    /// Bytes of the weights.
     pub(crate) fn bytes(&self) -> u64 {
-        let layer = |l: &Layer| {
-            let linears = [&l.q_proj, &l.kv_proj, &l.o_proj, &l.gate_up_proj, &l.down_proj];
-            let norms = l.input_layernorm.bytes() + l.post_attention_layernorm.bytes();
-            linears.iter().map(|l| l.bytes()).sum::<u64>() + norms
-        };
-        let embed: u64 = self.embed_tokens.iter().map(EmbeddingPart::bytes).sum();
-        embed + self.layers.iter().map(layer).sum::<u64>() + self.norm.bytes() + self.lm_head.bytes()
+        self.embed_bytes() + self.layer_bytes().iter().sum::<u64>() + self.head_bytes()
+    }
+
+    /// Bytes of the embedding table.
+    pub(crate) fn embed_bytes(&self) -> u64 {
+        self.embed_tokens.iter().map(EmbeddingPart::bytes).sum()
+    }
+
+    /// Bytes of each layer.
+    pub(crate) fn layer_bytes(&self) -> Vec<u64> {
+        self.layers.iter().map(|layer| total_bytes(&layer.residents())).collect()
+    }
+
+    /// Bytes of what follows the layers, and of the rotations.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        self.norm.bytes() + self.lm_head.bytes() + self.rope.cos_sin.bytes()
+    }
+
+    /// The tensors of each layer.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = Vec<ResidentBytes>> {
+        self.layers.iter().map(Layer::residents)
+    }
+
+    /// The tensors outside the layers.
+    pub(crate) fn others(&self) -> Vec<ResidentBytes> {
+        let embed = self.embed_tokens.iter().map(EmbeddingPart::untyped);
+        let rest = [self.norm.untyped(), self.rope.cos_sin.untyped()];
+        embed.chain(rest).chain(self.lm_head.residents()).collect()
     }
 }
 
+/// Bytes of some tensors.
+pub(crate) fn total_bytes(residents: &[ResidentBytes]) -> u64 {
+    residents.iter().map(ResidentBytes::bytes).sum()
+}
+
 impl Layer {
+    fn residents(&self) -> Vec<ResidentBytes> {
+        let linears = [&self.q_proj, &self.kv_proj, &self.o_proj, &self.gate_up_proj, &self.down_proj];
+        let norms = [&self.input_layernorm, &self.post_attention_layernorm].map(Resident::untyped);
+        linears.into_iter().flat_map(Linear::residents).chain(norms).collect()
+    }
+
     fn load(loader: &mut Loader<'_>, c: &TextConfig, i: usize) -> Result<Self> {
         let at = format!("model.layers.{i}");
         let dim = c.hidden_size;

@@ -47,9 +47,12 @@ pub enum Error {
     /// The device, its memory or its driver.
     #[error(transparent)]
     Engine(#[from] strix_engine::Error),
-    /// A sampling or loading option out of its range.
+    /// A sampling, loading or converting option out of its range.
     #[error("{0}")]
     Option(String),
+    /// The caller broke off what was being written; running it again continues.
+    #[error("interrupted; what is finished is kept: run the same again to continue")]
+    Interrupted,
 }
 
 /// Result with the model's [`enum@Error`].

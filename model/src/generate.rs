@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use strix_engine::Streamed;
+
 use crate::Result;
 use crate::decoder::CANDIDATES;
 use crate::sampler::{Sampler, SamplingParams};
@@ -82,6 +84,8 @@ pub struct Timing {
     pub decode_tokens: u32,
     /// From the question to the first token, pictures included.
     pub first_token: Duration,
+    /// What was streamed to the device during `decode`.
+    pub streamed: Streamed,
 }
 
 impl Timing {
@@ -185,6 +189,7 @@ impl<'a> Answer<'a> {
 
     fn step(&mut self) -> Result<Option<Token>> {
         let start = Instant::now();
+        let before = self.session.model().streamed();
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
         let want = needed.filter(|&n| n <= CANDIDATES).map_or(Want::Full, Want::Candidates);
         let cancel = self.options.cancel.clone();
@@ -204,6 +209,9 @@ impl<'a> Answer<'a> {
         } else {
             self.timing.decode += elapsed;
             self.timing.decode_tokens += 1;
+            let now = self.session.model().streamed();
+            self.timing.streamed.bytes += now.bytes - before.bytes;
+            self.timing.streamed.waiting += now.waiting - before.waiting;
         }
         self.ids.push(id);
         self.rows = vec![Row::Token(id)];

@@ -1,11 +1,103 @@
 //! Keys and values of all positions so far, one pair of tensors a layer.
 
+use std::fmt;
+
+use half::f16;
 use strix_shaders::KvCache;
 
 use crate::config::TextConfig;
 use crate::decoder::heads;
+use crate::{Error, Result};
+
+/// What keys and values are stored as.
+///
+/// f16 halves the cache and what a decode step reads of it, and costs less than rounding the weights to f16
+/// would. The device needs no feature for it: kernels unpack it and compute in f32. (Without F16C in the
+/// processor, Mesa's software Vulkan lacks even that, and programs do not compile.) Values are rounded to
+/// nearest; those beyond 65,504, which no sane model has, become that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvDtype {
+    /// As they are computed.
+    #[default]
+    F32,
+    /// Rounded to f16; `head_dim` must be a multiple of 4.
+    F16,
+}
+
+impl fmt::Display for KvDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        })
+    }
+}
+
+/// One layer's keys and values.
+#[derive(Debug)]
+pub(crate) enum LayerCache {
+    F32(KvCache),
+    F16(KvCache<f16>),
+}
+
+impl LayerCache {
+    /// Label and bytes of the keys; the values take as many.
+    pub(crate) fn keys(&self) -> (&str, u64) {
+        match self {
+            Self::F32(kv) => (kv.k.label(), kv.k.bytes()),
+            Self::F16(kv) => (kv.k.label(), kv.k.bytes()),
+        }
+    }
+
+    /// Bytes on the device.
+    pub(crate) fn bytes(&self) -> u64 {
+        2 * self.keys().1
+    }
+}
+
+/// Whether heads of this config can be stored as `dtype`.
+pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
+    let head_dim = c.head_dim();
+    if dtype == KvDtype::F32 || head_dim.is_multiple_of(4) {
+        return Ok(());
+    }
+    Err(Error::Option(format!(
+        "a KV cache of f16 with head_dim {head_dim}: it is stored in units of 4 elements; use --kv f32"
+    )))
+}
 
 /// Declares the caches of all layers for `ctx` positions; allocated with the first program that uses them.
-pub(crate) fn allocate(c: &TextConfig, ctx: u32) -> Vec<KvCache> {
-    (0..c.num_hidden_layers).map(|i| KvCache::new(&format!("decoder.{i}"), ctx, heads(c))).collect()
+pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, ctx: u32) -> Vec<LayerCache> {
+    let layer = |i| {
+        let label = format!("decoder.{i}");
+        match dtype {
+            KvDtype::F32 => LayerCache::F32(KvCache::new(&label, ctx, heads(c))),
+            KvDtype::F16 => LayerCache::F16(KvCache::new(&label, ctx, heads(c))),
+        }
+    };
+    (0..c.num_hidden_layers).map(layer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn heads_that_are_not_in_fours_are_refused_as_f16() {
+        let mut c = Config::from_json(b"{}").unwrap().text;
+        check(&c, KvDtype::F16).unwrap();
+        (c.hidden_size, c.num_attention_heads) = (60, 10);
+        check(&c, KvDtype::F32).unwrap();
+        let error = check(&c, KvDtype::F16).unwrap_err().to_string();
+        assert!(error.contains("head_dim 6") && error.contains("--kv f32"), "{error}");
+    }
+
+    #[test]
+    fn f16_takes_half_the_bytes() {
+        let c = Config::from_json(b"{}").unwrap().text;
+        let bytes = |dtype| allocate(&c, dtype, 2048).iter().map(LayerCache::bytes).sum::<u64>();
+        assert_eq!(bytes(KvDtype::F32), 32 * 2 * 2048 * 4096 * 4);
+        assert_eq!(bytes(KvDtype::F16), 32 * 2 * 2048 * 4096 * 2);
+    }
 }

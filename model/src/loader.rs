@@ -1,9 +1,10 @@
 //! From a checkpoint's tensors to the device: which are joined, how they are stored, what is wrong with them.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-use strix_engine::{Gpu, Resident, Target};
+use strix_engine::{Gpu, HostBytes, Resident, Target};
 use strix_shaders::embedding::{EmbeddingPart, Table};
+use strix_shaders::packing::{Bias, Contents};
 use strix_shaders::{Format, Layout, Linear};
 
 use crate::weights::{Dtype as Stored, View, Weights};
@@ -49,15 +50,37 @@ pub struct Progress {
     pub total_bytes: u64,
 }
 
-/// Which part of the model a matrix belongs to: int8 is the decoder's.
+/// What a matrix belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Vision,
+    Abstractor,
+    Embedding,
     Decoder,
+    LmHead,
+}
+
+/// What is rounded to int8, and what is with [`Rounding::vision`] too. Anything else stays as in the file, F16 as
+/// f32; norms, biases and position tables are never rounded.
+const INT8: [(Part, bool, bool); 5] = [
+    (Part::Vision, false, true),
+    (Part::Abstractor, false, true),
+    (Part::Embedding, false, false),
+    (Part::Decoder, true, true),
+    (Part::LmHead, true, true),
+];
+
+/// What the matrices of a checkpoint become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rounding {
+    /// What they are stored as.
+    pub dtype: Dtype,
+    /// With int8: the vision tower's and the abstractor's as well.
+    pub vision: bool,
 }
 
 /// Shape of a projection and the checkpoint tensors it is made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sources<'a> {
     /// Name within its layer, e.g. `q_proj`.
     pub name: &'a str,
@@ -72,44 +95,82 @@ pub(crate) struct Sources<'a> {
     pub bias: bool,
 }
 
+/// A matrix of the model as the converter writes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Matrix {
+    /// Label on the device; a converted file holds it as `{label}.weight` and `{label}.scale`.
+    pub label: String,
+    pub layout: Layout,
+    /// As [`Sources::modules`].
+    pub modules: Vec<Vec<Vec<String>>>,
+}
+
+/// What a model is made of, in the order in which it is loaded.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// A packed projection.
+    Matrix(Matrix),
+    /// A table that is stored by rows, as in the checkpoint.
+    Table {
+        name: String,
+        /// Whether it is rounded to bf16; else it is f32.
+        bf16: bool,
+    },
+    /// A norm, bias or position table, stored as in the checkpoint.
+    Vector(String),
+}
+
+/// Which layers take turns on the device, and so must be on the host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streaming {
+    /// Whether those of the vision tower and the abstractor do.
+    pub vision: bool,
+    /// Which of the decoder's do.
+    pub decoder: Vec<bool>,
+}
+
 /// Puts tensors on a device, or only declares them, for planning.
 pub(crate) struct Loader<'a> {
     pub target: Target,
-    pub dtype: Dtype,
-    pub from: Option<From<'a>>,
+    pub rounding: Rounding,
+    /// Without it dtypes are guessed: the published weights are 16-bit.
+    pub weights: Option<&'a Weights>,
+    /// Without it nothing is read.
+    pub device: Option<Device<'a>>,
+    /// What was asked for so far.
+    pub items: Vec<Item>,
+    pub streaming: Streaming,
+    /// Whether what comes next stays on the host, to be streamed.
+    pub on_host: bool,
 }
 
-/// A checkpoint, the device it goes to and who wants to know how far it is.
-pub(crate) struct From<'a> {
+/// The device that tensors go to, and who wants to know how far it is.
+pub(crate) struct Device<'a> {
     pub gpu: &'a Gpu,
-    pub weights: &'a Weights,
     pub progress: &'a mut dyn FnMut(&Progress),
     pub done_bytes: u64,
     pub total_bytes: u64,
 }
 
-impl From<'_> {
-    fn view(&self, name: &str) -> Result<View<'_>> {
-        let missing = || Error::Tensor { name: name.into(), reason: "is not in the checkpoint".into() };
-        self.weights.get(name).ok_or_else(missing)
-    }
-
-    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        let values = self.view(name)?.to_f32()?;
-        check_finite(name, 0, &values)?;
-        self.count(name)?;
-        Ok(values)
-    }
-
-    fn count(&mut self, name: &str) -> Result<()> {
-        self.done_bytes += self.view(name)?.byte_len() as u64;
-        let (done_bytes, total_bytes) = (self.done_bytes, self.total_bytes);
-        (self.progress)(&Progress { what: name.into(), done_bytes, total_bytes });
-        Ok(())
-    }
+/// The tensor of that name.
+pub(crate) fn view<'a>(weights: &'a Weights, name: &str) -> Result<View<'a>> {
+    let missing = || Error::Tensor { name: name.into(), reason: "is not in the checkpoint".into() };
+    weights.get(name).ok_or_else(missing)
 }
 
-fn check_finite(name: &str, first: usize, values: &[f32]) -> Result<()> {
+fn read(weights: &Weights, name: &str) -> Result<Vec<f32>> {
+    let values = view(weights, name)?.to_f32()?;
+    check_finite(name, 0, &values)?;
+    Ok(values)
+}
+
+/// Checks that values from element `first` on are neither NaN nor infinite.
+pub(crate) fn check_finite(name: &str, first: usize, values: &[f32]) -> Result<()> {
+    // The largest magnitude first, since a search that may stop early is not vectorised.
+    let largest = values.iter().fold(0, |most, v| most.max(v.to_bits() & 0x7fff_ffff));
+    if largest < f32::INFINITY.to_bits() {
+        return Ok(());
+    }
     let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
     let reason = format!(
         "element {} is {}; the checkpoint is damaged: download or save it again",
@@ -119,7 +180,83 @@ fn check_finite(name: &str, first: usize, values: &[f32]) -> Result<()> {
     Err(Error::Tensor { name: name.into(), reason })
 }
 
-impl Loader<'_> {
+impl Matrix {
+    /// Checkpoint tensors it is made of.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.modules.iter().flatten().flatten().map(|module| format!("{module}.weight"))
+    }
+
+    /// A reader of its rows, as [`strix_shaders::packing::pack`] takes it, that keeps the first error.
+    pub(crate) fn rows<'a>(&self, weights: &'a Weights) -> Result<Rows<'a>> {
+        let views = |modules: &Vec<String>| -> Result<Vec<View<'a>>> {
+            modules.iter().map(|module| view(weights, &format!("{module}.weight"))).collect()
+        };
+        let halves = self.modules.iter().flatten().map(views).collect::<Result<_>>()?;
+        Ok(Rows { views: halves, halves: self.modules[0].len(), error: Mutex::new(None) })
+    }
+}
+
+/// Reads a [`Matrix`] by rows, from several threads at once.
+pub(crate) struct Rows<'a> {
+    /// `[set · halves + half]`.
+    views: Vec<Vec<View<'a>>>,
+    halves: usize,
+    error: Mutex<Option<Error>>,
+}
+
+impl Rows<'_> {
+    /// Fills `out` with a row. An error is kept for [`Rows::finish`].
+    pub(crate) fn fill(&self, set: u32, half: u32, row: u32, out: &mut [f32]) {
+        let mut row = row as usize;
+        for view in &self.views[set as usize * self.halves + half as usize] {
+            let rows = view.num_rows();
+            if row >= rows {
+                row -= rows;
+                continue;
+            }
+            let result = view
+                .read_f32(row * out.len(), out)
+                .and_then(|()| check_finite(view.name, row * out.len(), out));
+            if let Err(error) = result {
+                self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+            return;
+        }
+    }
+
+    /// The first error of the rows read, if there was one.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Some(error) = self.error.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+            return Ok(());
+        };
+        // Rows are read in parallel: which error came first is chance, so the first is looked for.
+        self.views.iter().flatten().try_for_each(|view| check_finite(view.name, 0, &view.to_f32()?))?;
+        Err(error)
+    }
+}
+
+impl<'a> Loader<'a> {
+    /// A loader that declares tensors without reading any.
+    pub(crate) fn declare(target: Target, rounding: Rounding, weights: Option<&'a Weights>) -> Self {
+        let streaming = Streaming::default();
+        Self { target, rounding, weights, device: None, items: vec![], streaming, on_host: false }
+    }
+
+    /// Notes that a tensor was read. Those of a converted file are read later, when they are placed.
+    fn count(&mut self, name: &str) -> Result<()> {
+        if let (Some(weights), Some(device)) = (self.weights.filter(|w| !w.is_packed()), &mut self.device) {
+            device.done_bytes += view(weights, name)?.byte_len() as u64;
+            let (done_bytes, total_bytes) = (device.done_bytes, device.total_bytes);
+            (device.progress)(&Progress { what: name.into(), done_bytes, total_bytes });
+        }
+        Ok(())
+    }
+
+    /// The checkpoint and the device, where there are both.
+    fn source(&self) -> Option<(&'a Weights, &'a Gpu)> {
+        Some((self.weights?, self.device.as_ref()?.gpu))
+    }
+
     /// A vector or table of the checkpoint as f32, under any shape of as many elements.
     pub(crate) fn tensor<const R: usize>(
         &mut self,
@@ -137,12 +274,14 @@ impl Loader<'_> {
         label: &str,
         shape: [u32; R],
     ) -> Result<Resident<f32, R>> {
-        let Some(from) = &mut self.from else { return Ok(Resident::zeros(label, shape)) };
+        self.items.extend(names.iter().cloned().map(Item::Vector));
+        let Some((weights, _)) = self.source() else { return Ok(Resident::zeros(label, shape)) };
         let mut values = vec![];
         for name in names {
-            values.extend(from.read(name)?);
+            values.extend(read(weights, name)?);
+            self.count(name)?;
         }
-        Ok(Resident::upload(from.gpu, label, shape, &values)?)
+        Ok(Resident::from_slice(label, shape, &values))
     }
 
     /// Tables of `dim` columns one below the other, each from the checkpoint where it holds it, else computed.
@@ -155,8 +294,12 @@ impl Loader<'_> {
     ) -> Result<Resident<f32, 2>> {
         let mut values = vec![];
         for (name, computed) in names.iter().zip(computed) {
-            match &mut self.from {
-                Some(from) if from.weights.get(name).is_some() => values.extend(from.read(name)?),
+            match self.weights {
+                Some(weights) if weights.get(name).is_some() => {
+                    self.items.push(Item::Vector(name.clone()));
+                    values.extend(read(weights, name)?);
+                    self.count(name)?;
+                }
                 _ => values.extend_from_slice(computed),
             }
         }
@@ -165,90 +308,87 @@ impl Loader<'_> {
 
     /// Whether the checkpoint's tensors of these modules are the same bytes: MAM off.
     pub(crate) fn same(&self, a: &[String], b: &[String]) -> bool {
-        let Some(from) = &self.from else { return false };
-        let view = |name: &String| from.weights.get(&format!("{name}.weight"));
+        let Some(weights) = self.weights else { return false };
+        let view = |name: &String| weights.get(&format!("{name}.weight"));
         a.iter().zip(b).all(|(a, b)| view(a).zip(view(b)).is_some_and(|(a, b)| a.same(&b)))
     }
 
+    /// How a matrix made of these modules is stored.
     fn format(&self, part: Part, modules: &[Vec<Vec<String>>]) -> Format {
-        let stored_bf16 = |module: &String| {
-            let from = self.from.as_ref();
-            from.and_then(|f| f.weights.get(&format!("{module}.weight")))
-                .is_some_and(|v| v.dtype == Stored::BF16)
+        let stored_bf16 = |module: &String| match self.weights {
+            Some(weights) => {
+                weights.get(&format!("{module}.weight")).is_some_and(|v| v.dtype == Stored::BF16)
+            }
+            // A plan has no file to ask; the published weights are 16-bit.
+            None => true,
         };
         let as_stored = || match modules.iter().flatten().flatten().all(stored_bf16) {
             true => Format::Bf16,
             false => Format::F32,
         };
-        match (self.dtype, part) {
-            (Dtype::F32, _) => Format::F32,
-            (Dtype::Bf16, _) => Format::Bf16,
-            (Dtype::Int8 { group }, Part::Decoder) => Format::Int8 { group },
-            // A plan has no file to ask; the published weights are 16-bit.
-            (Dtype::Auto | Dtype::Int8 { .. }, _) if self.from.is_none() => Format::Bf16,
-            (Dtype::Auto | Dtype::Int8 { .. }, _) => as_stored(),
+        let int8 =
+            INT8.iter().any(|&(of, always, vision)| of == part && (always || vision && self.rounding.vision));
+        match self.rounding.dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::Bf16 => Format::Bf16,
+            Dtype::Int8 { group } if int8 => Format::Int8 { group },
+            Dtype::Auto | Dtype::Int8 { .. } => as_stored(),
         }
     }
 
-    /// A projection, packed.
+    /// A projection: packed now, or mapped from a file that holds it packed.
     pub(crate) fn linear(&mut self, s: &Sources<'_>) -> Result<Linear> {
-        let layout = Layout {
-            n: s.n as u32,
-            k: s.k as u32,
-            sets: s.modules.len() as u32,
-            gated: s.modules[0].len() == 2,
-            format: self.format(s.part, &s.modules),
+        let packed = match self.weights {
+            Some(weights) => packed(weights, s)?,
+            None => None,
         };
-        let Some(from) = &mut self.from else {
-            return Ok(Linear::declare(s.name, &s.label, layout, s.bias, self.target.max_binding_bytes));
-        };
-        let mut views = vec![];
-        let mut biases = vec![];
-        for halves in &s.modules {
-            for modules in halves {
-                let weights: Result<Vec<_>> =
-                    modules.iter().map(|m| from.view(&format!("{m}.weight"))).collect();
-                views.push(weights?);
-                let mut bias = vec![];
-                for module in modules.iter().filter(|_| s.bias) {
-                    let name = format!("{module}.bias");
-                    let values = from.view(&name)?.to_f32()?;
-                    check_finite(&name, 0, &values)?;
-                    bias.extend(values);
-                }
-                biases.push(bias);
-            }
+        let layout = packed.as_ref().map_or_else(
+            || Layout {
+                n: s.n as u32,
+                k: s.k as u32,
+                sets: s.modules.len() as u32,
+                gated: s.modules[0].len() == 2,
+                format: self.format(s.part, &s.modules),
+            },
+            |(layout, ..)| *layout,
+        );
+        let matrix = Matrix { label: s.label.clone(), layout, modules: s.modules.clone() };
+        let bias_names = || s.modules.iter().flatten().flatten().map(|module| format!("{module}.bias"));
+        self.items.push(Item::Matrix(matrix.clone()));
+        if s.bias {
+            self.items.extend(bias_names().map(Item::Vector));
         }
-        let halves = s.modules[0].len();
-        let bad = Mutex::new(None);
-        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
-            let mut row = row as usize;
-            for view in &views[set as usize * halves + half as usize] {
-                let rows = view.num_rows();
-                if row >= rows {
-                    row -= rows;
-                    continue;
-                }
-                let result = view
-                    .read_f32(row * out.len(), out)
-                    .and_then(|()| check_finite(view.name, row * out.len(), out));
-                if let Err(error) = result {
-                    bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
-                }
-                return;
-            }
+        let limit = self.target.max_binding_bytes;
+        let Some((weights, gpu)) = self.source() else {
+            return Ok(Linear::declare(s.name, &s.label, layout, s.bias, limit));
         };
+
+        let halves = s.modules[0].len();
+        let mut biases = vec![];
+        for modules in s.modules.iter().flatten().filter(|_| s.bias) {
+            let values: Result<Vec<_>> =
+                modules.iter().map(|module| read(weights, &format!("{module}.bias"))).collect();
+            biases.push(values?.concat());
+        }
         let bias =
             |set: u32, half: u32, row: u32| biases[set as usize * halves + half as usize][row as usize];
-        let bias: Option<&dyn Fn(u32, u32, u32) -> f32> = if s.bias { Some(&bias) } else { None };
-        let linear = Linear::upload(from.gpu, s.name, &s.label, layout, fill, bias)?;
-        if let Some(error) = bad.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            // Rows are read in parallel: which error came first is chance, so the first is looked for.
-            views.iter().flatten().try_for_each(|view| check_finite(view.name, 0, &view.to_f32()?))?;
-            return Err(error);
+        let bias: Option<Bias<'_>> = if s.bias { Some(&bias) } else { None };
+
+        if let Some((_, weight, scale)) = packed {
+            let linear = Linear::from_host(s.name, &s.label, layout, limit, &weight, scale.as_ref(), bias);
+            return Ok(linear);
         }
-        for module in s.modules.iter().flatten().flatten() {
-            from.count(&format!("{module}.weight"))?;
+        if weights.is_packed() {
+            let reason = "is missing from this converted folder: convert the checkpoint again".into();
+            return Err(Error::Tensor { name: format!("{}.packed", s.label), reason });
+        }
+        let rows = matrix.rows(weights)?;
+        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| rows.fill(set, half, row, out);
+        let contents = if self.on_host { Contents::OnHost } else { Contents::Upload(gpu) };
+        let linear = Linear::pack(contents, s.name, &s.label, layout, limit, fill, bias)?;
+        rows.finish()?;
+        for name in matrix.names() {
+            self.count(&name)?;
         }
         Ok(linear)
     }
@@ -256,40 +396,114 @@ impl Loader<'_> {
     /// The embedding table, split over bindings; never int8.
     pub(crate) fn embedding(&mut self, name: &str, rows: usize, dim: usize) -> Result<Vec<EmbeddingPart>> {
         let module = name.trim_end_matches(".weight").to_owned();
-        let bf16 = self.format(Part::Vision, &[vec![vec![module]]]) == Format::Bf16;
+        let bf16 = self.format(Part::Embedding, &[vec![vec![module]]]) == Format::Bf16;
+        self.items.push(Item::Table { name: name.into(), bf16 });
         let words = if bf16 { dim.div_ceil(2) } else { dim } as u32;
         let split = EmbeddingPart::split(rows as u32, u64::from(words) * 4, self.target.max_binding_bytes);
         let mut parts = vec![];
         for (i, (first, count)) in split.into_iter().enumerate() {
             let label = format!("embed_tokens[{i}]");
-            let table = match &mut self.from {
-                None if bf16 => Table::Bf16(Resident::zeros(&label, [count, words])),
-                None => Table::F32(Resident::zeros(&label, [count, words])),
-                Some(from) => {
-                    let view = from.view(name)?;
-                    let mut values = vec![0.0; count as usize * dim];
-                    view.read_f32(first as usize * dim, &mut values)?;
-                    check_finite(name, first as usize * dim, &values)?;
+            let range = first as usize * dim..(first + count) as usize * dim;
+            let mapped = self.source().and_then(|(weights, _)| packed_rows(weights, name, bf16, dim, &range));
+            let table = match (self.source(), mapped) {
+                (None, _) if bf16 => Table::Bf16(Resident::zeros(&label, [count, words])),
+                (None, _) => Table::F32(Resident::zeros(&label, [count, words])),
+                (Some(_), Some(bytes)) if bf16 => {
+                    Table::Bf16(Resident::from_host(&label, [count, words], bytes))
+                }
+                (Some(_), Some(bytes)) => Table::F32(Resident::from_host(&label, [count, words], bytes)),
+                (Some((weights, gpu)), None) => {
+                    let mut values = vec![0.0; range.len()];
+                    view(weights, name)?.read_f32(range.start, &mut values)?;
+                    check_finite(name, range.start, &values)?;
                     if bf16 {
-                        let pair = |v: &[f32]| {
-                            let bits = |i: usize| {
-                                v.get(i).map_or(0, |&v| u32::from(half::bf16::from_f32(v).to_bits()))
-                            };
-                            bits(0) | bits(1) << 16
-                        };
-                        let packed: Vec<u32> =
-                            values.chunks_exact(dim).flat_map(|row| row.chunks(2).map(pair)).collect();
-                        Table::Bf16(Resident::upload(from.gpu, &label, [count, words], &packed)?)
+                        Table::Bf16(Resident::upload(gpu, &label, [count, words], &bf16_pairs(&values, dim))?)
                     } else {
-                        Table::F32(Resident::upload(from.gpu, &label, [count, words], &values)?)
+                        Table::F32(Resident::upload(gpu, &label, [count, words], &values)?)
                     }
                 }
             };
             parts.push(EmbeddingPart { table, first, count });
         }
-        if let Some(from) = &mut self.from {
-            from.count(name)?;
-        }
+        self.count(name)?;
         Ok(parts)
     }
+}
+
+/// Rows of `dim` values as pairs of bf16, each row in whole words.
+fn bf16_pairs(values: &[f32], dim: usize) -> Vec<u32> {
+    let bits = |v: Option<&f32>| v.map_or(0, |&v| u32::from(half::bf16::from_f32(v).to_bits()));
+    let pair = |v: &[f32]| bits(v.first()) | bits(v.get(1)) << 16;
+    values.chunks_exact(dim).flat_map(|row| row.chunks(2).map(pair)).collect()
+}
+
+/// Rows of a table of a converted file, if they lie there as they do on the device.
+fn packed_rows(
+    weights: &Weights,
+    name: &str,
+    bf16: bool,
+    dim: usize,
+    elements: &std::ops::Range<usize>,
+) -> Option<HostBytes> {
+    let size = if bf16 { 2 } else { 4 };
+    let as_is = weights.get(name)?.dtype == if bf16 { Stored::BF16 } else { Stored::F32 };
+    let whole_words = (dim * size).is_multiple_of(4);
+    let bytes = weights.host_bytes(name).filter(|_| as_is && whole_words && weights.is_packed())?;
+    Some(bytes.slice(elements.start * size..elements.end * size))
+}
+
+/// A projection as a converted file holds it: `{label}.packed` of `[blocks, sets, chunks, 16, elements of 16
+/// bytes]` and, of int8, `{label}.scale` of `[blocks, sets, groups, 16]`.
+fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostBytes, Option<HostBytes>)>> {
+    let (name, scale_name) = (format!("{}.packed", s.label), format!("{}.scale", s.label));
+    let Some(view) = weights.get(&name) else { return Ok(None) };
+    let wrong = |name: &str, reason: String| Error::Tensor { name: name.into(), reason };
+    let scale = weights.get(&scale_name);
+    let sets = view.shape.get(1).copied().unwrap_or(0);
+    let mut layout = Layout {
+        n: s.n as u32,
+        k: s.k as u32,
+        sets: sets as u32,
+        gated: s.modules[0].len() == 2,
+        format: match view.dtype {
+            Stored::F32 => Format::F32,
+            Stored::BF16 => Format::Bf16,
+            Stored::I8 => Format::Int8 { group: None },
+            other => return Err(wrong(&name, format!("is {other}; packed weights are F32, BF16 or I8"))),
+        },
+    };
+    // Weight sets that were equal are stored once.
+    if sets != 1 && sets != s.modules.len() {
+        return Err(wrong(&name, format!("holds {sets} weight sets of {}", s.modules.len())));
+    }
+    if layout.format == (Format::Int8 { group: None }) {
+        let found = scale.as_ref().map(|scale| scale.shape.to_vec());
+        let formats = [None, Some(32), Some(64), Some(128)].map(|group| Format::Int8 { group });
+        let fits =
+            |format: &Format| Some(Layout { format: *format, ..layout }.scale_shape().to_vec()) == found;
+        let Some(format) = formats.into_iter().find(fits) else {
+            let found = found.map_or("it is missing".into(), |shape| format!("the file holds {shape:?}"));
+            return Err(wrong(
+                &scale_name,
+                format!(
+                    "expected F32 of {:?} or more groups, {found}: convert the checkpoint again",
+                    layout.scale_shape()
+                ),
+            ));
+        };
+        layout.format = format;
+    }
+    if view.shape != layout.weight_shape() {
+        let (want, found) = (layout.weight_shape(), view.shape);
+        return Err(wrong(&name, format!("config.json asks for {want:?}, the file holds {found:?}")));
+    }
+    let missing = || wrong(&name, "is not in one piece in its file".into());
+    let scale = match layout.groups() {
+        0 => None,
+        _ if scale.is_some_and(|scale| scale.dtype != Stored::F32) => {
+            return Err(wrong(&scale_name, "is not F32".into()));
+        }
+        _ => Some(weights.host_bytes(&scale_name).ok_or_else(missing)?),
+    };
+    Ok(Some((layout, weights.host_bytes(&name).ok_or_else(missing)?, scale)))
 }

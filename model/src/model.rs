@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Target, Tensor, Usage};
+use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
-use crate::decoder::{Decoder, Rows, Tap};
+use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
-use crate::kv_cache;
-use crate::loader::{Dtype, From, Loader, Progress};
+use crate::kv_cache::{self, KvDtype};
+use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
+use crate::memory::{Declared, MemoryPlan, Room};
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -22,17 +23,31 @@ use crate::{Error, Result};
 pub struct LoadOptions {
     /// What matrices are stored as on the device.
     pub dtype: Dtype,
+    /// What keys and values are stored as.
+    pub kv: KvDtype,
     /// Positions of the KV cache; `None`: the config's `max_position_embeddings`.
     pub ctx: Option<u32>,
-    /// Rows of one prefill chunk.
+    /// With int8: the vision tower's and the abstractor's matrices as well.
+    pub int8_vision: bool,
+    /// Rows of one prefill chunk; up to 512 where layers are streamed, since each chunk brings all of them.
     pub chunk: u32,
     /// How pictures are made square.
     pub preprocess: Preprocess,
+    /// Bytes of device memory to stay within: what does not fit is streamed. `None`: what the device has free.
+    pub device_memory: Option<u64>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { dtype: Dtype::Auto, ctx: None, chunk: 64, preprocess: Preprocess::Resize }
+        Self {
+            dtype: Dtype::Auto,
+            kv: KvDtype::F32,
+            ctx: None,
+            int8_vision: false,
+            chunk: 64,
+            preprocess: Preprocess::Resize,
+            device_memory: None,
+        }
     }
 }
 
@@ -49,6 +64,16 @@ pub enum Source<'a> {
         config: &'a Path,
         /// The weights.
         weights: &'a Path,
+    },
+    /// Weights that are open already or were never in a file, with CLIP's preprocessing. Any number of models
+    /// can share them.
+    Weights {
+        /// Sizes, names and constants.
+        config: &'a Config,
+        /// The weights.
+        weights: &'a Arc<Weights>,
+        /// Without one, only prepared ids can be run.
+        tokenizer: Option<&'a Arc<Tokenizer>>,
     },
     /// The small model that is compiled into the library.
     #[cfg(feature = "nano")]
@@ -67,9 +92,11 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) eos: Vec<u32>,
-    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
+    memory: MemoryPlan,
+    pub(crate) streams: Vec<Arc<Stream>>,
     vision: Vision,
     abstractor: Abstractor,
     pub(crate) decoder: Decoder,
@@ -95,8 +122,8 @@ struct Checkpoint {
     config: Config,
     preprocessor: PreprocessorConfig,
     eos: Vec<u32>,
-    tokenizer: Option<Tokenizer>,
-    weights: Weights,
+    tokenizer: Option<Arc<Tokenizer>>,
+    weights: Arc<Weights>,
 }
 
 impl Checkpoint {
@@ -112,24 +139,31 @@ impl Checkpoint {
                     tokenizer: match dir.join("tokenizer.model").exists()
                         || dir.join("tokenizer.json").exists()
                     {
-                        true => Some(Tokenizer::from_dir(dir)?),
+                        true => Some(Tokenizer::from_dir(dir)?.into()),
                         false => None,
                     },
-                    weights: Weights::open(weights)?,
+                    weights: Weights::open(weights)?.into(),
                     config,
                 })
             }
+            Source::Weights { config, weights, tokenizer } => Ok(Self {
+                preprocessor: PreprocessorConfig::new(config.vision.image_size),
+                eos: config.text.eos_token_id.clone(),
+                tokenizer: tokenizer.cloned(),
+                weights: weights.clone(),
+                config: config.clone(),
+            }),
             #[cfg(feature = "nano")]
             Source::Nano => {
                 let config = Config::from_json(include_bytes!("../nano/config.json"))?;
                 Ok(Self {
                     preprocessor: PreprocessorConfig::new(config.vision.image_size),
                     eos: config.text.eos_token_id.clone(),
-                    tokenizer: Some(Tokenizer::from_sentencepiece(
-                        include_bytes!("../nano/tokenizer.model"),
-                        true,
-                    )?),
-                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?,
+                    tokenizer: Some(
+                        Tokenizer::from_sentencepiece(include_bytes!("../nano/tokenizer.model"), true)?
+                            .into(),
+                    ),
+                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?.into(),
                     config,
                 })
             }
@@ -185,12 +219,27 @@ impl Model {
             )));
         }
         let ctx = check_options(&config, options)?;
+        fits_packing(&weights, options)?;
+        let target = gpu.target();
+        let rounding = options.rounding();
+        let room = Room::of(gpu, options.device_memory);
+        let declared = Declared::new(&config, rounding, options.kv, &target, Some(&weights), ctx)?;
+        let memory = declared.plan(&config, options, &target, ctx, room)?;
+        drop(declared);
+
         let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
-        let from = From { gpu, weights: &weights, progress, done_bytes: 0, total_bytes };
-        let mut loader = Loader { target: gpu.target(), dtype: options.dtype, from: Some(from) };
+        let device = Device { gpu, progress, done_bytes: 0, total_bytes };
+        let mut loader = Loader {
+            device: Some(device),
+            streaming: memory.streaming(),
+            ..Loader::declare(target, rounding, Some(&weights))
+        };
         let vision = Vision::load(&mut loader, &config.vision)?;
         let abstractor = Abstractor::load(&mut loader, &config)?;
         let decoder = Decoder::load(&mut loader, &config.text, ctx as usize)?;
+        let streaming = std::mem::take(&mut loader.streaming);
+        let mut device = loader.device.take().expect("given above");
+        let streams = place(&mut device, &weights, &vision, &abstractor, &decoder, &streaming)?;
         let vit_eos = abstractor.vit_eos.download(gpu)?;
         weights.check_unchanged()?;
         let inner = Inner {
@@ -199,7 +248,9 @@ impl Model {
             preprocessor,
             eos,
             tokenizer,
-            options: options.clone(),
+            options: LoadOptions { chunk: memory.chunk, ..options.clone() },
+            memory,
+            streams,
             ctx,
             vision,
             abstractor,
@@ -227,7 +278,7 @@ impl Model {
     /// If the folder holds none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         let missing = "the folder has no tokenizer.model or tokenizer.json: copy one of them there";
-        self.inner.tokenizer.as_ref().ok_or_else(|| Error::Option(missing.into()))
+        self.inner.tokenizer.as_deref().ok_or_else(|| Error::Option(missing.into()))
     }
 
     /// Parameters in all.
@@ -238,6 +289,20 @@ impl Model {
     /// Bytes of the weights on the device.
     pub fn weight_bytes(&self) -> u64 {
         self.inner.vision.bytes() + self.inner.abstractor.bytes() + self.inner.decoder.bytes()
+    }
+
+    /// What lives where.
+    pub fn memory(&self) -> &MemoryPlan {
+        &self.inner.memory
+    }
+
+    /// What was streamed to the device so far, by all sessions.
+    pub fn streamed(&self) -> Streamed {
+        let moved = self.inner.streams.iter().map(|stream| stream.moved());
+        moved.fold(Streamed::default(), |a, b| Streamed {
+            bytes: a.bytes + b.bytes,
+            waiting: a.waiting + b.waiting,
+        })
     }
 
     /// Positions of a session's KV cache.
@@ -356,7 +421,49 @@ pub(crate) fn profile(program: &mut Program) -> Result<Vec<StepTime>> {
     Ok(program.profile()?)
 }
 
-fn record_vision(
+/// Puts everything that is not streamed on the device, and has the rest take turns.
+fn place(
+    device: &mut Device<'_>,
+    weights: &Weights,
+    vision: &Vision,
+    abstractor: &Abstractor,
+    decoder: &Decoder,
+    streaming: &Streaming,
+) -> Result<Vec<Arc<Stream>>> {
+    let (mut stay, mut streams) = ([vision.others(), abstractor.others(), decoder.others()].concat(), vec![]);
+    let towers: [Vec<_>; 2] = [vision.layers().collect(), abstractor.layers().collect()];
+    let mut layers: Vec<_> = towers.into_iter().map(|layers| (layers, vec![])).collect();
+    if streaming.vision {
+        layers.iter_mut().for_each(|(stay, turns)| std::mem::swap(stay, turns));
+    }
+    let mut decoders = (vec![], vec![]);
+    for (i, layer) in decoder.layers().enumerate() {
+        let turns = streaming.decoder.get(i).copied().unwrap_or_default();
+        if turns { decoders.1.push(layer) } else { decoders.0.push(layer) }
+    }
+    layers.push(decoders);
+    for (staying, turns) in layers {
+        stay.extend(staying.into_iter().flatten());
+        if !turns.is_empty() {
+            streams.push(Stream::new(device.gpu, turns)?);
+        }
+    }
+    if weights.is_packed() {
+        device.total_bytes = stay.iter().map(|tensor| tensor.bytes()).sum();
+    }
+    for tensor in &stay {
+        tensor.place(device.gpu)?;
+        if weights.is_packed() {
+            device.done_bytes += tensor.bytes();
+            let (what, done_bytes, total_bytes) =
+                (tensor.label().to_owned(), device.done_bytes, device.total_bytes);
+            (device.progress)(&Progress { what, done_bytes, total_bytes });
+        }
+    }
+    Ok(streams)
+}
+
+pub(crate) fn record_vision(
     g: &mut Graph,
     c: &Config,
     vision: &Vision,
@@ -367,6 +474,30 @@ fn record_vision(
     let features = vision.record(g, &c.vision, pixels);
     let embeds = abstractor.record(g, &c.abstractor, features);
     (pixels, g.output(embeds))
+}
+
+impl LoadOptions {
+    /// What matrices become.
+    pub(crate) fn rounding(&self) -> Rounding {
+        Rounding { dtype: self.dtype, vision: self.int8_vision }
+    }
+}
+
+/// Refuses another dtype than that of a converted folder.
+fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
+    if !weights.is_packed() || options.dtype == Dtype::Auto {
+        return Ok(());
+    }
+    let said = |key: &str| weights.metadata().get(key).map_or("", String::as_str);
+    let (dtype, group) = (said("strix.dtype"), said("strix.group"));
+    let stored = if group.is_empty() { dtype.to_owned() } else { format!("{dtype} group {group}") };
+    let wanted = options.dtype.to_string();
+    if stored == wanted && (!options.int8_vision || said("strix.vision") == "true") {
+        return Ok(());
+    }
+    Err(Error::Option(format!(
+        "the folder was converted to {stored}, and {wanted} was asked for: leave --dtype out, or convert the checkpoint anew"
+    )))
 }
 
 /// Checks the options against the config; returns the positions of the KV cache.
@@ -390,6 +521,7 @@ fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
             "a context of {ctx} positions under dynamic rope_scaling, which is supported up to max_position_embeddings, {trained}"
         ));
     }
+    kv_cache::check(&config.text, options.kv)?;
     Ok(ctx)
 }
 
@@ -408,6 +540,8 @@ pub struct PlanReport {
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
     pub decode_dispatches_per_layer: usize,
+    /// What lives where.
+    pub memory: MemoryPlan,
 }
 
 /// The weights under one dtype.
@@ -421,50 +555,54 @@ pub struct WeightPlan {
     pub decode_dispatches_per_layer: usize,
 }
 
-/// Plans a model of this config: weight bytes under each dtype, KV cache, activations, dispatches. Needs
-/// neither weights nor a device.
+/// Plans a model of this config: weight bytes under each dtype, KV cache, activations, dispatches, and what lives
+/// where. Needs neither weights nor a device; `weights` tell what dtypes are stored.
 ///
 /// # Errors
 ///
-/// If the options contradict the config.
-pub fn plan(config: &Config, options: &LoadOptions, target: &Target) -> Result<PlanReport> {
+/// If the options contradict the config, or the model does not fit the room there is.
+pub fn plan(
+    config: &Config,
+    options: &LoadOptions,
+    target: &Target,
+    weights: Option<&Weights>,
+    room: Room,
+) -> Result<PlanReport> {
     let ctx = check_options(config, options)?;
-    let load = |dtype| -> Result<_> {
-        let mut loader = Loader { target: *target, dtype, from: None };
-        let vision = Vision::load(&mut loader, &config.vision)?;
-        let abstractor = Abstractor::load(&mut loader, config)?;
-        Ok((vision, abstractor, Decoder::load(&mut loader, &config.text, ctx as usize)?))
-    };
-    let kv = kv_cache::allocate(&config.text, ctx);
-    let record = |decoder: &Decoder, rows: u32| {
-        let mut g = Graph::new(*target);
-        let inputs = Rows::declare(&mut g, &config.text, rows);
-        decoder.record(&mut g, &config.text, &kv, inputs, false, &mut Tap::default());
-        let layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
-        (g.plan().usage, layer)
+    let declare = |dtype| {
+        let rounding = Rounding { dtype, ..options.rounding() };
+        Declared::new(config, rounding, options.kv, target, weights.filter(|_| dtype == options.dtype), ctx)
     };
     let int8 = |group| Dtype::Int8 { group };
     let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
     let weight_plan = |dtype: Dtype| -> Result<WeightPlan> {
-        let (vision, abstractor, decoder) = load(dtype)?;
-        let bytes = vision.bytes() + abstractor.bytes() + decoder.bytes();
-        Ok(WeightPlan { dtype: dtype.to_string(), bytes, decode_dispatches_per_layer: record(&decoder, 1).1 })
+        let declared = declare(dtype)?;
+        Ok(WeightPlan {
+            dtype: dtype.to_string(),
+            bytes: declared.weight_bytes(),
+            decode_dispatches_per_layer: declared.decoder_usage(config, target, 1).1,
+        })
     };
-    let weights = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
+    let all = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
 
-    let (vision, abstractor, decoder) = load(options.dtype)?;
-    let mut g = Graph::new(*target);
-    record_vision(&mut g, config, &vision, &abstractor);
-    let (decode, decode_dispatches_per_layer) = record(&decoder, 1);
+    let declared = declare(options.dtype)?;
+    let memory = declared.plan(config, options, target, ctx, room)?;
+    let (decode, decode_dispatches_per_layer) = declared.decoder_usage(config, target, 1);
     let programs = vec![
-        ("vision".to_owned(), g.plan().usage),
-        (format!("prefill {}", options.chunk), record(&decoder, options.chunk).0),
+        ("vision".to_owned(), declared.vision_usage(config, target)),
+        (format!("prefill {}", memory.chunk), declared.decoder_usage(config, target, memory.chunk).0),
         ("decode".to_owned(), decode),
     ];
-    let kv_cache_bytes = kv.iter().map(|kv| kv.k.bytes() + kv.v.bytes()).sum();
     // Without a file to ask, `auto` is what the published weights are.
-    let dtype = if options.dtype == Dtype::Auto { Dtype::Bf16 } else { options.dtype }.to_string();
-    Ok(PlanReport { ctx, dtype, weights, kv_cache_bytes, programs, decode_dispatches_per_layer })
+    let dtype = match (options.dtype, weights) {
+        (Dtype::Auto, None) => Dtype::Bf16.to_string(),
+        (Dtype::Auto, Some(weights)) if weights.is_packed() => {
+            weights.metadata().get("strix.dtype").cloned().unwrap_or_default()
+        }
+        (dtype, _) => dtype.to_string(),
+    };
+    let kv_cache_bytes = declared.kv_bytes();
+    Ok(PlanReport { ctx, dtype, weights: all, kv_cache_bytes, programs, decode_dispatches_per_layer, memory })
 }
 
 #[cfg(test)]
@@ -475,7 +613,7 @@ mod tests {
         let json =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
         let options = LoadOptions { dtype, ctx: Some(2048), ..LoadOptions::default() };
-        plan(&Config::from_json(&json).unwrap(), &options, &Target::default()).unwrap()
+        plan(&Config::from_json(&json).unwrap(), &options, &Target::default(), None, Room::default()).unwrap()
     }
 
     #[test]

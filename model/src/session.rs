@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strix_engine::{Difference, Graph, Program, StepTime};
-use strix_shaders::{KvCache, Routing};
+use strix_shaders::Routing;
 
 use crate::decoder::{Logits, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
+use crate::kv_cache::{KvDtype, LayerCache};
 use crate::model::{Model, Trace, profile, trace};
 use crate::prompt::{Conversation, Template, Turn, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
@@ -61,7 +62,7 @@ pub struct Session {
     model: Model,
     prefill: Chunk,
     decode: Chunk,
-    kv: Vec<KvCache>,
+    kv: Vec<LayerCache>,
     /// What the first positions of the cache hold.
     cached: Vec<Row>,
     pub(crate) conversation: Conversation,
@@ -74,7 +75,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
-        let kv = kv_cache::allocate(&model.inner.config.text, model.inner.ctx);
+        let kv = kv_cache::allocate(&model.inner.config.text, model.inner.options.kv, model.inner.ctx);
         fits_binding(model, &kv)?;
         Ok(Self {
             prefill: Chunk::compile(
@@ -274,7 +275,8 @@ impl Session {
             if at > 0 && cancelled() {
                 return Ok(None);
             }
-            let single = rows.len() - at == 1 && matches!(rows[at], Row::Token(_));
+            // A prompt's last row takes the same path however the prompt is cut: its bits do not depend on the chunk.
+            let single = rows.len() == 1 && matches!(rows[at], Row::Token(_));
             let size = if single { 1 } else { self.prefill.size.min(rows.len() - at) };
             let last = at + size == rows.len();
             let run = &rows[at..at + size];
@@ -345,6 +347,29 @@ impl Session {
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
         trace(&mut self.whole(ids, &mut Tap::default())?.program)
+    }
+
+    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
+    /// step; returns every tensor of the last chunk and of the decode step. Leaves the session as after
+    /// [`Session::reset`], pictures kept.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
+        let rows = self.place_all(ids, 0)?;
+        self.cached.clear();
+        let last = (rows.len() - 1) / self.prefill.size;
+        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
+            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
+            if i < last {
+                self.prefill.program.run(&[])?;
+            }
+        }
+        let chunk = trace(&mut self.prefill.program)?;
+        let row = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
+        self.decode.write(&[row], rows.len() - 1, &self.pictures, &self.model);
+        Ok([chunk, trace(&mut self.decode.program)?])
     }
 
     /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
@@ -441,7 +466,7 @@ impl Session {
 }
 
 impl Chunk {
-    fn compile(model: &Model, kv: &[KvCache], size: u32, all_logits: bool, tap: &mut Tap) -> Result<Self> {
+    fn compile(model: &Model, kv: &[LayerCache], size: u32, all_logits: bool, tap: &mut Tap) -> Result<Self> {
         let inner = &model.inner;
         let mut g = Graph::new(inner.gpu.target());
         let rows = Rows::declare(&mut g, &inner.config.text, size);
@@ -484,16 +509,18 @@ fn is_named(label: &str, prefix: &str) -> bool {
 }
 
 /// Checks that one layer's keys fit a binding, as the cache is not split.
-fn fits_binding(model: &Model, kv: &[KvCache]) -> Result<()> {
+fn fits_binding(model: &Model, kv: &[LayerCache]) -> Result<()> {
     let (limit, ctx) = (model.inner.gpu.target().max_binding_bytes, model.inner.ctx);
-    let Some(k) = kv.first().map(|kv| &kv.k).filter(|k| k.bytes() > limit) else { return Ok(()) };
+    let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
+        return Ok(());
+    };
+    let is_halved = model.inner.options.kv == KvDtype::F16;
+    let halve = if !is_halved && bytes / 2 <= limit { ", take --kv f16" } else { "" };
     Err(Error::Option(format!(
-        "{}: a context of {ctx} positions takes {} bytes in one binding, {} allows {limit}: lower --ctx to {} or \
-         choose another adapter",
-        k.label(),
-        k.bytes(),
+        "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, {} allows {limit}: lower --ctx to \
+         {}{halve} or choose another adapter",
         model.inner.gpu.name(),
-        limit / (k.bytes() / u64::from(ctx)).max(1),
+        limit / (bytes / u64::from(ctx)).max(1),
     )))
 }
 

@@ -1,6 +1,6 @@
 //! The vision tower: ViT with pre-norm blocks (SPEC §3).
 
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 use strix_shaders::{
     HeadShape, Heads, Linear, Mask, Routing, attention, class_token, layer_norm, linear, linear_add,
     linear_quick_gelu, patches,
@@ -8,6 +8,7 @@ use strix_shaders::{
 
 use crate::Result;
 use crate::config::VisionConfig;
+use crate::decoder::total_bytes;
 use crate::loader::{Loader, Part, Sources};
 
 /// Gain and bias of a LayerNorm.
@@ -30,9 +31,9 @@ impl Norm {
         layer_norm(g, name, x, &self.weight, &self.bias, eps)
     }
 
-    /// Bytes on the device.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.weight.bytes() + self.bias.bytes()
+    /// Its tensors.
+    pub(crate) fn residents(&self) -> [ResidentBytes; 2] {
+        [self.weight.untyped(), self.bias.untyped()]
     }
 }
 
@@ -111,7 +112,13 @@ impl Vision {
                 "vision.pre_layernorm",
                 dim,
             )?,
-            layers: (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()?,
+            layers: {
+                loader.on_host = loader.streaming.vision;
+                let layers =
+                    (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()?;
+                loader.on_host = false;
+                layers
+            },
             post_layernorm: Norm::load(
                 loader,
                 &format!("{at}.post_layernorm"),
@@ -121,20 +128,26 @@ impl Vision {
         })
     }
 
-    /// Bytes of the weights on the device.
+    /// Bytes of the weights.
     pub(crate) fn bytes(&self) -> u64 {
-        let block = |b: &Block| {
-            let linears = [&b.query_key_value, &b.dense, &b.fc1, &b.fc2];
-            linears.iter().map(|l| l.bytes()).sum::<u64>()
-                + b.input_layernorm.bytes()
-                + b.post_attention_layernorm.bytes()
-        };
-        self.patch_embed.bytes()
-            + self.cls_token.bytes()
-            + self.position_embedding.bytes()
-            + self.layers.iter().map(block).sum::<u64>()
-            + self.pre_layernorm.bytes()
-            + self.post_layernorm.bytes()
+        total_bytes(&self.others()) + self.block_bytes().iter().sum::<u64>()
+    }
+
+    /// Bytes of each block.
+    pub(crate) fn block_bytes(&self) -> Vec<u64> {
+        self.layers().map(|block| total_bytes(&block)).collect()
+    }
+
+    /// The tensors of each block.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = Vec<ResidentBytes>> {
+        self.layers.iter().map(Block::residents)
+    }
+
+    /// The tensors outside the blocks.
+    pub(crate) fn others(&self) -> Vec<ResidentBytes> {
+        let tables = [self.cls_token.untyped(), self.position_embedding.untyped()];
+        let norms = [&self.pre_layernorm, &self.post_layernorm].into_iter().flat_map(Norm::residents);
+        self.patch_embed.residents().chain(tables).chain(norms).collect()
     }
 }
 
@@ -163,6 +176,13 @@ fn vision_block(
 }
 
 impl Block {
+    fn residents(&self) -> Vec<ResidentBytes> {
+        let linears = [&self.query_key_value, &self.dense, &self.fc1, &self.fc2];
+        let norms = [&self.input_layernorm, &self.post_attention_layernorm];
+        let norms = norms.into_iter().flat_map(Norm::residents);
+        linears.into_iter().flat_map(Linear::residents).chain(norms).collect()
+    }
+
     fn load(loader: &mut Loader<'_>, c: &VisionConfig, i: usize) -> Result<Self> {
         let (at, label) = (format!("model.vision_model.encoder.layers.{i}"), format!("vision.{i}"));
         let dim = c.hidden_size;

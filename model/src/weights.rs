@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use strix_engine::HostBytes;
 
 use crate::{Config, Error, Result};
 
@@ -144,9 +147,61 @@ impl Weights {
         }
     }
 
+    /// The same for the engine.
+    pub(crate) fn host_bytes(&self, name: &str) -> Option<HostBytes> {
+        let (bytes, range) = self.shared(name)?;
+        let mapped = self.files[self.tensors.get(name)?.file].is_mapped();
+        Some(if mapped { HostBytes::mapped(bytes, range) } else { HostBytes::new(bytes, range) })
+    }
+
+    /// Whether its matrices are packed as the kernels stream them: `strix convert` made it.
+    pub fn is_packed(&self) -> bool {
+        self.metadata.get("format").is_some_and(|format| format == "strix")
+    }
+
     /// What the files say of themselves: the `__metadata__` of safetensors files, joined.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// The mapped files: path, length, and when each was last written to, as far as the system tells.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, u64, Option<SystemTime>)> {
+        let state = |file: &Opened| file.state().map(|state| (state.len, state.modified));
+        self.files.iter().filter_map(move |file| state(file).map(|(len, at)| (&*file.path, len, at)))
+    }
+
+    /// The file that holds a tensor; `None` if it is computed.
+    pub(crate) fn file_of(&self, name: &str) -> Option<&Path> {
+        match self.tensors.get(name)?.at {
+            At::Computed(..) => None,
+            _ => Some(&self.files[self.tensors[name].file].path),
+        }
+    }
+
+    /// Reads elements of a tensor into memory now, so that whoever needs them next does not wait.
+    pub(crate) fn prefetch(&self, name: &str, elements: Range<usize>) {
+        if let Some((file, range)) = self.mapped(name, elements) {
+            file.prefetch(range);
+        }
+    }
+
+    /// Lets the pages of elements that were read leave this process; the system may keep them cached.
+    pub(crate) fn release(&self, name: &str, elements: Range<usize>) {
+        if let Some((file, range)) = self.mapped(name, elements) {
+            file.release(range);
+        }
+    }
+
+    /// Where elements of a tensor lie; all of them where they do not lie row-major.
+    fn mapped(&self, name: &str, elements: Range<usize>) -> Option<(&Opened, Range<usize>)> {
+        let place = self.tensors.get(name)?;
+        let byte = |element: usize| element * place.dtype.bitsize() / 8;
+        let range = match &place.at {
+            At::Bytes(range) => range.start + byte(elements.start)..range.start + byte(elements.end),
+            At::Strided(range, _) => range.clone(),
+            _ => return None,
+        };
+        Some((&self.files[place.file], range))
     }
 
     /// Asks whether the files are still as they were when they were opened.
@@ -163,7 +218,8 @@ impl Weights {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Holds the checkpoint against the tensors that a config prescribes. Tensors it does not know are allowed.
+    /// Holds the checkpoint against the tensors that a config prescribes. Tensors it does not know are allowed, and
+    /// a converted checkpoint may lack what its packed matrices are made of: those are looked at as they are loaded.
     ///
     /// # Errors
     ///
@@ -172,7 +228,9 @@ impl Weights {
         let mut problems = Vec::new();
         for spec in config.tensors() {
             match self.get(&spec.name) {
-                None if spec.required => problems.push(format!("{}: missing", spec.name)),
+                None if spec.required && !self.is_packed() => {
+                    problems.push(format!("{}: missing", spec.name))
+                }
                 None => {}
                 Some(view) if view.shape != spec.shape => problems.push(format!(
                     "{}: config.json says {} = {:?}, the file holds {:?}",

@@ -1,16 +1,43 @@
 //! Attention of many rows at once, without a matrix of scores in memory.
 
+use bytemuck::Pod;
+use half::f16;
 use strix_engine::{Graph, Target, Tensor, TensorId};
 
 use crate::{dispatch, lanes};
 
 pub use crate::generated::attention::{KERNEL, Params};
 
+/// What keys and values can be stored as. Kernels compute in f32 with either.
+pub trait KvElement: Pod + Into<f64> {
+    /// Whether it is f16, which kernels read and write in pairs.
+    const IS_F16: bool;
+
+    /// What a cache holds of `x`: of f16 the nearest, at most the largest.
+    fn nearest(x: f32) -> Self;
+}
+
+impl KvElement for f32 {
+    const IS_F16: bool = false;
+
+    fn nearest(x: f32) -> Self {
+        x
+    }
+}
+
+impl KvElement for f16 {
+    const IS_F16: bool = true;
+
+    fn nearest(x: f32) -> Self {
+        Self::from_f32(x.clamp(Self::MIN.to_f32(), Self::MAX.to_f32()))
+    }
+}
+
 /// Where a projection's heads lie in a tensor of rows.
 #[derive(Clone, Copy, Debug)]
-pub struct Heads {
+pub struct Heads<T = f32> {
     /// The rows.
-    pub tensor: Tensor<f32, 2>,
+    pub tensor: Tensor<T, 2>,
     /// Element of head 0 in a row.
     pub offset: u32,
     /// Elements from one head to the next.
@@ -44,7 +71,7 @@ pub enum Mask {
     },
 }
 
-impl Heads {
+impl<T> Heads<T> {
     /// Element of a row after its last head.
     ///
     /// # Panics
@@ -64,7 +91,13 @@ impl Heads {
 
 impl HeadShape {
     /// Asserts that `q`, `k` and `v` hold such heads, and returns the value of the variant `heads`.
-    pub(crate) fn alignment(self, kernel: &str, q: Heads, k: Heads, v: Heads) -> &'static str {
+    pub(crate) fn alignment<T: KvElement>(
+        self,
+        kernel: &str,
+        q: Heads,
+        k: Heads<T>,
+        v: Heads<T>,
+    ) -> &'static str {
         let Self { num_heads, num_kv_heads, head_dim } = self;
         assert!(
             num_kv_heads > 0 && num_heads.is_multiple_of(num_kv_heads),
@@ -75,14 +108,22 @@ impl HeadShape {
         k.check(&format!("{kernel}: k"), num_kv_heads, head_dim);
         v.check(&format!("{kernel}: v"), num_kv_heads, head_dim);
         assert_eq!(k.tensor.shape()[0], v.tensor.shape()[0], "{kernel}: rows of k against rows of v");
-        let aligned = head_dim.is_multiple_of(4) && [q, k, v].into_iter().all(Heads::aligned);
-        if aligned { "vec4" } else { "scalar" }
+        let aligned = head_dim.is_multiple_of(4) && q.aligned() && k.aligned() && v.aligned();
+        assert!(
+            aligned || !T::IS_F16,
+            "{kernel}: f16 heads of {head_dim} are not in multiples of 4 elements"
+        );
+        match (T::IS_F16, aligned) {
+            (true, _) => "f16",
+            (_, true) => "vec4",
+            _ => "scalar",
+        }
     }
 
     /// Value of the variant `lanes`. Unrolled over few lanes, the largest heads would take a software driver 2
     /// to 9 seconds to compile.
     pub(crate) fn lanes(self, target: &Target, heads: &str) -> &'static str {
-        let most = if heads == "vec4" { 128 } else { 64 };
+        let most = if heads == "scalar" { 64 } else { 128 };
         match lanes(target) {
             "8" | "16" if self.head_dim > most => "plain",
             lanes => lanes,
@@ -103,7 +144,7 @@ impl HeadShape {
 impl Mask {
     /// Most keys a row may see, whether the mask is causal (1), and the tensor to bind as `span`: without a
     /// span nothing is read there, and the keys take the place.
-    pub(crate) fn parts(self, kernel: &str, k: Heads) -> (u32, u32, TensorId) {
+    pub(crate) fn parts<T>(self, kernel: &str, k: Heads<T>) -> (u32, u32, TensorId) {
         let [rows, _] = k.tensor.shape();
         match self {
             Self::Full { keys } => {
@@ -125,25 +166,26 @@ impl Mask {
 /// hides from every row are never used, and may hold anything. Rows of the result that are not live are
 /// left as they were.
 ///
-/// | name     | shape                         | dtype |
-/// |----------|-------------------------------|-------|
-/// | `q`      | heads in `[≥ rows, _]`        | f32   |
-/// | `k`, `v` | heads in `[≥ keys, _]`        | f32   |
-/// | `span`   | `[2]`, if causal              | u32   |
-/// | result   | `[rows, num_heads · head_dim]` | f32  |
+/// | name     | shape                         | dtype      |
+/// |----------|-------------------------------|------------|
+/// | `q`      | heads in `[≥ rows, _]`        | f32        |
+/// | `k`, `v` | heads in `[≥ keys, _]`        | f32 or f16 |
+/// | `span`   | `[2]`, if causal              | u32        |
+/// | result   | `[rows, num_heads · head_dim]` | f32       |
 ///
 /// # Panics
 ///
-/// If the heads do not fit their tensors, `head_dim` is above 256, or there are so many keys that a lane
+/// If the heads do not fit their tensors, `head_dim` is above 256, heads of f16 do not begin at multiples of
+/// 4 elements or are not as long, or there are so many keys that a lane
 /// would loop more than [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 260,000 with subgroups; without,
 /// above 21,000 of `head_dim` 128 or 12,000 of 256.
 #[expect(clippy::too_many_arguments, reason = "the equation has them")]
-pub fn attention(
+pub fn attention<T: KvElement>(
     g: &mut Graph,
     name: &str,
     q: Heads,
-    k: Heads,
-    v: Heads,
+    k: Heads<T>,
+    v: Heads<T>,
     shape: HeadShape,
     rows: u32,
     mask: Mask,
@@ -175,12 +217,12 @@ pub fn attention(
     };
     let groups = [rows.div_ceil(8), num_heads, 1];
     let (q, k, v) = (q.tensor, k.tensor, v.tensor);
-    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], groups, reference);
+    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], groups, reference::<T>);
     y
 }
 
 /// [`attention`] in the plainest code that is right. Sums in f64.
-pub fn reference(p: &Params, q: &[f32], k: &[f32], v: &[f32], span: &[u32], y: &mut [f32]) {
+pub fn reference<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], span: &[u32], y: &mut [f32]) {
     let (start, rows) =
         if p.causal != 0 { (span[0] as usize, p.rows.min(span[1])) } else { (p.keys as usize, p.rows) };
     let dim = p.head_dim as usize;
@@ -196,7 +238,7 @@ pub fn reference(p: &Params, q: &[f32], k: &[f32], v: &[f32], span: &[u32], y: &
             let mut sum = vec![0.0; dim];
             for (j, p_j) in probs.iter().enumerate() {
                 let v = &v[j * p.v_row as usize + v_head..][..dim];
-                sum.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p_j * f64::from(v));
+                sum.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p_j * v.into());
             }
             y.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum as f32);
         }
@@ -204,8 +246,8 @@ pub fn reference(p: &Params, q: &[f32], k: &[f32], v: &[f32], span: &[u32], y: &
 }
 
 /// Product of two vectors.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+pub(crate) fn dot<T: KvElement>(a: &[f32], b: &[T]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * b.into()).sum()
 }
 
 /// Softmax of `scores / √dim`.

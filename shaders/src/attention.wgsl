@@ -8,7 +8,7 @@
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
-//~ variants: heads = vec4 scalar
+//~ variants: heads = vec4 scalar f16
 //~ variants: queries = 8
 #import heads
 
@@ -55,8 +55,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<Element>;          // [≥ rows, q_row]
-@group(0) @binding(2) var<storage, read> k: array<Element>;          // [≥ keys, k_row]
-@group(0) @binding(3) var<storage, read> v: array<Element>;          // [≥ keys, v_row]
+@group(0) @binding(2) var<storage, read> k: array<KvElement>;        // [≥ keys, k_row]
+@group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [≥ keys, v_row]
 @group(0) @binding(4) var<storage, read> span: array<u32>;           // [2] first position, live rows; if causal
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
 

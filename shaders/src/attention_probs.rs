@@ -2,7 +2,7 @@
 
 use strix_engine::{Graph, Tensor};
 
-use crate::{HeadShape, Heads, Mask, attention, dispatch, lanes};
+use crate::{HeadShape, Heads, KvElement, Mask, attention, dispatch, lanes};
 
 pub use crate::generated::attention_probs::{KERNEL, Params};
 
@@ -11,24 +11,25 @@ pub use crate::generated::attention_probs::{KERNEL, Params};
 ///
 /// All zeros for rows that are not live. Rows of `k` that `mask` hides from every row may hold anything.
 ///
-/// | name   | shape                     | dtype |
-/// |--------|---------------------------|-------|
-/// | `q`    | heads in `[≥ rows, _]`    | f32   |
-/// | `k`    | heads in `[≥ keys, _]`    | f32   |
-/// | `span` | `[2]`, if causal          | u32   |
-/// | result | `[num_heads, rows, keys]` | f32   |
+/// | name   | shape                     | dtype      |
+/// |--------|---------------------------|------------|
+/// | `q`    | heads in `[≥ rows, _]`    | f32        |
+/// | `k`    | heads in `[≥ keys, _]`    | f32 or f16 |
+/// | `span` | `[2]`, if causal          | u32        |
+/// | result | `[num_heads, rows, keys]` | f32        |
 ///
 /// # Panics
 ///
-/// If the heads do not fit their tensors, `mask` shows more than `keys` keys to all rows, or there are so
+/// If the heads do not fit their tensors, heads of f16 do not begin at multiples of 4 elements or are not as
+/// long, `mask` shows more than `keys` keys to all rows, or there are so
 /// many keys that a lane would loop more than [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 7,000 of
 /// `head_dim` 128 at 8 lanes.
 #[expect(clippy::too_many_arguments, reason = "the equation has them")]
-pub fn attention_probs(
+pub fn attention_probs<T: KvElement>(
     g: &mut Graph,
     name: &str,
     q: Heads,
-    k: Heads,
+    k: Heads<T>,
     shape: HeadShape,
     rows: u32,
     keys: u32,
@@ -41,7 +42,8 @@ pub fn attention_probs(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let p = g.activation(name, [num_heads, rows, keys]);
-    let chosen = [("lanes", lanes(g.target()))];
+    let cache = if T::IS_F16 { "f16" } else { "f32" };
+    let chosen = [("lanes", lanes(g.target())), ("cache", cache)];
     let params = Params {
         rows,
         keys: shown.min(keys),
@@ -58,12 +60,12 @@ pub fn attention_probs(
         k_stride: k.stride,
     };
     let (q, k) = (q.tensor, k.tensor);
-    dispatch!(g, KERNEL, chosen, params, [q, k, span => p], [rows, num_heads, 1], reference);
+    dispatch!(g, KERNEL, chosen, params, [q, k, span => p], [rows, num_heads, 1], reference::<T>);
     p
 }
 
 /// [`attention_probs`] in the plainest code that is right. Sums in f64.
-pub fn reference(p: &Params, q: &[f32], k: &[f32], span: &[u32], probs: &mut [f32]) {
+pub fn reference<T: KvElement>(p: &Params, q: &[f32], k: &[T], span: &[u32], probs: &mut [f32]) {
     let dim = p.head_dim as usize;
     let rows = (0..p.num_heads).flat_map(|head| (0..p.rows).map(move |row| (head, row)));
     for ((head, row), probs) in rows.zip(probs.chunks_exact_mut(p.width as usize)) {

@@ -4,6 +4,7 @@
 // the scores and their maximum and sum of exponentials, lane by lane, then the quotients.
 
 //~ variants: lanes = 8 16 32 64 plain
+//~ variants: cache = f32 f16
 #import lanes
 
 /// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
@@ -40,9 +41,23 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;          // [≥ rows, q_row]
+//% if cache == "f16"
+@group(0) @binding(2) var<storage, read> k: array<u32>;          // [≥ keys, k_row / 2]: two f16 each
+//% else
 @group(0) @binding(2) var<storage, read> k: array<f32>;          // [≥ keys, k_row]
+//% endif
 @group(0) @binding(3) var<storage, read> span: array<u32>;       // [2] first position, live rows; if causal
 @group(0) @binding(4) var<storage, read_write> p: array<f32>;    // [num_heads, rows, width]
+
+/// Element `at` of `k`.
+fn key(at: u32) -> f32 {
+//% if cache == "f16"
+    let pair = unpack2x16float(k[at / 2u]);
+    return select(pair.x, pair.y, at % 2u == 1u);
+//% else
+    return k[at];
+//% endif
+}
 
 @compute @workgroup_size(LANES)
 fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -66,7 +81,7 @@ fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         for (var d = 0u; d < params.head_dim; d += 4u) {
 //% for i in range(4)
             if d + ${i}u < params.head_dim {
-                score = fma(q[q_at + d + ${i}u], k[j * params.k_row + k_at + d + ${i}u], score);
+                score = fma(q[q_at + d + ${i}u], key(j * params.k_row + k_at + d + ${i}u), score);
             }
 //% endfor
         }

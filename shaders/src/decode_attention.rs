@@ -2,7 +2,7 @@
 
 use strix_engine::{Graph, Tensor};
 
-use crate::{HeadShape, Heads, attention, dispatch};
+use crate::{HeadShape, Heads, KvElement, attention, dispatch};
 
 pub use crate::generated::decode_attention::{KERNEL, Params};
 
@@ -11,24 +11,25 @@ pub use crate::generated::decode_attention::{KERNEL, Params};
 ///
 /// `span` is read at run time. Rows of `k` and `v` past it are never used, and may hold anything.
 ///
-/// | name     | shape                      | dtype |
-/// |----------|----------------------------|-------|
-/// | `q`      | heads in `[≥ 1, _]`        | f32   |
-/// | `k`, `v` | heads in `[ctx, _]`        | f32   |
-/// | `span`   | `[2]`                      | u32   |
-/// | result   | `[1, num_heads · head_dim]` | f32  |
+/// | name     | shape                      | dtype      |
+/// |----------|----------------------------|------------|
+/// | `q`      | heads in `[≥ 1, _]`        | f32        |
+/// | `k`, `v` | heads in `[ctx, _]`        | f32 or f16 |
+/// | `span`   | `[2]`                      | u32        |
+/// | result   | `[1, num_heads · head_dim]` | f32       |
 ///
 /// # Panics
 ///
-/// If the heads do not fit their tensors, `head_dim` is above 256, or there are so many keys that a lane
+/// If the heads do not fit their tensors, `head_dim` is above 256, heads of f16 do not begin at multiples of
+/// 4 elements or are not as long, or there are so many keys that a lane
 /// would loop more than [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 260,000 with subgroups, 60,000
 /// without.
-pub fn decode_attention(
+pub fn decode_attention<T: KvElement>(
     g: &mut Graph,
     name: &str,
     q: Heads,
-    k: Heads,
-    v: Heads,
+    k: Heads<T>,
+    v: Heads<T>,
     shape: HeadShape,
     span: Tensor<u32, 1>,
 ) -> Tensor<f32, 2> {
@@ -52,12 +53,12 @@ pub fn decode_attention(
         v_stride: v.stride,
     };
     let (q, k, v) = (q.tensor, k.tensor, v.tensor);
-    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], [num_heads, 1, 1], reference);
+    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], [num_heads, 1, 1], reference::<T>);
     y
 }
 
 /// [`decode_attention`] in the plainest code that is right. Sums in f64.
-pub fn reference(p: &Params, q: &[f32], k: &[f32], v: &[f32], span: &[u32], y: &mut [f32]) {
+pub fn reference<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], span: &[u32], y: &mut [f32]) {
     let dim = p.head_dim as usize;
     let keys = p.keys.min(span[0] + 1) as usize;
     for (head, y) in (0..).zip(y.chunks_exact_mut(dim)) {
@@ -67,7 +68,7 @@ pub fn reference(p: &Params, q: &[f32], k: &[f32], v: &[f32], span: &[u32], y: &
         let v = |j| &v[j * p.v_row as usize + (p.v_offset + kv_head * p.v_stride) as usize..][..dim];
         let probs = attention::softmax((0..keys).map(|j| attention::dot(q, k(j))), dim);
         for (d, y) in y.iter_mut().enumerate() {
-            *y = probs.iter().enumerate().map(|(j, p)| p * f64::from(v(j)[d])).sum::<f64>() as f32;
+            *y = probs.iter().enumerate().map(|(j, p)| p * v(j)[d].into()).sum::<f64>() as f32;
         }
     }
 }

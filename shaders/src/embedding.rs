@@ -1,6 +1,6 @@
 //! The rows a decoder starts from: embeddings of tokens, with the image's rows among them.
 
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 
 use crate::dispatch;
 
@@ -32,6 +32,14 @@ impl EmbeddingPart {
         match &self.table {
             Table::F32(table) => table.bytes(),
             Table::Bf16(table) => table.bytes(),
+        }
+    }
+
+    /// The rows without their type.
+    pub fn untyped(&self) -> ResidentBytes {
+        match &self.table {
+            Table::F32(table) => table.untyped(),
+            Table::Bf16(table) => table.untyped(),
         }
     }
 

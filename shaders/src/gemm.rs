@@ -225,7 +225,6 @@ pub fn reference<const FORMAT: u32>(
 ) {
     let k = p.k as usize;
     let (text, image) = (routing[0] as usize, routing[1] as usize);
-    let packed_rows = p.blocks * BLOCK;
     for (i, &row) in routing[2..][..text + image].iter().enumerate() {
         let set = u32::from(p.sets == 2 && i >= text);
         let mut x = x[row as usize * k..][..k].to_vec();
@@ -239,7 +238,11 @@ pub fn reference<const FORMAT: u32>(
             let dot: f64 = (0..p.k)
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
                 .sum();
-            dot + if p.bias != 0 { f64::from(bias[(set * packed_rows + packed) as usize]) } else { 0.0 }
+            dot + if p.bias != 0 {
+                f64::from(bias[((packed / BLOCK * p.sets + set) * BLOCK + packed % BLOCK) as usize])
+            } else {
+                0.0
+            }
         };
         for n in 0..p.n {
             let value = match p.activation {
@@ -272,7 +275,7 @@ fn weight_at<const FORMAT: u32>(
     let steps = p.k.div_ceil(32);
     let chunk = [4, 8, 16][FORMAT as usize];
     let chunks = steps * 32 / chunk;
-    let block = set * p.blocks + packed / BLOCK;
+    let block = packed / BLOCK * p.sets + set;
     let first = ((block * chunks + column / chunk) * BLOCK + packed % BLOCK) * 4;
     let within = column % chunk;
     match FORMAT {
@@ -284,7 +287,7 @@ fn weight_at<const FORMAT: u32>(
                 0 => (0, 1),
                 steps_a_group => (column / 32 / steps_a_group, steps.div_ceil(steps_a_group)),
             };
-            let at = (set * groups + group) * p.blocks * BLOCK + packed;
+            let at = (block * groups + group) * BLOCK + packed % BLOCK;
             f64::from(q) * f64::from(scale[at as usize])
         }
     }

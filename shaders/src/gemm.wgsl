@@ -69,9 +69,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
 //% endif
 @group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
-@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [sets, blocks, chunks, 16]
-@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [sets, groups, blocks * 16]
-@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [sets, blocks * 16]
+@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [blocks, sets, chunks, 16]
+@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [blocks, sets, groups, 16]
+@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [blocks, sets, 16]
 @group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
 
@@ -137,7 +137,7 @@ fn mad4(a: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>,
 
 /// The sum of packed row p with its scale and bias.
 fn affine(modality: u32, p: u32, sum: f32) -> f32 {
-    let at = modality * params.blocks * 16u + p;
+    let at = (p / 16u * params.sets + modality) * 16u + p % 16u;
     var value = sum;
 //% if weights == "int8"
     value *= scale[at];
@@ -239,7 +239,8 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let p = group.y * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
 //% for c in range(4)
     let p${c} = p + ${c}u * SPAN;
-    let at${c} = (modality * params.blocks + min(p${c} / 16u, params.blocks - 1u)) * steps * CHUNKS * 16u + p${c} % 16u;
+    let block${c} = min(p${c} / 16u, params.blocks - 1u) * params.sets + modality;
+    let at${c} = block${c} * steps * CHUNKS * 16u + p${c} % 16u;
 //% endfor
 
 //% for r in range(rows)
@@ -295,8 +296,12 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endfor
 //% if weights == "int8_group"
         let groups = (steps + params.group_steps - 1u) / params.group_steps;
-        let s = (modality * groups + step / params.group_steps) * params.blocks * 16u;
-        let factor = vec4<f32>(scale[s + p0], scale[s + p1], scale[s + p2], scale[s + p3]);
+        let g = step / params.group_steps;
+        let factor = vec4<f32>(
+//% for c in range(4)
+            scale[(block${c} * groups + g) * 16u + p${c} % 16u],
+//% endfor
+        );
 //% for r in range(rows)
         a${r} = fma(a${r}, factor, b${r});
 //% endfor

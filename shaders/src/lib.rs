@@ -21,9 +21,10 @@ pub mod rms_norm;
 pub mod rope_append;
 pub mod take_rows;
 pub mod top_k;
+pub mod unpacking;
 
 pub use add::add;
-pub use attention::{HeadShape, Heads, Mask, attention};
+pub use attention::{HeadShape, Heads, KvElement, Mask, attention};
 pub use attention_probs::attention_probs;
 pub use class_token::class_token;
 pub use decode_attention::decode_attention;

@@ -1,15 +1,21 @@
 //! The layout in which the kernels stream weights, and the rounding into it.
 //!
 //! A matrix `[n, k]` is cut into blocks of 16 rows; a block is a run of chunks, each 16 bytes of every one of
-//! its rows: `[set][block][chunk][16 rows][16 bytes]`. Adjacent lanes take adjacent rows, so that they read
+//! its rows: `[block][set][chunk][16 rows][16 bytes]`. Adjacent lanes take adjacent rows, so that they read
 //! adjacent 16 bytes, and a workgroup reads one contiguous range. A chunk holds 4 columns of f32, 8 of bf16 or
-//! 16 of int8. Rows are padded with zeros to a multiple of 16, columns to a multiple of 32.
+//! 16 of int8. Rows are padded with zeros to a multiple of 16, columns to a multiple of 32. Scales are
+//! `[block][set][group][16 rows]`, biases `[block][set][16 rows]`.
+//!
+//! Blocks come first, so that any run of output columns, all its sets included, is one contiguous range: a
+//! matrix is packed, written to a file, mapped and split over bindings piece by piece.
 //!
 //! A gated matrix (SwiGLU) alternates blocks of gate and of up, so that the lane that has the one has the other.
 
+use std::ops::Range;
+
 use half::bf16;
 use rayon::prelude::*;
-use strix_engine::{Gpu, Resident, Result};
+use strix_engine::{Gpu, HostBytes, Resident, ResidentBytes, Result};
 
 /// Rows of a block.
 pub const BLOCK: u32 = 16;
@@ -95,9 +101,26 @@ impl Layout {
         self.steps() * STEP / self.format.chunk()
     }
 
-    /// Words of a block.
+    /// Words of a block of one set.
     fn block_words(&self) -> u32 {
         self.chunks() * BLOCK * 4
+    }
+
+    /// Sizes of the packed weights: blocks, sets, chunks, rows, elements of 16 bytes.
+    pub fn weight_shape(&self) -> [usize; 5] {
+        [self.blocks(), self.sets, self.chunks(), BLOCK, self.format.chunk()].map(|size| size as usize)
+    }
+
+    /// Sizes of their scales: blocks, sets, groups, rows.
+    pub fn scale_shape(&self) -> [usize; 4] {
+        [self.blocks(), self.sets, self.groups(), BLOCK].map(|size| size as usize)
+    }
+
+    /// Bytes of the packed weights of `columns` output columns (all of them, or a multiple of 16), and of
+    /// their scales.
+    pub fn bytes_of(&self, columns: u32) -> [u64; 2] {
+        let part = Self { n: columns, ..*self };
+        [part.words() * 4, u64::from(part.scales()) * 4]
     }
 
     /// Words of the packed weights.
@@ -114,7 +137,7 @@ impl Layout {
         }
     }
 
-    /// Scales: `[sets, groups, packed rows]`.
+    /// Scales: `[blocks, sets, groups, 16]`.
     pub fn scales(&self) -> u32 {
         self.sets * self.groups() * self.packed_rows()
     }
@@ -145,97 +168,120 @@ impl Layout {
     }
 }
 
-/// A packed matrix on its way to the device.
+/// A packed matrix, or some blocks of one.
 #[derive(Debug)]
 pub struct Packed {
     /// The weights.
     pub words: Vec<u32>,
-    /// Their scales, `[sets, groups, packed rows]`; empty for floats.
+    /// Their scales, `[blocks, sets, groups, 16]`; empty for floats.
     pub scales: Vec<f32>,
 }
 
 /// Packs a matrix. `fill(set, half, row, out)` writes row `row` (k elements) of set `set`; `half` is 0, or 1
 /// for the up half of a gated matrix.
 pub fn pack(layout: &Layout, fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync) -> Packed {
-    let mut words = vec![0; layout.words() as usize];
-    let mut scales = vec![0.0; layout.scales() as usize];
-    let padded = (layout.steps() * STEP) as usize;
-    let packed_rows = layout.packed_rows();
-    // One task a block: its words are contiguous; its scales are not, so they come back as values.
-    let block_scales: Vec<Vec<f32>> = words
-        .par_chunks_mut(layout.block_words() as usize)
-        .enumerate()
-        .map(|(index, block)| {
-            let (set, first) = (index as u32 / layout.blocks(), index as u32 % layout.blocks() * BLOCK);
-            let mut row = vec![0.0; padded];
-            let mut scales = vec![];
-            for r in 0..BLOCK {
-                let (half, source) = layout.source(first + r);
-                row.fill(0.0);
-                if source < layout.n {
-                    fill(set, half, source, &mut row[..layout.k as usize]);
-                }
-                scales.extend(pack_row(layout, &row, r, block));
+    pack_blocks(layout, 0..layout.blocks(), fill)
+}
+
+/// Packs some blocks of a matrix: what follows each other in [`pack`]'s result follows each other here, so
+/// that a large matrix is packed a piece at a time.
+///
+/// # Panics
+///
+/// If there are no such blocks.
+pub fn pack_blocks(
+    layout: &Layout,
+    blocks: Range<u32>,
+    fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
+) -> Packed {
+    assert!(blocks.end <= layout.blocks(), "blocks {blocks:?} of {layout:?}");
+    let count = blocks.len() * layout.sets as usize;
+    let block_scales = (layout.groups() * BLOCK) as usize;
+    let mut words = vec![0; count * layout.block_words() as usize];
+    let mut scales = vec![0.0; count * block_scales];
+    let pack_one = |index: usize, words: &mut [u32], scales: &mut [f32]| {
+        let (block, set) = (blocks.start + index as u32 / layout.sets, index as u32 % layout.sets);
+        let mut row = vec![0.0; (layout.steps() * STEP) as usize];
+        for r in 0..BLOCK {
+            let (half, source) = layout.source(block * BLOCK + r);
+            row.fill(0.0);
+            if source < layout.n {
+                fill(set, half, source, &mut row[..layout.k as usize]);
             }
-            scales
-        })
-        .collect();
-    let groups = layout.groups() as usize;
-    for (index, block) in block_scales.iter().enumerate() {
-        let (set, first) =
-            (index / layout.blocks() as usize, index % layout.blocks() as usize * BLOCK as usize);
-        for (i, &scale) in block.iter().enumerate() {
-            let (r, group) = (i / groups, i % groups);
-            scales[(set * groups + group) * packed_rows as usize + first + r] = scale;
+            pack_row(layout, &row, r as usize, words, scales);
         }
+    };
+    let words_by_block = words.par_chunks_exact_mut(layout.block_words() as usize).enumerate();
+    if block_scales == 0 {
+        words_by_block.for_each(|(index, words)| pack_one(index, words, &mut []));
+    } else {
+        let both = words_by_block.zip(scales.par_chunks_exact_mut(block_scales));
+        both.for_each(|((index, words), scales)| pack_one(index, words, scales));
     }
     Packed { words, scales }
 }
 
-/// Rounds one row into its block; returns its scales.
-fn pack_row(layout: &Layout, row: &[f32], r: u32, block: &mut [u32]) -> Vec<f32> {
-    let mut scales = vec![];
-    let columns = layout.format.chunk() as usize;
-    let at = |chunk: usize, word: usize| (chunk * BLOCK as usize + r as usize) * 4 + word;
+/// Rounds row `r` of a block into the block and its scales.
+fn pack_row(layout: &Layout, row: &[f32], r: usize, words: &mut [u32], scales: &mut [f32]) {
+    const ROWS: usize = BLOCK as usize;
+    /// Bytes of a chunk of one row, and from one chunk of it to the next.
+    const CHUNK: usize = 16;
+    const STRIDE: usize = CHUNK * ROWS;
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
+    let chunks = bytes[r * CHUNK..].chunks_mut(STRIDE);
     match layout.format {
         Format::F32 => {
-            for (chunk, values) in row.chunks_exact(columns).enumerate() {
-                for (i, v) in values.iter().enumerate() {
-                    block[at(chunk, i)] = v.to_bits();
-                }
+            for (chunk, values) in chunks.zip(row.as_chunks::<4>().0) {
+                chunk[..CHUNK].copy_from_slice(bytemuck::bytes_of(values));
             }
         }
         Format::Bf16 => {
-            for (chunk, values) in row.chunks_exact(columns).enumerate() {
-                for (i, v) in values.chunks_exact(2).enumerate() {
-                    let [low, high] =
-                        [bf16::from_f32(v[0]), bf16::from_f32(v[1])].map(|v| u32::from(v.to_bits()));
-                    block[at(chunk, i)] = low | high << 16;
-                }
+            for (chunk, values) in chunks.zip(row.as_chunks::<8>().0) {
+                let rounded = values.map(|v| bf16::from_f32(v).to_bits());
+                chunk[..CHUNK].copy_from_slice(bytemuck::bytes_of(&rounded));
             }
         }
         Format::Int8 { group } => {
             let group = group.map_or(row.len(), |g| g as usize);
+            let mut chunks = chunks;
             for (g, values) in row.chunks(group).enumerate() {
-                let (scale, rounded) = quantize(values);
-                scales.push(scale);
-                for (i, four) in rounded.chunks_exact(4).enumerate() {
-                    let column = g * group + i * 4;
-                    let bytes = [four[0], four[1], four[2], four[3]].map(|v| v as u8);
-                    block[at(column / columns, column % columns / 4)] = u32::from_le_bytes(bytes);
+                let scale = scale_of(values);
+                scales[g * ROWS + r] = scale;
+                for (values, chunk) in values.as_chunks::<16>().0.iter().zip(&mut chunks) {
+                    chunk[..CHUNK].copy_from_slice(bytemuck::bytes_of(&quantize(values, scale)));
                 }
             }
         }
     }
-    scales
 }
 
-/// Symmetric rounding to nearest of weights that share a scale: `w ≈ scale · q`, `scale = max|w| / 127`.
-fn quantize(values: &[f32]) -> (f32, Vec<i8>) {
-    let scale = values.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / 127.0;
-    let round =
-        |v: &f32| if scale > 0.0 { (v / scale).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 };
-    (scale, values.iter().map(round).collect())
+/// Scale of weights that share one: the largest magnitude at 127.
+fn scale_of(values: &[f32]) -> f32 {
+    // Magnitudes are in the order of their bits, and a largest integer is found in any order, so by vectors.
+    let largest = values.iter().fold(0, |most, v| most.max(v.to_bits() as i32 & i32::MAX));
+    f32::from_bits(largest as u32) / 127.0
+}
+
+/// Symmetric rounding to nearest, ties to even: `w ≈ scale · q`.
+fn quantize(values: &[f32; 16], scale: f32) -> [i8; 16] {
+    // Adding 1.5 · 2^23 rounds to an integer, ties to even, whose two's complement is the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    if scale == 0.0 {
+        return [0; 16];
+    }
+    values.map(|v| ((v / scale).clamp(-127.0, 127.0) + ROUND).to_bits() as i8)
+}
+
+/// Bias of an output: `bias(set, half, row)`.
+pub type Bias<'a> = &'a dyn Fn(u32, u32, u32) -> f32;
+
+/// Where a matrix goes when it has been packed.
+#[derive(Clone, Copy, Debug)]
+pub enum Contents<'a> {
+    /// To the device, at once.
+    Upload(&'a Gpu),
+    /// It stays on the host until a program uses it.
+    OnHost,
 }
 
 /// The weights of one projection on the device: one matrix, or one a modality.
@@ -260,7 +306,7 @@ pub struct LinearPart {
     pub weight: Resident<u32, 1>,
     /// Their scales; one zero for floats.
     pub scale: Resident<f32, 1>,
-    /// Bias of each packed row, `[sets, packed rows]`.
+    /// Bias of each packed row, `[blocks, sets, 16]`.
     pub bias: Option<Resident<f32, 1>>,
 }
 
@@ -291,24 +337,25 @@ impl Linear {
         label: &str,
         layout: Layout,
         fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
-        bias: Option<&dyn Fn(u32, u32, u32) -> f32>,
+        bias: Option<Bias<'_>>,
     ) -> Result<Self> {
-        Self::upload_split(gpu, name, label, layout, gpu.target().max_binding_bytes, fill, bias)
+        let limit = gpu.target().max_binding_bytes;
+        Self::pack(Contents::Upload(gpu), name, label, layout, limit, fill, bias)
     }
 
-    /// The same in parts of at most `max_binding_bytes`.
+    /// The same in parts of at most `max_binding_bytes`, each to where `contents` says.
     ///
     /// # Errors
     ///
     /// If the device has no room for it.
-    pub fn upload_split(
-        gpu: &Gpu,
+    pub fn pack(
+        contents: Contents<'_>,
         name: &str,
         label: &str,
         layout: Layout,
         max_binding_bytes: u64,
         fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
-        bias: Option<&dyn Fn(u32, u32, u32) -> f32>,
+        bias: Option<Bias<'_>>,
     ) -> Result<Self> {
         let mut parts = vec![];
         for (i, (first, layout)) in layout.split(max_binding_bytes).into_iter().enumerate() {
@@ -316,31 +363,75 @@ impl Linear {
             if packed.scales.is_empty() {
                 packed.scales.push(0.0);
             }
-            let bias: Option<Vec<f32>> = bias.map(|bias| {
-                let rows = (0..layout.sets).flat_map(|set| (0..layout.packed_rows()).map(move |p| (set, p)));
-                let value = |(set, p)| match layout.source(p) {
-                    (half, row) if row < layout.n => bias(set, half, first + row),
-                    _ => 0.0,
-                };
-                rows.map(value).collect()
-            });
-            let upload = |what: &str, data: &[f32]| {
-                Resident::upload(gpu, &format!("{label}.{what}[{i}]"), [data.len() as u32], data)
+            let labels = ["weight", "scale"].map(|what| format!("{label}.{what}[{i}]"));
+            let shapes = [[packed.words.len() as u32], [packed.scales.len() as u32]];
+            let (weight, scale) = match contents {
+                Contents::Upload(gpu) => (
+                    Resident::upload(gpu, &labels[0], shapes[0], &packed.words)?,
+                    Resident::upload(gpu, &labels[1], shapes[1], &packed.scales)?,
+                ),
+                Contents::OnHost => (
+                    Resident::from_host(&labels[0], shapes[0], HostBytes::from_vec(packed.words)),
+                    Resident::from_host(&labels[1], shapes[1], HostBytes::from_vec(packed.scales)),
+                ),
             };
             parts.push(LinearPart {
                 first,
                 layout,
-                weight: Resident::upload(
-                    gpu,
-                    &format!("{label}.weight[{i}]"),
-                    [words_u32(&layout)],
-                    &packed.words,
-                )?,
-                scale: upload("scale", &packed.scales)?,
-                bias: bias.map(|b| upload("bias", &b)).transpose()?,
+                weight,
+                scale,
+                bias: bias.map(|b| pack_bias(b, label, i, first, layout)),
             });
         }
         Ok(Self { name: name.into(), layout, parts })
+    }
+
+    /// A matrix that was packed before: `weight` is all of [`pack`]'s words and `scale` all of its scales. Parts
+    /// are ranges of them; nothing is copied before they come to the device.
+    ///
+    /// # Panics
+    ///
+    /// If they are not as long as `layout` says.
+    pub fn from_host(
+        name: &str,
+        label: &str,
+        layout: Layout,
+        max_binding_bytes: u64,
+        weight: &HostBytes,
+        scale: Option<&HostBytes>,
+        bias: Option<Bias<'_>>,
+    ) -> Self {
+        let part = |(i, (first, part)): (usize, (u32, Layout))| {
+            let [before, now] = [layout.bytes_of(first), part.bytes_of(part.n)];
+            let range = |what: usize| before[what] as usize..(before[what] + now[what]) as usize;
+            let words = Resident::from_host(
+                &format!("{label}.weight[{i}]"),
+                [words_u32(&part)],
+                weight.slice(range(0)),
+            );
+            let label_scale = format!("{label}.scale[{i}]");
+            let scale = match scale {
+                Some(scale) => Resident::from_host(&label_scale, [part.scales()], scale.slice(range(1))),
+                None => Resident::from_slice(&label_scale, [1], &[0.0]),
+            };
+            LinearPart {
+                first,
+                layout: part,
+                weight: words,
+                scale,
+                bias: bias.map(|b| pack_bias(b, label, i, first, part)),
+            }
+        };
+        let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
+        Self { name: name.into(), layout, parts }
+    }
+
+    /// Its tensors.
+    pub fn residents(&self) -> impl Iterator<Item = ResidentBytes> {
+        self.parts.iter().flat_map(|part| {
+            let bias = part.bias.as_ref().map(Resident::untyped);
+            [part.weight.untyped(), part.scale.untyped()].into_iter().chain(bias)
+        })
     }
 
     /// Bytes on the device.
@@ -349,6 +440,19 @@ impl Linear {
             |p: &LinearPart| p.weight.bytes() + p.scale.bytes() + p.bias.as_ref().map_or(0, Resident::bytes);
         self.parts.iter().map(part).sum()
     }
+}
+
+/// Biases of a part whose first output column is `first`.
+fn pack_bias(bias: Bias<'_>, label: &str, part: usize, first: u32, layout: Layout) -> Resident<f32, 1> {
+    let value = |i: u32| {
+        let (block, set) = (i / BLOCK / layout.sets, i / BLOCK % layout.sets);
+        match layout.source(block * BLOCK + i % BLOCK) {
+            (half, row) if row < layout.n => bias(set, half, first + row),
+            _ => 0.0,
+        }
+    };
+    let values: Vec<f32> = (0..layout.sets * layout.packed_rows()).map(value).collect();
+    Resident::from_slice(&format!("{label}.bias[{part}]"), [values.len() as u32], &values)
 }
 
 fn words_u32(layout: &Layout) -> u32 {
@@ -361,9 +465,36 @@ mod tests {
 
     #[test]
     fn rounding_keeps_the_largest_at_127_and_ties_to_even() {
-        let (scale, q) = quantize(&[-254.0, 1.0, 3.0, 126.0, 0.0]);
+        let mut values = [0.0; 16];
+        values[..5].copy_from_slice(&[-254.0, 1.0, 3.0, 126.0, -5.0]);
+        let scale = scale_of(&values);
         assert_eq!(scale, 2.0);
-        assert_eq!(q, [-127, 0, 2, 63, 0]);
+        assert_eq!(quantize(&values, scale)[..6], [-127, 0, 2, 63, -2, 0]);
+        assert_eq!(quantize(&[0.0; 16], 0.0), [0; 16]);
+    }
+
+    #[test]
+    fn blocks_packed_one_by_one_are_the_whole() {
+        for format in
+            [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }]
+        {
+            let layout = Layout { n: 40, k: 70, sets: 2, gated: true, format };
+            let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
+                for (i, v) in out.iter_mut().enumerate() {
+                    *v = (set * 7 + half * 3 + row) as f32 - i as f32 * 0.37;
+                }
+            };
+            let whole = pack(&layout, fill);
+            let parts: Vec<_> = [0..1, 1..4, 4..6].map(|blocks| pack_blocks(&layout, blocks, fill)).into();
+            assert_eq!(layout.blocks(), 6);
+            assert_eq!(whole.words, parts.iter().flat_map(|p| p.words.clone()).collect::<Vec<_>>());
+            assert_eq!(whole.scales, parts.iter().flat_map(|p| p.scales.clone()).collect::<Vec<_>>());
+            let sizes = [
+                layout.weight_shape().iter().product::<usize>() * 16 / format.chunk() as usize,
+                whole.scales.len(),
+            ];
+            assert_eq!(sizes, [whole.words.len() * 4, layout.scale_shape().iter().product()]);
+        }
     }
 
     #[test]

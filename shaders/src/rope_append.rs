@@ -2,9 +2,8 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
-use crate::attention::HeadShape;
+use crate::attention::{HeadShape, KvElement};
 use crate::dispatch;
-use crate::kernel::width;
 
 pub use crate::generated::rope_append::{KERNEL, Params};
 
@@ -17,11 +16,11 @@ pub struct RopeTables {
 
 /// Keys (after their rotation) and values of every position so far, for one layer.
 #[derive(Clone, Debug)]
-pub struct KvCache {
+pub struct KvCache<T = f32> {
     /// `[context, num_kv_heads · head_dim]`.
-    pub k: Resident<f32, 2>,
+    pub k: Resident<T, 2>,
     /// `[context, num_kv_heads · head_dim]`.
-    pub v: Resident<f32, 2>,
+    pub v: Resident<T, 2>,
 }
 
 impl RopeTables {
@@ -38,7 +37,7 @@ impl RopeTables {
     }
 }
 
-impl KvCache {
+impl<T: KvElement> KvCache<T> {
     /// An empty cache of `context` positions; allocated with the first program that uses it.
     pub fn new(label: &str, context: u32, heads: HeadShape) -> Self {
         let shape = [context, heads.num_kv_heads * heads.head_dim];
@@ -53,29 +52,33 @@ impl KvCache {
 /// `(p, j)`: `y[j] = x[j] c - x[j+h] s`, `y[j+h] = x[j+h] c + x[j] s` in every head. Su et al. 2021, eq. 34,
 /// in the half-split order of the converted LLaMA weights.
 ///
+/// A cache of f16 gets the nearest f16, ties to even, and of what is larger than any, 65,504: no infinity
+/// enters it. Below the smallest normal f16, 2^-14, the rounding is the device's, which may flush to zero.
+///
 /// Rows from `span[1]` on write nothing, nor do positions past the cache; rows of the cache that are not
 /// `span[0]..span[0] + span[1]` stay as they are.
 ///
-/// | name             | shape                                | dtype |
-/// |------------------|--------------------------------------|-------|
-/// | `q`              | `[rows, num_heads · head_dim]`       | f32   |
-/// | `kv`             | `[rows, 2 · num_kv_heads · head_dim]`| f32   |
-/// | `tables.cos_sin` | `[positions, head_dim]`              | f32   |
-/// | `cache.k`, `.v`  | `[context, num_kv_heads · head_dim]` | f32   |
-/// | `span`           | `[2]`                                | u32   |
-/// | result           | `[rows, num_heads · head_dim]`       | f32   |
+/// | name             | shape                                | dtype      |
+/// |------------------|--------------------------------------|------------|
+/// | `q`              | `[rows, num_heads · head_dim]`       | f32        |
+/// | `kv`             | `[rows, 2 · num_kv_heads · head_dim]`| f32        |
+/// | `tables.cos_sin` | `[positions, head_dim]`              | f32        |
+/// | `cache.k`, `.v`  | `[context, num_kv_heads · head_dim]` | f32 or f16 |
+/// | `span`           | `[2]`                                | u32        |
+/// | result           | `[rows, num_heads · head_dim]`       | f32        |
 ///
 /// # Panics
 ///
-/// If a shape does not fit `heads`, `head_dim` is odd, or the tables have fewer positions than the cache.
+/// If a shape does not fit `heads`, `head_dim` is odd or, with a cache of f16, no multiple of 4, or the tables
+/// have fewer positions than the cache.
 #[expect(clippy::too_many_arguments, reason = "one dispatch does the work of four")]
-pub fn rope_append(
+pub fn rope_append<T: KvElement>(
     g: &mut Graph,
     name: &str,
     q: Tensor<f32, 2>,
     kv: Tensor<f32, 2>,
     tables: &RopeTables,
-    cache: &KvCache,
+    cache: &KvCache<T>,
     heads: HeadShape,
     span: Tensor<u32, 1>,
 ) -> Tensor<f32, 2> {
@@ -83,7 +86,11 @@ pub fn rope_append(
     let (rows, kv_dim) = (q.shape()[0], num_kv_heads * head_dim);
     let [context, _] = cache.k.shape();
     let [positions, _] = tables.cos_sin.shape();
-    assert!(head_dim.is_multiple_of(2), "rope_append: {head_dim} elements in a head");
+    let least = if T::IS_F16 { 4 } else { 2 };
+    assert!(
+        head_dim.is_multiple_of(least),
+        "rope_append: {head_dim} elements in a head, no multiple of {least}"
+    );
     assert_eq!(q.shape()[1], num_heads * head_dim, "rope_append: q against {heads:?}");
     assert_eq!(kv.shape(), [rows, 2 * kv_dim], "rope_append: kv against {rows} rows of {heads:?}");
     assert_eq!(cache.k.shape(), [context, kv_dim], "rope_append: cache against {heads:?}");
@@ -95,23 +102,29 @@ pub fn rope_append(
     let rotated = g.activation(name, q.shape());
     let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
     let params = Params { rows, num_heads, num_kv_heads, head_dim, context };
-    let chosen = [("width", width(head_dim / 2))];
+    let stored = match (T::IS_F16, head_dim.is_multiple_of(8)) {
+        (true, true) => "f16x4",
+        (true, false) => "f16x2",
+        (false, true) => "f32x4",
+        (false, false) => "f32x1",
+    };
+    let chosen = [("cache", stored)];
     let groups = [(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1];
-    dispatch!(g, KERNEL, chosen, params, [q, kv, tables, span => rotated, k, v], groups, reference);
+    dispatch!(g, KERNEL, chosen, params, [q, kv, tables, span => rotated, k, v], groups, reference::<T>);
     rotated
 }
 
 /// [`rope_append`] in the plainest code that is right.
 #[expect(clippy::too_many_arguments, reason = "the kernel's bindings")]
-pub fn reference(
+pub fn reference<T: KvElement>(
     p: &Params,
     q: &[f32],
     kv: &[f32],
     tables: &[f32],
     span: &[u32],
     rotated: &mut [f32],
-    k: &mut [f32],
-    v: &mut [f32],
+    k: &mut [T],
+    v: &mut [T],
 ) {
     let head_dim = p.head_dim as usize;
     let (q_dim, kv_dim) = (p.num_heads as usize * head_dim, p.num_kv_heads as usize * head_dim);
@@ -122,20 +135,21 @@ pub fn reference(
         }
         let (cos, sin) = tables[position * head_dim..][..head_dim].split_at(head_dim / 2);
         let kv = &kv[row * 2 * kv_dim..][..2 * kv_dim];
+        let at = position * kv_dim..(position + 1) * kv_dim;
         rotate(&q[row * q_dim..][..q_dim], cos, sin, &mut rotated[row * q_dim..][..q_dim]);
-        rotate(&kv[..kv_dim], cos, sin, &mut k[position * kv_dim..][..kv_dim]);
-        v[position * kv_dim..][..kv_dim].copy_from_slice(&kv[kv_dim..]);
+        rotate(&kv[..kv_dim], cos, sin, &mut k[at.clone()]);
+        v[at].iter_mut().zip(&kv[kv_dim..]).for_each(|(v, &x)| *v = T::nearest(x));
     }
 }
 
 /// Rotates every head of a row.
-fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32]) {
+fn rotate<T: KvElement>(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [T]) {
     let half = cos.len();
     for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
         for j in 0..half {
             let [a, b, cos, sin] = [x[j], x[j + half], cos[j], sin[j]].map(f64::from);
-            y[j] = (a * cos - b * sin) as f32;
-            y[j + half] = (b * cos + a * sin) as f32;
+            y[j] = T::nearest((a * cos - b * sin) as f32);
+            y[j + half] = T::nearest((b * cos + a * sin) as f32);
         }
     }
 }

@@ -3,12 +3,22 @@
 //     y[j]     = x[j]     * cos[p, j] - x[j + h] * sin[p, j]
 //     y[j + h] = x[j + h] * cos[p, j] + x[j]     * sin[p, j]
 //
-// q goes to `rotated`, k to row p of the cache, and v there as it is. Su et al. 2021, eq. 34, in the
-// half-split order of the converted LLaMA weights. Rows that are not live are skipped, and so are positions
-// outside of the cache. A workgroup is 8 heads of a row by 8 lanes each.
+// q goes to `rotated`, k to row p of the cache, and v there as it is; a cache of f16 gets them rounded. Su et
+// al. 2021, eq. 34, in the half-split order of the converted LLaMA weights. Rows that are not live are skipped,
+// and so are positions outside of the cache. A workgroup is 8 heads of a row by 8 lanes each.
 
-//~ variants: width = 1 4
+//~ variants: cache = f32x1 f32x4 f16x2 f16x4
+//% set width = {"f32x1": 1, "f32x4": 4, "f16x2": 2, "f16x4": 4}[cache]
 #import wide
+#import halves
+
+//% if cache == "f16x4"
+alias Stored = vec2<u32>;
+//% elif cache == "f16x2"
+alias Stored = u32;
+//% else
+alias Stored = Wide;
+//% endif
 
 struct Params {
     /// Rows of `q` and `kv`.
@@ -29,8 +39,19 @@ struct Params {
 @group(0) @binding(3) var<storage, read> tables: array<Wide>;           // [positions, head_dim]: cos, sin
 @group(0) @binding(4) var<storage, read> span: array<u32>;              // [2]: first position, live rows
 @group(0) @binding(5) var<storage, read_write> rotated: array<Wide>;    // [rows, heads * head_dim]
-@group(0) @binding(6) var<storage, read_write> k: array<Wide>;          // [context, kv_heads * head_dim]
-@group(0) @binding(7) var<storage, read_write> v: array<Wide>;          // [context, kv_heads * head_dim]
+@group(0) @binding(6) var<storage, read_write> k: array<Stored>;        // [context, kv_heads * head_dim]
+@group(0) @binding(7) var<storage, read_write> v: array<Stored>;        // [context, kv_heads * head_dim]
+
+/// What the cache holds of `v`.
+fn stored(v: Wide) -> Stored {
+//% if cache == "f16x4"
+    return vec2(halves(v.xy), halves(v.zw));
+//% elif cache == "f16x2"
+    return halves(v);
+//% else
+    return v;
+//% endif
+}
 
 @compute @workgroup_size(8, 8)
 fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
@@ -54,7 +75,7 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
 
     // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
     let q_end = select(0u, half, head < params.num_heads);
-    //~ trips: head_dim / 2 / width / 8 + 2
+    //~ trips: head_dim / 2 / ${width} / 8 + 2
     for (var j = lane.x; j < q_end; j += 8u) {
         let c = tables[table + j];
         let s = tables[table + half + j];
@@ -64,19 +85,19 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
         rotated[q_row + half + j] = b * c + a * s;
     }
     let k_end = select(0u, half, kv_head < params.num_kv_heads);
-    //~ trips: head_dim / 2 / width / 8 + 2
+    //~ trips: head_dim / 2 / ${width} / 8 + 2
     for (var j = lane.x; j < k_end; j += 8u) {
         let c = tables[table + j];
         let s = tables[table + half + j];
         let a = kv[kv_row + j];
         let b = kv[kv_row + half + j];
-        k[k_row + j] = a * c - b * s;
-        k[k_row + half + j] = b * c + a * s;
+        k[k_row + j] = stored(a * c - b * s);
+        k[k_row + half + j] = stored(b * c + a * s);
     }
     let is_v = kv_head >= params.num_kv_heads && kv_head < 2u * params.num_kv_heads;
     let v_end = select(0u, head_dim, is_v);
-    //~ trips: head_dim / width / 8 + 2
+    //~ trips: head_dim / ${width} / 8 + 2
     for (var j = lane.x; j < v_end; j += 8u) {
-        v[v_row + j] = kv[kv_row + j];
+        v[v_row + j] = stored(kv[kv_row + j]);
     }
 }

@@ -12,7 +12,7 @@ use strix_model::config::PreprocessorConfig;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::{Conversation, count_images};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::{Dtype, LoadOptions, Weights};
+use strix_model::{Dtype, KvDtype, LoadOptions, Weights};
 
 use crate::golden::{Run, Set, distance, read_json};
 
@@ -139,7 +139,7 @@ pub fn best(logits: &[f32]) -> usize {
     logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i)
 }
 
-/// What rounding the weights of a set costs: largest logit error, rms, mean KL, percent of differing
+/// What rounding the weights of a set or its keys and values costs: largest logit error, rms, mean KL, percent of differing
 /// arg-maxima.
 #[derive(Clone, Debug)]
 pub struct Rounding {
@@ -177,22 +177,24 @@ impl fmt::Display for Rounding {
     }
 }
 
-/// Rounded weights against the error the same rounding costs the original.
+/// Rounded weights against the error the same rounding costs the original; a cache of f16 beside exact weights
+/// against what rounding the weights to f16 costs it.
 ///
 /// # Errors
 ///
 /// If a file is not what it should be, or the device fails.
-pub fn yardstick(gpu: &Gpu, root: &Path, dtype: Dtype) -> Result<Vec<Rounding>> {
-    let row = match dtype {
-        Dtype::Int8 { group: None } => "int8 channel, decoder + lm_head".to_owned(),
-        Dtype::Int8 { group: Some(group) } => format!("int8 group {group}, decoder + lm_head"),
+pub fn yardstick(gpu: &Gpu, root: &Path, dtype: Dtype, kv: KvDtype) -> Result<Vec<Rounding>> {
+    let row = match (dtype, kv) {
+        (Dtype::Int8 { group: None }, _) => "int8 channel, decoder + lm_head".to_owned(),
+        (Dtype::Int8 { group: Some(group) }, _) => format!("int8 group {group}, decoder + lm_head"),
+        (Dtype::F32, KvDtype::F16) => "fp16 weights only".to_owned(),
         _ => format!("{dtype} weights only"),
     };
     let text = include_str!("../spec/QUANTISATION.md");
     let line = text.lines().find(|l| l.starts_with(&format!("| {row} |")));
     let cells: Option<Vec<&str>> = line.map(|l| l.split('|').skip(2).map(str::trim).collect());
     let one = |(i, name): (usize, &str)| {
-        let options = LoadOptions { dtype, chunk: 32, ..LoadOptions::default() };
+        let options = LoadOptions { dtype, kv, chunk: 32, ..LoadOptions::default() };
         let set = Set::load(gpu, &root.join(name), &options)?;
         let numbers = |cell: &str| -> Result<[f64; 4]> {
             let n: Vec<f64> =

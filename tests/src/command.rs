@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use strix_model::Dtype;
+use strix_model::{Dtype, KvDtype};
 
 /// Weights to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,25 @@ impl Kind {
             Self::F32 => Dtype::F32,
             Self::Bf16 => Dtype::Bf16,
             Self::Int8 => Dtype::Int8 { group },
+        }
+    }
+}
+
+/// KV cache to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kv {
+    /// As computed, in 32 bits.
+    F32,
+    /// Rounded to f16.
+    F16,
+}
+
+impl Kv {
+    /// The dtype to load.
+    pub fn dtype(self) -> KvDtype {
+        match self {
+            Self::F32 => KvDtype::F32,
+            Self::F16 => KvDtype::F16,
         }
     }
 }

@@ -66,20 +66,7 @@ impl Set {
         let source = Source::Files { config: &dir.join("hf"), weights: &dir.join("model.safetensors") };
         let model =
             Model::load_on(gpu, source, options, &mut |_| ()).with_context(|| format!("{name}: loading"))?;
-        let manifest: serde_json::Value = read_json(&dir.join("manifest.json"))?;
-        let cases = manifest["cases"].as_object().context("manifest.json: cases")?.keys().cloned().collect();
-        let file = Weights::open(&dir.join("golden.safetensors"))?;
-        let mut tensors = BTreeMap::new();
-        for name in file.names() {
-            let view = file.get(name).context("listed")?;
-            let values = match (view.dtype, view.contiguous()) {
-                (Dtype::I64, Some(bytes)) => {
-                    bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f32).collect()
-                }
-                _ => view.to_f32()?,
-            };
-            tensors.insert(name.to_owned(), Recorded { shape: view.shape.to_vec(), values });
-        }
+        let (tensors, cases) = recorded(dir)?;
         Ok(Self { name, model, tensors, cases })
     }
 
@@ -112,6 +99,29 @@ impl Set {
     }
 }
 
+/// Every tensor recorded of a checkpoint, `case/point`, and the names of its runs.
+///
+/// # Errors
+///
+/// If a file is missing or not what it should be.
+pub fn recorded(dir: &Path) -> Result<(BTreeMap<String, Recorded>, Vec<String>)> {
+    let manifest: serde_json::Value = read_json(&dir.join("manifest.json"))?;
+    let cases = manifest["cases"].as_object().context("manifest.json: cases")?.keys().cloned().collect();
+    let file = Weights::open(&dir.join("golden.safetensors"))?;
+    let mut tensors = BTreeMap::new();
+    for name in file.names() {
+        let view = file.get(name).context("listed")?;
+        let values = match (view.dtype, view.contiguous()) {
+            (Dtype::I64, Some(bytes)) => {
+                bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f32).collect()
+            }
+            _ => view.to_f32()?,
+        };
+        tensors.insert(name.to_owned(), Recorded { shape: view.shape.to_vec(), values });
+    }
+    Ok((tensors, cases))
+}
+
 /// Parses a JSON file.
 ///
 /// # Errors
@@ -125,7 +135,7 @@ pub fn read_json(path: &Path) -> Result<serde_json::Value> {
 /// What our run of a case computed, by label.
 #[derive(Debug)]
 pub struct Run<'a> {
-    set: &'a Set,
+    model: &'a Model,
     images: Vec<BTreeMap<String, Vec<f32>>>,
     embeds: Vec<Vec<f32>>,
     decoder: BTreeMap<String, Vec<f32>>,
@@ -139,21 +149,34 @@ impl<'a> Run<'a> {
     ///
     /// If the device fails or the case does not fit the model.
     pub fn of(set: &'a Set, case: &str) -> Result<Self> {
+        Self::with(&set.model, &set.pixels(case), &set.ids(case)?)
+    }
+
+    /// Runs pictures' pixels and ids (-200 where a picture goes) with every tensor kept.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails or the ids do not fit the model.
+    pub fn with(model: &'a Model, pixels: &[&[f32]], ids: &[i32]) -> Result<Self> {
         // Of tensors written in parts, the last writing has all.
         let by_label = |trace: Trace| trace.into_iter().collect();
-        let mut session = set.model.session()?;
-        let mut run = Self { set, images: vec![], embeds: vec![], decoder: BTreeMap::new(), rows: 0 };
-        for pixels in set.pixels(case) {
-            run.images.push(by_label(set.model.trace_encode(pixels)?));
-            let embeds = set.model.encode(pixels)?;
+        let mut session = model.session()?;
+        let mut run = Self { model, images: vec![], embeds: vec![], decoder: BTreeMap::new(), rows: 0 };
+        for pixels in pixels {
+            run.images.push(by_label(model.trace_encode(pixels)?));
+            let embeds = model.encode(pixels)?;
             session.add_embeds(embeds.clone().into());
             run.embeds.push(embeds);
         }
-        let ids = set.ids(case)?;
         let places = ids.iter().filter(|&&id| id < 0).count();
-        run.rows = ids.len() + places * (set.model.config().num_image_tokens() - 1);
-        run.decoder = by_label(session.trace(&ids)?);
+        run.rows = ids.len() + places * (model.config().num_image_tokens() - 1);
+        run.decoder = by_label(session.trace(ids)?);
         Ok(run)
+    }
+
+    /// Embeddings of each picture, `[queries + 1, hidden_size]`.
+    pub fn embeds(&self) -> &[Vec<f32>] {
+        &self.embeds
     }
 
     /// The tensor that the original calls `point`; `None` if it is no tensor of the computation.
@@ -203,14 +226,14 @@ impl<'a> Run<'a> {
     fn decoder(&self, label: &str) -> Result<Vec<f32>> {
         let all = self.decoder.get(label).with_context(|| format!("our run has no {label}"))?;
         let width = match label {
-            "lm_head" => self.set.model.config().text.vocab_size,
-            _ => self.set.model.config().text.hidden_size,
+            "lm_head" => self.model.config().text.vocab_size,
+            _ => self.model.config().text.hidden_size,
         };
         Ok(all[..self.rows * width].to_vec())
     }
 
     fn decoder_point(&self, i: usize, what: &str) -> Result<Option<Vec<f32>>> {
-        let c = &self.set.model.config().text;
+        let c = &self.model.config().text;
         let of = |name: &str| self.decoder(&format!("decoder.{i}.{name}"));
         let input = || {
             if i == 0 {
@@ -237,6 +260,7 @@ impl<'a> Run<'a> {
             "" => of("down_proj")?,
             "input_layernorm" | "post_attention_layernorm" => of(what)?,
             "q" => of("q_proj")?,
+            "attn_ctx" => of("attention")?,
             "k" => kv(0)?,
             "v" => kv(1)?,
             "k_cache" | "v_cache" => cache(what)?,
@@ -254,7 +278,7 @@ impl<'a> Run<'a> {
         what: &str,
     ) -> Result<Option<Vec<f32>>> {
         let get = |label: &str| image.get(label).cloned().with_context(|| format!("our run has no {label}"));
-        let c = &self.set.model.config().vision;
+        let c = &self.model.config().vision;
         let of = |name: &str| get(&format!("vision.{i}.{name}"));
         let input = || if i == 0 { get("pre_layernorm") } else { get(&format!("vision.{}.fc2", i - 1)) };
         let (tokens, dim) = (c.num_tokens(), c.hidden_size);
@@ -283,7 +307,7 @@ impl<'a> Run<'a> {
         what: &str,
     ) -> Result<Option<Vec<f32>>> {
         let get = |label: &str| image.get(label).cloned().with_context(|| format!("our run has no {label}"));
-        let config = self.set.model.config();
+        let config = self.model.config();
         let c = &config.abstractor;
         let (dim, queries) = (c.hidden_size, c.num_learnable_queries);
         let keys = queries + config.vision.num_tokens();

@@ -2,9 +2,12 @@
 
 pub mod checks;
 pub mod command;
+pub mod full_size;
+pub mod full_width;
 pub mod fuzz;
 pub mod golden;
 pub mod nano;
+pub mod reference;
 
 use std::sync::OnceLock;
 
@@ -63,7 +66,11 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
 }
 
 /// `data` as a tensor of the graph.
-pub fn constant<T: Pod, const R: usize>(g: &mut Graph, shape: [u32; R], data: &[T]) -> Tensor<T, R> {
+pub fn constant<T: Pod + Send + Sync, const R: usize>(
+    g: &mut Graph,
+    shape: [u32; R],
+    data: &[T],
+) -> Tensor<T, R> {
     g.bind(&Resident::from_slice("constant", shape, data))
 }
 

@@ -54,8 +54,16 @@ pub fn sample(name: &str) -> Sample {
 ///
 /// If it cannot be loaded.
 pub fn load(gpu: &Gpu, ctx: u32, chunk: u32) -> Model {
-    let options = LoadOptions { dtype: Dtype::F32, ctx: Some(ctx), chunk, ..LoadOptions::default() };
-    Model::load_on(gpu, Source::Nano, &options, &mut |_| ()).expect("nano loads")
+    load_with(gpu, &LoadOptions { dtype: Dtype::F32, ctx: Some(ctx), chunk, ..LoadOptions::default() })
+}
+
+/// nano.
+///
+/// # Panics
+///
+/// If it cannot be loaded.
+pub fn load_with(gpu: &Gpu, options: &LoadOptions) -> Model {
+    Model::load_on(gpu, Source::Nano, options, &mut |_| ()).expect("nano loads")
 }
 
 impl Sample {

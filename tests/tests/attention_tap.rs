@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use strix_model::{Dtype, LoadOptions};
+use strix_model::{Dtype, KvDtype, LoadOptions};
 use strix_tests::golden::{Set, root};
 use strix_tests::{gpu, on_both};
 
@@ -12,8 +12,8 @@ const BOUND: f64 = 1e-5;
 #[test]
 fn tapped_probabilities_are_the_softmax_of_traced_queries_and_keys() {
     on_both(|gpu| {
-        for name in ["tiny", "gqa"] {
-            let options = LoadOptions { dtype: Dtype::F32, ..LoadOptions::default() };
+        for (name, kv) in [("tiny", KvDtype::F32), ("gqa", KvDtype::F32), ("gqa", KvDtype::F16)] {
+            let options = LoadOptions { dtype: Dtype::F32, kv, ..LoadOptions::default() };
             let set = Set::load(gpu, &root().join(name), &options).unwrap();
             let c = set.model.config().text.clone();
             let (heads, kv_heads, dim) = (c.num_attention_heads, c.num_key_value_heads, c.head_dim());

@@ -6,7 +6,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Result, SamplingParams, Source, Weights};
+use strix_model::{
+    Dtype, GenerateOptions, KvDtype, LoadOptions, Model, Result, SamplingParams, Source, Weights,
+};
 use strix_tests::golden::{read_json, root};
 use strix_tests::{gpu, nano};
 use tempfile::TempDir;
@@ -310,18 +312,22 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
     let small = Gpu::with(&options).unwrap();
     let checkpoint = Checkpoint::tiny();
     checkpoint.write();
-    let load = |gpu: &Gpu, ctx| {
-        let options = LoadOptions { ctx: Some(ctx), chunk: 16, dtype: Dtype::F32, ..LoadOptions::default() };
+    let load_kv = |gpu: &Gpu, ctx, kv| {
+        let options =
+            LoadOptions { ctx: Some(ctx), chunk: 16, dtype: Dtype::F32, kv, ..LoadOptions::default() };
         Model::load_on(gpu, Source::Dir(checkpoint.dir.path()), &options, &mut |_| ())
     };
+    let load = |gpu: &Gpu, ctx| load_kv(gpu, ctx, KvDtype::F32);
     says(load(&small, 100).err(), &["vision.patch_embed", "38912 bytes", "30000 this device allows"]);
 
     // All weights fit, the cache does not; 152 positions would.
     let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
     let small = Gpu::with(&options).unwrap();
-    let words = ["decoder.0.k_cache", "200 positions", "51200 bytes", "39000", "lower --ctx to 152"];
+    let words =
+        ["decoder.0.k_cache", "200 positions", "51200 bytes", "39000", "lower --ctx to 152, take --kv f16"];
     says(load(&small, 200).unwrap().session().err(), &words);
     load(&small, 152).unwrap().session().unwrap();
+    load_kv(&small, 200, KvDtype::F16).unwrap().session().unwrap();
 }
 
 #[test]

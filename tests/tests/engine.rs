@@ -7,7 +7,7 @@ use std::sync::Arc;
 use strix_engine::{
     Access, Arg, Binding, Gpu, Graph, Program, ReferenceArgs, Resident, Shader, Step, Tensor, TensorId, wgpu,
 };
-use strix_model::{GenerateOptions, LoadOptions, Model, SamplingParams, Session};
+use strix_model::{GenerateOptions, LoadOptions, Model, Room, SamplingParams, Session};
 use strix_tests::golden::root;
 use strix_tests::{gpu, nano, on_both, plain_gpu};
 
@@ -217,7 +217,7 @@ fn the_bytes_of_a_session_are_known_before_it_is_made() {
         let dir = root().join(name);
         let options = LoadOptions { ctx: Some(100), chunk: 32, ..LoadOptions::default() };
         let config = strix_model::Config::load(&dir.join("hf")).unwrap();
-        let plan = strix_model::plan(&config, &options, &gpu.target()).unwrap();
+        let plan = strix_model::plan(&config, &options, &gpu.target(), None, Room::default()).unwrap();
         let source =
             strix_model::Source::Files { config: &dir.join("hf"), weights: &dir.join("model.safetensors") };
         let model = Model::load_on(&gpu, source, &options, &mut |_| ()).unwrap();
@@ -428,7 +428,7 @@ fn a_profile_has_a_time_for_every_step_under_its_label() {
         }
         let options = LoadOptions { ctx: Some(128), chunk: 32, ..LoadOptions::default() };
         let config = session.model().config().clone();
-        let plan = strix_model::plan(&config, &options, &gpu.target()).unwrap();
+        let plan = strix_model::plan(&config, &options, &gpu.target(), None, Room::default()).unwrap();
         let dispatches = |name: &str| plan.programs.iter().find(|(n, _)| n == name).unwrap().1.dispatches;
         for (name, times) in
             [("decode", session.profile().unwrap()), ("prefill 32", session.profile_prefill().unwrap())]

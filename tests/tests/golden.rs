@@ -1,7 +1,7 @@
 //! Every recorded run of the original implementation: each named tensor, the logits and the greedy ids.
 
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Dtype, LoadOptions, Model, Source};
+use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
 use strix_tests::checks::{self, YARDSTICK_SETS};
 use strix_tests::golden::{SETS, Set, root};
 use strix_tests::{gpu, plain_gpu};
@@ -42,7 +42,7 @@ fn rounding_costs_no_more_than_the_original(gpu: &Gpu) {
         (int8(Some(64)), false),
         (int8(Some(128)), false),
     ] {
-        let results = checks::yardstick(gpu, &root(), dtype).unwrap();
+        let results = checks::yardstick(gpu, &root(), dtype, KvDtype::F32).unwrap();
         assert_eq!(results.len(), YARDSTICK_SETS.len());
         for result in results {
             assert_eq!(result.asked.is_some(), has_row, "{dtype}: a row of the yardstick");
@@ -83,7 +83,7 @@ fn small_bindings_split_projections_and_embedding_and_change_no_id() {
     let config = strix_model::Config::load(&dir.join("hf")).unwrap();
     let load = LoadOptions { dtype: Dtype::F32, ctx: Some(120), chunk: 32, ..LoadOptions::default() };
     let dispatches = |target| {
-        let report = strix_model::plan(&config, &load, target).unwrap();
+        let report = strix_model::plan(&config, &load, target, None, strix_model::Room::default()).unwrap();
         report.programs.iter().map(|(name, usage)| (name.clone(), usage.dispatches)).collect::<Vec<_>>()
     };
     let (whole, cut) = (dispatches(&gpu().target()), dispatches(&small.target()));

@@ -43,8 +43,10 @@ fn write_all(name: &str, wgsl: &str) -> Written {
         let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
         info.map_err(|e| e.emit_to_string(wgsl))
     };
-    let plain = validate(Capabilities::empty()).is_ok();
-    let info = match validate(Capabilities::SUBGROUP) {
+    // Core WGSL, but a capability of naga's.
+    let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let plain = validate(core).is_ok();
+    let info = match validate(Capabilities::SUBGROUP | core) {
         Ok(info) => info,
         Err(e) => return vec![("WGSL", Err(e))],
     };

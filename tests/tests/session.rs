@@ -1,11 +1,12 @@
 //! Conversations: sampling, stopping, pictures, turns, and what survives an answer that is cut short.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strix_model::prompt::Template;
 use strix_model::{Answer, FinishReason, GenerateOptions, Model, SamplingParams, Session};
-use strix_tests::{gpu, nano};
+use strix_tests::{assert_close, gpu, nano};
 
 /// nano with room for all that these tests ask.
 fn model() -> Model {
@@ -412,4 +413,33 @@ fn sessions_run_on_threads_of_their_own() {
     let mut session = model.session().unwrap();
     let moved = std::thread::spawn(move || complete(&mut session, &nano::sample("hello"), &greedy()).text);
     assert_eq!(moved.join().unwrap(), nano::sample("hello").output);
+}
+
+#[test]
+fn the_end_of_a_prompt_is_traced_in_chunks_as_in_the_whole() {
+    let model = nano::load(gpu(), 200, 16);
+    let sample = nano::sample("caption");
+    let mut session = model.session().unwrap();
+    sample.add_pictures(&mut session);
+    let whole: BTreeMap<_, _> = session.trace(&sample.prompt_ids).unwrap().into_iter().collect();
+    // With a cache of its own: the other's holds all positions.
+    let mut session = model.session().unwrap();
+    sample.add_pictures(&mut session);
+    let traces = session.trace_end(&sample.prompt_ids).unwrap();
+    let [chunk, step] = traces.map(|trace| trace.into_iter().collect::<BTreeMap<_, _>>());
+    let config = &model.config().text;
+    let rows = sample.prompt_ids.len() + model.config().num_image_tokens() - 1;
+    let last = (rows - 1) / 16 * 16;
+    assert!(last > 0 && rows - last > 1, "{rows} rows");
+    for label in ["decoder.0.q_proj", "decoder.1.down_proj"] {
+        let want = &whole[label][..rows * config.hidden_size];
+        let live = (rows - last) * config.hidden_size;
+        assert_close(label, &chunk[label][..live], &want[want.len() - live..], 1e-5);
+        assert_close(label, &step[label], &want[want.len() - config.hidden_size..], 1e-5);
+    }
+    let want = &whole["lm_head"][(rows - 1) * config.vocab_size..rows * config.vocab_size];
+    assert_close("chunk", &chunk["lm_head"], want, 1e-5);
+    assert_close("step", &step["lm_head"], want, 1e-5);
+    let said = complete(&mut session, &sample, &greedy());
+    assert_eq!(said.ids, sample.output_ids, "the session is usable after it");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use strix_engine::StepTime;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::sample_frames;
-use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams, Timing};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter, Storage};
@@ -109,11 +110,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     if args.model.is_none() {
         whisper("no --model: asking nano, the built-in model, which knows coloured shapes and little else");
     }
+    let started = Instant::now();
     let model = load::load(&gpu, args.model.as_deref(), &options)?;
+    let load = started.elapsed();
 
     let generate = generate_options(args)?;
     let waiting = Spinner::start(if pictures.is_empty() { "reading" } else { "looking" });
     let mut session = model.session()?;
+    let ready = started.elapsed();
     for picture in &pictures {
         session.add_image(picture)?;
     }
@@ -131,14 +135,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     })?;
 
     let (timing, reason) = (answer.timing(), answer.finish_reason());
+    let streamed = Streamed::of(&timing);
     let cancelled = matches!(reason, Some(FinishReason::Cancelled));
     let reason = reason.map(ToString::to_string).unwrap_or_default();
-    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let mut result = json!({
         "answer": answer.text(),
         "ids": answer.ids(),
         "finish_reason": reason,
         "timing": {
+            "load_ms": ms(load),
+            "ready_ms": ms(ready),
             "image_encode_ms": ms(timing.image_encode),
             "prefill_ms": ms(timing.prefill),
             "prefill_tokens": timing.prefill_tokens,
@@ -146,6 +153,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "decode_ms": ms(timing.decode),
             "decode_tokens": timing.decode_tokens,
             "tokens_per_second": timing.tokens_per_second(),
+        },
+        "memory": {
+            "device_bytes": model.memory().device_bytes(),
+            "budget_bytes": model.memory().budget_bytes,
+            "resident_layers": model.memory().resident_layers[0],
+            "layers": model.memory().resident_layers[1],
+            "imported_bytes": gpu.created().imported_bytes,
+        },
+        "stream": {
+            "bytes_per_token": streamed.bytes_a_token,
+            "waiting_share": streamed.waiting_share,
         },
         "adapter": gpu.name(),
         "model": args.model.as_ref().map_or("nano".into(), |dir| dir.display().to_string()),
@@ -173,6 +191,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         writeln!(out)?;
         let rate = timing.tokens_per_second();
         whisper(&format!("{}  {rate:.1} tokens/s  {reason}", gpu.name()));
+        if streamed.bytes_a_token > 0 {
+            whisper(&format!(
+                "{} of {} layers on the device, {:.2} GB streamed a token, {:.0}% of the time spent waiting for it",
+                model.memory().resident_layers[0],
+                model.memory().resident_layers[1],
+                streamed.bytes_a_token as f64 / 1e9,
+                100.0 * streamed.waiting_share
+            ));
+        }
         if args.profile {
             for (name, steps) in &profile {
                 print_profile(name, steps);
@@ -180,6 +207,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     Ok(if cancelled { INTERRUPTED } else { DONE })
+}
+
+/// What decoding moved to the device.
+struct Streamed {
+    bytes_a_token: u64,
+    /// Of the time of decoding, that in which the device waited.
+    waiting_share: f64,
+}
+
+impl Streamed {
+    fn of(timing: &Timing) -> Self {
+        let tokens = timing.decode_tokens.max(1) as u64;
+        let share =
+            timing.streamed.waiting.as_secs_f64() / timing.decode.as_secs_f64().max(f64::MIN_POSITIVE);
+        Self { bytes_a_token: timing.streamed.bytes / tokens, waiting_share: share.min(1.0) }
+    }
 }
 
 fn question(args: &Args) -> anyhow::Result<String> {

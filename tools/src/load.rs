@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Dtype, LoadOptions, Model, Source};
+use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
 
 use crate::Usage;
 
@@ -15,12 +16,17 @@ pub(crate) struct Adapter {
     /// Part of the name or backend of the adapter to use, e.g. nvidia or gl; see `strix devices`
     #[arg(long, value_name = "NAME", env = "STRIX_ADAPTER", hide_env = true)]
     pub(crate) adapter: Option<String>,
+    /// Copy the weights to the device even where it could use the mapped file itself
+    #[arg(long)]
+    no_import: bool,
 }
 
 impl Adapter {
     pub(crate) fn options(&self) -> GpuOptions {
         let adapter = self.adapter.clone().filter(|name| !name.is_empty());
-        GpuOptions { adapter, ..GpuOptions::from_env() }
+        let mut options = GpuOptions { adapter, ..GpuOptions::from_env() };
+        options.no_import |= self.no_import;
+        options
     }
 
     pub(crate) fn open(&self) -> Result<Gpu, strix_engine::Error> {
@@ -37,6 +43,13 @@ enum Stored {
     Int8,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Kv {
+    F32,
+    /// Half the bytes
+    F16,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Storage {
     /// What weight matrices are stored as on the device
@@ -45,9 +58,19 @@ pub(crate) struct Storage {
     /// With int8: weights that share a scale [default: all of an output channel]
     #[arg(long, value_parser = ["32", "64", "128"], value_name = "WEIGHTS")]
     group: Option<String>,
+    /// With int8: the vision tower and the abstractor too
+    #[arg(long)]
+    vision: bool,
+    /// What keys and values are stored as in the KV cache
+    #[arg(long, value_enum, default_value = "f32")]
+    kv: Kv,
     /// Positions of prompt and answer together [default: as many as the model was trained for]
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
     ctx: Option<u32>,
+    /// Device memory to stay within, e.g. 4GiB: layers that do not fit are streamed from the file [default: what is
+    /// free]
+    #[arg(long, value_name = "SIZE")]
+    device_memory: Option<ByteSize>,
 }
 
 impl Storage {
@@ -56,11 +79,23 @@ impl Storage {
         let dtype = match self.dtype {
             Stored::Int8 => Dtype::Int8 { group },
             _ if group.is_some() => return Err(Usage("--group needs --dtype int8".into()).into()),
+            _ if self.vision => return Err(Usage("--vision needs --dtype int8".into()).into()),
             Stored::Auto => Dtype::Auto,
             Stored::F32 => Dtype::F32,
             Stored::Bf16 => Dtype::Bf16,
         };
-        Ok(LoadOptions { dtype, ctx: self.ctx, ..LoadOptions::default() })
+        let kv = match self.kv {
+            Kv::F32 => KvDtype::F32,
+            Kv::F16 => KvDtype::F16,
+        };
+        Ok(LoadOptions {
+            dtype,
+            kv,
+            int8_vision: self.vision,
+            ctx: self.ctx,
+            device_memory: self.device_memory.map(|size| size.as_u64()),
+            ..LoadOptions::default()
+        })
     }
 }
 

@@ -3,13 +3,19 @@
 mod answer;
 mod ask;
 mod completions;
+mod convert;
 mod demo;
 mod devices;
+mod export;
+mod inspect;
 mod load;
 mod picture;
 mod plan;
 mod svg;
+mod synth;
 mod terminal;
+mod verify;
+mod write;
 
 use std::io;
 use std::panic;
@@ -62,6 +68,11 @@ enum Command {
     Ask(Box<ask::Args>),
     Devices(devices::Args),
     Plan(plan::Args),
+    Convert(convert::Args),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    Export(export::Args),
+    Synth(synth::Args),
     Completions(completions::Args),
 }
 
@@ -94,6 +105,11 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Ask(args) => ask::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Synth(args) => synth::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
 }
@@ -127,6 +143,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(e) = cause.downcast_ref::<strix_model::Error>() {
             Some(match e {
                 strix_model::Error::Engine(e) => engine(e),
+                strix_model::Error::Interrupted => INTERRUPTED,
                 _ => BAD_INPUT,
             })
         } else if let Some(e) = cause.downcast_ref::<Engine>() {

@@ -7,24 +7,25 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
-use strix_engine::Target;
-use strix_model::{Config, LoadOptions};
+use strix_engine::{Gpu, Target};
+use strix_model::{Config, Home, LoadOptions, MemoryPart, MemoryPlan, Room, Weights};
 
 use crate::load::{Adapter, Storage};
 
 const EXAMPLES: &str = "\
 Examples:
-  strix plan --config config.json --ctx 2048
-  strix plan --model mplug-owl2 --ctx 2048 --dtype int8 --json";
+  strix plan --model mplug-owl2-int8 --ctx 2048
+  strix plan --model mplug-owl2-int8 --ctx 4096 --device-memory 4GiB
+  strix plan --config config.json --ctx 2048 --dtype int8 --json";
 
-/// Print the bytes and dispatches of a model, without its weights and without a device
+/// Print what of a model will live where, and its bytes and dispatches, before anything is allocated
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = clap::ArgGroup::new("of").required(true))]
 pub(crate) struct Args {
-    /// A config.json
+    /// A config.json: a plan without weights and without a device
     #[arg(long, value_name = "FILE", group = "of")]
     config: Option<PathBuf>,
-    /// Folder of a model; only its config.json is read
+    /// Folder of a model, planned for the device it would run on; no weight is read
     #[arg(long, value_name = "DIR", group = "of")]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -32,7 +33,6 @@ pub(crate) struct Args {
     /// Rows of one prefill run
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
     chunk: Option<u32>,
-    // Without one: WebGPU's default limits, no subgroups.
     #[command(flatten)]
     adapter: Adapter,
     /// Print one JSON object
@@ -47,11 +47,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         (Some(file), _) => Config::from_json(&fs::read(file).with_context(|| file.display().to_string())?)?,
         (_, dir) => Config::load(dir.as_deref().unwrap_or(Path::new(".")))?,
     };
-    let target = match args.adapter.options().adapter {
-        Some(_) => args.adapter.open()?.target(),
-        None => Target::default(),
+    let weights = match &args.model {
+        Some(dir) => weights(dir)?,
+        None => None,
     };
-    let plan = strix_model::plan(&config, &options, &target)?;
+    // A config alone is planned for WebGPU's default limits, no subgroups and any amount of memory.
+    let gpu = match (args.adapter.options().adapter, &args.model) {
+        (None, None) => None,
+        _ => Some(args.adapter.open()?),
+    };
+    let target = gpu.as_ref().map_or_else(Target::default, Gpu::target);
+    let room = match &gpu {
+        Some(gpu) => Room::of(gpu, options.device_memory),
+        None => Room { budget_bytes: options.device_memory, ..Room::default() },
+    };
+    let plan = strix_model::plan(&config, &options, &target, weights.as_ref(), room)?;
 
     let mut out = io::stdout().lock();
     if args.json {
@@ -71,13 +81,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "dtype": plan.dtype,
             "weight_bytes": weights,
             "kv_cache_bytes": plan.kv_cache_bytes,
+            "kv_dtype": options.kv.to_string(),
             "programs": programs.collect::<Vec<_>>(),
+            "memory": memory_json(&plan.memory),
             "decode_dispatches_per_layer": plan.decode_dispatches_per_layer,
             "decode_dispatches_per_layer_by_dtype": layer.collect::<Value>(),
         });
         writeln!(out, "{plan:#}")?;
         return Ok(crate::DONE);
     }
+    print_memory(&mut out, &plan.memory, gpu.as_ref())?;
     for w in &plan.weights {
         let (name, layer) = (format!("weights, {}", w.dtype), w.decode_dispatches_per_layer);
         let bytes = format!("{} bytes", w.bytes);
@@ -89,7 +102,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let bytes = plan.kv_cache_bytes;
     let name = format!("KV cache, {} positions", plan.ctx);
-    writeln!(out, "{name:<26}{:>12}  {bytes} bytes", human(bytes))?;
+    writeln!(out, "{name:<26}{:>12}  {bytes} bytes as {}", human(bytes), options.kv)?;
     writeln!(
         out,
         "\n{:<26}{:>12}{:>14}{:>14}{:>12}",
@@ -108,6 +121,72 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         human(target.max_binding_bytes)
     )?;
     Ok(crate::DONE)
+}
+
+/// The checkpoint in a folder, if there is one: a plan needs no more than a config.
+fn weights(dir: &Path) -> anyhow::Result<Option<Weights>> {
+    let holds = |extension: &str| {
+        let with = |entry: fs::DirEntry| entry.path().extension().is_some_and(|e| e == extension);
+        fs::read_dir(dir).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(with)))
+    };
+    Ok(if holds("safetensors") || holds("bin") { Some(Weights::open(dir)?) } else { None })
+}
+
+fn home(home: Home) -> &'static str {
+    match home {
+        Home::Mapped => "used where the file is mapped",
+        Home::Streamed => "comes from the file while it is used",
+        _ => "in device buffers",
+    }
+}
+
+/// The table of what lives where, against what the device has.
+fn print_memory(out: &mut impl Write, memory: &MemoryPlan, gpu: Option<&Gpu>) -> io::Result<()> {
+    let device = gpu.map_or("a device of WebGPU's default limits".into(), Gpu::name);
+    writeln!(out, "{:<34}{:>12}{:>16}", "part", "bytes", "device memory")?;
+    for part in &memory.parts {
+        let [bytes, device_bytes] = [part.bytes, part.device_bytes].map(human);
+        writeln!(out, "{:<34}{bytes:>12}{device_bytes:>16}  {}", part.name, home(part.home))?;
+    }
+    let bytes = memory.parts.iter().map(|part| part.bytes).sum();
+    let budget = memory.budget_bytes.map_or("an unknown amount".into(), human);
+    writeln!(
+        out,
+        "{:<34}{:>12}{:>16}  of {budget} on {device}",
+        "together",
+        human(bytes),
+        human(memory.device_bytes())
+    )?;
+    let [resident, layers] = memory.resident_layers;
+    if memory.streams() {
+        writeln!(
+            out,
+            "{resident} of {layers} layers stay on the device; {} are streamed a token, and a prefill chunk has {} rows",
+            human(memory.streamed_bytes),
+            memory.chunk
+        )?;
+    }
+    writeln!(out)
+}
+
+fn memory_json(memory: &MemoryPlan) -> Value {
+    let part = |part: &MemoryPart| {
+        json!({
+            "name": part.name,
+            "bytes": part.bytes,
+            "device_bytes": part.device_bytes,
+            "home": format!("{:?}", part.home).to_lowercase(),
+        })
+    };
+    json!({
+        "parts": memory.parts.iter().map(part).collect::<Vec<_>>(),
+        "device_bytes": memory.device_bytes(),
+        "budget_bytes": memory.budget_bytes,
+        "resident_layers": memory.resident_layers[0],
+        "layers": memory.resident_layers[1],
+        "streamed_bytes_per_token": memory.streamed_bytes,
+        "chunk": memory.chunk,
+    })
 }
 
 fn human(bytes: u64) -> String {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/nano/samples");
 const CMYK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/decode/cmyk_32x24.jpg");
@@ -134,6 +134,10 @@ fn plan_needs_no_weights() {
     assert!(plan["weight_bytes"]["f32"].as_u64() > plan["weight_bytes"]["bf16"].as_u64(), "{plan}");
     assert!(plan["decode_dispatches_per_layer"].as_u64() <= Some(9), "{plan}");
     assert_eq!(plan["programs"].as_array().unwrap().len(), 3);
+    let half = prints(&["plan", "--config", config, "--kv", "f16", "--json"]);
+    let half: Value = serde_json::from_str(&half).unwrap();
+    assert_eq!(half["kv_cache_bytes"].as_u64().map(|bytes| 2 * bytes), plan["kv_cache_bytes"].as_u64());
+    assert_eq!((&half["kv_dtype"], &plan["kv_dtype"]), (&json!("f16"), &json!("f32")));
     assert!(prints(&["plan", "--config", config]).contains("dispatches a decoder layer"));
     assert!(refuses(&["plan", "--config", "/no/config.json"]).contains("/no/config.json"));
     refuses(&["plan", "--config", file("config.json", b"{").to_str().unwrap()]);

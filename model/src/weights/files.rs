@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,6 +12,9 @@ use memmap2::Mmap;
 use super::{file_error, torch};
 use crate::{Error, Result};
 
+/// Bytes of the smallest page there is.
+const PAGE_BYTES: usize = 4096;
+
 /// The bytes of a file, shared by all who read them: a memory map, or memory.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
@@ -19,15 +23,22 @@ pub(super) struct Opened {
     /// For error messages.
     pub path: PathBuf,
     pub bytes: SharedBytes,
-    /// The mapped file and what it was like; `None` for bytes in memory.
-    on_disk: Option<(File, State)>,
+    /// The mapped file; `None` for bytes in memory.
+    on_disk: Option<OnDisk>,
+}
+
+struct OnDisk {
+    file: File,
+    /// What it was like when it was opened.
+    state: State,
+    map: Arc<Mmap>,
 }
 
 /// What of a file must not change while it is mapped.
-#[derive(PartialEq)]
-struct State {
-    len: u64,
-    modified: Option<SystemTime>,
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct State {
+    pub len: u64,
+    pub modified: Option<SystemTime>,
 }
 
 impl State {
@@ -51,7 +62,46 @@ impl Opened {
         // it is open, which no program can prevent; the documents ask for it. Should it happen, numbers change or
         // the process gets SIGBUS; every length was checked against the map, so no read leaves it.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Self { path: path.into(), bytes: Arc::new(map), on_disk: Some((file, state)) })
+        let map = Arc::new(map);
+        Ok(Self { path: path.into(), bytes: map.clone(), on_disk: Some(OnDisk { file, state, map }) })
+    }
+
+    /// What the file was like when it was opened; `None` for bytes in memory.
+    pub(super) fn state(&self) -> Option<State> {
+        self.on_disk.as_ref().map(|on_disk| on_disk.state)
+    }
+
+    /// Reads bytes of the file into memory now, so that whoever needs them next does not wait.
+    pub(super) fn prefetch(&self, range: Range<usize>) {
+        let Some(OnDisk { map, .. }) = &self.on_disk else { return };
+        // Advice: where it is not taken, pages come when they are touched.
+        #[cfg(unix)]
+        let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        #[cfg(target_os = "linux")]
+        if map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()).is_ok() {
+            return;
+        }
+        for at in range.step_by(PAGE_BYTES) {
+            std::hint::black_box(map[at]);
+        }
+    }
+
+    /// Lets the pages of bytes that were read leave this process; the system may keep them cached.
+    pub(super) fn release(&self, range: Range<usize>) {
+        let Some(OnDisk { map, .. }) = &self.on_disk else { return };
+        #[cfg(unix)]
+        {
+            use memmap2::UncheckedAdvice::DontNeed;
+            #[expect(unsafe_code, reason = "pages of a checkpoint that was read must not pile up")]
+            // SAFETY: of a shared map of a file that nobody writes to: its pages come back with the same content.
+            let _ = unsafe { map.unchecked_advise_range(DontNeed, range.start, range.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = (map, range);
+    }
+
+    pub(super) fn is_mapped(&self) -> bool {
+        self.on_disk.is_some()
     }
 
     pub(super) fn get(&self) -> &[u8] {
@@ -68,7 +118,7 @@ impl Opened {
     }
 
     pub(super) fn check_unchanged(&self) -> Result<()> {
-        let Some((file, before)) = &self.on_disk else { return Ok(()) };
+        let Some(OnDisk { file, state: before, .. }) = &self.on_disk else { return Ok(()) };
         let now = State::of(&self.path, file)?;
         if now == *before {
             return Ok(());

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use half::{bf16, f16};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::Dtype;
 use super::synthetic::Stream;
@@ -102,10 +103,21 @@ impl View<'_> {
             stream.read_f32(start, values);
             return Ok(());
         }
-        match self.dtype {
-            Dtype::F32 => self.read(start, values, f32::from_le_bytes),
-            Dtype::F16 => self.read(start, values, |b| f16::from_le_bytes(b).to_f32()),
-            _ => self.read(start, values, |b| bf16::from_le_bytes(b).to_f32()),
+        match (self.dtype, self.contiguous()) {
+            (Dtype::F32, _) => self.read(start, values, f32::from_le_bytes),
+            (Dtype::F16, Some(bytes)) => {
+                // By the slice, the CPU's own instruction is used; which is there is asked once a slice.
+                let bytes = bytes[start * 2..][..values.len() * 2].as_chunks().0;
+                let mut halves = [f16::ZERO; 512];
+                for (values, bytes) in values.chunks_mut(halves.len()).zip(bytes.chunks(halves.len())) {
+                    let halves = &mut halves[..values.len()];
+                    halves.iter_mut().zip(bytes).for_each(|(half, &b)| *half = f16::from_le_bytes(b));
+                    halves.convert_to_f32_slice(values);
+                }
+            }
+            (Dtype::F16, None) => self.read(start, values, |b| f16::from_le_bytes(b).to_f32()),
+            // A bf16 is the upper half of an f32.
+            _ => self.read(start, values, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
         }
         Ok(())
     }

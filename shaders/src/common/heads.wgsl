@@ -1,16 +1,25 @@
 // Heads of q, k and v as vec4s of dimensions. The importing kernel declares the variant `heads`: vec4 where
-// every head begins at a multiple of 4 elements and is as long, else scalar.
+// every head begins at a multiple of 4 elements and is as long, f16 where moreover k and v are f16, two to a
+// word; else scalar.
 
-//% if heads == "vec4"
-alias Element = vec4<f32>;
-//% else
+//% if heads == "scalar"
 alias Element = f32;
+//% else
+alias Element = vec4<f32>;
+//% endif
+//% if heads == "f16"
+alias KvElement = vec2<u32>;
+//% else
+alias KvElement = Element;
 //% endif
 
 //% for t in ["q", "k", "v"]
 /// Dimensions from 4 * d4 on of the head whose first element is `at`. Past the head's end its last ones.
 fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
-//% if heads == "vec4"
+//% if heads == "f16" and t != "q"
+    let halves = ${t}[at / 4u + min(d4, params.head_dim / 4u - 1u)];
+    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
+//% elif heads != "scalar"
     return ${t}[at / 4u + min(d4, params.head_dim / 4u - 1u)];
 //% else
     let d = at + min(vec4(4u * d4) + vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u));
@@ -27,7 +36,7 @@ fn query(at: u32, d4: u32) -> vec4<f32> {
 
 /// Writes dimensions from 4 * d4 on of the head that begins at `at`, up to its end.
 fn put(at: u32, d4: u32, value: vec4<f32>) {
-//% if heads == "vec4"
+//% if heads != "scalar"
     if d4 < params.head_dim / 4u {
         y[at / 4u + d4] = value;
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask golden [ROOT] [--dtype D] [--group N]`: the engine against the original implementation's
+//! `cargo xtask golden [ROOT] [--dtype D] [--group N] [--kv D]`: the engine against the original implementation's
 //! recorded tensors, preprocessing, tokens and prompts. Fails where a figure falls short.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use strix_engine::Gpu;
 use strix_tests::checks::{self, Identical, YARDSTICK_FACTOR};
-use strix_tests::command::{Kind, exit_code};
+use strix_tests::command::{Kind, Kv, exit_code};
 use strix_tests::golden;
 
 #[derive(Parser)]
@@ -22,6 +22,9 @@ struct Args {
     /// Columns that share an int8 scale: 32, 64 or 128.
     #[arg(long)]
     group: Option<u32>,
+    /// Rounds the keys and values in the cache and measures the error as well.
+    #[arg(long, value_enum, default_value = "f32")]
+    kv: Kv,
 }
 
 fn main() -> ExitCode {
@@ -33,7 +36,7 @@ fn run(args: &Args) -> Result<bool> {
     let gpu = Gpu::new()?;
     println!("adapter: {}", gpu.name());
     let mut good = true;
-    if args.dtype == Kind::F32 {
+    if (args.dtype, args.kv) == (Kind::F32, Kv::F32) {
         for set in golden::sets(&root)? {
             let report = checks::set(&gpu, &set)?;
             println!("\n{report}");
@@ -56,11 +59,11 @@ fn run(args: &Args) -> Result<bool> {
         println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
         return Ok(good);
     }
-    let dtype = args.dtype.dtype(args.group);
+    let (dtype, kv) = (args.dtype.dtype(args.group), args.kv.dtype());
     println!(
-        "{dtype}: max logit error / rms / mean KL / top-1 agreement; asked at most {YARDSTICK_FACTOR} times the yardstick"
+        "{dtype}, KV cache {kv}: max logit error / rms / mean KL / top-1 agreement; asked at most {YARDSTICK_FACTOR} times the yardstick"
     );
-    for rounding in checks::yardstick(&gpu, &root, dtype)? {
+    for rounding in checks::yardstick(&gpu, &root, dtype, kv)? {
         println!("{rounding}");
         good &= rounding.good();
     }

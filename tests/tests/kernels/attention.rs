@@ -1,5 +1,6 @@
+use half::f16;
 use strix_engine::{Graph, Program, Resident, Tensor};
-use strix_shaders::attention::{self, HeadShape, Heads, Mask};
+use strix_shaders::attention::{self, HeadShape, Heads, KvElement, Mask};
 use strix_tests::{assert_close, on_both, run_on, uniform};
 
 /// Heads and sizes of one attention.
@@ -60,13 +61,20 @@ impl Case {
 
     /// The tensors as heads of plain rows.
     pub(crate) fn bind(&self, g: &mut Graph, [q, k, v]: &[Vec<f32>; 3]) -> [Heads; 3] {
-        let mut heads = |label, rows, row, data: &[f32]| Heads {
-            tensor: g.bind(&Resident::from_slice(label, [rows, row], data)),
-            offset: 0,
-            stride: self.head_dim,
-        };
-        let q = heads("q", self.rows, self.row(), q);
-        [q, heads("k", self.keys, self.kv_row(), k), heads("v", self.keys, self.kv_row(), v)]
+        let [k, v] = self.bind_kv(g, [k, v]);
+        [self.bind_q(g, q), k, v]
+    }
+
+    pub(crate) fn bind_q(&self, g: &mut Graph, q: &[f32]) -> Heads {
+        let tensor = g.bind(&Resident::from_slice("q", [self.rows, self.row()], q));
+        Heads { tensor, offset: 0, stride: self.head_dim }
+    }
+
+    pub(crate) fn bind_kv<T: KvElement>(&self, g: &mut Graph, kv: [&[T]; 2]) -> [Heads<T>; 2] {
+        kv.map(|data| {
+            let tensor = g.bind(&Resident::from_slice("kv", [self.keys, self.kv_row()], data));
+            Heads { tensor, offset: 0, stride: self.head_dim }
+        })
     }
 
     pub(crate) fn mask(&self, g: &mut Graph) -> Mask {
@@ -98,6 +106,11 @@ impl Case {
 
     /// [`attention::reference`] of the live rows.
     pub(crate) fn want(&self, [q, k, v]: &[Vec<f32>; 3]) -> Vec<f32> {
+        self.want_over(q, [k, v])
+    }
+
+    /// The same over keys and values of any type.
+    pub(crate) fn want_over<T: KvElement>(&self, q: &[f32], [k, v]: [&[T]; 2]) -> Vec<f32> {
         let mut want = vec![0.0; (self.live() * self.row()) as usize];
         attention::reference(&self.params(), q, k, v, &self.span.unwrap_or_default(), &mut want);
         want
@@ -106,6 +119,11 @@ impl Case {
 
 pub(crate) fn span_of(g: &mut Graph, span: [u32; 2]) -> Tensor<u32, 1> {
     g.bind(&Resident::from_slice("span", [2], &span))
+}
+
+/// Keys and values as a cache of f16 has them.
+pub(crate) fn as_f16([_, k, v]: &[Vec<f32>; 3]) -> [Vec<f16>; 2] {
+    [k, v].map(|data| data.iter().map(|&v| f16::from_f32(v)).collect())
 }
 
 fn check(case: Case) {
@@ -122,10 +140,49 @@ fn check(case: Case) {
     });
 }
 
+/// The keys and values are f16 to both sides, so what they were rounded from is no part of the error.
+fn check_f16(case: Case) {
+    let data = case.data();
+    let [k, v] = as_f16(&data);
+    let want = case.want_over(&data[0], [&k, &v]);
+    on_both(|gpu| {
+        let record = |g: &mut Graph| {
+            let (q, [k, v]) = (case.bind_q(g, &data[0]), case.bind_kv(g, [&k, &v]));
+            let mask = case.mask(g);
+            strix_shaders::attention(g, "y", q, k, v, case.shape(), case.rows, mask)
+        };
+        let got = run_on(gpu, record, |_| ());
+        assert_close(&format!("f16 {case:?}"), &got[..want.len()], &want, 1e-5);
+    });
+}
+
+#[test]
+fn attention_over_a_cache_of_f16() {
+    check_f16(Case::causal(32, 32, 128, 0, 70));
+    check_f16(Case::causal(32, 8, 128, 300, 70));
+    check_f16(Case::causal(32, 32, 128, 4053, 3));
+    for head_dim in [4, 12, 20, 36, 100, 256] {
+        for rows in [1, 9] {
+            check_f16(Case::causal(6, 2, head_dim, 45, rows));
+        }
+        check_f16(Case::full(1, head_dim, 9, 67));
+    }
+    check_f16(Case { rows: 20, ..Case::causal(3, 3, 24, 7, 13) });
+    check_f16(Case::causal(1, 1, 4, 0, 1));
+}
+
+#[test]
+#[should_panic(expected = "f16 heads of 6")]
+fn attention_refuses_f16_heads_that_are_not_in_fours() {
+    check_f16(Case::causal(1, 1, 6, 0, 1));
+}
+
 #[test]
 fn attention_of_the_decoder() {
     check(Case::causal(32, 32, 128, 0, 70));
     check(Case::causal(32, 32, 128, 300, 70));
+    // A cache of 4,096 positions, near its end.
+    check(Case::causal(32, 32, 128, 4053, 3));
 }
 
 #[test]
@@ -229,13 +286,10 @@ fn attention_survives_large_scores() {
 }
 
 /// What a trace compares with: the references behind `dispatch!`, of all three kernels.
-#[test]
-fn attention_replays_its_references() {
-    let case = Case { keys: 90, ..Case::causal(4, 2, 32, 40, 1) };
-    let data = case.data();
+fn replay<T: KvElement>(case: Case, q: &[f32], kv: [&[T]; 2]) {
     on_both(|gpu| {
         let mut g = Graph::new(gpu.target());
-        let [q, k, v] = case.bind(&mut g, &data);
+        let (q, [k, v]) = (case.bind_q(&mut g, q), case.bind_kv(&mut g, kv));
         let span = span_of(&mut g, [40, 1]);
         let mask = Mask::Causal { span };
         let rows = strix_shaders::attention(&mut g, "rows", q, k, v, case.shape(), 1, mask);
@@ -247,4 +301,13 @@ fn attention_replays_its_references() {
         let mut program = Program::compile(gpu, g).expect("the kernels compile");
         assert_eq!(program.replay(1e-5).expect("the kernels run"), None);
     });
+}
+
+#[test]
+fn attention_replays_its_references() {
+    let case = Case { keys: 90, ..Case::causal(4, 2, 32, 40, 1) };
+    let data = case.data();
+    replay(case, &data[0], [&data[1], &data[2]]);
+    let [k, v] = as_f16(&data);
+    replay(case, &data[0], [&k, &v]);
 }

@@ -1,11 +1,19 @@
 use strix_engine::Graph;
+use strix_shaders::KvElement;
 use strix_shaders::attention_probs::{self, Params};
 use strix_tests::{assert_close, on_both, run_on};
 
-use crate::attention::Case;
+use crate::attention::{Case, as_f16};
 
 fn check(case: Case, keys: u32) {
     let data = case.data();
+    check_over(case, keys, &data[0], &data[1]);
+    if case.head_dim.is_multiple_of(4) {
+        check_over(case, keys, &data[0], &as_f16(&data)[0]);
+    }
+}
+
+fn check_over<T: KvElement>(case: Case, keys: u32, q: &[f32], k: &[T]) {
     let row = case.num_kv_heads * case.head_dim;
     let params = Params {
         rows: case.rows,
@@ -23,7 +31,7 @@ fn check(case: Case, keys: u32) {
         k_stride: case.head_dim,
     };
     let mut want = vec![0.0; (case.num_heads * case.rows * keys) as usize];
-    attention_probs::reference(&params, &data[0], &data[1], &case.span.unwrap_or_default(), &mut want);
+    attention_probs::reference(&params, q, k, &case.span.unwrap_or_default(), &mut want);
     for (row, probs) in want.chunks_exact(keys as usize).enumerate() {
         let sum: f32 = probs.iter().sum();
         let live = row as u32 % case.rows < case.live();
@@ -31,7 +39,7 @@ fn check(case: Case, keys: u32) {
     }
     on_both(|gpu| {
         let record = |g: &mut Graph| {
-            let [q, k, _] = case.bind(g, &data);
+            let (q, [k, _]) = (case.bind_q(g, q), case.bind_kv(g, [k, k]));
             let mask = case.mask(g);
             strix_shaders::attention_probs(g, "p", q, k, case.shape(), case.rows, keys, mask)
         };

@@ -1,7 +1,11 @@
 use strix_engine::{Graph, Program};
 use strix_tests::{assert_close, on_both, run_on};
 
-use crate::attention::{Case, span_of};
+use crate::attention::{Case, as_f16, span_of};
+
+/// The last of 4,096 positions.
+const FAR_END: Case =
+    Case { num_heads: 32, num_kv_heads: 32, head_dim: 128, rows: 1, keys: 4096, span: Some([4095, 1]) };
 
 fn check(case: Case) {
     let data = case.data();
@@ -16,11 +20,41 @@ fn check(case: Case) {
     });
 }
 
+/// The keys and values are f16 to both sides, so what they were rounded from is no part of the error.
+fn check_f16(case: Case) {
+    let data = case.data();
+    let [k, v] = as_f16(&data);
+    let want = case.want_over(&data[0], [&k, &v]);
+    on_both(|gpu| {
+        let record = |g: &mut Graph| {
+            let (q, [k, v]) = (case.bind_q(g, &data[0]), case.bind_kv(g, [&k, &v]));
+            let span = span_of(g, case.span.expect("a causal case"));
+            strix_shaders::decode_attention(g, "y", q, k, v, case.shape(), span)
+        };
+        assert_close(&format!("decode f16 {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
+    });
+}
+
+#[test]
+fn decode_attention_over_a_cache_of_f16() {
+    for start in [0, 64, 1022] {
+        check_f16(Case::causal(32, 32, 128, start, 1));
+    }
+    check_f16(FAR_END);
+    for head_dim in [4, 12, 20, 36, 100, 256] {
+        for start in [0, 7, 270] {
+            check_f16(Case::causal(6, 2, head_dim, start, 1));
+        }
+    }
+    check_f16(Case { keys: 1, ..Case::causal(1, 1, 4, 0, 1) });
+}
+
 #[test]
 fn decode_attention_of_the_decoder() {
     for start in [0, 64, 1022] {
         check(Case::causal(32, 32, 128, start, 1));
     }
+    check(FAR_END);
 }
 
 #[test]

@@ -1,6 +1,7 @@
-use strix_engine::{Gpu, Graph, Resident};
+use half::f16;
+use strix_engine::{Gpu, Graph, Program, Resident};
 use strix_shaders::rope_append::Params;
-use strix_shaders::{HeadShape, KvCache, RopeTables, rope_append};
+use strix_shaders::{HeadShape, KvCache, KvElement, RopeTables, rope_append};
 use strix_tests::{assert_close, constant, gpu, run_graph, uniform};
 
 const CONTEXT: u32 = 40;
@@ -24,35 +25,61 @@ fn filled(context: u32, heads: HeadShape) -> KvCache {
     KvCache { k: fill(11), v: fill(12) }
 }
 
-/// Rotated q, and k and v of the cache, after one step of `rows` rows of which `span[1]` are live.
+/// Rotated q, and k and v of the cache.
+type Rows<T> = (Vec<f32>, [Vec<T>; 2]);
+
+/// What one step of `rows` rows leaves, of which `span[1]` are live.
 fn run(gpu: &Gpu, rows: u32, heads: HeadShape, span: [u32; 2], cache: &KvCache) -> [Vec<f32>; 3] {
+    let kv = uniform(2, (rows * 2 * heads.num_kv_heads * heads.head_dim) as usize);
+    let (q, [k, v]) = run_into(gpu, rows, heads, span, &kv, cache);
+    [q, k, v]
+}
+
+fn run_into<T: KvElement>(
+    gpu: &Gpu,
+    rows: u32,
+    heads: HeadShape,
+    span: [u32; 2],
+    kv: &[f32],
+    cache: &KvCache<T>,
+) -> Rows<T> {
     let tables = tables(heads.head_dim);
     let mut g = Graph::new(gpu.target());
     let (q_dim, kv_dim) = (heads.num_heads * heads.head_dim, 2 * heads.num_kv_heads * heads.head_dim);
     let q = constant(&mut g, [rows, q_dim], &uniform(1, (rows * q_dim) as usize));
-    let kv = constant(&mut g, [rows, kv_dim], &uniform(2, (rows * kv_dim) as usize));
+    let kv = constant(&mut g, [rows, kv_dim], kv);
     let span = constant(&mut g, [2], &span);
     let rotated = rope_append(&mut g, "rotated", q, kv, &tables, cache, heads, span);
     let rotated = g.output(rotated);
     let program = run_graph(gpu, g, &[rotated.id()], |_| ());
-    let read = |r: &Resident<f32, 2>| r.download(gpu).expect("the cache can be read");
-    [program.read(rotated), read(&cache.k), read(&cache.v)]
+    let read = |r: &Resident<T, 2>| r.download(gpu).expect("the cache can be read");
+    (program.read(rotated), [read(&cache.k), read(&cache.v)])
 }
 
 fn expected(rows: u32, heads: HeadShape, span: [u32; 2], k: &[f32], v: &[f32]) -> [Vec<f32>; 3] {
+    let kv = uniform(2, (rows * 2 * heads.num_kv_heads * heads.head_dim) as usize);
+    let (q, [k, v]) = expected_in(rows, heads, span, &kv, [k, v]);
+    [q, k, v]
+}
+
+fn expected_in<T: KvElement>(
+    rows: u32,
+    heads: HeadShape,
+    span: [u32; 2],
+    kv: &[f32],
+    cache: [&[T]; 2],
+) -> Rows<T> {
     let HeadShape { num_heads, num_kv_heads, head_dim } = heads;
-    let (q_dim, kv_dim) = (num_heads * head_dim, 2 * num_kv_heads * head_dim);
-    let (q, kv) = (uniform(1, (rows * q_dim) as usize), uniform(2, (rows * kv_dim) as usize));
+    let q = uniform(1, (rows * num_heads * head_dim) as usize);
     let half = head_dim / 2;
     // In f64 from the definition, not from the tables under test.
     let angle = |p: u32, j: u32| f64::from(p) * 1e4_f64.powf(-2.0 * f64::from(j) / f64::from(head_dim));
     let row = |p| (0..half).map(move |j| angle(p, j).cos()).chain((0..half).map(move |j| angle(p, j).sin()));
     let tables: Vec<f32> = (0..CONTEXT).flat_map(row).map(|v| v as f32).collect();
     let p = Params { rows, num_heads, num_kv_heads, head_dim, context: CONTEXT };
-    let mut want = [vec![0.0; q.len()], k.to_vec(), v.to_vec()];
-    let [rotated, k, v] = &mut want;
-    rope_append::reference(&p, &q, &kv, &tables, &span, rotated, k, v);
-    want
+    let (mut rotated, [mut k, mut v]) = (vec![0.0; q.len()], cache.map(<[T]>::to_vec));
+    rope_append::reference(&p, &q, kv, &tables, &span, &mut rotated, &mut k, &mut v);
+    (rotated, [k, v])
 }
 
 #[test]
@@ -130,4 +157,99 @@ fn rope_append_writes_nothing_past_the_cache() {
     let before = uniform(11, context as usize * 16);
     let kept = (context as usize - 2) * 16;
     assert_eq!(k[..kept], before[..kept]);
+}
+
+/// Keys are rotated in f32 here and in f64 there, by angles that are themselves off by up to 2e-6, so a rounding
+/// may fall to either side: one step of f16, 2^-10 of the number at most. Values are rounded from the same f32,
+/// and equal. What is too small for a normal f16 is rounded as the device likes, or flushed to zero.
+#[test]
+fn rope_append_to_a_cache_of_f16_matches_reference() {
+    let shapes = [
+        heads(32, 32, 128),
+        heads(32, 8, 128),
+        heads(6, 2, 12),
+        heads(4, 4, 20),
+        heads(3, 3, 256),
+        heads(7, 1, 36),
+        heads(1, 1, 4),
+    ];
+    for shape in shapes {
+        for (rows, span) in [(1, [0, 1]), (1, [39, 1]), (7, [5, 7]), (8, [30, 4])] {
+            let kv = uniform(2, (rows * 2 * shape.num_kv_heads * shape.head_dim) as usize);
+            let before = [11, 12].map(|seed| -> Vec<f16> {
+                let elements = CONTEXT * shape.num_kv_heads * shape.head_dim;
+                uniform(seed, elements as usize).into_iter().map(f16::from_f32).collect()
+            });
+            let [k, v] = before.each_ref().map(|rows| {
+                Resident::from_slice("cache", [CONTEXT, shape.num_kv_heads * shape.head_dim], rows)
+            });
+            let (want_q, want) = expected_in(rows, shape, span, &kv, before.each_ref().map(Vec::as_slice));
+            let (q, got) = run_into(gpu(), rows, shape, span, &kv, &KvCache { k, v });
+            assert_close(&format!("q of {shape:?} at {span:?}"), &q, &want_q, 5e-6);
+            for ((name, bound), (got, want)) in [("k", 5e-6), ("v", 0.0)].iter().zip(got.iter().zip(&want)) {
+                for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+                    let [got, want] = [got, want].map(f16::to_f32);
+                    let step = if *bound > 0.0 { want.abs() * f16::EPSILON.to_f32() } else { 0.0 };
+                    let small = got.abs().max(want.abs()) <= f16::MIN_POSITIVE.to_f32();
+                    assert!(
+                        small || (got - want).abs() <= bound + step,
+                        "{name}[{i}] of {shape:?} at {span:?}: {got}, want {want}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// So many keys that some are rounded to the other side than by the reference: a step of f16 is no difference.
+#[test]
+fn rope_append_to_a_cache_of_f16_replays_its_reference() {
+    let (shape, rows) = (heads(32, 32, 128), CONTEXT);
+    let row = shape.num_heads * shape.head_dim;
+    let mut g = Graph::new(gpu().target());
+    let q = constant(&mut g, [rows, row], &uniform(1, (rows * row) as usize));
+    let kv = constant(&mut g, [rows, 2 * row], &uniform(2, (rows * 2 * row) as usize));
+    let span = constant(&mut g, [2], &[0, rows]);
+    let cache = KvCache::<f16>::new("cache", CONTEXT, shape);
+    rope_append(&mut g, "rotated", q, kv, &tables(shape.head_dim), &cache, shape, span);
+    let mut program = Program::compile(gpu(), g).expect("the kernel compiles");
+    assert_eq!(program.replay(1e-6).expect("the kernel runs"), None);
+}
+
+#[test]
+fn a_cache_of_f16_holds_the_nearest_f16_and_no_infinity() {
+    for (x, want) in [
+        (1.0, 1.0),
+        (-0.0, -0.0),
+        (0.1, 0.099_975_586),
+        // Halfway between two: to the even one.
+        (2_049.0, 2_048.0),
+        (2_051.0, 2_052.0),
+        (-2_049.0, -2_048.0),
+        // A bit more and less than halfway.
+        (2_049.000_2, 2_050.0),
+        (2_050.999_8, 2_050.0),
+        (4_095.0, 4_096.0),
+        (6.103_515_6e-5, 6.103_515_6e-5),
+        (65_504.0, 65_504.0),
+        (65_519.0, 65_504.0),
+        (65_520.0, 65_504.0),
+        (-65_520.0, -65_504.0),
+        (1e30, 65_504.0),
+        (f32::MIN, -65_504.0),
+        (f32::INFINITY, 65_504.0),
+    ] {
+        for shape in [heads(1, 1, 8), heads(1, 1, 4)] {
+            let dim = shape.head_dim as usize;
+            // At position 0 keys are not turned, but an infinite one would be multiplied by a sine of 0.
+            let k = if x.is_finite() { x } else { 0.0 };
+            let kv: Vec<f32> = [vec![k; dim], vec![x; dim]].concat();
+            let cache = KvCache::<f16>::new("cache", CONTEXT, shape);
+            let (_, [got_k, got_v]) = run_into(gpu(), 1, shape, [0, 1], &kv, &cache);
+            assert_eq!(got_v[..dim], vec![f16::from_f32(want); dim], "{x} as a value of {shape:?}");
+            if x.is_finite() {
+                assert_eq!(got_k[..dim], vec![f16::from_f32(want); dim], "{x} as a key of {shape:?}");
+            }
+        }
+    }
 }

@@ -12,8 +12,9 @@ cargo xtask TASK
 
   demo                  install a software Vulkan driver if there is none, build, run `strix demo`
   test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
-  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32]
+  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32] [--kv f16]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
+  full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            the benchmarks
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         }),
         "test" => test(),
         "golden" | "nano" => check(task, rest),
+        "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
         "bench" => run(cargo().args(["bench", "-p", "strix-benches", "--"]).args(rest)),
         "" | "help" | "-h" | "--help" => {
             print!("{HELP}");
@@ -86,10 +88,19 @@ fn all_checks(phases: &mut Phases) -> Result {
     Ok(())
 }
 
+/// Builds the binary that full-size starts, beside it.
+fn build_strix(args: &[String]) -> Result {
+    run(cargo().args(["build", "--profile", profile(args), "-p", "strix-cli"]))
+}
+
+fn profile(args: &[String]) -> &'static str {
+    if args.iter().any(|arg| arg == "--dev") { "dev" } else { "release" }
+}
+
 /// Runs a checking binary of strix-tests.
 fn check(name: &str, args: &[String]) -> Result {
     driver(&VULKAN)?;
-    let profile = if args.iter().any(|arg| arg == "--dev") { "dev" } else { "release" };
+    let profile = profile(args);
     let args = args.iter().filter(|arg| *arg != "--dev");
     run(cargo().args(["run", "--profile", profile, "-p", "strix-tests", "--bin", name, "--"]).args(args))
 }

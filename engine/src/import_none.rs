@@ -1,0 +1,26 @@
+//! Where the backend is not Vulkan: nothing is imported.
+
+use crate::resident::Place;
+use crate::{Gpu, HostBytes};
+
+pub(crate) fn supported(_: &wgpu::Adapter) -> bool {
+    false
+}
+
+pub(crate) fn enabled(_: &wgpu::Device) -> bool {
+    false
+}
+
+pub(crate) fn open(_: &wgpu::Adapter, _: &wgpu::DeviceDescriptor<'_>) -> Option<(wgpu::Device, wgpu::Queue)> {
+    None
+}
+
+pub(crate) fn heap_bytes(_: &wgpu::Device) -> Option<u64> {
+    None
+}
+
+impl Gpu {
+    pub(crate) fn import(&self, _: &HostBytes, _: u64) -> Option<Place> {
+        None
+    }
+}

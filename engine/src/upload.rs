@@ -1,0 +1,99 @@
+//! Copies to the device through a ring of mapped buffers of fixed size.
+
+use std::collections::VecDeque;
+
+use wgpu::BufferUsages as U;
+
+use crate::{Error, Gpu, HostBytes, Result};
+
+/// Bytes of one staging buffer. lavapipe copies larger writes 4 to 6 times slower.
+const CHUNK: u64 = 4 << 20;
+
+/// Staging buffers in the ring: one is filled while the device reads the others.
+const CHUNKS: usize = 4;
+
+/// Bytes ahead of those being copied that the system is asked to read from their file.
+const AHEAD: usize = 32 << 20;
+
+/// Staging buffers in the order in which they were last submitted.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    chunks: VecDeque<Staging>,
+}
+
+#[derive(Debug)]
+struct Staging {
+    buffer: wgpu::Buffer,
+    /// The last submission that reads it; `None`: it is mapped.
+    reader: Option<wgpu::SubmissionIndex>,
+}
+
+/// Bytes of all staging buffers of a device.
+pub const STAGING_BYTES: u64 = CHUNK * CHUNKS as u64;
+
+impl Ring {
+    /// A mapped staging buffer: a new one while the ring is not full, else the one used longest ago.
+    fn take(&mut self, gpu: &Gpu) -> Result<wgpu::Buffer> {
+        if self.chunks.len() < CHUNKS {
+            return gpu.buffer("staging", CHUNK, U::MAP_WRITE | U::COPY_SRC, true);
+        }
+        let Staging { buffer, reader } = self.chunks.pop_front().expect("the ring is full");
+        if let Some(reader) = reader {
+            // Mapped on submission; the call ends when the copy and then the mapping are done.
+            gpu.wait_for(reader)?;
+        }
+        Ok(buffer)
+    }
+
+    fn give_back(&mut self, buffer: wgpu::Buffer, reader: Option<wgpu::SubmissionIndex>) {
+        self.chunks.push_back(Staging { buffer, reader });
+    }
+}
+
+impl Gpu {
+    /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted.
+    pub(crate) fn upload(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        self.upload_pieces(buffer, bytes, |_| ())
+    }
+
+    /// The same from a file's mapping: what comes next is read ahead, what was copied leaves the process.
+    pub(crate) fn upload_from(&self, buffer: &wgpu::Buffer, source: &HostBytes) -> Result<()> {
+        let ahead = |at: usize| at.min(source.get().len())..(at + AHEAD).min(source.get().len());
+        source.will_need(ahead(0));
+        self.upload_pieces(buffer, source.get(), |done| {
+            source.done_with(done.clone());
+            source.will_need(ahead(done.end + AHEAD - CHUNK as usize));
+        })
+    }
+
+    fn upload_pieces(
+        &self,
+        buffer: &wgpu::Buffer,
+        bytes: &[u8],
+        mut copied: impl FnMut(std::ops::Range<usize>),
+    ) -> Result<()> {
+        let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut at = 0;
+        for piece in bytes.chunks(CHUNK as usize) {
+            let staging = ring.take(self)?;
+            // Copies are of whole words.
+            let size = (piece.len() as u64).next_multiple_of(4);
+            {
+                let mut view =
+                    staging.get_mapped_range_mut(..size).map_err(|e| Error::Lost(e.to_string()))?;
+                view.slice(..piece.len()).copy_from_slice(piece);
+                view.slice(piece.len()..).copy_from_slice(&[0; 4][..size as usize - piece.len()]);
+            }
+            copied(at as usize..at as usize + piece.len());
+            staging.unmap();
+            let mut encoder =
+                self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encoder.copy_buffer_to_buffer(&staging, 0, buffer, at, size);
+            let reader = self.submit(encoder);
+            staging.map_async(wgpu::MapMode::Write, .., |_| ());
+            ring.give_back(staging, Some(reader));
+            at += size;
+        }
+        Ok(())
+    }
+}

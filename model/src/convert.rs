@@ -1,0 +1,299 @@
+//! From a checkpoint to files that a device streams as they lie, and back.
+//!
+//! [`convert`] packs a checkpoint, [`export`] unpacks one, [`synthesize`] makes one up, [`verify`] reads one
+//! again, [`inspect`] lists what is in one. `model/FORMAT.md` describes the files.
+
+mod export;
+mod folder;
+mod inspect;
+mod jobs;
+mod manifest;
+mod memory;
+mod run;
+mod shards;
+mod synth;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use strix_engine::Target;
+
+pub use export::export;
+pub use inspect::{Inspection, RoundingError, TensorInfo, inspect, rounding_errors};
+pub use manifest::{Arrangement, FileEntry, LAYOUT_VERSION, MANIFEST, Manifest, TensorEntry};
+pub use run::OnProgress;
+pub use synth::{PRESETS, Synthesis, free_bytes, preset, synthesize};
+pub use verify::{Problem, Verified, verify};
+
+use jobs::{Copy, Job, Pack};
+use run::Work;
+
+use crate::abstractor::Abstractor;
+use crate::decoder::Decoder;
+use crate::loader::{Dtype, Item, Loader, Rounding, view};
+use crate::vision::Vision;
+use crate::weights::{Dtype as Stored, Weights};
+use crate::{Config, Error, Result};
+
+/// Largest file unless told otherwise: 4 GiB, which every file system takes.
+pub const SHARD_BYTES: u64 = (4 << 30) - 1;
+
+/// Files that go along with a checkpoint's tensors, where it has them.
+const COPIED: [&str; 7] = [
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+];
+
+/// How a folder is written.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions {
+    /// Largest file of tensors, in bytes.
+    pub shard_bytes: u64,
+    /// Whether to begin again where something else was written before. Without it that is an error.
+    pub force: bool,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { shard_bytes: SHARD_BYTES, force: false }
+    }
+}
+
+/// What writing a folder took.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Whether an earlier run had done it all; then nothing was done, and the other numbers are 0.
+    pub already_complete: bool,
+    /// Files in the folder.
+    pub num_files: usize,
+    /// Tensors in them.
+    pub num_tensors: usize,
+    /// Bytes of the source that were read.
+    pub read_bytes: u64,
+    /// Bytes of the source that an earlier run had worked on.
+    pub kept_bytes: u64,
+    /// Bytes of tensors that were written.
+    pub written_bytes: u64,
+    /// Bytes of all files of tensors.
+    pub total_bytes: u64,
+    /// From beginning to end.
+    pub seconds: f64,
+    /// Without looking at what an earlier run had left.
+    pub work_seconds: f64,
+    /// How much of that the rounding waited for the source.
+    pub waited_for_reads_seconds: f64,
+    /// How much of that it waited for the disk to take what was written.
+    pub waited_for_writes_seconds: f64,
+    /// Largest resident set of the process, mapped files included; `None` where the system does not tell.
+    pub peak_resident_bytes: Option<u64>,
+    /// The same without mapped files: what the process had allocated.
+    pub peak_anonymous_bytes: Option<u64>,
+}
+
+impl Report {
+    /// What the work waited for most: `reading`, `rounding` or `writing`.
+    pub fn limit(&self) -> &'static str {
+        let rounding = self.work_seconds - self.waited_for_reads_seconds - self.waited_for_writes_seconds;
+        let largest = rounding.max(self.waited_for_reads_seconds).max(self.waited_for_writes_seconds);
+        match () {
+            () if rounding == largest => "rounding",
+            () if self.waited_for_reads_seconds == largest => "reading",
+            () => "writing",
+        }
+    }
+}
+
+/// A checkpoint with the files beside it.
+struct Checkpoint {
+    pub config: Config,
+    pub weights: Weights,
+    /// Those of [`COPIED`] that there are.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What it was read from, for a [`Manifest`].
+    pub made_from: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a folder, or a file whose folder holds the config.
+    fn open(path: &Path) -> Result<Self> {
+        let dir = folder_of(path);
+        let config = Config::load(dir)?;
+        let weights = Weights::open(path)?;
+        let mut files = vec![];
+        for name in COPIED {
+            let path = dir.join(name);
+            match std::fs::read(&path) {
+                Ok(contents) => files.push((name.to_owned(), contents)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::Io { path, source }),
+            }
+        }
+        let mut made_from = describe_files(&files);
+        for (path, bytes, modified) in weights.files() {
+            let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+            let since = since.map_or("at an unknown time".into(), |since| {
+                format!("{}.{:09} s", since.as_secs(), since.subsec_nanos())
+            });
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            made_from.insert(format!("source file {name}"), format!("{bytes} bytes, written {since}"));
+        }
+        Ok(Self { config, weights, files, made_from })
+    }
+}
+
+/// The folder itself, or that of a file.
+fn folder_of(path: &Path) -> &Path {
+    match path.is_file() {
+        true => path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        false => path,
+    }
+}
+
+fn describe_files(files: &[(String, Vec<u8>)]) -> BTreeMap<String, String> {
+    files
+        .iter()
+        .map(|(name, contents)| (name.clone(), format!("blake3 {}", blake3::hash(contents))))
+        .collect()
+}
+
+/// Everything that a model of this config is made of, in the order in which it is loaded.
+fn items(config: &Config, rounding: Rounding, weights: Option<&Weights>) -> Result<Vec<Item>> {
+    // Layouts do not depend on the device; only their split over bindings does.
+    let mut loader = Loader::declare(Target::default(), rounding, weights);
+    Vision::load(&mut loader, &config.vision)?;
+    Abstractor::load(&mut loader, config)?;
+    Decoder::load(&mut loader, &config.text, config.text.max_position_embeddings)?;
+    let mut names = std::collections::HashSet::new();
+    loader.items.retain(|item| match item {
+        Item::Matrix(matrix) => names.insert(matrix.label.clone()),
+        Item::Table { name, .. } | Item::Vector(name) => names.insert(name.clone()),
+    });
+    Ok(loader.items)
+}
+
+/// Packs a checkpoint into `out`: a folder of safetensors files that hold weights as the kernels stream them, with
+/// the config, the tokenizer and a [`Manifest`]. `source` is a folder, or a file whose folder holds its config.
+///
+/// If it is interrupted, by `progress` or by force, running it again with the same source and options finishes
+/// the work without redoing what is done; until then `out` holds no file that looks whole.
+///
+/// # Errors
+///
+/// If the source is damaged, does not fit its config or is packed already; if `out` is in it, holds something
+/// else, is being written to, or cannot be written; [`Error::Interrupted`] if `progress` breaks.
+pub fn convert(
+    source: &Path,
+    out: &Path,
+    rounding: Rounding,
+    options: &WriteOptions,
+    progress: OnProgress<'_>,
+) -> Result<Report> {
+    refuse_inside(source, out)?;
+    let checkpoint = Checkpoint::open(source)?;
+    if checkpoint.weights.is_packed() {
+        let reason = "is converted already; `strix export` makes a plain checkpoint of it".into();
+        return Err(Error::File { path: source.into(), reason });
+    }
+    packing(&checkpoint, rounding, options)?.run(out, options.force, progress)
+}
+
+/// The work of packing a checkpoint.
+fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOptions) -> Result<Work<'a>> {
+    let Checkpoint { config, weights, files, made_from } = checkpoint;
+    let (dtype, group) = match rounding.dtype {
+        Dtype::Int8 { group } => ("int8", group),
+        Dtype::Bf16 => ("bf16", None),
+        Dtype::F32 => ("f32", None),
+        Dtype::Auto => ("auto", None),
+    };
+    if rounding.vision && dtype != "int8" {
+        return Err(Error::Option("rounding the vision tower too needs int8".into()));
+    }
+    if group.is_some_and(|group| ![32, 64, 128].contains(&group)) {
+        return Err(Error::Option(format!("a group of {} columns: 32, 64 or 128", group.unwrap_or(0))));
+    }
+    weights.check(config)?;
+    let mut jobs: Vec<Box<dyn Job + 'a>> = vec![];
+    for item in items(config, rounding, Some(weights))? {
+        jobs.push(match item {
+            Item::Matrix(matrix) => Box::new(Pack::new(weights, matrix)),
+            Item::Table { name, bf16 } => {
+                let dtype = if bf16 { Stored::BF16 } else { Stored::F32 };
+                Box::new(Copy::new(view(weights, &name)?, dtype))
+            }
+            Item::Vector(name) => {
+                let view = view(weights, &name)?;
+                Box::new(Copy::new(view, if view.dtype == Stored::F16 { Stored::F32 } else { view.dtype }))
+            }
+        });
+    }
+    let mut metadata = BTreeMap::from([
+        ("format".to_owned(), "strix".to_owned()),
+        ("strix.layout".into(), LAYOUT_VERSION.to_string()),
+        ("strix.dtype".into(), dtype.into()),
+        ("strix.vision".into(), rounding.vision.to_string()),
+        ("strix.version".into(), env!("CARGO_PKG_VERSION").into()),
+    ]);
+    if let Some(group) = group {
+        metadata.insert("strix.group".into(), group.to_string());
+    }
+    let mut made_from = made_from.clone();
+    made_from.extend([
+        ("layout".to_owned(), format!("strix {LAYOUT_VERSION}")),
+        ("dtype".into(), dtype.into()),
+        ("group".into(), group.map_or("none".into(), |group| group.to_string())),
+        ("vision".into(), rounding.vision.to_string()),
+        ("shard size".into(), format!("{} bytes", options.shard_bytes)),
+    ]);
+    let manifest = Manifest {
+        layout: Arrangement::Strix,
+        layout_version: LAYOUT_VERSION,
+        dtype: dtype.into(),
+        group,
+        vision: rounding.vision,
+        program: concat!("strix ", env!("CARGO_PKG_VERSION")).into(),
+        made_from,
+        tensors: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
+    let (shard_bytes, files) = (options.shard_bytes, files.clone());
+    Ok(Work { source: weights, jobs, metadata, shard_bytes, manifest, files })
+}
+
+/// Refuses an output that is the source, or in it.
+fn refuse_inside(source: &Path, out: &Path) -> Result<()> {
+    let folder = folder_of(source);
+    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+    let out = resolve(out);
+    if !out.starts_with(&folder) {
+        return Ok(());
+    }
+    let reason = format!("is in {}, which is read: name a folder outside of it", folder.display());
+    Err(Error::File { path: out, reason })
+}
+
+/// An absolute path without links, of a folder that need not exist.
+fn resolve(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let mut below = vec![];
+    let mut at = absolute.as_path();
+    loop {
+        if let Ok(existing) = at.canonicalize() {
+            return below.iter().rev().fold(existing, |path, name| path.join(name));
+        }
+        match (at.parent(), at.file_name()) {
+            (Some(parent), Some(name)) => {
+                below.push(name.to_owned());
+                at = parent;
+            }
+            _ => return absolute,
+        }
+    }
+}

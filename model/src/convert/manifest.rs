@@ -1,0 +1,131 @@
+//! `strix.json`: what a written folder holds, and what it was made from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Name of the manifest. It is written last: a folder that has one is complete.
+pub const MANIFEST: &str = "strix.json";
+
+/// Version of the packed layout that this program writes and reads.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// How the tensors of a folder are arranged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrangement {
+    /// Packed as the kernels stream it; `FORMAT.md` describes it.
+    Strix,
+    /// Row-major under the names of the original code, as on Hugging Face.
+    Hf,
+}
+
+/// The contents of a `strix.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// How the tensors are arranged.
+    pub layout: Arrangement,
+    /// [`LAYOUT_VERSION`] of the program that wrote it.
+    pub layout_version: u32,
+    /// What matrices are stored as: `int8`, `bf16`, `f32`, or `mixed`.
+    pub dtype: String,
+    /// With int8: columns that share a scale; absent: a scale an output channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// With int8: whether the vision tower's and the abstractor's matrices are int8 too.
+    #[serde(default)]
+    pub vision: bool,
+    /// The program that wrote it, e.g. `strix 0.1.0`.
+    pub program: String,
+    /// The options and the files it was made from, in words: the same words, the same result.
+    pub made_from: BTreeMap<String, String>,
+    /// Every tensor by name.
+    pub tensors: BTreeMap<String, TensorEntry>,
+    /// The other files.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// A tensor of a [`Manifest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    /// File that holds it.
+    pub file: String,
+    /// Type of its elements, as safetensors writes it.
+    pub dtype: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Bytes of its elements.
+    pub bytes: u64,
+    /// BLAKE3 of its bytes, in hexadecimal.
+    pub blake3: String,
+}
+
+/// A file of a [`Manifest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 of its contents, in hexadecimal; absent for files of tensors, each of which has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
+}
+
+impl Manifest {
+    /// Reads the manifest of a folder; `None` if it has none.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is damaged, or is of a later program.
+    pub fn load(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join(MANIFEST);
+        let json = match std::fs::read(&path) {
+            Ok(json) => json,
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
+            Err(source) => return Err(Error::Io { path, source }),
+        };
+        let wrong = |reason| Error::File { path: path.clone(), reason };
+        let manifest: Self = serde_json::from_slice(&json)
+            .map_err(|e| wrong(format!("not a manifest of strix: {e}; convert the checkpoint again")))?;
+        if manifest.layout_version > LAYOUT_VERSION {
+            return Err(wrong(format!(
+                "its layout has version {}, this program knows {LAYOUT_VERSION}: use a newer strix",
+                manifest.layout_version
+            )));
+        }
+        Ok(Some(manifest))
+    }
+
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).expect("only strings and numbers");
+        json.push(b'\n');
+        json
+    }
+}
+
+/// The first thing in which two runs differ, in words.
+pub(super) fn difference(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    let key = then.keys().chain(now.keys()).find(|key| then.get(*key) != now.get(*key))?;
+    let words = |of: &BTreeMap<String, String>| of.get(key).cloned().unwrap_or_else(|| "absent".into());
+    Some(format!("{key} was {}, now it is {}", words(then), words(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named_with_both_values() {
+        let map =
+            |dtype: &str| BTreeMap::from([("a".to_owned(), "1".to_owned()), ("dtype".into(), dtype.into())]);
+        assert_eq!(difference(&map("int8"), &map("int8")), None);
+        assert_eq!(difference(&map("int8"), &map("bf16")).unwrap(), "dtype was int8, now it is bf16");
+        assert_eq!(difference(&map("int8"), &BTreeMap::new()).unwrap(), "a was 1, now it is absent");
+    }
+}

@@ -1,0 +1,278 @@
+//! Reads a written folder again and holds it against its manifest and its config.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::{Component, Path};
+
+use rayon::prelude::*;
+use strix_shaders::{Format, Layout};
+
+use super::items;
+use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
+use super::run::OnProgress;
+use crate::loader::{Item, Progress, Rounding};
+use crate::weights::Weights;
+use crate::{Config, Error, Result};
+
+/// Tensors that are read between two calls of the progress callback.
+const AT_ONCE: usize = 8;
+/// Bytes after which the pages of what was read are let go.
+const PIECE_BYTES: usize = 16 << 20;
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Tensors of the manifest.
+    pub num_tensors: usize,
+    /// Files of the manifest.
+    pub num_files: usize,
+    /// Bytes that were read and had the right checksum.
+    pub good_bytes: u64,
+    /// What is wrong; empty if nothing is.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file it is in.
+    pub file: String,
+    /// The tensor; `None` if it is the file itself.
+    pub tensor: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.tensor {
+            Some(tensor) => write!(f, "{}: {tensor}: {}", self.file, self.reason),
+            None => write!(f, "{}: {}", self.file, self.reason),
+        }
+    }
+}
+
+/// Reads all of a folder that this library wrote: every checksum, every dtype and shape, against its manifest and
+/// its config.
+///
+/// # Errors
+///
+/// If there is no manifest, it cannot be read, or `progress` breaks; what is wrong with a file or tensor is in the
+/// result.
+pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Verified> {
+    let manifest = Manifest::load(dir)?.ok_or_else(|| Error::File {
+        path: dir.join(MANIFEST),
+        reason: match dir.join(".partial").exists() {
+            true => "is not there yet: the folder is unfinished; run what began it again".into(),
+            false => "is not there: strix did not write this folder".into(),
+        },
+    })?;
+    let mut check = Check {
+        dir,
+        manifest: &manifest,
+        progress,
+        state: Progress {
+            what: String::new(),
+            done_bytes: 0,
+            total_bytes: manifest.tensors.values().map(|entry| entry.bytes).sum(),
+        },
+        found: Verified {
+            num_tensors: manifest.tensors.len(),
+            num_files: manifest.files.len(),
+            ..Verified::default()
+        },
+    };
+    for (name, entry) in &manifest.files {
+        check.file(name, entry)?;
+    }
+    for (tensor, entry) in &manifest.tensors {
+        if !manifest.files.contains_key(&entry.file) {
+            check.problem(&entry.file, Some(tensor), format!("{MANIFEST} does not list the file"));
+        }
+    }
+    check.others();
+    check.shapes();
+    check.found.problems.sort_by(|a, b| (&a.file, &a.tensor).cmp(&(&b.file, &b.tensor)));
+    Ok(check.found)
+}
+
+struct Check<'a> {
+    dir: &'a Path,
+    manifest: &'a Manifest,
+    progress: OnProgress<'a>,
+    state: Progress,
+    found: Verified,
+}
+
+impl<'a> Check<'a> {
+    fn problem(&mut self, file: &str, tensor: Option<&str>, reason: String) {
+        let problem = Problem { file: file.into(), tensor: tensor.map(Into::into), reason };
+        self.found.problems.push(problem);
+    }
+
+    fn file(&mut self, name: &str, entry: &FileEntry) -> Result<()> {
+        let mut parts = Path::new(name).components();
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            self.problem(name, None, "is not a file of this folder".into());
+            return Ok(());
+        }
+        let path = self.dir.join(name);
+        match std::fs::metadata(&path) {
+            Err(e) => self.problem(name, None, e.to_string()),
+            Ok(metadata) if metadata.len() != entry.bytes => {
+                self.problem(name, None, format!("has {} bytes, expected {}", metadata.len(), entry.bytes));
+            }
+            Ok(_) => {}
+        }
+        let Some(blake3) = &entry.blake3 else { return self.tensors(name) };
+        // What cannot be read was named above.
+        if let Ok(contents) = std::fs::read(&path)
+            && contents.len() as u64 == entry.bytes
+        {
+            match blake3::hash(&contents).to_hex().as_str() == blake3 {
+                true => self.found.good_bytes += entry.bytes,
+                false => self.problem(name, None, changed()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors of a file.
+    fn tensors(&mut self, file: &str) -> Result<()> {
+        let manifest = self.manifest;
+        let entries: Vec<(&String, &TensorEntry)> =
+            manifest.tensors.iter().filter(|(_, entry)| entry.file == file).collect();
+        let weights = match Weights::open(&self.dir.join(file)) {
+            Ok(weights) => weights,
+            Err(error) => {
+                for (tensor, _) in entries {
+                    self.problem(file, Some(tensor), format!("cannot be read: {error}"));
+                }
+                return Ok(());
+            }
+        };
+        for name in weights.names() {
+            if manifest.tensors.get(name).is_none_or(|entry| entry.file != file) {
+                self.problem(file, Some(name), format!("is not in {MANIFEST}"));
+            }
+        }
+        for some in entries.chunks(AT_ONCE) {
+            let problems: Vec<Option<String>> =
+                some.par_iter().map(|(name, entry)| examine(&weights, name, entry)).collect();
+            for ((name, entry), problem) in some.iter().zip(problems) {
+                match problem {
+                    Some(reason) => self.problem(file, Some(name), reason),
+                    None => self.found.good_bytes += entry.bytes,
+                }
+                self.state.what = (*name).clone();
+                self.state.done_bytes += entry.bytes;
+            }
+            if (self.progress)(&self.state) == ControlFlow::Break(()) {
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of tensors that the manifest does not know.
+    fn others(&mut self) {
+        let names = std::fs::read_dir(self.dir).into_iter().flatten().flatten();
+        let names: BTreeSet<String> =
+            names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        for name in names {
+            if name.ends_with(".safetensors") && !self.manifest.files.contains_key(&name) {
+                self.problem(&name, None, format!("is not in {MANIFEST}"));
+            }
+        }
+    }
+
+    /// Holds the manifest's tensors against those that the config asks for.
+    fn shapes(&mut self) {
+        let expected = Config::load(self.dir).and_then(|config| expected(&config, self.manifest));
+        let expected = match expected {
+            Ok(expected) => expected,
+            Err(error) => return self.problem("config.json", None, error.to_string()),
+        };
+        for (name, (required, shape)) in &expected {
+            match self.manifest.tensors.get(name) {
+                Some(entry) if entry.shape != *shape => {
+                    let reason = format!("config.json asks for {shape:?}, it is {:?}", entry.shape);
+                    self.problem(&entry.file, Some(name), reason);
+                }
+                None if *required => {
+                    self.problem(MANIFEST, Some(name), "config.json asks for it, and it is missing".into());
+                }
+                _ => {}
+            }
+        }
+        for (name, entry) in &self.manifest.tensors {
+            if !expected.contains_key(name) {
+                self.problem(&entry.file, Some(name), "config.json does not ask for it".into());
+            }
+        }
+    }
+}
+
+fn changed() -> String {
+    "its bytes are not those that were written; write the folder again".into()
+}
+
+/// What is wrong with a tensor.
+fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String> {
+    let Some(view) = weights.get(name) else { return Some("is missing".into()) };
+    let found = (view.dtype.to_string(), view.shape, view.byte_len() as u64);
+    if found != (entry.dtype.clone(), &entry.shape[..], entry.bytes) {
+        let (dtype, shape, bytes) = found;
+        return Some(format!(
+            "is {dtype} {shape:?} of {bytes} bytes, {MANIFEST} says {} {:?} of {}",
+            entry.dtype, entry.shape, entry.bytes
+        ));
+    }
+    let bytes = view.contiguous()?;
+    let mut hasher = blake3::Hasher::new();
+    let element = view.dtype.bitsize().div_ceil(8).max(1);
+    for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+        hasher.update(piece);
+        let first = i * PIECE_BYTES / element;
+        weights.release(name, first..first + piece.len() / element);
+    }
+    (hasher.finalize().to_hex().as_str() != entry.blake3).then(changed)
+}
+
+/// Tensors that a folder must hold, or may, and their shapes.
+fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bool, Vec<usize>)>> {
+    let plain = config.tensors().into_iter().map(|spec| (spec.name, (spec.required, spec.shape)));
+    let mut plain: BTreeMap<_, _> = plain.collect();
+    if manifest.layout == Arrangement::Hf {
+        return Ok(plain);
+    }
+    let mut expected = BTreeMap::new();
+    for item in items(config, Rounding::default(), None)? {
+        match item {
+            Item::Table { name, .. } | Item::Vector(name) => {
+                if let Some(spec) = plain.remove(&name) {
+                    expected.insert(name, spec);
+                }
+            }
+            Item::Matrix(matrix) => {
+                let packed = manifest.tensors.get(&format!("{}.packed", matrix.label));
+                // Weight sets that were equal are stored once.
+                let once = packed.is_some_and(|entry| entry.shape.get(1) == Some(&1));
+                let format = match packed.map(|entry| entry.dtype.as_str()) {
+                    Some("I8") => Format::Int8 { group: manifest.group },
+                    Some("F32") => Format::F32,
+                    _ => Format::Bf16,
+                };
+                let sets = if once { 1 } else { matrix.layout.sets };
+                let layout = Layout { format, sets, ..matrix.layout };
+                expected.insert(format!("{}.packed", matrix.label), (true, layout.weight_shape().to_vec()));
+                if layout.groups() > 0 {
+                    expected.insert(format!("{}.scale", matrix.label), (true, layout.scale_shape().to_vec()));
+                }
+            }
+        }
+    }
+    // Position tables, which some checkpoints hold.
+    expected.extend(plain.into_iter().filter(|(_, (required, _))| !required));
+    Ok(expected)
+}

@@ -1,0 +1,161 @@
+//! Converted folders: they load to the same logits as their source, and export gives the source back.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use strix_model::convert::{WriteOptions, convert, export, verify};
+use strix_model::{Dtype, LoadOptions, Model, Progress, Rounding, Source, Weights};
+use strix_tests::golden::{Set, root};
+use strix_tests::gpu;
+
+const GO_ON: fn(&Progress) -> ControlFlow<()> = |_| ControlFlow::Continue(());
+
+/// A golden set's checkpoint as one folder.
+fn folder(set: &str, to: &Path) -> PathBuf {
+    let (from, to) = (root().join(set), to.join(set));
+    std::fs::create_dir(&to).unwrap();
+    std::fs::copy(from.join("hf/config.json"), to.join("config.json")).unwrap();
+    std::fs::copy(from.join("model.safetensors"), to.join("model.safetensors")).unwrap();
+    to
+}
+
+/// Logits of the first run's prompt and of three tokens after it.
+fn logits(set: &Set, model: &Model) -> Vec<f32> {
+    let case = &set.cases[0];
+    let mut session = model.session().unwrap();
+    for pixels in set.pixels(case) {
+        session.add_embeds(model.encode(pixels).unwrap().into());
+    }
+    session.greedy(&set.ids(case).unwrap(), 4).unwrap().concat()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn a_converted_folder_gives_the_logits_of_its_source_bit_for_bit() {
+    let temp = tempfile::tempdir().unwrap();
+    let int8 = |group| Dtype::Int8 { group };
+    let all = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(32)), int8(Some(64)), int8(Some(128))];
+    for (name, dtypes) in [
+        ("tiny", &all[..]),
+        ("gqa", &all[1..4]),
+        ("mamoff", &all[2..4]),
+        ("f16", &all[1..3]),
+        ("medium", &all[2..3]),
+    ] {
+        let source = folder(name, temp.path());
+        for &dtype in dtypes {
+            for vision in [false, true] {
+                if vision && !matches!(dtype, Dtype::Int8 { group: None | Some(32) }) {
+                    continue;
+                }
+                let out = temp.path().join(format!("{name} {dtype} {vision}"));
+                convert(&source, &out, Rounding { dtype, vision }, &WriteOptions::default(), &mut { GO_ON })
+                    .unwrap();
+                let options = LoadOptions { dtype, int8_vision: vision, ..LoadOptions::default() };
+                let set = Set::load(gpu(), &root().join(name), &options).unwrap();
+                let converted =
+                    Model::load_on(gpu(), Source::Dir(&out), &LoadOptions::default(), &mut |_| ()).unwrap();
+                assert_eq!(
+                    bits(&logits(&set, &converted)),
+                    bits(&logits(&set, &set.model)),
+                    "{name} {dtype} {vision}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn exporting_a_float_folder_gives_the_source_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let release = root().join("release/hf");
+    let tiny = folder("tiny", temp.path());
+    let mamoff = folder("mamoff", temp.path());
+    let gqa = folder("gqa", temp.path());
+    let f16 = folder("f16", temp.path());
+    for source in [&tiny, &mamoff, &gqa, &f16, &release] {
+        let (packed, plain) = (temp.path().join("packed"), temp.path().join("plain"));
+        let options = WriteOptions { shard_bytes: 300_000, ..WriteOptions::default() };
+        let rounding = Rounding { dtype: Dtype::F32, vision: false };
+        convert(source, &packed, rounding, &options, &mut { GO_ON }).unwrap();
+        export(&packed, &plain, None, &options, &mut { GO_ON }).unwrap();
+        let (before, after) = (Weights::open(source).unwrap(), Weights::open(&plain).unwrap());
+        let mut compared = 0;
+        for name in before.names().filter(|name| !name.ends_with("inv_freq")) {
+            let (before, after) = (before.get(name).unwrap(), after.get(name).unwrap());
+            assert_eq!(before.shape, after.shape, "{name}");
+            assert_eq!(bits(&before.to_f32().unwrap()), bits(&after.to_f32().unwrap()), "{name}");
+            compared += 1;
+        }
+        assert!(compared > 50, "{}: {compared}", source.display());
+        assert!(verify(&plain, &mut { GO_ON }).unwrap().problems.is_empty());
+        std::fs::remove_dir_all(&packed).unwrap();
+        std::fs::remove_dir_all(&plain).unwrap();
+    }
+}
+
+#[test]
+fn exported_int8_loads_to_what_its_kernels_multiply() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = folder("tiny", temp.path());
+    let [packed, plain, again, twice] =
+        ["packed", "plain", "again", "twice"].map(|name| temp.path().join(name));
+    let options = WriteOptions::default();
+    let rounding = Rounding { dtype: Dtype::Int8 { group: Some(32) }, vision: true };
+    convert(&source, &packed, rounding, &options, &mut { GO_ON }).unwrap();
+    export(&packed, &plain, None, &options, &mut { GO_ON }).unwrap();
+    // What was rounded once is not changed by rounding again, but for the last bit of a scale.
+    convert(&plain, &again, rounding, &options, &mut { GO_ON }).unwrap();
+    export(&again, &twice, None, &options, &mut { GO_ON }).unwrap();
+    let [once, twice] = [&plain, &twice].map(|dir| Weights::open(dir).unwrap());
+    for name in once.names() {
+        let [a, b] = [&once, &twice].map(|weights| weights.get(name).unwrap().to_f32().unwrap());
+        let off = a.iter().zip(&b).find(|(a, b)| (*a - *b).abs() > a.abs() * 3e-7);
+        assert_eq!(off, None, "{name}");
+    }
+}
+
+#[test]
+fn a_progress_callback_that_breaks_interrupts_and_the_next_run_continues() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = folder("tiny", temp.path());
+    let out = temp.path().join("out");
+    let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: false };
+    let mut left = 20;
+    let error = convert(&source, &out, rounding, &WriteOptions::default(), &mut |_| {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(error, Err(strix_model::Error::Interrupted)), "{error:?}");
+    assert!(!out.join("model.safetensors").exists() && !out.join("strix.json").exists());
+    let report = convert(&source, &out, rounding, &WriteOptions::default(), &mut { GO_ON }).unwrap();
+    assert!(report.kept_bytes > 0 && report.read_bytes > 0, "{report:?}");
+    assert!(verify(&out, &mut { GO_ON }).unwrap().problems.is_empty());
+}
+
+#[test]
+fn a_nan_in_the_source_is_refused_by_name() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = folder("tiny", temp.path());
+    let file = source.join("model.safetensors");
+    let weights = Weights::open(&file).unwrap();
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let at = {
+        let view = weights.get(name).unwrap();
+        let bytes = view.contiguous().unwrap();
+        let all = std::fs::read(&file).unwrap();
+        all.windows(bytes.len()).position(|window| window == bytes).unwrap()
+    };
+    drop(weights);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[at + 40..at + 44].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: false };
+    let error =
+        convert(&source, &temp.path().join("out"), rounding, &WriteOptions::default(), &mut { GO_ON });
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains(name) && error.contains("element 10 is NaN"), "{error}");
+}

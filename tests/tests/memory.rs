@@ -1,0 +1,174 @@
+//! Where weights live changes nothing but memory and time: the same bits come out.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use strix_engine::{Gpu, GpuOptions, Graph, HostBytes, Program, Resident, Stream};
+use strix_model::{Config, LoadOptions, MemoryPlan, Model, Room, Source, Weights};
+use strix_shaders::add;
+use strix_tests::gpu;
+
+/// A file of `count` floats, mapped; its numbers begin at `first`.
+fn mapped(first: f32, count: usize) -> HostBytes {
+    let mut file = tempfile::tempfile().unwrap();
+    let values: Vec<f32> = (0..count).map(|i| first + i as f32).collect();
+    file.write_all(bytemuck::cast_slice(&values)).unwrap();
+    let map = map(&file);
+    HostBytes::mapped(map, 0..count * 4)
+}
+
+#[expect(unsafe_code, reason = "a map is what is tested")]
+fn map(file: &File) -> Arc<memmap2::Mmap> {
+    // SAFETY: nobody else has the file.
+    Arc::new(unsafe { memmap2::Mmap::map(file) }.unwrap())
+}
+
+/// The device as it is, without imports, and as one whose memory is its own.
+fn devices() -> [Gpu; 3] {
+    let with = |no_import, separate_memory| {
+        Gpu::with(&GpuOptions { no_import, separate_memory, ..GpuOptions::from_env() }).unwrap()
+    };
+    [gpu().clone(), with(true, false), with(false, true)]
+}
+
+/// `x + table`, the table from the host.
+fn sum(gpu: &Gpu, table: &Resident<f32, 2>, x: f32) -> Vec<f32> {
+    let mut g = Graph::new(gpu.target());
+    let rows = table.shape();
+    let input = g.input::<f32, 2>("x", rows);
+    let y = add(&mut g, "y", input, table);
+    let y = g.output(y);
+    let mut program = Program::compile(gpu, g).unwrap();
+    program.write(input, &vec![x; input.len()]);
+    program.run(&[y.id()]).unwrap();
+    program.read(y)
+}
+
+#[test]
+fn a_mapped_file_is_read_where_it_is_or_copied_with_the_same_result() {
+    const SHAPE: [u32; 2] = [300, 1000];
+    let want: Vec<f32> = (0..300_000).map(|i| 2.0 + i as f32).collect();
+    for gpu in devices() {
+        let before = gpu.created();
+        let table = Resident::from_host("table", SHAPE, mapped(1.0, 300_000));
+        assert_eq!(sum(&gpu, &table, 1.0), want);
+        let after = gpu.created();
+        let imported = after.imported_bytes - before.imported_bytes;
+        assert_eq!(imported, if gpu.imports() { table.bytes() } else { 0 });
+        // The bytes are still there when nothing else holds the map.
+        assert_eq!(table.download(&gpu).unwrap()[299_999], 300_000.0);
+        // More than the staging ring holds, and no whole number of its buffers.
+        let long = Resident::from_host("long", [7000, 1001], mapped(3.0, 7_007_000));
+        assert_eq!(sum(&gpu, &long, -3.0), (0..7_007_000).map(|i| i as f32).collect::<Vec<_>>());
+        // Offsets that no device can bind are copied, not misread.
+        let odd = mapped(0.0, 300_001).slice(4..1_200_004);
+        assert_eq!(sum(&gpu, &Resident::from_host("odd", SHAPE, odd), 1.0), want);
+    }
+}
+
+#[test]
+fn imported_memory_goes_when_the_tensor_does() {
+    let gpu = gpu();
+    for _ in 0..20 {
+        let table = Resident::from_host("table", [300, 1000], mapped(1.0, 300_000));
+        assert_eq!(sum(gpu, &table, 0.0)[5], 6.0);
+    }
+}
+
+#[test]
+fn groups_take_turns_with_the_result_of_all_at_once() {
+    for gpu in devices() {
+        for count in [1, 2, 3, 6] {
+            let table = |i: usize| Resident::from_host("table", [100, 1000], mapped(i as f32, 100_000));
+            let tables: Vec<Resident<f32, 2>> = (0..count).map(table).collect();
+            let stream = Stream::new(&gpu, tables.iter().map(|t| vec![t.untyped()]).collect()).unwrap();
+            let mut g = Graph::new(gpu.target());
+            let x = g.input::<f32, 2>("x", [100, 1000]);
+            let mut y = x;
+            for (i, table) in tables.iter().enumerate() {
+                y = add(&mut g, &format!("y{i}"), y, table);
+            }
+            let y = g.output(y);
+            let mut program = Program::compile(&gpu, g).unwrap();
+            let (n, starts) = (count as f32, (count * (count - 1) / 2) as f32);
+            for run in 0..3 {
+                program.write(x, &vec![run as f32; 100_000]);
+                program.run(&[y.id()]).unwrap();
+                let want: Vec<f32> = (0..100_000).map(|i| run as f32 + starts + n * i as f32).collect();
+                assert_eq!(program.read(y), want, "{count} groups, run {run}");
+            }
+            // Two groups are never moved again; of more, each comes once a run, the first once ahead.
+            let moved = stream.moved().bytes / 400_000;
+            let ahead = u64::from(count % 2 == 0);
+            let want = if count <= 2 { count as u64 } else { 3 * count as u64 + ahead };
+            assert!(moved <= want, "{count} groups: {moved} moved");
+            let steps = program.profile().unwrap_or_default();
+            assert!(steps.is_empty() || steps.len() == count);
+            assert_eq!(program.replay(1e-6).unwrap(), None, "{count} groups");
+        }
+    }
+}
+
+/// Logits of a few greedy steps after a picture and a question.
+fn logits(model: &Model) -> Vec<Vec<f32>> {
+    let c = model.config();
+    let size = c.vision.image_size;
+    let pixels: Vec<f32> =
+        (0..c.vision.num_channels * size * size).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    let mut session = model.session().unwrap();
+    session.add_embeds(model.encode(&pixels).unwrap().into());
+    session.greedy(&[1, 40, -200, 41, 42, 43], 5).unwrap()
+}
+
+fn nano(gpu: &Gpu, device_memory: Option<u64>) -> strix_model::Result<Model> {
+    let options = LoadOptions { ctx: Some(160), device_memory, ..LoadOptions::default() };
+    Model::load_on(gpu, Source::Nano, &options, &mut |_| ())
+}
+
+#[test]
+fn a_model_larger_than_the_device_gives_the_same_bits() {
+    for gpu in devices() {
+        let whole = nano(&gpu, None).unwrap();
+        let all = planned(&gpu, u64::MAX);
+        let (want, layers) = (logits(&whole), all.resident_layers[1]);
+        let least = least(&gpu);
+        let mut seen = vec![];
+        for budget in [all.device_bytes() - 1, (all.device_bytes() + least) / 2, least] {
+            let model = nano(&gpu, Some(budget)).unwrap();
+            let memory = model.memory();
+            assert!(memory.device_bytes() <= budget, "{memory:?}");
+            assert!(memory.streams(), "{memory:?}");
+            assert_eq!(logits(&model), want, "{} of {layers} layers", memory.resident_layers[0]);
+            assert!(model.streamed().bytes > 0);
+            seen.push(memory.resident_layers[0]);
+        }
+        assert_eq!(seen.last(), Some(&0), "with the least memory every layer is streamed: {seen:?}");
+        let refused = nano(&gpu, Some(least - 1)).unwrap_err().to_string();
+        assert!(refused.contains("--device-memory"), "{refused}");
+    }
+}
+
+/// What nano would take with so much memory.
+fn planned(gpu: &Gpu, budget: u64) -> MemoryPlan {
+    try_plan(gpu, budget).unwrap()
+}
+
+fn try_plan(gpu: &Gpu, budget: u64) -> strix_model::Result<MemoryPlan> {
+    let options = LoadOptions { ctx: Some(160), ..LoadOptions::default() };
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano").as_ref();
+    let config = Config::load(dir)?;
+    let room = Room { budget_bytes: Some(budget), ..Room::of(gpu, Some(budget)) };
+    let weights = Weights::open(dir)?;
+    Ok(strix_model::plan(&config, &options, &gpu.target(), Some(&weights), room)?.memory)
+}
+
+/// The least memory that nano runs in.
+fn least(gpu: &Gpu) -> u64 {
+    let (mut no, mut yes) = (0, planned(gpu, u64::MAX).device_bytes());
+    while yes - no > 1 {
+        let budget = no.midpoint(yes);
+        if try_plan(gpu, budget).is_ok() { yes = budget } else { no = budget }
+    }
+    yes
+}

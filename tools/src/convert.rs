@@ -1,0 +1,38 @@
+//! `strix convert`: a checkpoint into files that a device streams as they lie.
+
+use std::path::PathBuf;
+
+use strix_model::convert;
+
+use crate::write::{Int8, Packed, Writing};
+
+const EXAMPLES: &str = "\
+Examples:
+  strix convert mplug-owl2-llama2-7b mplug-owl2-int8 --dtype int8
+  strix convert mplug-owl2-llama2-7b mplug-owl2-int8 --dtype int8 --group 64 --shard-size 2GiB
+
+If it is interrupted, the same command again continues where it was.";
+
+/// Convert a checkpoint to int8 or bf16, packed as the kernels stream it
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Folder of a checkpoint, as on Hugging Face
+    source: PathBuf,
+    /// Folder to write
+    out: PathBuf,
+    /// What weight matrices become; norms, biases and tables stay as they are
+    #[arg(long, value_enum)]
+    dtype: Packed,
+    #[command(flatten)]
+    int8: Int8,
+    #[command(flatten)]
+    writing: Writing,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let rounding = args.int8.rounding(args.dtype)?;
+    let options = args.writing.options();
+    args.writing
+        .run(&args.out, |progress| convert::convert(&args.source, &args.out, rounding, &options, progress))
+}

@@ -1,0 +1,108 @@
+//! `strix synth`: a checkpoint of made-up values.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use indicatif::HumanBytes;
+use strix_model::convert::{PRESETS, Synthesis, free_bytes, preset, synthesize};
+use strix_model::weights::Dtype;
+
+use crate::Usage;
+use crate::terminal::whisper;
+use crate::write::{Int8, Packed, Writing};
+
+const EXAMPLES: &str = "\
+Examples:
+  strix synth --preset 8.2b --dtype int8 synthetic-int8
+  strix synth --preset 8.2b --dtype bf16 --layout hf --layers 4 synthetic-hf
+  strix synth --config config.json --dtype f32 --seed 7 synthetic
+
+Its answers mean nothing; sizes, speed and memory are those of a trained model.";
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Layout {
+    /// Packed, as strix convert writes it
+    Strix,
+    /// Row-major, as on Hugging Face
+    Hf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stored {
+    Int8,
+    Bf16,
+    F16,
+    F32,
+}
+
+/// Write a checkpoint of made-up values, to try the real size where there is no trained model
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("of").required(true))]
+pub(crate) struct Args {
+    /// Folder to write
+    out: PathBuf,
+    /// A built-in config
+    #[arg(long, group = "of", value_parser = PRESETS)]
+    preset: Option<String>,
+    /// A config.json
+    #[arg(long, value_name = "FILE", group = "of")]
+    config: Option<PathBuf>,
+    /// What weight matrices are; f16 only with --layout hf, int8 only without
+    #[arg(long, value_enum)]
+    dtype: Stored,
+    #[command(flatten)]
+    int8: Int8,
+    /// How tensors are arranged
+    #[arg(long, value_enum, default_value = "strix")]
+    layout: Layout,
+    /// Other seeds, other values
+    #[arg(long, default_value = "0")]
+    seed: u64,
+    /// Another number of decoder layers
+    #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u32).range(1..))]
+    layers: Option<u32>,
+    #[command(flatten)]
+    writing: Writing,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let (dtype, rounding) = match (args.layout, args.dtype) {
+        (Layout::Strix, Stored::Int8) => (Dtype::BF16, Some(args.int8.rounding(Packed::Int8)?)),
+        (Layout::Strix, Stored::Bf16) => (Dtype::BF16, Some(args.int8.rounding(Packed::Bf16)?)),
+        (Layout::Strix, Stored::F32) => (Dtype::F32, Some(args.int8.rounding(Packed::F32)?)),
+        (Layout::Strix, Stored::F16) => {
+            return Err(Usage("--dtype f16 needs --layout hf: the kernels have no f16 weights".into()).into());
+        }
+        (Layout::Hf, Stored::Int8) => {
+            return Err(
+                Usage("--dtype int8 needs --layout strix: a plain checkpoint is of floats".into()).into()
+            );
+        }
+        (Layout::Hf, stored) => {
+            args.int8.refuse()?;
+            let dtype = match stored {
+                Stored::Bf16 => Dtype::BF16,
+                Stored::F16 => Dtype::F16,
+                _ => Dtype::F32,
+            };
+            (dtype, None)
+        }
+    };
+    let config = match (&args.config, &args.preset) {
+        (Some(file), _) => fs::read_to_string(file).with_context(|| file.display().to_string())?,
+        (_, name) => name.as_deref().and_then(preset).unwrap_or_default().to_owned(),
+    };
+    let mut synthesis = Synthesis { config, dtype, seed: args.seed, rounding };
+    if let Some(layers) = args.layers {
+        synthesis.set_layers(layers as usize)?;
+    }
+    let options = args.writing.options();
+    let needed = HumanBytes(synthesis.bytes(&options)?);
+    match free_bytes(&args.out) {
+        Some(free) => whisper(&format!("{needed} to be written, {} free", HumanBytes(free))),
+        None => whisper(&format!("{needed} to be written")),
+    }
+    args.writing.run(&args.out, |progress| synthesize(&synthesis, &args.out, &options, progress))
+}

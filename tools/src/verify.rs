@@ -1,0 +1,67 @@
+//! `strix verify`: reads a converted folder again.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use indicatif::HumanBytes;
+use serde_json::json;
+use strix_model::convert::verify;
+
+use crate::terminal::say;
+use crate::write::with_bar;
+
+const EXAMPLES: &str = "\
+Examples:
+  strix verify mplug-owl2-int8";
+
+/// Check every tensor of a folder that strix wrote against its checksum, its manifest and its config
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Folder that strix convert, export or synth wrote
+    folder: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let found = with_bar(|progress| verify(&args.folder, progress))?;
+    let good = found.problems.is_empty();
+    let mut out = io::stdout().lock();
+    if args.json {
+        let problems: Vec<_> = found
+            .problems
+            .iter()
+            .map(
+                |problem| json!({ "file": problem.file, "tensor": problem.tensor, "reason": problem.reason }),
+            )
+            .collect();
+        let found = json!({
+            "good": good,
+            "tensors": found.num_tensors,
+            "files": found.num_files,
+            "good_bytes": found.good_bytes,
+            "problems": problems,
+        });
+        writeln!(out, "{found:#}")?;
+    } else if good {
+        writeln!(
+            out,
+            "{}: {} tensors in {} files, {}, all as they were written",
+            args.folder.display(),
+            found.num_tensors,
+            found.num_files,
+            HumanBytes(found.good_bytes)
+        )?;
+    } else {
+        for problem in &found.problems {
+            say(&format!("{}/{problem}", args.folder.display()));
+        }
+    }
+    if good {
+        return Ok(crate::DONE);
+    }
+    say(&format!("error: {}: {} problems", args.folder.display(), found.problems.len()));
+    Ok(crate::BAD_INPUT)
+}

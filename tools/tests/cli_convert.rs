@@ -1,0 +1,380 @@
+//! `strix convert`, `verify`, `inspect`, `export` and `synth` as their user meets them: what a killed run leaves,
+//! a full disk, damage, wrong arguments.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano");
+
+fn strix(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strix"));
+    command.args(args).stdin(Stdio::null()).env_remove("STRIX_LOG");
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    strix(args).output().unwrap()
+}
+
+/// Its stdout, once it has ended well.
+#[track_caller]
+fn prints(args: &[&str]) -> String {
+    let out = output(args);
+    assert_eq!(out.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[track_caller]
+fn prints_json(args: &[&str]) -> Value {
+    serde_json::from_str(&prints(args)).unwrap()
+}
+
+/// Its stderr, once it has ended with code 2 and one error.
+#[track_caller]
+fn refuses(args: &[&str]) -> String {
+    let out = output(args);
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{args:?}: {stderr}");
+    stderr
+}
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Self {
+        Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn same_files(a: &str, b: &str) {
+    let names = |dir: &str| {
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(a), names(b));
+    for name in names(a) {
+        let [a, b] = [a, b].map(|dir| fs::read(Path::new(dir).join(&name)).unwrap());
+        assert!(a == b, "{name:?} differs");
+    }
+}
+
+fn journal(out: &str) -> PathBuf {
+    Path::new(out).join(".partial/journal.jsonl")
+}
+
+/// Waits until some tensors are finished.
+fn wait_for_work(out: &str, child: &mut Child) {
+    let since = Instant::now();
+    while fs::read_to_string(journal(out)).map_or(0, |text| text.lines().count()) < 12 {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it could be disturbed");
+        assert!(since.elapsed() < Duration::from_secs(60), "it does not begin");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn spawn(args: &[&str]) -> Child {
+    strix(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disturbed_run_is_finished_by_the_next_without_redoing_what_is_done() {
+    let dir = Dir::new();
+    let [source, undisturbed, out] = ["source", "undisturbed", "out"].map(|name| dir.path(name));
+    let synth = ["synth", "--preset", "130m", "--layers", "2", "--layout", "hf", "--dtype", "bf16"];
+    prints(&[&synth[..], &["--shard-size", "40MB", &source]].concat());
+    let convert = |out| ["convert", &source, out, "--dtype", "int8", "--shard-size", "16MB", "--json"];
+    prints(&convert(&*undisturbed));
+
+    // kill -9
+    let mut child = spawn(&convert(&*out));
+    wait_for_work(&out, &mut child);
+    // Meanwhile nobody else may write there.
+    assert!(refuses(&convert(&*out)).contains("another process"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".partial"], "something looks whole");
+    assert!(refuses(&["verify", &out]).contains("unfinished"));
+    let other = refuses(&["convert", &source, &out, "--dtype", "bf16", "--shard-size", "16MB"]);
+    assert!(other.contains("dtype was int8, now it is bf16") && other.contains("--force"), "{other}");
+
+    // Ctrl-C
+    let mut child = spawn(&convert(&*out));
+    sleep(Duration::from_millis(100));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("run the same again to continue"), "{stderr}");
+
+    // A finished tensor that was damaged meanwhile is made again; the others are not.
+    let text = fs::read_to_string(journal(&out)).unwrap();
+    let finished = text.lines().count() as u64 - 1;
+    let shard = Path::new(&out).join(".partial/model-00001-of-00004.safetensors");
+    let mut bytes = fs::read(&shard).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize + 8;
+    bytes[header] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    // The journal may end in the middle of a line.
+    fs::write(journal(&out), format!("{text}{{\"job\":\"deco")).unwrap();
+
+    let report = prints_json(&convert(&*out));
+    let [read, kept] = ["bytes_read", "bytes_kept"].map(|name| report[name].as_u64().unwrap());
+    let whole = prints_json(&["inspect", &source, "--json"])["bytes"].as_u64().unwrap();
+    assert!(finished >= 11 && kept > 0 && read > 0, "{finished} were finished: {report}");
+    assert_eq!(read + kept, whole, "{report}");
+    same_files(&out, &undisturbed);
+    assert_eq!(prints_json(&convert(&*out))["already_complete"], true);
+}
+
+#[test]
+fn one_flipped_byte_is_found_and_its_tensor_and_file_named() {
+    let dir = Dir::new();
+    let out = dir.path("out");
+    prints(&["convert", NANO, &out, "--dtype", "int8", "--group", "32", "--shard-size", "1MB"]);
+    let good = prints(&["verify", &out]);
+    assert!(good.contains("all as they were written"), "{good}");
+
+    let manifest: Value = serde_json::from_slice(&fs::read(format!("{out}/strix.json")).unwrap()).unwrap();
+    let tensor = "decoder.1.q_proj.packed";
+    let file = manifest["tensors"][tensor]["file"].as_str().unwrap();
+    let path = format!("{out}/{file}");
+    let whole = fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize + 8;
+    let places: Value = serde_json::from_slice(&whole[8..header]).unwrap();
+    let at = header + places[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    let mut bytes = whole.clone();
+    bytes[at + 5] ^= 0x40;
+    fs::write(&path, &bytes).unwrap();
+    let bad = refuses(&["verify", &out]);
+    assert!(bad.contains(file) && bad.contains(tensor) && bad.lines().count() == 2, "{bad}");
+    let json = output(&["verify", &out, "--json"]);
+    assert_eq!(json.status.code(), Some(2));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["problems"][0]["tensor"], tensor);
+
+    // Cut short, missing, something more, another config: every one by its name.
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let bad = refuses(&["verify", &out]);
+    assert!(bad.contains(file) && bad.contains(tensor), "{bad}");
+    fs::remove_file(&path).unwrap();
+    fs::write(format!("{out}/more.safetensors"), b"").unwrap();
+    fs::write(format!("{out}/tokenizer.model"), b"").unwrap();
+    let bad = refuses(&["verify", &out]);
+    for name in [file, tensor, "more.safetensors", "tokenizer.model"] {
+        assert!(bad.contains(name), "{name} in {bad}");
+    }
+    fs::write(&path, &whole).unwrap();
+    fs::remove_file(format!("{out}/more.safetensors")).unwrap();
+    let config = fs::read_to_string(format!("{out}/config.json")).unwrap();
+    fs::write(
+        format!("{out}/config.json"),
+        config.replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 6"),
+    )
+    .unwrap();
+    let bad = refuses(&["verify", &out]);
+    assert!(bad.contains("decoder.5.q_proj.packed") && bad.contains("missing"), "{bad}");
+}
+
+#[test]
+fn files_stay_within_the_shard_size_and_load() {
+    let dir = Dir::new();
+    let out = dir.path("out");
+    let report = prints_json(&["convert", NANO, &out, "--dtype", "bf16", "--shard-size", "1MiB", "--json"]);
+    let shards = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap());
+    let sizes: Vec<u64> = shards
+        .filter(|entry| entry.path().extension().is_some_and(|e| e == "safetensors"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .collect();
+    assert!(sizes.len() > 3 && sizes.iter().all(|&size| size <= 1 << 20), "{sizes:?}");
+    assert_eq!(report["bytes_in_all"].as_u64(), Some(sizes.iter().sum()));
+    if cfg!(target_os = "linux") {
+        assert!(report["peak_anonymous_bytes"].as_u64() > Some(0), "{report}");
+    }
+    assert_eq!(prints(&["ask", "--model", &out, "What is 3 + 4?"]), "7\n");
+}
+
+#[test]
+fn inspect_lists_tensors_parts_and_what_rounding_changed() {
+    let dir = Dir::new();
+    let out = dir.path("out");
+    prints(&["convert", NANO, &out, "--dtype", "int8"]);
+    let file = format!("{NANO}/model.safetensors");
+    for path in [NANO, &file] {
+        let found = prints_json(&["inspect", path, "--json"]);
+        assert_eq!(found["packed"], false);
+        assert_eq!(found["parameters_by_part"]["lm_head"], 1024 * 128, "{path}");
+        let tensors = found["tensors"].as_array().unwrap();
+        let bytes: u64 = tensors.iter().map(|tensor| tensor["bytes"].as_u64().unwrap()).sum();
+        assert_eq!(found["bytes"].as_u64(), Some(bytes));
+        assert!(
+            tensors
+                .iter()
+                .any(|t| t["name"] == "lm_head.weight" && t["shape"] == serde_json::json!([1024, 128]))
+        );
+        assert!(tensors.iter().all(|tensor| tensor["file"] == "model.safetensors"));
+    }
+    let found = prints_json(&["inspect", &out, "--source", NANO, "--json"]);
+    assert_eq!(found["packed"], true);
+    let rounding = found["rounding"].as_array().unwrap();
+    let of = |name: &str| rounding.iter().find(|entry| entry["name"] == name).unwrap();
+    let error = of("decoder.0.q_proj")["rms_relative"].as_f64().unwrap();
+    assert!((0.001..0.02).contains(&error), "{error}");
+    let snr = of("decoder.0.q_proj")["snr_db"].as_f64().unwrap();
+    assert!((snr + 20.0 * error.log10()).abs() < 1e-6, "{snr}");
+    for kept in ["model.norm.weight", "model.embed_tokens.weight", "vision.0.dense"] {
+        assert_eq!(of(kept)["max_abs"], 0.0, "{kept}");
+    }
+    let text = prints(&["inspect", &out, "--source", NANO]);
+    assert!(text.contains("image keys, values and norms") && text.contains(" dB"), "{text}");
+    assert!(prints(&["inspect", &out, "--tensors"]).contains("vision.3.fc2.packed"));
+    refuses(&["inspect", NANO, "--source", NANO]);
+    refuses(&["inspect", &out, "--source", &out]);
+    assert!(refuses(&["inspect", "/no/such"]).contains("/no/such"));
+}
+
+#[test]
+fn export_gives_a_checkpoint_that_answers_alike() {
+    let dir = Dir::new();
+    let [packed, plain, rounded] = ["packed", "plain", "rounded"].map(|name| dir.path(name));
+    prints(&["convert", NANO, &packed, "--dtype", "int8"]);
+    prints(&["export", &packed, &plain]);
+    prints(&["export", &packed, &rounded, "--dtype", "bf16", "--shard-size", "2MB"]);
+    for out in [&plain, &rounded] {
+        assert!(prints(&["verify", out]).contains("all as they were written"));
+        assert_eq!(prints(&["ask", "--model", out, "What is 3 + 4?"]), "7\n");
+    }
+    let found = prints_json(&["inspect", &rounded, "--json"]);
+    assert_eq!(found["by_dtype"].as_object().unwrap().keys().collect::<Vec<_>>(), ["BF16"]);
+    assert!(Path::new(&rounded).join("model.safetensors.index.json").exists());
+}
+
+#[test]
+fn synth_is_the_same_for_the_same_seed_and_says_what_it_needs() {
+    let dir = Dir::new();
+    let [a, b, c, hf] = ["a", "b", "c", "hf"].map(|name| dir.path(name));
+    let synth =
+        |seed, out| ["synth", "--preset", "8m", "--layers", "1", "--dtype", "int8", "--seed", seed, out];
+    let said = output(&synth("1", &*a));
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("to be written") && said.contains("free"), "{said}");
+    prints(&synth("1", &*b));
+    prints(&synth("2", &*c));
+    same_files(&a, &b);
+    let file = |dir: &str| fs::read(format!("{dir}/model.safetensors")).unwrap();
+    assert_ne!(file(&a), file(&c));
+    assert!(prints(&["verify", &a]).contains("all as they were written"));
+    assert!(!prints(&["ask", "--model", &a, "--max-tokens", "2", "Hello?"]).is_empty());
+
+    // The same values, packed now or by convert.
+    let args =
+        ["synth", "--preset", "8m", "--layers", "1", "--layout", "hf", "--dtype", "bf16", "--seed", "1"];
+    prints(&[&args[..], &[&hf]].concat());
+    prints(&["convert", &hf, &dir.path("packed"), "--dtype", "int8"]);
+    assert_eq!(file(&a), file(&dir.path("packed")));
+
+    let config = dir.path("config.json");
+    fs::write(&config, r#"{"num_hidden_layers": 600, "vocab_size": 2000000}"#).unwrap();
+    let too_much = refuses(&["synth", "--config", &config, "--dtype", "f32", &dir.path("no")]);
+    assert!(too_much.contains("are to be written") && too_much.contains("are free"), "{too_much}");
+    assert!(!Path::new(&dir.path("no")).exists());
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let dir = Dir::new();
+    let [out, full] = ["out", "full"].map(|name| dir.path(name));
+    fs::create_dir(&full).unwrap();
+    fs::write(format!("{full}/letter.txt"), "Dear").unwrap();
+    let inside = format!("{NANO}/int8");
+    for args in [
+        &["convert"] as &[&str],
+        &["convert", NANO, &out],
+        &["convert", NANO, &out, "--dtype", "int4"],
+        &["convert", NANO, &out, "--dtype", "bf16", "--group", "32"],
+        &["convert", NANO, &out, "--dtype", "int8", "--group", "48"],
+        &["convert", NANO, &out, "--dtype", "bf16", "--vision"],
+        &["convert", NANO, &out, "--dtype", "int8", "--shard-size", "much"],
+        &["convert", NANO, &out, "--dtype", "int8", "--shard-size", "1KB"],
+        &["convert", NANO, &out, "--dtype", "int8", "--shard-size", "100KB"],
+        &["convert", NANO, NANO, "--dtype", "int8"],
+        &["convert", NANO, &inside, "--dtype", "int8"],
+        &["convert", NANO, &full, "--dtype", "int8"],
+        &["convert", NANO, &full, "--dtype", "int8", "--force"],
+        &["convert", &full, &out, "--dtype", "int8"],
+        &["convert", "/no/such", &out, "--dtype", "int8"],
+        &["verify", &full],
+        &["verify", NANO],
+        &["export", NANO, &out, "--dtype", "int8"],
+        &["synth", "--dtype", "int8", &out],
+        &["synth", "--preset", "9b", "--dtype", "int8", &out],
+        &["synth", "--preset", "8m", "--dtype", "f16", &out],
+        &["synth", "--preset", "8m", "--dtype", "int8", "--layout", "hf", &out],
+        &["synth", "--preset", "8m", "--dtype", "f32", "--layout", "hf", "--group", "32", &out],
+        &["synth", "--preset", "8m", "--layers", "0", "--dtype", "f32", &out],
+        &["synth", "--config", "/no/config.json", "--dtype", "f32", &out],
+    ] {
+        refuses(args);
+    }
+    assert!(!Path::new(&out).exists());
+    assert_eq!(fs::read(format!("{full}/letter.txt")).unwrap(), b"Dear");
+    // Packed already.
+    prints(&["convert", NANO, &out, "--dtype", "int8"]);
+    assert!(refuses(&["convert", &out, &dir.path("again"), "--dtype", "int8"]).contains("strix export"));
+    // Another kind of work in the same place, and then by force.
+    let other = refuses(&["convert", NANO, &out, "--dtype", "bf16"]);
+    assert!(other.contains("dtype was int8, now it is bf16"), "{other}");
+    prints(&["convert", NANO, &out, "--dtype", "bf16", "--shard-size", "1MB", "--force"]);
+    assert!(prints(&["verify", &out]).contains("all as they were written"));
+    assert!(!Path::new(&out).join("model.safetensors").exists());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_refused_by_name() {
+    let dir = Dir::new();
+    let file = dir.path("file");
+    fs::write(&file, "").unwrap();
+    let below = format!("{file}/out");
+    assert!(refuses(&["convert", NANO, &below, "--dtype", "int8"]).contains(&below));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_with_the_numbers() {
+    let dir = Dir::new();
+    let out = dir.path("out");
+    // A file on a disk that is always full.
+    fs::create_dir_all(format!("{out}/.partial")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", format!("{out}/.partial/model.safetensors")).unwrap();
+    let error = refuses(&["convert", NANO, &out, "--dtype", "int8"]);
+    for part in
+        ["model.safetensors", "No space left", "bytes are still to be written", "are free", "run the same"]
+    {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    // A limit that ends a file in the middle: the same, and with room the same command goes on.
+    fs::remove_dir_all(&out).unwrap();
+    let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
+    let args = ["convert", NANO, &out, "--dtype", "int8"];
+    let limited =
+        Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_strix")]).args(args).output().unwrap();
+    let stderr = String::from_utf8_lossy(&limited.stderr);
+    assert_eq!(limited.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("model.safetensors") && stderr.contains("still to be written"), "{stderr}");
+    assert!(refuses(&["verify", &out]).contains("unfinished"));
+    prints(&args);
+    assert!(prints(&["verify", &out]).contains("all as they were written"));
+}
