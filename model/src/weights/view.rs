@@ -13,8 +13,10 @@ use crate::{Error, Result};
 /// Elements that are read at a time where the whole need not fit in memory.
 const PIECE: usize = 1 << 14;
 
-/// Rows that a transposed matrix is read in at a time: every line of the cache that a column touches is used whole.
+/// A transposed matrix is read in tiles: as many rows as a line of the cache has elements, so that each line is used
+/// whole, and as many columns as it can hold lines that are a power of two apart.
 const TILE_ROWS: usize = 32;
+const TILE_COLUMNS: usize = 8;
 
 /// A tensor of a checkpoint.
 #[derive(Clone, Copy)]
@@ -268,10 +270,14 @@ fn gather<const N: usize, T>(
         let whole = if column == 0 { (values.len() / columns).min(rows - row % rows) } else { 0 };
         if whole > 1 && row_stride < *stride {
             let (tile, first) = (whole.min(TILE_ROWS), row_start(row));
-            for column in 0..*columns {
+            for block in (0..*columns).step_by(TILE_COLUMNS) {
+                let block = block..(*columns).min(block + TILE_COLUMNS);
                 for row in 0..tile {
-                    let at = first + row * row_stride + column * stride;
-                    values[row * columns + column] = number(from[at]);
+                    let first = first + row * row_stride;
+                    let values = &mut values[row * columns..][block.clone()];
+                    for (value, column) in values.iter_mut().zip(block.clone()) {
+                        *value = number(from[first + column * stride]);
+                    }
                 }
             }
             done += tile * columns;
