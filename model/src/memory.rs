@@ -173,7 +173,11 @@ impl Declared {
             return Ok(whole);
         };
         let layers = self.decoder.layer_bytes();
-        let mut chunks: Vec<u32> = STREAMED_CHUNKS.into_iter().filter(|&rows| rows > options.chunk).collect();
+        let possible = |rows: &u32| {
+            let usage = || self.decoder_usage(config, target, (*rows).min(ctx.max(2))).0;
+            *rows > options.chunk && usage().largest_bytes <= target.max_binding_bytes
+        };
+        let mut chunks: Vec<u32> = STREAMED_CHUNKS.into_iter().filter(possible).collect();
         chunks.push(options.chunk);
         let least = |&chunk: &u32| self.arrange(config, target, ctx, chunk, room, Some(0));
         let fits = |plan: &MemoryPlan| plan.device_bytes() <= budget;
