@@ -14,7 +14,7 @@ mod shards;
 mod synth;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -170,7 +170,7 @@ fn items(config: &Config, rounding: Rounding, weights: Option<&Weights>) -> Resu
     Vision::load(&mut loader, &config.vision)?;
     Abstractor::load(&mut loader, config)?;
     Decoder::load(&mut loader, &config.text, config.text.max_position_embeddings)?;
-    let mut names = std::collections::HashSet::new();
+    let mut names = HashSet::new();
     loader.items.retain(|item| match item {
         Item::Matrix(matrix) => names.insert(matrix.label.clone()),
         Item::Table { name, .. } | Item::Vector(name) => names.insert(name.clone()),
@@ -204,6 +204,11 @@ pub fn convert(
     packing(&checkpoint, rounding, options)?.run(out, options.force, progress)
 }
 
+/// What a vector of that dtype is stored as.
+fn kept(dtype: Stored) -> Stored {
+    if dtype == Stored::F16 { Stored::F32 } else { dtype }
+}
+
 /// The work of packing a checkpoint.
 fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOptions) -> Result<Work<'a>> {
     let Checkpoint { config, weights, files, made_from } = checkpoint;
@@ -230,9 +235,17 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
             }
             Item::Vector(name) => {
                 let view = view(weights, &name)?;
-                Box::new(Copy::new(view, if view.dtype == Stored::F16 { Stored::F32 } else { view.dtype }))
+                Box::new(Copy::new(view, kept(view.dtype)))
             }
         });
+    }
+    // Biases of weight sets that are equal and stored once.
+    let made: HashSet<String> = jobs.iter().map(|job| job.name().to_owned()).collect();
+    for spec in
+        config.tensors().iter().filter(|spec| spec.name.ends_with(".bias") && !made.contains(&spec.name))
+    {
+        let view = view(weights, &spec.name)?;
+        jobs.push(Box::new(Copy::new(view, kept(view.dtype))));
     }
     let mut metadata = BTreeMap::from([
         ("format".to_owned(), "strix".to_owned()),

@@ -479,8 +479,12 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
     if layout.format == (Format::Int8 { group: None }) {
         let found = scale.as_ref().map(|scale| scale.shape.to_vec());
         let formats = [None, Some(32), Some(64), Some(128)].map(|group| Format::Int8 { group });
-        let fits =
-            |format: &Format| Some(Layout { format: *format, ..layout }.scale_shape().to_vec()) == found;
+        // The shape alone does not tell a group as long as a row, which is another kernel, from none.
+        let said = weights.metadata().get("strix.group").and_then(|group| group.parse().ok());
+        let fits = |format: &Format| {
+            let shape = Layout { format: *format, ..layout }.scale_shape().to_vec();
+            *format == Format::Int8 { group: said } && Some(shape) == found
+        };
         let Some(format) = formats.into_iter().find(fits) else {
             let found = found.map_or("it is missing".into(), |shape| format!("the file holds {shape:?}"));
             return Err(wrong(

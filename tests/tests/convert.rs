@@ -58,11 +58,9 @@ fn a_converted_folder_gives_the_logits_of_its_source_bit_for_bit() {
                 let set = Set::load(gpu(), &root().join(name), &options).unwrap();
                 let converted =
                     Model::load_on(gpu(), Source::Dir(&out), &LoadOptions::default(), &mut |_| ()).unwrap();
-                assert_eq!(
-                    bits(&logits(&set, &converted)),
-                    bits(&logits(&set, &set.model)),
-                    "{name} {dtype} {vision}"
-                );
+                let (got, want) = (logits(&set, &converted), logits(&set, &set.model));
+                let off = got.iter().zip(&want).position(|(got, want)| got.to_bits() != want.to_bits());
+                assert_eq!((got.len(), off), (want.len(), None), "{name} {dtype} {vision}");
             }
         }
     }
@@ -87,7 +85,7 @@ fn exporting_a_float_folder_gives_the_source_back() {
         for name in before.names().filter(|name| !name.ends_with("inv_freq")) {
             let (before, after) = (before.get(name).unwrap(), after.get(name).unwrap());
             assert_eq!(before.shape, after.shape, "{name}");
-            assert_eq!(bits(&before.to_f32().unwrap()), bits(&after.to_f32().unwrap()), "{name}");
+            assert!(bits(&before.to_f32().unwrap()) == bits(&after.to_f32().unwrap()), "{name}");
             compared += 1;
         }
         assert!(compared > 50, "{}: {compared}", source.display());

@@ -39,6 +39,7 @@ const AFTER_HELP: &str = "\
 Examples:
   strix demo
   strix ask --image photo.jpg \"What is in this picture?\"
+  strix convert mplug-owl2-llama2-7b mplug-owl2-int8 --dtype int8
 
 Exit codes:
   0    done

@@ -208,7 +208,7 @@ mod tests {
         let nano = crate::tokenizer::Tokenizer::from_sentencepiece(nano, true).unwrap();
         assert_eq!(filled.vocab_size(), 32000);
         for text in ["What is in the picture?", "⟨1024⟩", "the ⟨ of 31999⟩ 日本"] {
-            assert_eq!(filled.encode(text).unwrap(), nano.encode(text).unwrap(), "{text}");
+            assert_eq!(filled.encode(text, true), nano.encode(text, true), "{text}");
         }
         assert_eq!(tokenizer(1023), None);
     }
