@@ -609,7 +609,8 @@ fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>>
     let mut places = vec![];
     for (v, value) in graph.values.iter().enumerate() {
         places.push(match &value.kind {
-            Kind::Activation => plan.slot_of[v].map(|s| slots[s].clone()),
+            // A slot may be longer than this one of its tensors.
+            Kind::Activation => plan.slot_of[v].map(|s| Place { bytes: value.bytes, ..slots[s].clone() }),
             Kind::Input => {
                 let buffer = gpu.storage_buffer(&value.label, value.bytes)?;
                 Some(Place { buffer, offset: 0, bytes: value.bytes })
