@@ -213,6 +213,22 @@ fn a_converted_folder_gives_the_same_bits_wherever_its_weights_live() {
             let streamed = (1..100).find_map(|mib| load(&gpu, Some(mib << 20)).ok()).unwrap();
             assert!(streamed.memory().streams(), "{:?}", streamed.memory());
             assert_eq!(logits(&streamed), want, "{dtype} streamed on {:?}", gpu.target());
+            assert_decoding_brings_text_alone(&streamed);
         }
     }
+}
+
+/// Each decoded token brings the layers without their image sets, which a picture's prompt had brought before.
+fn assert_decoding_brings_text_alone(model: &Model) {
+    let mut session = model.session().unwrap();
+    let mut brought = vec![];
+    for tokens in [1, 2, 4, 6] {
+        let before = model.streamed().bytes;
+        session.greedy(&[1, 40, 41, 42], tokens).unwrap();
+        brought.push(model.streamed().bytes - before);
+    }
+    let a_token = model.memory().streamed_bytes;
+    let layer = model.memory().parts.iter().find(|part| part.name.contains("take turns")).unwrap();
+    assert!(a_token < layer.bytes * 9 / 10, "{a_token} of {}", layer.bytes);
+    assert_eq!(brought[3] - brought[2], 2 * a_token, "{brought:?}");
 }
