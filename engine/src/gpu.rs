@@ -31,8 +31,8 @@ pub struct GpuOptions {
     pub separate_memory: bool,
     /// Ask for at most this many bytes a storage binding; for tests of small devices.
     pub max_binding_bytes: Option<u64>,
-    /// Ask for at most this many bytes a buffer; for tests of small devices.
-    pub max_buffer_bytes: Option<u64>,
+    /// Ask for WebGPU's default limits and no more; for tests of small devices.
+    pub webgpu_limits: bool,
 }
 
 impl GpuOptions {
@@ -234,16 +234,13 @@ impl Gpu {
         if options.no_subgroups {
             features.remove(Features::SUBGROUP);
         }
-        let mut limits = adapter.limits();
+        let mut limits = if options.webgpu_limits { Limits::default() } else { adapter.limits() };
         let shares = shares_memory(&info) && !options.separate_memory;
         if shares {
             features |= adapter.features() & Features::MAPPABLE_PRIMARY_BUFFERS;
         }
         if let Some(bytes) = options.max_binding_bytes {
             limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(bytes);
-        }
-        if let Some(bytes) = options.max_buffer_bytes {
-            limits.max_buffer_size = limits.max_buffer_size.min(bytes);
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("strix"),

@@ -15,6 +15,7 @@ use crate::{Access, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
 pub struct Graph {
     target: Target,
     scope: String,
+    pub(crate) first_only: bool,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
     /// By address of their storage, which the values keep alive.
@@ -86,12 +87,25 @@ pub struct Arg {
 impl Graph {
     /// An empty graph of kernels chosen for `target`.
     pub fn new(target: Target) -> Self {
-        Self { target, scope: String::new(), values: vec![], steps: vec![], residents: HashMap::new() }
+        Self {
+            target,
+            scope: String::new(),
+            first_only: false,
+            values: vec![],
+            steps: vec![],
+            residents: HashMap::new(),
+        }
     }
 
     /// What the kernels are chosen for.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Promises that of tensors whose pieces take turns ([`Resident::alternating`]) only the first of each round are
+    /// read.
+    pub fn first_only(&mut self) {
+        self.first_only = true;
     }
 
     /// Records `record` with `name` in front of every label: `decoder.3` makes `decoder.3.q_proj`.

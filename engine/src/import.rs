@@ -18,7 +18,7 @@ const PAGE: usize = 4096;
 
 /// Tensors below this many bytes are copied: an import is an allocation of its own, of which a driver may allow
 /// no more than 4,096.
-const LEAST_BYTES: u64 = 256 << 10;
+const LEAST_BYTES: u64 = 64 << 10;
 
 /// Whether an adapter's devices can import host memory, and gain by it.
 pub(crate) fn supported(adapter: &wgpu::Adapter) -> bool {

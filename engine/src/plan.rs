@@ -29,6 +29,8 @@ pub struct Usage {
     pub input_bytes: u64,
     /// Device bytes of weights, tables and caches the graph uses, shared with other programs.
     pub resident_bytes: u64,
+    /// Bytes of the largest of those activations and inputs; a binding must hold it.
+    pub largest_bytes: u64,
     /// Dispatches a run.
     pub dispatches: usize,
 }
@@ -79,7 +81,9 @@ impl Graph {
 
         let total =
             |keep: fn(&Kind) -> bool| self.values.iter().filter(|v| keep(&v.kind)).map(|v| v.bytes).sum();
+        let inputs = self.values.iter().filter(|v| matches!(v.kind, Kind::Input)).map(|v| v.bytes);
         let usage = Usage {
+            largest_bytes: slots.iter().copied().chain(inputs).max().unwrap_or(0),
             activation_bytes: slots.iter().sum(),
             unshared_bytes: total(|k| matches!(k, Kind::Activation)),
             input_bytes: total(|k| matches!(k, Kind::Input)),

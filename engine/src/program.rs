@@ -53,6 +53,8 @@ struct Load {
     stream: usize,
     group: usize,
     slot: usize,
+    /// Whether the first piece of each round is enough.
+    first_only: bool,
 }
 
 /// The host's side of all input tensors: one mapped buffer, copied from at each run.
@@ -479,7 +481,8 @@ impl Queue {
     /// Has a group in its slot before what is recorded next runs. The last submission may compute with the other
     /// slot meanwhile.
     fn bring(&mut self, stream: &Stream, load: Load, state: &mut State) -> Result<()> {
-        if state.holds[load.slot] == Some(load.group) {
+        let held = |&(group, all): &(usize, bool)| group == load.group && (all || load.first_only);
+        if state.holds[load.slot].as_ref().is_some_and(held) {
             return Ok(());
         }
         // The slot was last used by the submission before the last, and the last but one copied from staging.
@@ -497,12 +500,12 @@ impl Queue {
         let poll =
             || self.gpu.device().poll(wgpu::PollType::Poll).map(drop).map_err(|e| Error::Lost(e.to_string()));
         state.holds[load.slot] = None;
-        let bytes = stream.fill(load.group, load.slot, poll)?;
+        let bytes = stream.fill(load.group, load.slot, load.first_only, poll)?;
         if stream.copy(&mut self.encoder, load.slot) {
             self.submit();
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
-        state.holds[load.slot] = Some(load.group);
+        state.holds[load.slot] = Some((load.group, !load.first_only));
         state.moved.bytes += bytes;
         state.moved.waiting += Duration::from_nanos(waited);
         Ok(())
@@ -556,7 +559,7 @@ fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
         match (wanted, current.load) {
             (Some((stream, group)), Some(load)) if (load.stream, load.group) == (stream, group) => {}
             (Some((stream, group)), _) => {
-                let load = Some(Load { stream, group, slot: uses[stream] % 2 });
+                let load = Some(Load { stream, group, slot: uses[stream] % 2, first_only: graph.first_only });
                 uses[stream] += 1;
                 if current.steps.is_empty() {
                     current.load = load;
@@ -609,7 +612,8 @@ fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>>
     let mut places = vec![];
     for (v, value) in graph.values.iter().enumerate() {
         places.push(match &value.kind {
-            Kind::Activation => plan.slot_of[v].map(|s| slots[s].clone()),
+            // A slot may be longer than this one of its tensors.
+            Kind::Activation => plan.slot_of[v].map(|s| Place { bytes: value.bytes, ..slots[s].clone() }),
             Kind::Input => {
                 let buffer = gpu.storage_buffer(&value.label, value.bytes)?;
                 Some(Place { buffer, offset: 0, bytes: value.bytes })

@@ -46,6 +46,8 @@ pub(crate) struct Storage {
     pub(crate) bytes: u64,
     /// Content on first use; zeros when absent.
     pub(crate) source: Option<HostBytes>,
+    /// Bytes of a piece, and how many pieces make a round: see [`Resident::alternating`].
+    pub(crate) rounds: Option<(usize, usize)>,
     /// The device it is on, and where.
     place: OnceLock<(wgpu::Device, Place)>,
     /// Its turn in a stream, in place of a place of its own.
@@ -207,21 +209,27 @@ impl<T, const R: usize> Clone for Resident<T, R> {
 }
 
 impl<T: Pod, const R: usize> Resident<T, R> {
-    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>) -> Self {
+    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>, rounds: Option<(usize, usize)>) -> Self {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let content = elements * size_of::<T>() as u64;
         if let Some(source) = &source {
             assert_eq!(source.get().len() as u64, content, "{label}: bytes for shape {shape:?}");
         }
         let bytes = content.next_multiple_of(16).max(16);
-        let storage =
-            Storage { label: label.into(), bytes, source, place: OnceLock::new(), seat: OnceLock::new() };
+        let storage = Storage {
+            label: label.into(),
+            bytes,
+            source,
+            rounds,
+            place: OnceLock::new(),
+            seat: OnceLock::new(),
+        };
         Self { storage: Arc::new(storage), shape, of: PhantomData }
     }
 
     /// A tensor of zeros, or whose content will be uploaded later.
     pub fn zeros(label: &str, shape: [u32; R]) -> Self {
-        Self::with(label, shape, None)
+        Self::with(label, shape, None, None)
     }
 
     /// A tensor whose content is `source`, which is read when the tensor comes to the device. A device that
@@ -231,7 +239,24 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// If `source` is not as long as `shape` says.
     pub fn from_host(label: &str, shape: [u32; R], source: HostBytes) -> Self {
-        Self::with(label, shape, Some(source))
+        Self::with(label, shape, Some(source), None)
+    }
+
+    /// [`Resident::from_host`] of pieces of `piece_bytes` that take turns: the first of each `of` is all that a graph
+    /// reads which was recorded as [`Graph::first_only`](crate::Graph::first_only). Where the tensor is streamed, the
+    /// others then stay where they are.
+    ///
+    /// # Panics
+    ///
+    /// If `source` is not as long as `shape` says.
+    pub fn alternating(
+        label: &str,
+        shape: [u32; R],
+        source: HostBytes,
+        piece_bytes: usize,
+        of: usize,
+    ) -> Self {
+        Self::with(label, shape, Some(source), (of > 1).then_some((piece_bytes, of)))
     }
 
     /// A tensor that keeps a copy of `data` until it is allocated.
@@ -240,7 +265,12 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// If `data` is not as long as `shape` says.
     pub fn from_slice(label: &str, shape: [u32; R], data: &[T]) -> Self {
-        Self::with(label, shape, Some(HostBytes::from_vec(bytemuck::cast_slice::<T, u8>(data).to_vec())))
+        Self::with(
+            label,
+            shape,
+            Some(HostBytes::from_vec(bytemuck::cast_slice::<T, u8>(data).to_vec())),
+            None,
+        )
     }
 
     /// A tensor allocated now and filled from `data`, of which no copy is kept.

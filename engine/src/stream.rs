@@ -34,8 +34,8 @@ pub struct Streamed {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Group in each slot.
-    pub(crate) holds: [Option<usize>; 2],
+    /// Group in each slot, and whether all of it is there.
+    pub(crate) holds: [Option<(usize, bool)>; 2],
     pub(crate) moved: Streamed,
 }
 
@@ -103,11 +103,13 @@ impl Stream {
     }
 
     /// Copies a group to where the device will find it. Nothing submitted may still use the slot, nor, where
-    /// there is staging, be copying from it. `idle` is called now and then.
+    /// there is staging, be copying from it. With `first_only` the first of each round of pieces will do. `idle` is
+    /// called now and then.
     pub(crate) fn fill(
         &self,
         group: usize,
         slot: usize,
+        first_only: bool,
         mut idle: impl FnMut() -> Result<()>,
     ) -> Result<u64> {
         /// Bytes copied between two calls of `idle`: a fraction of a millisecond's worth.
@@ -121,11 +123,22 @@ impl Stream {
         for (storage, buffer) in self.groups[group].iter().zip(buffers) {
             let source = storage.source.as_ref().expect("checked when it was seated").get();
             let mut view = buffer.get_mapped_range_mut(..).map_err(|e| Error::Lost(e.to_string()))?;
-            for (i, piece) in source.chunks(PIECE).enumerate() {
-                view.slice(i * PIECE..i * PIECE + piece.len()).copy_from_slice(piece);
-                idle()?;
+            // Whole, or the first piece of each round.
+            let (step, length) = match storage.rounds.filter(|_| first_only) {
+                Some((piece, of)) => (piece * of, piece),
+                None => (PIECE, PIECE),
+            };
+            let mut since = 0;
+            for (i, round) in source.chunks(step).enumerate() {
+                let piece = &round[..length.min(round.len())];
+                view.slice(i * step..i * step + piece.len()).copy_from_slice(piece);
+                bytes += piece.len() as u64;
+                since += piece.len();
+                if since >= PIECE {
+                    idle()?;
+                    since = 0;
+                }
             }
-            bytes += source.len() as u64;
         }
         for buffer in buffers {
             buffer.unmap();

@@ -177,6 +177,10 @@ impl Decoder {
         tap: &mut Tap,
     ) -> Logits {
         let dim = c.hidden_size as u32;
+        if rows.visual.is_none() {
+            // A decoded token is text (SPEC §5).
+            g.first_only();
+        }
         let mut x =
             embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.modality, rows.visual, dim);
         for (i, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
@@ -249,6 +253,12 @@ impl Decoder {
     /// Bytes of each layer.
     pub(crate) fn layer_bytes(&self) -> Vec<u64> {
         self.layers.iter().map(|layer| total_bytes(&layer.residents())).collect()
+    }
+
+    /// Bytes of each layer that a decoded token, which is text, reads.
+    pub(crate) fn decoded_bytes(&self) -> Vec<u64> {
+        let layers = self.layers.iter().zip(self.layer_bytes());
+        layers.map(|(layer, bytes)| bytes - layer.kv_proj.bytes() + layer.kv_proj.text_bytes()).collect()
     }
 
     /// Bytes of what follows the layers, and of the rotations.

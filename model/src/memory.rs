@@ -173,7 +173,11 @@ impl Declared {
             return Ok(whole);
         };
         let layers = self.decoder.layer_bytes();
-        let mut chunks: Vec<u32> = STREAMED_CHUNKS.into_iter().filter(|&rows| rows > options.chunk).collect();
+        let possible = |rows: &u32| {
+            let usage = || self.decoder_usage(config, target, (*rows).min(ctx.max(2))).0;
+            *rows > options.chunk && usage().largest_bytes <= target.max_binding_bytes
+        };
+        let mut chunks: Vec<u32> = STREAMED_CHUNKS.into_iter().filter(possible).collect();
         chunks.push(options.chunk);
         let least = |&chunk: &u32| self.arrange(config, target, ctx, chunk, room, Some(0));
         let fits = |plan: &MemoryPlan| plan.device_bytes() <= budget;
@@ -256,13 +260,21 @@ impl Declared {
         let group = if streamed > 0 && !room.shares_memory { largest(&layers) } else { 0 };
         let inputs: u64 = usages.iter().map(|u| 2 * u.input_bytes).sum();
         parts.push(on_device("inputs and staging", inputs + staging + group));
-        MemoryPlan {
+        let mut plan = MemoryPlan {
             parts,
             budget_bytes: room.budget_bytes,
             resident_layers: [resident, layers.len()],
-            streamed_bytes: layers.iter().sum::<u64>() - of_layers(resident),
+            streamed_bytes: 0,
             chunk,
-        }
+        };
+        let decoded = self.decoder.decoded_bytes();
+        plan.streamed_bytes = decoded
+            .iter()
+            .zip(plan.streaming().decoder)
+            .filter(|(_, turns)| *turns)
+            .map(|(bytes, _)| bytes)
+            .sum();
+        plan
     }
 
     /// Why nothing fits, and what would.

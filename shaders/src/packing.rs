@@ -147,6 +147,12 @@ impl Layout {
         self.words() * 4 + u64::from(self.scales()) * 4
     }
 
+    /// Packed weights that lie on the host. Rows of text need the first set alone.
+    fn on_host(&self, label: &str, words: HostBytes) -> Resident<u32, 1> {
+        let block = self.block_words() as usize * 4;
+        Resident::alternating(label, [words_u32(self)], words, block, self.sets as usize)
+    }
+
     /// Where packed row `p` comes from: 0 for gate (or the matrix itself), 1 for up, and the row there.
     pub fn source(&self, p: u32) -> (u32, u32) {
         match (self.gated, p / BLOCK, p % BLOCK) {
@@ -371,7 +377,7 @@ impl Linear {
                     Resident::upload(gpu, &labels[1], shapes[1], &packed.scales)?,
                 ),
                 Contents::OnHost => (
-                    Resident::from_host(&labels[0], shapes[0], HostBytes::from_vec(packed.words)),
+                    layout.on_host(&labels[0], HostBytes::from_vec(packed.words)),
                     Resident::from_host(&labels[1], shapes[1], HostBytes::from_vec(packed.scales)),
                 ),
             };
@@ -404,11 +410,7 @@ impl Linear {
         let part = |(i, (first, part)): (usize, (u32, Layout))| {
             let [before, now] = [layout.bytes_of(first), part.bytes_of(part.n)];
             let range = |what: usize| before[what] as usize..(before[what] + now[what]) as usize;
-            let words = Resident::from_host(
-                &format!("{label}.weight[{i}]"),
-                [words_u32(&part)],
-                weight.slice(range(0)),
-            );
+            let words = part.on_host(&format!("{label}.weight[{i}]"), weight.slice(range(0)));
             let label_scale = format!("{label}.scale[{i}]");
             let scale = match scale {
                 Some(scale) => Resident::from_host(&label_scale, [part.scales()], scale.slice(range(1))),
@@ -424,6 +426,13 @@ impl Linear {
         };
         let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
         Self { name: name.into(), layout, parts }
+    }
+
+    /// Bytes that a row of text reads: the first set's, where there are several.
+    pub fn text_bytes(&self) -> u64 {
+        let others =
+            |p: &LinearPart| p.weight.bytes() / u64::from(p.layout.sets) * u64::from(p.layout.sets - 1);
+        self.bytes() - self.parts.iter().map(others).sum::<u64>()
     }
 
     /// Its tensors.

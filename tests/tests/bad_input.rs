@@ -177,7 +177,7 @@ fn files_that_are_not_there_are_named() {
     says(load().err(), &["config.json"]);
     checkpoint.write();
     std::fs::remove_file(checkpoint.weights()).unwrap();
-    says(load().err(), &["holds no .safetensors file", &checkpoint.dir.path().display().to_string()]);
+    says(load().err(), &["holds no .safetensors or .bin file", &checkpoint.dir.path().display().to_string()]);
     std::fs::write(checkpoint.dir.path().join("config.json"), "{ \"vocab_size\": }").unwrap();
     says(load().err(), &["config.json", "line 1"]);
     // Without a tokenizer only prepared ids can be run.

@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use strix_engine::{Gpu, GpuOptions, Graph, HostBytes, Program, Resident, Stream};
-use strix_model::{Config, LoadOptions, MemoryPlan, Model, Room, Source, Weights};
+use strix_model::convert::{Synthesis, WriteOptions, preset, synthesize};
+use strix_model::{
+    Config, Dtype, LoadOptions, MemoryPlan, Model, Progress, Room, Rounding, Source, Weights, weights,
+};
 use strix_shaders::add;
 use strix_tests::gpu;
 
@@ -171,4 +175,60 @@ fn least(gpu: &Gpu) -> u64 {
         if try_plan(gpu, budget).is_ok() { yes = budget } else { no = budget }
     }
     yes
+}
+
+/// A converted checkpoint of made-up values.
+fn converted(dtype: Dtype) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let synthesis = Synthesis {
+        config: preset("8m").unwrap().into(),
+        dtype: weights::Dtype::BF16,
+        seed: 7,
+        rounding: Some(Rounding { dtype, vision: false }),
+    };
+    let go_on: &mut dyn FnMut(&Progress) -> ControlFlow<()> = &mut |_| ControlFlow::Continue(());
+    synthesize(&synthesis, dir.path(), &WriteOptions::default(), go_on).unwrap();
+    dir
+}
+
+#[test]
+fn a_converted_folder_gives_the_same_bits_wherever_its_weights_live() {
+    let small = |webgpu_limits, max_binding_bytes| {
+        Gpu::with(&GpuOptions { webgpu_limits, max_binding_bytes, ..GpuOptions::from_env() }).unwrap()
+    };
+    for dtype in [Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }, Dtype::Bf16] {
+        let dir = converted(dtype);
+        let load = |gpu: &Gpu, device_memory| {
+            let options = LoadOptions { ctx: Some(160), device_memory, ..LoadOptions::default() };
+            Model::load_on(gpu, Source::Dir(dir.path()), &options, &mut |_| ())
+        };
+        let before = gpu().created().imported_bytes;
+        let want = logits(&load(gpu(), None).unwrap());
+        assert_eq!(gpu().imports(), gpu().created().imported_bytes > before);
+        // Others than the first: the test's own are cut into many parts.
+        let [_, copied, separate] = devices();
+        for gpu in [copied, separate, small(true, None), small(false, Some(200_000))] {
+            let whole = load(&gpu, None).unwrap();
+            assert_eq!(logits(&whole), want, "{dtype} on {:?}", gpu.target());
+            let streamed = (1..100).find_map(|mib| load(&gpu, Some(mib << 20)).ok()).unwrap();
+            assert!(streamed.memory().streams(), "{:?}", streamed.memory());
+            assert_eq!(logits(&streamed), want, "{dtype} streamed on {:?}", gpu.target());
+            assert_decoding_brings_text_alone(&streamed);
+        }
+    }
+}
+
+/// Each decoded token brings the layers without their image sets, which a picture's prompt had brought before.
+fn assert_decoding_brings_text_alone(model: &Model) {
+    let mut session = model.session().unwrap();
+    let mut brought = vec![];
+    for tokens in [1, 2, 4, 6] {
+        let before = model.streamed().bytes;
+        session.greedy(&[1, 40, 41, 42], tokens).unwrap();
+        brought.push(model.streamed().bytes - before);
+    }
+    let a_token = model.memory().streamed_bytes;
+    let layer = model.memory().parts.iter().find(|part| part.name.contains("take turns")).unwrap();
+    assert!(a_token < layer.bytes * 9 / 10, "{a_token} of {}", layer.bytes);
+    assert_eq!(brought[3] - brought[2], 2 * a_token, "{brought:?}");
 }

@@ -1,6 +1,7 @@
 use half::bf16;
 use strix_engine::{Gpu, Graph, Resident};
 use strix_shaders::gemm::{Activation, gemm};
+use strix_shaders::packing::Contents;
 use strix_shaders::{Format, Input, Layout, Linear, Routing};
 use strix_tests::{assert_close, gpu, on_both, plain_gpu, run_on, uniform};
 
@@ -100,7 +101,7 @@ impl Case {
             |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
         let bias = |set: u32, half: u32, row: u32| self.bias[((set * halves + half) * n + row) as usize];
         let limit = max_binding_bytes.unwrap_or(gpu.target().max_binding_bytes);
-        Linear::upload_split(gpu, "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
+        Linear::pack(Contents::Upload(gpu), "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
     }
 
     fn check(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) {
