@@ -51,9 +51,16 @@ struct Finished {
     blake3: Vec<String>,
 }
 
+/// An error of reading or writing a file; if there is no room for it, with what to do.
 pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::Io { path, source }
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let free = super::free_bytes(&path).unwrap_or(0);
+            wrong(&path, format!("{source}: {free} bytes are free there; make room and run the same again"))
+        }
+        _ => Error::Io { path, source },
+    }
 }
 
 fn wrong(path: &Path, reason: String) -> Error {
