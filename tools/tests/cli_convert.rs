@@ -338,6 +338,9 @@ fn wrong_arguments_are_refused() {
     }
     assert!(!Path::new(&out).exists());
     assert_eq!(fs::read(format!("{full}/letter.txt")).unwrap(), b"Dear");
+    for out in [NANO, &inside] {
+        assert!(refuses(&["convert", NANO, out, "--dtype", "int8"]).contains("which is read"), "{out}");
+    }
     // Packed already.
     prints(&["convert", NANO, &out, "--dtype", "int8"]);
     assert!(refuses(&["convert", &out, &dir.path("again"), "--dtype", "int8"]).contains("strix export"));

@@ -117,7 +117,7 @@ impl Work<'_> {
             already_complete: false,
             num_files,
             num_tensors: self.manifest.tensors.len(),
-            read_bytes: tell.state.total_bytes - kept_bytes,
+            read_bytes: todo.iter().map(|&job| reads[job]).sum(),
             kept_bytes,
             written_bytes: written,
             total_bytes: plan.bytes(),
