@@ -230,5 +230,7 @@ fn assert_decoding_brings_text_alone(model: &Model) {
     let a_token = model.memory().streamed_bytes;
     let layer = model.memory().parts.iter().find(|part| part.name.contains("take turns")).unwrap();
     assert!(a_token < layer.bytes * 9 / 10, "{a_token} of {}", layer.bytes);
-    assert_eq!(brought[3] - brought[2], 2 * a_token, "{brought:?}");
+    // Tensors are planned in whole 16 bytes, and brought as long as they are.
+    let two = brought[3] - brought[2];
+    assert!((2 * a_token).abs_diff(two) * 1000 < a_token, "{brought:?}, planned {a_token}");
 }
