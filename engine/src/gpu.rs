@@ -122,6 +122,12 @@ pub struct AdapterReport {
     pub limits: Limits,
     /// The features Strix uses that it has.
     pub features: Features,
+    /// Bytes of its memory, where the system tells.
+    pub memory_bytes: Option<u64>,
+    /// Whether its memory is the host's.
+    pub shares_memory: bool,
+    /// Whether it can use a mapped file where it is, without a copy.
+    pub imports: bool,
     /// Why it cannot be used, if it cannot.
     pub missing: Option<String>,
     /// Whether it is the one that would be chosen.
@@ -136,6 +142,9 @@ pub fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
         info: a.get_info(),
         limits: a.limits(),
         features: a.features() & wanted_features(),
+        memory_bytes: crate::memory::all_bytes(&a.get_info()),
+        shares_memory: shares_memory(&a.get_info()),
+        imports: !options.no_import && import::supported(a),
         missing: missing(a),
         chosen: chosen == Some(i),
     };
@@ -293,7 +302,7 @@ impl Gpu {
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
             shares,
-            memory_bytes: crate::memory::device_bytes(&info, &device),
+            memory_bytes: crate::memory::free_bytes(shares, &device),
             device,
             queue,
             info,

@@ -1,6 +1,5 @@
 //! `strix devices`: the adapters of this machine, what they can do, and which is chosen.
 
-use std::fs;
 use std::io::{self, Write};
 
 use indicatif::HumanBytes;
@@ -54,10 +53,11 @@ fn print(out: &mut impl Write, report: &AdapterReport) -> io::Result<()> {
     let mut row = |name: &str, value: String| writeln!(out, "    {name:<12}{value}");
     row("backend", format!("{:?}, {}", info.backend, kind(info.device_type)))?;
     row("driver", format!("{} {}", info.driver, info.driver_info).trim().to_owned())?;
-    if let Some(bytes) = memory(report) {
-        let shared = if shares_host_memory(report) { ", the host's" } else { "" };
+    if let Some(bytes) = report.memory_bytes {
+        let shared = if report.shares_memory { ", the host's" } else { "" };
         row("memory", format!("{}{shared}", HumanBytes(bytes)))?;
     }
+    row("weights", if report.imports { "read where the file is mapped" } else { "copied" }.into())?;
     row("buffers", {
         let (buffer, binding) = (limits.max_buffer_size, limits.max_storage_buffer_binding_size);
         format!("up to {}, {} a binding", HumanBytes(buffer), HumanBytes(binding))
@@ -83,7 +83,9 @@ fn to_json(report: &AdapterReport) -> Value {
         "type": kind(info.device_type),
         "driver": info.driver,
         "driver_info": info.driver_info,
-        "memory_bytes": memory(report),
+        "memory_bytes": report.memory_bytes,
+        "shares_memory": report.shares_memory,
+        "imports": report.imports,
         "features": features(report),
         "subgroup_size": subgroup(report),
         "limits": {
@@ -118,21 +120,4 @@ fn subgroup(report: &AdapterReport) -> Option<u32> {
 
 fn features(report: &AdapterReport) -> Vec<String> {
     report.features.iter_names().map(|(name, _)| name.to_lowercase()).collect()
-}
-
-fn shares_host_memory(report: &AdapterReport) -> bool {
-    matches!(report.info.device_type, DeviceType::Cpu | DeviceType::IntegratedGpu)
-}
-
-/// Bytes of memory, as far as the system tells: wgpu does not.
-fn memory(report: &AdapterReport) -> Option<u64> {
-    if shares_host_memory(report) {
-        let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        return Some(total.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024);
-    }
-    // Only amdgpu says.
-    let bus = &report.info.device_pci_bus_id;
-    let vram = fs::read_to_string(format!("/sys/bus/pci/devices/{bus}/mem_info_vram_total"));
-    vram.ok()?.trim().parse().ok()
 }
