@@ -58,11 +58,11 @@ impl Gpu {
 
     /// The same from a file's mapping: what comes next is read ahead, what was copied leaves the process.
     pub(crate) fn upload_from(&self, buffer: &wgpu::Buffer, source: &HostBytes) -> Result<()> {
-        let ahead = |at: usize| at.min(source.get().len())..(at + AHEAD).min(source.get().len());
-        source.will_need(ahead(0));
+        let within = |from: usize, to: usize| from.min(source.get().len())..to.min(source.get().len());
+        source.will_need(within(0, AHEAD));
         self.upload_pieces(buffer, source.get(), |done| {
-            source.done_with(done.clone());
-            source.will_need(ahead(done.end + AHEAD - CHUNK as usize));
+            source.will_need(within(done.start + AHEAD, done.end + AHEAD));
+            source.done_with(done);
         })
     }
 

@@ -66,6 +66,23 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
     )))
 }
 
+/// Checks that one layer's keys fit a binding of the device, as the cache is not split.
+///
+/// # Errors
+///
+/// If they do not: which options would make them fit.
+pub(crate) fn fits_binding(kv: &[LayerCache], dtype: KvDtype, ctx: u32, limit: u64) -> Result<()> {
+    let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
+        return Ok(());
+    };
+    let halve = if dtype == KvDtype::F32 && bytes / 2 <= limit { ", take --kv f16" } else { "" };
+    Err(Error::Option(format!(
+        "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: lower \
+         --ctx to {}{halve} or choose another adapter",
+        limit / (bytes / u64::from(ctx)).max(1),
+    )))
+}
+
 /// Declares the caches of all layers for `ctx` positions; allocated with the first program that uses them.
 pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, ctx: u32) -> Vec<LayerCache> {
     let layer = |i| {

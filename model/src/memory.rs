@@ -159,7 +159,8 @@ impl Declared {
     ///
     /// # Errors
     ///
-    /// If it does not fit even with every layer streamed: what is needed, and which options need less.
+    /// If it does not fit even with every layer streamed, or the context does not fit a binding: what is needed, and
+    /// which options need less.
     pub(crate) fn plan(
         &self,
         config: &Config,
@@ -168,6 +169,7 @@ impl Declared {
         ctx: u32,
         room: Room,
     ) -> Result<MemoryPlan> {
+        kv_cache::fits_binding(&self.kv, options.kv, ctx, target.max_binding_bytes)?;
         let whole = self.arrange(config, target, ctx, options.chunk, room, None);
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {
             return Ok(whole);

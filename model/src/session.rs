@@ -10,7 +10,7 @@ use strix_shaders::Routing;
 use crate::decoder::{Logits, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions};
 use crate::image::RgbImage;
-use crate::kv_cache::{KvDtype, LayerCache};
+use crate::kv_cache::LayerCache;
 use crate::model::{Model, Trace, profile, trace};
 use crate::prompt::{Conversation, Template, Turn, check_images, count_images};
 use crate::tokenizer::IMAGE_PLACEHOLDER;
@@ -76,7 +76,6 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
         let kv = kv_cache::allocate(&model.inner.config.text, model.inner.options.kv, model.inner.ctx);
-        fits_binding(model, &kv)?;
         Ok(Self {
             prefill: Chunk::compile(
                 model,
@@ -506,22 +505,6 @@ fn trace_prefix() -> Option<String> {
 fn is_named(label: &str, prefix: &str) -> bool {
     let rest = label.strip_prefix(prefix);
     rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
-}
-
-/// Checks that one layer's keys fit a binding, as the cache is not split.
-fn fits_binding(model: &Model, kv: &[LayerCache]) -> Result<()> {
-    let (limit, ctx) = (model.inner.gpu.target().max_binding_bytes, model.inner.ctx);
-    let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
-        return Ok(());
-    };
-    let is_halved = model.inner.options.kv == KvDtype::F16;
-    let halve = if !is_halved && bytes / 2 <= limit { ", take --kv f16" } else { "" };
-    Err(Error::Option(format!(
-        "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, {} allows {limit}: lower --ctx to \
-         {}{halve} or choose another adapter",
-        model.inner.gpu.name(),
-        limit / (bytes / u64::from(ctx)).max(1),
-    )))
 }
 
 /// Writes the tensors of the steps named by `prefix` to `strix-trace/` and says on the log which step first
