@@ -9,13 +9,14 @@ mod inspect;
 mod jobs;
 mod manifest;
 mod memory;
+mod output;
 mod run;
 mod shards;
 mod synth;
 mod verify;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use strix_engine::Target;
@@ -195,13 +196,14 @@ pub fn convert(
     options: &WriteOptions,
     progress: OnProgress<'_>,
 ) -> Result<Report> {
-    refuse_inside(source, out)?;
+    let out = output::outside_of(source, out)?;
     let checkpoint = Checkpoint::open(source)?;
+    output::refuse_linked(source, &checkpoint, &out)?;
     if checkpoint.weights.is_packed() {
         let reason = "is converted already; `strix export` makes a plain checkpoint of it".into();
         return Err(Error::File { path: source.into(), reason });
     }
-    packing(&checkpoint, rounding, options)?.run(out, options.force, progress)
+    packing(&checkpoint, rounding, options)?.run(&out, options.force, progress)
 }
 
 /// What a vector of that dtype is stored as.
@@ -278,35 +280,4 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
     };
     let (shard_bytes, files) = (options.shard_bytes, files.clone());
     Ok(Work { source: weights, jobs, metadata, shard_bytes, manifest, files })
-}
-
-/// Refuses an output that is the source, or in it.
-fn refuse_inside(source: &Path, out: &Path) -> Result<()> {
-    let folder = folder_of(source);
-    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
-    let out = resolve(out);
-    if !out.starts_with(&folder) {
-        return Ok(());
-    }
-    let reason = format!("is in {}, which is read: name a folder outside of it", folder.display());
-    Err(Error::File { path: out, reason })
-}
-
-/// An absolute path without links, of a folder that need not exist.
-fn resolve(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let mut below = vec![];
-    let mut at = absolute.as_path();
-    loop {
-        if let Ok(existing) = at.canonicalize() {
-            return below.iter().rev().fold(existing, |path, name| path.join(name));
-        }
-        match (at.parent(), at.file_name()) {
-            (Some(parent), Some(name)) => {
-                below.push(name.to_owned());
-                at = parent;
-            }
-            _ => return absolute,
-        }
-    }
 }

@@ -352,6 +352,85 @@ fn wrong_arguments_are_refused() {
     assert!(!Path::new(&out).join("model.safetensors").exists());
 }
 
+/// Names and contents of all files below a folder.
+fn contents(dir: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = vec![];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => {
+                found.push((path.clone(), vec![]));
+                found.extend(contents(path.to_str().unwrap()));
+            }
+            // A link may lead nowhere.
+            false => found.push((path.clone(), fs::read(path).unwrap_or_default())),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(unix)]
+#[test]
+fn no_way_to_write_leads_into_the_source_or_to_other_files() {
+    use std::os::unix::fs::symlink;
+
+    let dir = Dir::new();
+    let [source, packed, full] = ["source", "packed", "full"].map(|name| dir.path(name));
+    prints(&["export", NANO, &source]);
+    prints(&["convert", NANO, &packed, "--dtype", "int8"]);
+    fs::create_dir(&full).unwrap();
+    fs::write(format!("{full}/config.json"), "mine").unwrap();
+    for name in ["source", "packed", "full"] {
+        symlink(dir.path(name), dir.path(&format!("to-{name}"))).unwrap();
+    }
+    symlink(dir.path("nothing"), dir.path("to-nothing")).unwrap();
+    fs::create_dir(dir.path("linked")).unwrap();
+    for name in ["model.safetensors", "config.json", "tokenizer.model"] {
+        symlink(format!("{packed}/{name}"), dir.path(&format!("linked/{name}"))).unwrap();
+    }
+    let before = contents(&dir.path(""));
+    let convert = |out: &str| refuses(&["convert", &source, &dir.path(out), "--dtype", "int8", "--force"]);
+    let export = |out: &str| refuses(&["export", &packed, &dir.path(out), "--force"]);
+    let synth =
+        |out: &str| refuses(&["synth", "--preset", "8m", "--dtype", "int8", &dir.path(out), "--force"]);
+    for out in [
+        "source",
+        "no/../source",
+        "no/er/../../source",
+        "to-source",
+        "to-source/../source",
+        "no/../to-source/in",
+    ] {
+        convert(out);
+    }
+    for out in ["packed", "no/../packed", "to-packed", "packed/no/..", "to-packed/in", "no/../to-packed"] {
+        export(out);
+    }
+    for out in [
+        "full",
+        "no/../full",
+        "no/er/../../full",
+        "to-full",
+        "no/../to-full",
+        "to-nothing",
+        "to-nothing/../full",
+    ] {
+        convert(out);
+        export(out);
+        synth(out);
+    }
+    // A folder of links to the files that would be written over.
+    let said = refuses(&["export", &dir.path("linked"), &packed, "--force"]);
+    assert!(said.contains("links to"), "{said}");
+    assert!(contents(&dir.path("")) == before, "a refused run changed something");
+    // Both are found where they are.
+    assert!(convert("source").contains("is the source itself"));
+    assert!(convert("no/../source").contains("write it without .."));
+    prints(&["convert", &source, &dir.path("to-source/../new/./er"), "--dtype", "int8"]);
+    assert!(Path::new(&dir.path("new/er/strix.json")).exists());
+}
+
 #[test]
 fn output_that_cannot_be_written_is_refused_by_name() {
     let dir = Dir::new();

@@ -9,7 +9,7 @@ use super::jobs::{Copy, Job, Unpack};
 use super::run::OnProgress;
 use super::shards::Tensor;
 use super::synth::plain;
-use super::{Checkpoint, Report, WriteOptions, items, refuse_inside};
+use super::{Checkpoint, Report, WriteOptions, items, output};
 use crate::loader::{Item, Matrix, Rounding, view};
 use crate::weights::Dtype;
 use crate::{Error, Result};
@@ -40,8 +40,9 @@ pub fn export(
     options: &WriteOptions,
     progress: OnProgress<'_>,
 ) -> Result<Report> {
-    refuse_inside(source, out)?;
+    let out = output::outside_of(source, out)?;
     let checkpoint = Checkpoint::open(source)?;
+    output::refuse_linked(source, &checkpoint, &out)?;
     let Checkpoint { config, weights, .. } = &checkpoint;
     weights.check(config)?;
     let items = match weights.is_packed() {
@@ -92,7 +93,7 @@ pub fn export(
         }))
     };
     let named = dtype.map_or("mixed".into(), |dtype| dtype.to_string());
-    plain(&checkpoint, named, options, job)?.run(out, options.force, progress)
+    plain(&checkpoint, named, options, job)?.run(&out, options.force, progress)
 }
 
 /// Rows of a checkpoint tensor.

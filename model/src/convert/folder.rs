@@ -75,6 +75,10 @@ impl Folder {
             refuse_other_files(out)?;
         }
         let lock = lock(out, &partial)?;
+        // It was checked as a path without links; had it changed since, the check would be of another folder.
+        if out.canonicalize().map_err(io_error(out))? != out {
+            return Err(wrong(out, "was replaced by a link meanwhile: name another folder".into()));
+        }
         let mut folder =
             Self { out: out.into(), partial, _lock: lock, finished: BTreeMap::new(), journal: None };
         // A manifest that cannot be read may be written over, if that was asked for.

@@ -74,7 +74,7 @@ impl Work<'_> {
         Ok(Plan::new(&self.tensors(), &self.metadata, self.shard_bytes)?.bytes())
     }
 
-    /// Makes or finishes `out`.
+    /// Makes or finishes `out`, which is as [`super::output::resolve`] gives it.
     pub(super) fn run(mut self, out: &Path, force: bool, progress: OnProgress<'_>) -> Result<Report> {
         let started = Instant::now();
         let plan = Plan::new(&self.tensors(), &self.metadata, self.shard_bytes)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::jobs::{Copy, Job};
 use super::manifest::{Arrangement, LAYOUT_VERSION, Manifest};
 use super::run::{OnProgress, Work};
-use super::{Checkpoint, Report, WriteOptions, describe_files, packing};
+use super::{Checkpoint, Report, WriteOptions, describe_files, output, packing};
 use crate::loader::{Rounding, view};
 use crate::weights::{Dtype, Weights};
 use crate::{Config, Error, Result};
@@ -106,9 +106,10 @@ pub fn synthesize(
     options: &WriteOptions,
     progress: OnProgress<'_>,
 ) -> Result<Report> {
+    let out = output::resolve(out)?;
     let checkpoint = synthesis.checkpoint()?;
     let work = synthesis.work(&checkpoint, options)?;
-    work.run(out, options.force, progress)
+    work.run(&out, options.force, progress)
 }
 
 /// The work of writing every tensor that a config lists and the source can give, row-major.
