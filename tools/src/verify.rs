@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use indicatif::HumanBytes;
 use serde_json::json;
-use strix_model::convert::verify;
+use strix_model::convert::{Problem, verify};
 
 use crate::terminal::say;
 use crate::write::with_bar;
@@ -13,6 +13,9 @@ use crate::write::with_bar;
 const EXAMPLES: &str = "\
 Examples:
   strix verify mplug-owl2-int8";
+
+/// Tensors that are named unless all are asked for.
+const SHOWN: usize = 10;
 
 /// Check every tensor of a folder that strix wrote against its checksum, its manifest and its config
 #[derive(clap::Args)]
@@ -55,13 +58,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             HumanBytes(found.good_bytes)
         )?;
     } else {
-        for problem in &found.problems {
+        let tensors = found.problems.iter().filter(|problem| problem.tensor.is_some()).skip(SHOWN);
+        let hidden: Vec<&Problem> = tensors.collect();
+        for problem in found.problems.iter().filter(|problem| !hidden.contains(problem)) {
             say(&format!("{}/{problem}", args.folder.display()));
+        }
+        if !hidden.is_empty() {
+            say(&format!("and {} more tensors (--json lists them)", hidden.len()));
         }
     }
     if good {
         return Ok(crate::DONE);
     }
-    say(&format!("error: {}: {} problems", args.folder.display(), found.problems.len()));
+    let problems = match found.problems.len() {
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    };
+    say(&format!("error: {}: {problems}", args.folder.display()));
     Ok(crate::BAD_INPUT)
 }

@@ -176,16 +176,36 @@ fn one_flipped_byte_is_found_and_its_tensor_and_file_named() {
     // Cut short, missing, something more, another config: every one by its name.
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let bad = refuses(&["verify", &out]);
-    assert!(bad.contains(file) && bad.contains(tensor), "{bad}");
+    assert!(bad.contains(file) && bad.contains("expected") && bad.lines().count() == 2, "{bad}");
+    assert!(bad.ends_with(": 1 problem\n"), "{bad}");
     fs::remove_file(&path).unwrap();
     fs::write(format!("{out}/more.safetensors"), b"").unwrap();
     fs::write(format!("{out}/tokenizer.model"), b"").unwrap();
     let bad = refuses(&["verify", &out]);
-    for name in [file, tensor, "more.safetensors", "tokenizer.model"] {
+    for name in [file, "more.safetensors", "tokenizer.model"] {
         assert!(bad.contains(name), "{name} in {bad}");
     }
-    fs::write(&path, &whole).unwrap();
+    assert!(bad.lines().count() == 4 && bad.ends_with(": 3 problems\n"), "{bad}");
+    let json = output(&["verify", &out, "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["problems"].as_array().unwrap().len(), 3, "{json}");
+    fs::remove_file(format!("{out}/config.json")).unwrap();
+    let bad = refuses(&["verify", &out]);
+    assert_eq!(bad.matches("config.json").count(), 1, "{bad}");
+    fs::copy(format!("{NANO}/config.json"), format!("{out}/config.json")).unwrap();
+
+    // Many tensors: ten of them, and how many more.
     fs::remove_file(format!("{out}/more.safetensors")).unwrap();
+    prints(&["convert", NANO, &out, "--dtype", "int8", "--group", "32", "--shard-size", "1MB", "--force"]);
+    let mut bytes = whole.clone();
+    bytes[header..].fill(1);
+    fs::write(&path, &bytes).unwrap();
+    let json = output(&["verify", &out, "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let bad = refuses(&["verify", &out]);
+    let more = json["problems"].as_array().unwrap().len() - 10;
+    assert!(more > 10 && bad.lines().count() == 12 && bad.contains(&format!("and {more} more")), "{bad}");
+    fs::write(&path, &whole).unwrap();
     let config = fs::read_to_string(format!("{out}/config.json")).unwrap();
     fs::write(
         format!("{out}/config.json"),
@@ -429,6 +449,45 @@ fn no_way_to_write_leads_into_the_source_or_to_other_files() {
     assert!(convert("no/../source").contains("write it without .."));
     prints(&["convert", &source, &dir.path("to-source/../new/./er"), "--dtype", "int8"]);
     assert!(Path::new(&dir.path("new/er/strix.json")).exists());
+}
+
+#[test]
+fn a_damaged_folder_is_written_again_by_force_and_says_so() {
+    let dir = Dir::new();
+    let out = dir.path("out");
+    let convert = ["convert", NANO, &out, "--dtype", "bf16", "--shard-size", "2MB"];
+    prints(&convert);
+    let index = format!("{out}/model.safetensors.index.json");
+    let shard = format!("{out}/model-00002-of-00003.safetensors");
+    let whole = contents(&out);
+    for (gone, names) in [
+        (&[&shard] as &[&String], &["model-00002-of-00003.safetensors is missing"] as &[&str]),
+        (&[&shard, &index], &["model-00002-of-00003.safetensors is missing", "index.json is missing"]),
+        (&[&format!("{out}/tokenizer.model")], &["tokenizer.model is missing"]),
+    ] {
+        gone.iter().for_each(|&file| fs::remove_file(file).unwrap());
+        let before = contents(&out);
+        let said = refuses(&convert);
+        for part in names.iter().chain(&["--force"]) {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert!(contents(&out) == before, "a refused run changed something");
+        prints(&[&convert[..], &["--force"]].concat());
+        assert!(contents(&out) == whole);
+    }
+    fs::write(format!("{out}/strix.json"), "{").unwrap();
+    let said = refuses(&convert);
+    assert!(said.contains("strix.json") && said.contains("--force"), "{said}");
+    prints(&[&convert[..], &["--force"]].concat());
+    // Nobody can download it.
+    fs::write(&shard, "cut").unwrap();
+    for args in [&["ask", "--model", &out, "hi"] as &[&str], &["inspect", &out]] {
+        let said = refuses(args);
+        assert!(said.contains("convert the checkpoint again") && !said.contains("download"), "{said}");
+    }
+    fs::remove_file(&shard).unwrap();
+    let said = refuses(&["inspect", &out]);
+    assert!(said.contains("convert the checkpoint again") && !said.contains("download"), "{said}");
 }
 
 #[test]

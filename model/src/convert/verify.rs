@@ -16,6 +16,8 @@ use crate::{Config, Error, Result};
 
 /// Tensors that are read between two calls of the progress callback.
 const AT_ONCE: usize = 8;
+/// What says which tensors there must be.
+const CONFIG: &str = "config.json";
 /// Bytes after which the pages of what was read are let go.
 const PIECE_BYTES: usize = 16 << 20;
 
@@ -117,22 +119,26 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         let path = self.dir.join(name);
-        match std::fs::metadata(&path) {
-            Err(e) => self.problem(name, None, e.to_string()),
+        let found = match std::fs::metadata(&path) {
+            Err(e) => Some(e.to_string()),
+            Ok(metadata) if !metadata.is_file() => Some("is not a file".into()),
             Ok(metadata) if metadata.len() != entry.bytes => {
-                self.problem(name, None, format!("has {} bytes, expected {}", metadata.len(), entry.bytes));
+                Some(format!("has {} bytes, expected {}", metadata.len(), entry.bytes))
             }
-            Ok(_) => {}
+            Ok(_) => None,
+        };
+        // Of a file that is not whole, nothing more is said.
+        if let Some(reason) = found {
+            self.problem(name, None, reason);
+            return Ok(());
         }
         let Some(blake3) = &entry.blake3 else { return self.tensors(name) };
-        // What cannot be read was named above.
-        if let Ok(contents) = std::fs::read(&path)
-            && contents.len() as u64 == entry.bytes
-        {
-            match blake3::hash(&contents).to_hex().as_str() == blake3 {
-                true => self.found.good_bytes += entry.bytes,
-                false => self.problem(name, None, changed()),
+        match std::fs::read(&path) {
+            Err(e) => self.problem(name, None, e.to_string()),
+            Ok(contents) if blake3::hash(&contents).to_hex().as_str() != blake3 => {
+                self.problem(name, None, changed());
             }
+            Ok(_) => self.found.good_bytes += entry.bytes,
         }
         Ok(())
     }
@@ -145,9 +151,7 @@ impl<'a> Check<'a> {
         let weights = match Weights::open(&self.dir.join(file)) {
             Ok(weights) => weights,
             Err(error) => {
-                for (tensor, _) in entries {
-                    self.problem(file, Some(tensor), format!("cannot be read: {error}"));
-                }
+                self.problem(file, None, reason(error));
                 return Ok(());
             }
         };
@@ -191,7 +195,9 @@ impl<'a> Check<'a> {
         let expected = Config::load(self.dir).and_then(|config| expected(&config, self.manifest));
         let expected = match expected {
             Ok(expected) => expected,
-            Err(error) => return self.problem("config.json", None, error.to_string()),
+            // What is wrong with its bytes was said already.
+            Err(_) if self.found.problems.iter().any(|problem| problem.file == CONFIG) => return,
+            Err(error) => return self.problem(CONFIG, None, reason(error)),
         };
         for (name, (required, shape)) in &expected {
             match self.manifest.tensors.get(name) {
@@ -210,6 +216,15 @@ impl<'a> Check<'a> {
                 self.problem(&entry.file, Some(name), "config.json does not ask for it".into());
             }
         }
+    }
+}
+
+/// What is wrong, without the name of the file.
+fn reason(error: Error) -> String {
+    match error {
+        Error::File { reason, .. } | Error::Config(reason) => reason,
+        Error::Io { source, .. } => source.to_string(),
+        error => error.to_string(),
     }
 }
 
