@@ -50,8 +50,8 @@ pub enum Error {
     /// A sampling, loading or converting option out of its range.
     #[error("{0}")]
     Option(String),
-    /// The caller broke off what was being written; running it again continues.
-    #[error("interrupted; what is finished is kept: run the same again to continue")]
+    /// The caller broke off. What was being written is kept: running it again continues.
+    #[error("interrupted")]
     Interrupted,
 }
 

@@ -117,6 +117,11 @@ fn run(command: Command) -> anyhow::Result<u8> {
 
 /// Prints the chain of causes on one line and says which exit code it is.
 fn report(error: &anyhow::Error) -> u8 {
+    say(&format!("error: {}", words(error)));
+    exit_code(error)
+}
+
+fn words(error: &anyhow::Error) -> String {
     let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     let mut chain = String::new();
     if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
@@ -130,8 +135,7 @@ fn report(error: &anyhow::Error) -> u8 {
             chain = format!("{chain}: {cause}");
         }
     }
-    say(&format!("error: {chain}"));
-    exit_code(error)
+    chain
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -163,6 +167,15 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_what_is_written_is_kept_when_it_is_interrupted() {
+        let interrupted = || anyhow::Error::new(strix_model::Error::Interrupted);
+        assert_eq!(words(&interrupted()), "interrupted");
+        let kept = write::kept(interrupted());
+        assert_eq!(words(&kept), "interrupted; what is finished is kept: run the same again to continue");
+        assert_eq!([exit_code(&interrupted()), exit_code(&kept)], [INTERRUPTED; 2]);
     }
 
     #[test]

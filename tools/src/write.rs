@@ -85,7 +85,7 @@ impl Writing {
         out: &Path,
         work: impl FnOnce(OnProgress<'_>) -> strix_model::Result<Report>,
     ) -> anyhow::Result<u8> {
-        let report = with_bar(work)?;
+        let report = with_bar(work).map_err(kept)?;
         self.report(out, &report)?;
         Ok(crate::DONE)
     }
@@ -137,6 +137,16 @@ impl Writing {
             write!(stdout, "; at most {} of memory", human(bytes))?;
         }
         writeln!(stdout)
+    }
+}
+
+/// Says of work that was broken off how it goes on.
+pub(crate) fn kept(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(strix_model::Error::Interrupted) => {
+            error.context("interrupted; what is finished is kept: run the same again to continue")
+        }
+        _ => error,
     }
 }
 
