@@ -17,6 +17,9 @@ const PARTIAL: &str = ".partial";
 const JOURNAL: &str = "journal.jsonl";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// What to do with a folder that was damaged since.
+const FORCE: &str = "Give --force to write the folder again";
+
 /// A folder that this process alone writes to.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -74,6 +77,7 @@ impl Folder {
         if !out.join(MANIFEST).exists() && !partial.exists() {
             refuse_other_files(out)?;
         }
+        let left = partial.exists();
         let lock = lock(out, &partial)?;
         // It was checked as a path without links; had it changed since, the check would be of another folder.
         if out.canonicalize().map_err(io_error(out))? != out {
@@ -81,17 +85,33 @@ impl Folder {
         }
         let mut folder =
             Self { out: out.into(), partial, _lock: lock, finished: BTreeMap::new(), journal: None };
+        match folder.begin(made_from, force) {
+            Ok(None) => Ok(Found::Unfinished(folder)),
+            Ok(Some(manifest)) => folder.remove_partial().map(|()| Found::Complete(manifest)),
+            Err(error) => {
+                // What is refused is left as it was found.
+                if !left {
+                    let _ = folder.remove_partial();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads what an earlier run left, and begins the journal; the manifest if all is there.
+    fn begin(&mut self, made_from: &BTreeMap<String, String>, force: bool) -> Result<Option<Box<Manifest>>> {
         // A manifest that cannot be read may be written over, if that was asked for.
-        let manifest = match Manifest::load(out) {
+        let manifest = match Manifest::load(&self.out) {
             Err(_) if force => None,
-            manifest => manifest?,
+            Err(error) => return Err(wrong(&self.out, format!("{error}. {FORCE}"))),
+            Ok(manifest) => manifest,
         };
         let then = match &manifest {
             Some(manifest) => Some(manifest.made_from.clone()),
-            None => folder.read_journal()?,
+            None => self.read_journal()?,
         };
         if force {
-            folder.clear()?;
+            self.clear()?;
         } else if let Some(then) = &then
             && let Some(difference) = difference(then, made_from)
         {
@@ -100,22 +120,25 @@ impl Folder {
                  name another folder, or give --force to write this one again",
                 if manifest.is_some() { "written" } else { "begun" }
             );
-            if manifest.is_some() {
-                folder.remove_partial()?;
-            }
-            return Err(wrong(out, reason));
+            return Err(wrong(&self.out, reason));
         } else if let Some(manifest) = manifest {
-            for (name, entry) in &manifest.files {
-                let path = out.join(name);
-                if fs::metadata(&path).map_err(io_error(&path))?.len() != entry.bytes {
-                    return Err(wrong(&path, damaged(entry.bytes)));
-                }
-            }
-            folder.remove_partial()?;
-            return Ok(Found::Complete(Box::new(manifest)));
+            let damage =
+                manifest.files.iter().filter_map(|(name, entry)| match fs::metadata(self.out.join(name)) {
+                    Ok(metadata) if metadata.len() == entry.bytes => None,
+                    Ok(metadata) => {
+                        Some(format!("{name} has {} bytes, expected {}", metadata.len(), entry.bytes))
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Some(format!("{name} is missing")),
+                    Err(e) => Some(format!("{name}: {e}")),
+                });
+            let damage: Vec<String> = damage.collect();
+            return match damage.is_empty() {
+                true => Ok(Some(Box::new(manifest))),
+                false => Err(wrong(&self.out, format!("is damaged: {}. {FORCE}", damage.join(", ")))),
+            };
         }
-        folder.begin_journal(made_from)?;
-        Ok(Found::Unfinished(folder))
+        self.begin_journal(made_from)?;
+        Ok(None)
     }
 
     /// Where a file is or will be made: in `.partial`, unless it has moved up already.
@@ -228,10 +251,6 @@ impl Folder {
         self.journal = Some(journal);
         Ok(())
     }
-}
-
-fn damaged(bytes: u64) -> String {
-    format!("is not {bytes} bytes long, as {MANIFEST} says: give --force to write the folder again")
 }
 
 /// A name that a run writes.

@@ -10,6 +10,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use super::files::Opened;
 use super::safetensors::MAX_HEADER_BYTES;
 use super::{Weights, file_error};
+use crate::convert::MANIFEST;
 use crate::{Error, Result};
 
 /// Names that transformers gives the files of a checkpoint.
@@ -40,6 +41,13 @@ impl Weights {
     /// If there is none, a file cannot be read, is cut short or is not what its header says, the index and its shards
     /// disagree, or a pickle asks for anything but tensors.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_files(path).map_err(|error| {
+            let dir = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };
+            if dir.join(MANIFEST).exists() { to_be_converted(error) } else { error }
+        })
+    }
+
+    fn open_files(path: &Path) -> Result<Self> {
         if path.is_file() {
             return match path.to_str().is_some_and(|path| path.ends_with(".index.json")) {
                 true => Self::from_index(path.parent().unwrap_or(Path::new("")), path),
@@ -129,6 +137,21 @@ impl Weights {
             }
         }
         Ok(weights)
+    }
+}
+
+/// The same error of a folder that nobody can download: `strix convert` wrote it.
+fn to_be_converted(error: Error) -> Error {
+    let again = |reason: String| {
+        let begun = ["download it again", "download both again", "download the index and both files again"];
+        let begun = begun.into_iter().chain(["download the index", "download it"]);
+        let said = begun.into_iter().find(|&said| reason.contains(said));
+        said.map_or(reason.clone(), |said| reason.replacen(said, "convert the checkpoint again", 1))
+    };
+    match error {
+        Error::File { path, reason } => Error::File { path, reason: again(reason) },
+        Error::Tensor { name, reason } => Error::Tensor { name, reason: again(reason) },
+        error => error,
     }
 }
 
