@@ -52,6 +52,10 @@ const COPIED: [&str; 7] = [
     "tokenizer_config.json",
 ];
 
+/// How a [`Manifest`] names what a folder was made from.
+const SOURCE_FILE: &str = "source file ";
+const SEED: &str = "seed";
+
 /// How a folder is written.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOptions {
@@ -143,10 +147,24 @@ impl Checkpoint {
                 format!("{}.{:09} s", since.as_secs(), since.subsec_nanos())
             });
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            made_from.insert(format!("source file {name}"), format!("{bytes} bytes, written {since}"));
+            made_from.insert(format!("{SOURCE_FILE}{name}"), format!("{bytes} bytes, written {since}"));
         }
         Ok(Self { config, weights, files, made_from })
     }
+}
+
+/// How a checkpoint differs from the one that a folder was made from, in words; `None` if it does not, or if nothing
+/// is known of that: a folder without a [`Manifest`].
+///
+/// # Errors
+///
+/// If the manifest or the checkpoint cannot be read.
+pub fn source_difference(path: &Path, source: &Path) -> Result<Option<String>> {
+    let Some(manifest) = Manifest::load(folder_of(path))? else { return Ok(None) };
+    let mut then = manifest.made_from;
+    // The options are no part of the source.
+    then.retain(|key, _| key.starts_with(SOURCE_FILE) || key == SEED || COPIED.contains(&&**key));
+    Ok(manifest::difference(&then, &Checkpoint::open(source)?.made_from))
 }
 
 /// The folder itself, or that of a file.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
-use strix_model::convert::{Inspection, RoundingError, inspect, rounding_errors};
+use strix_model::convert::{Inspection, RoundingError, inspect, rounding_errors, source_difference};
 
+use crate::terminal::say;
 use crate::write::with_bar;
 
 const EXAMPLES: &str = "\
@@ -40,6 +41,12 @@ type Errors = Vec<(String, RoundingError)>;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let found = inspect(&args.path)?;
+    if let Some(source) = &args.source
+        && let Some(difference) = source_difference(&args.path, source)?
+    {
+        let (path, source) = (args.path.display(), source.display());
+        say(&format!("warning: {path} was not made from {source}: {difference}"));
+    }
     let errors = match &args.source {
         Some(source) => Some(with_bar(|progress| rounding_errors(&args.path, source, progress))?),
         None => None,

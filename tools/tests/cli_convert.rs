@@ -268,6 +268,27 @@ fn inspect_lists_tensors_parts_and_what_rounding_changed() {
     let text = prints(&["inspect", &out, "--source", NANO]);
     assert!(text.contains("image keys, values and norms") && text.contains(" dB"), "{text}");
     assert!(prints(&["inspect", &out, "--tensors"]).contains("vision.3.fc2.packed"));
+    // Of other bytes, of another date, and of no checkpoint that is known.
+    let warns = |out: &str, source: &str| {
+        let said = output(&["inspect", out, "--source", source]);
+        assert_eq!(said.status.code(), Some(0));
+        let said = String::from_utf8(said.stderr).unwrap();
+        assert!(
+            said.is_empty() || said.starts_with("warning: ") && said.contains("was not made from"),
+            "{said}"
+        );
+        said
+    };
+    assert_eq!(warns(&out, NANO), "");
+    let other = dir.path("other");
+    prints(&["export", NANO, &other, "--dtype", "bf16"]);
+    assert!(warns(&out, &other).contains("model.safetensors"));
+    fs::copy(&file, format!("{other}/model.safetensors")).unwrap();
+    let again = dir.path("again");
+    prints(&["convert", &other, &again, "--dtype", "int8"]);
+    assert_eq!(warns(&again, &other), "");
+    fs::write(format!("{other}/generation_config.json"), "{}").unwrap();
+    assert!(warns(&again, &other).contains("generation_config.json"));
     refuses(&["inspect", NANO, "--source", NANO]);
     refuses(&["inspect", &out, "--source", &out]);
     assert!(refuses(&["inspect", "/no/such"]).contains("/no/such"));

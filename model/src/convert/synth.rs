@@ -62,7 +62,7 @@ impl Synthesis {
             files.push(("tokenizer.model".into(), tokenizer));
         }
         let mut made_from = describe_files(&files);
-        made_from.insert("seed".into(), self.seed.to_string());
+        made_from.insert(super::SEED.into(), self.seed.to_string());
         made_from.insert("values".into(), self.dtype.to_string());
         let weights = Weights::synthetic(&config, self.dtype, self.seed);
         Ok(Checkpoint { config, weights, files, made_from })
