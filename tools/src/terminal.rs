@@ -1,7 +1,9 @@
 //! What the terminal can show.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 /// Whether `stream` is a terminal that may be painted.
 pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
@@ -25,12 +27,14 @@ pub(crate) const DIM: u8 = 2;
 pub(crate) const RED: u8 = 31;
 pub(crate) const GREEN: u8 = 32;
 
-/// Without this directory, Mesa's EGL complains on stderr for every adapter that is looked at.
+/// Without the absolute path of a directory here, Mesa's EGL complains on stderr for every adapter that is looked at.
 #[expect(unsafe_code, reason = "set_var, see below")]
 pub(crate) fn quiet_wayland() {
-    if cfg!(target_os = "linux") && env::var_os("XDG_RUNTIME_DIR").is_none() {
+    let absolute = |dir: &OsString| Path::new(dir).is_absolute();
+    if cfg!(target_os = "linux") && !env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| absolute(&dir)) {
+        let dir = Some(env::temp_dir().into()).filter(absolute).unwrap_or("/tmp".into());
         // SAFETY: the first statement of main; no other thread is there to read the environment.
-        unsafe { env::set_var("XDG_RUNTIME_DIR", env::temp_dir()) };
+        unsafe { env::set_var("XDG_RUNTIME_DIR", dir) };
     }
 }
 
