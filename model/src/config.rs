@@ -12,8 +12,12 @@ use std::path::Path;
 
 pub use tensors::TensorSpec;
 
+use crate::read::read_file;
 use crate::{Error, Result};
 use fields::{Fields, OneOrMany, Size, parse, read_optional, refuse};
+
+/// Longest `config.json` that is read.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The whole of `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,8 +134,29 @@ impl Config {
     ///
     /// If the file cannot be read, or as [`Config::from_json`].
     pub fn load(dir: &Path) -> Result<Self> {
-        let path = dir.join("config.json");
-        Self::from_json(&std::fs::read(&path).map_err(|source| Error::Io { path, source })?)
+        Self::load_file(&dir.join("config.json"))
+    }
+
+    /// Reads a `config.json` of any name. What it says is wrong names that file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or says nothing of a model, or as [`Config::from_json`].
+    pub fn load_file(path: &Path) -> Result<Self> {
+        let json = read_file(path, MAX_FILE_BYTES)?;
+        let wrong = |reason| Error::File { path: path.into(), reason };
+        let root = parse("it", &json).map_err(wrong)?;
+        if !["model_type", "hidden_size", "num_hidden_layers", "visual_config"]
+            .iter()
+            .any(|&key| root.contains_key(key))
+        {
+            let reason = "says neither model_type nor hidden_size: is it the config.json of a model?";
+            return Err(wrong(reason.into()));
+        }
+        match Self::from_json(&json) {
+            Err(Error::Config(reason)) => Err(wrong(reason)),
+            config => config,
+        }
     }
 
     /// Reads the text of a `config.json`.

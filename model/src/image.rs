@@ -12,6 +12,7 @@ pub use image::RgbImage;
 
 use crate::bicubic::{self, Filter};
 use crate::config::PreprocessorConfig;
+use crate::read::read_file;
 use crate::{Error, Result};
 
 /// Most pixels of a picture, refused before they are allocated: where Pillow sees a decompression bomb.
@@ -19,6 +20,9 @@ pub const MAX_PIXELS: u64 = 2 * 89_478_485;
 
 /// Longest side of a picture, in pixels.
 pub const MAX_SIDE: u32 = 65_535;
+
+/// Longest file of a picture or an animation, in bytes.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// Whether the orientation that cameras note in EXIF turns the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +52,16 @@ pub enum Preprocess {
 ///
 /// If the file cannot be read, or as [`decode`].
 pub fn open(path: &Path, exif: Exif) -> Result<RgbImage> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.into(), source })?;
-    decode(&path.display().to_string(), &bytes, exif)
+    decode(&path.display().to_string(), &read(path)?, exif)
+}
+
+/// Reads a picture file, for [`decode`] or [`decode_frames`].
+///
+/// # Errors
+///
+/// If it cannot be read, is a folder, a device or a pipe, or is longer than [`MAX_FILE_BYTES`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_file(path, MAX_FILE_BYTES)
 }
 
 /// Decodes a PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF.

@@ -30,6 +30,7 @@ mod memory;
 mod model;
 pub mod position;
 pub mod prompt;
+mod read;
 pub mod sampler;
 mod sentencepiece;
 mod session;

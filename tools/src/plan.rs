@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use strix_engine::{Gpu, Target};
@@ -20,7 +19,7 @@ Examples:
 
 /// Print what of a model will live where, and its bytes and dispatches, before anything is allocated
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("of").required(true))]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true, group = clap::ArgGroup::new("of").required(true))]
 pub(crate) struct Args {
     /// A config.json: a plan without weights and without a device
     #[arg(long, value_name = "FILE", group = "of")]
@@ -31,7 +30,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     storage: Storage,
     /// Rows of one prefill run
-    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(2..=4096))]
     chunk: Option<u32>,
     #[command(flatten)]
     adapter: Adapter,
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut options = args.storage.options()?;
     options.chunk = args.chunk.unwrap_or(LoadOptions::default().chunk);
     let config = match (&args.config, &args.model) {
-        (Some(file), _) => Config::from_json(&fs::read(file).with_context(|| file.display().to_string())?)?,
+        (Some(file), _) => Config::load_file(file)?,
         (_, dir) => Config::load(dir.as_deref().unwrap_or(Path::new(".")))?,
     };
     let weights = match &args.model {

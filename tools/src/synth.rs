@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::HumanBytes;
+use strix_model::Config;
 use strix_model::convert::{PRESETS, Synthesis, free_bytes, preset, synthesize};
 use strix_model::weights::Dtype;
 
@@ -39,7 +40,7 @@ enum Stored {
 
 /// Write a checkpoint of made-up values, to try the real size where there is no trained model
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("of").required(true))]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true, group = clap::ArgGroup::new("of").required(true))]
 pub(crate) struct Args {
     /// Folder to write
     out: PathBuf,
@@ -91,7 +92,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
     };
     let config = match (&args.config, &args.preset) {
-        (Some(file), _) => fs::read_to_string(file).with_context(|| file.display().to_string())?,
+        (Some(file), _) => {
+            Config::load_file(file)?;
+            fs::read_to_string(file).with_context(|| file.display().to_string())?
+        }
         (_, name) => name.as_deref().and_then(preset).unwrap_or_default().to_owned(),
     };
     let mut synthesis = Synthesis { config, dtype, seed: args.seed, rounding };

@@ -374,8 +374,25 @@ fn wrong_arguments_are_refused() {
         &["synth", "--preset", "8m", "--dtype", "f32", "--layout", "hf", "--group", "32", &out],
         &["synth", "--preset", "8m", "--layers", "0", "--dtype", "f32", &out],
         &["synth", "--config", "/no/config.json", "--dtype", "f32", &out],
+        &["synth", "--config", "/dev/zero", "--dtype", "f32", &out],
     ] {
         refuses(args);
+    }
+    // A file that is no config of a model is not taken for the largest one.
+    for (name, text) in [
+        ("empty.json", "{}"),
+        ("strix.json", r#"{"layout": "hf"}"#),
+        ("a.md", "# A"),
+        ("l.json", r#"{"model_type": "llama"}"#),
+    ] {
+        let file = dir.path(name);
+        fs::write(&file, text).unwrap();
+        for args in
+            [&["synth", "--config", &file, "--dtype", "f32", &out] as &[&str], &["plan", "--config", &file]]
+        {
+            let said = refuses(args);
+            assert!(said.contains(&file) && !said.contains("config.json:"), "{said}");
+        }
     }
     assert!(!Path::new(&out).exists());
     assert_eq!(fs::read(format!("{full}/letter.txt")).unwrap(), b"Dear");
