@@ -10,13 +10,14 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use strix_engine::StepTime;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
-use strix_model::prompt::sample_frames;
+use strix_model::prompt::{Conversation, check_images, sample_frames};
+use strix_model::stop::StopMatcher;
 use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams, Timing};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter, Storage};
 use crate::terminal::{say, whisper};
-use crate::{DONE, INTERRUPTED};
+use crate::{DONE, INTERRUPTED, Usage};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +26,9 @@ Examples:
   strix ask --video clip.gif --frames 8 \"Which way does the circle move?\"
   strix ask --model mplug-owl2 --dtype int8 --temperature 0.7 --seed 1 - < question.txt
   strix ask --image photo.jpg --json \"How many shapes are there?\" | jq -r .answer";
+
+/// Longest question read from stdin.
+const MAX_QUESTION_BYTES: u64 = 1 << 20;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Square {
@@ -38,7 +42,7 @@ enum Square {
 
 /// Ask a question about pictures, or about none
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// The question; - reads it from stdin
     question: String,
@@ -97,7 +101,7 @@ pub(crate) struct Args {
     /// Print one JSON object when done
     #[arg(long)]
     json: bool,
-    /// Print the device time of each kernel and layer of one decode step
+    /// Print the device time of each kernel and layer: of encoding a picture, one prefill chunk and one decode step
     #[arg(long)]
     profile: bool,
 }
@@ -105,7 +109,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let question = question(args)?;
     let options = load_options(args)?;
+    let mut generate = generate_options(args)?;
     let pictures = pictures(args)?;
+    check_prompt(args, &question, pictures.len())?;
     let gpu = args.adapter.open()?;
     if args.model.is_none() {
         whisper("no --model: asking nano, the built-in model, which knows coloured shapes and little else");
@@ -114,7 +120,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let model = load::load(&gpu, args.model.as_deref(), &options)?;
     let load = started.elapsed();
 
-    let generate = generate_options(args)?;
+    // Only now: while a model loads, Ctrl-C ends the process.
+    generate.cancel = Some(answer::cancelled_by_ctrl_c()?);
     let waiting = Spinner::start(if pictures.is_empty() { "reading" } else { "looking" });
     let mut session = model.session()?;
     let ready = started.elapsed();
@@ -229,8 +236,14 @@ fn question(args: &Args) -> anyhow::Result<String> {
     if args.question != "-" {
         return Ok(args.question.clone());
     }
-    let mut text = String::new();
-    io::stdin().read_to_string(&mut text).context("the question on stdin")?;
+    let mut text = vec![];
+    io::stdin().take(MAX_QUESTION_BYTES + 1).read_to_end(&mut text).context("the question on stdin")?;
+    if text.len() as u64 > MAX_QUESTION_BYTES {
+        return Err(
+            Usage(format!("the question on stdin is above {MAX_QUESTION_BYTES} bytes: shorten it")).into()
+        );
+    }
+    let text = String::from_utf8(text).map_err(|e| Usage(format!("the question on stdin: {e}")))?;
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }
 
@@ -254,12 +267,17 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
         seed: args.seed,
         min_new_tokens: args.min_tokens,
     };
-    Ok(GenerateOptions {
-        sampling,
-        max_tokens: args.max_tokens,
-        stop: args.stop.clone(),
-        cancel: Some(answer::cancelled_by_ctrl_c()?),
-    })
+    sampling.validate()?;
+    StopMatcher::new(args.stop.clone())?;
+    Ok(GenerateOptions { sampling, max_tokens: args.max_tokens, stop: args.stop.clone(), cancel: None })
+}
+
+/// Holds the places for pictures in the question against the pictures.
+fn check_prompt(args: &Args, question: &str, pictures: usize) -> strix_model::Result<()> {
+    match args.raw {
+        true => check_images(question, pictures),
+        false => Conversation::default().ask(question, pictures),
+    }
 }
 
 fn pictures(args: &Args) -> anyhow::Result<Vec<RgbImage>> {
@@ -268,7 +286,7 @@ fn pictures(args: &Args) -> anyhow::Result<Vec<RgbImage>> {
         args.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = &args.video {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).with_context(|| name.clone())?;
+        let bytes = image::read(path)?;
         let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
         pictures
             .extend(sample_frames(frames.len(), args.frames as usize).into_iter().map(|i| frames[i].clone()));

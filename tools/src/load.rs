@@ -11,6 +11,20 @@ use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
 
 use crate::Usage;
 
+/// Reads a size on the command line.
+pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "it is no size such as 4GiB or 512MiB".into())
+}
+
+/// Reads a size of memory.
+fn memory(text: &str) -> Result<ByteSize, String> {
+    let size = size(text)?;
+    match text.trim().parse::<u64>() {
+        Ok(bytes) if bytes < 1 << 20 => Err(format!("that is {bytes} bytes; did you mean {bytes}GiB?")),
+        _ => Ok(size),
+    }
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Adapter {
     /// Part of the name or backend of the adapter to use, e.g. nvidia or gl; see `strix devices`
@@ -65,11 +79,12 @@ pub(crate) struct Storage {
     #[arg(long, value_enum, default_value = "f32")]
     kv: Kv,
     /// Positions of prompt and answer together [default: as many as the model was trained for]
-    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     ctx: Option<u32>,
-    /// Device memory to stay within, e.g. 4GiB: layers that do not fit are streamed from the file [default: what is
+    /// Device memory to stay within, e.g. 4GiB: layers that do not fit are streamed from the file. All weights count,
+    /// even those that could be read where the file is mapped, so that it stands for a smaller device [default: what is
     /// free]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     device_memory: Option<ByteSize>,
 }
 

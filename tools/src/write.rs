@@ -15,6 +15,7 @@ use strix_model::{Dtype, Rounding};
 
 use crate::Usage;
 use crate::answer::cancelled_by_ctrl_c;
+use crate::load::size;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Packed {
@@ -50,8 +51,8 @@ impl Int8 {
     /// Refuses options that only int8 has.
     pub(crate) fn refuse(&self) -> Result<(), Usage> {
         match (&self.group, self.vision) {
-            (Some(_), _) => Err(Usage("--group needs int8".into())),
-            (None, true) => Err(Usage("--vision needs int8".into())),
+            (Some(_), _) => Err(Usage("--group needs --dtype int8".into())),
+            (None, true) => Err(Usage("--vision needs --dtype int8".into())),
             (None, false) => Ok(()),
         }
     }
@@ -60,7 +61,7 @@ impl Int8 {
 #[derive(clap::Args)]
 pub(crate) struct Writing {
     /// Largest file, e.g. 2GiB [default: just under 4GiB]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     shard_size: Option<ByteSize>,
     /// Begin again where strix wrote something else before
     #[arg(long)]

@@ -103,6 +103,64 @@ fn wrong_arguments_are_refused() {
 }
 
 #[test]
+fn numbers_out_of_their_range_are_refused_with_the_range_before_anything_is_loaded() {
+    for (args, words) in [
+        (&["--temperature", "-1"] as &[&str], "temperature is -1; it can be 0 or more"),
+        (&["--top-p", "-0.5"], "top_p is -0.5"),
+        (&["--repetition-penalty", "0"], "repetition_penalty is 0"),
+        (&["--stop", ""], "stop string 0 of 1 is empty"),
+        (&["--ctx", "-1"], "-1 is not in 1..=1048576"),
+        (&["--ctx", "1048577"], "is not in 1..=1048576"),
+        (&["--seed", "-1"], "invalid value '-1' for '--seed"),
+        (&["--device-memory", "much"], "no size such as 4GiB"),
+        (&["--device-memory", "8"], "that is 8 bytes; did you mean 8GiB?"),
+        (&["--raw", "--image", &sample("pair_1.png")], "0 <|image|> places"),
+    ] {
+        // Were the model opened first, it would be what is wrong.
+        let error = refuses(&[&["ask", "--model", "/no/such", "hi"], args].concat());
+        assert!(error.contains(words), "{args:?}: {error}");
+    }
+    let places = refuses(&["ask", "--model", "/no/such", "<|image|><|image|>?"]);
+    assert!(places.contains("2 <|image|> places"), "{places}");
+    for chunk in ["-1", "1", "4097"] {
+        let error = refuses(&["plan", "--model", "/no/such", "--chunk", chunk]);
+        assert!(error.contains("is not in 2..=4096"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn input_without_an_end_is_refused() {
+    let endless = || Stdio::from(fs::File::open("/dev/zero").unwrap());
+    let out = strix(&["ask", "--model", "/no/such", "-"]).stdin(endless()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(2) && stderr.contains("above 1048576 bytes"), "{stderr}");
+    let pipe = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-pipe", std::process::id()));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in ["/dev/zero", pipe.to_str().unwrap(), SAMPLES] {
+        for option in ["--image", "--video"] {
+            let error = refuses(&["ask", option, path, "hi"]);
+            assert!(error.contains(path) && error.contains("name a file"), "{error}");
+        }
+        assert!(refuses(&["plan", "--config", path]).contains("name a file"));
+    }
+    fs::remove_file(pipe).unwrap();
+}
+
+#[test]
+fn the_first_line_is_of_strix_whatever_the_runtime_folder_is() {
+    for dir in [None, Some(""), Some("relative"), Some("/no/such")] {
+        let mut command = strix(&["ask", "What is 3 + 4?"]);
+        match dir {
+            None => command.env_remove("XDG_RUNTIME_DIR"),
+            Some(dir) => command.env("XDG_RUNTIME_DIR", dir),
+        };
+        let stderr = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        assert!(stderr.starts_with("no --model"), "{dir:?}: {stderr}");
+    }
+}
+
+#[test]
 fn completions_name_the_subcommands() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(prints(&["completions", shell]).contains("devices"), "{shell}");
