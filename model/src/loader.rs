@@ -140,7 +140,7 @@ pub(crate) struct Loader<'a> {
     /// What was asked for so far.
     pub items: Vec<Item>,
     pub streaming: Streaming,
-    /// Whether what comes next stays on the host, to be streamed.
+    /// Whether what comes next stays on the host, to be streamed: within [`Loader::streamed`].
     pub on_host: bool,
 }
 
@@ -240,6 +240,14 @@ impl<'a> Loader<'a> {
     pub(crate) fn declare(target: Target, rounding: Rounding, weights: Option<&'a Weights>) -> Self {
         let streaming = Streaming::default();
         Self { target, rounding, weights, device: None, items: vec![], streaming, on_host: false }
+    }
+
+    /// Runs `load`; if `stays`, what it asks for stays on the host, to be streamed.
+    pub(crate) fn streamed<T>(&mut self, stays: bool, load: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.on_host, stays);
+        let loaded = load(self);
+        self.on_host = before;
+        loaded
     }
 
     /// Notes that a tensor was read. Those of a converted file are read later, when they are placed.
