@@ -314,11 +314,16 @@ impl<'a> Loader<'a> {
         Ok(Resident::from_slice(label, [values.len() as u32 / dim, dim], &values))
     }
 
-    /// Whether the checkpoint's tensors of these modules are the same bytes: MAM off.
+    /// Whether the checkpoint's weights and biases of these modules are the same bytes: MAM off.
     pub(crate) fn same(&self, a: &[String], b: &[String]) -> bool {
         let Some(weights) = self.weights else { return false };
-        let view = |name: &String| weights.get(&format!("{name}.weight"));
-        a.iter().zip(b).all(|(a, b)| view(a).zip(view(b)).is_some_and(|(a, b)| a.same(&b)))
+        let same = |what: &str| {
+            a.iter().zip(b).all(|(a, b)| weights.same(&format!("{a}.{what}"), &format!("{b}.{what}")))
+        };
+        // Biases first: they are small.
+        a.iter().all(|module| weights.get(&format!("{module}.weight")).is_some())
+            && same("bias")
+            && same("weight")
     }
 
     /// How a matrix made of these modules is stored.
@@ -371,6 +376,18 @@ impl<'a> Loader<'a> {
             return Ok(Linear::declare(s.name, &s.label, layout, s.bias, limit));
         };
 
+        if let Some((layout, ..)) = &packed {
+            let sets = s.modules.iter().map(|halves| halves.concat()).collect::<Vec<_>>();
+            let differ = |sets: &[Vec<String>]| {
+                let mut biases = sets[0].iter().zip(&sets[1]);
+                !biases.all(|(a, b)| weights.same(&format!("{a}.bias"), &format!("{b}.bias")))
+            };
+            if s.bias && layout.sets == 1 && sets.windows(2).any(differ) {
+                let reason = "is one weight set, but its modalities have biases of their own: convert the \
+                              checkpoint again";
+                return Err(Error::Tensor { name: format!("{}.packed", s.label), reason: reason.into() });
+            }
+        }
         let halves = s.modules[0].len();
         let mut biases = vec![];
         for modules in s.modules.iter().flatten().filter(|_| s.bias) {

@@ -14,10 +14,11 @@ mod torch;
 mod view;
 mod zip;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use strix_engine::HostBytes;
@@ -47,6 +48,8 @@ pub struct Weights {
     files: Vec<Opened>,
     tensors: BTreeMap<String, Place>,
     metadata: BTreeMap<String, String>,
+    /// What [`Weights::same`] found.
+    same: Mutex<HashMap<[String; 2], bool>>,
 }
 
 /// What a tensor is and where its elements are.
@@ -86,7 +89,7 @@ impl Weights {
 
     fn empty(path: &Path) -> Self {
         let (tensors, metadata) = (BTreeMap::new(), BTreeMap::new());
-        Self { path: path.into(), files: Vec::new(), tensors, metadata }
+        Self { path: path.into(), files: Vec::new(), tensors, metadata, same: Mutex::default() }
     }
 
     fn add(&mut self, opened: Opened) -> Result<()> {
@@ -152,6 +155,17 @@ impl Weights {
         let (bytes, range) = self.shared(name)?;
         let mapped = self.files[self.tensors.get(name)?.file].is_mapped();
         Some(if mapped { HostBytes::mapped(bytes, range) } else { HostBytes::new(bytes, range) })
+    }
+
+    /// Whether two tensors have the same dtype, shape and elements, or neither is there. Compared once: they may be
+    /// large, and a model is planned and then loaded.
+    pub(crate) fn same(&self, a: &str, b: &str) -> bool {
+        let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        *same.entry([a.into(), b.into()]).or_insert_with(|| match (self.get(a), self.get(b)) {
+            (Some(a), Some(b)) => a.same(&b),
+            (None, None) => true,
+            _ => false,
+        })
     }
 
     /// Whether its matrices are packed as the kernels stream them: `strix convert` made it.

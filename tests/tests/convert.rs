@@ -1,10 +1,12 @@
 //! Converted folders: they load to the same logits as their source, and export gives the source back.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use strix_model::convert::{WriteOptions, convert, export, verify};
-use strix_model::{Dtype, LoadOptions, Model, Progress, Rounding, Source, Weights};
+use serde_json::{Map, Value, json};
+use strix_model::convert::{WriteOptions, convert, export, rounding_errors, verify};
+use strix_model::{Config, Dtype, LoadOptions, Model, Progress, Result, Rounding, Source, Weights};
 use strix_tests::golden::{Set, root};
 use strix_tests::gpu;
 
@@ -17,6 +19,44 @@ fn folder(set: &str, to: &Path) -> PathBuf {
     std::fs::copy(from.join("hf/config.json"), to.join("config.json")).unwrap();
     std::fs::copy(from.join("model.safetensors"), to.join("model.safetensors")).unwrap();
     to
+}
+
+/// A tensor of a safetensors file: dtype, shape, bytes.
+type Stored = (String, Vec<usize>, Vec<u8>);
+
+/// Changes the metadata and the tensors of a safetensors file.
+fn edit(file: &Path, change: impl FnOnce(&mut BTreeMap<String, String>, &mut BTreeMap<String, Stored>)) {
+    let weights = Weights::open(file).unwrap();
+    let mut metadata = weights.metadata().clone();
+    let stored = |name: &str| {
+        let view = weights.get(name).unwrap();
+        (view.dtype.to_string(), view.shape.to_vec(), view.contiguous().unwrap().to_vec())
+    };
+    let mut tensors = weights.names().map(|name| (name.to_owned(), stored(name))).collect();
+    drop(weights);
+    change(&mut metadata, &mut tensors);
+    let (mut header, mut data) = (Map::new(), vec![]);
+    header.insert("__metadata__".into(), json!(metadata));
+    for (name, (dtype, shape, bytes)) in tensors {
+        let start = data.len();
+        data.extend(bytes);
+        let entry = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, data.len()] });
+        header.insert(name, entry);
+    }
+    let header = Value::Object(header).to_string();
+    std::fs::write(file, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()).unwrap();
+}
+
+fn load(dir: &Path) -> Result<Model> {
+    Model::load_on(gpu(), Source::Dir(dir), &LoadOptions::default(), &mut |_| ())
+}
+
+#[track_caller]
+fn says<T>(result: Result<T>, words: &[&str]) {
+    let error = result.err().expect("it is refused").to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
 }
 
 /// Logits of the first run's prompt and of three tokens after it.
@@ -156,4 +196,49 @@ fn a_nan_in_the_source_is_refused_by_name() {
         convert(&source, &temp.path().join("out"), rounding, &WriteOptions::default(), &mut { GO_ON });
     let error = error.unwrap_err().to_string();
     assert!(error.contains(name) && error.contains("element 10 is NaN"), "{error}");
+}
+
+/// Without modality-adaptive weights but with biases of their own, image rows take their own.
+#[test]
+fn biases_of_two_modalities_are_kept_where_their_weights_are_equal() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = folder("mamoff", temp.path());
+    let file = source.join("config.json");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, config.replace("\"attention_bias\": false", "\"attention_bias\": true")).unwrap();
+    let config = Config::load(&source).unwrap();
+    edit(&source.join("model.safetensors"), |_, tensors| {
+        for spec in config.tensors() {
+            let of_images = spec.name.contains(".multiway.1.bias");
+            let value = if of_images { 0.5_f32 } else { 0.0 };
+            let bytes = value.to_le_bytes().repeat(spec.shape.iter().product());
+            tensors.entry(spec.name).or_insert(("F32".into(), spec.shape, bytes));
+        }
+    });
+    let set = Set::load(gpu(), &root().join("mamoff"), &LoadOptions::default()).unwrap();
+    let found = logits(&set, &load(&source).unwrap());
+    let packed = temp.path().join("packed");
+    let rounding = Rounding { dtype: Dtype::F32, vision: false };
+    convert(&source, &packed, rounding, &WriteOptions::default(), &mut { GO_ON }).unwrap();
+    assert!(bits(&logits(&set, &load(&packed).unwrap())) == bits(&found));
+
+    // Weights that differ by a last bit are held twice, whatever their biases.
+    edit(&source.join("model.safetensors"), |_, tensors| {
+        for (name, (.., bytes)) in tensors {
+            if name.ends_with("_proj.multiway.1.weight") {
+                bytes[0] ^= 1;
+            }
+        }
+    });
+    let want = logits(&set, &load(&source).unwrap());
+    let worst = found.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-3, "off by {worst}");
+
+    // A folder of one set cannot hold such biases.
+    edit(&packed.join("model.safetensors"), |_, tensors| {
+        let (_, shape, bytes) = tensors.get_mut("decoder.1.kv_proj.packed").unwrap();
+        shape[1] = 1;
+        bytes.truncate(bytes.len() / 2);
+    });
+    says(load(&packed), &["decoder.1.kv_proj.packed", "one weight set", "biases", "convert"]);
 }
