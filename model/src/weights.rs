@@ -23,6 +23,7 @@ use std::time::SystemTime;
 
 use strix_engine::HostBytes;
 
+use crate::convert::LAYOUT_VERSION;
 use crate::{Config, Error, Result};
 
 pub use ::safetensors::Dtype;
@@ -116,6 +117,7 @@ impl Weights {
                 }
             }
         }
+        check_layout(&header.metadata).map_err(error)?;
         for (key, value) in header.metadata {
             let earlier = self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
             if *earlier != value {
@@ -276,6 +278,22 @@ impl Weights {
     /// Index of the first NaN or infinity of a tensor. `None` too if it has none of that name or is not of floats.
     pub fn first_non_finite(&self, name: &str) -> Option<usize> {
         self.get(name)?.first_non_finite()
+    }
+}
+
+/// Refuses packed weights of another layout than the one this program streams.
+fn check_layout(metadata: &BTreeMap<String, String>) -> Result<(), String> {
+    if metadata.get("format").is_none_or(|format| format != "strix") {
+        return Ok(());
+    }
+    let known = LAYOUT_VERSION.to_string();
+    match metadata.get("strix.layout") {
+        Some(version) if *version == known => Ok(()),
+        Some(version) => Err(format!(
+            "its packed layout has version {version}, this program knows {known}: use a newer strix, or convert the \
+             checkpoint again"
+        )),
+        None => Err("its packed layout has no version (strix.layout): convert the checkpoint again".into()),
     }
 }
 

@@ -242,3 +242,34 @@ fn biases_of_two_modalities_are_kept_where_their_weights_are_equal() {
     });
     says(load(&packed), &["decoder.1.kv_proj.packed", "one weight set", "biases", "convert"]);
 }
+
+#[test]
+fn a_layout_that_this_program_does_not_know_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
+    convert(&source, &out, Rounding::default(), &WriteOptions::default(), &mut { GO_ON }).unwrap();
+    let file = out.join("model.safetensors");
+    load(&out).unwrap();
+    let dtype = |metadata: &mut BTreeMap<String, String>| metadata.insert("strix.dtype".into(), "f32".into());
+    edit(&file, |metadata, _| drop(dtype(metadata)));
+    let found = verify(&out, &mut { GO_ON }).unwrap();
+    let words = "its metadata says strix.dtype = \"f32\", strix.json \"auto\"";
+    assert!(
+        found.problems.iter().any(|p| p.to_string() == format!("model.safetensors: {words}")),
+        "{found:?}"
+    );
+    edit(&file, |metadata, _| drop(metadata.insert("strix.layout".into(), "2".into())));
+    let name = file.display().to_string();
+    says(load(&out), &[&name, "version 2", "knows 1", "newer strix"]);
+    // It can no longer be opened to be edited.
+    convert(
+        &source,
+        &out,
+        Rounding::default(),
+        &WriteOptions { force: true, ..WriteOptions::default() },
+        &mut { GO_ON },
+    )
+    .unwrap();
+    edit(&file, |metadata, _| drop(metadata.remove("strix.layout")));
+    says(load(&out), &[&name, "no version"]);
+}

@@ -78,7 +78,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, is damaged, or is of a later program.
+    /// If it cannot be read, is damaged, or is of another layout.
     pub fn load(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(MANIFEST);
         let json = match std::fs::read(&path) {
@@ -93,13 +93,31 @@ impl Manifest {
         let wrong = |reason| Error::File { path: path.clone(), reason };
         let manifest: Self = serde_json::from_slice(&json)
             .map_err(|e| wrong(format!("not a manifest of strix: {e}; convert the checkpoint again")))?;
-        if manifest.layout_version > LAYOUT_VERSION {
+        if manifest.layout_version != LAYOUT_VERSION {
             return Err(wrong(format!(
-                "its layout has version {}, this program knows {LAYOUT_VERSION}: use a newer strix",
+                "its layout has version {}, this program knows {LAYOUT_VERSION}: use a newer strix, or convert the \
+                 checkpoint again",
                 manifest.layout_version
             )));
         }
         Ok(Some(manifest))
+    }
+
+    /// The metadata of each of its files of tensors.
+    pub(super) fn metadata(&self) -> BTreeMap<String, String> {
+        let group = self.group.map(|group| group.to_string());
+        let all = match self.layout {
+            Arrangement::Hf => vec![("format", Some("pt".into()))],
+            Arrangement::Strix => vec![
+                ("format", Some("strix".into())),
+                ("strix.layout", Some(self.layout_version.to_string())),
+                ("strix.dtype", Some(self.dtype.clone())),
+                ("strix.group", group),
+                ("strix.vision", Some(self.vision.to_string())),
+                ("strix.version", self.program.strip_prefix("strix ").map(Into::into)),
+            ],
+        };
+        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {

@@ -35,8 +35,6 @@ pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
 pub(super) struct Work<'a> {
     pub source: &'a Weights,
     pub jobs: Vec<Box<dyn Job + 'a>>,
-    /// Of every safetensors file.
-    pub metadata: BTreeMap<String, String>,
     pub shard_bytes: u64,
     /// Without its tensors and files.
     pub manifest: Manifest,
@@ -69,15 +67,19 @@ impl Work<'_> {
         (0..job.num_pieces()).map(|piece| job.read_bytes(piece)).sum()
     }
 
+    fn plan(&self) -> Result<Plan> {
+        Plan::new(&self.tensors(), &self.manifest.metadata(), self.shard_bytes)
+    }
+
     /// Bytes that will be written, before anything is.
     pub(super) fn bytes(&self) -> Result<u64> {
-        Ok(Plan::new(&self.tensors(), &self.metadata, self.shard_bytes)?.bytes())
+        Ok(self.plan()?.bytes())
     }
 
     /// Makes or finishes `out`.
     pub(super) fn run(mut self, out: &Path, force: bool, progress: OnProgress<'_>) -> Result<Report> {
         let started = Instant::now();
-        let plan = Plan::new(&self.tensors(), &self.metadata, self.shard_bytes)?;
+        let plan = self.plan()?;
         if !out.exists() {
             check_space(out, plan.bytes())?;
         }

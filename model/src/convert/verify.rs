@@ -151,6 +151,13 @@ impl<'a> Check<'a> {
                 return Ok(());
             }
         };
+        let (said, expected) = (weights.metadata(), manifest.metadata());
+        let keys: BTreeSet<&String> = said.keys().chain(expected.keys()).collect();
+        for key in keys.into_iter().filter(|&key| said.get(key) != expected.get(key)) {
+            let words = |value: Option<&String>| value.map_or("nothing".into(), |value| format!("{value:?}"));
+            let (said, expected) = (words(said.get(key)), words(expected.get(key)));
+            self.problem(file, None, format!("its metadata says {key} = {said}, {MANIFEST} {expected}"));
+        }
         for name in weights.names() {
             if manifest.tensors.get(name).is_none_or(|entry| entry.file != file) {
                 self.problem(file, Some(name), format!("is not in {MANIFEST}"));
