@@ -28,6 +28,7 @@ use crate::{Config, Error, Result};
 
 pub use ::safetensors::Dtype;
 pub use files::SharedBytes;
+pub(crate) use index::is_file_name;
 pub use view::View;
 
 use files::Opened;

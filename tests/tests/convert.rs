@@ -273,3 +273,24 @@ fn a_layout_that_this_program_does_not_know_is_refused() {
     edit(&file, |metadata, _| drop(metadata.remove("strix.layout")));
     says(load(&out), &[&name, "no version"]);
 }
+
+#[test]
+fn a_manifest_that_lies_is_told_of() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
+    convert(&source, &out, Rounding::default(), &WriteOptions::default(), &mut { GO_ON }).unwrap();
+    let path = out.join("strix.json");
+    let whole: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let spoil = |pointer: &str, value: Value| {
+        let mut manifest = whole.clone();
+        *manifest.pointer_mut(pointer).unwrap() = value;
+        std::fs::write(&path, manifest.to_string()).unwrap();
+    };
+    spoil("/tensors/vision.0.dense.packed/bytes", u64::MAX.into());
+    says(verify(&out, &mut { GO_ON }), &["strix.json", "18446744073709551615"]);
+    spoil("/layout_version", 0.into());
+    says(verify(&out, &mut { GO_ON }), &["strix.json", "version 0", "convert"]);
+    spoil("/files/config.json/bytes", 3.into());
+    let found = verify(&out, &mut { GO_ON }).unwrap();
+    assert!(found.problems.iter().any(|p| p.file == "config.json" && p.reason.contains("expected 3")));
+}

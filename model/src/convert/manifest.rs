@@ -100,6 +100,11 @@ impl Manifest {
                 manifest.layout_version
             )));
         }
+        if manifest.tensors.values().try_fold(0_u64, |sum, entry| sum.checked_add(entry.bytes)).is_none() {
+            let largest = manifest.tensors.iter().max_by_key(|(_, entry)| entry.bytes);
+            let (name, bytes) = largest.map_or(("", 0), |(name, entry)| (name, entry.bytes));
+            return Err(wrong(format!("{name} would hold {bytes} bytes: convert the checkpoint again")));
+        }
         Ok(Some(manifest))
     }
 
