@@ -377,6 +377,7 @@ impl<'a> Loader<'a> {
         };
 
         if let Some((layout, ..)) = &packed {
+            check_scales(weights, s, layout)?;
             let sets = s.modules.iter().map(|halves| halves.concat()).collect::<Vec<_>>();
             let differ = |sets: &[Vec<String>]| {
                 let mut biases = sets[0].iter().zip(&sets[1]);
@@ -535,4 +536,21 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
         _ => Some(weights.host_bytes(&scale_name).ok_or_else(missing)?),
     };
     Ok(Some((layout, weights.host_bytes(&name).ok_or_else(missing)?, scale)))
+}
+
+/// Checks that scales are magnitudes. Those of groups are too many to be looked at each time; `strix verify` does.
+fn check_scales(weights: &Weights, s: &Sources<'_>, layout: &Layout) -> Result<()> {
+    if layout.format != (Format::Int8 { group: None }) {
+        return Ok(());
+    }
+    let name = format!("{}.scale", s.label);
+    let scales = view(weights, &name)?.to_f32()?;
+    match scales.iter().position(|scale| !(scale.is_finite() && *scale >= 0.0)) {
+        Some(at) => {
+            let reason =
+                format!("element {at} is {}, which is no scale: convert the checkpoint again", scales[at]);
+            Err(Error::Tensor { name, reason })
+        }
+        None => Ok(()),
+    }
 }

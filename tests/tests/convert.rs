@@ -275,6 +275,21 @@ fn a_layout_that_this_program_does_not_know_is_refused() {
 }
 
 #[test]
+fn a_scale_that_is_no_magnitude_is_refused_by_name_and_element() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
+    let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: false };
+    convert(&source, &out, rounding, &WriteOptions::default(), &mut { GO_ON }).unwrap();
+    let name = "decoder.1.q_proj.scale";
+    for (value, word) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf"), (-0.25, "-0.25")] {
+        edit(&out.join("model.safetensors"), |_, tensors| {
+            tensors.get_mut(name).unwrap().2[12..16].copy_from_slice(&value.to_le_bytes());
+        });
+        says(load(&out), &[name, &format!("element 3 is {word}"), "convert the checkpoint again"]);
+    }
+}
+
+#[test]
 fn a_manifest_that_lies_is_told_of() {
     let temp = tempfile::tempdir().unwrap();
     let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
