@@ -309,3 +309,37 @@ fn a_manifest_that_lies_is_told_of() {
     let found = verify(&out, &mut { GO_ON }).unwrap();
     assert!(found.problems.iter().any(|p| p.file == "config.json" && p.reason.contains("expected 3")));
 }
+
+/// A run that is killed while its finished files move up may be continued by another version of the program, whose
+/// headers differ: what moved up is not written over where it lies.
+#[test]
+fn files_that_moved_up_are_made_again_out_of_sight() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, out, straight) =
+        (folder("tiny", temp.path()), temp.path().join("out"), temp.path().join("straight"));
+    let options = WriteOptions { shard_bytes: 300_000, ..WriteOptions::default() };
+    convert(&source, &straight, Rounding::default(), &options, &mut { GO_ON }).unwrap();
+    let stop_after = |jobs: usize| {
+        let mut left = jobs;
+        let stopped = convert(&source, &out, Rounding::default(), &options, &mut |_| {
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(stopped, Err(strix_model::Error::Interrupted)), "{stopped:?}");
+    };
+    stop_after(100);
+    let mut names = std::fs::read_dir(&straight).unwrap().map(|entry| entry.unwrap().file_name());
+    let first = names.find(|name| name.to_string_lossy().starts_with("model-00001")).unwrap();
+    let moved = out.join(&first);
+    std::fs::rename(out.join(".partial").join(&first), &moved).unwrap();
+    // As another version would have written it, of the same length.
+    let mut bytes = std::fs::read(&moved).unwrap();
+    let at = bytes.windows(13).position(|window| window == b"strix.version").unwrap();
+    bytes[at + 16] = b'9';
+    std::fs::write(&moved, &bytes).unwrap();
+    stop_after(1);
+    assert!(std::fs::read(&moved).unwrap() == bytes, "it was written over");
+    convert(&source, &out, Rounding::default(), &options, &mut { GO_ON }).unwrap();
+    assert!(std::fs::read(&moved).unwrap() == std::fs::read(straight.join(&first)).unwrap());
+    assert!(verify(&out, &mut { GO_ON }).unwrap().problems.is_empty());
+}
