@@ -305,7 +305,14 @@ impl<'a> Loader<'a> {
             match self.weights {
                 Some(weights) if weights.get(name).is_some() => {
                     self.items.push(Item::Vector(name.clone()));
-                    values.extend(read(weights, name)?);
+                    let table = read(weights, name)?;
+                    if table.len() != computed.len() {
+                        let (rows, found) = (computed.len() as u32 / dim, view(weights, name)?.shape);
+                        let reason =
+                            format!("config.json asks for [{rows}, {dim}], the file holds {found:?}");
+                        return Err(Error::Tensor { name: name.clone(), reason });
+                    }
+                    values.extend(table);
                     self.count(name)?;
                 }
                 _ => values.extend_from_slice(computed),

@@ -290,6 +290,24 @@ fn a_scale_that_is_no_magnitude_is_refused_by_name_and_element() {
 }
 
 #[test]
+fn a_position_table_of_another_shape_is_named() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
+    let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: false };
+    convert(&source, &out, rounding, &WriteOptions::default(), &mut { GO_ON }).unwrap();
+    let name = "model.visual_abstractor.encoder.layers.0.crossattention.attention.q_pos_embed";
+    edit(&out.join("model.safetensors"), |_, tensors| {
+        tensors.insert(name.into(), ("F32".into(), vec![7], vec![0; 28]));
+    });
+    let spoiled = Weights::open(&out).unwrap();
+    says(rounding_errors(&out, &source, &mut { GO_ON }), &[name, "[7]"]);
+    let config = Config::load(&source).unwrap();
+    let (target, room) = (gpu().target(), strix_model::Room::default());
+    let planned = strix_model::plan(&config, &LoadOptions::default(), &target, Some(&spoiled), room);
+    says(planned, &[name, "[7]"]);
+}
+
+#[test]
 fn a_manifest_that_lies_is_told_of() {
     let temp = tempfile::tempdir().unwrap();
     let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
