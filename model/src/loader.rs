@@ -98,7 +98,7 @@ pub(crate) struct Sources<'a> {
 /// A matrix of the model as the converter writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Matrix {
-    /// Label on the device; a converted file holds it as `{label}.weight` and `{label}.scale`.
+    /// Label on the device; a converted file holds it as `{label}.packed` and, of int8, `{label}.scale`.
     pub label: String,
     pub layout: Layout,
     /// As [`Sources::modules`].

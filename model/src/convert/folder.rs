@@ -147,7 +147,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a whole small file to where [`Folder::place`] says.
+    /// Writes a whole small file, to be moved up with the others.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
         let path = self.new_place(name);
         let mut file = File::create(&path).map_err(io_error(&path))?;

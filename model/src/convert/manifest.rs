@@ -30,7 +30,8 @@ pub struct Manifest {
     pub layout: Arrangement,
     /// [`LAYOUT_VERSION`] of the program that wrote it.
     pub layout_version: u32,
-    /// What matrices are stored as: `int8`, `bf16`, `f32`, or `mixed`.
+    /// What matrices are stored as: `int8`, `bf16` or `f32`; `auto`, as in the source. With [`Arrangement::Hf`] what
+    /// every tensor is: `f32`, `f16` or `bf16`; `mixed`, as in the source.
     pub dtype: String,
     /// With int8: columns that share a scale; absent: a scale an output channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
