@@ -87,12 +87,7 @@ impl Abstractor {
 
     /// Bytes of the weights.
     pub(crate) fn bytes(&self) -> u64 {
-        total_bytes(&self.others()) + self.layer_bytes().iter().sum::<u64>()
-    }
-
-    /// Bytes of each layer.
-    pub(crate) fn layer_bytes(&self) -> Vec<u64> {
-        self.layers().map(|layer| total_bytes(&layer)).collect()
+        total_bytes(&self.others()) + self.layers().map(|layer| total_bytes(&layer)).sum::<u64>()
     }
 
     /// The tensors of each layer.

@@ -200,7 +200,7 @@ impl<'a> Answer<'a> {
 
     fn step(&mut self) -> Result<Option<Token>> {
         let start = Instant::now();
-        let before = self.session.model().streamed();
+        let before = self.session.moved();
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
         let want = needed.filter(|&n| n <= CANDIDATES).map_or(Want::Full, Want::Candidates);
         let cancel = self.options.cancel.clone();
@@ -220,7 +220,7 @@ impl<'a> Answer<'a> {
         } else {
             self.timing.decode += elapsed;
             self.timing.decode_tokens += 1;
-            let now = self.session.model().streamed();
+            let now = self.session.moved();
             self.timing.streamed.bytes += now.bytes - before.bytes;
             self.timing.streamed.waiting += now.waiting - before.waiting;
         }

@@ -126,12 +126,7 @@ impl Vision {
 
     /// Bytes of the weights.
     pub(crate) fn bytes(&self) -> u64 {
-        total_bytes(&self.others()) + self.block_bytes().iter().sum::<u64>()
-    }
-
-    /// Bytes of each block.
-    pub(crate) fn block_bytes(&self) -> Vec<u64> {
-        self.layers().map(|block| total_bytes(&block)).collect()
+        total_bytes(&self.others()) + self.layers().map(|block| total_bytes(&block)).sum::<u64>()
     }
 
     /// The tensors of each block.

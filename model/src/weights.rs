@@ -156,8 +156,12 @@ impl Weights {
     /// The same for the engine.
     pub(crate) fn host_bytes(&self, name: &str) -> Option<HostBytes> {
         let (bytes, range) = self.shared(name)?;
-        let mapped = self.files[self.tensors.get(name)?.file].is_mapped();
-        Some(if mapped { HostBytes::mapped(bytes, range) } else { HostBytes::new(bytes, range) })
+        if !self.files[self.tensors.get(name)?.file].is_mapped() {
+            return Some(HostBytes::new(bytes, range));
+        }
+        #[expect(unsafe_code, reason = "the engine cannot know what is a file's mapping")]
+        // SAFETY: `is_mapped` says that the bytes are a `Mmap` of a file, which nothing here writes to.
+        Some(unsafe { HostBytes::mapped(bytes, range) })
     }
 
     /// Whether two tensors have the same dtype, shape and elements, or neither is there. Compared once: they may be
