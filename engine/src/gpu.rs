@@ -349,11 +349,12 @@ impl Gpu {
     }
 
     /// Whether the host may map the buffers that kernels read.
-    pub(crate) fn maps_storage(&self) -> bool {
+    pub fn maps_storage(&self) -> bool {
         self.inner.device.features().contains(Features::MAPPABLE_PRIMARY_BUFFERS) && self.inner.shares
     }
 
-    /// Bytes of memory that the device had free when it was opened, as far as the system tells.
+    /// Bytes of memory that the device had free when it was opened; all of its own where the driver does not say what
+    /// is used. `None` where nothing tells.
     pub fn memory_bytes(&self) -> Option<u64> {
         self.inner.memory_bytes
     }
@@ -391,6 +392,11 @@ impl Gpu {
             .device
             .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
         done.map(drop).map_err(|e| Error::Lost(e.to_string()))
+    }
+
+    /// Runs the callbacks of what the device has done, without waiting.
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.inner.device.poll(wgpu::PollType::Poll).map(drop).map_err(|e| Error::Lost(e.to_string()))
     }
 
     /// Waits until the device has done all that was submitted.

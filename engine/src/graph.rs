@@ -16,6 +16,8 @@ pub struct Graph {
     target: Target,
     scope: String,
     pub(crate) first_only: bool,
+    /// Whether it may hold what no device should run.
+    for_planning: bool,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
     /// By address of their storage, which the values keep alive.
@@ -91,10 +93,17 @@ impl Graph {
             target,
             scope: String::new(),
             first_only: false,
+            for_planning: false,
             values: vec![],
             steps: vec![],
             residents: HashMap::new(),
         }
+    }
+
+    /// An empty graph that is only planned, so that steps which would loop too often are recorded: the plan says how
+    /// often, and whoever asks for it can be told.
+    pub fn for_planning(target: Target) -> Self {
+        Self { for_planning: true, ..Self::new(target) }
     }
 
     /// What the kernels are chosen for.
@@ -172,7 +181,8 @@ impl Graph {
     /// # Panics
     ///
     /// If the tensors are not as many as the kernel's bindings, a tensor is both read and written, the grid
-    /// is empty or wider than 65,535, or one invocation would loop more than [`MAX_TRIPS`] times.
+    /// is empty or wider than 65,535, or one invocation would loop more than [`MAX_TRIPS`] times and the graph is not
+    /// [for planning](Graph::for_planning).
     pub fn push(&mut self, mut step: Step) {
         let written = step.args.iter().find(|a| a.access == Access::ReadWrite);
         if let (true, Some(written)) = (step.label.is_empty(), written) {
@@ -196,7 +206,7 @@ impl Graph {
             step.groups
         );
         assert!(
-            step.trips <= MAX_TRIPS,
+            step.trips <= MAX_TRIPS || self.for_planning,
             "{name}: {} may loop {} times in one invocation; above {MAX_TRIPS} a driver drops the rest: split the work",
             step.shader.label,
             step.trips

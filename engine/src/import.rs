@@ -13,9 +13,6 @@ use ash::vk;
 /// What the device must have been created with.
 pub(crate) const EXTENSION: &CStr = ash::ext::external_memory_host::NAME;
 
-/// Host memory is imported in whole pages of this size, the largest alignment a driver asks for in practice.
-const PAGE: usize = 4096;
-
 /// Tensors below this many bytes are copied: an import is an allocation of its own, of which a driver may allow
 /// no more than 4,096.
 const LEAST_BYTES: u64 = 64 << 10;
@@ -63,29 +60,74 @@ pub(crate) fn open(
     }
 }
 
-/// Bytes of a device's largest heap of its own memory.
-pub(crate) fn heap_bytes(device: &wgpu::Device) -> Option<u64> {
+/// What a device asks pointers and sizes of imported memory to be multiples of; `None` where that is more than a
+/// page, since only whole pages are known to be there.
+pub(crate) fn alignment(device: &wgpu::Device) -> Option<usize> {
+    let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
     #[expect(unsafe_code, reason = "to ask the device what wgpu does not tell")]
     // SAFETY: a query of a physical device that the instance it comes from holds.
-    let memory = unsafe {
+    unsafe {
         let hal = device.as_hal::<Vulkan>()?;
-        hal.shared_instance().raw_instance().get_physical_device_memory_properties(hal.raw_physical_device())
+        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut host);
+        let instance = hal.shared_instance().raw_instance();
+        instance.get_physical_device_properties2(hal.raw_physical_device(), &mut properties);
+    }
+    let alignment = usize::try_from(host.min_imported_host_pointer_alignment).ok()?.max(1);
+    (alignment <= page_size()).then_some(alignment)
+}
+
+fn page_size() -> usize {
+    #[cfg(unix)]
+    return rustix::param::page_size();
+    #[cfg(not(unix))]
+    4096
+}
+
+/// Bytes left in a device's largest heap of its own memory; all of it where the driver does not say what is used.
+pub(crate) fn heap_bytes(device: &wgpu::Device) -> Option<u64> {
+    #[expect(unsafe_code, reason = "to ask the device what wgpu does not tell")]
+    // SAFETY: queries of a physical device that the instance it comes from holds; the budget is asked for only
+    // where the driver knows it.
+    let (memory, budget) = unsafe {
+        let hal = device.as_hal::<Vulkan>()?;
+        let (instance, physical) = (hal.shared_instance().raw_instance(), hal.raw_physical_device());
+        let known = instance.enumerate_device_extension_properties(physical).ok()?;
+        let name = ash::ext::memory_budget::NAME;
+        let tells = known.iter().any(|e| e.extension_name_as_c_str().is_ok_and(|found| found == name));
+        let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+        let mut memory = vk::PhysicalDeviceMemoryProperties2::default();
+        if tells {
+            memory = memory.push_next(&mut budget);
+        }
+        instance.get_physical_device_memory_properties2(physical, &mut memory);
+        (memory.memory_properties, tells.then_some(budget))
     };
-    let own = |heap: &&vk::MemoryHeap| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL);
-    memory.memory_heaps_as_slice().iter().filter(own).map(|heap| heap.size).max()
+    let left = |(i, heap): (usize, &vk::MemoryHeap)| match &budget {
+        Some(budget) => budget.heap_budget[i].saturating_sub(budget.heap_usage[i]),
+        None => heap.size,
+    };
+    let heaps = memory.memory_heaps_as_slice().iter().enumerate();
+    heaps.filter(|(_, heap)| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL)).map(left).max()
 }
 
 impl Gpu {
+    /// Whether these bytes can be used where they are. A driver that has the extension may refuse mapped files all
+    /// the same, which shows only when it is tried; what is not imported is copied.
+    pub fn can_import(&self, source: &HostBytes) -> bool {
+        self.import(source, source.get().len() as u64).is_some()
+    }
+
     /// The bytes themselves as a buffer that kernels may read, or `None` where that cannot be: they are then
     /// copied. The buffer keeps them alive.
     pub(crate) fn import(&self, source: &HostBytes, bytes: u64) -> Option<Place> {
         if !self.imports() || bytes < LEAST_BYTES || source.get().len() as u64 != bytes {
             return None;
         }
-        // Whole pages around the bytes. They are all mapped: each holds at least one of the bytes.
-        let start = source.get().as_ptr().addr() / PAGE * PAGE;
+        // What is around the bytes is mapped as well: no unit is larger than a page, and each holds one of them.
+        let unit = alignment(self.device())?;
+        let start = source.get().as_ptr().addr() / unit * unit;
         let offset = source.get().as_ptr().addr() - start;
-        let size = (offset as u64 + bytes).next_multiple_of(PAGE as u64);
+        let size = (offset as u64 + bytes).next_multiple_of(unit as u64);
         let limits = self.device().limits();
         let aligned = (offset as u32).is_multiple_of(limits.min_storage_buffer_offset_alignment);
         if !aligned || size > limits.max_buffer_size {
@@ -96,6 +138,7 @@ impl Gpu {
                 self.inner.imported_bytes.fetch_add(bytes, Ordering::Relaxed);
                 Some(Place { buffer, offset: offset as u64, bytes })
             }
+            Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY) => None,
             Err(error) => {
                 // A driver may refuse mapped files, or memory that cannot be written: then it refuses all of them.
                 tracing::warn!(adapter = self.name(), %error, "host memory cannot be imported: it is copied");

@@ -20,6 +20,11 @@ pub(crate) fn heap_bytes(_: &wgpu::Device) -> Option<u64> {
 }
 
 impl Gpu {
+    /// Whether these bytes can be used where they are: never on this backend.
+    pub fn can_import(&self, _: &HostBytes) -> bool {
+        false
+    }
+
     pub(crate) fn import(&self, _: &HostBytes, _: u64) -> Option<Place> {
         None
     }

@@ -3,7 +3,8 @@
 //!
 //! A [`Graph`] is recorded once per shape. [`Graph::plan`] says how many bytes it needs before any is
 //! allocated; [`Program::compile`] allocates them and builds every pipeline and bind group. After that a
-//! run is one submit: inputs in, one compute pass, outputs out, and nothing is created.
+//! run is one submit: inputs in, one compute pass, outputs out, and nothing is created. Weights may take turns on the
+//! device ([`Stream`]): then it is one submit a group of them.
 //!
 //! ```no_run
 //! use strix_engine::{Gpu, Graph, Program};

@@ -7,7 +7,18 @@ use wgpu::AdapterInfo;
 /// Bytes a device may take now: the host's free memory where that is what it uses, else its own largest heap.
 /// `None` where nothing tells.
 pub(crate) fn free_bytes(shares: bool, device: &wgpu::Device) -> Option<u64> {
-    if shares { meminfo("MemAvailable:") } else { crate::import::heap_bytes(device) }
+    if shares { host_bytes() } else { crate::import::heap_bytes(device) }
+}
+
+/// Bytes of memory that this process may still take without swapping, within its control group.
+fn host_bytes() -> Option<u64> {
+    let number = |file: &str| fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse().ok();
+    let group: Option<u64> = number("memory.max");
+    let group = group.map(|most| most.saturating_sub(number("memory.current").unwrap_or(0)));
+    match (meminfo("MemAvailable:"), group) {
+        (Some(free), Some(group)) => Some(free.min(group)),
+        (free, group) => free.or(group),
+    }
 }
 
 /// Bytes of an adapter's memory, all of the host's where that is what it uses. `None` where nothing tells.

@@ -31,6 +31,8 @@ pub struct Usage {
     pub resident_bytes: u64,
     /// Bytes of the largest of those activations and inputs; a binding must hold it.
     pub largest_bytes: u64,
+    /// Most loop iterations of one invocation of any step.
+    pub trips: u64,
     /// Dispatches a run.
     pub dispatches: usize,
 }
@@ -83,6 +85,7 @@ impl Graph {
             |keep: fn(&Kind) -> bool| self.values.iter().filter(|v| keep(&v.kind)).map(|v| v.bytes).sum();
         let inputs = self.values.iter().filter(|v| matches!(v.kind, Kind::Input)).map(|v| v.bytes);
         let usage = Usage {
+            trips: self.steps.iter().map(|step| step.trips).max().unwrap_or(0),
             largest_bytes: slots.iter().copied().chain(inputs).max().unwrap_or(0),
             activation_bytes: slots.iter().sum(),
             unshared_bytes: total(|k| matches!(k, Kind::Activation)),

@@ -12,7 +12,7 @@ use crate::graph::{Graph, Kind, ReferenceArgs, Step};
 use crate::plan::{Plan, Usage};
 use crate::profile::StepTime;
 use crate::resident::Place;
-use crate::stream::{State, Stream};
+use crate::stream::{State, Stream, Streamed};
 use crate::{Access, Error, Gpu, Result, Tensor, TensorId};
 
 /// A compiled [`Graph`]: all memory, pipelines and bind groups exist, and running it creates none.
@@ -26,6 +26,7 @@ pub struct Program {
     steps: Vec<Compiled>,
     segments: Vec<Segment>,
     streams: Vec<Arc<Stream>>,
+    moved: Streamed,
     inputs: Inputs,
     outputs: Vec<Output>,
     audit: Option<Audit>,
@@ -128,6 +129,8 @@ impl Program {
 
     fn build(gpu: &Gpu, graph: Graph, audit: bool) -> Result<Self> {
         let plan = graph.plan();
+        let trips = plan.usage.trips;
+        assert!(trips <= crate::MAX_TRIPS, "a graph for planning is run, and would loop {trips} times");
         let places = allocate(gpu, &graph, &plan)?;
         let (segments, streams) = segments(&graph);
         let inputs = Inputs::new(gpu, &graph)?;
@@ -148,6 +151,7 @@ impl Program {
             steps,
             segments,
             streams,
+            moved: Streamed::default(),
             inputs,
             outputs: outputs?,
             audit,
@@ -177,11 +181,11 @@ impl Program {
         *dirty = true;
         let bytes: &[u8] = bytemuck::cast_slice(data);
         if let (Some(staging), false) = (&self.inputs.staging, bytes.is_empty()) {
-            // Ranges of a mapped buffer are multiples of 4; the inputs are words.
-            let mut view = staging
-                .get_mapped_range_mut(*offset..*offset + bytes.len() as u64)
-                .expect("input staging is mapped between runs");
-            view.copy_from_slice(bytes);
+            // Ranges of a mapped buffer are multiples of 4; the inputs are words. They are mapped between runs, but for
+            // a lost device, of which the next run tells.
+            if let Ok(mut view) = staging.get_mapped_range_mut(*offset..*offset + bytes.len() as u64) {
+                view.copy_from_slice(bytes);
+            }
         }
     }
 
@@ -193,8 +197,16 @@ impl Program {
     /// If the device is lost.
     pub fn run(&mut self, reads: &[TensorId]) -> Result<()> {
         let streams = self.streams.clone();
-        let mut states: Vec<_> = streams.iter().map(|stream| stream.state()).collect();
-        let mut queue = Queue { gpu: self.gpu.clone(), encoder: self.begin(), submitted: vec![] };
+        let result = self.run_holding(reads, &mut lock(&streams));
+        if result.is_err() {
+            self.map_inputs();
+        }
+        result
+    }
+
+    fn run_holding(&mut self, reads: &[TensorId], states: &mut [MutexGuard<'_, State>]) -> Result<()> {
+        let encoder = self.begin();
+        let mut queue = Queue { encoder, ..Queue::new(&self.gpu) };
         for (index, Segment { steps, load }) in self.segments.iter().enumerate() {
             if index > 0 {
                 queue.submit();
@@ -222,7 +234,13 @@ impl Program {
             queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
             queue.submit();
         }
+        self.moved = self.moved.and(queue.moved);
         self.gpu.wait()
+    }
+
+    /// What its runs have brought to the device of streamed tensors so far.
+    pub fn moved(&self) -> Streamed {
+        self.moved
     }
 
     /// The group that the next run begins with, if it can come while this run ends.
@@ -272,8 +290,7 @@ impl Program {
         let Some(load) = segment.and_then(|s| s.load) else { return Ok(None) };
         let stream = &self.streams[load.stream];
         let mut state = stream.state();
-        let encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut queue = Queue { gpu: self.gpu.clone(), encoder, submitted: vec![] };
+        let mut queue = Queue::new(&self.gpu);
         self.gpu.wait()?;
         queue.bring(stream, load, &mut state)?;
         queue.submit();
@@ -469,9 +486,15 @@ struct Queue {
     gpu: Gpu,
     encoder: wgpu::CommandEncoder,
     submitted: Vec<wgpu::SubmissionIndex>,
+    moved: Streamed,
 }
 
 impl Queue {
+    fn new(gpu: &Gpu) -> Self {
+        let encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        Self { gpu: gpu.clone(), encoder, submitted: vec![], moved: Streamed::default() }
+    }
+
     /// Submits what is recorded and begins anew.
     fn submit(&mut self) {
         let next = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -497,19 +520,27 @@ impl Queue {
             let note = move || done.store(start.elapsed().as_nanos() as u64, atomic::Ordering::Relaxed);
             self.gpu.queue().on_submitted_work_done(note);
         }
-        let poll =
-            || self.gpu.device().poll(wgpu::PollType::Poll).map(drop).map_err(|e| Error::Lost(e.to_string()));
         state.holds[load.slot] = None;
-        let bytes = stream.fill(load.group, load.slot, load.first_only, poll)?;
-        if stream.copy(&mut self.encoder, load.slot) {
+        let bytes = stream.fill(load.group, load.slot, load.first_only, || self.gpu.poll())?;
+        if stream.copy(&mut self.encoder, load.group, load.slot, load.first_only) {
             self.submit();
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
         state.holds[load.slot] = Some((load.group, !load.first_only));
-        state.moved.bytes += bytes;
-        state.moved.waiting += Duration::from_nanos(waited);
+        let moved = Streamed { bytes, waiting: Duration::from_nanos(waited) };
+        stream.note(moved);
+        self.moved = self.moved.and(moved);
         Ok(())
     }
+}
+
+/// Locks all streams, in an order of their own: programs that share some cannot wait for each other.
+fn lock(streams: &[Arc<Stream>]) -> Vec<MutexGuard<'_, State>> {
+    let mut order: Vec<usize> = (0..streams.len()).collect();
+    order.sort_by_key(|&i| Arc::as_ptr(&streams[i]).addr());
+    let mut states: Vec<_> = order.into_iter().map(|i| (i, streams[i].state())).collect();
+    states.sort_by_key(|(i, _)| *i);
+    states.into_iter().map(|(_, state)| state).collect()
 }
 
 /// Where a tensor is when a step uses it.

@@ -77,10 +77,16 @@ impl HostBytes {
     /// Part of a file that `owner` maps for reading: the system may be told which pages come next, and which
     /// will not be needed soon.
     ///
+    /// # Safety
+    ///
+    /// What `owner` holds must be the mapping of a file that is only read. Pages of anything else would be lost when
+    /// the system is told that they are not needed.
+    ///
     /// # Panics
     ///
     /// If it does not hold that range.
-    pub fn mapped(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Self {
+    #[expect(unsafe_code, reason = "a promise that only the caller can keep")]
+    pub unsafe fn mapped(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Self {
         Self { mapped: true, ..Self::new(owner, range) }
     }
 
@@ -175,6 +181,17 @@ impl Storage {
         assert!(self.seat.set(seat).is_ok(), "{}: streamed twice", self.label);
     }
 
+    /// Ranges of its content, of at most `most` bytes unless they are pieces of a round: all of it, or with
+    /// `first_only` the first piece of each round.
+    pub(crate) fn pieces(&self, first_only: bool, most: usize) -> impl Iterator<Item = Range<usize>> {
+        let len = self.source.as_ref().map_or(0, |source| source.get().len());
+        let (step, length) = match self.rounds.filter(|_| first_only) {
+            Some((piece, of)) => (piece * of, piece),
+            None => (most, most),
+        };
+        (0..len).step_by(step).map(move |at| at..len.min(at.saturating_add(length)))
+    }
+
     /// Its turn, if it is streamed.
     pub(crate) fn seated(&self) -> Option<&Seat> {
         self.seat.get()
@@ -259,7 +276,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         Self::with(label, shape, Some(source), (of > 1).then_some((piece_bytes, of)))
     }
 
-    /// A tensor that keeps a copy of `data` until it is allocated.
+    /// A tensor that keeps a copy of `data`.
     ///
     /// # Panics
     ///

@@ -1,5 +1,6 @@
 //! Tensors that take turns on the device, for models that are larger than it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,8 +12,11 @@ use crate::{Error, Gpu, ResidentBytes, Result};
 /// Groups of tensors (the layers of a model) of which two are on the device at a time: while one is used, the next
 /// comes from the host into the place of the one before.
 ///
-/// Programs compiled with a streamed tensor bring its group in by themselves. All groups hold as many tensors; two
-/// slots are as large as the largest group.
+/// Programs compiled with a streamed tensor bring its group in by themselves. Each of two slots has room for the
+/// largest first tensor of a group, the largest second, and so on.
+///
+/// On a device whose memory the host maps, the host writes into a slot while the device computes with the other.
+/// Elsewhere it writes into staging meanwhile, and the device copies from there between two groups.
 #[derive(Debug)]
 pub struct Stream {
     gpu: Gpu,
@@ -21,6 +25,8 @@ pub struct Stream {
     /// Where the host writes, on a device whose storage it cannot map.
     staging: Vec<wgpu::Buffer>,
     state: Mutex<State>,
+    bytes: AtomicU64,
+    waiting_ns: AtomicU64,
 }
 
 /// What a [`Stream`] has moved so far.
@@ -32,11 +38,17 @@ pub struct Streamed {
     pub waiting: Duration,
 }
 
+impl Streamed {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, waiting: self.waiting + other.waiting }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct State {
     /// Group in each slot, and whether all of it is there.
     pub(crate) holds: [Option<(usize, bool)>; 2],
-    pub(crate) moved: Streamed,
 }
 
 /// Which stream, group and tensor of it a [`Storage`] is.
@@ -56,7 +68,7 @@ impl Stream {
     ///
     /// # Panics
     ///
-    /// If groups differ in their number of tensors, or a tensor has no content on the host or is already placed.
+    /// If a tensor has no content on the host, is streamed already or is on the device.
     pub fn new(gpu: &Gpu, groups: Vec<Vec<ResidentBytes>>) -> Result<Arc<Self>> {
         let groups: Vec<Vec<Arc<Storage>>> =
             groups.into_iter().map(|group| group.into_iter().map(|r| r.0).collect()).collect();
@@ -65,7 +77,7 @@ impl Stream {
         let usage = U::STORAGE | U::COPY_SRC | if mapped { U::MAP_WRITE } else { U::COPY_DST };
         let slot = |slot: usize| -> Result<Vec<wgpu::Buffer>> {
             let of_size = |(i, &bytes): (usize, &u64)| {
-                gpu.buffer(&format!("stream slot {slot} ({})", groups[0][i].label), bytes, usage, false)
+                gpu.buffer(&format!("stream slot {slot}, tensor {i}"), bytes, usage, false)
             };
             sizes.iter().enumerate().map(of_size).collect()
         };
@@ -78,19 +90,30 @@ impl Stream {
                     storage.seat(Seat { stream: stream.clone(), group: g, tensor });
                 }
             }
-            Self { gpu: gpu.clone(), groups, slots, staging, state: Mutex::default() }
+            let state = Mutex::default();
+            let (bytes, waiting_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+            Self { gpu: gpu.clone(), groups, slots, staging, state, bytes, waiting_ns }
         });
         Ok(stream)
     }
 
-    /// Device bytes that streaming groups of these sizes takes: two slots.
-    pub fn slot_bytes(largest_group_bytes: u64) -> u64 {
-        2 * largest_group_bytes
+    /// Bytes of one slot for these groups: there are two, and one more as staging where the host cannot map them.
+    pub fn slot_bytes(groups: &[Vec<ResidentBytes>]) -> u64 {
+        let of = |group: &Vec<ResidentBytes>| group.iter().map(|tensor| tensor.0.clone()).collect();
+        slot_sizes(&groups.iter().map(of).collect::<Vec<_>>()).iter().sum()
     }
 
-    /// What it has moved so far.
+    /// What it has moved so far, for all programs.
     pub fn moved(&self) -> Streamed {
-        self.state().moved
+        Streamed {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            waiting: Duration::from_nanos(self.waiting_ns.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(crate) fn note(&self, moved: Streamed) {
+        self.bytes.fetch_add(moved.bytes, Ordering::Relaxed);
+        self.waiting_ns.fetch_add(moved.waiting.as_nanos() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -114,51 +137,65 @@ impl Stream {
     ) -> Result<u64> {
         /// Bytes copied between two calls of `idle`: a fraction of a millisecond's worth.
         const PIECE: usize = 4 << 20;
-        let buffers = if self.staging.is_empty() { &self.slots[slot] } else { &self.staging };
+        let slot = if self.staging.is_empty() { &self.slots[slot] } else { &self.staging };
+        let buffers = &slot[..self.groups[group].len()];
         for buffer in buffers {
             buffer.map_async(wgpu::MapMode::Write, .., |_| ());
         }
-        self.gpu.device().poll(wgpu::PollType::Poll).map_err(|e| Error::Lost(e.to_string()))?;
-        let mut bytes = 0;
+        let filled = self.gpu.poll().and_then(|()| self.write(group, buffers, first_only, PIECE, &mut idle));
+        // Also where it failed: a mapped buffer cannot be used, nor mapped again.
+        for buffer in buffers {
+            buffer.unmap();
+        }
+        filled
+    }
+
+    fn write(
+        &self,
+        group: usize,
+        buffers: &[wgpu::Buffer],
+        first_only: bool,
+        between_idles: usize,
+        idle: &mut impl FnMut() -> Result<()>,
+    ) -> Result<u64> {
+        let (mut bytes, mut since) = (0, 0);
         for (storage, buffer) in self.groups[group].iter().zip(buffers) {
             let source = storage.source.as_ref().expect("checked when it was seated").get();
             let mut view = buffer.get_mapped_range_mut(..).map_err(|e| Error::Lost(e.to_string()))?;
-            // Whole, or the first piece of each round.
-            let (step, length) = match storage.rounds.filter(|_| first_only) {
-                Some((piece, of)) => (piece * of, piece),
-                None => (PIECE, PIECE),
-            };
-            let mut since = 0;
-            for (i, round) in source.chunks(step).enumerate() {
-                let piece = &round[..length.min(round.len())];
-                view.slice(i * step..i * step + piece.len()).copy_from_slice(piece);
+            for piece in storage.pieces(first_only, between_idles) {
+                view.slice(piece.clone()).copy_from_slice(&source[piece.clone()]);
                 bytes += piece.len() as u64;
                 since += piece.len();
-                if since >= PIECE {
+                if since >= between_idles {
                     idle()?;
                     since = 0;
                 }
             }
         }
-        for buffer in buffers {
-            buffer.unmap();
-        }
         Ok(bytes)
     }
 
     /// Records the copy from staging to a slot; whether there is one.
-    pub(crate) fn copy(&self, encoder: &mut wgpu::CommandEncoder, slot: usize) -> bool {
-        for (from, to) in self.staging.iter().zip(&self.slots[slot]) {
-            encoder.copy_buffer_to_buffer(from, 0, to, 0, to.size());
+    pub(crate) fn copy(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        group: usize,
+        slot: usize,
+        first_only: bool,
+    ) -> bool {
+        for ((storage, from), to) in self.groups[group].iter().zip(&self.staging).zip(&self.slots[slot]) {
+            for piece in storage.pieces(first_only, usize::MAX) {
+                // Copies are of whole words; tensors have room for them.
+                let (at, size) = (piece.start as u64, (piece.len() as u64).next_multiple_of(4));
+                encoder.copy_buffer_to_buffer(from, at, to, at, size);
+            }
         }
         !self.staging.is_empty()
     }
 }
 
 fn slot_sizes(groups: &[Vec<Arc<Storage>>]) -> Vec<u64> {
-    let count = groups.first().map_or(0, Vec::len);
-    for group in groups {
-        assert_eq!(group.len(), count, "streamed groups hold as many tensors");
-    }
-    (0..count).map(|i| groups.iter().map(|group| group[i].bytes).max().unwrap_or(0)).collect()
+    let count = groups.iter().map(Vec::len).max().unwrap_or(0);
+    let largest = |i: usize| groups.iter().filter_map(|group| Some(group.get(i)?.bytes)).max().unwrap_or(0);
+    (0..count).map(largest).collect()
 }

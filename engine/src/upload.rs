@@ -24,8 +24,8 @@ pub(crate) struct Ring {
 #[derive(Debug)]
 struct Staging {
     buffer: wgpu::Buffer,
-    /// The last submission that reads it; `None`: it is mapped.
-    reader: Option<wgpu::SubmissionIndex>,
+    /// The last submission that reads it.
+    reader: wgpu::SubmissionIndex,
 }
 
 /// Bytes of all staging buffers of a device.
@@ -38,15 +38,9 @@ impl Ring {
             return gpu.buffer("staging", CHUNK, U::MAP_WRITE | U::COPY_SRC, true);
         }
         let Staging { buffer, reader } = self.chunks.pop_front().expect("the ring is full");
-        if let Some(reader) = reader {
-            // Mapped on submission; the call ends when the copy and then the mapping are done.
-            gpu.wait_for(reader)?;
-        }
+        // Mapped on submission; the call ends when the copy and then the mapping are done.
+        gpu.wait_for(reader)?;
         Ok(buffer)
-    }
-
-    fn give_back(&mut self, buffer: wgpu::Buffer, reader: Option<wgpu::SubmissionIndex>) {
-        self.chunks.push_back(Staging { buffer, reader });
     }
 }
 
@@ -91,7 +85,7 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(&staging, 0, buffer, at, size);
             let reader = self.submit(encoder);
             staging.map_async(wgpu::MapMode::Write, .., |_| ());
-            ring.give_back(staging, Some(reader));
+            ring.chunks.push_back(Staging { buffer: staging, reader });
             at += size;
         }
         Ok(())

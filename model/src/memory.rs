@@ -1,10 +1,10 @@
 //! What of a model will live where, decided before anything is allocated.
 
-use strix_engine::{Gpu, Graph, Stream, Target, Usage};
+use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Stream, Target, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
-use crate::decoder::{Decoder, Rows, Tap};
+use crate::decoder::{Decoder, Rows, Tap, total_bytes};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Rounding, Streaming};
 use crate::model::{LoadOptions, record_vision};
@@ -83,21 +83,31 @@ impl MemoryPlan {
 pub struct Room {
     /// Bytes that may be used; `None`: nobody knows.
     pub budget_bytes: Option<u64>,
+    /// Whether the budget was asked for, rather than found.
+    pub asked: bool,
     /// Whether mapped files are used where they are, and do not count.
     pub imports: bool,
     /// Whether the host writes into the device's buffers, without staging.
-    pub shares_memory: bool,
+    pub maps_storage: bool,
 }
 
 impl Room {
-    /// What a device offers: the bytes asked for, or those that were free when it was opened.
-    pub fn of(gpu: &Gpu, device_memory: Option<u64>) -> Self {
+    /// What a device offers a checkpoint: the bytes asked for, or those that were free when it was opened.
+    pub fn of(gpu: &Gpu, device_memory: Option<u64>, weights: Option<&Weights>) -> Self {
         let found = || gpu.memory_bytes().map(|bytes| bytes - bytes / SPARE);
+        // Only what lies in a file as it does on the device can stay there, and whether the driver takes a file's
+        // mapping shows when it is tried.
+        let packed = weights.filter(|weights| weights.is_packed());
+        let largest = packed.and_then(|weights| {
+            let size = |name: &&str| weights.get(name).map_or(0, |view| view.byte_len());
+            weights.host_bytes(weights.names().filter(|name| name.ends_with(".packed")).max_by_key(size)?)
+        });
         Self {
             budget_bytes: device_memory.or_else(found),
+            asked: device_memory.is_some(),
             // A limit that was asked for holds for mapped memory as well: it stands for a smaller device.
-            imports: gpu.imports() && device_memory.is_none(),
-            shares_memory: gpu.shares_memory(),
+            imports: device_memory.is_none() && largest.is_some_and(|bytes| gpu.can_import(&bytes)),
+            maps_storage: gpu.maps_storage(),
         }
     }
 }
@@ -141,14 +151,14 @@ impl Declared {
 
     /// The program that encodes a picture.
     pub(crate) fn vision_usage(&self, config: &Config, target: &Target) -> Usage {
-        let mut g = Graph::new(*target);
+        let mut g = Graph::for_planning(*target);
         record_vision(&mut g, config, &self.vision, &self.abstractor);
         g.plan().usage
     }
 
     /// The decoder's program for so many rows, and its dispatches a layer.
     pub(crate) fn decoder_usage(&self, config: &Config, target: &Target, rows: u32) -> (Usage, usize) {
-        let mut g = Graph::new(*target);
+        let mut g = Graph::for_planning(*target);
         let inputs = Rows::declare(&mut g, &config.text, rows);
         self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
         let layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
@@ -159,8 +169,8 @@ impl Declared {
     ///
     /// # Errors
     ///
-    /// If it does not fit even with every layer streamed, or the context does not fit a binding: what is needed, and
-    /// which options need less.
+    /// If it does not fit even with every layer streamed, or a binding does not hold the context or a chunk: what is
+    /// needed, and which options need less.
     pub(crate) fn plan(
         &self,
         config: &Config,
@@ -169,129 +179,138 @@ impl Declared {
         ctx: u32,
         room: Room,
     ) -> Result<MemoryPlan> {
-        kv_cache::fits_binding(&self.kv, options.kv, ctx, target.max_binding_bytes)?;
-        let whole = self.arrange(config, target, ctx, options.chunk, room, None);
+        let limit = target.max_binding_bytes;
+        self.fits_loops(config, target, ctx)?;
+        kv_cache::fits_binding(&self.kv, options.kv, ctx, limit)?;
+        let programs = |rows: u32| Programs {
+            chunk: rows.min(ctx.max(2)),
+            vision: self.vision_usage(config, target),
+            prefill: self.decoder_usage(config, target, rows.min(ctx.max(2))).0,
+            decode: self.decoder_usage(config, target, 1).0,
+        };
+        let asked = programs(options.chunk);
+        let largest = asked.prefill.largest_bytes;
+        if largest > limit {
+            let chunk = asked.chunk;
+            return Err(Error::Option(format!(
+                "a prefill chunk of {chunk} rows takes {largest} bytes in one binding, the device allows {limit}: \
+                 take chunks of {} rows or choose another adapter",
+                u64::from(chunk) * limit / largest
+            )));
+        }
+        let whole = self.arrange(&asked, room, None);
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {
             return Ok(whole);
         };
-        let layers = self.decoder.layer_bytes();
-        let possible = |rows: &u32| {
-            let usage = || self.decoder_usage(config, target, (*rows).min(ctx.max(2))).0;
-            *rows > options.chunk && usage().largest_bytes <= target.max_binding_bytes
+        // The largest chunk that leaves room for the model; it need not be larger than was asked for.
+        let larger = STREAMED_CHUNKS.into_iter().filter(|&rows| rows > options.chunk).map(programs);
+        let mut possible = larger.filter(|programs| programs.prefill.largest_bytes <= limit).chain([asked]);
+        let least = |programs: &Programs| self.arrange(programs, room, Some(0));
+        let Some(programs) = possible.find(|programs| least(programs).device_bytes() <= budget) else {
+            return Err(Error::Option(self.does_not_fit(options, ctx, &least(&asked), room)));
         };
-        let mut chunks: Vec<u32> = STREAMED_CHUNKS.into_iter().filter(possible).collect();
-        chunks.push(options.chunk);
-        let least = |&chunk: &u32| self.arrange(config, target, ctx, chunk, room, Some(0));
-        let fits = |plan: &MemoryPlan| plan.device_bytes() <= budget;
-        let Some(least) = chunks.iter().map(least).find(fits) else {
-            let least = self.arrange(config, target, ctx, options.chunk, room, Some(0));
-            return Err(Error::Option(self.does_not_fit(options, ctx, &least, budget)));
-        };
-        let (chunk, spare) = (least.chunk, budget - least.device_bytes());
         // Each layer that stays takes its own bytes; an even number of streamed layers lets the next token's first
         // come while this token's last is computed.
-        let largest = layers.iter().copied().max().unwrap_or(1).max(1);
-        let fit = usize::try_from(spare / largest).unwrap_or(usize::MAX).min(layers.len().saturating_sub(1));
+        let layers = self.decoder.layer_bytes();
+        let (largest, spare) = (layers.iter().max(), budget - least(&programs).device_bytes());
+        let fit = usize::try_from(spare / largest.copied().unwrap_or(1).max(1)).unwrap_or(usize::MAX);
+        let fit = fit.min(layers.len().saturating_sub(1));
         let odd = (layers.len() - fit) % 2;
-        let plan = self.arrange(config, target, ctx, chunk, room, Some(fit.saturating_sub(odd)));
-        debug_assert!(plan.device_bytes() <= budget);
-        Ok(plan)
+        Ok(self.arrange(&programs, room, Some(fit.saturating_sub(odd))))
+    }
+
+    /// Checks that attention over the context loops no more often than every driver does.
+    fn fits_loops(&self, config: &Config, target: &Target, ctx: u32) -> Result<()> {
+        let rows = |rows| self.decoder_usage(config, target, rows).0.trips;
+        let trips = rows(1).max(rows(ctx.clamp(2, 8)));
+        if trips <= MAX_TRIPS {
+            return Ok(());
+        }
+        /// More than the iterations of any kernel that do not come of the context.
+        const OTHERS: u64 = 256;
+        Err(Error::Option(format!(
+            "a context of {ctx} positions: attention would loop {trips} times in one invocation, and drivers drop what \
+             exceeds {MAX_TRIPS}: lower --ctx to {}",
+            u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips
+        )))
     }
 
     /// The plan with so many resident layers; `None`: nothing is streamed.
-    fn arrange(
-        &self,
-        config: &Config,
-        target: &Target,
-        ctx: u32,
-        chunk: u32,
-        room: Room,
-        resident: Option<usize>,
-    ) -> MemoryPlan {
+    fn arrange(&self, programs: &Programs, room: Room, resident: Option<usize>) -> MemoryPlan {
         let layers = self.decoder.layer_bytes();
-        let largest = |bytes: &[u64]| bytes.iter().copied().max().unwrap_or(0);
-        let [vision_blocks, abstractor_layers] = [self.vision.block_bytes(), self.abstractor.layer_bytes()];
-        let kept = if room.imports { Home::Mapped } else { Home::Resident };
-        let weights = |name, bytes| MemoryPart {
-            name,
-            bytes,
-            device_bytes: if room.imports { 0 } else { bytes },
-            home: kept,
+        let mut plan = MemoryPlan {
+            parts: vec![],
+            budget_bytes: room.budget_bytes,
+            resident_layers: [resident.unwrap_or(layers.len()), layers.len()],
+            streamed_bytes: 0,
+            chunk: programs.chunk,
         };
-        let taking_turns = |name, bytes: u64, groups: &[u64]| match resident {
-            None => weights(name, bytes),
-            Some(_) => MemoryPart {
-                name,
-                bytes,
-                device_bytes: bytes - groups.iter().sum::<u64>() + Stream::slot_bytes(largest(groups)),
-                home: Home::Streamed,
-            },
+        let streaming = plan.streaming();
+        let turns = |i: &usize| streaming.decoder[*i];
+        let total = |bytes: &[u64], turn: bool| -> u64 {
+            (0..bytes.len()).filter(|i| turns(i) == turn).map(|i| bytes[i]).sum()
+        };
+        plan.streamed_bytes = total(&self.decoder.decoded_bytes(), true);
+
+        let weights = |name, bytes| match room.imports {
+            true => MemoryPart { name, bytes, device_bytes: 0, home: Home::Mapped },
+            false => MemoryPart { name, bytes, device_bytes: bytes, home: Home::Resident },
         };
         let on_device = |name, bytes| MemoryPart { name, bytes, device_bytes: bytes, home: Home::Resident };
-
-        let resident = resident.unwrap_or(layers.len());
-        let streamed = layers.len() - resident;
-        let [embed_tokens, head] = [self.decoder.embed_bytes(), self.decoder.head_bytes()];
-        let slots = if streamed > 0 { Stream::slot_bytes(largest(&layers)) } else { 0 };
-        let of_layers = |part: usize| layers.iter().take(part).sum::<u64>();
-        let mut parts = vec![weights("decoder layers on the device", of_layers(resident))];
-        if streamed > 0 {
-            parts.push(MemoryPart {
-                name: "decoder layers that take turns",
-                bytes: layers.iter().sum::<u64>() - of_layers(resident),
-                device_bytes: slots,
-                home: Home::Streamed,
-            });
+        let mut staging = strix_engine::STAGING_BYTES;
+        // Groups that take turns have two slots, and staging where the host cannot write into them.
+        let mut in_turns = |name, bytes, others: u64, groups: Vec<Vec<ResidentBytes>>| {
+            let slot = Stream::slot_bytes(&groups);
+            staging += if room.maps_storage { 0 } else { slot };
+            MemoryPart { name, bytes, device_bytes: others + 2 * slot, home: Home::Streamed }
+        };
+        let mut parts = vec![weights("decoder layers on the device", total(&layers, false))];
+        if plan.streams() {
+            let groups = self.decoder.layers().enumerate().filter(|(i, _)| turns(i)).map(|(_, group)| group);
+            let bytes = total(&layers, true);
+            parts.push(in_turns("decoder layers that take turns", bytes, 0, groups.collect()));
         }
-        parts.extend([
-            weights("embed_tokens", embed_tokens),
-            weights("norm, lm_head, rope", head),
-            taking_turns("vision tower", self.vision.bytes(), &vision_blocks),
-            taking_turns("visual abstractor", self.abstractor.bytes(), &abstractor_layers),
-            on_device("KV cache", self.kv_bytes()),
-        ]);
-        let chunk = chunk.min(ctx.max(2));
-        let usages = [
-            self.vision_usage(config, target),
-            self.decoder_usage(config, target, chunk).0,
-            self.decoder_usage(config, target, 1).0,
-        ];
+        parts.push(weights("embed_tokens", self.decoder.embed_bytes()));
+        parts.push(weights("norm, lm_head, rope", self.decoder.head_bytes()));
+        let (vision, abstractor) = (self.vision.bytes(), self.abstractor.bytes());
+        if plan.streams() {
+            let others = [self.vision.others(), self.abstractor.others()].map(|rest| total_bytes(&rest));
+            parts.push(in_turns("vision tower", vision, others[0], self.vision.layers().collect()));
+            parts.push(in_turns(
+                "visual abstractor",
+                abstractor,
+                others[1],
+                self.abstractor.layers().collect(),
+            ));
+        } else {
+            parts.push(weights("vision tower", vision));
+            parts.push(weights("visual abstractor", abstractor));
+        }
+        parts.push(on_device("KV cache", self.kv_bytes()));
+        let usages = [programs.vision, programs.prefill, programs.decode];
         parts.push(on_device("activations", usages.iter().map(|u| u.activation_bytes).sum()));
         // Inputs are there twice: as the host writes and as kernels read them.
-        let staging = if room.imports { 0 } else { strix_engine::STAGING_BYTES };
-        let group = if streamed > 0 && !room.shares_memory { largest(&layers) } else { 0 };
         let inputs: u64 = usages.iter().map(|u| 2 * u.input_bytes).sum();
-        parts.push(on_device("inputs and staging", inputs + staging + group));
-        let mut plan = MemoryPlan {
-            parts,
-            budget_bytes: room.budget_bytes,
-            resident_layers: [resident, layers.len()],
-            streamed_bytes: 0,
-            chunk,
-        };
-        let decoded = self.decoder.decoded_bytes();
-        plan.streamed_bytes = decoded
-            .iter()
-            .zip(plan.streaming().decoder)
-            .filter(|(_, turns)| *turns)
-            .map(|(bytes, _)| bytes)
-            .sum();
-        plan
+        parts.push(on_device("inputs and staging", inputs + staging));
+        MemoryPlan { parts, ..plan }
     }
 
     /// Why nothing fits, and what would.
-    fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, budget: u64) -> String {
-        let needed = least.device_bytes();
-        let fixed = needed - self.kv_bytes();
-        let position = self.kv_bytes() / u64::from(ctx.max(1));
-        let mut ways = vec![format!("--device-memory {}", mib(needed))];
-        if let Some(positions) =
-            budget.checked_sub(fixed).map(|left| left / position.max(1)).filter(|&n| n > 0)
-        {
-            ways.push(format!("--ctx {positions}"));
+    fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, room: Room) -> String {
+        let (needed, budget) = (least.device_bytes(), room.budget_bytes.unwrap_or(0));
+        let (fixed, position) = (needed - self.kv_bytes(), self.kv_bytes() / u64::from(ctx.max(1)));
+        let mut ways = vec![];
+        if room.asked {
+            ways.push(format!("--device-memory {}", mib(needed)));
         }
+        let fewer =
+            budget.checked_sub(fixed).map(|left| left / position.max(1)).filter(|&positions| positions > 0);
+        ways.extend(fewer.map(|positions| format!("--ctx {positions}")));
         if options.kv == KvDtype::F32 && needed - self.kv_bytes() / 2 <= budget {
             ways.push("--kv f16".into());
+        }
+        if ways.is_empty() {
+            ways.push("a checkpoint converted to int8, or a device of more memory".into());
         }
         format!(
             "the model needs {} of device memory even with every layer streamed ({} of it for the KV cache of {ctx} \
@@ -302,6 +321,16 @@ impl Declared {
             ways.join(" or ")
         )
     }
+}
+
+/// What the programs of a session take.
+#[derive(Clone, Copy)]
+struct Programs {
+    /// Rows of a prefill.
+    chunk: u32,
+    vision: Usage,
+    prefill: Usage,
+    decode: Usage,
 }
 
 fn mib(bytes: u64) -> String {

@@ -222,7 +222,7 @@ impl Model {
         fits_packing(&weights, options)?;
         let target = gpu.target();
         let rounding = options.rounding();
-        let room = Room::of(gpu, options.device_memory);
+        let room = Room::of(gpu, options.device_memory, Some(&weights));
         let declared = Declared::new(&config, rounding, options.kv, &target, Some(&weights), ctx)?;
         let memory = declared.plan(&config, options, &target, ctx, room)?;
         drop(declared);
@@ -298,11 +298,7 @@ impl Model {
 
     /// What was streamed to the device so far, by all sessions.
     pub fn streamed(&self) -> Streamed {
-        let moved = self.inner.streams.iter().map(|stream| stream.moved());
-        moved.fold(Streamed::default(), |a, b| Streamed {
-            bytes: a.bytes + b.bytes,
-            waiting: a.waiting + b.waiting,
-        })
+        self.inner.streams.iter().map(|stream| stream.moved()).fold(Streamed::default(), Streamed::and)
     }
 
     /// Positions of a session's KV cache.
@@ -496,7 +492,10 @@ fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
         return Ok(());
     }
     Err(Error::Option(format!(
-        "the folder was converted to {stored}, and {wanted} was asked for: leave --dtype out, or convert the checkpoint anew"
+        "the folder was converted to {stored}{}, and {wanted}{} was asked for: leave these options out, or convert the \
+         checkpoint anew",
+        if said("strix.vision") == "true" { " with --vision" } else { "" },
+        if options.int8_vision { " with --vision" } else { "" },
     )))
 }
 
@@ -569,9 +568,15 @@ pub fn plan(
     room: Room,
 ) -> Result<PlanReport> {
     let ctx = check_options(config, options)?;
+    if let Some(weights) = weights {
+        weights.check(config)?;
+        fits_packing(weights, options)?;
+    }
     let declare = |dtype| {
         let rounding = Rounding { dtype, ..options.rounding() };
-        Declared::new(config, rounding, options.kv, target, weights.filter(|_| dtype == options.dtype), ctx)
+        // A converted checkpoint is what it is; of another, each dtype is a choice.
+        let stored = weights.filter(|weights| dtype == options.dtype || !weights.is_packed());
+        Declared::new(config, rounding, options.kv, target, stored, ctx)
     };
     let int8 = |group| Dtype::Int8 { group };
     let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];

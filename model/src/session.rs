@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strix_engine::{Difference, Graph, Program, StepTime};
+use strix_engine::{Difference, Graph, Program, StepTime, Streamed};
 use strix_shaders::Routing;
 
 use crate::decoder::{Logits, Rows, Tap};
@@ -254,6 +254,11 @@ impl Session {
         let keep = common.min(rows.len() - 1);
         self.cached.truncate(keep);
         keep
+    }
+
+    /// What its programs have brought to the device of streamed layers so far.
+    pub(crate) fn moved(&self) -> Streamed {
+        self.prefill.program.moved().and(self.decode.program.moved())
     }
 
     /// Positions in the cache.

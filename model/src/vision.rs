@@ -112,13 +112,9 @@ impl Vision {
                 "vision.pre_layernorm",
                 dim,
             )?,
-            layers: {
-                loader.on_host = loader.streaming.vision;
-                let layers =
-                    (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()?;
-                loader.on_host = false;
-                layers
-            },
+            layers: loader.streamed(loader.streaming.vision, |loader| {
+                (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()
+            })?,
             post_layernorm: Norm::load(
                 loader,
                 &format!("{at}.post_layernorm"),
@@ -130,12 +126,7 @@ impl Vision {
 
     /// Bytes of the weights.
     pub(crate) fn bytes(&self) -> u64 {
-        total_bytes(&self.others()) + self.block_bytes().iter().sum::<u64>()
-    }
-
-    /// Bytes of each block.
-    pub(crate) fn block_bytes(&self) -> Vec<u64> {
-        self.layers().map(|block| total_bytes(&block)).collect()
+        total_bytes(&self.others()) + self.layers().map(|block| total_bytes(&block)).sum::<u64>()
     }
 
     /// The tensors of each block.

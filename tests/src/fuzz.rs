@@ -61,11 +61,12 @@ pub fn config_json(bytes: &[u8]) {
         (config.num_image_tokens(), config.text.head_dim(), config.text.kv_dim(), config.vision.num_tokens());
 }
 
-/// A picture or an animation. Those of more than a million pixels are left alone: they are allowed to cost memory.
+/// A picture or an animation. Those with a side above 1024 are left alone: they are allowed to cost memory and, made
+/// square, time.
 pub fn picture(bytes: &[u8]) {
     let reader = ::image::ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let size = reader.ok().and_then(|reader| reader.into_dimensions().ok());
-    if size.is_some_and(|(width, height)| u64::from(width) * u64::from(height) > 1 << 20) {
+    if size.is_some_and(|(width, height)| width.max(height) > 1024) {
         return;
     }
     let config = config::PreprocessorConfig::new(28);

@@ -14,12 +14,14 @@ use strix_shaders::add;
 use strix_tests::gpu;
 
 /// A file of `count` floats, mapped; its numbers begin at `first`.
+#[expect(unsafe_code, reason = "a map is what is tested")]
 fn mapped(first: f32, count: usize) -> HostBytes {
     let mut file = tempfile::tempfile().unwrap();
     let values: Vec<f32> = (0..count).map(|i| first + i as f32).collect();
     file.write_all(bytemuck::cast_slice(&values)).unwrap();
     let map = map(&file);
-    HostBytes::mapped(map, 0..count * 4)
+    // SAFETY: it is the mapping of a file.
+    unsafe { HostBytes::mapped(map, 0..count * 4) }
 }
 
 #[expect(unsafe_code, reason = "a map is what is tested")]
@@ -162,7 +164,7 @@ fn try_plan(gpu: &Gpu, budget: u64) -> strix_model::Result<MemoryPlan> {
     let options = LoadOptions { ctx: Some(160), ..LoadOptions::default() };
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano").as_ref();
     let config = Config::load(dir)?;
-    let room = Room { budget_bytes: Some(budget), ..Room::of(gpu, Some(budget)) };
+    let room = Room { budget_bytes: Some(budget), ..Room::of(gpu, Some(budget), None) };
     let weights = Weights::open(dir)?;
     Ok(strix_model::plan(&config, &options, &gpu.target(), Some(&weights), room)?.memory)
 }

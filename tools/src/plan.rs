@@ -57,8 +57,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     };
     let target = gpu.as_ref().map_or_else(Target::default, Gpu::target);
     let room = match &gpu {
-        Some(gpu) => Room::of(gpu, options.device_memory),
-        None => Room { budget_bytes: options.device_memory, ..Room::default() },
+        Some(gpu) => Room::of(gpu, options.device_memory, weights.as_ref()),
+        None => Room { budget_bytes: options.device_memory, asked: true, ..Room::default() },
     };
     let plan = strix_model::plan(&config, &options, &target, weights.as_ref(), room)?;
 

@@ -103,9 +103,7 @@ impl Weights {
         shards.dedup();
         let mut files = Vec::new();
         for shard in shards {
-            // An index may not make us read elsewhere: only a plain name is a shard.
-            let mut parts = Path::new(shard).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            if !is_file_name(shard) {
                 return Err(file_error(
                     index,
                     format!("names the shard {shard:?}, which is not a file of this folder"),
@@ -143,9 +141,14 @@ impl Weights {
 /// The same error of a folder that nobody can download: `strix convert` wrote it.
 fn to_be_converted(error: Error) -> Error {
     let again = |reason: String| {
-        let begun = ["download it again", "download both again", "download the index and both files again"];
-        let begun = begun.into_iter().chain(["download the index", "download it"]);
-        let said = begun.into_iter().find(|&said| reason.contains(said));
+        let advice = [
+            "download the index and both files again",
+            "download both again",
+            "download it again",
+            "download the index",
+            "download it",
+        ];
+        let said = advice.into_iter().find(|&said| reason.contains(said));
         said.map_or(reason.clone(), |said| reason.replacen(said, "convert the checkpoint again", 1))
     };
     match error {
@@ -153,6 +156,12 @@ fn to_be_converted(error: Error) -> Error {
         Error::Tensor { name, reason } => Error::Tensor { name, reason: again(reason) },
         error => error,
     }
+}
+
+/// Whether it is a name without a path. An index or manifest names files so; any other may not be read.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
 /// The candidates, if they are one file or one set of shards without a gap.
