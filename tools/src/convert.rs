@@ -21,7 +21,8 @@ pub(crate) struct Args {
     source: PathBuf,
     /// Folder to write
     out: PathBuf,
-    /// What weight matrices become; norms, biases and tables stay as they are
+    /// What weight matrices become. Norms, biases and tables stay as they are, but for f16, which becomes f32; with int8,
+    /// so do the matrices of vision tower and abstractor, unless --vision is given
     #[arg(long, value_enum)]
     dtype: Packed,
     #[command(flatten)]
@@ -33,6 +34,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let rounding = args.int8.rounding(args.dtype)?;
     let options = args.writing.options();
-    args.writing
-        .run(&args.out, |progress| convert::convert(&args.source, &args.out, rounding, &options, progress))
+    args.writing.run(&args.out, false, |progress| {
+        convert::convert(&args.source, &args.out, rounding, &options, progress)
+    })
 }

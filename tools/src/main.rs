@@ -45,7 +45,7 @@ Exit codes:
   0    done
   1    a fault of Strix or of the device
   2    bad input: arguments, files, prompt, no adapter that can do it, or output that was closed early
-  130  interrupted by Ctrl-C
+  130  interrupted by Ctrl-C; another signal n ends it with 128 + n
 
 Environment:
   STRIX_ADAPTER       adapter to use, as --adapter
