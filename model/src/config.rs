@@ -12,6 +12,7 @@ use std::path::Path;
 
 pub use tensors::TensorSpec;
 
+use crate::convert::refuse_unfinished;
 use crate::read::read_file;
 use crate::{Error, Result};
 use fields::{Fields, OneOrMany, Size, parse, read_optional, refuse};
@@ -134,6 +135,7 @@ impl Config {
     ///
     /// If the file cannot be read, or as [`Config::from_json`].
     pub fn load(dir: &Path) -> Result<Self> {
+        refuse_unfinished(dir)?;
         Self::load_file(&dir.join("config.json"))
     }
 

@@ -22,6 +22,7 @@ use std::time::SystemTime;
 use strix_engine::Target;
 
 pub use export::export;
+pub(crate) use folder::refuse_unfinished;
 pub use inspect::{Inspection, RoundingError, TensorInfo, inspect, rounding_errors};
 pub use manifest::{Arrangement, FileEntry, LAYOUT_VERSION, MANIFEST, Manifest, TensorEntry};
 pub use run::OnProgress;
@@ -29,6 +30,7 @@ pub use synth::{PRESETS, Synthesis, free_bytes, preset, synthesize};
 pub use verify::{Problem, Verified, verify};
 
 use jobs::{Copy, Job, Pack};
+use manifest::WRITTEN;
 use run::Work;
 
 use crate::abstractor::Abstractor;
@@ -74,9 +76,9 @@ impl Default for WriteOptions {
 /// What writing a folder took.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Whether an earlier run had done it all; then nothing was done, and the other numbers are 0.
+    /// Whether an earlier run had done it all; then nothing was done, and only the sizes of the folder are not 0.
     pub already_complete: bool,
-    /// Files in the folder.
+    /// Files in the folder, but for its manifest.
     pub num_files: usize,
     /// Tensors in them.
     pub num_tensors: usize,
@@ -147,7 +149,7 @@ impl Checkpoint {
                 format!("{}.{:09} s", since.as_secs(), since.subsec_nanos())
             });
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            made_from.insert(format!("{SOURCE_FILE}{name}"), format!("{bytes} bytes, written {since}"));
+            made_from.insert(format!("{SOURCE_FILE}{name}"), format!("{bytes} bytes{WRITTEN}{since}"));
         }
         Ok(Self { config, weights, files, made_from })
     }

@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "good": good,
             "tensors": found.num_tensors,
             "files": found.num_files,
+            "bytes_in_all": found.total_bytes,
             "good_bytes": found.good_bytes,
             "problems": problems,
         });
@@ -51,11 +52,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     } else if good {
         writeln!(
             out,
-            "{}: {} tensors in {} files, {}, all as they were written",
+            "{}: {} tensors in {} files, {} of tensors, all as they were written",
             args.folder.display(),
             found.num_tensors,
             found.num_files,
-            HumanBytes(found.good_bytes)
+            HumanBytes(found.total_bytes)
         )?;
     } else {
         let tensors = found.problems.iter().filter(|problem| problem.tensor.is_some()).skip(SHOWN);

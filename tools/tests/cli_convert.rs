@@ -111,7 +111,15 @@ fn a_disturbed_run_is_finished_by_the_next_without_redoing_what_is_done() {
     child.wait().unwrap();
     let left: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, [".partial"], "something looks whole");
-    assert!(refuses(&["verify", &out]).contains("unfinished"));
+    for args in [
+        &["verify", &out] as &[&str],
+        &["inspect", &out],
+        &["plan", "--model", &out],
+        &["ask", "--model", &out, "hi"],
+        &["export", &out, &dir.path("plain")],
+    ] {
+        assert!(refuses(args).contains("is unfinished: run"), "{args:?}");
+    }
     let other = refuses(&["convert", &source, &out, "--dtype", "bf16", "--shard-size", "16MB"]);
     assert!(other.contains("dtype was int8, now it is bf16") && other.contains("--force"), "{other}");
 
@@ -228,6 +236,11 @@ fn files_stay_within_the_shard_size_and_load() {
         .collect();
     assert!(sizes.len() > 3 && sizes.iter().all(|&size| size <= 1 << 20), "{sizes:?}");
     assert_eq!(report["bytes_in_all"].as_u64(), Some(sizes.iter().sum()));
+    let again = prints_json(&["convert", NANO, &out, "--dtype", "bf16", "--shard-size", "1MiB", "--json"]);
+    let verified = prints_json(&["verify", &out, "--json"]);
+    for name in ["files", "tensors", "bytes_in_all"] {
+        assert_eq!((&again[name], &verified[name]), (&report[name], &report[name]), "{name}");
+    }
     if cfg!(target_os = "linux") {
         assert!(report["peak_anonymous_bytes"].as_u64() > Some(0), "{report}");
     }

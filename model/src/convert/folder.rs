@@ -283,6 +283,17 @@ fn refuse_other_files(out: &Path) -> Result<()> {
     }
 }
 
+/// Refuses to read a folder that a run has begun and not finished.
+pub(crate) fn refuse_unfinished(dir: &Path) -> Result<()> {
+    match !dir.join(MANIFEST).exists() && dir.join(PARTIAL).join(JOURNAL).exists() {
+        true => Err(wrong(
+            dir,
+            "is unfinished: run the strix convert, export or synth again that began it".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
 fn lock(out: &Path, partial: &Path) -> Result<File> {
     let path = partial.join("lock");
     loop {

@@ -126,6 +126,12 @@ impl Manifest {
         all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 
+    /// Bytes of its files of tensors.
+    pub(super) fn shard_bytes(&self) -> u64 {
+        let shards = self.files.values().filter(|entry| entry.blake3.is_none());
+        shards.fold(0, |sum, entry| sum.saturating_add(entry.bytes))
+    }
+
     pub(super) fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("only strings and numbers");
         json.push(b'\n');
@@ -133,11 +139,20 @@ impl Manifest {
     }
 }
 
+/// Stands between the length of a file and when it was written, in what a folder was made from.
+pub(super) const WRITTEN: &str = ", written ";
+
 /// The first thing in which two runs differ, in words.
 pub(super) fn difference(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
     let key = then.keys().chain(now.keys()).find(|key| then.get(*key) != now.get(*key))?;
     let words = |of: &BTreeMap<String, String>| of.get(key).cloned().unwrap_or_else(|| "absent".into());
-    Some(format!("{key} was {}, now it is {}", words(then), words(now)))
+    let (then, now) = (words(then), words(now));
+    // The length of a file, then when it was written, in seconds that say nothing to a reader.
+    let [(then_len, _), (now_len, _)] = [&then, &now].map(|of| of.split_once(WRITTEN).unwrap_or((of, "")));
+    Some(match then_len == now_len {
+        true => format!("{key} has as many bytes, and was written at another time"),
+        false => format!("{key} was {then_len}, now it is {now_len}"),
+    })
 }
 
 #[cfg(test)]
@@ -150,6 +165,12 @@ mod tests {
             |dtype: &str| BTreeMap::from([("a".to_owned(), "1".to_owned()), ("dtype".into(), dtype.into())]);
         assert_eq!(difference(&map("int8"), &map("int8")), None);
         assert_eq!(difference(&map("int8"), &map("bf16")).unwrap(), "dtype was int8, now it is bf16");
+        let file = |words: &str| BTreeMap::from([("source file x".to_owned(), words.to_owned())]);
+        let of = |then, now| difference(&file(then), &file(now)).unwrap();
+        let time = of("5 bytes, written 17.0 s", "5 bytes, written 18.0 s");
+        assert_eq!(time, "source file x has as many bytes, and was written at another time");
+        let len = of("5 bytes, written 17.0 s", "6 bytes, written 18.0 s");
+        assert_eq!(len, "source file x was 5 bytes, now it is 6 bytes");
         assert_eq!(difference(&map("int8"), &BTreeMap::new()).unwrap(), "a was 1, now it is absent");
     }
 }

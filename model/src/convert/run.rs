@@ -90,6 +90,7 @@ impl Work<'_> {
                     already_complete: true,
                     num_files: manifest.files.len(),
                     num_tensors: manifest.tensors.len(),
+                    total_bytes: manifest.shard_bytes(),
                     ..Report::default()
                 });
             }
@@ -114,11 +115,11 @@ impl Work<'_> {
         let seconds = begun.elapsed().as_secs_f64();
         self.source.check_unchanged()?;
 
-        let num_files = self.finish(folder, &plan)?;
+        self.finish(folder, &plan)?;
         peak.sample();
         Ok(Report {
             already_complete: false,
-            num_files,
+            num_files: self.manifest.files.len(),
             num_tensors: self.manifest.tensors.len(),
             read_bytes: todo.iter().map(|&job| reads[job]).sum(),
             kept_bytes,
@@ -207,7 +208,7 @@ impl Work<'_> {
     }
 
     /// Writes what is beside the tensors, and the manifest, and moves everything to its place.
-    fn finish(&mut self, folder: Folder, plan: &Plan) -> Result<usize> {
+    fn finish(&mut self, folder: Folder, plan: &Plan) -> Result<()> {
         let mut names: Vec<String> = plan.shards.iter().map(|shard| shard.name.clone()).collect();
         for shard in &plan.shards {
             self.manifest.files.insert(shard.name.clone(), FileEntry { bytes: shard.bytes, blake3: None });
@@ -235,8 +236,7 @@ impl Work<'_> {
         }
         folder.write(MANIFEST, &self.manifest.to_json())?;
         names.push(MANIFEST.into());
-        folder.finish(&names)?;
-        Ok(names.len())
+        folder.finish(&names)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use strix_shaders::{Format, Layout};
 
+use super::folder::refuse_unfinished;
 use super::items;
 use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
 use super::run::{OnProgress, hash_range};
@@ -26,8 +27,10 @@ const PIECE_BYTES: usize = 16 << 20;
 pub struct Verified {
     /// Tensors of the manifest.
     pub num_tensors: usize,
-    /// Files of the manifest.
+    /// Files that the manifest lists.
     pub num_files: usize,
+    /// Bytes of its files of tensors.
+    pub total_bytes: u64,
     /// Bytes that were read and had the right checksum.
     pub good_bytes: u64,
     /// What is wrong; empty if nothing is.
@@ -62,12 +65,10 @@ impl std::fmt::Display for Problem {
 /// If there is no manifest, it cannot be read, or `progress` breaks; what is wrong with a file or tensor is in the
 /// result.
 pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Verified> {
+    refuse_unfinished(dir)?;
     let manifest = Manifest::load(dir)?.ok_or_else(|| Error::File {
         path: dir.join(MANIFEST),
-        reason: match dir.join(".partial").exists() {
-            true => "is not there yet: the folder is unfinished; run what began it again".into(),
-            false => "is not there: strix did not write this folder".into(),
-        },
+        reason: "is not there: strix did not write this folder".into(),
     })?;
     let mut check = Check {
         dir,
@@ -81,6 +82,7 @@ pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Verified> {
         found: Verified {
             num_tensors: manifest.tensors.len(),
             num_files: manifest.files.len(),
+            total_bytes: manifest.shard_bytes(),
             ..Verified::default()
         },
     };

@@ -10,7 +10,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use super::files::Opened;
 use super::safetensors::MAX_HEADER_BYTES;
 use super::{Weights, file_error};
-use crate::convert::MANIFEST;
+use crate::convert::{MANIFEST, refuse_unfinished};
 use crate::{Error, Result};
 
 /// Names that transformers gives the files of a checkpoint.
@@ -54,6 +54,7 @@ impl Weights {
                 false => Self::from_files(path, &[path.into()]),
             };
         }
+        refuse_unfinished(path)?;
         let entries = std::fs::read_dir(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.sort_unstable();
