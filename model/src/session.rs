@@ -196,10 +196,11 @@ impl Session {
         if rows.len() > ctx {
             let text = ids.iter().filter(|&&id| id != IMAGE_PLACEHOLDER).count();
             return Err(Error::Prompt(format!(
-                "the prompt takes {} positions ({text} tokens of text and {} pictures of {}), the context holds {ctx}: \
+                "the prompt takes {} positions ({text} tokens of text and {} {} of {}), the context holds {ctx}: \
                  shorten it, use fewer pictures, or raise --ctx",
                 rows.len(),
                 self.pictures.len(),
+                if self.pictures.len() == 1 { "picture" } else { "pictures" },
                 self.model.inner.config.num_image_tokens(),
             )));
         }

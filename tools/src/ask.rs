@@ -144,7 +144,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let (timing, reason) = (answer.timing(), answer.finish_reason());
     let cancelled = matches!(reason, Some(FinishReason::Cancelled));
     let reason = reason.map(ToString::to_string).unwrap_or_default();
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let mut result = json!({
         "answer": answer.text(),
         "ids": answer.ids(),

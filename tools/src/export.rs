@@ -41,5 +41,5 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     });
     let options = args.writing.options();
     args.writing
-        .run(&args.out, |progress| convert::export(&args.source, &args.out, dtype, &options, progress))
+        .run(&args.out, false, |progress| convert::export(&args.source, &args.out, dtype, &options, progress))
 }

@@ -108,5 +108,5 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Some(free) => whisper(&format!("{needed} to be written, {} free", HumanBytes(free))),
         None => whisper(&format!("{needed} to be written")),
     }
-    args.writing.run(&args.out, |progress| synthesize(&synthesis, &args.out, &options, progress))
+    args.writing.run(&args.out, true, |progress| synthesize(&synthesis, &args.out, &options, progress))
 }

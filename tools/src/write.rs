@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 use strix_model::convert::{OnProgress, Report, WriteOptions};
 use strix_model::{Dtype, Rounding};
 
@@ -80,37 +80,39 @@ impl Writing {
         }
     }
 
-    /// Runs `work` under a progress bar and reports what it took.
+    /// Runs `work` under a progress bar and reports what it took; of values that are made up, nothing of reading.
     pub(crate) fn run(
         &self,
         out: &Path,
+        made_up: bool,
         work: impl FnOnce(OnProgress<'_>) -> strix_model::Result<Report>,
     ) -> anyhow::Result<u8> {
         let report = with_bar(work).map_err(kept)?;
-        self.report(out, &report)?;
+        self.report(out, made_up, &report)?;
         Ok(crate::DONE)
     }
 
-    fn report(&self, out: &Path, report: &Report) -> io::Result<()> {
+    fn report(&self, out: &Path, made_up: bool, report: &Report) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let rate = |bytes: u64, seconds: f64| if seconds > 0.0 { bytes as f64 / seconds / 1e9 } else { 0.0 };
         let read_rate = rate(report.read_bytes, report.work_seconds);
+        let read = |value: Value| if made_up { Value::Null } else { value };
         if self.json {
             let report = json!({
                 "out": out,
                 "already_complete": report.already_complete,
                 "files": report.num_files,
                 "tensors": report.num_tensors,
-                "bytes_read": report.read_bytes,
+                "bytes_read": read(report.read_bytes.into()),
                 "bytes_kept": report.kept_bytes,
                 "bytes_written": report.written_bytes,
                 "bytes_in_all": report.total_bytes,
                 "seconds": report.seconds,
                 "work_seconds": report.work_seconds,
-                "gb_read_per_second": read_rate,
-                "seconds_waited_for_reads": report.waited_for_reads_seconds,
+                "gb_read_per_second": read(read_rate.into()),
+                "seconds_waited_for_reads": read(report.waited_for_reads_seconds.into()),
                 "seconds_waited_for_writes": report.waited_for_writes_seconds,
-                "limited_by": report.limit(),
+                "limited_by": read(report.limit().into()),
                 "peak_rss_bytes": report.peak_resident_bytes,
                 "peak_anonymous_bytes": report.peak_anonymous_bytes,
             });
@@ -122,15 +124,25 @@ impl Writing {
         let human = |bytes| HumanBytes(bytes).to_string();
         write!(
             stdout,
-            "{}: {} tensors in {} files, {}. Read {} in {:.1} s, {read_rate:.2} GB/s, limited by {}",
+            "{}: {} tensors in {} files, {} of tensors. ",
             out.display(),
             report.num_tensors,
             report.num_files,
             human(report.total_bytes),
-            human(report.read_bytes),
-            report.work_seconds,
-            report.limit(),
         )?;
+        let (bytes, seconds) = (report.read_bytes, report.work_seconds);
+        match made_up {
+            true => {
+                let rate = rate(report.written_bytes, seconds);
+                write!(stdout, "Written {} in {seconds:.1} s, {rate:.2} GB/s", human(report.written_bytes))?;
+            }
+            false => write!(
+                stdout,
+                "Read {} in {seconds:.1} s, {read_rate:.2} GB/s, limited by {}",
+                human(bytes),
+                report.limit()
+            )?,
+        }
         if report.kept_bytes > 0 {
             write!(stdout, "; {} were done before", human(report.kept_bytes))?;
         }
