@@ -77,13 +77,9 @@ impl Abstractor {
         let queries = [c.num_learnable_queries as u32, dim as u32];
         Ok(Self {
             query_embeds: loader.tensor(&format!("{at}.query_embeds"), "abstractor.query_embeds", queries)?,
-            layers: {
-                loader.on_host = loader.streaming.vision;
-                let layers =
-                    (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()?;
-                loader.on_host = false;
-                layers
-            },
+            layers: loader.streamed(loader.streaming.vision, |loader| {
+                (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()
+            })?,
             visual_fc,
             vit_eos: loader.tensor(&format!("{at}.vit_eos"), "abstractor.vit_eos", [1, text as u32])?,
         })

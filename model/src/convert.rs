@@ -247,16 +247,6 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
         let view = view(weights, &spec.name)?;
         jobs.push(Box::new(Copy::new(view, kept(view.dtype))));
     }
-    let mut metadata = BTreeMap::from([
-        ("format".to_owned(), "strix".to_owned()),
-        ("strix.layout".into(), LAYOUT_VERSION.to_string()),
-        ("strix.dtype".into(), dtype.into()),
-        ("strix.vision".into(), rounding.vision.to_string()),
-        ("strix.version".into(), env!("CARGO_PKG_VERSION").into()),
-    ]);
-    if let Some(group) = group {
-        metadata.insert("strix.group".into(), group.to_string());
-    }
     let mut made_from = made_from.clone();
     made_from.extend([
         ("layout".to_owned(), format!("strix {LAYOUT_VERSION}")),
@@ -277,7 +267,7 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
         files: BTreeMap::new(),
     };
     let (shard_bytes, files) = (options.shard_bytes, files.clone());
-    Ok(Work { source: weights, jobs, metadata, shard_bytes, manifest, files })
+    Ok(Work { source: weights, jobs, shard_bytes, manifest, files })
 }
 
 /// Refuses an output that is the source, or in it.

@@ -219,11 +219,10 @@ impl Decoder {
         }
         let embed_tokens = loader.embedding("model.embed_tokens.weight", c.vocab_size, c.hidden_size)?;
         let layer = |i: usize| {
-            loader.on_host = loader.streaming.decoder.get(i).copied().unwrap_or_default();
-            Layer::load(loader, c, i)
+            let stays = loader.streaming.decoder.get(i).copied().unwrap_or_default();
+            loader.streamed(stays, |loader| Layer::load(loader, c, i))
         };
         let layers = (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?;
-        loader.on_host = false;
         let norm = loader.tensor("model.norm.weight", "norm", [1, c.hidden_size as u32])?;
         let lm_head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
         let lm_head = loader.linear(&Sources {

@@ -97,6 +97,17 @@ impl Timing {
         };
         if time.is_zero() { 0.0 } else { f64::from(tokens) / time.as_secs_f64() }
     }
+
+    /// Bytes streamed to the device for each decoded token; 0 where all layers are on the device.
+    pub fn streamed_bytes_per_token(&self) -> u64 {
+        self.streamed.bytes / u64::from(self.decode_tokens.max(1))
+    }
+
+    /// Share of the time of decoding, 0 to 1, in which the device waited for what was streamed to it.
+    pub fn waiting_share(&self) -> f64 {
+        let (waiting, decode) = (self.streamed.waiting.as_secs_f64(), self.decode.as_secs_f64());
+        if decode > 0.0 { (waiting / decode).min(1.0) } else { 0.0 }
+    }
 }
 
 /// Tokens of an answer as they are generated. Dropping it keeps what was generated in the conversation.
@@ -282,5 +293,23 @@ impl Drop for Answer<'_> {
         if self.ids.is_empty() || self.session.conversation.reply(self.text.trim()).is_err() {
             self.session.undo();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streaming_is_counted_by_token_and_by_time() {
+        let mut timing = Timing::default();
+        assert_eq!((timing.streamed_bytes_per_token(), timing.waiting_share()), (0, 0.0));
+        timing.decode_tokens = 3;
+        timing.decode = Duration::from_secs(8);
+        timing.streamed = Streamed { bytes: 12, waiting: Duration::from_secs(2) };
+        assert_eq!((timing.streamed_bytes_per_token(), timing.waiting_share()), (4, 0.25));
+        // Clocks of two threads may differ.
+        timing.decode = Duration::from_secs(1);
+        assert_eq!(timing.waiting_share(), 1.0);
     }
 }

@@ -98,7 +98,7 @@ pub(crate) struct Sources<'a> {
 /// A matrix of the model as the converter writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Matrix {
-    /// Label on the device; a converted file holds it as `{label}.weight` and `{label}.scale`.
+    /// Label on the device; a converted file holds it as `{label}.packed` and, of int8, `{label}.scale`.
     pub label: String,
     pub layout: Layout,
     /// As [`Sources::modules`].
@@ -140,7 +140,7 @@ pub(crate) struct Loader<'a> {
     /// What was asked for so far.
     pub items: Vec<Item>,
     pub streaming: Streaming,
-    /// Whether what comes next stays on the host, to be streamed.
+    /// Whether what comes next stays on the host, to be streamed: within [`Loader::streamed`].
     pub on_host: bool,
 }
 
@@ -242,6 +242,14 @@ impl<'a> Loader<'a> {
         Self { target, rounding, weights, device: None, items: vec![], streaming, on_host: false }
     }
 
+    /// Runs `load`; if `stays`, what it asks for stays on the host, to be streamed.
+    pub(crate) fn streamed<T>(&mut self, stays: bool, load: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.on_host, stays);
+        let loaded = load(self);
+        self.on_host = before;
+        loaded
+    }
+
     /// Notes that a tensor was read. Those of a converted file are read later, when they are placed.
     fn count(&mut self, name: &str) -> Result<()> {
         if let (Some(weights), Some(device)) = (self.weights.filter(|w| !w.is_packed()), &mut self.device) {
@@ -297,7 +305,14 @@ impl<'a> Loader<'a> {
             match self.weights {
                 Some(weights) if weights.get(name).is_some() => {
                     self.items.push(Item::Vector(name.clone()));
-                    values.extend(read(weights, name)?);
+                    let table = read(weights, name)?;
+                    if table.len() != computed.len() {
+                        let (rows, found) = (computed.len() as u32 / dim, view(weights, name)?.shape);
+                        let reason =
+                            format!("config.json asks for [{rows}, {dim}], the file holds {found:?}");
+                        return Err(Error::Tensor { name: name.clone(), reason });
+                    }
+                    values.extend(table);
                     self.count(name)?;
                 }
                 _ => values.extend_from_slice(computed),
@@ -306,11 +321,16 @@ impl<'a> Loader<'a> {
         Ok(Resident::from_slice(label, [values.len() as u32 / dim, dim], &values))
     }
 
-    /// Whether the checkpoint's tensors of these modules are the same bytes: MAM off.
+    /// Whether the checkpoint's weights and biases of these modules are the same bytes: MAM off.
     pub(crate) fn same(&self, a: &[String], b: &[String]) -> bool {
         let Some(weights) = self.weights else { return false };
-        let view = |name: &String| weights.get(&format!("{name}.weight"));
-        a.iter().zip(b).all(|(a, b)| view(a).zip(view(b)).is_some_and(|(a, b)| a.same(&b)))
+        let same = |what: &str| {
+            a.iter().zip(b).all(|(a, b)| weights.same(&format!("{a}.{what}"), &format!("{b}.{what}")))
+        };
+        // Biases first: they are small.
+        a.iter().all(|module| weights.get(&format!("{module}.weight")).is_some())
+            && same("bias")
+            && same("weight")
     }
 
     /// How a matrix made of these modules is stored.
@@ -363,6 +383,19 @@ impl<'a> Loader<'a> {
             return Ok(Linear::declare(s.name, &s.label, layout, s.bias, limit));
         };
 
+        if let Some((layout, ..)) = &packed {
+            check_scales(weights, s, layout)?;
+            let sets = s.modules.iter().map(|halves| halves.concat()).collect::<Vec<_>>();
+            let differ = |sets: &[Vec<String>]| {
+                let mut biases = sets[0].iter().zip(&sets[1]);
+                !biases.all(|(a, b)| weights.same(&format!("{a}.bias"), &format!("{b}.bias")))
+            };
+            if s.bias && layout.sets == 1 && sets.windows(2).any(differ) {
+                let reason = "is one weight set, but its modalities have biases of their own: convert the \
+                              checkpoint again";
+                return Err(Error::Tensor { name: format!("{}.packed", s.label), reason: reason.into() });
+            }
+        }
         let halves = s.modules[0].len();
         let mut biases = vec![];
         for modules in s.modules.iter().flatten().filter(|_| s.bias) {
@@ -510,4 +543,21 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
         _ => Some(weights.host_bytes(&scale_name).ok_or_else(missing)?),
     };
     Ok(Some((layout, weights.host_bytes(&name).ok_or_else(missing)?, scale)))
+}
+
+/// Checks that scales are magnitudes. Those of groups are too many to be looked at each time; `strix verify` does.
+fn check_scales(weights: &Weights, s: &Sources<'_>, layout: &Layout) -> Result<()> {
+    if layout.format != (Format::Int8 { group: None }) {
+        return Ok(());
+    }
+    let name = format!("{}.scale", s.label);
+    let scales = view(weights, &name)?.to_f32()?;
+    match scales.iter().position(|scale| !(scale.is_finite() && *scale >= 0.0)) {
+        Some(at) => {
+            let reason =
+                format!("element {at} is {}, which is no scale: convert the checkpoint again", scales[at]);
+            Err(Error::Tensor { name, reason })
+        }
+        None => Ok(()),
+    }
 }

@@ -112,13 +112,9 @@ impl Vision {
                 "vision.pre_layernorm",
                 dim,
             )?,
-            layers: {
-                loader.on_host = loader.streaming.vision;
-                let layers =
-                    (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()?;
-                loader.on_host = false;
-                layers
-            },
+            layers: loader.streamed(loader.streaming.vision, |loader| {
+                (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()
+            })?,
             post_layernorm: Norm::load(
                 loader,
                 &format!("{at}.post_layernorm"),

@@ -14,18 +14,21 @@ mod torch;
 mod view;
 mod zip;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use strix_engine::HostBytes;
 
+use crate::convert::LAYOUT_VERSION;
 use crate::{Config, Error, Result};
 
 pub use ::safetensors::Dtype;
 pub use files::SharedBytes;
+pub(crate) use index::is_file_name;
 pub use view::View;
 
 use files::Opened;
@@ -47,6 +50,8 @@ pub struct Weights {
     files: Vec<Opened>,
     tensors: BTreeMap<String, Place>,
     metadata: BTreeMap<String, String>,
+    /// What [`Weights::same`] found.
+    same: Mutex<HashMap<[String; 2], bool>>,
 }
 
 /// What a tensor is and where its elements are.
@@ -86,7 +91,7 @@ impl Weights {
 
     fn empty(path: &Path) -> Self {
         let (tensors, metadata) = (BTreeMap::new(), BTreeMap::new());
-        Self { path: path.into(), files: Vec::new(), tensors, metadata }
+        Self { path: path.into(), files: Vec::new(), tensors, metadata, same: Mutex::default() }
     }
 
     fn add(&mut self, opened: Opened) -> Result<()> {
@@ -113,6 +118,7 @@ impl Weights {
                 }
             }
         }
+        check_layout(&header.metadata).map_err(error)?;
         for (key, value) in header.metadata {
             let earlier = self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
             if *earlier != value {
@@ -156,6 +162,17 @@ impl Weights {
         #[expect(unsafe_code, reason = "the engine cannot know what is a file's mapping")]
         // SAFETY: `is_mapped` says that the bytes are a `Mmap` of a file, which nothing here writes to.
         Some(unsafe { HostBytes::mapped(bytes, range) })
+    }
+
+    /// Whether two tensors have the same dtype, shape and elements, or neither is there. Compared once: they may be
+    /// large, and a model is planned and then loaded.
+    pub(crate) fn same(&self, a: &str, b: &str) -> bool {
+        let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        *same.entry([a.into(), b.into()]).or_insert_with(|| match (self.get(a), self.get(b)) {
+            (Some(a), Some(b)) => a.same(&b),
+            (None, None) => true,
+            _ => false,
+        })
     }
 
     /// Whether its matrices are packed as the kernels stream them: `strix convert` made it.
@@ -266,6 +283,22 @@ impl Weights {
     /// Index of the first NaN or infinity of a tensor. `None` too if it has none of that name or is not of floats.
     pub fn first_non_finite(&self, name: &str) -> Option<usize> {
         self.get(name)?.first_non_finite()
+    }
+}
+
+/// Refuses packed weights of another layout than the one this program streams.
+fn check_layout(metadata: &BTreeMap<String, String>) -> Result<(), String> {
+    if metadata.get("format").is_none_or(|format| format != "strix") {
+        return Ok(());
+    }
+    let known = LAYOUT_VERSION.to_string();
+    match metadata.get("strix.layout") {
+        Some(version) if *version == known => Ok(()),
+        Some(version) => Err(format!(
+            "its packed layout has version {version}, this program knows {known}: use a newer strix, or convert the \
+             checkpoint again"
+        )),
+        None => Err("its packed layout has no version (strix.layout): convert the checkpoint again".into()),
     }
 }
 

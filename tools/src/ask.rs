@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use strix_engine::StepTime;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::sample_frames;
-use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams, Timing};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter, Storage};
@@ -135,7 +135,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     })?;
 
     let (timing, reason) = (answer.timing(), answer.finish_reason());
-    let streamed = Streamed::of(&timing);
     let cancelled = matches!(reason, Some(FinishReason::Cancelled));
     let reason = reason.map(ToString::to_string).unwrap_or_default();
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -162,8 +161,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "imported_bytes": gpu.created().imported_bytes,
         },
         "stream": {
-            "bytes_per_token": streamed.bytes_a_token,
-            "waiting_share": streamed.waiting_share,
+            "bytes_per_token": timing.streamed_bytes_per_token(),
+            "waiting_share": timing.waiting_share(),
         },
         "adapter": gpu.name(),
         "model": args.model.as_ref().map_or("nano".into(), |dir| dir.display().to_string()),
@@ -191,13 +190,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         writeln!(out)?;
         let rate = timing.tokens_per_second();
         whisper(&format!("{}  {rate:.1} tokens/s  {reason}", gpu.name()));
-        if streamed.bytes_a_token > 0 {
+        if timing.streamed.bytes > 0 {
             whisper(&format!(
                 "{} of {} layers on the device, {:.2} GB streamed a token, {:.0}% of the time spent waiting for it",
                 model.memory().resident_layers[0],
                 model.memory().resident_layers[1],
-                streamed.bytes_a_token as f64 / 1e9,
-                100.0 * streamed.waiting_share
+                timing.streamed_bytes_per_token() as f64 / 1e9,
+                100.0 * timing.waiting_share()
             ));
         }
         if args.profile {
@@ -207,22 +206,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     Ok(if cancelled { INTERRUPTED } else { DONE })
-}
-
-/// What decoding moved to the device.
-struct Streamed {
-    bytes_a_token: u64,
-    /// Of the time of decoding, that in which the device waited.
-    waiting_share: f64,
-}
-
-impl Streamed {
-    fn of(timing: &Timing) -> Self {
-        let tokens = timing.decode_tokens.max(1) as u64;
-        let share =
-            timing.streamed.waiting.as_secs_f64() / timing.decode.as_secs_f64().max(f64::MIN_POSITIVE);
-        Self { bytes_a_token: timing.streamed.bytes / tokens, waiting_share: share.min(1.0) }
-    }
 }
 
 fn question(args: &Args) -> anyhow::Result<String> {

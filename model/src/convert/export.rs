@@ -48,6 +48,8 @@ pub fn export(
         true => items(config, Rounding::default(), Some(weights))?,
         false => vec![],
     };
+    let specs: HashMap<String, Vec<usize>> =
+        config.tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let mut origins = HashMap::new();
     for item in &items {
         let Item::Matrix(matrix) = item else { continue };
@@ -56,7 +58,8 @@ pub fn export(
                 let mut first = 0;
                 for module in modules {
                     let name = format!("{module}.weight");
-                    let rows = rows(config, &name).unwrap_or(matrix.layout.n);
+                    let rows = specs.get(&name).and_then(|shape| shape.first());
+                    let rows = rows.map_or(matrix.layout.n, |&rows| rows as u32);
                     // Weight sets that were equal are stored once.
                     let set = (set as u32).min(matrix.layout.sets - 1);
                     origins.insert(name, Origin { matrix, set, half: half as u32, first });
@@ -65,8 +68,6 @@ pub fn export(
             }
         }
     }
-    let specs: HashMap<String, Vec<usize>> =
-        config.tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let job = |name: &str| -> Result<Box<dyn Job + '_>> {
         if let Some(view) = weights.get(name) {
             return Ok(Box::new(Copy::new(view, dtype.unwrap_or(view.dtype))));
@@ -93,10 +94,4 @@ pub fn export(
     };
     let named = dtype.map_or("mixed".into(), |dtype| dtype.to_string());
     plain(&checkpoint, named, options, job)?.run(out, options.force, progress)
-}
-
-/// Rows of a checkpoint tensor.
-fn rows(config: &crate::Config, name: &str) -> Option<u32> {
-    let spec = config.tensors().into_iter().find(|spec| spec.name == name)?;
-    spec.shape.first().map(|&rows| rows as u32)
 }

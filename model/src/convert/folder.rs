@@ -120,6 +120,11 @@ impl Folder {
         if !here.exists() && above.exists() { above } else { here }
     }
 
+    /// Where a file is begun anew.
+    pub(super) fn new_place(&self, name: &str) -> PathBuf {
+        self.partial.join(name)
+    }
+
     /// Forgets all finished jobs that are not in `keep`.
     pub(super) fn keep(
         &mut self,
@@ -142,9 +147,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a whole small file to where [`Folder::place`] says.
+    /// Writes a whole small file, to be moved up with the others.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
-        let path = self.partial.join(name);
+        let path = self.new_place(name);
         let mut file = File::create(&path).map_err(io_error(&path))?;
         file.write_all(contents).and_then(|()| file.sync_all()).map_err(io_error(&path))
     }

@@ -141,6 +141,7 @@ pub fn rounding_errors(
     plain(&stored, path, true, "is not converted: there is no rounding to compare")?;
     plain(&source_weights, source, false, "is converted itself: name the checkpoint it was made from")?;
     source_weights.check(&config)?;
+    stored.check(&config)?;
     let items = items(&config, Rounding::default(), Some(&stored))?;
     let total_bytes = source_weights.names().filter_map(|name| source_weights.get(name));
     let total_bytes = total_bytes.map(|view| view.byte_len() as u64).sum();

@@ -30,7 +30,8 @@ pub struct Manifest {
     pub layout: Arrangement,
     /// [`LAYOUT_VERSION`] of the program that wrote it.
     pub layout_version: u32,
-    /// What matrices are stored as: `int8`, `bf16`, `f32`, or `mixed`.
+    /// What matrices are stored as: `int8`, `bf16` or `f32`; `auto`, as in the source. With [`Arrangement::Hf`] what
+    /// every tensor is: `f32`, `f16` or `bf16`; `mixed`, as in the source.
     pub dtype: String,
     /// With int8: columns that share a scale; absent: a scale an output channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +79,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, is damaged, or is of a later program.
+    /// If it cannot be read, is damaged, or is of another layout.
     pub fn load(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(MANIFEST);
         let json = match std::fs::read(&path) {
@@ -93,13 +94,36 @@ impl Manifest {
         let wrong = |reason| Error::File { path: path.clone(), reason };
         let manifest: Self = serde_json::from_slice(&json)
             .map_err(|e| wrong(format!("not a manifest of strix: {e}; convert the checkpoint again")))?;
-        if manifest.layout_version > LAYOUT_VERSION {
+        if manifest.layout_version != LAYOUT_VERSION {
             return Err(wrong(format!(
-                "its layout has version {}, this program knows {LAYOUT_VERSION}: use a newer strix",
+                "its layout has version {}, this program knows {LAYOUT_VERSION}: use a newer strix, or convert the \
+                 checkpoint again",
                 manifest.layout_version
             )));
         }
+        if manifest.tensors.values().try_fold(0_u64, |sum, entry| sum.checked_add(entry.bytes)).is_none() {
+            let largest = manifest.tensors.iter().max_by_key(|(_, entry)| entry.bytes);
+            let (name, bytes) = largest.map_or(("", 0), |(name, entry)| (name, entry.bytes));
+            return Err(wrong(format!("{name} would hold {bytes} bytes: convert the checkpoint again")));
+        }
         Ok(Some(manifest))
+    }
+
+    /// The metadata of each of its files of tensors.
+    pub(super) fn metadata(&self) -> BTreeMap<String, String> {
+        let group = self.group.map(|group| group.to_string());
+        let all = match self.layout {
+            Arrangement::Hf => vec![("format", Some("pt".into()))],
+            Arrangement::Strix => vec![
+                ("format", Some("strix".into())),
+                ("strix.layout", Some(self.layout_version.to_string())),
+                ("strix.dtype", Some(self.dtype.clone())),
+                ("strix.group", group),
+                ("strix.vision", Some(self.vision.to_string())),
+                ("strix.version", self.program.strip_prefix("strix ").map(Into::into)),
+            ],
+        };
+        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {

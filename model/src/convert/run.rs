@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fs4::FileExt;
 use rayon::prelude::*;
 
 use super::Report;
@@ -35,8 +36,6 @@ pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
 pub(super) struct Work<'a> {
     pub source: &'a Weights,
     pub jobs: Vec<Box<dyn Job + 'a>>,
-    /// Of every safetensors file.
-    pub metadata: BTreeMap<String, String>,
     pub shard_bytes: u64,
     /// Without its tensors and files.
     pub manifest: Manifest,
@@ -69,15 +68,19 @@ impl Work<'_> {
         (0..job.num_pieces()).map(|piece| job.read_bytes(piece)).sum()
     }
 
+    fn plan(&self) -> Result<Plan> {
+        Plan::new(&self.tensors(), &self.manifest.metadata(), self.shard_bytes)
+    }
+
     /// Bytes that will be written, before anything is.
     pub(super) fn bytes(&self) -> Result<u64> {
-        Ok(Plan::new(&self.tensors(), &self.metadata, self.shard_bytes)?.bytes())
+        Ok(self.plan()?.bytes())
     }
 
     /// Makes or finishes `out`.
     pub(super) fn run(mut self, out: &Path, force: bool, progress: OnProgress<'_>) -> Result<Report> {
         let started = Instant::now();
-        let plan = Plan::new(&self.tensors(), &self.metadata, self.shard_bytes)?;
+        let plan = self.plan()?;
         if !out.exists() {
             check_space(out, plan.bytes())?;
         }
@@ -102,7 +105,7 @@ impl Work<'_> {
             .filter(|&job| !folder.finished.contains_key(self.jobs[job].name()))
             .collect();
         let written: u64 = todo.iter().flat_map(|&job| self.jobs[job].tensors()).map(Tensor::bytes).sum();
-        check_space(out, written)?;
+        check_space(out, written.saturating_sub(begun_bytes(&files, plan.bytes() - written)))?;
         let kept_bytes = tell.state.done_bytes;
 
         let mut peak = Peak::default();
@@ -264,8 +267,10 @@ fn prepare(
     let mut files = vec![];
     let mut keep = BTreeMap::new();
     for shard in &plan.shards {
-        let path = folder.place(&shard.name);
+        let mut path = folder.place(&shard.name);
         if !same_header(&path, &shard.header, shard.bytes) {
+            // Not where another version of the program had moved its own to: an empty file would look whole there.
+            path = folder.new_place(&shard.name);
             create(&path, &shard.header, shard.bytes).map_err(|e| write_error(&path, e, plan.bytes()))?;
         } else {
             let finished: Vec<usize> = shard
@@ -328,6 +333,14 @@ pub(super) fn hash_range(path: &Path, at: u64, bytes: u64) -> io::Result<String>
         left -= len as u64;
     }
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Bytes of the disk that these files have beyond `kept_bytes`: of jobs that an earlier run had begun, which are
+/// written over.
+fn begun_bytes(files: &[(PathBuf, File)], kept_bytes: u64) -> u64 {
+    // Where the system does not say, none.
+    let allocated: u64 = files.iter().filter_map(|(_, file)| FileExt::allocated_size(file).ok()).sum();
+    allocated.saturating_sub(kept_bytes)
 }
 
 pub(super) fn check_space(out: &Path, needed: u64) -> Result<()> {
@@ -426,5 +439,26 @@ impl<'a> Writer<'a> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_unfinished_job_has_of_the_disk_is_not_asked_for_again() {
+        let path = std::env::temp_dir().join(format!("strix-begun-{}", std::process::id()));
+        create(&path, &[1; 4096], 1 << 20).unwrap();
+        let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.seek(SeekFrom::Start(4096)).unwrap();
+        file.write_all(&[2; 3 << 16]).unwrap();
+        file.sync_all().unwrap();
+        let files = [(path.clone(), file)];
+        // The header and a finished tensor are kept, two are begun.
+        let begun = begun_bytes(&files, 4096 + (1 << 16));
+        assert!((2 << 16..3 << 16).contains(&begun), "{begun}");
+        assert_eq!(begun_bytes(&files, 1 << 20), 0);
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -185,7 +185,7 @@ mod tests {
             })
             .collect();
         let jobs: Vec<&[Tensor]> = jobs.iter().map(Vec::as_slice).collect();
-        let plan = Plan::new(&jobs, &BTreeMap::from([("format".into(), "strix".into())]), 1 << 18).unwrap();
+        let plan = Plan::new(&jobs, &BTreeMap::from([("format".into(), "pt".into())]), 1 << 18).unwrap();
         assert!(plan.shards.len() > 3, "{}", plan.shards.len());
         for shard in &plan.shards {
             assert!(shard.bytes <= 1 << 18, "{}: {}", shard.name, shard.bytes);

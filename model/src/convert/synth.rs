@@ -144,7 +144,6 @@ pub(super) fn plain<'a>(
     Ok(Work {
         source: &checkpoint.weights,
         jobs,
-        metadata: BTreeMap::from([("format".into(), "pt".into())]),
         shard_bytes: options.shard_bytes,
         manifest,
         files: checkpoint.files.clone(),

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use rayon::prelude::*;
 use strix_shaders::{Format, Layout};
 
 use super::items;
 use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
-use super::run::OnProgress;
+use super::run::{OnProgress, hash_range};
 use crate::loader::{Item, Progress, Rounding};
-use crate::weights::Weights;
+use crate::weights::{Dtype, Weights, is_file_name};
 use crate::{Config, Error, Result};
 
 /// Tensors that are read between two calls of the progress callback.
@@ -111,27 +111,30 @@ impl<'a> Check<'a> {
     }
 
     fn file(&mut self, name: &str, entry: &FileEntry) -> Result<()> {
-        let mut parts = Path::new(name).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+        if !is_file_name(name) {
             self.problem(name, None, "is not a file of this folder".into());
             return Ok(());
         }
         let path = self.dir.join(name);
-        match std::fs::metadata(&path) {
-            Err(e) => self.problem(name, None, e.to_string()),
+        let found = match std::fs::metadata(&path) {
+            Err(e) => Some(e.to_string()),
+            Ok(metadata) if !metadata.is_file() => Some("is not a file".into()),
             Ok(metadata) if metadata.len() != entry.bytes => {
-                self.problem(name, None, format!("has {} bytes, expected {}", metadata.len(), entry.bytes));
+                Some(format!("has {} bytes, expected {}", metadata.len(), entry.bytes))
             }
-            Ok(_) => {}
+            Ok(_) => None,
+        };
+        let whole = found.is_none();
+        if let Some(reason) = found {
+            self.problem(name, None, reason);
         }
         let Some(blake3) = &entry.blake3 else { return self.tensors(name) };
-        // What cannot be read was named above.
-        if let Ok(contents) = std::fs::read(&path)
-            && contents.len() as u64 == entry.bytes
-        {
-            match blake3::hash(&contents).to_hex().as_str() == blake3 {
-                true => self.found.good_bytes += entry.bytes,
-                false => self.problem(name, None, changed()),
+        // One of another length need not be read to be known as another.
+        if whole {
+            match hash_range(&path, 0, entry.bytes) {
+                Err(e) => self.problem(name, None, e.to_string()),
+                Ok(found) if found != *blake3 => self.problem(name, None, changed()),
+                Ok(_) => self.found.good_bytes += entry.bytes,
             }
         }
         Ok(())
@@ -151,6 +154,13 @@ impl<'a> Check<'a> {
                 return Ok(());
             }
         };
+        let (said, expected) = (weights.metadata(), manifest.metadata());
+        let keys: BTreeSet<&String> = said.keys().chain(expected.keys()).collect();
+        for key in keys.into_iter().filter(|&key| said.get(key) != expected.get(key)) {
+            let words = |value: Option<&String>| value.map_or("nothing".into(), |value| format!("{value:?}"));
+            let (said, expected) = (words(said.get(key)), words(expected.get(key)));
+            self.problem(file, None, format!("its metadata says {key} = {said}, {MANIFEST} {expected}"));
+        }
         for name in weights.names() {
             if manifest.tensors.get(name).is_none_or(|entry| entry.file != file) {
                 self.problem(file, Some(name), format!("is not in {MANIFEST}"));
@@ -228,15 +238,49 @@ fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String>
             entry.dtype, entry.shape, entry.bytes
         ));
     }
-    let bytes = view.contiguous()?;
+    let Some(bytes) = view.contiguous() else { return Some("does not lie in one piece in its file".into()) };
     let mut hasher = blake3::Hasher::new();
     let element = view.dtype.bitsize().div_ceil(8).max(1);
+    let mut bad = None;
     for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
         hasher.update(piece);
         let first = i * PIECE_BYTES / element;
+        bad = bad.or_else(|| first_bad(view.dtype, name.ends_with(".scale"), piece).map(|at| first + at));
         weights.release(name, first..first + piece.len() / element);
     }
-    (hasher.finalize().to_hex().as_str() != entry.blake3).then(changed)
+    if hasher.finalize().to_hex().as_str() != entry.blake3 {
+        return Some(changed());
+    }
+    let bad = bad?;
+    let mut value = [0.0];
+    match view.read_f32(bad, &mut value) {
+        Ok(()) => Some(format!("element {bad} is {}; convert the checkpoint again", value[0])),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// The first element that is NaN or infinite or, of `scales`, negative. `None` if they are no floats.
+fn first_bad(dtype: Dtype, scales: bool, bytes: &[u8]) -> Option<usize> {
+    // Without its sign, a finite number is below infinity as an integer too; with it, a negative one is above.
+    let (infinity, minus_0) = (f32::INFINITY.to_bits(), 1 << 31);
+    let mask = if scales { u32::MAX } else { !minus_0 };
+    let bad = |infinity: u32, bits: u32| bits & mask >= infinity && bits != minus_0;
+    match dtype {
+        Dtype::F32 => first(bytes, |b| bad(infinity, u32::from_le_bytes(b))),
+        Dtype::BF16 => first(bytes, |[a, b]| bad(infinity, u32::from_le_bytes([0, 0, a, b]))),
+        Dtype::F16 => first(bytes, |[a, b]| {
+            bad(u32::from(half::f16::INFINITY.to_bits()) << 16, u32::from_le_bytes([0, 0, a, b]))
+        }),
+        _ => None,
+    }
+}
+
+/// The first element that is `bad`.
+fn first<const N: usize>(bytes: &[u8], bad: impl Fn([u8; N]) -> bool) -> Option<usize> {
+    let elements = bytes.as_chunks().0;
+    // All of them first, since a search that may stop early is not vectorised.
+    elements.iter().fold(false, |any, &element| any | bad(element)).then_some(())?;
+    elements.iter().position(|&element| bad(element))
 }
 
 /// Tensors that a folder must hold, or may, and their shapes.
@@ -275,4 +319,73 @@ fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bo
     // Position tables, which some checkpoints hold.
     expected.extend(plain.into_iter().filter(|(_, (required, _))| !required));
     Ok(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(weights: &Weights, name: &str) -> TensorEntry {
+        let view = weights.get(name).unwrap();
+        let mut bytes = vec![0; view.byte_len()];
+        view.read_bytes(0, &mut bytes);
+        TensorEntry {
+            file: "x".into(),
+            dtype: view.dtype.to_string(),
+            shape: view.shape.into(),
+            bytes: view.byte_len() as u64,
+            blake3: blake3::hash(&bytes).to_hex().to_string(),
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_found_though_it_was_written_so() {
+        let found = |name: &str, dtype: Dtype, bytes: &[u8]| {
+            let len = bytes.len() * 8 / dtype.bitsize();
+            let header = format!(
+                r#"{{"{name}":{{"dtype":"{dtype}","shape":[{len}],"data_offsets":[0,{}]}}}}"#,
+                bytes.len()
+            );
+            let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), bytes].concat();
+            let weights = Weights::from_bytes(file).unwrap();
+            examine(&weights, name, &entry(&weights, name))
+        };
+        let mut values = vec![0.5_f32; (PIECE_BYTES >> 2) + 9];
+        let last = values.len() - 2;
+        let f32s = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+        for (value, in_tensor, in_scales) in [
+            (-0.0, None, None),
+            (f32::MAX, None, None),
+            (-2.5, None, Some("-2.5")),
+            (f32::INFINITY, Some("inf"), Some("inf")),
+            (f32::NEG_INFINITY, Some("-inf"), Some("-inf")),
+            (f32::NAN, Some("NaN"), Some("NaN")),
+        ] {
+            values[last] = value;
+            for (name, want) in [("a.weight", in_tensor), ("a.scale", in_scales)] {
+                let want = want.map(|word| format!("element {last} is {word}; convert the checkpoint again"));
+                assert_eq!(found(name, Dtype::F32, &f32s(&values)), want, "{name} {value}");
+            }
+        }
+        // 1, the largest number, infinity, NaN, as their 16 bits.
+        for (dtype, one, largest, infinity) in
+            [(Dtype::F16, 0x3c00_u16, 0xfbff, 0x7c00), (Dtype::BF16, 0x3f80, 0xff7f, 0x7f80)]
+        {
+            for (bits, word) in [(largest, None), (infinity, Some("inf")), (infinity + 1, Some("NaN"))] {
+                let bytes = [one, one, bits].map(u16::to_le_bytes);
+                let want = word.map(|word| format!("element 2 is {word}; convert the checkpoint again"));
+                assert_eq!(found("a", dtype, bytes.as_flattened()), want, "{dtype} {bits:x}");
+            }
+        }
+        assert_eq!(found("a.packed", Dtype::I8, &[0x80, 0xff, 0x7f, 0x7f]), None);
+    }
+
+    #[test]
+    fn a_tensor_that_lies_by_strides_is_not_passed_over() {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/release/hf");
+        let weights = Weights::open(golden.as_ref()).unwrap();
+        let name = "model.layers.0.self_attn.o_proj.weight";
+        let found = examine(&weights, name, &entry(&weights, name));
+        assert_eq!(found.as_deref(), Some("does not lie in one piece in its file"));
+    }
 }

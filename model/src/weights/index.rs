@@ -95,9 +95,7 @@ impl Weights {
         shards.dedup();
         let mut files = Vec::new();
         for shard in shards {
-            // An index may not make us read elsewhere: only a plain name is a shard.
-            let mut parts = Path::new(shard).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            if !is_file_name(shard) {
                 return Err(file_error(
                     index,
                     format!("names the shard {shard:?}, which is not a file of this folder"),
@@ -130,6 +128,12 @@ impl Weights {
         }
         Ok(weights)
     }
+}
+
+/// Whether it is a name without a path. An index or manifest names files so; any other may not be read.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
 /// The candidates, if they are one file or one set of shards without a gap.

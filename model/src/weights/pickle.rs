@@ -10,11 +10,16 @@ use std::collections::HashMap;
 use super::Dtype;
 use super::cursor::{Cursor, shown};
 
-/// Longest pickle read: that of 60,000 tensors. Each of its bytes can cost 100 in memory.
-pub(super) const MAX_PICKLE_BYTES: usize = 8 << 20;
+/// Longest pickle read: that of some 20,000 tensors. The published model has 850.
+pub(super) const MAX_PICKLE_BYTES: usize = 4 << 20;
 
-/// Most axes of a tensor, as torch has it. A tuple may be named again and again, and is copied each time.
-const MAX_AXES: usize = 64;
+/// Most that the machine may hold: what a byte of a pickle costs in memory has no other bound, since a tuple may be
+/// named again and again, and is copied each time. Lists double as they grow, so that the process takes up to
+/// three times as much.
+const MAX_HELD_BYTES: usize = 64 << 20;
+
+/// Most axes of a tensor. Models have 4.
+const MAX_AXES: usize = 8;
 
 /// What a pickle describes: a value and the objects it refers to.
 #[derive(Debug)]
@@ -50,8 +55,8 @@ pub(super) enum Object<'a> {
     Tuple(Vec<Value<'a>>),
     List(Vec<Value<'a>>),
     Dict(Vec<(Value<'a>, Value<'a>)>),
-    Storage(Storage<'a>),
-    Tensor(Tensor<'a>),
+    Storage(Box<Storage<'a>>),
+    Tensor(Box<Tensor<'a>>),
 }
 
 /// Elements in an entry of their own.
@@ -98,6 +103,11 @@ pub(super) fn unpickle(pickle: &[u8]) -> Result<Unpickled<'_>, String> {
             return Ok(Unpickled { top, objects: machine.objects });
         }
         machine.step(op, &mut code).map_err(error)?;
+        if machine.held_bytes() > MAX_HELD_BYTES {
+            return Err(error(format!(
+                "describes more than {MAX_HELD_BYTES} bytes of objects: is it a checkpoint?"
+            )));
+        }
     }
 }
 
@@ -110,9 +120,19 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     objects: Vec<Object<'a>>,
+    /// Bytes that the objects refer to.
+    content_bytes: usize,
 }
 
 impl<'a> Machine<'a> {
+    fn held_bytes(&self) -> usize {
+        self.stack.len() * size_of::<Value<'_>>()
+            + self.marks.len() * size_of::<usize>()
+            + self.memo.len() * size_of::<(u32, Value<'_>)>()
+            + self.objects.len() * size_of::<Object<'_>>()
+            + self.content_bytes
+    }
+
     fn step(&mut self, op: u8, code: &mut Cursor<'a>) -> Result<(), String> {
         match op {
             b'(' => self.marks.push(self.stack.len()),
@@ -205,6 +225,14 @@ impl<'a> Machine<'a> {
     }
 
     fn push_object(&mut self, object: Object<'a>) {
+        self.content_bytes += match &object {
+            Object::Tuple(values) | Object::List(values) => size_of_val(&values[..]),
+            Object::Dict(items) => size_of_val(&items[..]),
+            Object::Storage(storage) => size_of_val(&**storage),
+            Object::Tensor(tensor) => {
+                size_of_val(&**tensor) + size_of_val(&tensor.size[..]) + size_of_val(&tensor.stride[..])
+            }
+        };
         self.stack.push(Value::Object(self.objects.len()));
         self.objects.push(object);
     }
@@ -232,6 +260,7 @@ impl<'a> Machine<'a> {
             b's' => self.pop_n::<2>()?.to_vec(),
             _ => self.pop_mark()?,
         };
+        self.content_bytes += size_of_val(&values[..]);
         let into = self.top()?;
         let object = match into {
             Value::Object(index) => self.objects.get_mut(index),
@@ -263,7 +292,7 @@ impl<'a> Machine<'a> {
             _ => None,
         };
         let storage = storage.ok_or("a persistent id is not (\"storage\", class, key, device, numel)")?;
-        self.push_object(Object::Storage(storage));
+        self.push_object(Object::Storage(Box::new(storage)));
         Ok(())
     }
 
@@ -281,11 +310,12 @@ impl<'a> Machine<'a> {
                 self.stack.push(*data);
             }
             (Value::Global(Global::RebuildTensor), &[storage, Value::Int(offset), size, stride, ..]) => {
-                let Some(&Object::Storage(storage)) = object(&self.objects, storage) else {
+                let Some(Object::Storage(storage)) = object(&self.objects, storage) else {
                     return Err(format!("a tensor is made of a {}", self.kind(storage)));
                 };
+                let storage = **storage;
                 let (size, stride) = (self.ints(size)?, self.ints(stride)?);
-                self.push_object(Object::Tensor(Tensor { storage, offset, size, stride }));
+                self.push_object(Object::Tensor(Box::new(Tensor { storage, offset, size, stride })));
             }
             _ => {
                 let kinds: Vec<_> = arguments.iter().take(8).map(|&value| self.kind(value)).collect();

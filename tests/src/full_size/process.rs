@@ -88,7 +88,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_processs_memory_and_output_are_its_own() {
+    fn memory_and_output_of_a_process_are_its_own() {
         // 64 MiB, held for long enough to be seen.
         let script = r#"x=$(head -c 67108864 /dev/zero | tr '\0' a); sleep 0.1; echo noise; echo '{"n": 3}'"#;
         let finished = run(Command::new("bash").args(["-c", script])).unwrap();
