@@ -331,6 +331,34 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
 }
 
 #[test]
+fn a_context_that_attention_would_not_finish_is_refused_before_anything_is_read() {
+    let load = |ctx| {
+        let options = LoadOptions { ctx: Some(ctx), ..LoadOptions::default() };
+        Model::load_on(gpu(), Source::Nano, &options, &mut |_| ())
+    };
+    let error = load(1 << 20).unwrap_err().to_string();
+    says(Some(&error), &["1048576 positions", "drop what exceeds 32767", "lower --ctx to "]);
+    let most = error.rsplit(' ').next().unwrap().parse().unwrap();
+    // What it names is accepted, unless its cache is too large for a binding.
+    let next = load(most).err().map(|e| e.to_string());
+    assert!(next.as_ref().is_none_or(|e| e.contains("in one binding")), "{next:?}");
+}
+
+#[test]
+fn a_chunk_that_fits_no_binding_is_refused_with_one_that_does() {
+    let options = GpuOptions { max_binding_bytes: Some(300_000), ..GpuOptions::from_env() };
+    let small = Gpu::with(&options).unwrap();
+    let load = |chunk| {
+        let options = LoadOptions { ctx: Some(2000), chunk, kv: KvDtype::F16, ..LoadOptions::default() };
+        let checkpoint = Checkpoint::tiny();
+        checkpoint.write();
+        Model::load_on(&small, Source::Dir(checkpoint.dir.path()), &options, &mut |_| ())
+    };
+    says(load(2000).err(), &["chunk of 2000 rows", "300000", "take chunks of "]);
+    load(64).unwrap();
+}
+
+#[test]
 fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
     let options = GpuOptions { adapter: Some("nonsense 9000".into()), ..GpuOptions::default() };
     let ours = gpu().info().name.as_str();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use strix_engine::{Gpu, GpuOptions, Graph, HostBytes, Program, Resident, Stream};
 use strix_model::convert::{Synthesis, WriteOptions, preset, synthesize};
 use strix_model::{
-    Config, Dtype, LoadOptions, MemoryPlan, Model, Progress, Room, Rounding, Source, Weights, weights,
+    Config, Dtype, Home, LoadOptions, MemoryPlan, Model, Progress, Room, Rounding, Source, Weights, weights,
 };
 use strix_shaders::add;
 use strix_tests::gpu;
@@ -113,6 +113,59 @@ fn groups_take_turns_with_the_result_of_all_at_once() {
             assert!(steps.is_empty() || steps.len() == count);
             assert_eq!(program.replay(1e-6).unwrap(), None, "{count} groups");
         }
+    }
+}
+
+#[test]
+fn groups_of_different_tensors_take_turns() {
+    for gpu in devices() {
+        let mut groups = vec![];
+        let mut tables = vec![];
+        for i in 0..5_u32 {
+            // One or two tensors, of different sizes.
+            let rows = [[60 + 10 * i, 1000]].repeat(1 + i as usize % 2);
+            let make = |(j, shape): (usize, [u32; 2])| {
+                let count = (shape[0] * shape[1]) as usize;
+                Resident::from_host("table", shape, mapped((10 * i) as f32 + j as f32, count))
+            };
+            let group: Vec<Resident<f32, 2>> = rows.into_iter().enumerate().map(make).collect();
+            groups.push(group.iter().map(Resident::untyped).collect());
+            tables.extend(group);
+        }
+        assert_eq!(Stream::slot_bytes(&groups), 4 * 1000 * (100 + 90));
+        let _stream = Stream::new(&gpu, groups).unwrap();
+        let mut g = Graph::new(gpu.target());
+        let mut sums = vec![];
+        for table in &tables {
+            let x = g.input::<f32, 2>("x", table.shape());
+            let y = add(&mut g, "y", x, table);
+            sums.push(g.output(y));
+        }
+        let mut program = Program::compile(&gpu, g).unwrap();
+        for _ in 0..2 {
+            program.run(&sums.iter().map(|y| y.id()).collect::<Vec<_>>()).unwrap();
+            let firsts: Vec<f32> = sums.iter().map(|y| program.read(*y)[0]).collect();
+            assert_eq!(firsts, [0.0, 10.0, 11.0, 20.0, 30.0, 31.0, 40.0]);
+        }
+    }
+}
+
+#[test]
+fn only_a_converted_checkpoint_is_planned_where_it_is_mapped() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano").as_ref();
+    let room = |gpu: &Gpu, weights: &Weights| Room::of(gpu, None, Some(weights));
+    let converted = converted(Dtype::Bf16);
+    let (plain, packed) = (Weights::open(dir).unwrap(), Weights::open(converted.path()).unwrap());
+    assert!(!room(gpu(), &plain).imports);
+    assert_eq!(room(gpu(), &packed).imports, gpu().imports());
+    // A limit stands for a smaller device, where everything counts.
+    assert!(!Room::of(gpu(), Some(1 << 30), Some(&packed)).imports);
+    for (gpu, dir, mapped) in [(gpu(), dir, false), (gpu(), converted.path(), gpu().imports())] {
+        let model = Model::load_on(gpu, Source::Dir(dir), &LoadOptions::default(), &mut |_| ()).unwrap();
+        let (memory, weights) = (model.memory(), model.weight_bytes());
+        assert_eq!(memory.parts[0].home == Home::Mapped, mapped, "{memory:?}");
+        assert!(mapped || memory.device_bytes() > weights, "{memory:?}");
+        assert!(memory.parts.iter().map(|part| part.bytes).sum::<u64>() > weights, "{memory:?}");
     }
 }
 
