@@ -328,7 +328,7 @@ fn questions_that_cannot_be_asked_change_nothing() {
     refused(&mut session, "USER: What? ASSISTANT:", true, &["0 <|image|> places", "1 picture", place]);
     refused(&mut session, "<|image|><|image|>What?", false, &["2 <|image|> places", "1 picture"]);
     let long = "What is it? ".repeat(40);
-    refused(&mut session, &long, false, &["positions", "context holds 60", "1 pictures of 17", "--ctx"]);
+    refused(&mut session, &long, false, &["positions", "context holds 60", "1 picture of 17", "--ctx"]);
     let hot = SamplingParams { temperature: -1.0, ..SamplingParams::default() };
     let error = session.ask("What?", &GenerateOptions { sampling: hot, ..greedy() }).unwrap_err().to_string();
     assert!(error.contains("temperature is -1"), "{error}");
