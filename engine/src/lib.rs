@@ -32,6 +32,7 @@ mod plan;
 mod profile;
 mod program;
 mod resident;
+mod segments;
 mod shader;
 mod stream;
 mod tensor;

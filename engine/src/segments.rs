@@ -1,0 +1,129 @@
+//! A run in several submits, so that streamed tensors come in between: which steps go together, and what is brought
+//! while the device computes.
+
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard, atomic};
+use std::time::{Duration, Instant};
+
+use crate::graph::{Graph, Kind};
+use crate::stream::{State, Stream, Streamed};
+use crate::{Gpu, Result};
+
+/// Steps that can be submitted together: of a stream they use at most one group.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) steps: Range<usize>,
+    pub(crate) load: Option<Load>,
+}
+
+/// A group that must be in a slot before a segment runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Index in [`Program::streams`].
+    pub(crate) stream: usize,
+    pub(crate) group: usize,
+    pub(crate) slot: usize,
+    /// Whether the first piece of each round is enough.
+    pub(crate) first_only: bool,
+}
+
+/// Cuts the steps wherever another group of a stream is needed. The groups of a stream alternate between its slots.
+pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
+    let mut streams: Vec<Arc<Stream>> = vec![];
+    let mut uses: Vec<usize> = vec![];
+    let mut segments = vec![Segment { steps: 0..0, load: None }];
+    for (index, step) in graph.steps.iter().enumerate() {
+        let mut wanted = None;
+        for arg in &step.args {
+            let Kind::Resident(storage) = &graph.values[arg.id.0 as usize].kind else { continue };
+            let Some(seat) = storage.seated() else { continue };
+            let stream = seat.stream.upgrade().expect("whoever streams a tensor keeps the stream");
+            let known = streams.iter().position(|s| Arc::ptr_eq(s, &stream));
+            let at = known.unwrap_or_else(|| {
+                streams.push(stream);
+                uses.push(0);
+                streams.len() - 1
+            });
+            let found = *wanted.get_or_insert((at, seat.group));
+            assert_eq!(found, (at, seat.group), "{}: it uses two groups of streamed tensors", step.label);
+        }
+        let current = segments.last_mut().expect("there is always one");
+        match (wanted, current.load) {
+            (Some((stream, group)), Some(load)) if (load.stream, load.group) == (stream, group) => {}
+            (Some((stream, group)), _) => {
+                let load = Some(Load { stream, group, slot: uses[stream] % 2, first_only: graph.first_only });
+                uses[stream] += 1;
+                if current.steps.is_empty() {
+                    current.load = load;
+                } else {
+                    segments.push(Segment { steps: index..index, load });
+                }
+            }
+            (None, _) => {}
+        }
+        segments.last_mut().expect("there is always one").steps.end = index + 1;
+    }
+    (segments, streams)
+}
+
+/// Locks all streams, in an order of their own: programs that share some cannot wait for each other.
+pub(crate) fn lock(streams: &[Arc<Stream>]) -> Vec<MutexGuard<'_, State>> {
+    let mut order: Vec<usize> = (0..streams.len()).collect();
+    order.sort_by_key(|&i| Arc::as_ptr(&streams[i]).addr());
+    let mut states: Vec<_> = order.into_iter().map(|i| (i, streams[i].state())).collect();
+    states.sort_by_key(|(i, _)| *i);
+    states.into_iter().map(|(_, state)| state).collect()
+}
+
+/// What is being recorded, and what was submitted of the same run.
+pub(crate) struct Queue {
+    pub(crate) gpu: Gpu,
+    pub(crate) encoder: wgpu::CommandEncoder,
+    pub(crate) submitted: Vec<wgpu::SubmissionIndex>,
+    pub(crate) moved: Streamed,
+}
+
+impl Queue {
+    pub(crate) fn new(gpu: &Gpu) -> Self {
+        let encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        Self { gpu: gpu.clone(), encoder, submitted: vec![], moved: Streamed::default() }
+    }
+
+    /// Submits what is recorded and begins anew.
+    pub(crate) fn submit(&mut self) {
+        let next = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.submitted.push(self.gpu.submit(std::mem::replace(&mut self.encoder, next)));
+    }
+
+    /// Has a group in its slot before what is recorded next runs. The last submission may compute with the other
+    /// slot meanwhile.
+    pub(crate) fn bring(&mut self, stream: &Stream, load: Load, state: &mut State) -> Result<()> {
+        let held = |&(group, all): &(usize, bool)| group == load.group && (all || load.first_only);
+        if state.holds[load.slot].as_ref().is_some_and(held) {
+            return Ok(());
+        }
+        // The slot was last used by the submission before the last, and the last but one copied from staging.
+        if let [.., before, _] = &self.submitted[..] {
+            self.gpu.wait_for(before.clone())?;
+        }
+        // When the device is done with the last one as well, it waits for us.
+        let start = Instant::now();
+        let done = Arc::new(atomic::AtomicU64::new(if self.submitted.is_empty() { 0 } else { u64::MAX }));
+        if !self.submitted.is_empty() {
+            let done = done.clone();
+            let note = move || done.store(start.elapsed().as_nanos() as u64, atomic::Ordering::Relaxed);
+            self.gpu.queue().on_submitted_work_done(note);
+        }
+        state.holds[load.slot] = None;
+        let bytes = stream.fill(load.group, load.slot, load.first_only, || self.gpu.poll())?;
+        if stream.copy(&mut self.encoder, load.group, load.slot, load.first_only) {
+            self.submit();
+        }
+        let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
+        state.holds[load.slot] = Some((load.group, !load.first_only));
+        let moved = Streamed { bytes, waiting: Duration::from_nanos(waited) };
+        stream.note(moved);
+        self.moved = self.moved.and(moved);
+        Ok(())
+    }
+}
