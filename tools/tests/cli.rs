@@ -1,32 +1,18 @@
 //! The program as its user meets it: what it prints where, and its exit codes.
 
+mod common;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use common::{output, prints, strix};
+
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/nano/samples");
 const CMYK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/decode/cmyk_32x24.jpg");
-
-fn strix(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strix"));
-    command.args(args).stdin(Stdio::null()).env_remove("STRIX_LOG");
-    command
-}
-
-fn output(args: &[&str]) -> Output {
-    strix(args).output().unwrap()
-}
-
-/// Its stdout, once it has ended well.
-#[track_caller]
-fn prints(args: &[&str]) -> String {
-    let out = output(args);
-    assert_eq!(out.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
 
 /// Its one line of error, once it has ended with code 2 and an empty stdout.
 #[track_caller]

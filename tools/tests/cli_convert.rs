@@ -1,33 +1,19 @@
 //! `strix convert`, `verify`, `inspect`, `export` and `synth` as their user meets them: what a killed run leaves,
 //! a full disk, damage, wrong arguments.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use common::{output, prints, strix};
+
 const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano");
-
-fn strix(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strix"));
-    command.args(args).stdin(Stdio::null()).env_remove("STRIX_LOG");
-    command
-}
-
-fn output(args: &[&str]) -> Output {
-    strix(args).output().unwrap()
-}
-
-/// Its stdout, once it has ended well.
-#[track_caller]
-fn prints(args: &[&str]) -> String {
-    let out = output(args);
-    assert_eq!(out.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
 
 #[track_caller]
 fn prints_json(args: &[&str]) -> Value {
