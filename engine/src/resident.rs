@@ -282,12 +282,8 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// If `data` is not as long as `shape` says.
     pub fn from_slice(label: &str, shape: [u32; R], data: &[T]) -> Self {
-        Self::with(
-            label,
-            shape,
-            Some(HostBytes::from_vec(bytemuck::cast_slice::<T, u8>(data).to_vec())),
-            None,
-        )
+        let copy = bytemuck::cast_slice::<T, u8>(data).to_vec();
+        Self::from_host(label, shape, HostBytes::from_vec(copy))
     }
 
     /// A tensor allocated now and filled from `data`, of which no copy is kept.

@@ -9,6 +9,9 @@ use wgpu::BufferUsages as U;
 use crate::resident::{Place, Storage};
 use crate::{Error, Gpu, ResidentBytes, Result};
 
+/// Bytes copied between two looks at what the device has done.
+const PIECE: usize = 4 << 20;
+
 /// Groups of tensors (the layers of a model) of which two are on the device at a time: while one is used, the next
 /// comes from the host into the place of the one before.
 ///
@@ -135,14 +138,12 @@ impl Stream {
         first_only: bool,
         mut idle: impl FnMut() -> Result<()>,
     ) -> Result<u64> {
-        /// Bytes copied between two calls of `idle`: a fraction of a millisecond's worth.
-        const PIECE: usize = 4 << 20;
         let slot = if self.staging.is_empty() { &self.slots[slot] } else { &self.staging };
         let buffers = &slot[..self.groups[group].len()];
         for buffer in buffers {
             buffer.map_async(wgpu::MapMode::Write, .., |_| ());
         }
-        let filled = self.gpu.poll().and_then(|()| self.write(group, buffers, first_only, PIECE, &mut idle));
+        let filled = self.gpu.poll().and_then(|()| self.write(group, buffers, first_only, &mut idle));
         // Also where it failed: a mapped buffer cannot be used, nor mapped again.
         for buffer in buffers {
             buffer.unmap();
@@ -155,18 +156,17 @@ impl Stream {
         group: usize,
         buffers: &[wgpu::Buffer],
         first_only: bool,
-        between_idles: usize,
         idle: &mut impl FnMut() -> Result<()>,
     ) -> Result<u64> {
         let (mut bytes, mut since) = (0, 0);
         for (storage, buffer) in self.groups[group].iter().zip(buffers) {
             let source = storage.source.as_ref().expect("checked when it was seated").get();
             let mut view = buffer.get_mapped_range_mut(..).map_err(|e| Error::Lost(e.to_string()))?;
-            for piece in storage.pieces(first_only, between_idles) {
+            for piece in storage.pieces(first_only, PIECE) {
                 view.slice(piece.clone()).copy_from_slice(&source[piece.clone()]);
                 bytes += piece.len() as u64;
                 since += piece.len();
-                if since >= between_idles {
+                if since >= PIECE {
                     idle()?;
                     since = 0;
                 }

@@ -180,15 +180,14 @@ impl Declared {
         room: Room,
     ) -> Result<MemoryPlan> {
         let limit = target.max_binding_bytes;
-        self.fits_loops(config, target, ctx)?;
-        kv_cache::fits_binding(&self.kv, options.kv, ctx, limit)?;
-        let programs = |rows: u32| Programs {
-            chunk: rows.min(ctx.max(2)),
-            vision: self.vision_usage(config, target),
-            prefill: self.decoder_usage(config, target, rows.min(ctx.max(2))).0,
-            decode: self.decoder_usage(config, target, 1).0,
+        let (vision, decode) = (self.vision_usage(config, target), self.decoder_usage(config, target, 1).0);
+        let programs = |rows: u32| {
+            let chunk = rows.min(ctx.max(2));
+            Programs { chunk, vision, prefill: self.decoder_usage(config, target, chunk).0, decode }
         };
         let asked = programs(options.chunk);
+        fits_loops(asked.prefill.trips.max(decode.trips), ctx)?;
+        kv_cache::fits_binding(&self.kv, options.kv, ctx, limit)?;
         let largest = asked.prefill.largest_bytes;
         if largest > limit {
             let chunk = asked.chunk;
@@ -217,22 +216,6 @@ impl Declared {
         let fit = fit.min(layers.len().saturating_sub(1));
         let odd = (layers.len() - fit) % 2;
         Ok(self.arrange(&programs, room, Some(fit.saturating_sub(odd))))
-    }
-
-    /// Checks that attention over the context loops no more often than every driver does.
-    fn fits_loops(&self, config: &Config, target: &Target, ctx: u32) -> Result<()> {
-        let rows = |rows| self.decoder_usage(config, target, rows).0.trips;
-        let trips = rows(1).max(rows(ctx.clamp(2, 8)));
-        if trips <= MAX_TRIPS {
-            return Ok(());
-        }
-        /// More than the iterations of any kernel that do not come of the context.
-        const OTHERS: u64 = 256;
-        Err(Error::Option(format!(
-            "a context of {ctx} positions: attention would loop {trips} times in one invocation, and drivers drop what \
-             exceeds {MAX_TRIPS}: lower --ctx to {}",
-            u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips
-        )))
     }
 
     /// The plan with so many resident layers; `None`: nothing is streamed.
@@ -321,6 +304,20 @@ impl Declared {
             ways.join(" or ")
         )
     }
+}
+
+/// Checks that attention over the context loops no more often than every driver does.
+fn fits_loops(trips: u64, ctx: u32) -> Result<()> {
+    /// More than the iterations of any kernel that do not come of the context.
+    const OTHERS: u64 = 256;
+    if trips <= MAX_TRIPS {
+        return Ok(());
+    }
+    Err(Error::Option(format!(
+        "a context of {ctx} positions: attention would loop {trips} times in one invocation, and drivers drop what \
+         exceeds {MAX_TRIPS}: lower --ctx to {}",
+        u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips
+    )))
 }
 
 /// What the programs of a session take.
