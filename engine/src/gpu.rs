@@ -8,7 +8,7 @@ use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Error, Result, Shader, import};
+use crate::{Access, Error, Result, Shader, TEXEL_ROW, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -56,12 +56,15 @@ pub struct Target {
     pub subgroup: Option<u32>,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
+    /// Whether kernels may read tensors as texels of 16 bytes. A software device reads them faster so: it walks through
+    /// the lanes of a buffer's load one after the other, but gathers texels as vectors.
+    pub texels: bool,
 }
 
 impl Default for Target {
     /// WebGPU's default limits, no subgroups: what every device has.
     fn default() -> Self {
-        Self { subgroup: None, max_binding_bytes: 128 << 20 }
+        Self { subgroup: None, max_binding_bytes: 128 << 20, texels: false }
     }
 }
 
@@ -93,8 +96,8 @@ pub(crate) struct Inner {
     info: wgpu::AdapterInfo,
     target: Target,
     pipelines: Mutex<HashMap<String, Pipeline>>,
-    buffers: AtomicU64,
-    storage_bytes: AtomicU64,
+    pub(crate) buffers: AtomicU64,
+    pub(crate) storage_bytes: AtomicU64,
     pub(crate) imported_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines_created: AtomicU64,
@@ -295,9 +298,10 @@ impl Gpu {
         let target = Target {
             subgroup: subgroups.then_some(info.subgroup_min_size),
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            texels: false,
         };
         let imports = shares && import::enabled(&device);
-        tracing::info!(adapter = name(&info), ?target, imports, "device ready");
+        let software = info.device_type == DeviceType::Cpu;
         let inner = Inner {
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
@@ -315,7 +319,13 @@ impl Gpu {
             pipelines_created: AtomicU64::new(0),
             submits: AtomicU64::new(0),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let mut gpu = Self { inner: Arc::new(inner) };
+        let texels = software && limits.max_texture_dimension_2d >= TEXEL_ROW && gpu.tries_texels();
+        if let (true, Some(inner)) = (texels, Arc::get_mut(&mut gpu.inner)) {
+            inner.target.texels = true;
+        }
+        tracing::info!(adapter = gpu.name(), target = ?gpu.target(), imports = gpu.imports(), "device ready");
+        Ok(gpu)
     }
 
     /// The wgpu device, to share with other code.
@@ -495,13 +505,20 @@ impl Gpu {
             binding: i as u32,
             visibility: wgpu::ShaderStages::COMPUTE,
             count: None,
-            ty: wgpu::BindingType::Buffer {
-                ty: match binding.access {
-                    Access::Uniform => wgpu::BufferBindingType::Uniform,
-                    access => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+            ty: match binding.access {
+                Access::Texels => wgpu::BindingType::Texture {
+                    sample_type: wgpu::TextureSampleType::Uint,
+                    view_dimension: wgpu::TextureViewDimension::D2,
+                    multisampled: false,
                 },
-                has_dynamic_offset: false,
-                min_binding_size: None,
+                access => wgpu::BindingType::Buffer {
+                    ty: match access {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        _ => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
             },
         };
         let entries: Vec<_> = shader.bindings.iter().enumerate().map(entry).collect();

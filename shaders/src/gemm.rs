@@ -159,17 +159,13 @@ fn dispatch_part(
     y: Tensor<f32, 2>,
 ) {
     let Layout { n, k, sets, format, .. } = part.layout;
-    let tile = if rows.capacity() == 1 { 1 } else { 8 };
-    let width = match lanes(g.target()) {
-        "plain" => 32,
-        lanes => lanes.parse().expect("a number of lanes"),
+    let lanes = lanes(g.target());
+    let width = lanes.parse().unwrap_or(32);
+    let tile = match rows.capacity() {
+        1 => 1,
+        _ if g.target().subgroup == Some(16) => 16,
+        _ => 8,
     };
-    let chosen = [
-        ("weights", format.variant()),
-        ("lanes", lanes(g.target())),
-        ("rows", if tile == 1 { "1" } else { "8" }),
-        ("x", if k % 4 == 0 { "vec4" } else { "scalar" }),
-    ];
     let params = Params {
         k,
         n,
@@ -191,12 +187,31 @@ fn dispatch_part(
         [rows.capacity().div_ceil(tile) + sets - 1, part.layout.packed_rows().div_ceil(4 * width), 1];
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
-    // Absent operands are never read; `scale` stands in so that the binding is not empty.
+    // Absent operands are never read; another stands in so that the binding is not empty.
     let bias = part.bias.as_ref().map_or(scale, |b| g.bind(b));
     let residual = residual.map_or(scale.id(), Tensor::id);
-    let gain = input.norm.as_ref().map_or(scale.id(), |(gain, _)| g.bind(gain).id());
+    let gain = input.norm.as_ref().map_or(weight.id(), |(gain, _)| g.bind(gain).id());
     let x = input.x;
     let routing = rows.0;
+    let vectors = k.is_multiple_of(4) && matches!(lanes, "8" | "16");
+    let texels = vectors && [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
+    let chosen = [
+        ("weights", format.variant()),
+        ("lanes", lanes),
+        ("rows", ["1", "8", "16"][tile as usize / 8]),
+        (
+            "x",
+            if k % (4 * width) == 0 && lanes != "plain" {
+                "whole"
+            } else if k % 4 == 0 {
+                "vec4"
+            } else {
+                "scalar"
+            },
+        ),
+        ("loads", if texels { "texels" } else { "storage" }),
+        ("norm", if input.norm.is_some() { "yes" } else { "no" }),
+    ];
     match format {
         Format::F32 => {
             dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
