@@ -8,7 +8,7 @@ use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Error, Result, Shader, import};
+use crate::{Access, Coop, Error, Family, Result, Shader, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -25,6 +25,8 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use the kernels that need no subgroups, even where the device has them.
     pub no_subgroups: bool,
+    /// The family of kernels to use, instead of the one for the adapter's class.
+    pub family: Option<Family>,
     /// Copy weights to the device even where it could use the mapped file itself.
     pub no_import: bool,
     /// Treat the device as one whose memory is not the host's; for tests of such devices on those that share it.
@@ -36,12 +38,18 @@ pub struct GpuOptions {
 }
 
 impl GpuOptions {
-    /// `STRIX_ADAPTER`, `STRIX_NO_SUBGROUPS=1` and `STRIX_NO_IMPORT=1` from the environment.
+    /// `STRIX_ADAPTER`, `STRIX_FAMILY`, `STRIX_NO_SUBGROUPS=1` and `STRIX_NO_IMPORT=1` from the environment.
+    ///
+    /// A family of another name is warned of and left out.
     pub fn from_env() -> Self {
         let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
         let on = |name| set(name).is_some_and(|v| v != "0");
+        let family = set("STRIX_FAMILY").and_then(|name| {
+            name.parse().map_err(|message: String| tracing::warn!("STRIX_FAMILY: {message}")).ok()
+        });
         Self {
             adapter: set("STRIX_ADAPTER"),
+            family,
             no_subgroups: on("STRIX_NO_SUBGROUPS"),
             no_import: on("STRIX_NO_IMPORT"),
             ..Self::default()
@@ -54,6 +62,10 @@ impl GpuOptions {
 pub struct Target {
     /// Lanes of a subgroup where that number is fixed and subgroups may be used.
     pub subgroup: Option<u32>,
+    /// The family of kernels to take.
+    pub family: Family,
+    /// Matrices to multiply as units, for [`Family::Coop`].
+    pub coop: Option<Coop>,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
 }
@@ -61,7 +73,7 @@ pub struct Target {
 impl Default for Target {
     /// WebGPU's default limits, no subgroups: what every device has.
     fn default() -> Self {
-        Self { subgroup: None, max_binding_bytes: 128 << 20 }
+        Self { subgroup: None, family: Family::Plain, coop: None, max_binding_bytes: 128 << 20 }
     }
 }
 
@@ -243,6 +255,18 @@ impl Gpu {
         if options.no_subgroups {
             features.remove(Features::SUBGROUP);
         }
+        let coop = Coop::of(adapter).filter(|_| options.family == Some(Family::Coop));
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if coop.is_some() {
+            features |= Coop::FEATURES;
+            #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
+            // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
+            // They are used only when asked for, and by one kernel, whose every address is within the tiles
+            // that it declares.
+            unsafe {
+                experimental_features = wgpu::ExperimentalFeatures::enabled();
+            }
+        }
         let mut limits = if options.webgpu_limits { Limits::default() } else { adapter.limits() };
         let shares = shares_memory(&info) && !options.separate_memory;
         if shares {
@@ -255,6 +279,7 @@ impl Gpu {
             label: Some("strix"),
             required_features: features,
             required_limits: limits,
+            experimental_features,
             ..Default::default()
         };
         let importing = match shares && !options.no_import && import::supported(adapter) {
@@ -266,7 +291,7 @@ impl Gpu {
             None => pollster::block_on(adapter.request_device(&descriptor))
                 .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
         };
-        Self::from_parts(device, queue, shares)
+        Self::from_parts(device, queue, shares, options.family, coop)
     }
 
     /// A device and queue that the caller owns and may go on using.
@@ -279,10 +304,16 @@ impl Gpu {
     /// `VK_EXT_external_memory_host`: weights are then used where they are mapped, without a copy.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let shares = shares_memory(&device.adapter_info());
-        Self::from_parts(device, queue, shares)
+        Self::from_parts(device, queue, shares, None, None)
     }
 
-    fn from_parts(device: wgpu::Device, queue: wgpu::Queue, shares: bool) -> Result<Self> {
+    fn from_parts(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        shares: bool,
+        family: Option<Family>,
+        coop: Option<Coop>,
+    ) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
         let missing = too_small(&limits);
@@ -292,8 +323,23 @@ impl Gpu {
         let fixed = info.subgroup_min_size == info.subgroup_max_size;
         let known = [4, 8, 16, 32, 64].contains(&info.subgroup_min_size);
         let subgroups = device.features().contains(Features::SUBGROUP) && fixed && known;
+        let family = family.unwrap_or_else(|| Family::of(info.device_type, subgroups));
+        let lacks = match family {
+            Family::Subgroup if !subgroups => "subgroups of one known size",
+            Family::Coop if coop.is_none() || !subgroups => "cooperative matrices of f32 sums",
+            _ => "",
+        };
+        if !lacks.is_empty() {
+            let name = name(&info);
+            return Err(Error::Unsupported(format!(
+                "{name} has no {lacks}, which kernels of the family {family} need: leave the family out, or take \
+                 tiled or plain"
+            )));
+        }
         let target = Target {
-            subgroup: subgroups.then_some(info.subgroup_min_size),
+            subgroup: (subgroups && family != Family::Plain).then_some(info.subgroup_min_size),
+            family,
+            coop,
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         };
         let imports = shares && import::enabled(&device);

@@ -23,6 +23,7 @@
 //! ```
 
 mod error;
+mod family;
 mod gpu;
 mod graph;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
@@ -39,6 +40,7 @@ mod tensor;
 mod upload;
 
 pub use error::{Error, Result};
+pub use family::{Coop, Family};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, Target, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
 pub use plan::{Plan, Usage};
