@@ -2,10 +2,10 @@
 //! modality-split projection.
 
 use half::bf16;
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Family, Graph, Resident, Target, Tensor};
 
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
-use crate::{dispatch, lanes};
+use crate::{Kernel, dispatch, gemm_tiled, gemv_tiled, lanes};
 
 pub use crate::generated::gemm::{KERNEL, Params};
 
@@ -147,6 +147,34 @@ pub fn gemm(
     y
 }
 
+/// A specialisation of some family's kernel, and its workgroups.
+pub(crate) struct Specialised {
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) chosen: Vec<(&'static str, &'static str)>,
+    pub(crate) groups: [u32; 3],
+}
+
+/// What projects up to `rows` rows by a matrix of this layout on such a device.
+fn specialise(target: &Target, rows: u32, layout: &Layout) -> Specialised {
+    match target.family {
+        Family::Tiled | Family::Coop if rows <= gemv_tiled::ROWS => gemv_tiled::specialise(rows, layout),
+        Family::Tiled | Family::Coop => gemm_tiled::specialise(rows, layout),
+        Family::Subgroup | Family::Plain => {
+            let lanes = lanes(target);
+            let width = lanes.parse().unwrap_or(32);
+            let tile = if rows == 1 { 1 } else { 8 };
+            let chosen = vec![
+                ("weights", layout.format.variant()),
+                ("lanes", lanes),
+                ("rows", if rows == 1 { "1" } else { "8" }),
+                ("x", layout.x_variant()),
+            ];
+            let groups = [rows.div_ceil(tile) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
+            Specialised { kernel: &KERNEL, chosen, groups }
+        }
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "the kernel's own arguments")]
 fn dispatch_part(
     g: &mut Graph,
@@ -159,17 +187,7 @@ fn dispatch_part(
     y: Tensor<f32, 2>,
 ) {
     let Layout { n, k, sets, format, .. } = part.layout;
-    let tile = if rows.capacity() == 1 { 1 } else { 8 };
-    let width = match lanes(g.target()) {
-        "plain" => 32,
-        lanes => lanes.parse().expect("a number of lanes"),
-    };
-    let chosen = [
-        ("weights", format.variant()),
-        ("lanes", lanes(g.target())),
-        ("rows", if tile == 1 { "1" } else { "8" }),
-        ("x", if k % 4 == 0 { "vec4" } else { "scalar" }),
-    ];
+    let Specialised { kernel, chosen, groups } = specialise(g.target(), rows.capacity(), &part.layout);
     let params = Params {
         k,
         n,
@@ -187,8 +205,6 @@ fn dispatch_part(
         norm: u32::from(input.norm.is_some()),
         eps: input.norm.as_ref().map_or(0.0, |(_, eps)| *eps),
     };
-    let groups =
-        [rows.capacity().div_ceil(tile) + sets - 1, part.layout.packed_rows().div_ceil(4 * width), 1];
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
     // Absent operands are never read; `scale` stands in so that the binding is not empty.
@@ -199,13 +215,13 @@ fn dispatch_part(
     let routing = rows.0;
     match format {
         Format::F32 => {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
+            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
         }
         Format::Bf16 => {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<1>)
+            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<1>)
         }
         Format::Int8 { .. } => {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
+            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
         }
     }
 }

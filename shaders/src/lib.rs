@@ -14,6 +14,8 @@ pub mod class_token;
 pub mod decode_attention;
 pub mod embedding;
 pub mod gemm;
+pub mod gemm_tiled;
+pub mod gemv_tiled;
 pub mod layer_norm;
 pub mod packing;
 pub mod patches;

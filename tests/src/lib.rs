@@ -12,7 +12,7 @@ pub mod reference;
 use std::sync::OnceLock;
 
 use bytemuck::Pod;
-use strix_engine::{Gpu, GpuOptions, Graph, Program, Resident, Tensor, TensorId};
+use strix_engine::{Family, Gpu, GpuOptions, Graph, Program, Resident, Tensor, TensorId};
 
 /// The device under test: the one `STRIX_ADAPTER` names, else the best.
 ///
@@ -108,6 +108,32 @@ pub fn run_graph(gpu: &Gpu, g: Graph, reads: &[TensorId], feed: impl FnOnce(&mut
         );
     }
     program
+}
+
+/// The device under test with the kernels of one family; `None` where it cannot run them.
+pub fn family_gpu(family: Family) -> Option<&'static Gpu> {
+    static GPUS: [OnceLock<Option<Gpu>>; Family::ALL.len()] = [const { OnceLock::new() }; Family::ALL.len()];
+    let at = Family::ALL.iter().position(|&f| f == family)?;
+    let open = || {
+        Gpu::with(&GpuOptions { family: Some(family), ..GpuOptions::from_env() })
+            .inspect_err(|e| println!("{family}: {e}"))
+            .ok()
+    };
+    GPUS[at].get_or_init(open).as_ref()
+}
+
+/// Runs `check` with the kernels of every family that the device can run.
+///
+/// # Panics
+///
+/// If it cannot run those that every device can.
+pub fn on_all(check: impl Fn(&Gpu)) {
+    for family in Family::ALL {
+        match family_gpu(family) {
+            Some(gpu) => check(gpu),
+            None => assert!(matches!(family, Family::Subgroup | Family::Coop), "no kernels of {family}"),
+        }
+    }
 }
 
 /// Runs `check` on the device as it is and, if it has subgroups, with them switched off.

@@ -3,7 +3,7 @@ use strix_engine::{Gpu, Graph, Resident};
 use strix_shaders::gemm::{Activation, gemm};
 use strix_shaders::packing::Contents;
 use strix_shaders::{Format, Input, Layout, Linear, Routing};
-use strix_tests::{assert_close, gpu, on_both, plain_gpu, run_on, uniform};
+use strix_tests::{assert_close, gpu, on_all, plain_gpu, run_on, uniform};
 
 const FORMATS: [Format; 6] = [
     Format::F32,
@@ -144,7 +144,7 @@ fn gemm_matches_unpacked_weights_in_every_format() {
             (2, 1, 1),
         ] {
             let case = Case::new(layout(n, k, format), &vec![0; rows], Activation::None, true);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
         }
     }
 }
@@ -154,7 +154,7 @@ fn gemv_matches_unpacked_weights_in_every_format() {
     for format in FORMATS {
         for (k, n) in [(4096, 300), (11008, 64), (172, 80), (33, 47), (1, 1)] {
             let case = Case::new(layout(n, k, format), &[0], Activation::None, true);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
         }
     }
 }
@@ -165,10 +165,10 @@ fn epilogues_match_reference() {
         for rows in [1, 11] {
             for (k, n) in [(1024, 100), (44, 92), (60, 7)] {
                 let quick = Case::new(layout(n, k, format), &vec![0; rows], Activation::QuickGelu, false);
-                on_both(|gpu| quick.check(gpu, None));
+                on_all(|gpu| quick.check(gpu, None));
                 let gated = Layout { gated: true, ..layout(n, k, format) };
                 let swiglu = Case::new(gated, &vec![0; rows], Activation::SwiGlu, false);
-                on_both(|gpu| swiglu.check(gpu, None));
+                on_all(|gpu| swiglu.check(gpu, None));
             }
         }
     }
@@ -183,7 +183,7 @@ fn gemm_split_projects_each_row_by_its_modality() {
         {
             let split = Layout { sets: 2, ..layout(50, 72, format) };
             let case = Case::new(split, &modality, Activation::None, false);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
         }
     }
 }
@@ -214,7 +214,7 @@ fn gemv_normalises_its_row_on_the_way() {
                 let gains = &gain[(modality * k) as usize..][..k as usize];
                 let normed = x.iter().zip(gains).map(|(&x, &g)| (f64::from(x) * scale * f64::from(g)) as f32);
                 let want = case.expected(&normed.collect::<Vec<_>>(), &residual);
-                on_both(|gpu| {
+                on_all(|gpu| {
                     let linear = case.upload(gpu, None);
                     let record = |g: &mut Graph| {
                         let x = g.bind(&Resident::from_slice("x", [1, k], &x));
