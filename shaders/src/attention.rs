@@ -2,9 +2,10 @@
 
 use bytemuck::Pod;
 use half::f16;
-use strix_engine::{Graph, Target, Tensor, TensorId};
+use strix_engine::{Family, Graph, Target, Tensor, TensorId};
 
-use crate::{dispatch, lanes};
+use crate::kernel::Specialised;
+use crate::{attention_tiled, dispatch, lanes};
 
 pub use crate::generated::attention::{KERNEL, Params};
 
@@ -120,6 +121,19 @@ impl HeadShape {
         }
     }
 
+    /// What attends to `rows` rows at once on such a device.
+    fn specialise(self, target: &Target, heads: &'static str, rows: u32) -> Specialised {
+        match target.family {
+            Family::Tiled | Family::Coop => attention_tiled::specialise(self, heads, rows),
+            Family::Subgroup | Family::Plain => {
+                let lanes = self.lanes(target, heads);
+                let chosen =
+                    vec![("lanes", lanes), ("dims", self.dims()), ("heads", heads), ("queries", "8")];
+                Specialised { kernel: &KERNEL, chosen, groups: [rows.div_ceil(8), self.num_heads, 1] }
+            }
+        }
+    }
+
     /// Value of the variant `lanes`. Unrolled over few lanes, the largest heads would take a software driver 2
     /// to 9 seconds to compile.
     pub(crate) fn lanes(self, target: &Target, heads: &str) -> &'static str {
@@ -196,8 +210,7 @@ pub fn attention<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let lanes = shape.lanes(g.target(), heads);
-    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
+    let Specialised { kernel, chosen, groups } = shape.specialise(g.target(), heads, rows);
     let params = Params {
         rows,
         keys,
@@ -215,9 +228,8 @@ pub fn attention<T: KvElement>(
         v_offset: v.offset,
         v_stride: v.stride,
     };
-    let groups = [rows.div_ceil(8), num_heads, 1];
     let (q, k, v) = (q.tensor, k.tensor, v.tensor);
-    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], groups, reference::<T>);
+    dispatch!(g, kernel, chosen, params, [q, k, v, span => y], groups, reference::<T>);
     y
 }
 

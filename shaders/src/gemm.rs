@@ -4,8 +4,9 @@
 use half::bf16;
 use strix_engine::{Family, Graph, Resident, Target, Tensor};
 
+use crate::kernel::Specialised;
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
-use crate::{Kernel, dispatch, gemm_tiled, gemv_tiled, lanes};
+use crate::{dispatch, gemm_tiled, gemv_tiled, lanes};
 
 pub use crate::generated::gemm::{KERNEL, Params};
 
@@ -145,13 +146,6 @@ pub fn gemm(
         dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
-}
-
-/// A specialisation of some family's kernel, and its workgroups.
-pub(crate) struct Specialised {
-    pub(crate) kernel: &'static Kernel,
-    pub(crate) chosen: Vec<(&'static str, &'static str)>,
-    pub(crate) groups: [u32; 3],
 }
 
 /// What projects up to `rows` rows by a matrix of this layout on such a device.

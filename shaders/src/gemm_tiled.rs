@@ -1,6 +1,6 @@
 //! The projection of many rows on a GPU: tiles of activations and weights in workgroup memory.
 
-use crate::gemm::Specialised;
+use crate::kernel::Specialised;
 use crate::packing::Layout;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params};

@@ -1,6 +1,6 @@
 //! The projection of few rows on a GPU: many workgroups, the columns of x split within each.
 
-use crate::gemm::Specialised;
+use crate::kernel::Specialised;
 use crate::packing::Layout;
 
 pub use crate::generated::gemv_tiled::{KERNEL, Params};

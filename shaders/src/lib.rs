@@ -10,6 +10,7 @@ mod template;
 pub mod add;
 pub mod attention;
 pub mod attention_probs;
+pub mod attention_tiled;
 pub mod class_token;
 pub mod decode_attention;
 pub mod embedding;
