@@ -2,8 +2,8 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
-use crate::kernel::width;
-use crate::{dispatch, lanes};
+use crate::dispatch;
+use crate::kernel::{team, width};
 
 pub use crate::generated::rms_norm::{KERNEL, Params};
 
@@ -38,7 +38,7 @@ pub fn rms_norm(
 
     let gain = g.bind(gain);
     let y = g.activation(name, [rows, dim]);
-    let chosen = [("lanes", lanes(g.target())), ("width", width(dim))];
+    let chosen = [("lanes", team(g.target())), ("width", width(dim))];
     let params = Params { rows, dim, eps };
     dispatch!(g, KERNEL, chosen, params, [x, gain, modality, span => y], [rows, 1, 1], reference);
     y
