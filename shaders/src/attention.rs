@@ -2,9 +2,9 @@
 
 use bytemuck::Pod;
 use half::f16;
-use strix_engine::{Graph, Target, Tensor, TensorId};
+use strix_engine::{Graph, Tensor, TensorId};
 
-use crate::{dispatch, lanes};
+use crate::{choose, dispatch, lanes};
 
 pub use crate::generated::attention::{KERNEL, Params};
 
@@ -122,12 +122,17 @@ impl HeadShape {
 
     /// Value of the variant `lanes`. Unrolled over few lanes, the largest heads would take a software driver 2
     /// to 9 seconds to compile.
-    pub(crate) fn lanes(self, target: &Target, heads: &str) -> &'static str {
+    pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: &str, keys: u32) -> &'static str {
         let most = if heads == "scalar" { 64 } else { 128 };
-        match lanes(target) {
+        let lanes = match lanes(g.target()) {
             "8" | "16" if self.head_dim > most => "plain",
             lanes => lanes,
+        };
+        // Without subgroups a lane would loop too often over more.
+        if keys > 8192 {
+            return lanes;
         }
+        choose::lanes(g, kernel, &format!("{heads} dims={}", self.dims()), lanes)
     }
 
     /// Value of the variant `dims`: the least that holds a head.
@@ -196,7 +201,7 @@ pub fn attention<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let lanes = shape.lanes(g.target(), heads);
+    let lanes = shape.lanes(g, KERNEL.name, heads, keys);
     let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
     let params = Params {
         rows,

@@ -5,7 +5,7 @@ use half::bf16;
 use strix_engine::{Graph, Resident, Tensor};
 
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
-use crate::{dispatch, lanes};
+use crate::{choose, dispatch, lanes};
 
 pub use crate::generated::gemm::{KERNEL, Params};
 
@@ -160,13 +160,16 @@ fn dispatch_part(
 ) {
     let Layout { n, k, sets, format, .. } = part.layout;
     let tile = if rows.capacity() == 1 { 1 } else { 8 };
-    let width = match lanes(g.target()) {
+    let situation = format!("{} {}", format.variant(), choose::rows_class(rows.capacity()));
+    let of_device = lanes(g.target());
+    let lanes = choose::lanes(g, KERNEL.name, &situation, of_device);
+    let width = match lanes {
         "plain" => 32,
         lanes => lanes.parse().expect("a number of lanes"),
     };
     let chosen = [
         ("weights", format.variant()),
-        ("lanes", lanes(g.target())),
+        ("lanes", lanes),
         ("rows", if tile == 1 { "1" } else { "8" }),
         ("x", if k % 4 == 0 { "vec4" } else { "scalar" }),
     ];
