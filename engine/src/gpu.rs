@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Coop, Error, Family, Result, Shader, import};
+use crate::{Access, Choices, Coop, Error, Family, Result, Shader, Target, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -25,8 +25,9 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use the kernels that need no subgroups, even where the device has them.
     pub no_subgroups: bool,
-    /// The family of kernels to use, instead of the one for the adapter's class.
-    pub family: Option<Family>,
+    /// The family of kernels to use whatever is best here: `subgroup`, `tiled`, `plain` or `coop` (see
+    /// [`Family`]). A kernel that has none takes its nearest.
+    pub family: Option<String>,
     /// Copy weights to the device even where it could use the mapped file itself.
     pub no_import: bool,
     /// Treat the device as one whose memory is not the host's; for tests of such devices on those that share it.
@@ -39,41 +40,16 @@ pub struct GpuOptions {
 
 impl GpuOptions {
     /// `STRIX_ADAPTER`, `STRIX_FAMILY`, `STRIX_NO_SUBGROUPS=1` and `STRIX_NO_IMPORT=1` from the environment.
-    ///
-    /// A family of another name is warned of and left out.
     pub fn from_env() -> Self {
         let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
         let on = |name| set(name).is_some_and(|v| v != "0");
-        let family = set("STRIX_FAMILY").and_then(|name| {
-            name.parse().map_err(|message: String| tracing::warn!("STRIX_FAMILY: {message}")).ok()
-        });
         Self {
             adapter: set("STRIX_ADAPTER"),
-            family,
+            family: set("STRIX_FAMILY"),
             no_subgroups: on("STRIX_NO_SUBGROUPS"),
             no_import: on("STRIX_NO_IMPORT"),
             ..Self::default()
         }
-    }
-}
-
-/// What kernels are chosen for: all a [`Graph`](crate::Graph) knows of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Lanes of a subgroup where that number is fixed and subgroups may be used.
-    pub subgroup: Option<u32>,
-    /// The family of kernels to take.
-    pub family: Family,
-    /// Matrices to multiply as units, for [`Family::Coop`].
-    pub coop: Option<Coop>,
-    /// Largest storage binding, in bytes.
-    pub max_binding_bytes: u64,
-}
-
-impl Default for Target {
-    /// WebGPU's default limits, no subgroups: what every device has.
-    fn default() -> Self {
-        Self { subgroup: None, family: Family::Plain, coop: None, max_binding_bytes: 128 << 20 }
     }
 }
 
@@ -103,7 +79,7 @@ pub(crate) struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
-    target: Target,
+    target: RwLock<Target>,
     pipelines: Mutex<HashMap<String, Pipeline>>,
     buffers: AtomicU64,
     storage_bytes: AtomicU64,
@@ -241,8 +217,9 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// If there is none, or it lacks what the kernels need.
+    /// If there is none, it lacks what the kernels need, or the family asked for is none.
     pub fn with(options: &GpuOptions) -> Result<Self> {
+        let family = options.family.as_deref().map(str::parse::<Family>).transpose()?;
         let adapters = ranked(&instance());
         let Some(adapter) = adapters.iter().find(|a| usable(a, options)) else {
             return Err(no_adapter(&adapters, options));
@@ -252,10 +229,10 @@ impl Gpu {
             return Err(Error::TooSmall { adapter: name(&info), missing });
         }
         let mut features = adapter.features() & wanted_features();
-        if options.no_subgroups {
+        if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
         }
-        let coop = Coop::of(adapter).filter(|_| options.family == Some(Family::Coop));
+        let coop = Coop::of(adapter).filter(|_| family == Some(Family::Coop) && !options.no_subgroups);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if coop.is_some() {
             features |= Coop::FEATURES;
@@ -291,7 +268,7 @@ impl Gpu {
             None => pollster::block_on(adapter.request_device(&descriptor))
                 .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
         };
-        Self::from_parts(device, queue, shares, options.family, coop)
+        Self::from_parts(device, queue, shares, family, coop)
     }
 
     /// A device and queue that the caller owns and may go on using.
@@ -323,25 +300,29 @@ impl Gpu {
         let fixed = info.subgroup_min_size == info.subgroup_max_size;
         let known = [4, 8, 16, 32, 64].contains(&info.subgroup_min_size);
         let subgroups = device.features().contains(Features::SUBGROUP) && fixed && known;
-        let family = family.unwrap_or_else(|| Family::of(info.device_type, subgroups));
-        let lacks = match family {
+        let mut target = Target {
+            subgroup: subgroups.then_some(info.subgroup_min_size),
+            max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            is_cpu: info.device_type == DeviceType::Cpu,
+            forced: family.is_some(),
+            coop: coop.filter(|_| subgroups),
+            ..Target::default()
+        };
+        target.family = family.unwrap_or(target.class());
+        let lacks = match target.family {
             Family::Subgroup if !subgroups => "subgroups of one known size",
-            Family::Coop if coop.is_none() || !subgroups => "cooperative matrices of f32 sums",
+            Family::Coop if target.coop.is_none() => "cooperative matrices with sums of f32",
             _ => "",
         };
         if !lacks.is_empty() {
-            let name = name(&info);
             return Err(Error::Unsupported(format!(
-                "{name} has no {lacks}, which kernels of the family {family} need: leave the family out, or take \
-                 tiled or plain"
+                "{} has no {lacks}, which the family {} is made of: leave the family out, or take tiled or plain",
+                name(&info),
+                target.family,
             )));
         }
-        let target = Target {
-            subgroup: (subgroups && family != Family::Plain).then_some(info.subgroup_min_size),
-            family,
-            coop,
-            max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-        };
         let imports = shares && import::enabled(&device);
         tracing::info!(adapter = name(&info), ?target, imports, "device ready");
         let inner = Inner {
@@ -352,7 +333,7 @@ impl Gpu {
             device,
             queue,
             info,
-            target,
+            target: RwLock::new(target),
             pipelines: Mutex::default(),
             buffers: AtomicU64::new(0),
             storage_bytes: AtomicU64::new(0),
@@ -407,7 +388,13 @@ impl Gpu {
 
     /// What graphs for this device are recorded for.
     pub fn target(&self) -> Target {
-        self.inner.target
+        self.inner.target.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets what was found to be best on this device. Graphs recorded before are not changed by it.
+    pub fn set_choices(&self, choices: Choices) {
+        let mut target = self.inner.target.write().unwrap_or_else(PoisonError::into_inner);
+        target.choices = choices.into();
     }
 
     /// What was created so far. Constant while tokens flow.
@@ -515,7 +502,7 @@ impl Gpu {
         audit: Option<&wgpu::BindGroupLayout>,
     ) -> Result<Pipeline> {
         let key = if audit.is_some() { format!("{} audited", shader.label) } else { shader.label.clone() };
-        let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = pipelines.get(&key) {
             return Ok(pipeline.clone());
         }

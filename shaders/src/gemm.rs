@@ -4,6 +4,7 @@
 use half::bf16;
 use strix_engine::{Family, Graph, Resident, Target, Tensor};
 
+use crate::choose::{self, Way};
 use crate::kernel::Specialised;
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
 use crate::{dispatch, gemm_tiled, gemv_tiled, lanes};
@@ -148,25 +149,45 @@ pub fn gemm(
     y
 }
 
-/// What projects up to `rows` rows by a matrix of this layout on such a device.
-fn specialise(target: &Target, rows: u32, layout: &Layout) -> Specialised {
-    match target.family {
-        Family::Tiled | Family::Coop if rows <= gemv_tiled::ROWS => gemv_tiled::specialise(rows, layout),
-        Family::Tiled | Family::Coop => gemm_tiled::specialise(rows, layout),
-        Family::Subgroup | Family::Plain => {
-            let lanes = lanes(target);
-            let width = lanes.parse().unwrap_or(32);
-            let tile = if rows == 1 { 1 } else { 8 };
-            let chosen = vec![
-                ("weights", layout.format.variant()),
-                ("lanes", lanes),
-                ("rows", if rows == 1 { "1" } else { "8" }),
-                ("x", layout.x_variant()),
-            ];
-            let groups = [rows.div_ceil(tile) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
-            Specialised { kernel: &KERNEL, chosen, groups }
-        }
+/// Every way to project up to `rows` rows that is legal on such a device, the likeliest of each family first.
+fn ways(target: &Target, rows: u32) -> Vec<Way> {
+    let mut ways = vec![];
+    if lanes(target) != "plain" {
+        ways.push(vec![("family", Family::Subgroup.name())]);
     }
+    if rows <= 2 * gemv_tiled::ROWS {
+        ways.extend(gemv_tiled::ways());
+    }
+    if rows > 1 {
+        ways.extend(gemm_tiled::ways(rows));
+    }
+    ways.push(vec![("family", Family::Plain.name())]);
+    ways
+}
+
+/// What projects up to `rows` rows by a matrix of this layout.
+fn specialise(g: &mut Graph, rows: u32, layout: &Layout) -> Specialised {
+    let situation = format!("{} {}", layout.format.variant(), choose::rows_class(rows));
+    let legal = ways(g.target(), rows);
+    let way = choose::choose(g, KERNEL.name, &situation, &legal);
+    let lanes = match choose::value(&way, "family") {
+        "subgroup" => lanes(g.target()),
+        "plain" => "plain",
+        _ if way.iter().any(|(name, _)| *name == "threads") => {
+            return gemv_tiled::specialise(&way, rows, layout);
+        }
+        _ => return gemm_tiled::specialise(&way, rows, layout),
+    };
+    let width = lanes.parse().unwrap_or(32);
+    let tile = if rows == 1 { 1 } else { 8 };
+    let chosen = vec![
+        ("weights", layout.format.variant()),
+        ("lanes", lanes),
+        ("rows", if rows == 1 { "1" } else { "8" }),
+        ("x", layout.x_variant()),
+    ];
+    let groups = [rows.div_ceil(tile) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
+    Specialised { kernel: &KERNEL, chosen, groups }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's own arguments")]
@@ -181,7 +202,7 @@ fn dispatch_part(
     y: Tensor<f32, 2>,
 ) {
     let Layout { n, k, sets, format, .. } = part.layout;
-    let Specialised { kernel, chosen, groups } = specialise(g.target(), rows.capacity(), &part.layout);
+    let Specialised { kernel, chosen, groups } = specialise(g, rows.capacity(), &part.layout);
     let params = Params {
         k,
         n,

@@ -1,27 +1,37 @@
 //! The projection of few rows on a GPU: many workgroups, the columns of x split within each.
 
+use strix_engine::Family;
+
+use crate::choose::{self, Way};
 use crate::kernel::Specialised;
 use crate::packing::Layout;
 
 pub use crate::generated::gemv_tiled::{KERNEL, Params};
 
-/// Most rows it takes at once.
+/// Most rows that a workgroup takes.
 pub const ROWS: u32 = 8;
 
-/// [`gemm()`](crate::gemm::gemm()) of up to `rows` rows, at most [`ROWS`], with a matrix of this layout.
+/// Blocks and threads of a workgroup, the likeliest first.
+pub(crate) fn ways() -> Vec<Way> {
+    let way =
+        |(blocks, threads)| vec![("family", Family::Tiled.name()), ("blocks", blocks), ("threads", threads)];
+    [("2", "256"), ("2", "64"), ("4", "256"), ("4", "64")].map(way).to_vec()
+}
+
+/// [`gemm()`](crate::gemm::gemm()) of up to `rows` rows with a matrix of this layout, in one of the [`ways`].
 ///
 /// Same tensors, same [`reference`](crate::gemm::reference()).
-pub(crate) fn specialise(rows: u32, layout: &Layout) -> Specialised {
-    // A thread should find a few chunks to sum, or the end costs more than they do.
-    let threads = if layout.k >= 2048 { "256" } else { "64" };
+pub(crate) fn specialise(way: &Way, rows: u32, layout: &Layout) -> Specialised {
+    let [blocks, threads] = ["blocks", "threads"].map(|name| choose::value(way, name));
+    let (tile, rows_variant) = if rows == 1 { (1, "1") } else { (ROWS, "8") };
     let chosen = vec![
         ("weights", layout.format.variant()),
-        ("rows", if rows == 1 { "1" } else { "8" }),
-        ("blocks", "2"),
+        ("rows", rows_variant),
+        ("blocks", blocks),
         ("threads", threads),
         ("x", layout.x_variant()),
     ];
-    // Rows of two modalities take a tile each.
-    let tiles = rows.min(layout.sets);
-    Specialised { kernel: &KERNEL, chosen, groups: [tiles, layout.blocks().div_ceil(2), 1] }
+    let tiles = (rows.div_ceil(tile) + layout.sets - 1).min(rows);
+    let groups = layout.blocks().div_ceil(blocks.parse().expect("a number of blocks"));
+    Specialised { kernel: &KERNEL, chosen, groups: [tiles, groups, 1] }
 }

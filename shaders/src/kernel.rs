@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use strix_engine::{Binding, Family, Shader, Target};
+use strix_engine::{Binding, Shader, Target};
 
 use crate::template;
 
@@ -99,14 +99,6 @@ pub fn lanes(target: &Target) -> &'static str {
         Some(32) => "32",
         Some(64) => "64",
         _ => "plain",
-    }
-}
-
-/// The same for kernels that can take a row by many subgroups together, as GPUs want.
-pub(crate) fn team(target: &Target) -> &'static str {
-    match target.family {
-        Family::Tiled | Family::Coop if target.subgroup.is_some() => "team",
-        _ => lanes(target),
     }
 }
 

@@ -4,6 +4,8 @@
 //! Specialisations are rendered from templates (see `template.rs`) and all of them are validated by naga when
 //! this crate is built.
 
+pub mod choose;
+pub mod defaults;
 mod kernel;
 mod template;
 

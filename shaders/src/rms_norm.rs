@@ -2,8 +2,8 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
-use crate::dispatch;
-use crate::kernel::{team, width};
+use crate::kernel::width;
+use crate::{choose, dispatch};
 
 pub use crate::generated::rms_norm::{KERNEL, Params};
 
@@ -38,7 +38,7 @@ pub fn rms_norm(
 
     let gain = g.bind(gain);
     let y = g.activation(name, [rows, dim]);
-    let chosen = [("lanes", team(g.target())), ("width", width(dim))];
+    let chosen = [("lanes", choose::lanes_of_rows(g, KERNEL.name, rows)), ("width", width(dim))];
     let params = Params { rows, dim, eps };
     dispatch!(g, KERNEL, chosen, params, [x, gain, modality, span => y], [rows, 1, 1], reference);
     y
