@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::resident::Storage;
-use crate::{Access, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
+use crate::{Access, Decision, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
 
 /// A recorded sequence of dispatches over named tensors. Holds no device memory.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Graph {
     for_planning: bool,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
+    /// Each once.
+    decisions: Vec<Decision>,
     /// By address of their storage, which the values keep alive.
     residents: HashMap<usize, TensorId>,
 }
@@ -98,6 +100,7 @@ impl Graph {
             for_planning: false,
             values: vec![],
             steps: vec![],
+            decisions: vec![],
             residents: HashMap::new(),
         }
     }
@@ -111,6 +114,18 @@ impl Graph {
     /// What the kernels are chosen for.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Notes how a kernel was specialised, for whoever would try the other ways.
+    pub fn decided(&mut self, decision: Decision) {
+        if !self.decisions.contains(&decision) {
+            self.decisions.push(decision);
+        }
+    }
+
+    /// The choices that were made while this was recorded, each once.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
     }
 
     /// Promises that of tensors whose pieces take turns ([`Resident::alternating`]) only the first of each round are
