@@ -102,7 +102,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let p = group.y * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
 //% for c in range(4)
     let p${c} = p + ${c}u * SPAN;
-    let block${c} = min(p${c} / 16u, params.blocks - 1u) * params.sets + modality;
+    let block${c} = place_of(min(p${c} / 16u, params.blocks - 1u), modality);
     let at${c} = block${c} * steps * CHUNKS * 16u + p${c} % 16u;
 //% endfor
 
