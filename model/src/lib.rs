@@ -18,6 +18,7 @@
 
 mod abstractor;
 mod bicubic;
+pub mod cache;
 pub mod config;
 pub mod convert;
 mod decoder;
@@ -39,6 +40,7 @@ pub mod tokenizer;
 mod vision;
 pub mod weights;
 
+pub use cache::DeviceCache;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
