@@ -2,7 +2,7 @@
 //! modality-split projection.
 
 use half::bf16;
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Family, Graph, Resident, Target, Tensor};
 
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
 use crate::{choose, dispatch, lanes};
@@ -159,20 +159,11 @@ fn dispatch_part(
     y: Tensor<f32, 2>,
 ) {
     let Layout { n, k, sets, format, .. } = part.layout;
-    let tile = if rows.capacity() == 1 { 1 } else { 8 };
     let situation = format!("{} {}", format.variant(), choose::rows_class(rows.capacity()));
-    let of_device = lanes(g.target());
-    let lanes = choose::lanes(g, KERNEL.name, &situation, of_device);
-    let width = match lanes {
-        "plain" => 32,
-        lanes => lanes.parse().expect("a number of lanes"),
-    };
-    let chosen = [
-        ("weights", format.variant()),
-        ("lanes", lanes),
-        ("rows", if tile == 1 { "1" } else { "8" }),
-        ("x", if k % 4 == 0 { "vec4" } else { "scalar" }),
-    ];
+    let way = choose::choose(g, KERNEL.name, &situation, &ways(g.target(), rows.capacity()));
+    let lanes = if choose::value(&way, "family") == "plain" { "plain" } else { lanes(g.target()) };
+    let width = lanes.parse().unwrap_or(32);
+    let tile = choose::value(&way, "rows").parse().expect("a number of rows");
     let params = Params {
         k,
         n,
@@ -194,12 +185,31 @@ fn dispatch_part(
         [rows.capacity().div_ceil(tile) + sets - 1, part.layout.packed_rows().div_ceil(4 * width), 1];
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
-    // Absent operands are never read; `scale` stands in so that the binding is not empty.
+    // Absent operands are never read; another stands in so that the binding is not empty.
     let bias = part.bias.as_ref().map_or(scale, |b| g.bind(b));
     let residual = residual.map_or(scale.id(), Tensor::id);
-    let gain = input.norm.as_ref().map_or(scale.id(), |(gain, _)| g.bind(gain).id());
+    let gain = input.norm.as_ref().map_or(weight.id(), |(gain, _)| g.bind(gain).id());
     let x = input.x;
     let routing = rows.0;
+    let vectors = k.is_multiple_of(4) && matches!(lanes, "8" | "16");
+    let texels = vectors && [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
+    let chosen = [
+        ("weights", format.variant()),
+        ("lanes", lanes),
+        ("rows", choose::value(&way, "rows")),
+        (
+            "x",
+            if k % (4 * width) == 0 && lanes != "plain" {
+                "whole"
+            } else if k % 4 == 0 {
+                "vec4"
+            } else {
+                "scalar"
+            },
+        ),
+        ("loads", if texels { "texels" } else { "storage" }),
+        ("norm", if input.norm.is_some() { "yes" } else { "no" }),
+    ];
     match format {
         Format::F32 => {
             dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
@@ -211,6 +221,19 @@ fn dispatch_part(
             dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
         }
     }
+}
+
+/// The ways to project so many rows on a device; the first is as good as any where nothing was measured.
+fn ways(target: &Target, rows: u32) -> Vec<choose::Way> {
+    let tiles: &[&str] = match (rows, target.subgroup) {
+        (1, _) => &["1"],
+        (_, Some(16)) => &["16", "8"],
+        (_, Some(8)) => &["8", "16"],
+        _ => &["8"],
+    };
+    let of_subgroups = tiles.iter().map(|&rows| vec![("family", Family::Subgroup.name()), ("rows", rows)]);
+    let plain = vec![("family", Family::Plain.name()), ("rows", if rows == 1 { "1" } else { "8" })];
+    of_subgroups.filter(|_| lanes(target) != "plain").chain([plain]).collect()
 }
 
 /// [`gemm`] in the plainest code that is right, on packed weights of `FORMAT` 0 f32, 1 bf16, 2 int8. Sums in f64.

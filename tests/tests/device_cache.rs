@@ -19,7 +19,7 @@ fn pairs(way: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// Two measurements, and a choice that is not the default where the device has subgroups.
 fn tuning() -> Tuning {
-    let (kernel, situation, way) = ("gemm", "f32 rows=one", pairs(&[("family", "plain")]));
+    let (kernel, situation, way) = ("gemm", "f32 rows=one", pairs(&[("family", "plain"), ("rows", "1")]));
     let measured = |result| Measured {
         kernel: kernel.into(),
         situation: situation.into(),
