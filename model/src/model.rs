@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Target, Tensor, Usage};
+use strix_engine::{
+    Difference, Gpu, Graph, Program, Shader, StepTime, Stream, Streamed, Target, Tensor, Usage,
+};
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
@@ -620,6 +622,24 @@ pub fn plan(
     };
     let kv_cache_bytes = declared.kv_bytes();
     Ok(PlanReport { ctx, dtype, weights: all, kv_cache_bytes, programs, decode_dispatches_per_layer, memory })
+}
+
+/// Every kernel that a model of this config runs on a device, as it is specialised there: of decoding, of prefill and of
+/// encoding a picture, each once. Needs neither weights nor a device.
+///
+/// # Errors
+///
+/// If the options contradict the config.
+pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Arc<Shader>>> {
+    let ctx = check_options(config, options)?;
+    let declared = Declared::new(config, options.rounding(), options.kv, target, None, ctx)?;
+    let mut shaders: Vec<Arc<Shader>> = vec![];
+    for shader in declared.shaders(config, target, options.chunk) {
+        if !shaders.iter().any(|other| other.label == shader.label) {
+            shaders.push(shader);
+        }
+    }
+    Ok(shaders)
 }
 
 #[cfg(test)]
