@@ -62,7 +62,7 @@ pub enum Error {
     #[error("the device stopped answering: {0}")]
     Lost(String),
     /// No family of kernels has that name.
-    #[error("no family of kernels is named {wanted:?}; there are subgroup, tiled and plain")]
+    #[error("no family of kernels is named {wanted:?}; there are subgroup, tiled, plain and coop")]
     NoFamily {
         /// The name.
         wanted: String,

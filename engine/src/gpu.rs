@@ -8,7 +8,7 @@ use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Choices, Error, Family, Result, Shader, TEXEL_ROW, Target, import};
+use crate::{Access, Choices, Coop, Error, Family, Result, Shader, TEXEL_ROW, Target, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -25,7 +25,7 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use the kernels that need no subgroups, even where the device has them.
     pub no_subgroups: bool,
-    /// The family of kernels to use whatever is best here: `subgroup`, `tiled` or `plain` (see
+    /// The family of kernels to use whatever is best here: `subgroup`, `tiled`, `plain` or `coop` (see
     /// [`Family`]). A kernel that has none takes its nearest.
     pub family: Option<String>,
     /// Copy weights to the device even where it could use the mapped file itself.
@@ -234,6 +234,18 @@ impl Gpu {
         if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
         }
+        let coop = Coop::of(adapter).filter(|_| family == Some(Family::Coop) && !options.no_subgroups);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if coop.is_some() {
+            features |= Coop::FEATURES;
+            #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
+            // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
+            // They are used only when asked for, and by one kernel, whose every address is within the tiles
+            // that it declares.
+            unsafe {
+                experimental_features = wgpu::ExperimentalFeatures::enabled();
+            }
+        }
         let mut limits = if options.webgpu_limits { Limits::default() } else { adapter.limits() };
         let shares = shares_memory(&info) && !options.separate_memory;
         if shares {
@@ -246,6 +258,7 @@ impl Gpu {
             label: Some("strix"),
             required_features: features,
             required_limits: limits,
+            experimental_features,
             ..Default::default()
         };
         let importing = match shares && !options.no_import && import::supported(adapter) {
@@ -257,7 +270,7 @@ impl Gpu {
             None => pollster::block_on(adapter.request_device(&descriptor))
                 .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
         };
-        Self::from_parts(device, queue, shares, family)
+        Self::from_parts(device, queue, shares, family, coop)
     }
 
     /// A device and queue that the caller owns and may go on using.
@@ -270,7 +283,7 @@ impl Gpu {
     /// `VK_EXT_external_memory_host`: weights are then used where they are mapped, without a copy.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let shares = shares_memory(&device.adapter_info());
-        Self::from_parts(device, queue, shares, None)
+        Self::from_parts(device, queue, shares, None, None)
     }
 
     fn from_parts(
@@ -278,6 +291,7 @@ impl Gpu {
         queue: wgpu::Queue,
         shares: bool,
         family: Option<Family>,
+        coop: Option<Coop>,
     ) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
@@ -295,11 +309,23 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             is_cpu: info.device_type == DeviceType::Cpu,
             forced: family.is_some(),
+            coop: coop.filter(|_| subgroups),
             ..Target::default()
         };
         target.family = family.unwrap_or(target.class());
+        let lacks = match target.family {
+            Family::Subgroup if !subgroups => "subgroups of one known size",
+            Family::Coop if target.coop.is_none() => "cooperative matrices with sums of f32",
+            _ => "",
+        };
+        if !lacks.is_empty() {
+            return Err(Error::Unsupported(format!(
+                "{} has no {lacks}, which the family {} is made of: leave the family out, or take tiled or plain",
+                name(&info),
+                target.family,
+            )));
+        }
         let imports = shares && import::enabled(&device);
-        let software = info.device_type == DeviceType::Cpu;
         let inner = Inner {
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
@@ -319,7 +345,8 @@ impl Gpu {
             submits: AtomicU64::new(0),
         };
         let gpu = Self { inner: Arc::new(inner) };
-        if software && limits.max_texture_dimension_2d >= TEXEL_ROW && gpu.tries_texels() {
+        let wide = limits.max_texture_dimension_2d >= TEXEL_ROW;
+        if gpu.target().is_cpu && wide && gpu.tries_texels() {
             gpu.inner.target.write().unwrap_or_else(PoisonError::into_inner).texels = true;
         }
         gpu.set_pipeline_cache(None);

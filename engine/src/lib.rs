@@ -23,6 +23,7 @@
 //! ```
 
 mod choices;
+mod coop;
 mod error;
 mod gpu;
 mod graph;
@@ -42,6 +43,7 @@ mod tensor;
 mod upload;
 
 pub use choices::{Choices, Decision, Way};
+pub use coop::Coop;
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{Choices, Error};
+use crate::{Choices, Coop, Error};
 
 /// Kernels come in families, each right for another kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,25 +15,28 @@ pub enum Family {
     Tiled,
     /// Needs no subgroups.
     Plain,
+    /// As `Tiled`, but that the device's units for small matrices multiply those of many rows.
+    Coop,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Subgroup, Self::Tiled, Self::Plain];
+    pub const ALL: [Self; 4] = [Self::Subgroup, Self::Tiled, Self::Plain, Self::Coop];
 
-    /// Its name: `subgroup`, `tiled` or `plain`.
+    /// Its name: `subgroup`, `tiled`, `plain` or `coop`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Subgroup => "subgroup",
             Self::Tiled => "tiled",
             Self::Plain => "plain",
+            Self::Coop => "coop",
         }
     }
 }
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -66,6 +69,8 @@ pub struct Target {
     pub family: Family,
     /// Whether that family was asked for, and so wins over every choice.
     pub forced: bool,
+    /// Matrices to multiply as units; known only where [`Family::Coop`] was asked for.
+    pub coop: Option<Coop>,
     /// What was found to be best on this device.
     pub choices: Arc<Choices>,
 }
@@ -79,9 +84,9 @@ impl Target {
     /// The family of this device's class, whatever was asked for.
     pub fn class(&self) -> Family {
         match (self.subgroup, self.is_cpu) {
-            (None, _) => Family::Plain,
-            (_, true) => Family::Subgroup,
             (_, false) => Family::Tiled,
+            (Some(_), true) => Family::Subgroup,
+            (None, true) => Family::Plain,
         }
     }
 }
@@ -98,6 +103,7 @@ impl Default for Target {
             is_cpu: false,
             family: Family::Plain,
             forced: false,
+            coop: None,
             choices: Arc::default(),
         }
     }
@@ -113,7 +119,7 @@ mod tests {
             assert_eq!(family.to_string().parse::<Family>().unwrap(), family);
         }
         let error = "fast".parse::<Family>().unwrap_err().to_string();
-        assert!(error.contains("\"fast\"") && error.contains("subgroup, tiled and plain"), "{error}");
+        assert!(error.contains("\"fast\"") && error.contains("subgroup, tiled, plain and coop"), "{error}");
     }
 
     #[test]
@@ -121,6 +127,7 @@ mod tests {
         let cpu = Target { subgroup: Some(8), is_cpu: true, family: Family::Plain, ..Target::default() };
         assert_eq!(cpu.class(), Family::Subgroup);
         assert_eq!(Target { is_cpu: false, ..cpu.clone() }.class(), Family::Tiled);
+        assert_eq!(Target { is_cpu: false, subgroup: None, ..cpu.clone() }.class(), Family::Tiled);
         assert_eq!(Target { subgroup: None, ..cpu }.class(), Family::Plain);
     }
 }

@@ -80,6 +80,7 @@ fn of_family(legal: &[Way], family: Family) -> Vec<usize> {
         Family::Subgroup => [Family::Subgroup, Family::Tiled, Family::Plain],
         Family::Tiled => [Family::Tiled, Family::Subgroup, Family::Plain],
         Family::Plain => [Family::Plain, Family::Tiled, Family::Subgroup],
+        Family::Coop => [Family::Coop, Family::Tiled, Family::Plain],
     };
     let is_of = |way: &Way, family: Family| {
         way.iter().find(|(name, _)| *name == "family").is_none_or(|(_, value)| *value == family.name())
@@ -96,24 +97,23 @@ fn is_same<N: AsRef<str>, V: AsRef<str>>(way: &Way, other: &[(N, V)]) -> bool {
     way.len() == other.len() && way.iter().all(has)
 }
 
-/// Value of the variant `lanes` for a kernel of which there is one for subgroups and one without: `lanes`, or `plain`
-/// where that is better.
-pub(crate) fn lanes(g: &mut Graph, kernel: &str, situation: &str, lanes: &'static str) -> &'static str {
-    let plain = vec![("family", Family::Plain.name())];
-    let legal = match lanes {
-        "plain" => vec![plain],
-        _ => vec![vec![("family", Family::Subgroup.name())], plain],
-    };
-    match value(&choose(g, kernel, situation, &legal), "family") {
-        "plain" => "plain",
-        _ => lanes,
-    }
-}
-
-/// The same for a kernel over so many rows, whose subgroups may have any size.
+/// Value of the variant `lanes` for a kernel over so many rows: a subgroup, none (`plain`), or many that take a row
+/// together (`team`), as GPUs want.
 pub(crate) fn lanes_of_rows(g: &mut Graph, kernel: &str, rows: u32) -> &'static str {
-    let of_device = kernel::lanes(g.target());
-    lanes(g, kernel, rows_class(rows), of_device)
+    let way = |family: Family| vec![("family", family.name())];
+    let mut legal = vec![];
+    if kernel::lanes(g.target()) != "plain" {
+        legal.push(way(Family::Subgroup));
+    }
+    if g.target().subgroup.is_some() {
+        legal.push(way(Family::Tiled));
+    }
+    legal.push(way(Family::Plain));
+    match value(&choose(g, kernel, rows_class(rows), &legal), "family") {
+        "tiled" => "team",
+        "plain" => "plain",
+        _ => kernel::lanes(g.target()),
+    }
 }
 
 #[cfg(test)]

@@ -40,11 +40,6 @@ const ROWS = ${rows}u;
 /// Loads of 16 bytes a packed row in a step of 32 columns.
 const CHUNKS = ${chunks}u;
 
-/// a + x · w
-fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
-    return fma(x.w, w.w, fma(x.z, w.z, fma(x.y, w.y, fma(x.x, w.x, a))));
-}
-
 /// The same for the four columns of a lane.
 fn mad4(a: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(mad(a.x, x, w0), mad(a.y, x, w1), mad(a.z, x, w2), mad(a.w, x, w3));
@@ -113,7 +108,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let p = group.y * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
 //% for c in range(4)
     let p${c} = p + ${c}u * SPAN;
-    let block${c} = min(p${c} / 16u, params.blocks - 1u) * params.sets + modality;
+    let block${c} = place_of(min(p${c} / 16u, params.blocks - 1u), modality);
     let at${c} = block${c} * steps * CHUNKS * 16u + p${c} % 16u;
 //% endfor
 

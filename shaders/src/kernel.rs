@@ -94,6 +94,13 @@ impl Kernel {
     }
 }
 
+/// A specialisation of some family's kernel, and its workgroups.
+pub(crate) struct Specialised {
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) chosen: Vec<(&'static str, &'static str)>,
+    pub(crate) groups: [u32; 3],
+}
+
 /// Value of the `lanes` variant for a device: its subgroup size, or `plain` where kernels must do without.
 /// Subgroups of 4 (SwiftShader) are too narrow for the kernels' tiles and take the plain path as well.
 pub fn lanes(target: &Target) -> &'static str {

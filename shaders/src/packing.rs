@@ -97,6 +97,11 @@ impl Layout {
         self.k.div_ceil(STEP)
     }
 
+    /// Value of the gemm's `x` variant: whether rows of x begin at multiples of 4 elements.
+    pub(crate) fn x_variant(&self) -> &'static str {
+        if self.k.is_multiple_of(4) { "vec4" } else { "scalar" }
+    }
+
     fn chunks(&self) -> u32 {
         self.steps() * STEP / self.format.chunk()
     }

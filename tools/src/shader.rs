@@ -174,6 +174,8 @@ fn target(args: &Args) -> anyhow::Result<(Target, String)> {
             max_invocations: 1024,
             is_cpu,
             family,
+            // A GPU without subgroups has tiled kernels too.
+            forced: family == Family::Plain,
             ..Target::default()
         };
         Ok((target, format!("devices of the class {}", args.device.as_deref().unwrap_or_default())))
