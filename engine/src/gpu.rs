@@ -156,7 +156,7 @@ fn instance() -> wgpu::Instance {
 }
 
 fn wanted_features() -> Features {
-    Features::TIMESTAMP_QUERY | Features::SUBGROUP
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::SHADER_F16
 }
 
 /// Whether the device's memory is the host's.

@@ -43,7 +43,7 @@ pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, Target, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;
-pub use program::{Difference, Program, Traced};
+pub use program::{Deviation, Difference, Program, Traced};
 pub use resident::{HostBytes, Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_TRIPS, Shader};
 pub use stream::{Stream, Streamed};
