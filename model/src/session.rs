@@ -1,5 +1,7 @@
 //! A conversation on the device: its programs, its KV cache and what the cache holds.
 
+mod timing;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
