@@ -38,7 +38,8 @@ pub fn decode_attention<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [1, num_heads * head_dim]);
-    let chosen = [("lanes", shape.lanes(g.target(), heads)), ("dims", shape.dims()), ("heads", heads)];
+    let lanes = shape.lanes(g, KERNEL.name, heads, k.tensor.shape()[0]);
+    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads)];
     let params = Params {
         keys: k.tensor.shape()[0],
         heads_per_kv: num_heads / num_kv_heads,
