@@ -110,6 +110,7 @@ pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
             format!("{} ({}), {lanes}, {} MiB a binding", d.adapter, d.backend, d.max_binding_bytes >> 20),
         ),
         ("driver", d.driver.clone()),
+        ("kernels", format!("family {}{}", d.family, if d.family_forced { ", asked for" } else { "" })),
         ("host", format!("{}, {} cores", d.host, d.cores)),
         ("versions", format!("strix {}, wgpu {}, naga {}, {} build", v.strix, v.wgpu, v.naga, v.build)),
         (

@@ -147,15 +147,15 @@ fn compare(clock: &Clock, record: &dyn Fn(&mut Graph)) -> Result<Check> {
     let mut g = Graph::new(clock.gpu().target());
     record(&mut g);
     let deviations = Program::compile(clock.gpu(), g)?.deviations()?;
-    let [mut max, mut rms, mut wrong] = [0.0_f64, 0.0_f64, 0.0];
+    let [mut max, mut rms] = [0.0_f64; 2];
+    let mut wrong = false;
     for d in &deviations {
         (max, rms) = (max.max(d.max), rms.max(d.rms));
-        // Also true of what is no number.
         let tolerance = if d.is_f16 { F16_TOLERANCE } else { TOLERANCE };
-        wrong += f64::from(!(d.max <= tolerance));
+        wrong |= d.max > tolerance;
     }
     let number = |value: f64| Some(value).filter(|value| value.is_finite());
-    Ok(match wrong > 0.0 {
+    Ok(match wrong {
         true => Check::Wrong { max: number(max), rms: number(rms) },
         false => Check::Right { max, rms },
     })

@@ -54,6 +54,7 @@ pub enum Kind {
 
 /// The device of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Device {
     /// Name of the adapter.
     pub adapter: String,
@@ -65,6 +66,10 @@ pub struct Device {
     pub kind: String,
     /// Lanes of a subgroup, where kernels may use subgroups.
     pub subgroup: Option<u32>,
+    /// Family of kernels that are used where nothing else was found better: see [`strix_engine::Family`].
+    pub family: String,
+    /// Whether that family was asked for.
+    pub family_forced: bool,
     /// Largest storage binding.
     pub max_binding_bytes: u64,
     /// Whether its memory is the host's.
@@ -273,6 +278,8 @@ impl Device {
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             kind: format!("{:?}", info.device_type),
             subgroup: target.subgroup,
+            family: target.family.to_string(),
+            family_forced: target.forced,
             max_binding_bytes: target.max_binding_bytes,
             shares_memory: gpu.shares_memory(),
             cores: cores(),
@@ -287,6 +294,7 @@ impl Device {
             ("backend", &self.backend, &other.backend),
             ("driver", &self.driver, &other.driver),
             ("host", &self.host, &other.host),
+            ("family of kernels", &self.family, &other.family),
         ];
         let mut all: Vec<_> = pairs
             .into_iter()

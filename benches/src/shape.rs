@@ -185,7 +185,7 @@ impl Shape {
                 large("the result", a, b)?;
                 large("x", a, k)
             }
-            "patches" if b != self.sizes[2] || b % PATCH != 0 => {
+            "patches" if b != self.sizes[2] || !b.is_multiple_of(PATCH) => {
                 Err(format!("a picture is square, its side a multiple of {PATCH}"))
             }
             "patches" => rows(b),
@@ -220,10 +220,10 @@ impl Shape {
         if !(1..=256).contains(&dim) || self.kernel == "rope_append" && dim % 2 == 1 {
             return Err(format!("heads of {dim}; 1 to 256 are possible, and even for rope_append"));
         }
-        if self.dtype == "f16" && dim % 4 != 0 {
+        if self.dtype == "f16" && !dim.is_multiple_of(4) {
             return Err(format!("heads of {dim} as f16, which are stored in units of 4: take f32"));
         }
-        if heads > 1024 || heads % kv_heads != 0 {
+        if heads > 1024 || !heads.is_multiple_of(kv_heads) {
             return Err(format!(
                 "{heads} heads over {kv_heads} of keys; at most 1024, and a multiple of them"
             ));

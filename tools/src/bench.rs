@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use strix_benches::output::{html, markdown, table};
 use strix_benches::{Clock, Event, Kind, Roofline, Run, compare, save, write};
+use strix_engine::{Gpu, GpuOptions};
 
 use crate::Usage;
 use crate::answer::cancelled_by_ctrl_c;
@@ -112,6 +113,23 @@ impl Output {
     }
 }
 
+/// Which adapter, and which kernels on it.
+#[derive(clap::Args)]
+struct On {
+    #[command(flatten)]
+    adapter: Adapter,
+    /// Family of kernels to use, whatever is best here: subgroup, tiled, plain or coop
+    #[arg(long, value_name = "FAMILY", env = "STRIX_FAMILY", hide_env = true)]
+    family: Option<String>,
+}
+
+impl On {
+    fn open(&self) -> Result<Gpu, strix_engine::Error> {
+        let family = self.family.clone().filter(|family| !family.is_empty());
+        Gpu::with(&GpuOptions { family, ..self.adapter.options() })
+    }
+}
+
 /// How long and how often.
 #[derive(clap::Args)]
 struct Pace {
@@ -130,13 +148,8 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Opens the device and measures its limits.
-fn begin(
-    adapter: &Adapter,
-    pace: &Pace,
-    kind: Kind,
-    progress: &mut Progress,
-) -> anyhow::Result<(Clock, Run)> {
-    let clock = Clock::new(&adapter.open()?);
+fn begin(on: &On, pace: &Pace, kind: Kind, progress: &mut Progress) -> anyhow::Result<(Clock, Run)> {
+    let clock = Clock::new(&on.open()?);
     let roof = Roofline::measure(&clock, pace.quick, &mut |what| progress.say("roofline", what))?;
     let run = Run::begin(kind, clock.gpu(), roof);
     Ok((clock, run))

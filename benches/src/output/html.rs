@@ -24,7 +24,7 @@ pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
     out += "</dl>\n";
     let mut section = |title: &str, words: &str, body: &str| {
         if !body.is_empty() {
-            let _ = write!(out, "<h2>{}</h2>\n", escaped(title));
+            let _ = writeln!(out, "<h2>{}</h2>", escaped(title));
             if !words.is_empty() {
                 let _ = writeln!(out, "<p>{}</p>", escaped(words));
             }

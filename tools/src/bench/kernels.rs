@@ -6,9 +6,9 @@ use bytesize::ByteSize;
 use strix_benches::shape::SIGNATURES;
 use strix_benches::{Bench, Kind, Settings, Shape, kernels, run_kernels};
 
-use super::{Output, Pace, Progress, begin};
+use super::{On, Output, Pace, Progress, begin};
 use crate::Usage;
-use crate::load::{Adapter, size};
+use crate::load::size;
 
 /// Operands that are on the device at a time, at most, where nothing else is said.
 const MEMORY: u64 = 2 << 30;
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
-    adapter: Adapter,
+    on: On,
 }
 
 /// What one `--shape` names: one shape, or one for each dtype.
@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let stored = args.output.before()?;
     let mut progress = Progress::begin()?;
-    let (clock, mut run) = begin(&args.adapter, &args.pace, Kind::Kernels, &mut progress)?;
+    let (clock, mut run) = begin(&args.on, &args.pace, Kind::Kernels, &mut progress)?;
     let quarter = clock.gpu().memory_bytes().map_or(MEMORY, |bytes| bytes / 4);
     let memory = args.memory.map_or(MEMORY.min(quarter), |size| size.as_u64());
     let mut settings = Settings { check: !args.no_check, ..Settings::new(args.pace.quick, memory) };

@@ -8,8 +8,8 @@ use strix_benches::model::{CONTEXTS, LENGTHS, Of, Options, SCALING_CONTEXTS, SCA
 use strix_model::LoadOptions;
 use strix_model::convert::PRESETS;
 
-use super::{Output, Pace, Progress, begin};
-use crate::load::{Adapter, Storage};
+use super::{On, Output, Pace, Progress, begin};
+use crate::load::Storage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
-    adapter: Adapter,
+    on: On,
 }
 
 impl Args {
@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let [contexts, lengths] = args.sizes(of.trained()?);
     let stored = args.output.before()?;
     let mut progress = Progress::begin()?;
-    let (clock, mut run) = begin(&args.adapter, &args.pace, Kind::Model, &mut progress)?;
+    let (clock, mut run) = begin(&args.on, &args.pace, Kind::Model, &mut progress)?;
     let tasks = contexts.len() + lengths.len() + usize::from(!args.no_image);
     let (runs, each) = if args.pace.quick { ((2, 2), 1) } else { ((3, 10), 3) };
     let each = args.pace.budget.map_or(Duration::from_secs(each), |all| all / tasks.max(1) as u32);
