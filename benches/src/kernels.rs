@@ -4,6 +4,7 @@ mod attention;
 mod projections;
 mod rows;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use strix_engine::{Gpu, Graph, MAX_TRIPS, Resident};
@@ -17,6 +18,12 @@ use crate::{Error, Result, Shape, Work, data};
 const PREFILL: [u32; 3] = [64, 256, 1025];
 /// Positions in the cache.
 const CONTEXTS: [u32; 3] = [512, 2048, 4096];
+
+/// Bytes that repeated passes over a streamed operand go through, at the least, before they come back to the same: more
+/// than the caches of most devices, which would answer in place of the memory.
+const COLD_BYTES: u64 = 128 << 20;
+/// Most copies of an operand.
+const MOST_COPIES: u64 = 16;
 
 /// Records the steps to time; with `true` the same with fewer rows, where the reference is slow.
 pub(crate) type Record = Box<dyn Fn(&mut Graph, bool)>;
@@ -60,8 +67,13 @@ impl Operands {
         &self.gpu
     }
 
-    fn linear(&mut self, layout: Layout, bias: bool) -> Result<Linear> {
-        let key = format!("{layout:?} {bias}");
+    /// Copies of a matrix for passes that take turns, where one is so small that a cache would hold it.
+    fn linears(&mut self, layout: Layout, bias: bool, copies: usize) -> Result<Vec<Linear>> {
+        (0..copies).map(|copy| self.linear(layout, bias, copy)).collect()
+    }
+
+    fn linear(&mut self, layout: Layout, bias: bool, copy: usize) -> Result<Linear> {
+        let key = format!("{layout:?} {bias} {copy}");
         if !self.linears.contains_key(&key) {
             self.linears.insert(key.clone(), data::projection(&self.gpu, "w", layout, bias)?);
         }
@@ -131,6 +143,29 @@ pub fn kernels() -> Vec<Bench> {
         Bench { quick, ..bench }
     };
     list.into_iter().map(bench).collect()
+}
+
+/// Copies of an operand of so many bytes that passes take in turns.
+fn copies(bytes: u64) -> usize {
+    COLD_BYTES.div_ceil(bytes.max(1)).min(MOST_COPIES) as usize
+}
+
+/// The next of some copies with every call.
+struct Turns<T> {
+    copies: Vec<T>,
+    next: Cell<usize>,
+}
+
+impl<T> Turns<T> {
+    fn new(copies: Vec<T>) -> Self {
+        Self { copies, next: Cell::new(0) }
+    }
+
+    fn next(&self) -> &T {
+        let at = self.next.get();
+        self.next.set((at + 1) % self.copies.len());
+        &self.copies[at]
+    }
 }
 
 fn heads_of(heads: usize, kv_heads: usize, head_dim: usize) -> HeadShape {

@@ -153,7 +153,8 @@ pub(crate) fn legend(run: &Run) -> String {
         "median: device time by timestamp query (by the host's clock where there are none). spread: 10th to 90th \
          percentile, in parts of it. wall: the host's clock around submit and wait. (n out): runs further than 1.5 \
          interquartile ranges from the quartiles; every run is in the JSON. Rates are of {}. % of roof: of the least \
-         time at this arithmetic intensity; bound by M memory, A arithmetic. What stays in a cache between runs can \
+         time at this arithmetic intensity; bound by M memory, A arithmetic. Weights of one row and caches of keys take \
+         turns over 128 MiB, so that no cache answers for the memory; what is smaller otherwise stays in one, and can \
          exceed 100. error: against the CPU reference in f64, in parts of the largest expected value, and root mean \
          squares.",
         if words.is_empty() { "nothing".to_owned() } else { words.join(", or of ") }

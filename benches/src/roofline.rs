@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use strix_engine::wgpu::{self, DeviceType, Features};
-use strix_engine::{Access, Arg, Binding, Gpu, Graph, Resident, Shader, Step, TensorId};
+use strix_engine::{Access, Arg, Binding, Gpu, Graph, Resident, Shader, Step, TEXEL_ROW, TensorId};
 
 use crate::stats::median;
 use crate::{Clock, Result, Work};
@@ -24,6 +24,10 @@ const DISPATCHES: usize = 256;
 
 const BINDINGS: &[Binding] =
     &[Binding { name: "x", access: Access::Read }, Binding { name: "y", access: Access::ReadWrite }];
+
+/// The same with `x` read through the texture unit, which on some devices is the quicker way.
+const TEXEL_BINDINGS: &[Binding] =
+    &[Binding { name: "x", access: Access::Texels }, Binding { name: "y", access: Access::ReadWrite }];
 
 /// What a kernel computes with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,11 +80,13 @@ impl Roofline {
         // No zeros: pages that were never written may all be one page.
         let bytes = STREAMED.min(u32::try_from(gpu.target().max_binding_bytes).unwrap_or(STREAMED));
         let data: Vec<u32> = (0..bytes / 4).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
-        let x = Resident::upload(gpu, "stream", [bytes / 4], &data)?;
+        let x = Resident::zeros("stream", [bytes / 4]).with_texels().filled(gpu, &data)?;
         drop(data);
         for &lanes in &lanes {
-            for width in [2, 4] {
-                roof.bytes_per_s = roof.bytes_per_s.max(probe.stream(&x, lanes, width)?);
+            for load in [Load::Words(2), Load::Words(4), Load::Texels] {
+                if load != Load::Texels || gpu.target().texels {
+                    roof.bytes_per_s = roof.bytes_per_s.max(probe.stream(&x, lanes, load)?);
+                }
             }
         }
         drop(x);
@@ -124,6 +130,15 @@ impl Roofline {
     }
 }
 
+/// How a streaming kernel reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// So many words of a storage buffer at a time.
+    Words(u32),
+    /// 16 bytes at a time, through the texture unit.
+    Texels,
+}
+
 /// Runs kernels that do one thing only.
 struct Probe<'a> {
     clock: &'a Clock,
@@ -146,15 +161,29 @@ impl Probe<'_> {
         Ok(measured.min(least(&times.idle_ns)))
     }
 
-    /// Bytes a second, loaded as `width` words at a time.
-    fn stream(&self, x: &Resident<u32, 1>, lanes: u32, width: u32) -> Result<f64> {
+    /// Bytes a second.
+    fn stream(&self, x: &Resident<u32, 1>, lanes: u32, load: Load) -> Result<f64> {
         let run_bytes = RUN_BYTES * lanes;
         let groups = x.bytes() as u32 / run_bytes;
+        let (width, binding, expression) = match load {
+            Load::Words(width) => {
+                (width, format!("var<storage, read> x: array<vec{width}<u32>>"), "x[i]".to_owned())
+            }
+            Load::Texels => {
+                let at = format!("vec2<u32>(i % {TEXEL_ROW}u, i / {TEXEL_ROW}u)");
+                (4, "var x: texture_2d<u32>".to_owned(), format!("textureLoad(x, {at}, 0)"))
+            }
+        };
         let text = include_str!("roofline/stream.wgsl")
             .replace("${run}", &(run_bytes / (4 * width)).to_string())
+            .replace("${x}", &binding)
+            .replace("${load}", &expression)
             .replace("${element}", &format!("vec{width}<u32>"));
-        let shader = shader("stream", &format!("stream[{lanes} lanes, {width} words]"), &text, lanes);
-        let ns = self.best_ns(&shader, x, groups * lanes * width, groups)?;
+        let mut shader = shader("stream", &format!("stream[{lanes} lanes, {load:?}]"), &text, lanes);
+        if load == Load::Texels {
+            shader.bindings = TEXEL_BINDINGS;
+        }
+        let ns = self.best_ns(&shader.into(), x, groups * lanes * width, groups)?;
         Ok(f64::from(groups) * f64::from(run_bytes) * 1e9 / ns)
     }
 
@@ -174,7 +203,7 @@ impl Probe<'_> {
         let factors = [first, 0, 0, 0, 1e-3_f32.to_bits(), 0, 0, 0];
         let factors = Resident::from_slice("factors", [8], &factors);
         let shader = shader(name, &format!("{name}[{lanes} lanes, {arithmetic:?}]"), &text, lanes);
-        let ns = self.best_ns(&shader, &factors, groups * lanes * 4, groups)?;
+        let ns = self.best_ns(&shader.into(), &factors, groups * lanes * 4, groups)?;
         Ok((LANE_FLOPS * u64::from(groups * lanes)) as f64 * 1e9 / ns)
     }
 }
@@ -183,9 +212,9 @@ fn text_of(template: &str, enable: &str, element: &str) -> String {
     template.replace("${enable}", enable).replace("${element}", element)
 }
 
-fn shader(name: &'static str, label: &str, wgsl: &str, lanes: u32) -> Arc<Shader> {
+fn shader(name: &'static str, label: &str, wgsl: &str, lanes: u32) -> Shader {
     let wgsl = wgsl.replace("${lanes}", &lanes.to_string()).into();
-    Arc::new(Shader { name, label: label.into(), wgsl, bindings: BINDINGS })
+    Shader { name, label: label.into(), wgsl, bindings: BINDINGS }
 }
 
 fn push(g: &mut Graph, shader: &Arc<Shader>, x: TensorId, y: TensorId, groups: u32) {

@@ -5,7 +5,7 @@ use strix_engine::{Resident, Tensor};
 use strix_model::Config;
 use strix_shaders::{HeadShape, Heads, KvElement, Mask, attention, attention_probs, decode_attention};
 
-use super::{Bench, CONTEXTS, Operands, PREFILL, Record, heads_of};
+use super::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of};
 use crate::{Result, Shape, Work, data};
 
 /// Rows that are compared with the reference, at the end of the context.
@@ -117,10 +117,14 @@ impl Sizes {
     }
 
     fn decode<T: KvElement>(self, operands: &Operands) -> Result<Record> {
-        let (q, [k, v]) = (self.queries(operands)?, self.cache::<T>(operands)?);
+        let q = self.queries(operands)?;
+        // One row streams the cache.
+        let caches = 0..copies(self.work::<T>(0).bytes);
+        let caches = Turns::new(caches.map(|_| self.cache::<T>(operands)).collect::<Result<Vec<_>>>()?);
         let [span, _] = self.spans();
         Ok(Box::new(move |g, _| {
-            let (q, [k, v]) = (self.whole(g.bind(&q)), [&k, &v].map(|t| self.whole(g.bind(t))));
+            let [k, v] = caches.next();
+            let (q, [k, v]) = (self.whole(g.bind(&q)), [k, v].map(|t| self.whole(g.bind(t))));
             let span = g.bind(&span);
             decode_attention(g, "y", q, k, v, self.heads, span);
         }))

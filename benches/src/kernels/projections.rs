@@ -4,7 +4,7 @@ use strix_model::Config;
 use strix_shaders::gemm::{Activation, Input, gemm};
 use strix_shaders::{Layout, Routing};
 
-use super::{Bench, Operands, PREFILL, Record};
+use super::{Bench, Operands, PREFILL, Record, Turns, copies};
 use crate::{Error, Result, Shape, Work, data};
 
 /// A projection with whatever follows it.
@@ -63,7 +63,9 @@ impl Projection {
 
     fn make(self, operands: &mut Operands) -> Result<Record> {
         let Layout { n, k, .. } = self.layout;
-        let w = operands.linear(self.layout, self.bias)?;
+        // One row streams its weights; many rows use each often enough.
+        let num_copies = if self.rows == 1 { copies(self.layout.bytes()) } else { 1 };
+        let weights = Turns::new(operands.linears(self.layout, self.bias, num_copies)?);
         let x = operands.tensor("x", [self.rows, k])?;
         let residual = self.residual.then(|| operands.tensor("residual", [self.rows, n])).transpose()?;
         let gain = self.norm.then(|| operands.tensor("gain", [2, k])).transpose()?;
@@ -73,7 +75,7 @@ impl Projection {
             let input = gain.as_ref().map_or(Input::from(x), |gain| Input::normed(x, gain, 1e-5));
             let residual = residual.as_ref().map(|r| g.bind(r));
             let rows = Routing(g.bind(if quickly { &few } else { &all }));
-            gemm(g, input, &w, rows, self.activation, residual);
+            gemm(g, input, weights.next(), rows, self.activation, residual);
         }))
     }
 }

@@ -74,11 +74,13 @@ pub(super) fn roofline(run: &Run) -> String {
         svg.keep_free([at[0] - 140.0, at[1] - 12.0, at[0], at[1] + 3.0]);
     }
     svg.path("roof", &[[start, slope * start], [ridge, peak], [x.to, peak]]);
-    let text = format!("reads {} GB/s", digits(slope));
-    svg.put("rooftext", [x.at(start) + 10.0, y.at(slope * start) - 16.0], &text);
-    let at = [x.at(x.to) - 6.0, y.at(peak) + 14.0];
-    svg.put("rooftext end", at, &format!("f32 multiply-adds {} GFLOP/s", digits(peak)));
-    svg.keep_free([at[0] - 190.0, at[1] - 12.0, at[0], at[1] + 3.0]);
+    // Each roof's name stands above it.
+    let mut name = |at: [f64; 2], text: String| {
+        svg.put("rooftext end", at, &text);
+        svg.keep_free([at[0] - 6.5 * text.chars().count() as f64, at[1] - 12.0, at[0], at[1] + 3.0]);
+    };
+    name([x.at(ridge) - 12.0, y.at(peak) + 4.0], format!("reads {} GB/s", digits(slope)));
+    name([x.at(x.to) - 6.0, y.at(peak) - 6.0], format!("f32 multiply-adds {} GFLOP/s", digits(peak)));
 
     for (row, point) in &points {
         svg.dot(&format!("dot c{}", family(&row.name)), *point, &title(row));
@@ -91,7 +93,7 @@ pub(super) fn roofline(run: &Run) -> String {
     }
     for (i, name) in FAMILIES.iter().enumerate() {
         if points.iter().any(|(row, _)| family(&row.name) == i) {
-            let left = 70.0 + 150.0 * i as f64;
+            let left = 110.0 + 150.0 * i as f64;
             svg.bar(&format!("c{i}"), [left, 8.0], [10.0, 10.0], name);
             svg.put("tick", [left + 15.0, 17.0], name);
         }
