@@ -31,6 +31,12 @@ pub fn digits(value: f64) -> String {
     }
 }
 
+/// A number that was chosen, not measured: `64`, `0.5`.
+pub(crate) fn plain(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Heads of the columns that [`cells`] fills.
 pub(crate) fn heads(run: &Run) -> Vec<&'static str> {
     let mut heads = vec!["bench", "median", "spread", "wall"];
@@ -171,6 +177,7 @@ mod tests {
         let durations = [0.5, 999.0, 1234.0, 15.61e6, 2.0e9].map(duration);
         assert_eq!(durations, ["0.50 ns", "999 ns", "1.23 us", "15.6 ms", "2.00 s"]);
         assert_eq!([0.0, 0.001, 1234.5].map(digits), ["0", "1.0e-3", "1234"]);
+        assert_eq!([0.0, 64.0, 0.5, 3.0 * 0.1].map(plain), ["0", "64", "0.5", "0.3"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strix_engine::StepTime;
 
-use crate::output::{digits, duration};
+use crate::output::{duration, plain};
 use crate::run::Row;
 use crate::stats::Line;
 
@@ -121,7 +121,7 @@ impl Series {
 
     /// The points as a table: heads and rows.
     pub(crate) fn table(&self) -> ([&str; 4], Vec<Vec<String>>) {
-        let row = |p: &Point| vec![digits(p.x), duration(p.ns), duration(p.p10_ns), duration(p.p90_ns)];
+        let row = |p: &Point| vec![plain(p.x), duration(p.ns), duration(p.p10_ns), duration(p.p90_ns)];
         ([&self.x, "median", "p10", "p90"], self.points.iter().map(row).collect())
     }
 }

@@ -1,7 +1,7 @@
 //! The plots of a run: the roofline with every kernel under it, the share of it that each reaches, and how times grow.
 
 use super::svg::{Axis, Svg, WIDTH};
-use super::{digits, duration};
+use super::{digits, duration, plain};
 use crate::model::Series;
 use crate::run::{Row, Run};
 
@@ -62,7 +62,7 @@ pub(super) fn roofline(run: &Run) -> String {
         pixels: [height - 50.0, 30.0],
     };
     let titles = ["FLOP a byte", "GFLOP/s"];
-    let mut svg = Svg::begin("roofline", height, x, y, titles, digits);
+    let mut svg = Svg::begin("roofline", height, x, y, titles, plain);
 
     // The memory's roof begins where it enters the plot.
     let start = x.from.max(y.from / slope);
@@ -91,12 +91,11 @@ pub(super) fn roofline(run: &Run) -> String {
     for (row, point) in named {
         svg.label(point, &row.name);
     }
-    for (i, name) in FAMILIES.iter().enumerate() {
-        if points.iter().any(|(row, _)| family(&row.name) == i) {
-            let left = 110.0 + 150.0 * i as f64;
-            svg.bar(&format!("c{i}"), [left, 8.0], [10.0, 10.0], name);
-            svg.put("tick", [left + 15.0, 17.0], name);
-        }
+    let shown = |i: &usize| points.iter().any(|(row, _)| family(&row.name) == *i);
+    for (place, i) in (0..FAMILIES.len()).filter(shown).enumerate() {
+        let left = 110.0 + 150.0 * place as f64;
+        svg.bar(&format!("c{i}"), [left, 8.0], [10.0, 10.0], FAMILIES[i]);
+        svg.put("tick", [left + 15.0, 17.0], FAMILIES[i]);
     }
     svg.end()
 }
@@ -137,7 +136,7 @@ pub(super) fn bars(run: &Run) -> String {
     let x = Axis { log: false, marks: true, from: 0.0, to: most, pixels: [NAMES, WIDTH - 50.0] };
     // Names stand where its marks would.
     let y = Axis { log: false, marks: false, from: 0.0, to: 1.0, pixels: [height - 40.0, 16.0] };
-    let mut svg = Svg::begin("percent of the roofline", height, x, y, ["% of the roofline", ""], digits);
+    let mut svg = Svg::begin("percent of the roofline", height, x, y, ["% of the roofline", ""], plain);
     for (i, row) in rows.iter().enumerate() {
         let top = 18.0 + BAR * i as f64;
         svg.put("tick end", [NAMES - 6.0, top + 11.0], &row.name);
@@ -161,7 +160,7 @@ pub(super) fn scaling(series: &Series) -> String {
     let x = Axis { log: false, marks: true, from: 0.0, to: right * 1.05, pixels: [70.0, WIDTH - 20.0] };
     let y =
         Axis { log: false, marks: true, from: 0.0, to: top.max(1e-6) * 1.15, pixels: [height - 50.0, 30.0] };
-    let mut svg = Svg::begin(&series.title, height, x, y, [&series.x, "ms"], digits);
+    let mut svg = Svg::begin(&series.title, height, x, y, [&series.x, "ms"], plain);
     if let Some(line) = series.fit {
         let ends = [series.points.first().map_or(0.0, |p| p.x), right];
         svg.path("roof dashed", &ends.map(|x| [x, line.at(x) / 1e6]));
@@ -171,7 +170,7 @@ pub(super) fn scaling(series: &Series) -> String {
     for p in &series.points {
         let at = x.at(p.x);
         svg.line("axis", [at, y.at(p.p10_ns / 1e6)], [at, y.at(p.p90_ns / 1e6)]);
-        let title = format!("{} {}\n{}", series.x, digits(p.x), duration(p.ns));
+        let title = format!("{} {}\n{}", series.x, plain(p.x), duration(p.ns));
         svg.dot("dot c0", [p.x, p.ns / 1e6], &title);
     }
     svg.end()
