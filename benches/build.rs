@@ -1,4 +1,4 @@
-//! Says which wgpu and naga this was built with: neither tells at run time.
+//! Says which wgpu this was built with: it does not tell at run time.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -11,9 +11,7 @@ fn main() {
     if let Some(path) = lock {
         println!("cargo:rerun-if-changed={}", path.display());
     }
-    for name in ["wgpu", "naga"] {
-        let package = text.split_once(&format!("name = \"{name}\"\nversion = \""));
-        let version = package.and_then(|(_, rest)| rest.split('"').next()).unwrap_or("unknown");
-        println!("cargo:rustc-env=STRIX_{}_VERSION={version}", name.to_uppercase());
-    }
+    let package = text.split_once("name = \"wgpu\"\nversion = \"");
+    let version = package.and_then(|(_, rest)| rest.split('"').next()).unwrap_or("unknown");
+    println!("cargo:rustc-env=STRIX_WGPU_VERSION={version}");
 }

@@ -8,11 +8,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use strix_engine::wgpu::{DeviceType, Features};
-use strix_engine::{Gpu, Graph, Program, StepTime};
+use strix_engine::{Gpu, Graph, Program, Result, StepTime};
 
 use crate::processor::{cores, process_ns};
 use crate::stats::{Summary, median};
-use crate::{Error, Result};
 
 /// Shorter sequences of steps are repeated within a run until they take this long.
 const SHORTEST_RUN_NS: f64 = 15e6;
@@ -181,7 +180,7 @@ impl Clock {
         for _ in 0..repeats {
             record(&mut g);
         }
-        Program::compile(&self.gpu, g).map_err(Error::from)
+        Program::compile(&self.gpu, g)
     }
 }
 
@@ -221,10 +220,7 @@ impl Timed {
     }
 
     /// What `run` gives, and the time it took by the host's clock and by the processor.
-    fn watched<T>(
-        &mut self,
-        run: impl FnOnce(&mut Program) -> strix_engine::Result<T>,
-    ) -> Result<(T, f64, Option<f64>)> {
+    fn watched<T>(&mut self, run: impl FnOnce(&mut Program) -> Result<T>) -> Result<(T, f64, Option<f64>)> {
         let (wall, busy) = (Instant::now(), process_ns().filter(|_| self.software));
         let result = run(&mut self.program)?;
         let wall_ns = wall.elapsed().as_nanos() as f64;

@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use strix_engine::{Gpu, Graph, MAX_TRIPS, Resident};
-use strix_model::Config;
-use strix_shaders::{HeadShape, Layout, Linear};
+use strix_model::{Config, position};
+use strix_shaders::{HeadShape, Layout, Linear, RopeTables};
 
 use crate::roofline::Arithmetic;
 use crate::{Error, Result, Shape, Work, data};
@@ -166,6 +166,14 @@ impl<T> Turns<T> {
         self.next.set((at + 1) % self.copies.len());
         &self.copies[at]
     }
+}
+
+/// The model's rotations, of heads of any size.
+pub(crate) fn rope_tables(positions: u32, head_dim: u32) -> RopeTables {
+    let mut text = Config::from_json(b"{}").expect("every key has a default").text;
+    text.hidden_size = text.num_attention_heads * head_dim as usize;
+    let tables = position::rope_tables(&text, positions as usize);
+    RopeTables::new("rope", positions, head_dim, &tables.cos, &tables.sin)
 }
 
 fn heads_of(heads: usize, kv_heads: usize, head_dim: usize) -> HeadShape {

@@ -18,6 +18,7 @@ mod run;
 mod save;
 pub mod shape;
 pub mod stats;
+pub mod tune;
 
 pub use clock::{Clock, Share, Source, Timed, Times, Work, shares};
 pub use compare::{Change, Comparison, Verdict, compare};

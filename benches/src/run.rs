@@ -317,7 +317,7 @@ impl Versions {
         Self {
             strix: env!("CARGO_PKG_VERSION").into(),
             wgpu: env!("STRIX_WGPU_VERSION").into(),
-            naga: env!("STRIX_NAGA_VERSION").into(),
+            naga: strix_engine::NAGA_VERSION.into(),
             build: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
         }
     }

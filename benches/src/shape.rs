@@ -56,7 +56,8 @@ const fn heads(kernel: &'static str, dtypes: &'static [&'static str]) -> Signatu
     Signature { kernel, sizes: &["ROWS", "KEYS", "HEADS", "HEAD_DIM"], kv_heads: true, dtypes }
 }
 
-/// Every kernel that has benches.
+/// Every kernel that has benches. Of `gemm_by` and `gemv_by` a third of the output columns is shared by the modalities, as
+/// the queries of queries, keys and values are.
 pub const SIGNATURES: &[Signature] = &[
     of("gemm", &["ROWS", "N", "K"], WEIGHTS),
     of("gemm_by", &["ROWS", "N", "K"], WEIGHTS),
@@ -217,8 +218,10 @@ impl Shape {
     }
 
     fn check_heads(&self, dim: u32, heads: u32, kv_heads: u32) -> std::result::Result<(), String> {
-        if !(1..=256).contains(&dim) || self.kernel == "rope_append" && dim % 2 == 1 {
-            return Err(format!("heads of {dim}; 1 to 256 are possible, and even for rope_append"));
+        if !(1..=256).contains(&dim)
+            || ["rope_append", "decode_attention"].contains(&self.kernel.as_str()) && dim % 2 == 1
+        {
+            return Err(format!("heads of {dim}; 1 to 256 are possible, and even where they are rotated"));
         }
         if self.dtype == "f16" && !dim.is_multiple_of(4) {
             return Err(format!("heads of {dim} as f16, which are stored in units of 4: take f32"));

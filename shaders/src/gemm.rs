@@ -70,7 +70,8 @@ impl Routing {
     }
 }
 
-/// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets.
+/// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets. Columns
+/// that the sets share are the same for both.
 ///
 /// | name   | shape         | dtype |
 /// |--------|---------------|-------|
@@ -245,6 +246,7 @@ fn dispatch_part(
         stride,
         blocks: part.layout.blocks(),
         sets,
+        shared_blocks: part.layout.shared_blocks(),
         group_steps: match format {
             Format::Int8 { group: Some(group) } => group / 32,
             _ => 0,
@@ -308,7 +310,7 @@ pub fn reference<const FORMAT: u32>(
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
                 .sum();
             dot + if p.bias != 0 {
-                f64::from(bias[((packed / BLOCK * p.sets + set) * BLOCK + packed % BLOCK) as usize])
+                f64::from(bias[(place(p, packed, set) * BLOCK + packed % BLOCK) as usize])
             } else {
                 0.0
             }
@@ -332,6 +334,12 @@ pub fn reference<const FORMAT: u32>(
     }
 }
 
+/// Which of the blocks of all sets packed row `packed` of a set is in.
+fn place(p: &Params, packed: u32, set: u32) -> u32 {
+    let block = packed / BLOCK;
+    if block < p.shared_blocks { block } else { p.shared_blocks + (block - p.shared_blocks) * p.sets + set }
+}
+
 /// One weight, unpacked and scaled.
 fn weight_at<const FORMAT: u32>(
     p: &Params,
@@ -344,7 +352,7 @@ fn weight_at<const FORMAT: u32>(
     let steps = p.k.div_ceil(32);
     let chunk = [4, 8, 16][FORMAT as usize];
     let chunks = steps * 32 / chunk;
-    let block = packed / BLOCK * p.sets + set;
+    let block = place(p, packed, set);
     let first = ((block * chunks + column / chunk) * BLOCK + packed % BLOCK) * 4;
     let within = column % chunk;
     match FORMAT {

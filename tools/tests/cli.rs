@@ -69,6 +69,8 @@ fn help_documents_exit_codes_and_examples() {
         "export",
         "synth",
         "completions",
+        "tune",
+        "shader",
     ] {
         assert!(help.contains(command), "{help}");
         assert!(prints(&[command, "--help"]).contains("Examples:"), "{command}");

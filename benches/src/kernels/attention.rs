@@ -1,11 +1,13 @@
 //! Attention: rows of a prefill over the context, the one row of a decode step, and the vision part's without a mask.
 
 use half::f16;
-use strix_engine::{Resident, Tensor};
+use strix_engine::{Graph, Resident};
 use strix_model::Config;
-use strix_shaders::{HeadShape, Heads, KvElement, Mask, attention, attention_probs, decode_attention};
+use strix_shaders::{
+    HeadShape, Heads, KvCache, KvElement, Mask, attention, attention_probs, decode_attention,
+};
 
-use super::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of};
+use super::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of, rope_tables};
 use crate::{Result, Shape, Work, data};
 
 /// Rows that are compared with the reference, at the end of the context.
@@ -68,12 +70,12 @@ impl Sizes {
     }
 
     /// Keys and values.
-    fn cache<T: KvElement>(&self, operands: &Operands) -> Result<[Resident<T, 2>; 2]> {
-        let shape = [self.keys, self.heads.num_kv_heads * self.heads.head_dim];
-        let noise = data::noise(shape[0] as usize * shape[1] as usize);
+    fn cache<T: KvElement>(&self, operands: &Operands) -> Result<KvCache<T>> {
+        let shape = [self.heads.num_kv_heads, self.keys, self.heads.head_dim];
+        let noise = data::noise(shape.iter().map(|&n| n as usize).product());
         let noise: Vec<T> = noise.into_iter().map(T::nearest).collect();
         let upload = |name| Resident::upload(operands.gpu(), name, shape, &noise);
-        Ok([upload("k")?, upload("v")?])
+        Ok(KvCache { k: upload("k")?, v: upload("v")? })
     }
 
     /// Position of the first live row, and how many are: all of them, or a few at the end.
@@ -82,51 +84,57 @@ impl Sizes {
         [span(self.rows), span(self.rows.min(FEW))]
     }
 
-    /// A tensor whose rows are heads and nothing else.
-    fn whole<T>(&self, tensor: Tensor<T, 2>) -> Heads<T> {
-        Heads { tensor, offset: 0, stride: self.heads.head_dim }
+    /// The heads of queries, keys and values.
+    fn bind<T: KvElement>(
+        &self,
+        g: &mut Graph,
+        q: &Resident<f32, 2>,
+        kv: &KvCache<T>,
+    ) -> (Heads, [Heads<T>; 2]) {
+        let q = Heads::in_rows(g.bind(q), 0, self.heads.head_dim);
+        (q, [&kv.k, &kv.v].map(|t| Heads::by_head(g.bind(t))))
     }
 
     fn causal<T: KvElement>(self, operands: &Operands) -> Result<Record> {
-        let (q, [k, v]) = (self.queries(operands)?, self.cache::<T>(operands)?);
+        let (q, kv) = (self.queries(operands)?, self.cache::<T>(operands)?);
         let [all, few] = self.spans();
         Ok(Box::new(move |g, quickly| {
-            let (q, [k, v]) = (self.whole(g.bind(&q)), [&k, &v].map(|t| self.whole(g.bind(t))));
+            let (q, [k, v]) = self.bind(g, &q, &kv);
             let mask = Mask::Causal { span: g.bind(if quickly { &few } else { &all }) };
             attention(g, "y", q, k, v, self.heads, self.rows, mask);
         }))
     }
 
     fn full(self, operands: &Operands) -> Result<Record> {
-        let (q, [k, v]) = (self.queries(operands)?, self.cache::<f32>(operands)?);
+        let (q, kv) = (self.queries(operands)?, self.cache::<f32>(operands)?);
         Ok(Box::new(move |g, quickly| {
-            let [q, k, v] = [&q, &k, &v].map(|t| self.whole(g.bind(t)));
+            let (q, [k, v]) = self.bind(g, &q, &kv);
             let rows = if quickly { self.rows.min(FEW) } else { self.rows };
             attention(g, "y", q, k, v, self.heads, rows, Mask::Full { keys: self.keys });
         }))
     }
 
     fn probs(self, operands: &Operands) -> Result<Record> {
-        let (q, [k, _]) = (self.queries(operands)?, self.cache::<f32>(operands)?);
+        let (q, kv) = (self.queries(operands)?, self.cache::<f32>(operands)?);
         let [span, _] = self.spans();
         Ok(Box::new(move |g, _| {
-            let [q, k] = [&q, &k].map(|t| self.whole(g.bind(t)));
+            let (q, [k, _]) = self.bind(g, &q, &kv);
             let mask = Mask::Causal { span: g.bind(&span) };
             attention_probs(g, "p", q, k, self.heads, self.rows, self.keys, mask);
         }))
     }
 
     fn decode<T: KvElement>(self, operands: &Operands) -> Result<Record> {
-        let q = self.queries(operands)?;
+        let HeadShape { num_heads, num_kv_heads, head_dim } = self.heads;
+        let qkv = operands.tensor("qkv", [1, (num_heads + 2 * num_kv_heads) * head_dim])?;
         // One row streams the cache.
         let caches = 0..copies(self.work::<T>(0).bytes);
         let caches = Turns::new(caches.map(|_| self.cache::<T>(operands)).collect::<Result<Vec<_>>>()?);
+        let tables = rope_tables(self.keys, head_dim);
         let [span, _] = self.spans();
         Ok(Box::new(move |g, _| {
-            let [k, v] = caches.next();
-            let (q, [k, v]) = (self.whole(g.bind(&q)), [k, v].map(|t| self.whole(g.bind(t))));
-            let span = g.bind(&span);
-            decode_attention(g, "y", q, k, v, self.heads, span);
+            let (qkv, span) = (g.bind(&qkv), g.bind(&span));
+            decode_attention(g, "y", qkv, &tables, caches.next(), self.heads, span);
         }))
     }
 }

@@ -2,6 +2,7 @@
 
 use strix_model::Config;
 use strix_shaders::gemm::{Activation, Input, gemm};
+use strix_shaders::packing::BLOCK;
 use strix_shaders::{Layout, Routing};
 
 use super::{Bench, Operands, PREFILL, Record, Turns, copies};
@@ -36,10 +37,11 @@ pub(super) fn bench(shape: Shape) -> Result<Bench> {
         "quick_gelu" => Activation::QuickGelu,
         _ => Activation::None,
     };
-    let sets = if fused == "by" { 2 } else { 1 };
+    // Of three matrices in one, as of queries, keys and values, the first is shared by the modalities.
+    let (sets, shared) = if fused == "by" { (2, n / 3 / BLOCK * BLOCK) } else { (1, 0) };
     let p = Projection {
         rows,
-        layout: Layout { n, k, sets, gated: activation == Activation::SwiGlu, format },
+        layout: Layout { n, k, sets, shared, gated: activation == Activation::SwiGlu, format },
         mixed: rows > 1 && !vision,
         bias: matches!(fused, "bias" | "quick_gelu") || vision && !fused.is_empty(),
         residual: fused == "add",
@@ -51,11 +53,11 @@ pub(super) fn bench(shape: Shape) -> Result<Bench> {
 
 impl Projection {
     fn work(&self) -> Work {
-        let Layout { n, k, sets, gated, .. } = self.layout;
+        let Layout { n, k, gated, .. } = self.layout;
         let [rows, n, k] = [self.rows, n, k].map(u64::from);
         let matrices = if gated { 2 } else { 1 };
         // A single row reads the weights of its own modality only.
-        let weights = self.layout.bytes() / u64::from(sets) * u64::from(sets.min(self.rows));
+        let weights = if self.rows == 1 { self.layout.set_bytes() } else { self.layout.bytes() };
         let vectors = u64::from(self.bias) * matrices * n + u64::from(self.norm) * k;
         let activations = rows * k + rows * n * (1 + u64::from(self.residual));
         Work { bytes: weights + 4 * (vectors + activations), flops: 2 * rows * n * k * matrices }
@@ -83,8 +85,8 @@ impl Projection {
 /// The projections of the model, those that share a matrix next to each other.
 pub(super) fn list(config: &Config, list: &mut Vec<(Shape, bool)>) {
     let (t, v, a) = (&config.text, &config.vision, &config.abstractor);
-    let [dim, wide, vocab, kv] =
-        [t.hidden_size, t.intermediate_size, t.vocab_size, 2 * t.kv_dim()].map(|n| n as u32);
+    let [dim, wide, vocab, qkv] =
+        [t.hidden_size, t.intermediate_size, t.vocab_size, t.hidden_size + 2 * t.kv_dim()].map(|n| n as u32);
     let all: Vec<&str> = data::FORMATS.iter().map(|(name, _)| *name).collect();
     let mut push = |kernel: &str, regime: &str, sizes: &[u32], dtypes: &[&str], quick: &[&str]| {
         for dtype in dtypes {
@@ -99,10 +101,10 @@ pub(super) fn list(config: &Config, list: &mut Vec<(Shape, bool)>) {
         let quick: &[&str] = if rows == PREFILL[0] { &["bf16", "int8"] } else { &[] };
         push("gemm", "prefill", &[rows, dim, dim], if rows == PREFILL[0] { &all } else { stored }, quick);
     }
-    push("gemv_by", "decode", &[kv, dim], stored, &[]);
+    push("gemv_by", "decode", &[qkv, dim], stored, &[]);
     for rows in PREFILL {
         let quick: &[&str] = if rows == PREFILL[0] { &["int8"] } else { &[] };
-        push("gemm_by", "prefill", &[rows, kv, dim], stored, quick);
+        push("gemm_by", "prefill", &[rows, qkv, dim], stored, quick);
     }
     push("gemv_swiglu", "decode", &[wide, dim], stored, &["int8"]);
     for rows in PREFILL {

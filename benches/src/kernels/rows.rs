@@ -2,14 +2,14 @@
 
 use half::f16;
 use strix_engine::{Gpu, Resident};
-use strix_model::{Config, position};
+use strix_model::Config;
 use strix_shaders::embedding::Table;
 use strix_shaders::{
-    EmbeddingPart, HeadShape, KvCache, KvElement, RopeTables, add, class_token, embedding, layer_norm,
-    layer_norm_into, patches, rms_norm, rope_append, take_rows, top_k,
+    EmbeddingPart, HeadShape, KvCache, KvElement, add, class_token, embedding, layer_norm, layer_norm_into,
+    patches, rms_norm, rope_append, take_rows, top_k,
 };
 
-use super::{Bench, Operands, PREFILL, Record};
+use super::{Bench, Operands, PREFILL, Record, rope_tables};
 use crate::shape::PATCH;
 use crate::{Error, Result, Shape, Work, data};
 
@@ -167,25 +167,15 @@ fn rope<T: KvElement>(shape: Shape) -> Bench {
     let work = Work { bytes, flops: 3 * u64::from(rows) * u64::from(q_dim + kv_dim / 2) };
     let context = CONTEXT.max(APPEND_AT + rows);
     Bench::new(shape, work, move |operands| {
-        let q = operands.tensor("q", [rows, q_dim])?;
-        let kv = operands.tensor("kv", [rows, kv_dim])?;
-        let angles = noise_angles(context, head_dim);
-        let tables = RopeTables::new("rope", context, head_dim, &angles[0], &angles[1]);
+        let qkv = operands.tensor("qkv", [rows, q_dim + kv_dim])?;
+        let tables = rope_tables(context, head_dim);
         let cache = KvCache::<T>::new("bench", context, heads);
         let span = Resident::from_slice("span", [2], &[APPEND_AT, rows]);
         Ok(Box::new(move |g, _| {
-            let (q, kv, span) = (g.bind(&q), g.bind(&kv), g.bind(&span));
-            rope_append(g, "q", q, kv, &tables, &cache, heads, span);
+            let (qkv, span) = (g.bind(&qkv), g.bind(&span));
+            rope_append(g, "q", qkv, &tables, &cache, heads, span);
         }))
     })
-}
-
-/// Cosines and sines of the model's rotations, of heads of another size of some.
-fn noise_angles(context: u32, head_dim: u32) -> [Vec<f32>; 2] {
-    let mut text = Config::from_json(b"{}").expect("every key has a default").text;
-    text.hidden_size = text.num_attention_heads * head_dim as usize;
-    let tables = position::rope_tables(&text, context as usize);
-    [tables.cos, tables.sin]
 }
 
 pub(super) fn list(config: &Config, list: &mut Vec<(Shape, bool)>) {

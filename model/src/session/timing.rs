@@ -10,8 +10,8 @@ use crate::{Error, Result};
 const NOISE: usize = 65_521;
 
 impl Session {
-    /// Lets the cache hold so many positions, of which those that were not there before are noise: a decode step over
-    /// them takes as long as over a prompt. Forgets later positions.
+    /// Lets the cache hold so many positions, whatever they are: a decode step over them takes as long as over a prompt.
+    /// The first time, noise is written to the whole cache. [`Session::reset`] comes before the next question.
     ///
     /// # Errors
     ///
@@ -23,23 +23,25 @@ impl Session {
                 "{positions} positions; the context holds {ctx}: raise --ctx"
             )));
         }
-        if positions > self.cached.len() {
+        // What no kernel wrote is zeros, which a driver may hold in one page.
+        if !self.noise {
             for layer in &self.kv {
                 match layer {
-                    LayerCache::F32(kv) => self.write_noise(kv, positions)?,
-                    LayerCache::F16(kv) => self.write_noise(kv, positions)?,
+                    LayerCache::F32(kv) => self.write_noise(kv)?,
+                    LayerCache::F16(kv) => self.write_noise(kv)?,
                 }
             }
+            self.noise = true;
         }
-        self.cached.resize(positions, Row::Token(0));
+        self.cached = vec![Row::Token(0); positions];
         Ok(())
     }
 
-    fn write_noise<T: KvElement>(&self, kv: &KvCache<T>, positions: usize) -> Result<()> {
-        let row = kv.k.shape()[1] as usize;
+    fn write_noise<T: KvElement>(&self, kv: &KvCache<T>) -> Result<()> {
+        let elements = kv.k.shape().iter().map(|&n| n as usize).product();
         // Between -1 and 1, as keys and values are of which norms were taken.
         let value = |i: usize| T::nearest((i * 7919 % NOISE) as f32 / NOISE as f32 * 2.0 - 1.0);
-        let noise: Vec<T> = (0..positions * row).map(value).collect();
+        let noise: Vec<T> = (0..elements).map(value).collect();
         kv.k.write(&self.model.inner.gpu, &noise)?;
         Ok(kv.v.write(&self.model.inner.gpu, &noise)?)
     }

@@ -21,6 +21,8 @@ struct Params {
     blocks: u32,
     /// Weight sets: 1 for all rows, or 2 of which a row's modality picks one.
     sets: u32,
+    /// First blocks that the sets share.
+    shared_blocks: u32,
     /// Steps of 32 columns that share a scale; for groups only.
     group_steps: u32,
     /// Whether `bias` is added.
@@ -48,12 +50,12 @@ struct Params {
 //% endif
 @group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
 //% if texels
-@group(0) @binding(4) var weight: texture_2d<u32>;                    // [blocks, sets, chunks, 16]
+@group(0) @binding(4) var weight: texture_2d<u32>;                    // [places, chunks, 16]
 //% else
-@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [blocks, sets, chunks, 16]
+@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
 //% endif
-@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [blocks, sets, groups, 16]
-@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [blocks, sets, 16]
+@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [places, groups, 16]
+@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [places, 16]
 @group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
 
@@ -126,7 +128,8 @@ fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
 
 /// Where block `block` of a modality's weights is among those of all sets.
 fn place_of(block: u32, modality: u32) -> u32 {
-    return block * params.sets + modality;
+    let own = params.shared_blocks + (block - params.shared_blocks) * params.sets + modality;
+    return select(own, block, block < params.shared_blocks);
 }
 
 /// Loads of 16 bytes that a packed row takes.
