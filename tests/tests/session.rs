@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strix_model::prompt::Template;
-use strix_model::{Answer, FinishReason, GenerateOptions, Model, SamplingParams, Session};
+use strix_model::{Answer, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session};
 use strix_tests::{assert_close, gpu, nano};
 
 /// nano with room for all that these tests ask.
