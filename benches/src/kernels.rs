@@ -169,7 +169,7 @@ impl<T> Turns<T> {
 }
 
 /// The model's rotations, of heads of any size.
-pub(crate) fn rope_tables(positions: u32, head_dim: u32) -> RopeTables {
+fn rope_tables(positions: u32, head_dim: u32) -> RopeTables {
     let mut text = Config::from_json(b"{}").expect("every key has a default").text;
     text.hidden_size = text.num_attention_heads * head_dim as usize;
     let tables = position::rope_tables(&text, positions as usize);

@@ -5,8 +5,8 @@ use half::f16;
 use strix_engine::{Gpu, Graph, Resident, Result};
 use strix_model::Config;
 use strix_shaders::{
-    Format, HeadShape, Heads, KvCache, KvElement, Layout, Mask, attention, decode_attention, layer_norm,
-    linear, rms_norm, swiglu,
+    Format, HeadShape, Heads, KvCache, KvElement, Layout, Mask, RopeTables, attention, decode_attention,
+    layer_norm, linear, rms_norm, swiglu,
 };
 
 use crate::data;
@@ -115,27 +115,23 @@ fn projection(p: Projection, format: Format) -> Subject {
     }
 }
 
-/// The heads of queries, keys and values.
-fn bind<T: KvElement>(
-    g: &mut Graph,
-    q: &Resident<f32, 2>,
-    kv: &KvCache<T>,
-    heads: HeadShape,
-) -> (Heads, [Heads<T>; 2]) {
-    let q = Heads::in_rows(g.bind(q), 0, heads.head_dim);
-    (q, [&kv.k, &kv.v].map(|t| Heads::by_head(g.bind(t))))
-}
-
 fn queries_of(gpu: &Gpu, h: HeadShape, rows: u32) -> Result<Resident<f32, 2>> {
     data::tensor(gpu, "q", [rows, h.num_heads * h.head_dim])
 }
 
-fn keys_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<KvCache<T>> {
+/// A cache of noise.
+fn cache_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<KvCache<T>> {
     let shape = [h.num_kv_heads, keys, h.head_dim];
-    let noise = data::noise(shape.iter().map(|&n| n as usize).product());
-    let noise: Vec<T> = noise.into_iter().map(T::nearest).collect();
-    let upload = |name| Resident::upload(gpu, name, shape, &noise);
+    let noise: Vec<T> =
+        data::noise((shape[0] * keys * shape[2]) as usize).into_iter().map(T::nearest).collect();
+    let upload = |name| Resident::zeros(name, shape).with_texels().filled(gpu, &noise);
     Ok(KvCache { k: upload("k")?, v: upload("v")? })
+}
+
+/// Rotations of so many positions.
+fn tables_of(h: HeadShape, positions: u32) -> RopeTables {
+    let half = vec![0.5; (positions * h.head_dim / 2) as usize];
+    RopeTables::new("rope", positions, h.head_dim, &half, &half)
 }
 
 fn cache<T: KvElement>() -> &'static str {
@@ -146,11 +142,11 @@ fn decode<T: KvElement + Send + Sync>(h: HeadShape, keys: u32) -> Subject {
     let prepare = |h: HeadShape, keys: u32| -> Prepare {
         Box::new(move |gpu| {
             let qkv = data::tensor(gpu, "qkv", [1, (h.num_heads + 2 * h.num_kv_heads) * h.head_dim])?;
-            let (kv, tables) = (keys_of::<T>(gpu, h, keys)?, crate::kernels::rope_tables(keys, h.head_dim));
+            let (cache, tables) = (cache_of::<T>(gpu, h, keys)?, tables_of(h, keys));
             let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
             Ok(Box::new(move |g| {
                 let (qkv, span) = (g.bind(&qkv), g.bind(&span));
-                decode_attention(g, "y", qkv, &tables, &kv, h, span);
+                decode_attention(g, "y", qkv, &tables, &cache, h, span);
             }))
         })
     };
@@ -164,10 +160,11 @@ fn decode<T: KvElement + Send + Sync>(h: HeadShape, keys: u32) -> Subject {
 fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Subject {
     let prepare = |h: HeadShape, rows: u32, keys: u32| -> Prepare {
         Box::new(move |gpu| {
-            let (q, kv) = (queries_of(gpu, h, rows)?, keys_of::<T>(gpu, h, keys)?);
+            let (q, cache) = (queries_of(gpu, h, rows)?, cache_of::<T>(gpu, h, keys)?);
             let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
             Ok(Box::new(move |g| {
-                let (q, [k, v]) = bind(g, &q, &kv, h);
+                let q = Heads::in_rows(g.bind(&q), 0, h.head_dim);
+                let [k, v] = [&cache.k, &cache.v].map(|kv| Heads::by_head(g.bind(kv)));
                 let mask = Mask::Causal { span: g.bind(&span) };
                 attention(g, "y", q, k, v, h, rows, mask);
             }))
@@ -184,9 +181,10 @@ fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Sub
 fn full(h: HeadShape, rows: u32, keys: u32) -> Subject {
     let prepare = |h: HeadShape, rows: u32, keys: u32| -> Prepare {
         Box::new(move |gpu| {
-            let (q, kv) = (queries_of(gpu, h, rows)?, keys_of::<f32>(gpu, h, keys)?);
+            let (q, cache) = (queries_of(gpu, h, rows)?, cache_of::<f32>(gpu, h, keys)?);
             Ok(Box::new(move |g| {
-                let (q, [k, v]) = bind(g, &q, &kv, h);
+                let q = Heads::in_rows(g.bind(&q), 0, h.head_dim);
+                let [k, v] = [&cache.k, &cache.v].map(|kv| Heads::by_head(g.bind(kv)));
                 attention(g, "y", q, k, v, h, rows, Mask::Full { keys });
             }))
         })
