@@ -13,7 +13,8 @@ use strix_engine::{Choices, Decision, Error as EngineError, Gpu, Graph, MAX_TRIP
 use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
 use strix_model::{Config, Error, Result};
 
-use crate::{Clock, busy_ns};
+use crate::Clock;
+use crate::processor::process_ns;
 use subjects::{Record, Subject, subjects};
 
 /// Compiling and running once must not take longer.
@@ -22,6 +23,10 @@ const SLOWEST_COMPILE: Duration = Duration::from_secs(10);
 const HOPELESS: f64 = 3.0;
 /// What takes no less than this part of the default's time is no better: the rest is noise.
 const BETTER: f64 = 0.97;
+/// Runs of each way at least, and time in which there may be more.
+const RUNS: usize = 3;
+/// See [`RUNS`].
+const BUDGET_NS: f64 = 2e8;
 /// Largest error of a result, relative to the largest number of it.
 const TOLERANCE: f32 = 1e-3;
 
@@ -97,7 +102,7 @@ pub fn tune(
     let is_known = |tuning: &Tuning, job: &Job<'_>| tuning.measured.iter().any(|m| job.is(m));
     let mut done = jobs.iter().filter(|job| is_known(&tuning, job)).count();
     let (before, mut interrupted) = (done, false);
-    let clock = Clock::new(gpu, true);
+    let clock = Clock::new(gpu);
     for job in &jobs {
         if is_known(&tuning, job) {
             continue;
@@ -233,12 +238,12 @@ fn check(clock: &Clock, job: &Job<'_>) -> Result<Option<String>> {
         }
     }
     let record = (job.subject.checked)(gpu)?;
-    let (wall, busy) = (Instant::now(), busy_ns().filter(|_| clock.is_software()));
+    let (wall, busy) = (Instant::now(), process_ns().filter(|_| clock.is_software()));
     let mut program = program(gpu, &record)?;
     program.run(&[])?;
     let wall = wall.elapsed();
     // Another program may have had the processor meanwhile.
-    let busy = busy.zip(busy_ns()).map(|(before, after)| Duration::from_nanos((after - before) as u64));
+    let busy = busy.zip(process_ns()).map(|(before, after)| Duration::from_nanos((after - before) as u64));
     let took = busy.unwrap_or(wall).min(wall);
     if took > SLOWEST_COMPILE {
         let (took, most) = (took.as_secs_f64(), SLOWEST_COMPILE.as_secs());
@@ -261,7 +266,7 @@ fn time(clock: &Clock, job: &Job<'_>, best: Option<f64>) -> Result<std::result::
         return Ok(Ok(once_ns));
     }
     drop(program);
-    Ok(Ok(clock.time(&*record)?.rate_ns()))
+    Ok(Ok(clock.time(&*record, RUNS, BUDGET_NS)?.rate_ns()))
 }
 
 fn program(gpu: &Gpu, record: &Record) -> Result<Program> {

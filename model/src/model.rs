@@ -161,7 +161,7 @@ impl Checkpoint {
             }),
             #[cfg(feature = "nano")]
             Source::Nano => {
-                let config = Config::from_json(include_bytes!("../nano/config.json"))?;
+                let config = Config::nano();
                 Ok(Self {
                     preprocessor: PreprocessorConfig::new(config.vision.image_size),
                     eos: config.text.eos_token_id.clone(),
@@ -303,6 +303,13 @@ impl Model {
     /// Bytes of the weights on the device.
     pub fn weight_bytes(&self) -> u64 {
         self.inner.vision.bytes() + self.inner.abstractor.bytes() + self.inner.decoder.bytes()
+    }
+
+    /// Bytes of the weights that one decoded token reads: it is text, and of the keys' and values' weights reads those
+    /// of text.
+    pub fn decode_bytes(&self) -> u64 {
+        let decoder = &self.inner.decoder;
+        decoder.decoded_bytes().iter().sum::<u64>() + decoder.head_bytes()
     }
 
     /// What lives where.

@@ -89,6 +89,19 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
+    /// What matrices, keys and values are stored as, in words.
+    pub(crate) fn words(&self) -> String {
+        let kv = if matches!(self.kv, Kv::F16) { ", KV cache of f16" } else { "" };
+        let group = self.group.as_ref().map_or(String::new(), |group| format!(" in groups of {group}"));
+        let dtype = match self.dtype {
+            Stored::Auto => "weights as in the checkpoint",
+            Stored::F32 => "weights of f32",
+            Stored::Bf16 => "weights of bf16",
+            Stored::Int8 => "weights of int8",
+        };
+        format!("{dtype}{group}{kv}")
+    }
+
     pub(crate) fn options(&self) -> anyhow::Result<LoadOptions> {
         let group = self.group.as_deref().map(str::parse).transpose()?;
         let dtype = match self.dtype {
