@@ -8,7 +8,7 @@ use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Choices, Coop, Error, Family, Result, Shader, Target, import};
+use crate::{Access, Choices, Coop, Error, Family, Result, Shader, TEXEL_ROW, Target, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -81,8 +81,8 @@ pub(crate) struct Inner {
     info: wgpu::AdapterInfo,
     target: RwLock<Target>,
     pipelines: Mutex<HashMap<String, Pipeline>>,
-    buffers: AtomicU64,
-    storage_bytes: AtomicU64,
+    pub(crate) buffers: AtomicU64,
+    pub(crate) storage_bytes: AtomicU64,
     pub(crate) imported_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines_created: AtomicU64,
@@ -324,7 +324,7 @@ impl Gpu {
             )));
         }
         let imports = shares && import::enabled(&device);
-        tracing::info!(adapter = name(&info), ?target, imports, "device ready");
+        let software = info.device_type == DeviceType::Cpu;
         let inner = Inner {
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
@@ -342,7 +342,13 @@ impl Gpu {
             pipelines_created: AtomicU64::new(0),
             submits: AtomicU64::new(0),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let mut gpu = Self { inner: Arc::new(inner) };
+        let texels = software && limits.max_texture_dimension_2d >= TEXEL_ROW && gpu.tries_texels();
+        if let (true, Some(inner)) = (texels, Arc::get_mut(&mut gpu.inner)) {
+            inner.target.get_mut().unwrap_or_else(PoisonError::into_inner).texels = true;
+        }
+        tracing::info!(adapter = gpu.name(), target = ?gpu.target(), imports = gpu.imports(), "device ready");
+        Ok(gpu)
     }
 
     /// The wgpu device, to share with other code.
@@ -528,13 +534,20 @@ impl Gpu {
             binding: i as u32,
             visibility: wgpu::ShaderStages::COMPUTE,
             count: None,
-            ty: wgpu::BindingType::Buffer {
-                ty: match binding.access {
-                    Access::Uniform => wgpu::BufferBindingType::Uniform,
-                    access => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+            ty: match binding.access {
+                Access::Texels => wgpu::BindingType::Texture {
+                    sample_type: wgpu::TextureSampleType::Uint,
+                    view_dimension: wgpu::TextureViewDimension::D2,
+                    multisampled: false,
                 },
-                has_dynamic_offset: false,
-                min_binding_size: None,
+                access => wgpu::BindingType::Buffer {
+                    ty: match access {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        _ => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
             },
         };
         let entries: Vec<_> = shader.bindings.iter().enumerate().map(entry).collect();

@@ -50,7 +50,7 @@ pub use plan::{Plan, Usage};
 pub use profile::StepTime;
 pub use program::{Difference, Program, Traced};
 pub use resident::{HostBytes, Resident, ResidentBytes};
-pub use shader::{Access, Binding, MAX_TRIPS, Shader};
+pub use shader::{Access, Binding, MAX_TRIPS, Shader, TEXEL_ROW};
 pub use stream::{Stream, Streamed};
 pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};

@@ -56,6 +56,9 @@ pub struct Target {
     pub subgroup: Option<u32>,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
+    /// Whether kernels may read tensors as texels of 16 bytes. A software device reads them faster so: it walks through
+    /// the lanes of a buffer's load one after the other, but gathers texels as vectors.
+    pub texels: bool,
     /// Memory of a workgroup, in bytes.
     pub max_workgroup_bytes: u32,
     /// Invocations of a workgroup.
@@ -94,6 +97,7 @@ impl Default for Target {
         Self {
             subgroup: None,
             max_binding_bytes: 128 << 20,
+            texels: false,
             max_workgroup_bytes: 16_384,
             max_invocations: 256,
             is_cpu: false,

@@ -165,8 +165,8 @@ fn ways(target: &Target, rows: u32) -> Vec<Way> {
     ways
 }
 
-/// What projects up to `rows` rows by a matrix of this layout.
-fn specialise(g: &mut Graph, rows: u32, layout: &Layout) -> Specialised {
+/// What projects up to `rows` rows by a matrix of this layout; `texels` says whether what it reads can be read so.
+fn specialise(g: &mut Graph, rows: u32, layout: &Layout, normed: bool, texels: bool) -> Specialised {
     let situation = format!("{} {}", layout.format.variant(), choose::rows_class(rows));
     let legal = ways(g.target(), rows);
     let way = choose::choose(g, KERNEL.name, &situation, &legal);
@@ -174,17 +174,25 @@ fn specialise(g: &mut Graph, rows: u32, layout: &Layout) -> Specialised {
         "subgroup" => lanes(g.target()),
         "plain" => "plain",
         _ if way.iter().any(|(name, _)| *name == "threads") => {
-            return gemv_tiled::specialise(&way, rows, layout);
+            return gemv_tiled::specialise(&way, rows, layout, normed);
         }
         _ => return gemm_tiled::specialise(&way, rows, layout),
     };
     let width = lanes.parse().unwrap_or(32);
-    let tile = if rows == 1 { 1 } else { 8 };
+    let tile = match rows {
+        1 => 1,
+        _ if lanes == "16" => 16,
+        _ => 8,
+    };
+    let texels = texels && layout.k.is_multiple_of(4) && matches!(lanes, "8" | "16");
+    let whole = layout.k.is_multiple_of(4 * width) && lanes != "plain";
     let chosen = vec![
         ("weights", layout.format.variant()),
         ("lanes", lanes),
-        ("rows", if rows == 1 { "1" } else { "8" }),
-        ("x", layout.x_variant()),
+        ("rows", ["1", "8", "16"][tile as usize / 8]),
+        ("x", if whole { "whole" } else { layout.x_variant() }),
+        ("loads", if texels { "texels" } else { "storage" }),
+        ("norm", if normed { "yes" } else { "no" }),
     ];
     let groups = [rows.div_ceil(tile) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
     Specialised { kernel: &KERNEL, chosen, groups }
@@ -202,7 +210,6 @@ fn dispatch_part(
     y: Tensor<f32, 2>,
 ) {
     let Layout { n, k, sets, format, .. } = part.layout;
-    let Specialised { kernel, chosen, groups } = specialise(g, rows.capacity(), &part.layout);
     let params = Params {
         k,
         n,
@@ -222,12 +229,15 @@ fn dispatch_part(
     };
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
-    // Absent operands are never read; `scale` stands in so that the binding is not empty.
+    // Absent operands are never read; another stands in so that the binding is not empty.
     let bias = part.bias.as_ref().map_or(scale, |b| g.bind(b));
     let residual = residual.map_or(scale.id(), Tensor::id);
-    let gain = input.norm.as_ref().map_or(scale.id(), |(gain, _)| g.bind(gain).id());
+    let gain = input.norm.as_ref().map_or(weight.id(), |(gain, _)| g.bind(gain).id());
     let x = input.x;
     let routing = rows.0;
+    let texels = [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
+    let Specialised { kernel, chosen, groups } =
+        specialise(g, rows.capacity(), &part.layout, input.norm.is_some(), texels);
     match format {
         Format::F32 => {
             dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)

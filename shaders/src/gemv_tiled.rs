@@ -21,7 +21,7 @@ pub(crate) fn ways() -> Vec<Way> {
 /// [`gemm()`](crate::gemm::gemm()) of up to `rows` rows with a matrix of this layout, in one of the [`ways`].
 ///
 /// Same tensors, same [`reference`](crate::gemm::reference()).
-pub(crate) fn specialise(way: &Way, rows: u32, layout: &Layout) -> Specialised {
+pub(crate) fn specialise(way: &Way, rows: u32, layout: &Layout, normed: bool) -> Specialised {
     let [blocks, threads] = ["blocks", "threads"].map(|name| choose::value(way, name));
     let (tile, rows_variant) = if rows == 1 { (1, "1") } else { (ROWS, "8") };
     let chosen = vec![
@@ -30,6 +30,7 @@ pub(crate) fn specialise(way: &Way, rows: u32, layout: &Layout) -> Specialised {
         ("blocks", blocks),
         ("threads", threads),
         ("x", layout.x_variant()),
+        ("norm", if normed { "yes" } else { "no" }),
     ];
     let tiles = (rows.div_ceil(tile) + layout.sets - 1).min(rows);
     let groups = layout.blocks().div_ceil(blocks.parse().expect("a number of blocks"));

@@ -10,10 +10,12 @@
 //~ variants: blocks = 2 4
 //~ variants: threads = 64 256
 //~ variants: x = vec4 scalar
+//~ variants: norm = no yes
+//~ where: norm == "no" or rows == 1
 #import projection
 
+//% set loads = "storage"
 //% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)
-//% set load = "load_normed" if rows == 1 else "load_x"
 
 const ROWS = ${rows}u;
 const BLOCKS = ${blocks}u;
@@ -21,7 +23,7 @@ const THREADS = ${threads}u;
 const SLICES = ${threads // 16}u;
 
 var<workgroup> partial: array<f32, ${threads * blocks}>;    // [SLICES, BLOCKS, 16]
-//% if rows == 1
+//% if norm == "yes"
 var<workgroup> squares_of: array<f32, SLICES>;
 //% endif
 
@@ -44,8 +46,9 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% for r in range(rows)
     let row${r} = routing[min(tile.first + ${r}u, tile.end - 1u)];
 //% endfor
-//% if rows == 1
+//% if norm == "yes"
     let image_row = u32(routing[0] == 0u);
+    var squares = 0.0;
 //% endif
 
     let packed_row = thread % 16u;
@@ -82,7 +85,13 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% endif
 //% endfor
 //% for r in range(rows)
-            let x${r} = ${load}(row${r}, chunk * ${words}u + ${j}u${", image_row" if rows == 1 else ""});
+//% if norm == "yes"
+            let v = load_x(row0, chunk * ${words}u + ${j}u);
+            squares += dot(v, v);
+            let x0 = v * load_gain(image_row, chunk * ${words}u + ${j}u);
+//% else
+            let x${r} = load_x(row${r}, chunk * ${words}u + ${j}u);
+//% endif
 //% for b in range(blocks)
             a${r}_${b} = mad(a${r}_${b}, x${r}, w${b});
 //% endfor
@@ -98,7 +107,7 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% endif
     }
 
-//% if rows == 1
+//% if norm == "yes"
     if packed_row == 0u {
         squares_of[slice] = squares;
     }
@@ -114,16 +123,14 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     if slice < BLOCKS / 2u && tile.first + ${r}u < tile.end {
         var first = total(2u * slice, packed_row);
         var second = total(2u * slice + 1u, packed_row);
-//% if rows == 1
-        if params.norm != 0u {
-            var sum = 0.0;
+//% if norm == "yes"
+        var sum = 0.0;
 //% for s in range(threads // 16)
-            sum += squares_of[${s}];
+        sum += squares_of[${s}];
 //% endfor
-            let factor = inverseSqrt(sum / f32(params.k) + params.eps);
-            first *= factor;
-            second *= factor;
-        }
+        let factor = inverseSqrt(sum / f32(params.k) + params.eps);
+        first *= factor;
+        second *= factor;
 //% endif
         finish_pair(row${r}, modality, (group.y * BLOCKS + 2u * slice) * 16u + packed_row, first, second);
     }

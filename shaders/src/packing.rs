@@ -155,7 +155,7 @@ impl Layout {
     /// Packed weights that lie on the host. Rows of text need the first set alone.
     fn on_host(&self, label: &str, words: HostBytes) -> Resident<u32, 1> {
         let block = self.block_words() as usize * 4;
-        Resident::alternating(label, [words_u32(self)], words, block, self.sets as usize)
+        Resident::alternating(label, [words_u32(self)], words, block, self.sets as usize).with_texels()
     }
 
     /// Where packed row `p` comes from: 0 for gate (or the matrix itself), 1 for up, and the row there.
@@ -347,7 +347,7 @@ impl Linear {
         let part = |(i, (first, layout)): (usize, (u32, Layout))| LinearPart {
             first,
             layout,
-            weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words_u32(&layout)]),
+            weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words_u32(&layout)]).with_texels(),
             scale: Resident::zeros(&format!("{label}.scale[{i}]"), [layout.scales().max(1)]),
             bias: bias.then(|| {
                 Resident::zeros(&format!("{label}.bias[{i}]"), [layout.sets * layout.packed_rows()])
@@ -398,7 +398,7 @@ impl Linear {
             let shapes = [[packed.words.len() as u32], [packed.scales.len() as u32]];
             let (weight, scale) = match contents {
                 Contents::Upload(gpu) => (
-                    Resident::upload(gpu, &labels[0], shapes[0], &packed.words)?,
+                    Resident::zeros(&labels[0], shapes[0]).with_texels().filled(gpu, &packed.words)?,
                     Resident::upload(gpu, &labels[1], shapes[1], &packed.scales)?,
                 ),
                 Contents::OnHost => (

@@ -1,5 +1,9 @@
 // What every family of gemm shares: parameters, bindings, which rows a workgroup takes, unpacking, and what
-// follows the sum. The importing kernel declares the variants `weights`, `rows` and `x`.
+// follows the sum. The importing kernel declares the variants `weights`, `x`, `loads`
+// and `norm`.
+
+/// Texels of 16 bytes in a row of a texture.
+const TEXEL_ROW = 1024u;
 
 struct Params {
     /// Columns of x.
@@ -29,55 +33,71 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//% if x == "vec4"
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [rows, k]
-//% else
+//% if loads == "texels"
+@group(0) @binding(1) var x: texture_2d<u32>;                         // [rows, k] f32
+@group(0) @binding(2) var gain: texture_2d<u32>;                      // [modalities, k] f32
+//% elif x == "scalar"
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
-//% endif
-//% if x == "vec4"
-@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
-//% else
 @group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
+//% else
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [rows, k]
+@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
 //% endif
 @group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
+//% if loads == "texels"
+@group(0) @binding(4) var weight: texture_2d<u32>;                    // [blocks, sets, chunks, 16]
+//% else
 @group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [blocks, sets, chunks, 16]
+//% endif
 @group(0) @binding(5) var<storage, read> scale: array<f32>;           // [blocks, sets, groups, 16]
 @group(0) @binding(6) var<storage, read> bias: array<f32>;            // [blocks, sets, 16]
 @group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
 
+//% for t in ["x", "gain", "weight"]
+//% if loads == "texels"
+fn ${t}_at(i: u32) -> vec4<u32> {
+    return textureLoad(${t}, vec2<u32>(i % TEXEL_ROW, i / TEXEL_ROW), 0);
+}
+//% elif t == "weight"
+fn weight_at(i: u32) -> vec4<u32> {
+    return weight[i];
+}
+//% elif x != "scalar"
+fn ${t}_at(i: u32) -> vec4<u32> {
+    return bitcast<vec4<u32>>(${t}[i]);
+}
+//% endif
+//% endfor
+
 /// Columns 4 i .. 4 i + 3 of a row of x; zeros beyond its end.
 fn load_x(row: u32, i: u32) -> vec4<f32> {
-//% if x == "vec4"
-    let width = params.k / 4u;
-    return select(vec4<f32>(), x[row * width + min(i, width - 1u)], i < width);
-//% else
+//% if x == "scalar"
     let at = row * params.k;
     let last = params.k - 1u;
     let k = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u);
     let c = min(k, vec4<u32>(last));
     return select(vec4<f32>(), vec4<f32>(x[at + c.x], x[at + c.y], x[at + c.z], x[at + c.w]), k <= vec4<u32>(last));
+//% else
+    let width = params.k / 4u;
+//% if x == "whole"
+    return bitcast<vec4<f32>>(x_at(row * width + i));
+//% else
+    return select(vec4<f32>(), bitcast<vec4<f32>>(x_at(row * width + min(i, width - 1u))), i < width);
+//% endif
 //% endif
 }
 
-//% if rows == 1
-/// Sum of the squares this lane has loaded.
-var<private> squares: f32;
-
-/// Columns of x times the gain of the row's modality, their squares noted.
-fn load_normed(row: u32, i: u32, modality: u32) -> vec4<f32> {
-    let v = load_x(row, i);
-    if params.norm == 0u {
-        return v;
-    }
-    squares += dot(v, v);
-//% if x == "vec4"
-    let width = params.k / 4u;
-    return v * gain[modality * width + min(i, width - 1u)];
-//% else
+//% if norm == "yes"
+/// The gain of the same columns; beyond the end that of the last ones.
+fn load_gain(modality: u32, i: u32) -> vec4<f32> {
+//% if x == "scalar"
     let at = modality * params.k;
     let c = min(vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u), vec4<u32>(params.k - 1u));
-    return v * vec4<f32>(gain[at + c.x], gain[at + c.y], gain[at + c.z], gain[at + c.w]);
+    return vec4<f32>(gain[at + c.x], gain[at + c.y], gain[at + c.z], gain[at + c.w]);
+//% else
+    let width = params.k / 4u;
+    return bitcast<vec4<f32>>(gain_at(modality * width + min(i, width - 1u)));
 //% endif
 }
 //% endif
@@ -113,7 +133,7 @@ fn chunks_of_row() -> u32 {
 
 /// Such a load of row `row` of the block at `place`.
 fn chunk_at(place: u32, chunk: u32, row: u32) -> vec4<u32> {
-    return weight[(place * chunks_of_row() + chunk) * 16u + row];
+    return weight_at((place * chunks_of_row() + chunk) * 16u + row);
 }
 
 //% if weights == "int8_group"
