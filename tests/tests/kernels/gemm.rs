@@ -15,17 +15,17 @@ const FORMATS: [Format; 6] = [
 ];
 
 /// A projection with everything it can have, and what it should give, computed from unpacked weights.
-struct Case {
-    layout: Layout,
-    modality: Vec<u32>,
+pub(crate) struct Case {
+    pub(crate) layout: Layout,
+    pub(crate) modality: Vec<u32>,
     weights: Vec<f32>,
     bias: Vec<f32>,
-    activation: Activation,
+    pub(crate) activation: Activation,
     residual: bool,
 }
 
 impl Case {
-    fn new(layout: Layout, modality: &[u32], activation: Activation, residual: bool) -> Self {
+    pub(crate) fn new(layout: Layout, modality: &[u32], activation: Activation, residual: bool) -> Self {
         let halves = if layout.gated { 2 } else { 1 };
         let rows = layout.sets * halves * layout.n;
         let weights = uniform(7, (rows * layout.k) as usize);
@@ -62,7 +62,7 @@ impl Case {
         }
     }
 
-    fn expected(&self, x: &[f32], residual: &[f32]) -> Vec<f32> {
+    pub(crate) fn expected(&self, x: &[f32], residual: &[f32]) -> Vec<f32> {
         let (n, k) = (self.layout.n, self.layout.k as usize);
         let halves = if self.layout.gated { 2 } else { 1 };
         let mut y = vec![0.0; self.modality.len() * n as usize];
@@ -94,7 +94,7 @@ impl Case {
         y
     }
 
-    fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
+    pub(crate) fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
         let Layout { n, gated, .. } = self.layout;
         let halves = if gated { 2 } else { 1 };
         let fill =
@@ -131,7 +131,7 @@ impl Case {
     }
 }
 
-fn layout(n: u32, k: u32, format: Format) -> Layout {
+pub(crate) fn layout(n: u32, k: u32, format: Format) -> Layout {
     Layout { n, k, sets: 1, gated: false, format }
 }
 
