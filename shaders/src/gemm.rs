@@ -7,7 +7,7 @@ use strix_engine::{Family, Graph, Resident, Target, Tensor};
 use crate::choose::{self, Way};
 use crate::kernel::Specialised;
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
-use crate::{dispatch, gemm_dot, gemm_tiled, gemv_tiled, lanes};
+use crate::{dispatch, gemm_coop, gemm_dot, gemm_tiled, gemv_tiled, lanes};
 
 pub use crate::generated::gemm::{KERNEL, Params};
 
@@ -181,7 +181,7 @@ pub(crate) fn params(
 }
 
 /// Every way to project up to `rows` rows that is legal on such a device, the likeliest of each family first.
-fn ways(target: &Target, rows: u32) -> Vec<Way> {
+fn ways(target: &Target, rows: u32, format: Format) -> Vec<Way> {
     let mut ways = vec![];
     if lanes(target) != "plain" {
         ways.push(vec![("family", Family::Subgroup.name())]);
@@ -191,6 +191,7 @@ fn ways(target: &Target, rows: u32) -> Vec<Way> {
     }
     if rows > 1 {
         ways.extend(gemm_tiled::ways(rows));
+        ways.extend(gemm_coop::ways(target, format));
     }
     ways.push(vec![("family", Family::Plain.name())]);
     ways
@@ -199,11 +200,12 @@ fn ways(target: &Target, rows: u32) -> Vec<Way> {
 /// What projects up to `rows` rows by a matrix of this layout; `texels` says whether what it reads can be read so.
 fn specialise(g: &mut Graph, rows: u32, layout: &Layout, normed: bool, texels: bool) -> Specialised {
     let situation = format!("{} {}", layout.format.variant(), choose::rows_class(rows));
-    let legal = ways(g.target(), rows);
+    let legal = ways(g.target(), rows, layout.format);
     let way = choose::choose(g, KERNEL.name, &situation, &legal);
     let lanes = match choose::value(&way, "family") {
         "subgroup" => lanes(g.target()),
         "plain" => "plain",
+        "coop" => return gemm_coop::specialise(g.target(), rows, layout),
         _ if way.iter().any(|(name, _)| *name == "threads") => {
             return gemv_tiled::specialise(&way, rows, layout, normed);
         }

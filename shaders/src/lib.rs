@@ -17,6 +17,7 @@ pub mod class_token;
 pub mod decode_attention;
 pub mod embedding;
 pub mod gemm;
+pub mod gemm_coop;
 pub mod gemm_dot;
 pub mod gemm_tiled;
 pub mod gemv_tiled;
