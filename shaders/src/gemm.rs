@@ -70,7 +70,8 @@ impl Routing {
     }
 }
 
-/// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets.
+/// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets. Columns
+/// that the sets share are the same for both.
 ///
 /// | name   | shape         | dtype |
 /// |--------|---------------|-------|
@@ -168,6 +169,7 @@ pub(crate) fn params(
         stride,
         blocks: part.layout.blocks(),
         sets,
+        shared_blocks: part.layout.shared_blocks(),
         group_steps: match format {
             Format::Int8 { group: Some(group) } => group / 32,
             _ => 0,
@@ -180,54 +182,82 @@ pub(crate) fn params(
     }
 }
 
-/// Every way to project up to `rows` rows that is legal on such a device, the likeliest of each family first.
-fn ways(target: &Target, rows: u32, format: Format) -> Vec<Way> {
+/// What is to be projected.
+pub(crate) struct Projection<'a> {
+    /// At most so many rows.
+    pub rows: u32,
+    /// The matrix.
+    pub layout: &'a Layout,
+    /// Whether rows, gain and weights can be read as texels.
+    pub texels: bool,
+    /// Whether the row is normalised on the way.
+    pub norm: bool,
+}
+
+impl Projection<'_> {
+    /// Value of the variant `norm`.
+    pub(crate) fn norm(&self) -> &'static str {
+        if self.norm { "yes" } else { "no" }
+    }
+}
+
+/// Every way to project that is legal on such a device, the likeliest of each family first.
+fn ways(target: &Target, of: &Projection<'_>) -> Vec<Way> {
+    let rows = of.rows;
     let mut ways = vec![];
-    if lanes(target) != "plain" {
-        ways.push(vec![("family", Family::Subgroup.name())]);
+    let lanes = lanes(target);
+    let wide = lanes == "16";
+    let narrow = lanes == "8";
+    if lanes != "plain" {
+        let tiles: &[&str] = match (rows, wide, narrow) {
+            (1, ..) => &["1"],
+            (_, true, _) => &["16", "8"],
+            (_, _, true) => &["8", "16"],
+            _ => &["8"],
+        };
+        let texels = of.texels && of.layout.k.is_multiple_of(4) && (wide || narrow);
+        let loads: &[&str] = if texels { &["texels", "storage"] } else { &["storage"] };
+        for load in loads {
+            let way = |tile| vec![("family", Family::Subgroup.name()), ("rows", tile), ("loads", *load)];
+            ways.extend(tiles.iter().copied().map(way));
+        }
     }
     if rows <= 2 * gemv_tiled::ROWS {
         ways.extend(gemv_tiled::ways());
     }
     if rows > 1 {
         ways.extend(gemm_tiled::ways(rows));
-        ways.extend(gemm_coop::ways(target, format));
+        ways.extend(gemm_coop::ways(target, of.layout.format));
     }
     ways.push(vec![("family", Family::Plain.name())]);
     ways
 }
 
-/// What projects up to `rows` rows by a matrix of this layout; `texels` says whether what it reads can be read so.
-fn specialise(g: &mut Graph, rows: u32, layout: &Layout, normed: bool, texels: bool) -> Specialised {
+/// What projects so.
+fn specialise(g: &mut Graph, of: &Projection<'_>) -> Specialised {
+    let &Projection { rows, layout, .. } = of;
     let situation = format!("{} {}", layout.format.variant(), choose::rows_class(rows));
-    let legal = ways(g.target(), rows, layout.format);
+    let legal = ways(g.target(), of);
     let way = choose::choose(g, KERNEL.name, &situation, &legal);
-    let lanes = match choose::value(&way, "family") {
-        "subgroup" => lanes(g.target()),
-        "plain" => "plain",
+    let (lanes, tile, loads) = match choose::value(&way, "family") {
+        "subgroup" => (lanes(g.target()), choose::value(&way, "rows"), choose::value(&way, "loads")),
         "coop" => return gemm_coop::specialise(g.target(), rows, layout),
-        _ if way.iter().any(|(name, _)| *name == "threads") => {
-            return gemv_tiled::specialise(&way, rows, layout, normed);
-        }
+        "plain" => ("plain", if rows == 1 { "1" } else { "8" }, "storage"),
+        _ if way.iter().any(|(name, _)| *name == "threads") => return gemv_tiled::specialise(&way, of),
         _ => return gemm_tiled::specialise(&way, rows, layout),
     };
     let width = lanes.parse().unwrap_or(32);
-    let tile = match rows {
-        1 => 1,
-        _ if lanes == "16" => 16,
-        _ => 8,
-    };
-    let texels = texels && layout.k.is_multiple_of(4) && matches!(lanes, "8" | "16");
-    let whole = layout.k.is_multiple_of(4 * width) && lanes != "plain";
+    let tile_rows: u32 = tile.parse().expect("a number of rows");
+    let whole = lanes != "plain" && layout.k.is_multiple_of(4 * width);
     let chosen = vec![
         ("weights", layout.format.variant()),
         ("lanes", lanes),
-        ("rows", ["1", "8", "16"][tile as usize / 8]),
+        ("rows", tile),
         ("x", if whole { "whole" } else { layout.x_variant() }),
-        ("loads", if texels { "texels" } else { "storage" }),
-        ("norm", if normed { "yes" } else { "no" }),
+        ("loads", loads),
+        ("norm", of.norm()),
     ];
-    let groups = [rows.div_ceil(tile) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
+    let groups = [rows.div_ceil(tile_rows) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
     Specialised { kernel: &KERNEL, chosen, groups }
 }
 
@@ -252,8 +282,8 @@ fn dispatch_part(
     let x = input.x;
     let routing = rows.0;
     let texels = [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
-    let Specialised { kernel, chosen, groups } =
-        specialise(g, rows.capacity(), &part.layout, input.norm.is_some(), texels);
+    let of = Projection { rows: rows.capacity(), layout: &part.layout, texels, norm: input.norm.is_some() };
+    let Specialised { kernel, chosen, groups } = specialise(g, &of);
     match part.layout.format {
         Format::F32 => {
             dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
@@ -296,7 +326,7 @@ pub fn reference<const FORMAT: u32>(
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
                 .sum();
             dot + if p.bias != 0 {
-                f64::from(bias[((packed / BLOCK * p.sets + set) * BLOCK + packed % BLOCK) as usize])
+                f64::from(bias[(place(p, packed, set) * BLOCK + packed % BLOCK) as usize])
             } else {
                 0.0
             }
@@ -320,6 +350,12 @@ pub fn reference<const FORMAT: u32>(
     }
 }
 
+/// Which of the blocks of all sets packed row `packed` of a set is in.
+fn place(p: &Params, packed: u32, set: u32) -> u32 {
+    let block = packed / BLOCK;
+    if block < p.shared_blocks { block } else { p.shared_blocks + (block - p.shared_blocks) * p.sets + set }
+}
+
 /// One weight, unpacked and scaled.
 fn weight_at<const FORMAT: u32>(
     p: &Params,
@@ -332,7 +368,7 @@ fn weight_at<const FORMAT: u32>(
     let steps = p.k.div_ceil(32);
     let chunk = [4, 8, 16][FORMAT as usize];
     let chunks = steps * 32 / chunk;
-    let block = packed / BLOCK * p.sets + set;
+    let block = place(p, packed, set);
     let first = ((block * chunks + column / chunk) * BLOCK + packed % BLOCK) * 4;
     let within = column % chunk;
     match FORMAT {

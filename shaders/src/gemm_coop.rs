@@ -53,7 +53,7 @@ mod tests {
 
     /// The kernel that so many rows by such weights are recorded with.
     fn recorded(target: &Target, rows: u32, format: Format) -> String {
-        let layout = Layout { n: 100, k: 96, sets: 2, gated: false, format };
+        let layout = Layout { n: 100, k: 96, sets: 2, shared: 0, gated: false, format };
         let w = Linear::declare("w", "w", layout, false, u64::MAX);
         let mut g = Graph::new(target.clone());
         let (x, routing) = (g.input("x", [rows, 96]), Routing(g.input("routing", [rows + 2])));

@@ -3,8 +3,8 @@
 use strix_engine::Family;
 
 use crate::choose::{self, Way};
+use crate::gemm::Projection;
 use crate::kernel::Specialised;
-use crate::packing::Layout;
 
 pub use crate::generated::gemv_tiled::{KERNEL, Params};
 
@@ -18,10 +18,11 @@ pub(crate) fn ways() -> Vec<Way> {
     [("2", "256"), ("2", "64"), ("4", "256"), ("4", "64")].map(way).to_vec()
 }
 
-/// [`gemm()`](crate::gemm::gemm()) of up to `rows` rows with a matrix of this layout, in one of the [`ways`].
+/// [`gemm()`](crate::gemm::gemm()) of few rows, in one of the [`ways`].
 ///
 /// Same tensors, same [`reference`](crate::gemm::reference()).
-pub(crate) fn specialise(way: &Way, rows: u32, layout: &Layout, normed: bool) -> Specialised {
+pub(crate) fn specialise(way: &Way, of: &Projection<'_>) -> Specialised {
+    let &Projection { rows, layout, .. } = of;
     let [blocks, threads] = ["blocks", "threads"].map(|name| choose::value(way, name));
     let (tile, rows_variant) = if rows == 1 { (1, "1") } else { (ROWS, "8") };
     let chosen = vec![
@@ -30,7 +31,7 @@ pub(crate) fn specialise(way: &Way, rows: u32, layout: &Layout, normed: bool) ->
         ("blocks", blocks),
         ("threads", threads),
         ("x", layout.x_variant()),
-        ("norm", if normed { "yes" } else { "no" }),
+        ("norm", of.norm()),
     ];
     let tiles = (rows.div_ceil(tile) + layout.sets - 1).min(rows);
     let groups = layout.blocks().div_ceil(blocks.parse().expect("a number of blocks"));

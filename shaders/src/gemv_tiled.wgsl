@@ -85,12 +85,10 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% endif
 //% endfor
 //% for r in range(rows)
+            var x${r} = load_x(row${r}, chunk * ${words}u + ${j}u);
 //% if norm == "yes"
-            let v = load_x(row0, chunk * ${words}u + ${j}u);
-            squares += dot(v, v);
-            let x0 = v * load_gain(image_row, chunk * ${words}u + ${j}u);
-//% else
-            let x${r} = load_x(row${r}, chunk * ${words}u + ${j}u);
+            squares += dot(x${r}, x${r});
+            x${r} *= load_gain(image_row, chunk * ${words}u + ${j}u);
 //% endif
 //% for b in range(blocks)
             a${r}_${b} = mad(a${r}_${b}, x${r}, w${b});

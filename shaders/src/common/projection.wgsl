@@ -1,5 +1,9 @@
 // What every family of gemm shares: parameters, bindings, which rows a workgroup takes, unpacking, and what
-// follows the sum. The importing kernel declares the variants `weights`, `x`, `loads` and `norm`, or sets them.
+// follows the sum. The importing kernel declares the variants `weights` and `x`,
+// and may declare `loads` (whether rows and weights are read as texels) and `norm`.
+
+//% set texels = loads is defined and loads == "texels"
+//% set normed = norm is defined and norm == "yes"
 
 /// Texels of 16 bytes in a row of a texture.
 const TEXEL_ROW = 1024u;
@@ -17,6 +21,8 @@ struct Params {
     blocks: u32,
     /// Weight sets: 1 for all rows, or 2 of which a row's modality picks one.
     sets: u32,
+    /// First blocks that the sets share.
+    shared_blocks: u32,
     /// Steps of 32 columns that share a scale; for groups only.
     group_steps: u32,
     /// Whether `bias` is added.
@@ -32,7 +38,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//% if loads == "texels"
+//% if texels
 @group(0) @binding(1) var x: texture_2d<u32>;                         // [rows, k] f32 or int8
 @group(0) @binding(2) var gain: texture_2d<u32>;                      // [modalities, k] f32
 //% elif x == "scalar"
@@ -46,18 +52,18 @@ struct Params {
 @group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
 //% endif
 @group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
-//% if loads == "texels"
-@group(0) @binding(4) var weight: texture_2d<u32>;                    // [blocks, sets, chunks, 16]
+//% if texels
+@group(0) @binding(4) var weight: texture_2d<u32>;                    // [places, chunks, 16]
 //% else
-@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [blocks, sets, chunks, 16]
+@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
 //% endif
-@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [blocks, sets, groups, 16]
-@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [blocks, sets, 16]
+@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [places, groups, 16]
+@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [places, 16]
 @group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
 
 //% for t in ["x", "gain", "weight"]
-//% if loads == "texels"
+//% if texels
 fn ${t}_at(i: u32) -> vec4<u32> {
     return textureLoad(${t}, vec2<u32>(i % TEXEL_ROW, i / TEXEL_ROW), 0);
 }
@@ -103,7 +109,7 @@ fn load_x(row: u32, i: u32) -> vec4<f32> {
 
 //% endif
 
-//% if norm == "yes"
+//% if normed
 /// The gain of the same columns; beyond the end that of the last ones.
 fn load_gain(modality: u32, i: u32) -> vec4<f32> {
 //% if x == "scalar"
@@ -138,7 +144,8 @@ fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
 
 /// Where block `block` of a modality's weights is among those of all sets.
 fn place_of(block: u32, modality: u32) -> u32 {
-    return block * params.sets + modality;
+    let own = params.shared_blocks + (block - params.shared_blocks) * params.sets + modality;
+    return select(own, block, block < params.shared_blocks);
 }
 
 /// Loads of 16 bytes that a packed row takes.

@@ -39,10 +39,16 @@ impl Case {
         }
     }
 
-    fn row(&self, set: u32, half: u32, n: u32) -> &[f32] {
+    /// Which of all rows; the sets share the first ones.
+    fn at(&self, set: u32, half: u32, n: u32) -> usize {
         let halves = if self.layout.gated { 2 } else { 1 };
-        let (at, k) = (((set * halves + half) * self.layout.n + n) as usize, self.layout.k as usize);
-        &self.weights[at * k..][..k]
+        let set = if n < self.layout.shared { 0 } else { set };
+        ((set * halves + half) * self.layout.n + n) as usize
+    }
+
+    fn row(&self, set: u32, half: u32, n: u32) -> &[f32] {
+        let k = self.layout.k as usize;
+        &self.weights[self.at(set, half, n) * k..][..k]
     }
 
     /// A weight row as the format rounds it, by a plain reading of the format's definition.
@@ -79,7 +85,7 @@ impl Case {
                             .zip(&x[r * k..][..k])
                             .map(|(w, &x)| w * f64::from(x))
                             .sum();
-                        dot + f64::from(self.bias[((set * halves + half) * n + column) as usize])
+                        dot + f64::from(self.bias[self.at(set, half, column)])
                     };
                     let value = match self.activation {
                         Activation::None => sum(0),
@@ -95,11 +101,9 @@ impl Case {
     }
 
     pub(crate) fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
-        let Layout { n, gated, .. } = self.layout;
-        let halves = if gated { 2 } else { 1 };
         let fill =
             |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
-        let bias = |set: u32, half: u32, row: u32| self.bias[((set * halves + half) * n + row) as usize];
+        let bias = |set: u32, half: u32, row: u32| self.bias[self.at(set, half, row)];
         let limit = max_binding_bytes.unwrap_or(gpu.target().max_binding_bytes);
         Linear::pack(Contents::Upload(gpu), "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
     }
@@ -132,7 +136,7 @@ impl Case {
 }
 
 pub(crate) fn layout(n: u32, k: u32, format: Format) -> Layout {
-    Layout { n, k, sets: 1, gated: false, format }
+    Layout { n, k, sets: 1, shared: 0, gated: false, format }
 }
 
 #[test]
@@ -214,11 +218,29 @@ fn gemm_matches_unpacked_weights_in_every_way_it_can_be_done() {
     }
 }
 
+/// As q's rows are, in front of those of k and v; also over bindings that end within them.
+#[test]
+fn gemm_split_shares_its_first_columns() {
+    for modality in [vec![0; 9], vec![1; 9], (0..19).map(|r| r % 2).collect(), vec![0], vec![1]] {
+        for format in [Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }] {
+            for (n, shared) in [(70, 32), (50, 48), (32, 32), (100, 16)] {
+                let split = Layout { sets: 2, shared, ..layout(n, 72, format) };
+                let case = Case::new(split, &modality, Activation::None, true);
+                on_all(|gpu| {
+                    case.check(gpu, None);
+                    case.check(gpu, Some(10_000));
+                });
+            }
+        }
+    }
+}
+
 #[test]
 fn gemm_split_launches_each_row_once() {
-    // 8.2B's K and V: tiles of 8 rows, one more than rows / 8 where text and image share a tile.
-    let layout = Layout { n: 8192, k: 4096, sets: 2, gated: false, format: Format::Int8 { group: None } };
-    let linear = Linear::declare("kv_proj", "kv_proj", layout, false, u64::MAX);
+    // 8.2B's Q, K and V: tiles of 8 rows, one more than rows / 8 where text and image share a tile.
+    let format = Format::Int8 { group: None };
+    let layout = Layout { n: 12_288, k: 4096, sets: 2, shared: 4096, gated: false, format };
+    let linear = Linear::declare("qkv_proj", "qkv_proj", layout, false, u64::MAX);
     let mut g = strix_engine::Graph::new(gpu().target());
     let x = g.input("x", [64, 4096]);
     let routing = Routing(g.input("routing", [66]));
@@ -261,7 +283,7 @@ fn gemv_normalises_its_row_on_the_way() {
 #[test]
 fn a_projection_split_over_bindings_gives_the_same() {
     for (gated, activation) in [(false, Activation::None), (true, Activation::SwiGlu)] {
-        let layout = Layout { n: 100, k: 96, sets: 1, gated, format: Format::Bf16 };
+        let layout = Layout { n: 100, k: 96, sets: 1, shared: 0, gated, format: Format::Bf16 };
         let case = Case::new(layout, &[0; 5], activation, !gated);
         for gpu in [gpu(), plain_gpu()] {
             case.check(gpu, Some(7000));
