@@ -12,7 +12,7 @@ cargo xtask TASK
 
   demo                  install a software Vulkan driver if there is none, build, run `strix demo`
   test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
-  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32] [--kv f16]
+  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
