@@ -62,9 +62,17 @@ impl Routing {
 
     /// Content of the tensor for rows of these modalities (0 text, 1 image).
     pub fn of(modality: &[u32]) -> Vec<u32> {
+        let mut content = vec![];
+        Self::write(modality, &mut content);
+        content
+    }
+
+    /// [`Routing::of`] into a vector that is there already, in place of what it holds.
+    pub fn write(modality: &[u32], content: &mut Vec<u32>) {
         let rows = |m: u32| (0..modality.len() as u32).filter(move |&r| modality[r as usize] == m);
         let image = modality.iter().filter(|&&m| m == 1).count() as u32;
-        [modality.len() as u32 - image, image].into_iter().chain(rows(0)).chain(rows(1)).collect()
+        content.clear();
+        content.extend([modality.len() as u32 - image, image].into_iter().chain(rows(0)).chain(rows(1)));
     }
 }
 
