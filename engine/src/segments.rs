@@ -23,7 +23,7 @@ pub(crate) struct Load {
     pub(crate) stream: usize,
     pub(crate) group: usize,
     pub(crate) slot: usize,
-    /// Whether the first piece of each round is enough.
+    /// Whether what comes first of each tensor is enough.
     pub(crate) first_only: bool,
 }
 

@@ -150,7 +150,9 @@ pub fn gemm(
         assert_eq!(residual.shape()[1], n, "{}: residual {:?}", w.name, residual.shape());
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
-    for part in &w.parts {
+    // Where no row is an image's, none needs what is theirs alone.
+    let skips = g.is_first_only();
+    for part in w.parts.iter().filter(|p| !(p.part.image && skips)) {
         dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
@@ -167,7 +169,7 @@ fn dispatch_part(
     residual: Option<Tensor<f32, 2>>,
     y: Tensor<f32, 2>,
 ) {
-    let Layout { n, k, sets, format, .. } = part.layout;
+    let Layout { n, k, sets, format, .. } = part.part.layout;
     let tile = if rows.capacity() == 1 { 1 } else { 8 };
     let width = match lanes(g.target()) {
         "plain" => 32,
@@ -182,11 +184,12 @@ fn dispatch_part(
     let params = Params {
         k,
         n,
-        first: part.first,
+        first: part.part.first,
         stride,
-        blocks: part.layout.blocks(),
+        blocks: part.part.layout.blocks(),
         sets,
-        shared_blocks: part.layout.shared_blocks(),
+        image_only: u32::from(part.part.image),
+        shared_blocks: part.part.layout.shared_blocks(),
         group_steps: match format {
             Format::Int8 { group: Some(group) } => group / 32,
             _ => 0,
@@ -198,7 +201,7 @@ fn dispatch_part(
         eps: input.norm.as_ref().map_or(0.0, |(_, eps)| *eps),
     };
     let groups =
-        [rows.capacity().div_ceil(tile) + sets - 1, part.layout.packed_rows().div_ceil(4 * width), 1];
+        [rows.capacity().div_ceil(tile) + sets - 1, part.part.layout.packed_rows().div_ceil(4 * width), 1];
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
     // Absent operands are never read; `scale` stands in so that the binding is not empty.
@@ -235,7 +238,8 @@ pub fn reference<const FORMAT: u32>(
 ) {
     let k = p.k as usize;
     let (text, image) = (routing[0] as usize, routing[1] as usize);
-    for (i, &row) in routing[2..][..text + image].iter().enumerate() {
+    let rows = routing[2..][..text + image].iter().enumerate();
+    for (i, &row) in rows.skip(if p.image_only != 0 { text } else { 0 }) {
         let set = u32::from(p.sets == 2 && i >= text);
         let mut x = x[row as usize * k..][..k].to_vec();
         if p.norm != 0 {
@@ -276,7 +280,7 @@ pub fn reference<const FORMAT: u32>(
 /// Which of the blocks of all sets packed row `packed` of a set is in.
 fn place(p: &Params, packed: u32, set: u32) -> u32 {
     let block = packed / BLOCK;
-    if block < p.shared_blocks { block } else { p.shared_blocks + (block - p.shared_blocks) * p.sets + set }
+    if block < p.shared_blocks { block } else { block + set * (p.blocks - p.shared_blocks) }
 }
 
 /// One weight, unpacked and scaled.
