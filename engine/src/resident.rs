@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::Pod;
 
 use crate::stream::Seat;
-use crate::{Gpu, Result};
+use crate::{Access, Gpu, Result};
 
 #[cfg(target_os = "linux")]
 const DROP: rustix::mm::Advice = rustix::mm::Advice::LinuxDontNeed;
@@ -48,6 +48,8 @@ pub(crate) struct Storage {
     pub(crate) source: Option<HostBytes>,
     /// Bytes of it that some graphs read alone: see [`Resident::with_first`].
     first: Option<usize>,
+    /// Whether kernels may read it as texels too, where the device can.
+    texels: bool,
     /// The device it is on, and where.
     place: OnceLock<(wgpu::Device, Place)>,
     /// Its turn in a stream, in place of a place of its own.
@@ -60,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) buffer: wgpu::Buffer,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// The same bytes as texels of 16 bytes, [`TEXEL_ROW`](crate::TEXEL_ROW) to a row.
+    pub(crate) texels: Option<wgpu::TextureView>,
 }
 
 impl HostBytes {
@@ -105,6 +109,11 @@ impl HostBytes {
     /// The bytes.
     pub fn get(&self) -> &[u8] {
         &(*self.owner).as_ref()[self.range.clone()]
+    }
+
+    /// Bytes from their first to the end of what their owner holds.
+    pub(crate) fn room(&self) -> usize {
+        (*self.owner).as_ref().len() - self.range.start
     }
 
     /// Part of these bytes.
@@ -160,7 +169,17 @@ impl fmt::Debug for HostBytes {
 }
 
 impl Place {
-    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
+    /// The first `bytes` of a buffer.
+    pub(crate) fn of(buffer: wgpu::Buffer, bytes: u64) -> Self {
+        Self { buffer, offset: 0, bytes, texels: None }
+    }
+
+    pub(crate) fn binding(&self, access: Access) -> wgpu::BindingResource<'_> {
+        if access == Access::Texels {
+            let texels =
+                self.texels.as_ref().expect("kernels that read texels are chosen for tensors that have them");
+            return wgpu::BindingResource::TextureView(texels);
+        }
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.buffer,
             offset: self.offset,
@@ -188,6 +207,11 @@ impl Storage {
         (0..end).step_by(most).map(move |at| at..end.min(at.saturating_add(most)))
     }
 
+    /// Whether it will be where kernels can read it as texels, on devices that can: not where it is streamed.
+    pub(crate) fn has_texels(&self) -> bool {
+        self.texels && self.seat.get().is_none()
+    }
+
     /// Its turn, if it is streamed.
     pub(crate) fn seated(&self) -> Option<&Seat> {
         self.seat.get()
@@ -200,15 +224,23 @@ impl Storage {
             return Ok(place.clone());
         }
         assert!(self.seat.get().is_none(), "{}: streamed, so it has no place of its own", self.label);
-        let imported = self.source.as_ref().and_then(|source| gpu.import(source, self.bytes));
+        let texels = self.texels && gpu.target().texels;
+        let imported = self.source.as_ref().and_then(|source| gpu.import(source, self.bytes, texels));
         let place = match imported {
             Some(place) => place,
+            None if texels => {
+                let place = gpu.pages(&self.label, self.bytes, self.source.as_ref())?;
+                if let Some(source) = &self.source {
+                    source.done_with(0..source.get().len());
+                }
+                place
+            }
             None => {
                 let buffer = gpu.storage_buffer(&self.label, self.bytes)?;
                 if let Some(source) = &self.source {
                     gpu.upload_from(&buffer, source)?;
                 }
-                Place { buffer, offset: 0, bytes: self.bytes }
+                Place::of(buffer, self.bytes)
             }
         };
         Ok(self.place.get_or_init(|| (gpu.device().clone(), place)).1.clone())
@@ -234,6 +266,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
             bytes,
             source,
             first,
+            texels: false,
             place: OnceLock::new(),
             seat: OnceLock::new(),
         };
@@ -286,11 +319,25 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// If `data` is not as long as `shape` says.
     pub fn upload(gpu: &Gpu, label: &str, shape: [u32; R], data: &[T]) -> Result<Self> {
-        let tensor = Self::zeros(label, shape);
-        let elements: usize = shape.iter().map(|&d| d as usize).product();
-        assert_eq!(data.len(), elements, "{label}: data for shape {shape:?}");
-        gpu.upload(&tensor.storage.place(gpu)?.buffer, bytemuck::cast_slice(data))?;
-        Ok(tensor)
+        Self::zeros(label, shape).filled(gpu, data)
+    }
+
+    /// Itself, allocated now and filled from `data`.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for it.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not as long as the shape says, or is to go where a source is.
+    pub fn filled(self, gpu: &Gpu, data: &[T]) -> Result<Self> {
+        let label = self.label();
+        let elements: usize = self.shape.iter().map(|&d| d as usize).product();
+        assert_eq!(data.len(), elements, "{label}: data for shape {:?}", self.shape);
+        assert!(self.storage.source.is_none(), "{label}: it has content already");
+        gpu.upload(&self.storage.place(gpu)?.buffer, bytemuck::cast_slice(data))?;
+        Ok(self)
     }
 
     /// Copies the content back. For inspection: it stalls the device.
@@ -302,6 +349,18 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         let elements: usize = self.shape.iter().map(|&d| d as usize).product();
         let bytes = gpu.download(&self.storage.place(gpu)?)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes[..elements * size_of::<T>()]))
+    }
+
+    /// Lets kernels read it as texels too, on devices that can: see [`Graph::has_texels`](crate::Graph::has_texels).
+    ///
+    /// # Panics
+    ///
+    /// If it has clones.
+    #[must_use]
+    pub fn with_texels(mut self) -> Self {
+        let storage = Arc::get_mut(&mut self.storage);
+        storage.expect("a tensor is given texels before it is shared").texels = true;
+        self
     }
 
     /// Elements along each axis.

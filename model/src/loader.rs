@@ -292,13 +292,15 @@ impl<'a> Loader<'a> {
         shape: [u32; R],
     ) -> Result<Resident<f32, R>> {
         self.items.extend(names.iter().cloned().map(Item::Vector));
-        let Some((weights, _)) = self.source() else { return Ok(Resident::zeros(label, shape)) };
+        let Some((weights, _)) = self.source() else {
+            return Ok(Resident::zeros(label, shape).with_texels());
+        };
         let mut values = vec![];
         for name in names {
             values.extend(read(weights, name)?);
             self.count(name)?;
         }
-        Ok(Resident::from_slice(label, shape, &values))
+        Ok(Resident::from_slice(label, shape, &values).with_texels())
     }
 
     /// Tables of `dim` columns one below the other, each from the checkpoint where it holds it, else computed.
@@ -327,7 +329,7 @@ impl<'a> Loader<'a> {
                 _ => values.extend_from_slice(computed),
             }
         }
-        Ok(Resident::from_slice(label, [values.len() as u32 / dim, dim], &values))
+        Ok(Resident::from_slice(label, [values.len() as u32 / dim, dim], &values).with_texels())
     }
 
     /// Whether the checkpoint's weights and biases of these modules are the same bytes: MAM off.

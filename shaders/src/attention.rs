@@ -2,9 +2,11 @@
 
 use bytemuck::Pod;
 use half::f16;
-use strix_engine::{Graph, Target, Tensor, TensorId};
+use strix_engine::{Family, Graph, Target, Tensor, TensorId};
 
-use crate::{dispatch, lanes};
+use crate::choose::{self, Way};
+use crate::kernel::Specialised;
+use crate::{attention_tiled, dispatch, lanes};
 
 pub use crate::generated::attention::{KERNEL, Params};
 
@@ -146,13 +148,45 @@ impl HeadShape {
         }
     }
 
-    /// Value of the variant `lanes`. Unrolled over few lanes, the largest heads would take a software driver 2
-    /// to 9 seconds to compile.
-    pub(crate) fn lanes(self, target: &Target, heads: &str) -> &'static str {
+    /// What attends to `rows` rows at once, over up to `keys` keys.
+    fn specialise(self, g: &mut Graph, heads: &'static str, rows: u32, keys: u32) -> Specialised {
+        let way =
+            choose::choose(g, KERNEL.name, &self.situation(heads), &self.ways(g.target(), heads, keys, true));
+        let lanes = match choose::value(&way, "family") {
+            "tiled" => return attention_tiled::specialise(self, heads, rows),
+            "plain" => "plain",
+            _ => lanes(g.target()),
+        };
+        let chosen = vec![("lanes", lanes), ("dims", self.dims()), ("heads", heads), ("queries", "8")];
+        Specialised { kernel: &KERNEL, chosen, groups: [rows.div_ceil(8), self.num_heads, 1] }
+    }
+
+    fn situation(self, heads: &str) -> String {
+        format!("{heads} dims={}", self.dims())
+    }
+
+    /// Every way that is legal for such heads. Unrolled over few lanes, the largest would take a software driver 2 to 9
+    /// seconds to compile; without subgroups a lane would loop too often over very many keys.
+    fn ways(self, target: &Target, heads: &str, keys: u32, tiled: bool) -> Vec<Way> {
         let most = if heads == "scalar" { 64 } else { 128 };
-        match lanes(target) {
-            "8" | "16" if self.head_dim > most => "plain",
-            lanes => lanes,
+        let subgroup = match lanes(target) {
+            "8" | "16" => self.head_dim <= most,
+            lanes => lanes != "plain",
+        };
+        let way = |family: Family| vec![("family", family.name())];
+        let mut ways = vec![];
+        ways.extend(subgroup.then(|| way(Family::Subgroup)));
+        ways.extend(tiled.then(|| way(Family::Tiled)));
+        ways.extend((!subgroup || keys <= 8192).then(|| way(Family::Plain)));
+        ways
+    }
+
+    /// Value of the variant `lanes`, for a kernel of which there is one for subgroups and one without.
+    pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: &str, keys: u32) -> &'static str {
+        let legal = self.ways(g.target(), heads, keys, false);
+        match choose::value(&choose::choose(g, kernel, &self.situation(heads), &legal), "family") {
+            "plain" => "plain",
+            _ => lanes(g.target()),
         }
     }
 
@@ -222,8 +256,7 @@ pub fn attention<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let lanes = shape.lanes(g.target(), heads);
-    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
+    let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, rows, keys);
     let params = Params {
         rows,
         keys,
@@ -241,9 +274,8 @@ pub fn attention<T: KvElement>(
         v_offset: v.offset,
         v_stride: v.stride,
     };
-    let groups = [rows.div_ceil(8), num_heads, 1];
     let (q, k, v) = (q.id(), k.id(), v.id());
-    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], groups, reference::<T>);
+    dispatch!(g, kernel, chosen, params, [q, k, v, span => y], groups, reference::<T>);
     y
 }
 

@@ -11,55 +11,13 @@
 //~ variants: heads = vec4 scalar f16
 //~ variants: queries = 8
 #import heads
+#import flash
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
 //% set slots = [dims // 4 // team, 1] | max
 const LANES = ${team}u;
 const QUERIES = ${queries}u;
-/// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
-const UNSEEN = -1e30;
-
-struct Params {
-    /// Rows of `y`.
-    rows: u32,
-    /// Most keys any row sees.
-    keys: u32,
-    /// Whether row r sees only keys up to position span[0] + r (1), or all `keys` of them (0).
-    causal: u32,
-    /// Heads of `y`.
-    num_heads: u32,
-    /// Heads that share a key and value head.
-    heads_per_kv: u32,
-    /// Dimensions of a head.
-    head_dim: u32,
-    /// Elements from one row of `q` to the next.
-    q_row: u32,
-    /// Element of head 0 in a row of `q`.
-    q_offset: u32,
-    /// Elements from one head of `q` to the next.
-    q_stride: u32,
-    /// Elements from one row of `k` to the next.
-    k_row: u32,
-    /// Element of head 0 in a row of `k`.
-    k_offset: u32,
-    /// Elements from one head of `k` to the next.
-    k_stride: u32,
-    /// Elements from one row of `v` to the next.
-    v_row: u32,
-    /// Element of head 0 in a row of `v`.
-    v_offset: u32,
-    /// Elements from one head of `v` to the next.
-    v_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<Element>;          // [≥ rows, q_row]
-@group(0) @binding(2) var<storage, read> k: array<KvElement>;        // [≥ keys, k_row]
-@group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [≥ keys, v_row]
-@group(0) @binding(4) var<storage, read> span: array<u32>;           // [2] first position, live rows; if causal
-@group(0) @binding(5) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
-
 //% if plain
 var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;    // [QUERIES, dims / 4]
 var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES, LANES] scores, probabilities, sums
@@ -69,13 +27,8 @@ var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES,
 fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.y;
     let row = group.x * QUERIES;
-    var rows = params.rows;
-    // Keys that row 0 sees, and how many more each next row does.
-    var seen = params.keys;
-    if params.causal != 0u {
-        rows = min(rows, span[1]);
-        seen = span[0] + 1u;
-    }
+    let rows = live().rows;
+    let seen = live().seen;
     if row >= rows {
         return;
     }

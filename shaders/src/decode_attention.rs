@@ -49,7 +49,8 @@ pub fn decode_attention<T: KvElement>(
     let heads = shape.alignment("decode_attention", q, Heads::by_head(k), Heads::by_head(v));
 
     let y = g.activation(name, [1, num_heads * head_dim]);
-    let chosen = [("lanes", shape.lanes(g.target(), heads)), ("dims", shape.dims()), ("heads", heads)];
+    let lanes = shape.lanes(g, KERNEL.name, heads, context);
+    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads)];
     let params =
         Params { context, num_heads, num_kv_heads, heads_per_kv: num_heads / num_kv_heads, head_dim };
     dispatch!(g, KERNEL, chosen, params, [qkv, tables, span => y, k, v], [num_heads, 1, 1], reference::<T>);

@@ -14,15 +14,24 @@
 
 //~ variants: weights = f32 bf16 int8 int8_group
 //~ variants: lanes = 8 16 32 64 plain
-//~ variants: rows = 1 8
-//~ variants: x = vec4 scalar
+//~ variants: rows = 1 8 16
+//~ variants: x = whole vec4 scalar
+//~ variants: loads = storage texels
+//~ variants: norm = no yes
+//~ where: norm == "no" or rows == 1
+//~ where: x != "whole" or lanes != "plain"
+//~ where: rows < 16 or lanes in [8, 16]
+//~ where: loads == "storage" or (lanes in [8, 16] and x != "scalar")
 #import projection
 
 //% set width = 32 if lanes == "plain" else lanes
 //% set span = 8 if lanes == 8 else 16
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
 //% set rows_a_load = width // 8
-//% set loads = (rows + rows_a_load - 1) // rows_a_load
+//% set loads_a_step = (rows + rows_a_load - 1) // rows_a_load
+//% set grouped = weights == "int8_group"
+//% set wide = rows == 1 and x == "whole" and not grouped
+//% set stride = width // 8 if wide else 1
 
 const LANES = ${width}u;
 /// Adjacent lanes that take adjacent packed rows.
@@ -30,11 +39,6 @@ const SPAN = ${span}u;
 const ROWS = ${rows}u;
 /// Loads of 16 bytes a packed row in a step of 32 columns.
 const CHUNKS = ${chunks}u;
-
-/// a + x · w
-fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
-    return fma(x.w, w.w, fma(x.z, w.z, fma(x.y, w.y, fma(x.x, w.x, a))));
-}
 
 /// The same for the four columns of a lane.
 fn mad4(a: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
@@ -88,14 +92,16 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row${r} = routing[min(tile.first + ${r}u, tile.end - 1u)];
 //% endfor
 //% else
-    // A load takes 8 lanes a row: lane l has vec4 l % 8 of row l / 8.
-//% for i in range(loads)
+    // A load takes 8 lanes a row: lane l has vec4 l % 8 of row l / 8. A single row that is a whole number of loads
+    // takes all lanes.
+//% for i in range(loads_a_step)
     let row${i} = routing[min(tile.first + min(${i * rows_a_load}u + lane / 8u, ROWS - 1u), tile.end - 1u)];
 //% endfor
 //% endif
 
-//% if rows == 1
+//% if norm == "yes"
     let image_row = u32(routing[0] == 0u);
+    var squares = 0.0;
 //% endif
 
     let steps = (params.k + 31u) / 32u;
@@ -109,28 +115,38 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% for r in range(rows)
     var a${r} = vec4<f32>();
 //% endfor
-    //~ trips: (k + 31) // 32
-    for (var step = 0u; step < steps; step++) {
-//% if lanes != "plain"
-//% for i in range(loads)
-//% if rows == 1
-        let x${i} = load_normed(row${i}, step * 8u + lane % 8u, image_row);
-//% else
-        let x${i} = load_x(row${i}, step * 8u + lane % 8u);
-//% endif
-//% endfor
-//% endif
-//% if weights == "int8_group"
+//% if grouped
+    let groups = (steps + params.group_steps - 1u) / params.group_steps;
+    //~ trips: (k + 31) // 32 // group_steps + 2
+    for (var g = 0u; g < groups; g++) {
 //% for r in range(rows)
         let b${r} = a${r};
         a${r} = vec4<f32>();
 //% endfor
+        let first_step = g * params.group_steps;
+        let end_step = min(steps, first_step + params.group_steps);
+//% else
+    {
+        let first_step = 0u;
+        let end_step = steps;
 //% endif
+    //~ trips: (k + 31) // 32 * ${2 if grouped else 1} + 2
+    for (var step = first_step; step < end_step; step += ${stride}u) {
+//% if lanes != "plain"
+//% for i in range(loads_a_step)
+        let x${i} = load_x(row${i}, step * 8u + lane % ${8 * stride}u);
+//% endfor
+//% if norm == "yes"
+        squares += dot(x0, x0);
+        let y0 = x0 * load_gain(image_row, step * 8u + lane % ${8 * stride}u);
+//% endif
+//% endif
+//% for sub in range(stride)
 //% for chunk in range(chunks)
         {
-            let at = (step * CHUNKS + ${chunk}u) * 16u;
+            let at = ((step + ${sub}u) * CHUNKS + ${chunk}u) * 16u;
 //% for c in range(4)
-            let q${c} = weight[at${c} + at];
+            let q${c} = weight_at(at${c} + at);
 //% endfor
 //% for word in range(8 // chunks)
             {
@@ -145,21 +161,24 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
 //% endfor
 //% for r in range(rows)
-//% if lanes == "plain" and rows == 1
-                a${r} = mad4(a${r}, load_normed(row${r}, step * 8u + ${j}u, image_row), w0, w1, w2, w3);
-//% elif lanes == "plain"
-                a${r} = mad4(a${r}, load_x(row${r}, step * 8u + ${j}u), w0, w1, w2, w3);
-//% else
-                a${r} = mad4(a${r}, subgroupBroadcast(x${r // rows_a_load}, ${r % rows_a_load * 8 + j}u), w0, w1, w2, w3);
+//% if lanes == "plain"
+                var v${r} = load_x(row${r}, step * 8u + ${j}u);
+//% if norm == "yes"
+                squares += dot(v0, v0);
+                v0 *= load_gain(image_row, step * 8u + ${j}u);
 //% endif
+//% else
+                let v${r} = subgroupBroadcast(${"y" if norm == "yes" else "x"}${r // rows_a_load}, ${r % rows_a_load * 8 + 8 * sub + j}u);
+//% endif
+                a${r} = mad4(a${r}, v${r}, w0, w1, w2, w3);
 //% endfor
             }
 //% endfor
         }
 //% endfor
-//% if weights == "int8_group"
-        let groups = (steps + params.group_steps - 1u) / params.group_steps;
-        let g = step / params.group_steps;
+//% endfor
+    }
+//% if grouped
         let factor = vec4<f32>(
 //% for c in range(4)
             scale[(block${c} * groups + g) * 16u + p${c} % 16u],
@@ -171,16 +190,14 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
     }
 
-//% if rows == 1
-    if params.norm != 0u {
+//% if norm == "yes"
 //% if lanes == "plain"
-        let sum = squares;
+    let sum = squares;
 //% else
-        // Eight lanes have the row between them, and so has each other eight.
-        let sum = subgroupAdd(squares) / f32(LANES / 8u);
+    // As many lanes have the row between them as take a step, and so have the others.
+    let sum = subgroupAdd(squares) / f32(LANES / ${8 * stride}u);
 //% endif
-        a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
-    }
+    a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
 //% endif
 //% for r in range(rows)
     if tile.first + ${r}u < tile.end {

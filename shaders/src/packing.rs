@@ -100,6 +100,11 @@ impl Layout {
         self.k.div_ceil(STEP)
     }
 
+    /// Value of the gemm's `x` variant: whether rows of x begin at multiples of 4 elements.
+    pub(crate) fn x_variant(&self) -> &'static str {
+        if self.k.is_multiple_of(4) { "vec4" } else { "scalar" }
+    }
+
     fn chunks(&self) -> u32 {
         self.steps() * STEP / self.format.chunk()
     }
@@ -178,7 +183,7 @@ impl Layout {
     /// Packed weights that lie on the host. Rows of text need the first set alone: of a part for images, nothing.
     fn on_host(&self, label: &str, words: HostBytes, image: bool) -> Resident<u32, 1> {
         let first = if image { 0 } else { self.of_one().words() as usize * 4 };
-        Resident::with_first(label, [words_u32(self)], words, first)
+        Resident::with_first(label, [words_u32(self)], words, first).with_texels()
     }
 
     /// Bytes that rows of one modality read of it.
@@ -404,7 +409,7 @@ impl Linear {
     pub fn declare(name: &str, label: &str, layout: Layout, bias: bool, max_binding_bytes: u64) -> Self {
         let declared = |(i, part @ Part { layout, .. }): (usize, Part)| LinearPart {
             part,
-            weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words_u32(&layout)]),
+            weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words_u32(&layout)]).with_texels(),
             scale: Resident::zeros(&format!("{label}.scale[{i}]"), [layout.scales().max(1)]),
             bias: bias.then(|| Resident::zeros(&format!("{label}.bias[{i}]"), [layout.places() * BLOCK])),
         };
@@ -456,7 +461,7 @@ impl Linear {
             let shapes = [[packed.words.len() as u32], [packed.scales.len() as u32]];
             let (weight, scale) = match contents {
                 Contents::Upload(gpu) => (
-                    Resident::upload(gpu, &labels[0], shapes[0], &packed.words)?,
+                    Resident::zeros(&labels[0], shapes[0]).with_texels().filled(gpu, &packed.words)?,
                     Resident::upload(gpu, &labels[1], shapes[1], &packed.scales)?,
                 ),
                 Contents::OnHost => (

@@ -49,6 +49,7 @@ Exit codes:
 
 Environment:
   STRIX_ADAPTER       adapter to use, as --adapter
+  STRIX_FAMILY        subgroup, tiled or plain: use the kernels of that family, whatever is best here
   STRIX_NO_SUBGROUPS  1: use the kernels that need no subgroups
   STRIX_TRACE         e.g. decoder.3: write the tensors of each step so named to strix-trace/, and replay
                       every step through its CPU reference (STRIX_LOG=info shows the first that differs)

@@ -115,7 +115,7 @@ impl Job for Pack<'_> {
                 let rows = blocks.filter(|&(_, of)| of == i).map(|(block, _)| layout.source(block * BLOCK));
                 let mut rows = rows.filter(|&(of, _)| of == half).map(|(_, row)| row as usize);
                 let Some(first) = rows.next() else { continue };
-                let end = (rows.last().unwrap_or(first) + BLOCK as usize).min(layout.n as usize);
+                let end = (rows.next_back().unwrap_or(first) + BLOCK as usize).min(layout.n as usize);
                 let mut above = 0;
                 for module in &set[half as usize] {
                     let Ok(view) = view(self.weights, &format!("{module}.weight")) else { continue };

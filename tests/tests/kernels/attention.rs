@@ -1,7 +1,7 @@
 use half::f16;
 use strix_engine::{Graph, Program, Resident, Tensor};
 use strix_shaders::attention::{self, HeadShape, Heads, KvElement, Mask};
-use strix_tests::{assert_close, on_both, run_on, uniform};
+use strix_tests::{assert_close, on_all, run_on, uniform};
 
 /// Heads and sizes of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ pub(crate) fn as_f16([_, k, v]: &[Vec<f32>; 3]) -> [Vec<f16>; 2] {
 fn check(case: Case) {
     let data = case.data();
     let want = case.want(&data);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let record = |g: &mut Graph| {
             let [q, k, v] = case.bind(g, &data);
             let mask = case.mask(g);
@@ -145,7 +145,7 @@ fn check_f16(case: Case) {
     let data = case.data();
     let [k, v] = as_f16(&data);
     let want = case.want_over(&data[0], [&k, &v]);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let record = |g: &mut Graph| {
             let (q, [k, v]) = (case.bind_q(g, &data[0]), case.bind_kv(g, [&k, &v]));
             let mask = case.mask(g);
@@ -231,7 +231,7 @@ fn attention_of_one_tensor() {
         };
         let case = Case::full(heads, dim, rows, rows);
         let want = case.want(&[part(0), part(1), part(2)]);
-        on_both(|gpu| {
+        on_all(|gpu| {
             let record = |g: &mut Graph| {
                 let tensor = g.bind(&Resident::from_slice("qkv", [rows, row], &x));
                 let [q, k, v] = [0, 1, 2].map(|i| Heads::in_rows(tensor, before + i * dim, stride));
@@ -254,7 +254,7 @@ fn attention_of_heads_apart_is_that_of_heads_in_rows() {
             let all = (0..kv_heads).flat_map(|head| (0..case.keys).map(move |key| (head, key)));
             all.flat_map(|(head, key)| of(head, key).to_vec()).collect()
         };
-        on_both(|gpu| {
+        on_all(|gpu| {
             let record = |g: &mut Graph| {
                 let q = case.bind_q(g, &data[0]);
                 let [k, v] = [1, 2].map(|i| {
@@ -273,7 +273,7 @@ fn attention_of_heads_apart_is_that_of_heads_in_rows() {
 #[test]
 fn attention_reads_its_span_at_run_time() {
     let case = Case { keys: 64, ..Case::causal(2, 2, 16, 0, 12) };
-    on_both(|gpu| {
+    on_all(|gpu| {
         let mut g = Graph::new(gpu.target());
         let full = Case { span: Some([52, 12]), ..case };
         let data = full.data();
@@ -303,7 +303,7 @@ fn attention_survives_large_scores() {
         k.fill(j as f32 / 10.0 - 2.0);
     }
     let want = case.want(&data);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let record = |g: &mut Graph| {
             let [q, k, v] = case.bind(g, &data);
             strix_shaders::attention(g, "y", q, k, v, case.shape(), 10, Mask::Full { keys: 50 })
@@ -314,7 +314,7 @@ fn attention_survives_large_scores() {
 
 /// What a trace compares with: the references behind `dispatch!`.
 fn replay<T: KvElement>(case: Case, q: &[f32], kv: [&[T]; 2]) {
-    on_both(|gpu| {
+    on_all(|gpu| {
         let mut g = Graph::new(gpu.target());
         let (q, [k, v]) = (case.bind_q(&mut g, q), case.bind_kv(&mut g, kv));
         let span = span_of(&mut g, [40, 1]);

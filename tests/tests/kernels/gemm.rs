@@ -1,9 +1,9 @@
 use half::bf16;
-use strix_engine::{Gpu, Graph, Resident};
+use strix_engine::{Gpu, Graph, Resident, Target};
 use strix_shaders::gemm::{Activation, gemm};
 use strix_shaders::packing::Contents;
 use strix_shaders::{Format, Input, Layout, Linear, Routing};
-use strix_tests::{assert_close, gpu, on_both, plain_gpu, run_on, uniform};
+use strix_tests::{assert_close, every_way, gpu, on_all, plain_gpu, run_for, run_on, uniform};
 
 const FORMATS: [Format; 6] = [
     Format::F32,
@@ -109,13 +109,18 @@ impl Case {
     }
 
     fn check(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) {
+        self.check_for(gpu, gpu.target(), "as chosen", max_binding_bytes);
+    }
+
+    fn check_for(&self, gpu: &Gpu, target: Target, way: &str, max_binding_bytes: Option<u64>) {
         let Layout { n, k, .. } = self.layout;
         let rows = self.modality.len() as u32;
         let x = uniform(9, (rows * k) as usize);
         let residual = uniform(10, (rows * n) as usize);
         let linear = self.upload(gpu, max_binding_bytes);
-        let got = run_on(
+        let got = run_for(
             gpu,
+            target,
             |g| {
                 let x = g.bind(&Resident::from_slice("x", [rows, k], &x));
                 let residual = g.bind(&Resident::from_slice("residual", [rows, n], &residual));
@@ -125,7 +130,7 @@ impl Case {
             },
             |_| (),
         );
-        let what = format!("{rows} rows, {:?}, {:?}", self.layout, self.activation);
+        let what = format!("{way}: {rows} rows, {:?}, {:?}", self.layout, self.activation);
         assert_close(&what, &got, &self.expected(&x, &residual), 1e-5);
     }
 }
@@ -148,7 +153,7 @@ fn gemm_matches_unpacked_weights_in_every_format() {
             (2, 1, 1),
         ] {
             let case = Case::new(layout(n, k, format), &vec![0; rows], Activation::None, true);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
         }
     }
 }
@@ -158,7 +163,7 @@ fn gemv_matches_unpacked_weights_in_every_format() {
     for format in FORMATS {
         for (k, n) in [(4096, 300), (11008, 64), (172, 80), (33, 47), (1, 1)] {
             let case = Case::new(layout(n, k, format), &[0], Activation::None, true);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
         }
     }
 }
@@ -169,10 +174,10 @@ fn epilogues_match_reference() {
         for rows in [1, 11] {
             for (k, n) in [(1024, 100), (44, 92), (60, 7)] {
                 let quick = Case::new(layout(n, k, format), &vec![0; rows], Activation::QuickGelu, false);
-                on_both(|gpu| quick.check(gpu, None));
+                on_all(|gpu| quick.check(gpu, None));
                 let gated = Layout { gated: true, ..layout(n, k, format) };
                 let swiglu = Case::new(gated, &vec![0; rows], Activation::SwiGlu, false);
-                on_both(|gpu| swiglu.check(gpu, None));
+                on_all(|gpu| swiglu.check(gpu, None));
             }
         }
     }
@@ -187,7 +192,28 @@ fn gemm_split_projects_each_row_by_its_modality() {
         {
             let split = Layout { sets: 2, ..layout(50, 72, format) };
             let case = Case::new(split, &modality, Activation::None, false);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
+        }
+    }
+}
+
+/// What a tuner may choose, not only what is chosen without it.
+#[test]
+fn gemm_matches_unpacked_weights_in_every_way_it_can_be_done() {
+    for format in [Format::Bf16, Format::Int8 { group: Some(32) }] {
+        for rows in [1, 9, 150] {
+            let split = Layout { sets: 2, shared: 64, ..layout(140, 100, format) };
+            let modality: Vec<_> = (0..rows).map(|r| u32::from(r % 7 > 2)).collect();
+            let case = Case::new(split, &modality, Activation::None, true);
+            let declared = Linear::declare("y", "w", split, true, u64::MAX);
+            let ways = every_way(gpu(), |g| {
+                let (x, routing) = (g.input("x", [rows, 100]), Routing(g.input("routing", [rows + 2])));
+                strix_shaders::linear(g, x, &declared, routing);
+            });
+            assert!(ways.len() > 4, "{ways:?}");
+            for (target, way) in ways {
+                case.check_for(gpu(), target, &way, None);
+            }
         }
     }
 }
@@ -200,7 +226,7 @@ fn gemm_split_shares_its_first_columns() {
             for (n, shared) in [(70, 32), (50, 48), (32, 32), (100, 16)] {
                 let split = Layout { sets: 2, shared, ..layout(n, 72, format) };
                 let case = Case::new(split, &modality, Activation::None, true);
-                on_both(|gpu| {
+                on_all(|gpu| {
                     case.check(gpu, None);
                     case.check(gpu, Some(10_000));
                 });
@@ -236,7 +262,7 @@ fn gemv_normalises_its_row_on_the_way() {
                 let gains = &gain[(modality * k) as usize..][..k as usize];
                 let normed = x.iter().zip(gains).map(|(&x, &g)| (f64::from(x) * scale * f64::from(g)) as f32);
                 let want = case.expected(&normed.collect::<Vec<_>>(), &residual);
-                on_both(|gpu| {
+                on_all(|gpu| {
                     let linear = case.upload(gpu, None);
                     let record = |g: &mut Graph| {
                         let x = g.bind(&Resident::from_slice("x", [1, k], &x));
