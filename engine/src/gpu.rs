@@ -80,7 +80,9 @@ pub(crate) struct Inner {
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
     target: RwLock<Target>,
-    pipelines: Mutex<HashMap<String, Pipeline>>,
+    /// Each behind its own lock, so that several are compiled at once.
+    pipelines: Mutex<HashMap<String, Arc<Mutex<Option<Pipeline>>>>>,
+    pub(crate) pipeline_cache: RwLock<Option<wgpu::PipelineCache>>,
     pub(crate) buffers: AtomicU64,
     pub(crate) storage_bytes: AtomicU64,
     pub(crate) imported_bytes: AtomicU64,
@@ -144,7 +146,7 @@ fn instance() -> wgpu::Instance {
 }
 
 fn wanted_features() -> Features {
-    Features::TIMESTAMP_QUERY | Features::SUBGROUP
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::PIPELINE_CACHE
 }
 
 /// Whether the device's memory is the host's.
@@ -334,6 +336,7 @@ impl Gpu {
             info,
             target: RwLock::new(target),
             pipelines: Mutex::default(),
+            pipeline_cache: RwLock::default(),
             buffers: AtomicU64::new(0),
             storage_bytes: AtomicU64::new(0),
             imported_bytes: AtomicU64::new(0),
@@ -346,6 +349,7 @@ impl Gpu {
         if gpu.target().is_cpu && wide && gpu.tries_texels() {
             gpu.inner.target.write().unwrap_or_else(PoisonError::into_inner).texels = true;
         }
+        gpu.set_pipeline_cache(None);
         tracing::info!(adapter = gpu.name(), target = ?gpu.target(), imports = gpu.imports(), "device ready");
         Ok(gpu)
     }
@@ -508,13 +512,15 @@ impl Gpu {
     ) -> Result<Pipeline> {
         let key = if audit.is_some() { format!("{} audited", shader.label) } else { shader.label.clone() };
         let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = pipelines.get(&key) {
+        let place = pipelines.entry(key).or_default().clone();
+        drop(pipelines);
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = &*place {
             return Ok(pipeline.clone());
         }
         let pipeline = self.compile(shader, audit)?;
         self.inner.pipelines_created.fetch_add(1, Ordering::Relaxed);
-        pipelines.insert(key, pipeline.clone());
-        Ok(pipeline)
+        Ok(place.insert(pipeline).clone())
     }
 
     fn compile(&self, shader: &Shader, audit: Option<&wgpu::BindGroupLayout>) -> Result<Pipeline> {
@@ -559,13 +565,14 @@ impl Gpu {
             bind_group_layouts: &layouts,
             immediate_size: 0,
         });
+        let cache = self.inner.pipeline_cache.read().unwrap_or_else(PoisonError::into_inner).clone();
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: Some(shader.name),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
+            cache: cache.as_ref(),
         });
         match pollster::block_on(scope.pop()) {
             Some(error) => Err(Error::Pipeline { label: shader.label.clone(), reason: error.to_string() }),

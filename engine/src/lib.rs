@@ -30,6 +30,7 @@ mod graph;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
 mod import;
 mod memory;
+mod pipelines;
 mod plan;
 mod profile;
 mod program;
@@ -46,6 +47,7 @@ pub use coop::Coop;
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
+pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;
 pub use program::{Difference, Program, Traced};
@@ -55,5 +57,8 @@ pub use stream::{Stream, Streamed};
 pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};
 pub use upload::STAGING_BYTES;
+
+/// Version of the naga that translates the kernels.
+pub const NAGA_VERSION: &str = env!("STRIX_NAGA_VERSION");
 
 pub use wgpu;

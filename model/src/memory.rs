@@ -1,6 +1,8 @@
 //! What of a model will live where, decided before anything is allocated.
 
-use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Stream, Target, Usage};
+use std::sync::Arc;
+
+use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
@@ -163,6 +165,21 @@ impl Declared {
         self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
         let layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
         (g.plan().usage, layer)
+    }
+
+    /// The kernels of all programs.
+    pub(crate) fn shaders(&self, config: &Config, target: &Target, chunk: u32) -> Vec<Arc<Shader>> {
+        let mut shaders = vec![];
+        for rows in [1, chunk] {
+            let mut g = Graph::for_planning(target.clone());
+            let inputs = Rows::declare(&mut g, &config.text, rows);
+            self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
+            shaders.extend(g.steps().iter().map(|step| step.shader.clone()));
+        }
+        let mut g = Graph::for_planning(target.clone());
+        record_vision(&mut g, config, &self.vision, &self.abstractor);
+        shaders.extend(g.steps().iter().map(|step| step.shader.clone()));
+        shaders
     }
 
     /// Decides what lives where.

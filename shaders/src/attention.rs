@@ -111,6 +111,16 @@ impl<T> Heads<T> {
         );
     }
 
+    /// Whether kernels can read it as texels, in which every head begins at one.
+    fn has_texels(self, g: &Graph) -> bool
+    where
+        T: KvElement,
+    {
+        let texel = if T::IS_F16 { 8 } else { 4 };
+        g.has_texels(self.id())
+            && [self.row, self.offset, self.stride].iter().all(|n| n.is_multiple_of(texel))
+    }
+
     /// Whether every head begins at a multiple of 4 elements.
     fn aligned(self) -> bool {
         [self.row, self.offset, self.stride].iter().all(|n| n.is_multiple_of(4))
@@ -148,17 +158,30 @@ impl HeadShape {
         }
     }
 
-    /// What attends to `rows` rows at once, over up to `keys` keys.
-    fn specialise(self, g: &mut Graph, heads: &'static str, rows: u32, keys: u32) -> Specialised {
-        let way =
-            choose::choose(g, KERNEL.name, &self.situation(heads), &self.ways(g.target(), heads, keys, true));
-        let lanes = match choose::value(&way, "family") {
+    /// What attends to `rows` rows at once, over up to `keys` keys; `texels` if they can be read as such.
+    fn specialise(
+        self,
+        g: &mut Graph,
+        heads: &'static str,
+        rows: u32,
+        keys: u32,
+        texels: bool,
+    ) -> Specialised {
+        let mut ways = self.ways(g.target(), heads, keys, true);
+        if let Some(at) = ways.iter().position(|way| way.contains(&("family", Family::Subgroup.name()))) {
+            ways.splice(at..=at, subgroup_ways(g.target(), texels));
+        }
+        let way = choose::choose(g, KERNEL.name, &self.situation(heads), &ways);
+        let (lanes, queries, loads) = match choose::value(&way, "family") {
             "tiled" => return attention_tiled::specialise(self, heads, rows),
-            "plain" => "plain",
-            _ => lanes(g.target()),
+            "plain" => ("plain", "8", "storage"),
+            _ => (lanes(g.target()), choose::value(&way, "queries"), choose::value(&way, "loads")),
         };
-        let chosen = vec![("lanes", lanes), ("dims", self.dims()), ("heads", heads), ("queries", "8")];
-        Specialised { kernel: &KERNEL, chosen, groups: [rows.div_ceil(8), self.num_heads, 1] }
+        let dims = self.dims();
+        let chosen =
+            vec![("lanes", lanes), ("dims", dims), ("heads", heads), ("queries", queries), ("loads", loads)];
+        let tiles = rows.div_ceil(queries.parse().expect("a number of rows"));
+        Specialised { kernel: &KERNEL, chosen, groups: [tiles, self.num_heads, 1] }
     }
 
     fn situation(self, heads: &str) -> String {
@@ -199,6 +222,19 @@ impl HeadShape {
             _ => "256",
         }
     }
+}
+
+/// Queries of a workgroup and loads of keys and values, for kernels of one subgroup; the likeliest first.
+fn subgroup_ways(target: &Target, texels: bool) -> Vec<Way> {
+    let queries: &[&str] = match lanes(target) {
+        "16" => &["16", "8"],
+        "8" => &["8", "16"],
+        _ => &["8"],
+    };
+    let loads: &[&str] = if texels && queries.len() > 1 { &["texels", "storage"] } else { &["storage"] };
+    let family = ("family", Family::Subgroup.name());
+    let way = |&load| queries.iter().map(move |&q| vec![family, ("queries", q), ("loads", load)]);
+    loads.iter().flat_map(way).collect()
 }
 
 impl Mask {
@@ -256,7 +292,8 @@ pub fn attention<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, rows, keys);
+    let texels = heads != "scalar" && [k, v].iter().all(|kv| kv.has_texels(g));
+    let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, rows, keys, texels);
     let params = Params {
         rows,
         keys,

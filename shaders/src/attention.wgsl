@@ -9,7 +9,10 @@
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
-//~ variants: queries = 8
+//~ variants: queries = 8 16
+//~ variants: loads = storage texels
+//~ where: queries == 8 or lanes in [8, 16]
+//~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
 #import heads
 #import flash
 
@@ -139,12 +142,19 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% else
 //% for j in range(lanes)
         let v_row_${j} = min(first + ${j}u, keys - 1u) * params.v_row + v_head;
+//% endfor
+        // A row's sums stay in registers past all values.
 //% for i in range(slots)
-        let v_${j}_${i} = v_at(v_row_${j}, ${i * team}u + lane);
+        {
+//% for j in range(lanes)
+            let v_${j} = v_at(v_row_${j}, ${i * team}u + lane);
+//% endfor
 //% for r in range(queries)
-        y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}, ${j}u)), v_${j}_${i}, y_${r}_${i});
+//% for j in range(lanes)
+            y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}, ${j}u)), v_${j}, y_${r}_${i});
 //% endfor
 //% endfor
+        }
 //% endfor
 //% endif
     }

@@ -41,7 +41,7 @@ impl<T: KvElement> KvCache<T> {
     /// An empty cache of `context` positions; allocated with the first program that uses it.
     pub fn new(label: &str, context: u32, heads: HeadShape) -> Self {
         let shape = [heads.num_kv_heads, context, heads.head_dim];
-        let zeros = |name| Resident::zeros(&format!("{label}.{name}"), shape);
+        let zeros = |name| Resident::zeros(&format!("{label}.{name}"), shape).with_texels();
         Self { k: zeros("k_cache"), v: zeros("v_cache") }
     }
 
