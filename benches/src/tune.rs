@@ -20,6 +20,8 @@ use subjects::{Record, Subject, subjects};
 const SLOWEST_COMPILE: Duration = Duration::from_secs(10);
 /// What takes so many times the best is timed no further.
 const HOPELESS: f64 = 3.0;
+/// What takes no less than this part of the default's time is no better: the rest is noise.
+const BETTER: f64 = 0.97;
 /// Largest error of a result, relative to the largest number of it.
 const TOLERANCE: f32 = 1e-3;
 
@@ -163,7 +165,7 @@ fn best_of(tuning: &Tuning, job: &Job<'_>) -> Option<f64> {
 }
 
 /// The winner of each situation of which every way was measured on every subject: the least time of all subjects
-/// together. Winners of earlier runs stay where this one has none.
+/// together, if it is clearly less than the default's. Winners of earlier runs stay where this one has none.
 fn chosen(tuning: &Tuning, jobs: &[Job<'_>]) -> Vec<Chosen> {
     let mut chosen = tuning.chosen.clone();
     let mut situations: Vec<(&str, &str)> = vec![];
@@ -189,10 +191,15 @@ fn chosen(tuning: &Tuning, jobs: &[Job<'_>]) -> Vec<Chosen> {
                 None => totals.push((job.way, time.copied())),
             }
         }
-        let right = totals.into_iter().filter_map(|(way, total)| Some((way, total?)));
-        if let (true, Some((way, _))) = (complete, right.min_by(|a, b| a.1.total_cmp(&b.1))) {
+        let right: Vec<_> = totals.into_iter().filter_map(|(way, total)| Some((way, total?))).collect();
+        let best = right.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let default = of_situation().map(|job| &job.decision.legal[job.decision.taken]).next();
+        let default = right.iter().find(|(way, _)| Some(*way) == default);
+        let winner =
+            default.filter(|(_, usual)| best.is_some_and(|(_, best)| *best > BETTER * usual)).or(best);
+        if let (true, Some((way, _))) = (complete, winner) {
             chosen.retain(|c| c.kernel != kernel || c.situation != situation);
-            chosen.push(Chosen { kernel: kernel.into(), situation: situation.into(), way: way.clone() });
+            chosen.push(Chosen { kernel: kernel.into(), situation: situation.into(), way: (*way).clone() });
         }
     }
     chosen
@@ -298,6 +305,16 @@ mod tests {
         let small = [("small", "subgroup", Ok(1.0)), ("small", "plain", Ok(2.0))];
         let large = [("large", "subgroup", Ok(30.0)), ("large", "plain", Ok(20.0))];
         assert_eq!(chosen_of(&[small, large].concat()), [way("plain")]);
+    }
+
+    #[test]
+    fn the_default_stays_where_another_is_hardly_better() {
+        let with = |plain: f64| {
+            let small = [("small", "subgroup", Ok(1.0)), ("small", "plain", Ok(1.0))];
+            chosen_of(&[small, [("large", "subgroup", Ok(99.0)), ("large", "plain", Ok(plain))]].concat())
+        };
+        assert_eq!(with(97.0), [way("subgroup")]);
+        assert_eq!(with(95.0), [way("plain")]);
     }
 
     #[test]

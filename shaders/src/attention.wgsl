@@ -26,6 +26,27 @@ var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;    // [QUERIES,
 var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES, LANES] scores, probabilities, sums
 //% endif
 
+//% if not plain
+/// a + x · y
+fn mad(a: f32, x: vec4<f32>, y: vec4<f32>) -> f32 {
+    return fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, a))));
+}
+
+/// The largest x of the subgroup.
+fn largest(x: f32) -> f32 {
+//% if lanes <= 16
+    // lavapipe takes one lane after the other in a reduction, and broadcasts for nothing.
+//% for i in range(lanes // 4)
+    let m${i} = max(max(subgroupBroadcast(x, ${4 * i}u), subgroupBroadcast(x, ${4 * i + 1}u)),
+                    max(subgroupBroadcast(x, ${4 * i + 2}u), subgroupBroadcast(x, ${4 * i + 3}u)));
+//% endfor
+    return max(max(m0, m1)${", max(m2, m3)" if lanes == 16 else ", m0"});
+//% else
+    return subgroupMax(x);
+//% endif
+}
+//% endif
+
 @compute @workgroup_size(LANES)
 fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.y;
@@ -83,7 +104,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% for d4 in range(dims // 4)
         let k_${d4} = k_at(k_row, ${d4}u);
 //% for r in range(queries)
-        s_${r} += dot(subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u), k_${d4});
+        s_${r} = mad(s_${r}, subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u), k_${d4});
 //% endfor
 //% endfor
 //% endif
@@ -109,7 +130,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endif
 //% for r in range(queries)
 //% if not plain
-        let max_${r} = max(top_${r}, subgroupMax(s_${r}));
+        let max_${r} = max(top_${r}, largest(s_${r}));
 //% endif
         // An unseen key is exactly zero, even where nothing has been seen yet.
         let p_${r} = select(0.0, exp(s_${r} - max_${r}), s_${r} > UNSEEN);

@@ -133,14 +133,15 @@ fn a_shader_is_printed_for_a_class_or_this_device() {
     let text = prints(&["shader", "gemm_int8", "--device", "plain", "rows=1"]);
     assert!(text.contains("fn gemm(") && !text.contains("subgroupBroadcast("), "{text}");
     assert!(!text.contains("${") && !text.contains("//%"), "all of it is specialised");
-    for device in ["cpu", "gpu"] {
+    for (device, kernel) in [("cpu", "gemm["), ("gpu", "gemm_tiled[")] {
         let out = output(&["shader", "gemm", "--weights", "int8", "--device", device]);
         assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
-        assert!(stderr(&out).contains("weights=int8"), "{}", stderr(&out));
-        assert!(String::from_utf8_lossy(&out.stdout).contains("subgroupBroadcast("));
+        let label = stderr(&out).lines().last().unwrap().to_owned();
+        assert!(label.starts_with(kernel) && label.contains("weights=int8"), "{label}");
+        assert_eq!(String::from_utf8_lossy(&out.stdout).contains("subgroupBroadcast("), device == "cpu");
     }
-    let wide = prints(&["shader", "rms_norm", "--device", "gpu", "--subgroup", "64"]);
-    assert_ne!(wide, prints(&["shader", "rms_norm", "--device", "gpu"]));
+    let wide = prints(&["shader", "rms_norm", "--device", "cpu", "--subgroup", "16"]);
+    assert_ne!(wide, prints(&["shader", "rms_norm", "--device", "cpu"]));
     assert!(prints(&["shader", "decode_attention_f16"]).contains("fn decode_attention("));
 }
 
