@@ -202,8 +202,8 @@ impl Program {
     }
 
     fn run_holding(&mut self, reads: &[TensorId], states: &mut [MutexGuard<'_, State>]) -> Result<()> {
-        let encoder = self.begin();
-        let mut queue = Queue { encoder, ..Queue::new(&self.gpu) };
+        let mut queue = Queue::new(&self.gpu);
+        self.begin(queue.encoder());
         for (index, Segment { steps, load }) in self.segments.iter().enumerate() {
             if index > 0 {
                 queue.submit();
@@ -211,7 +211,7 @@ impl Program {
             if let Some(load) = *load {
                 queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
             }
-            let mut pass = queue.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut pass = queue.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for at in steps.clone() {
                 dispatch(&mut pass, &self.graph.steps[at].label, &self.steps[at]);
             }
@@ -219,7 +219,7 @@ impl Program {
         for output in self.outputs.iter().filter(|o| reads.contains(&o.id)) {
             let from = self.places[output.id.0 as usize].as_ref().expect("an output is written");
             let bytes = output.staging.size();
-            queue.encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &output.staging, 0, bytes);
+            queue.encoder().copy_buffer_to_buffer(&from.buffer, from.offset, &output.staging, 0, bytes);
         }
         queue.submit();
         self.map_inputs();
@@ -248,13 +248,11 @@ impl Program {
     }
 
     /// Unmaps what the last run mapped and copies the inputs that changed.
-    fn begin(&mut self) -> wgpu::CommandEncoder {
+    fn begin(&mut self, encoder: &mut wgpu::CommandEncoder) {
         for output in self.outputs.iter_mut().filter(|o| o.mapped) {
             output.staging.unmap();
             output.mapped = false;
         }
-        let mut encoder =
-            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if let Some(staging) = &self.inputs.staging {
             staging.unmap();
             for (id, offset, bytes, dirty) in self.inputs.ranges.iter_mut().filter(|r| r.3) {
@@ -264,12 +262,13 @@ impl Program {
                 *dirty = false;
             }
         }
-        encoder
     }
 
     /// Copies the inputs for steps that are run one by one.
     fn submit_inputs(&mut self) {
-        let encoder = self.begin();
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.begin(&mut encoder);
         self.gpu.submit(encoder);
         self.map_inputs();
     }
@@ -305,13 +304,25 @@ impl Program {
     ///
     /// If the last run was not asked to read it.
     pub fn read<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>) -> Vec<T> {
+        let mut content = vec![];
+        self.read_into(tensor, &mut content);
+        content
+    }
+
+    /// [`Program::read`] into a vector that is there already, in place of what it holds.
+    ///
+    /// # Panics
+    ///
+    /// If the last run was not asked to read it.
+    pub fn read_into<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>, content: &mut Vec<T>) {
         let name = self.graph.label_of(tensor.id);
         let output = self.outputs.iter().find(|o| o.id == tensor.id && o.mapped);
         let output =
             output.unwrap_or_else(|| panic!("{name} was not among the tensors of the last run's reads"));
         let bytes = (tensor.len() * size_of::<T>()) as u64;
         let view = output.staging.get_mapped_range(0..bytes.next_multiple_of(4)).expect("mapped by the run");
-        bytemuck::pod_collect_to_vec(&view[..bytes as usize])
+        content.resize(tensor.len(), T::zeroed());
+        bytemuck::cast_slice_mut(content).copy_from_slice(&view[..bytes as usize]);
     }
 
     /// Runs step by step and shows what each wrote. Slow: two submits a step.

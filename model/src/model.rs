@@ -695,11 +695,15 @@ mod tests {
     }
 
     #[test]
-    fn a_decode_step_takes_5_dispatches_a_layer_and_at_most_200_a_token() {
-        for dtype in [Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }] {
+    fn a_decode_step_takes_at_most_6_dispatches_a_layer_and_200_a_token() {
+        // gate_up_proj of bf16 is above the least binding that devices allow, 128 MiB, and takes two.
+        for (dtype, a_layer) in
+            [(Dtype::Int8 { group: None }, 5), (Dtype::Int8 { group: Some(32) }, 5), (Dtype::Bf16, 6)]
+        {
             let report = plan_8b(dtype);
             let (name, decode) = &report.programs[2];
-            assert_eq!((name.as_str(), report.decode_dispatches_per_layer), ("decode", 5), "{dtype}");
+            assert_eq!((name.as_str(), report.decode_dispatches_per_layer), ("decode", a_layer), "{dtype}");
+            println!("{dtype}: {} dispatches a token", decode.dispatches);
             // Its sampling too: nothing else runs.
             assert!(decode.dispatches <= 200, "{dtype}: {decode:?}");
         }

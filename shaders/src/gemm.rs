@@ -6,7 +6,7 @@ use strix_engine::{Family, Graph, Resident, Target, Tensor};
 
 use crate::choose::{self, Way};
 use crate::kernel::Specialised;
-use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
+use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart, Part};
 use crate::{dispatch, gemm_coop, gemm_dot, gemm_tiled, gemv_tiled, lanes};
 
 pub use crate::generated::gemm::{KERNEL, Params};
@@ -64,9 +64,17 @@ impl Routing {
 
     /// Content of the tensor for rows of these modalities (0 text, 1 image).
     pub fn of(modality: &[u32]) -> Vec<u32> {
+        let mut content = vec![];
+        Self::write(modality, &mut content);
+        content
+    }
+
+    /// [`Routing::of`] into a vector that is there already, in place of what it holds.
+    pub fn write(modality: &[u32], content: &mut Vec<u32>) {
         let rows = |m: u32| (0..modality.len() as u32).filter(move |&r| modality[r as usize] == m);
         let image = modality.iter().filter(|&&m| m == 1).count() as u32;
-        [modality.len() as u32 - image, image].into_iter().chain(rows(0)).chain(rows(1)).collect()
+        content.clear();
+        content.extend([modality.len() as u32 - image, image].into_iter().chain(rows(0)).chain(rows(1)));
     }
 }
 
@@ -147,7 +155,9 @@ pub fn gemm(
         return gemm_dot::gemm_dot(g, &input, w, rows, activation, residual);
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
-    for part in &w.parts {
+    // Where no row is an image's, none needs what is theirs alone.
+    let skips = g.is_first_only();
+    for part in w.parts.iter().filter(|p| !(p.part.image && skips)) {
         dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
@@ -161,15 +171,17 @@ pub(crate) fn params(
     residual: bool,
     norm: Option<&(Resident<f32, 2>, f32)>,
 ) -> Params {
-    let Layout { n, k, sets, format, .. } = part.layout;
+    let Part { first, layout, image, .. } = part.part;
+    let Layout { n, k, sets, format, .. } = layout;
     Params {
         k,
         n,
-        first: part.first,
+        first,
         stride,
-        blocks: part.layout.blocks(),
+        blocks: layout.blocks(),
         sets,
-        shared_blocks: part.layout.shared_blocks(),
+        image_only: u32::from(image),
+        shared_blocks: layout.shared_blocks(),
         group_steps: match format {
             Format::Int8 { group: Some(group) } => group / 32,
             _ => 0,
@@ -282,9 +294,10 @@ fn dispatch_part(
     let x = input.x;
     let routing = rows.0;
     let texels = [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
-    let of = Projection { rows: rows.capacity(), layout: &part.layout, texels, norm: input.norm.is_some() };
+    let of =
+        Projection { rows: rows.capacity(), layout: &part.part.layout, texels, norm: input.norm.is_some() };
     let Specialised { kernel, chosen, groups } = specialise(g, &of);
-    match part.layout.format {
+    match part.part.layout.format {
         Format::F32 => {
             dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
         }
@@ -312,7 +325,8 @@ pub fn reference<const FORMAT: u32>(
 ) {
     let k = p.k as usize;
     let (text, image) = (routing[0] as usize, routing[1] as usize);
-    for (i, &row) in routing[2..][..text + image].iter().enumerate() {
+    let rows = routing[2..][..text + image].iter().enumerate();
+    for (i, &row) in rows.skip(if p.image_only != 0 { text } else { 0 }) {
         let set = u32::from(p.sets == 2 && i >= text);
         let mut x = x[row as usize * k..][..k].to_vec();
         if p.norm != 0 {
@@ -353,7 +367,7 @@ pub fn reference<const FORMAT: u32>(
 /// Which of the blocks of all sets packed row `packed` of a set is in.
 fn place(p: &Params, packed: u32, set: u32) -> u32 {
     let block = packed / BLOCK;
-    if block < p.shared_blocks { block } else { p.shared_blocks + (block - p.shared_blocks) * p.sets + set }
+    if block < p.shared_blocks { block } else { block + set * (p.blocks - p.shared_blocks) }
 }
 
 /// One weight, unpacked and scaled.

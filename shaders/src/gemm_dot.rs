@@ -34,7 +34,8 @@ pub(crate) fn gemm_dot(
         "int8" => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
         _ => None,
     };
-    for part in &w.parts {
+    let skips = g.is_first_only();
+    for part in w.parts.iter().filter(|p| !(p.part.image && skips)) {
         let params = gemm::params(part, w.layout.n, activation, residual.is_some(), input.norm.as_ref());
         let [weight, scale] = [g.bind(&part.weight).id(), g.bind(&part.scale).id()];
         // Absent operands are never read; another stands in so that the binding is not empty.
@@ -83,7 +84,7 @@ fn specialise(
     let x = choose::value(way, "x");
     let tile = if rows == 1 { 1 } else { 8 };
     let chosen = vec![
-        ("weights", part.layout.format.variant()),
+        ("weights", part.part.layout.format.variant()),
         ("lanes", lanes),
         ("rows", if rows == 1 { "1" } else { "8" }),
         ("x", x),
@@ -91,8 +92,8 @@ fn specialise(
         ("norm", if normed && x != "int8" { "yes" } else { "no" }),
     ];
     let width = lanes.parse().unwrap_or(32);
-    let tiles = (rows.div_ceil(tile) + part.layout.sets - 1).min(rows);
-    (chosen, [tiles, part.layout.packed_rows().div_ceil(4 * width), 1])
+    let tiles = (rows.div_ceil(tile) + part.part.layout.sets - 1).min(rows);
+    (chosen, [tiles, part.part.layout.packed_rows().div_ceil(4 * width), 1])
 }
 
 /// [`gemm()`](gemm::gemm()) of rows of int8 in the plainest code that is right. Sums in f64.

@@ -23,6 +23,8 @@ struct Params {
     sets: u32,
     /// First blocks that the sets share.
     shared_blocks: u32,
+    /// Whether only rows of images are projected, all with the one set.
+    image_only: u32,
     /// Steps of 32 columns that share a scale; for groups only.
     group_steps: u32,
     /// Whether `bias` is added.
@@ -144,8 +146,7 @@ fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
 
 /// Where block `block` of a modality's weights is among those of all sets.
 fn place_of(block: u32, modality: u32) -> u32 {
-    let own = params.shared_blocks + (block - params.shared_blocks) * params.sets + modality;
-    return select(own, block, block < params.shared_blocks);
+    return block + modality * select(0u, params.blocks - params.shared_blocks, block >= params.shared_blocks);
 }
 
 /// Loads of 16 bytes that a packed row takes.
@@ -228,6 +229,9 @@ struct Tile {
 fn tile_of(i: u32, size: u32) -> Tile {
     let text = routing[0];
     let image = routing[1];
+    if params.image_only != 0u {
+        return Tile(0u, 2u + text + i * size, 2u + text + image);
+    }
     if params.sets != 2u {
         return Tile(0u, 2u + i * size, 2u + text + image);
     }
