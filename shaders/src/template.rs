@@ -7,6 +7,7 @@
 //! - `//~ variants: lanes = 8 16 plain` names what it can be specialised by; `${lanes}` is the chosen value,
 //!   and lines that begin with `//%` are MiniJinja statements, for unrolling;
 //! - `//~ where: loads == "storage" or lanes in [8, 16]` leaves out the choices of which it is not true;
+//! - `//~ requires: cooperative_matrix` names what only some devices have;
 //! - `//~ trips: dim / 256 + 1` before every loop bounds its iterations in one invocation, all entries of an
 //!   enclosing loop together, in terms of `Params` and variants. It should count one more for each entry:
 //!   lavapipe counts the test that ends a loop (see `tests/tests/loop_cap.rs`).

@@ -54,7 +54,7 @@ Exit codes:
 
 Environment:
   STRIX_ADAPTER       adapter to use, as --adapter
-  STRIX_FAMILY        subgroup, tiled or plain: use the kernels of that family, whatever is best here
+  STRIX_FAMILY        subgroup, tiled, plain or coop: use the kernels of that family, whatever is best here
   STRIX_NO_SUBGROUPS  1: use the kernels that need no subgroups
   STRIX_CACHE_DIR     folder for what `strix tune` finds and for compiled kernels [default: strix in the
                       user's cache folder]

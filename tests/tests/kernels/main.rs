@@ -8,6 +8,7 @@ mod class_token;
 mod decode_attention;
 mod embedding;
 mod gemm;
+mod gemm_coop;
 mod gemm_dot;
 mod layer_norm;
 mod patches;

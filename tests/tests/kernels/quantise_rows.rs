@@ -67,7 +67,12 @@ fn a_row_is_normalised_before_it_is_rounded() {
                 assert_close("scale", &scale, &want, 1e-6);
                 let same = words.iter().flat_map(|word| word.to_le_bytes()).zip(&numbers);
                 let off = same.map(|(want, got)| (i32::from(want as i8) - i32::from(*got)).abs());
-                assert!(off.max() <= Some(1), "{k}: a number is off by more than its rounding");
+                let off: Vec<_> = off.collect();
+                let halves = off.iter().filter(|off| **off == 1).count();
+                assert!(
+                    off.iter().all(|off| *off <= 1) && halves <= off.len() / 500,
+                    "{k}: {halves} numbers are off by one"
+                );
             });
         }
     }

@@ -1,0 +1,137 @@
+//! No device here has cooperative matrices, so their operations are written out: what is left of the kernel, its tiles,
+//! addresses and epilogue, runs on any device.
+
+use std::sync::Arc;
+
+use strix_engine::{Access, Arg, Graph, Resident, Shader, Step};
+use strix_shaders::gemm::Activation;
+use strix_shaders::gemm_coop::{KERNEL, Params};
+use strix_shaders::{Format, Layout, Routing};
+use strix_tests::{assert_close, gpu, run_for, uniform};
+
+use crate::gemm::{Case, layout};
+
+/// What the operations on matrices of f32, 8 by 8, are by definition. A matrix to multiply is where it begins in its tile;
+/// of one of sums each of 32 threads has two numbers.
+const MATRICES: &str = "
+    var<private> lane: u32;
+    fn product(a: u32, b: u32, number: u32) -> f32 {
+        var sum = 0.0;
+        for (var k = 0u; k < 8u; k++) {
+            sum += x_tile[a + number / 8u * DEPTH + k] * w_tile[b + number % 8u * DEPTH + k];
+        }
+        return sum;
+    }
+    fn multiply_add(a: u32, b: u32, c: vec2<f32>) -> vec2<f32> {
+        return c + vec2(product(a, b, 2u * lane), product(a, b, 2u * lane + 1u));
+    }
+    fn put_sums(sums: vec2<f32>, at: u32) {
+        let number = 2u * lane;
+        y_tile[at + number / 8u * 64u + number % 8u] = sums.x;
+        y_tile[at + number / 8u * 64u + number % 8u + 1u] = sums.y;
+    }";
+
+/// The kernel's text with every operation on matrices written out.
+fn written_out(wgsl: &str) -> String {
+    let mut text = String::new();
+    for line in wgsl.lines().filter(|line| !line.starts_with("enable ")) {
+        let code = line.trim();
+        if code.starts_with("alias ") && code.contains("coop_mat8x8") {
+            let name = code.split_whitespace().nth(1).expect("a name");
+            text += &format!("alias {name} = {};\n", if name == "Sums" { "vec2<f32>" } else { "u32" });
+        } else if let Some(call) = code.strip_prefix("coopStoreT(") {
+            let (sums, rest) = call.split_once(", &y_tile[").expect("a tile");
+            let at = rest.strip_suffix("], 64u);").expect("its stride");
+            text += &format!("put_sums({sums}, {at});\n");
+        } else if code.contains("coopLoad") {
+            let code =
+                code.replace("coopLoadT<Left>(&x_tile[", "u32(").replace("coopLoad<Right>(&w_tile[", "u32(");
+            text += &code.replace("], DEPTH);", ");");
+            text.push('\n');
+        } else if code.starts_with("@builtin(subgroup_id)") {
+            continue;
+        } else {
+            text += &line.replace("coopMultiplyAdd(", "multiply_add(");
+            text.push('\n');
+            if code.starts_with("let tile = tile_of(") {
+                text += "let subgroup = thread / 32u;\nlane = thread % 32u;\n";
+            }
+        }
+    }
+    let left = ["coop_mat", "coopLoad", "coopStore", "coopMultiply"].map(|word| text.contains(word));
+    assert_eq!(left, [false; 4], "{text}");
+    text + MATRICES
+}
+
+fn check(case: &Case) {
+    let Layout { n, k, sets, format, .. } = case.layout;
+    let rows = case.modality.len() as u32;
+    let (x, residual) = (uniform(9, (rows * k) as usize), uniform(10, (rows * n) as usize));
+    let w = case.upload(gpu(), None);
+    let [part] = &w.parts[..] else { panic!("one part") };
+    let weights = match format {
+        Format::F32 => "f32",
+        Format::Bf16 => "bf16",
+        Format::Int8 { group: None } => "int8",
+        Format::Int8 { .. } => "int8_group",
+    };
+    let aligned = if k % 4 == 0 { "vec4" } else { "scalar" };
+    let shader = KERNEL.shader(&[("weights", weights), ("matrix", "f32x8"), ("lanes", "32"), ("x", aligned)]);
+    let shader = Arc::new(Shader {
+        name: shader.name,
+        label: format!("{} written out", shader.label),
+        wgsl: written_out(&shader.wgsl).into(),
+        bindings: shader.bindings,
+    });
+    let params = Params {
+        k,
+        n,
+        stride: n,
+        blocks: case.layout.blocks(),
+        sets,
+        group_steps: if let Format::Int8 { group: Some(group) } = format { group / 32 } else { 0 },
+        bias: 1,
+        residual: u32::from(case.activation == Activation::None),
+        activation: case.activation as u32,
+        ..Params::default()
+    };
+    let record = |g: &mut Graph| {
+        let x = g.bind(&Resident::from_slice("x", [rows, k], &x));
+        let routing = g.bind(&Resident::from_slice("routing", [rows + 2], &Routing::of(&case.modality)));
+        let residual = g.bind(&Resident::from_slice("residual", [rows, n], &residual));
+        let (weight, scale) = (g.bind(&part.weight), g.bind(&part.scale));
+        let bias = g.bind(part.bias.as_ref().expect("a bias"));
+        let y = g.activation::<f32, 2>("y", [rows, n]);
+        let read = [x.id(), scale.id(), routing.id(), weight.id(), scale.id(), bias.id(), residual.id()];
+        let mut args = read.map(|id| Arg { id, access: Access::Read }).to_vec();
+        args.push(Arg { id: y.id(), access: Access::ReadWrite });
+        let groups = [rows.div_ceil(64) + sets - 1, case.layout.packed_rows().div_ceil(64), 1];
+        let params = bytemuck::bytes_of(&params).to_vec();
+        let trips = strix_engine::MAX_TRIPS;
+        g.push(Step {
+            label: String::new(),
+            shader: shader.clone(),
+            params,
+            args,
+            groups,
+            trips,
+            reference: None,
+        });
+        y
+    };
+    let got = run_for(gpu(), gpu().target(), record, |_| ());
+    assert_close(&format!("{rows} rows, {:?}", case.layout), &got, &case.expected(&x, &residual), 1e-5);
+}
+
+#[test]
+fn gemm_coop_matches_unpacked_weights_where_its_matrices_are_written_out() {
+    let formats = [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }];
+    for format in formats {
+        check(&Case::new(layout(100, 72, format), &[0; 70], Activation::None, true));
+    }
+    let modality: Vec<u32> = (0..75).map(|r| u32::from(r % 3 == 1)).collect();
+    let split = Layout { sets: 2, ..layout(40, 33, formats[2]) };
+    check(&Case::new(split, &modality, Activation::None, true));
+    let gated = Layout { gated: true, ..layout(92, 44, formats[3]) };
+    check(&Case::new(gated, &[0; 9], Activation::SwiGlu, false));
+}
