@@ -67,24 +67,31 @@ fn compose(file: &Path) -> Result<String> {
 fn kernel(file: &Path, name: &str) -> Result<String> {
     let text = compose(file)?;
     let variants = variants(&text);
-    let mut described: Option<String> = None;
+    let mut described: [Option<(String, String)>; 2] = [None, None];
     for chosen in product(&variants) {
         let path = format!("{}{chosen:?}", file.display());
+        if !template::is_legal(&text, &chosen).map_err(|e| format!("{path}: {e}"))? {
+            continue;
+        }
         let source = template::render(&text, &chosen).map_err(|e| format!("{path}: {e}"))?;
         let module = validate(&source, &path)?;
         check_loops(&source, &module, &path)?;
-        let description = describe(&module, name, &path)?;
-        match &described {
-            Some(first) if *first != description => {
-                return Err(format!("{path}: bindings or Params differ by variant"));
-            }
-            _ => described = Some(description),
+        let description = (bindings(&module, name, &path)?, params(&module, &path)?);
+        let kind = usize::from(chosen.contains(&("loads", "texels")));
+        let differs = described.iter().flatten().any(|(_, params)| *params != description.1)
+            || described[kind].as_ref().is_some_and(|first| *first != description);
+        if differs {
+            return Err(format!("{path}: bindings or Params differ by variant"));
         }
+        described[kind] = Some(description);
     }
-    let described = described.ok_or_else(|| format!("{}: a variant without values", file.display()))?;
+    let [storage, texels] = described;
+    let (bindings, params) = storage.ok_or_else(|| format!("{}: no variant is legal", file.display()))?;
+    let texels = texels.map_or_else(|| "BINDINGS".into(), |(bindings, _)| bindings);
     Ok(format!(
-        "pub mod {name} {{ {described} pub static KERNEL: crate::Kernel = crate::Kernel {{ name: {name:?}, \
-         template: {text:?}, variants: &[{}], bindings: BINDINGS, fields: FIELDS }}; }}\n",
+        "pub mod {name} {{ static BINDINGS: &[strix_engine::Binding] = {bindings}; {params} \
+         pub static KERNEL: crate::Kernel = crate::Kernel {{ name: {name:?}, template: {text:?}, variants: &[{}], \
+         bindings: BINDINGS, texel_bindings: {texels}, fields: FIELDS }}; }}\n",
         variants.iter().map(|(n, v)| format!("({n:?}, &{v:?})")).collect::<Vec<_>>().join(", ")
     ))
 }
@@ -152,7 +159,8 @@ fn count_loops(block: &Block) -> usize {
     block.iter().map(inside).sum()
 }
 
-fn describe(module: &Module, name: &str, path: &str) -> Result<String> {
+/// The bindings as Rust has them.
+fn bindings(module: &Module, name: &str, path: &str) -> Result<String> {
     if !module.entry_points.iter().any(|e| e.name == name) {
         return Err(format!("{path}: no entry point named `{name}`"));
     }
@@ -165,18 +173,18 @@ fn describe(module: &Module, name: &str, path: &str) -> Result<String> {
     if bindings.iter().enumerate().any(|(i, b)| b.0 as usize != i) {
         return Err(format!("{path}: bindings are not 0, 1, 2, …"));
     }
-    let mut s = String::from("static BINDINGS: &[strix_engine::Binding] = &[");
+    let mut s = String::from("&[");
     for (_, name, space) in &bindings {
         let access = match space {
             AddressSpace::Uniform => "Uniform",
             AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => "ReadWrite",
+            AddressSpace::Handle => "Texels",
             _ => "Read",
         };
         write!(s, "strix_engine::Binding {{ name: {name:?}, access: strix_engine::Access::{access} }},")
             .expect("a String");
     }
-    s += "];";
-    s += &params(module, path)?;
+    s.push(']');
     Ok(s)
 }
 

@@ -9,8 +9,8 @@ use anyhow::Result;
 use clap::Parser as _;
 use half::f16;
 use strix_benches::{Clock, Options, Report, Roofline, Row, Work, data};
-use strix_engine::{Gpu, Graph, Program, Resident, Tensor};
-use strix_model::config::Config;
+use strix_engine::{Gpu, Graph, Program, Resident};
+use strix_model::config::{Config, TextConfig};
 use strix_model::position;
 use strix_shaders::embedding::Table;
 use strix_shaders::gemm::{Activation, Input, gemm};
@@ -54,6 +54,8 @@ struct Projection {
     n: u32,
     k: u32,
     sets: u32,
+    /// Columns that the sets share.
+    shared: u32,
     /// Whether half of the rows are an image's.
     mixed: bool,
     bias: bool,
@@ -139,6 +141,7 @@ impl Projection {
         n: 4096,
         k: 4096,
         sets: 1,
+        shared: 0,
         mixed: true,
         bias: false,
         residual: false,
@@ -158,14 +161,15 @@ impl Projection {
     }
 
     fn layout(&self, format: Format) -> Layout {
-        Layout { n: self.n, k: self.k, sets: self.sets, gated: self.activation == Activation::SwiGlu, format }
+        let Self { n, k, sets, shared, .. } = *self;
+        Layout { n, k, sets, shared, gated: self.activation == Activation::SwiGlu, format }
     }
 
     fn work(&self, layout: &Layout) -> Work {
         let [rows, n, k] = [self.rows, self.n, self.k].map(u64::from);
         let matrices = if layout.gated { 2 } else { 1 };
         // A single row reads the weights of its own modality only.
-        let weights = layout.bytes() / u64::from(self.sets) * u64::from(self.sets.min(self.rows));
+        let weights = if self.rows == 1 { layout.set_bytes() } else { layout.bytes() };
         let vectors = u64::from(self.bias) * matrices * n + u64::from(self.norm) * k;
         let activations = rows * k + rows * n * (1 + u64::from(self.residual));
         Work { bytes: weights + 4 * (vectors + activations), flops: 2 * rows * n * k * matrices }
@@ -216,8 +220,9 @@ impl Benches {
         let all = data::FORMATS;
         let int8 = [all[2]];
         let (t, v, a) = (&self.config.text, &self.config.vision, &self.config.abstractor);
-        let [dim, wide, vocab, kv] =
-            [t.hidden_size, t.intermediate_size, t.vocab_size, 2 * t.kv_dim()].map(|n| n as u32);
+        let [dim, wide, vocab, qkv] =
+            [t.hidden_size, t.intermediate_size, t.vocab_size, t.hidden_size + 2 * t.kv_dim()]
+                .map(|n| n as u32);
         let [v_dim, v_wide, v_rows, patch] =
             [v.hidden_size, v.intermediate_size, v.num_tokens(), v.patch_dim()].map(|n| n as u32);
         let [a_dim, a_wide, queries] =
@@ -235,8 +240,11 @@ impl Benches {
             Projection { kernel: "gemv_swiglu", quick: true, activation: swiglu, n: wide, ..row },
             &all,
         );
-        self.projection(Projection { n: kv, ..row }, &int8);
-        self.projection(Projection { kernel: "gemv_by", sets: 2, n: kv, against: Some("gemv"), ..row }, &all);
+        self.projection(Projection { n: qkv, ..row }, &int8);
+        self.projection(
+            Projection { kernel: "gemv_by", sets: 2, shared: dim, n: qkv, against: Some("gemv"), ..row },
+            &all,
+        );
         self.projection(Projection { n: vocab, ..row }, &all);
         for (kernel, bias, residual, norm) in [
             ("gemv_bias", true, false, false),
@@ -260,9 +268,17 @@ impl Benches {
             Projection { kernel: "gemm_swiglu", quick: true, activation: swiglu, n: wide, ..chunk },
             &all,
         );
-        self.projection(Projection { quick: true, n: kv, ..chunk }, &all);
+        self.projection(Projection { quick: true, n: qkv, ..chunk }, &all);
         self.projection(
-            Projection { kernel: "gemm_by", quick: true, sets: 2, n: kv, against: Some("gemm"), ..chunk },
+            Projection {
+                kernel: "gemm_by",
+                quick: true,
+                sets: 2,
+                shared: dim,
+                n: qkv,
+                against: Some("gemm"),
+                ..chunk
+            },
             &all,
         );
         for (kernel, bias, residual, activation) in [
@@ -321,9 +337,9 @@ impl Benches {
                 format!("attention_full/{regime}/{rows}x{keys}x{}x{}", heads.num_heads, heads.head_dim);
             let seen = u64::from(rows) * u64::from(keys);
             self.push(name, quick, attention_work::<f32>(heads, rows, keys, seen), move |gpu| {
-                let [q, k, v] = heads_of(gpu, heads, rows, keys)?;
+                let operands = heads_of::<f32>(gpu, heads, rows, keys)?;
                 Ok(Box::new(move |g, _| {
-                    let [q, k, v] = [&q, &k, &v].map(|t| whole(g.bind(t), heads));
+                    let (q, [k, v]) = bind(g, &operands, heads);
                     attention(g, "y", q, k, v, heads, rows, Mask::Full { keys });
                 }))
             });
@@ -342,10 +358,10 @@ impl Benches {
             let probs = u64::from(heads.num_heads) * u64::from(rows) * u64::from(keys);
             let work = Work { bytes: 4 * (u64::from(rows + keys) * row + probs), flops: 2 * pairs * row };
             self.push(name, false, work, move |gpu| {
-                let [q, k, _] = heads_of(gpu, heads, rows, keys)?;
+                let operands = heads_of::<f32>(gpu, heads, rows, keys)?;
                 let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
                 Ok(Box::new(move |g, _| {
-                    let [q, k] = [&q, &k].map(|t| whole(g.bind(t), heads));
+                    let (q, [k, _]) = bind(g, &operands, heads);
                     let mask = match causal {
                         true => Mask::Causal { span: g.bind(&span) },
                         false => Mask::Full { keys },
@@ -369,10 +385,10 @@ impl Benches {
         let name = format!("attention_causal/prefill/{rows}x{keys}x{num_heads}x{head_dim}{dtype}");
         let seen = (0..u64::from(rows)).map(|r| u64::from(keys - rows) + r + 1).sum();
         self.push(name, quick, attention_work::<T>(heads, rows, keys, seen), move |gpu| {
-            let (q, [k, v]) = (queries_of(gpu, heads, rows)?, keys_of::<T>(gpu, heads, keys)?);
+            let operands = heads_of::<T>(gpu, heads, rows, keys)?;
             let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
             Ok(Box::new(move |g, _| {
-                let (q, [k, v]) = (whole(g.bind(&q), heads), [&k, &v].map(|t| whole(g.bind(t), heads)));
+                let (q, [k, v]) = bind(g, &operands, heads);
                 let mask = Mask::Causal { span: g.bind(&span) };
                 attention(g, "y", q, k, v, heads, rows, mask);
             }))
@@ -382,14 +398,17 @@ impl Benches {
     /// Attention of a decode step over a cache of T.
     fn decode_attention<T: KvElement>(&mut self, heads: HeadShape, keys: u32, quick: bool, dtype: &str) {
         let HeadShape { num_heads, head_dim, .. } = heads;
+        let t = self.config.text.clone();
         let name = format!("decode_attention/decode/1x{keys}x{num_heads}x{head_dim}{dtype}");
         self.push(name, quick, attention_work::<T>(heads, 1, keys, keys.into()), move |gpu| {
-            let (q, [k, v]) = (queries_of(gpu, heads, 1)?, keys_of::<T>(gpu, heads, keys)?);
+            let qkv =
+                data::tensor(gpu, "qkv", [1, (heads.num_heads + 2 * heads.num_kv_heads) * heads.head_dim])?;
+            let [k, v] = keys_of::<T>(gpu, heads, keys)?;
+            let (cache, tables) = (KvCache { k, v }, rope_tables(&t, keys));
             let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
             Ok(Box::new(move |g, _| {
-                let (q, [k, v]) = (whole(g.bind(&q), heads), [&k, &v].map(|t| whole(g.bind(t), heads)));
-                let span = g.bind(&span);
-                decode_attention(g, "y", q, k, v, heads, span);
+                let (qkv, span) = (g.bind(&qkv), g.bind(&span));
+                decode_attention(g, "y", qkv, &tables, &cache, heads, span);
             }))
         });
     }
@@ -405,14 +424,12 @@ impl Benches {
         let work = Work { bytes, flops: 3 * u64::from(rows * (q_dim + kv_dim / 2)) };
         let name = format!("rope_append/{regime}/{rows}x{num_heads}x{head_dim}{dtype}");
         self.push(name, dtype.is_empty(), work, move |gpu| {
-            let (q, kv) = (data::tensor(gpu, "q", [rows, q_dim])?, data::tensor(gpu, "kv", [rows, kv_dim])?);
-            let tables = position::rope_tables(&t, context as usize);
-            let tables = RopeTables::new("rope", context, head_dim, &tables.cos, &tables.sin);
+            let (qkv, tables) = (data::tensor(gpu, "qkv", [rows, q_dim + kv_dim])?, rope_tables(&t, context));
             let cache = KvCache::<T>::new("bench", context, heads);
             let span = Resident::from_slice("span", [2], &[512, rows]);
             Ok(Box::new(move |g, _| {
-                let (q, kv, span) = (g.bind(&q), g.bind(&kv), g.bind(&span));
-                rope_append(g, "q", q, kv, &tables, &cache, heads, span);
+                let (qkv, span) = (g.bind(&qkv), g.bind(&span));
+                rope_append(g, "q", qkv, &tables, &cache, heads, span);
             }))
         });
     }
@@ -558,26 +575,31 @@ fn attention_work<T: KvElement>(h: HeadShape, rows: u32, keys: u32, seen: u64) -
 }
 
 /// Queries, keys and values.
-fn heads_of(gpu: &Gpu, h: HeadShape, rows: u32, keys: u32) -> Result<[Resident<f32, 2>; 3]> {
-    let [k, v] = keys_of(gpu, h, keys)?;
-    Ok([queries_of(gpu, h, rows)?, k, v])
-}
+type Operands<T> = (Resident<f32, 2>, [Resident<T, 3>; 2]);
 
-fn queries_of(gpu: &Gpu, h: HeadShape, rows: u32) -> Result<Resident<f32, 2>> {
-    Ok(data::tensor(gpu, "q", [rows, h.num_heads * h.head_dim])?)
+/// Queries in rows, and keys and values by head.
+fn heads_of<T: KvElement>(gpu: &Gpu, h: HeadShape, rows: u32, keys: u32) -> Result<Operands<T>> {
+    Ok((data::tensor(gpu, "q", [rows, h.num_heads * h.head_dim])?, keys_of(gpu, h, keys)?))
 }
 
 /// Keys and values.
-fn keys_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<[Resident<T, 2>; 2]> {
-    let shape = [keys, h.num_kv_heads * h.head_dim];
-    let noise: Vec<T> = data::noise((shape[0] * shape[1]) as usize).into_iter().map(T::nearest).collect();
+fn keys_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<[Resident<T, 3>; 2]> {
+    let shape = [h.num_kv_heads, keys, h.head_dim];
+    let elements = shape.iter().product::<u32>() as usize;
+    let noise: Vec<T> = data::noise(elements).into_iter().map(T::nearest).collect();
     let upload = |name| Resident::upload(gpu, name, shape, &noise);
     Ok([upload("k")?, upload("v")?])
 }
 
-/// A tensor whose rows are heads and nothing else.
-fn whole<T>(tensor: Tensor<T, 2>, h: HeadShape) -> Heads<T> {
-    Heads { tensor, offset: 0, stride: h.head_dim }
+fn rope_tables(t: &TextConfig, positions: u32) -> RopeTables {
+    let tables = position::rope_tables(t, positions as usize);
+    RopeTables::new("rope", positions, t.head_dim() as u32, &tables.cos, &tables.sin)
+}
+
+/// The heads of attention's operands.
+fn bind<T: KvElement>(g: &mut Graph, (q, kv): &Operands<T>, h: HeadShape) -> (Heads, [Heads<T>; 2]) {
+    let q = Heads::in_rows(g.bind(q), 0, h.head_dim);
+    (q, kv.each_ref().map(|t| Heads::by_head(g.bind(t))))
 }
 
 /// An embedding table of noise, in as many parts as the device's bindings need.

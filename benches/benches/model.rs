@@ -100,8 +100,7 @@ fn print_shares<'a>(what: &str, steps: &'a [StepTime], name: impl Fn(&'a StepTim
 /// Weights of a layer.
 struct Layer {
     input_layernorm: Resident<f32, 2>,
-    q_proj: Linear,
-    kv_proj: Linear,
+    qkv_proj: Linear,
     o_proj: Linear,
     post_attention_layernorm: Resident<f32, 2>,
     gate_up_proj: Linear,
@@ -109,8 +108,8 @@ struct Layer {
 }
 
 impl Layer {
-    fn linears(&self) -> [&Linear; 5] {
-        [&self.q_proj, &self.kv_proj, &self.o_proj, &self.gate_up_proj, &self.down_proj]
+    fn linears(&self) -> [&Linear; 4] {
+        [&self.qkv_proj, &self.o_proj, &self.gate_up_proj, &self.down_proj]
     }
 }
 
@@ -128,17 +127,17 @@ fn decoder_layer(
     let [dim, wide, kv_dim] = [c.hidden_size, c.intermediate_size, c.kv_dim()].map(|n| n as u32);
     let (eps, mixed) = (c.rms_norm_eps, rows > 1);
     let gpu = clock.gpu();
-    let projection = |name: &str, n: u32, k: u32, sets: u32, gated: bool| {
-        data::projection(gpu, name, Layout { n, k, sets, gated, format }, false)
+    let projection = |name: &str, n: u32, k: u32, shared: u32, gated: bool| {
+        let sets = if shared > 0 { 2 } else { 1 };
+        data::projection(gpu, name, Layout { n, k, sets, shared, gated, format }, false)
     };
     let w = Layer {
         input_layernorm: data::tensor(gpu, "input_layernorm", [2, dim])?,
-        q_proj: projection("q_proj", dim, dim, 1, false)?,
-        kv_proj: projection("kv_proj", 2 * kv_dim, dim, 2, false)?,
-        o_proj: projection("o_proj", dim, dim, 1, false)?,
+        qkv_proj: projection("qkv_proj", dim + 2 * kv_dim, dim, dim, false)?,
+        o_proj: projection("o_proj", dim, dim, 0, false)?,
         post_attention_layernorm: data::tensor(gpu, "post_attention_layernorm", [2, dim])?,
-        gate_up_proj: projection("gate_up_proj", wide, dim, 1, true)?,
-        down_proj: projection("down_proj", dim, wide, 1, false)?,
+        gate_up_proj: projection("gate_up_proj", wide, dim, 0, true)?,
+        down_proj: projection("down_proj", dim, wide, 0, false)?,
     };
     let heads = HeadShape {
         num_heads: c.num_attention_heads as u32,
@@ -148,8 +147,8 @@ fn decoder_layer(
     let tables = position::rope_tables(c, ctx as usize);
     let rope = RopeTables::new("rope", ctx, heads.head_dim, &tables.cos, &tables.sin);
     let kv = KvCache {
-        k: data::tensor(gpu, "k_cache", [ctx, kv_dim])?,
-        v: data::tensor(gpu, "v_cache", [ctx, kv_dim])?,
+        k: data::tensor(gpu, "k_cache", [heads.num_kv_heads, ctx, heads.head_dim])?,
+        v: data::tensor(gpu, "v_cache", [heads.num_kv_heads, ctx, heads.head_dim])?,
     };
     let x = data::tensor(gpu, "x", [rows, dim])?;
     let modality: Vec<u32> = (0..rows).map(|r| u32::from(mixed) * (r % 2)).collect();
@@ -167,14 +166,14 @@ fn decoder_layer(
     let timing = clock.time(&|g| {
         let (x, span, m) = (g.bind(&x), g.bind(&span), Routing(g.bind(&routing)));
         let h = norm(g, "input_layernorm", x, &w.input_layernorm);
-        let q = linear(g, h.clone(), &w.q_proj, m);
-        let k_v = linear(g, h, &w.kv_proj, m);
-        let q = rope_append(g, "rope", q, k_v, &rope, &kv, heads, span);
-        let stride = heads.head_dim;
-        let [q, k, v] = [q, g.bind(&kv.k), g.bind(&kv.v)].map(|tensor| Heads { tensor, offset: 0, stride });
-        let a = match rows {
-            1 => decode_attention(g, "attention", q, k, v, heads, span),
-            _ => attention(g, "attention", q, k, v, heads, rows, Mask::Causal { span }),
+        let qkv = linear(g, h, &w.qkv_proj, m);
+        let a = if rows == 1 {
+            decode_attention(g, "attention", qkv, &rope, &kv, heads, span)
+        } else {
+            let q = rope_append(g, "rope", qkv, &rope, &kv, heads, span);
+            let q = Heads::in_rows(q, 0, heads.head_dim);
+            let [k, v] = [&kv.k, &kv.v].map(|kv| Heads::by_head(g.bind(kv)));
+            attention(g, "attention", q, k, v, heads, rows, Mask::Causal { span })
         };
         let x = linear_add(g, a, &w.o_proj, x, m);
         let h = norm(g, "post_attention_layernorm", x, &w.post_attention_layernorm);
@@ -183,10 +182,7 @@ fn decoder_layer(
     })?;
 
     // Weights and cache once; a row alone reads one of the two sets of keys and values. Activations are little.
-    let of_layout = |l: &Layout| {
-        let once = l.bytes() / u64::from(l.sets);
-        once * u64::from(l.sets.min(rows))
-    };
+    let of_layout = |l: &Layout| if rows == 1 { l.set_bytes() } else { l.bytes() };
     let products = |l: &Layout| 2 * u64::from(l.n) * u64::from(l.k) * if l.gated { 2 } else { 1 };
     let weights: u64 = w.linears().iter().map(|l| of_layout(&l.layout)).sum();
     let flops: u64 = w.linears().iter().map(|l| products(&l.layout)).sum();

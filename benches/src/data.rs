@@ -38,7 +38,8 @@ pub fn noise(len: usize) -> Vec<f32> {
 ///
 /// If the device has no room for it.
 pub fn tensor<const R: usize>(gpu: &Gpu, label: &str, shape: [u32; R]) -> Result<Resident<f32, R>> {
-    Resident::upload(gpu, label, shape, &noise(shape.iter().map(|&d| d as usize).product()))
+    let data = noise(shape.iter().map(|&d| d as usize).product());
+    Resident::zeros(label, shape).with_texels().filled(gpu, &data)
 }
 
 /// A projection of noise on the device, of a size that makes results of [`noise`] about 1.

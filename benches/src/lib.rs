@@ -9,6 +9,7 @@
 pub mod data;
 mod report;
 mod roofline;
+pub mod tune;
 
 use std::time::Instant;
 

@@ -61,6 +61,12 @@ pub enum Error {
     /// The device was lost or a wait failed.
     #[error("the device stopped answering: {0}")]
     Lost(String),
+    /// No family of kernels has that name.
+    #[error("no family of kernels is named {wanted:?}; there are subgroup, tiled, plain and coop")]
+    NoFamily {
+        /// The name.
+        wanted: String,
+    },
     /// A feature that this device lacks was asked for.
     #[error("{0}")]
     Unsupported(String),

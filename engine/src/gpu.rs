@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Error, Result, Shader, import};
+use crate::{Access, Choices, Coop, Error, Family, Result, Shader, TEXEL_ROW, Target, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -25,6 +25,9 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use the kernels that need no subgroups, even where the device has them.
     pub no_subgroups: bool,
+    /// The family of kernels to use whatever is best here: `subgroup`, `tiled`, `plain` or `coop` (see
+    /// [`Family`]). A kernel that has none takes its nearest.
+    pub family: Option<String>,
     /// Copy weights to the device even where it could use the mapped file itself.
     pub no_import: bool,
     /// Treat the device as one whose memory is not the host's; for tests of such devices on those that share it.
@@ -36,32 +39,17 @@ pub struct GpuOptions {
 }
 
 impl GpuOptions {
-    /// `STRIX_ADAPTER`, `STRIX_NO_SUBGROUPS=1` and `STRIX_NO_IMPORT=1` from the environment.
+    /// `STRIX_ADAPTER`, `STRIX_FAMILY`, `STRIX_NO_SUBGROUPS=1` and `STRIX_NO_IMPORT=1` from the environment.
     pub fn from_env() -> Self {
         let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
         let on = |name| set(name).is_some_and(|v| v != "0");
         Self {
             adapter: set("STRIX_ADAPTER"),
+            family: set("STRIX_FAMILY"),
             no_subgroups: on("STRIX_NO_SUBGROUPS"),
             no_import: on("STRIX_NO_IMPORT"),
             ..Self::default()
         }
-    }
-}
-
-/// What kernels are chosen for: all a [`Graph`](crate::Graph) knows of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Lanes of a subgroup where that number is fixed and subgroups may be used.
-    pub subgroup: Option<u32>,
-    /// Largest storage binding, in bytes.
-    pub max_binding_bytes: u64,
-}
-
-impl Default for Target {
-    /// WebGPU's default limits, no subgroups: what every device has.
-    fn default() -> Self {
-        Self { subgroup: None, max_binding_bytes: 128 << 20 }
     }
 }
 
@@ -91,10 +79,12 @@ pub(crate) struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
-    target: Target,
-    pipelines: Mutex<HashMap<String, Pipeline>>,
-    buffers: AtomicU64,
-    storage_bytes: AtomicU64,
+    target: RwLock<Target>,
+    /// Each behind its own lock, so that several are compiled at once.
+    pipelines: Mutex<HashMap<String, Arc<Mutex<Option<Pipeline>>>>>,
+    pub(crate) pipeline_cache: RwLock<Option<wgpu::PipelineCache>>,
+    pub(crate) buffers: AtomicU64,
+    pub(crate) storage_bytes: AtomicU64,
     pub(crate) imported_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines_created: AtomicU64,
@@ -156,7 +146,7 @@ fn instance() -> wgpu::Instance {
 }
 
 fn wanted_features() -> Features {
-    Features::TIMESTAMP_QUERY | Features::SUBGROUP
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::PIPELINE_CACHE
 }
 
 /// Whether the device's memory is the host's.
@@ -229,8 +219,9 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// If there is none, or it lacks what the kernels need.
+    /// If there is none, it lacks what the kernels need, or the family asked for is none.
     pub fn with(options: &GpuOptions) -> Result<Self> {
+        let family = options.family.as_deref().map(str::parse::<Family>).transpose()?;
         let adapters = ranked(&instance());
         let Some(adapter) = adapters.iter().find(|a| usable(a, options)) else {
             return Err(no_adapter(&adapters, options));
@@ -240,8 +231,20 @@ impl Gpu {
             return Err(Error::TooSmall { adapter: name(&info), missing });
         }
         let mut features = adapter.features() & wanted_features();
-        if options.no_subgroups {
+        if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
+        }
+        let coop = Coop::of(adapter).filter(|_| family == Some(Family::Coop) && !options.no_subgroups);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if coop.is_some() {
+            features |= Coop::FEATURES;
+            #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
+            // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
+            // They are used only when asked for, and by one kernel, whose every address is within the tiles
+            // that it declares.
+            unsafe {
+                experimental_features = wgpu::ExperimentalFeatures::enabled();
+            }
         }
         let mut limits = if options.webgpu_limits { Limits::default() } else { adapter.limits() };
         let shares = shares_memory(&info) && !options.separate_memory;
@@ -255,6 +258,7 @@ impl Gpu {
             label: Some("strix"),
             required_features: features,
             required_limits: limits,
+            experimental_features,
             ..Default::default()
         };
         let importing = match shares && !options.no_import && import::supported(adapter) {
@@ -266,7 +270,7 @@ impl Gpu {
             None => pollster::block_on(adapter.request_device(&descriptor))
                 .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
         };
-        Self::from_parts(device, queue, shares)
+        Self::from_parts(device, queue, shares, family, coop)
     }
 
     /// A device and queue that the caller owns and may go on using.
@@ -279,10 +283,16 @@ impl Gpu {
     /// `VK_EXT_external_memory_host`: weights are then used where they are mapped, without a copy.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let shares = shares_memory(&device.adapter_info());
-        Self::from_parts(device, queue, shares)
+        Self::from_parts(device, queue, shares, None, None)
     }
 
-    fn from_parts(device: wgpu::Device, queue: wgpu::Queue, shares: bool) -> Result<Self> {
+    fn from_parts(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        shares: bool,
+        family: Option<Family>,
+        coop: Option<Coop>,
+    ) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
         let missing = too_small(&limits);
@@ -292,12 +302,30 @@ impl Gpu {
         let fixed = info.subgroup_min_size == info.subgroup_max_size;
         let known = [4, 8, 16, 32, 64].contains(&info.subgroup_min_size);
         let subgroups = device.features().contains(Features::SUBGROUP) && fixed && known;
-        let target = Target {
+        let mut target = Target {
             subgroup: subgroups.then_some(info.subgroup_min_size),
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            is_cpu: info.device_type == DeviceType::Cpu,
+            forced: family.is_some(),
+            coop: coop.filter(|_| subgroups),
+            ..Target::default()
         };
+        target.family = family.unwrap_or(target.class());
+        let lacks = match target.family {
+            Family::Subgroup if !subgroups => "subgroups of one known size",
+            Family::Coop if target.coop.is_none() => "cooperative matrices with sums of f32",
+            _ => "",
+        };
+        if !lacks.is_empty() {
+            return Err(Error::Unsupported(format!(
+                "{} has no {lacks}, which the family {} is made of: leave the family out, or take tiled or plain",
+                name(&info),
+                target.family,
+            )));
+        }
         let imports = shares && import::enabled(&device);
-        tracing::info!(adapter = name(&info), ?target, imports, "device ready");
         let inner = Inner {
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
@@ -306,8 +334,9 @@ impl Gpu {
             device,
             queue,
             info,
-            target,
+            target: RwLock::new(target),
             pipelines: Mutex::default(),
+            pipeline_cache: RwLock::default(),
             buffers: AtomicU64::new(0),
             storage_bytes: AtomicU64::new(0),
             imported_bytes: AtomicU64::new(0),
@@ -315,7 +344,14 @@ impl Gpu {
             pipelines_created: AtomicU64::new(0),
             submits: AtomicU64::new(0),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let gpu = Self { inner: Arc::new(inner) };
+        let wide = limits.max_texture_dimension_2d >= TEXEL_ROW;
+        if gpu.target().is_cpu && wide && gpu.tries_texels() {
+            gpu.inner.target.write().unwrap_or_else(PoisonError::into_inner).texels = true;
+        }
+        gpu.set_pipeline_cache(None);
+        tracing::info!(adapter = gpu.name(), target = ?gpu.target(), imports = gpu.imports(), "device ready");
+        Ok(gpu)
     }
 
     /// The wgpu device, to share with other code.
@@ -361,7 +397,13 @@ impl Gpu {
 
     /// What graphs for this device are recorded for.
     pub fn target(&self) -> Target {
-        self.inner.target
+        self.inner.target.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets what was found to be best on this device. Graphs recorded before are not changed by it.
+    pub fn set_choices(&self, choices: Choices) {
+        let mut target = self.inner.target.write().unwrap_or_else(PoisonError::into_inner);
+        target.choices = choices.into();
     }
 
     /// What was created so far. Constant while tokens flow.
@@ -469,14 +511,16 @@ impl Gpu {
         audit: Option<&wgpu::BindGroupLayout>,
     ) -> Result<Pipeline> {
         let key = if audit.is_some() { format!("{} audited", shader.label) } else { shader.label.clone() };
-        let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(pipeline) = pipelines.get(&key) {
+        let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = pipelines.entry(key).or_default().clone();
+        drop(pipelines);
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = &*place {
             return Ok(pipeline.clone());
         }
         let pipeline = self.compile(shader, audit)?;
         self.inner.pipelines_created.fetch_add(1, Ordering::Relaxed);
-        pipelines.insert(key, pipeline.clone());
-        Ok(pipeline)
+        Ok(place.insert(pipeline).clone())
     }
 
     fn compile(&self, shader: &Shader, audit: Option<&wgpu::BindGroupLayout>) -> Result<Pipeline> {
@@ -495,13 +539,20 @@ impl Gpu {
             binding: i as u32,
             visibility: wgpu::ShaderStages::COMPUTE,
             count: None,
-            ty: wgpu::BindingType::Buffer {
-                ty: match binding.access {
-                    Access::Uniform => wgpu::BufferBindingType::Uniform,
-                    access => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+            ty: match binding.access {
+                Access::Texels => wgpu::BindingType::Texture {
+                    sample_type: wgpu::TextureSampleType::Uint,
+                    view_dimension: wgpu::TextureViewDimension::D2,
+                    multisampled: false,
                 },
-                has_dynamic_offset: false,
-                min_binding_size: None,
+                access => wgpu::BindingType::Buffer {
+                    ty: match access {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        _ => wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
             },
         };
         let entries: Vec<_> = shader.bindings.iter().enumerate().map(entry).collect();
@@ -514,13 +565,14 @@ impl Gpu {
             bind_group_layouts: &layouts,
             immediate_size: 0,
         });
+        let cache = self.inner.pipeline_cache.read().unwrap_or_else(PoisonError::into_inner).clone();
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: Some(shader.name),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
+            cache: cache.as_ref(),
         });
         match pollster::block_on(scope.pop()) {
             Some(error) => Err(Error::Pipeline { label: shader.label.clone(), reason: error.to_string() }),

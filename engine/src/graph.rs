@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::resident::Storage;
-use crate::{Access, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
+use crate::{Access, Decision, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
 
 /// A recorded sequence of dispatches over named tensors. Holds no device memory.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Graph {
     for_planning: bool,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
+    /// Each once.
+    decisions: Vec<Decision>,
     /// By address of their storage, which the values keep alive.
     residents: HashMap<usize, TensorId>,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Value {
     pub(crate) output: bool,
     /// Whether its elements are f16.
     pub(crate) is_f16: bool,
+    /// Whether a kernel reads it as texels.
+    pub(crate) texels: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +100,7 @@ impl Graph {
             for_planning: false,
             values: vec![],
             steps: vec![],
+            decisions: vec![],
             residents: HashMap::new(),
         }
     }
@@ -109,6 +114,18 @@ impl Graph {
     /// What the kernels are chosen for.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Notes how a kernel was specialised, for whoever would try the other ways.
+    pub fn decided(&mut self, decision: Decision) {
+        if !self.decisions.contains(&decision) {
+            self.decisions.push(decision);
+        }
+    }
+
+    /// The choices that were made while this was recorded, each once.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
     }
 
     /// Promises that of tensors whose pieces take turns ([`Resident::alternating`]) only the first of each round are
@@ -136,7 +153,7 @@ impl Graph {
         assert!(elements > 0, "{label}: shape {shape:?} holds nothing");
         // A multiple of 16, so that kernels may read a row's tail as a vec4.
         let bytes = (elements * size_of::<T>() as u64).next_multiple_of(16);
-        self.values.push(Value { label, bytes, kind, output: false, is_f16: is_f16::<T>() });
+        self.values.push(Value { label, bytes, kind, output: false, is_f16: is_f16::<T>(), texels: false });
         Tensor::new(TensorId(self.values.len() as u32 - 1), shape)
     }
 
@@ -159,7 +176,7 @@ impl Graph {
         let label = storage.label.clone();
         let kind = Kind::Resident(storage.clone());
         let (bytes, is_f16) = (storage.bytes, is_f16::<T>());
-        self.values.push(Value { label, bytes, kind, output: false, is_f16 });
+        self.values.push(Value { label, bytes, kind, output: false, is_f16, texels: false });
         let id = TensorId(self.values.len() as u32 - 1);
         self.residents.insert(Arc::as_ptr(storage).addr(), id);
         Tensor::new(id, resident.shape())
@@ -169,6 +186,15 @@ impl Graph {
     pub fn output<T, const R: usize>(&mut self, tensor: Tensor<T, R>) -> Tensor<T, R> {
         self.values[tensor.id.0 as usize].output = true;
         tensor
+    }
+
+    /// Whether kernels of this graph may read a tensor as texels.
+    pub fn has_texels(&self, id: TensorId) -> bool {
+        let has = match &self.values[id.0 as usize].kind {
+            Kind::Resident(storage) => storage.has_texels(),
+            Kind::Activation | Kind::Input => true,
+        };
+        self.target.texels && has
     }
 
     /// Label of a tensor.
@@ -193,9 +219,18 @@ impl Graph {
                 self.label(step.shader.name)
             };
         }
-        let name = &step.label;
-        let bindings = step.shader.bindings.iter().filter(|b| b.access != Access::Uniform).count();
-        assert_eq!(step.args.len(), bindings, "{name}: tensors against bindings of {}", step.shader.label);
+        let name = step.label.as_str();
+        let bindings: Vec<_> = step.shader.bindings.iter().filter(|b| b.access != Access::Uniform).collect();
+        assert_eq!(
+            step.args.len(),
+            bindings.len(),
+            "{name}: tensors against bindings of {}",
+            step.shader.label
+        );
+        for (arg, _) in step.args.iter().zip(bindings).filter(|(_, b)| b.access == Access::Texels) {
+            assert!(self.has_texels(arg.id), "{name}: {} cannot be read as texels", self.label_of(arg.id));
+            self.values[arg.id.0 as usize].texels = true;
+        }
         for arg in step.args.iter().filter(|a| a.access == Access::ReadWrite) {
             let uses = step.args.iter().filter(|a| a.id == arg.id).count();
             assert_eq!(uses, 1, "{name}: {} is written and bound twice", self.label_of(arg.id));

@@ -1,7 +1,7 @@
 //! Where the backend is not Vulkan: nothing is imported.
 
 use crate::resident::Place;
-use crate::{Gpu, HostBytes};
+use crate::{Error, Gpu, HostBytes, Result};
 
 pub(crate) fn supported(_: &wgpu::Adapter) -> bool {
     false
@@ -25,7 +25,16 @@ impl Gpu {
         false
     }
 
-    pub(crate) fn import(&self, _: &HostBytes, _: u64) -> Option<Place> {
+    pub(crate) fn import(&self, _: &HostBytes, _: u64, _: bool) -> Option<Place> {
         None
+    }
+
+    pub(crate) fn pages(&self, label: &str, bytes: u64, _: Option<&HostBytes>) -> Result<Place> {
+        let reason = "host memory is not imported on this backend".into();
+        Err(Error::OutOfMemory { label: label.into(), bytes, reason })
+    }
+
+    pub(crate) fn tries_texels(&self) -> bool {
+        false
     }
 }

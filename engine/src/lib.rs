@@ -22,12 +22,15 @@
 //! # Ok::<(), strix_engine::Error>(())
 //! ```
 
+mod choices;
+mod coop;
 mod error;
 mod gpu;
 mod graph;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
 mod import;
 mod memory;
+mod pipelines;
 mod plan;
 mod profile;
 mod program;
@@ -35,19 +38,27 @@ mod resident;
 mod segments;
 mod shader;
 mod stream;
+mod target;
 mod tensor;
 mod upload;
 
+pub use choices::{Choices, Decision, Way};
+pub use coop::Coop;
 pub use error::{Error, Result};
-pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, Target, adapters};
+pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
+pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;
 pub use program::{Difference, Program, Traced};
 pub use resident::{HostBytes, Resident, ResidentBytes};
-pub use shader::{Access, Binding, MAX_TRIPS, Shader};
+pub use shader::{Access, Binding, MAX_TRIPS, Shader, TEXEL_ROW};
 pub use stream::{Stream, Streamed};
+pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};
 pub use upload::STAGING_BYTES;
+
+/// Version of the naga that translates the kernels.
+pub const NAGA_VERSION: &str = env!("STRIX_NAGA_VERSION");
 
 pub use wgpu;

@@ -409,7 +409,7 @@ impl Program {
         }
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
         self.gpu.submit(encoder);
-        let resolved = Place { buffer: resolved, offset: 0, bytes };
+        let resolved = Place::of(resolved, bytes);
         let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.download(&resolved)?);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let time = |(at, stamps): (usize, &[u64])| StepTime {
@@ -433,7 +433,7 @@ impl Program {
     pub fn trips(&self) -> Result<Vec<(String, u64, u64)>> {
         let audit = self.audit.as_ref().expect("made by compile_audited");
         let count = |(step, buffer): (&Step, &wgpu::Buffer)| {
-            let place = Place { buffer: buffer.clone(), offset: 0, bytes: 16 };
+            let place = Place::of(buffer.clone(), 16);
             let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.gpu.download(&place)?);
             Ok((step.label.clone(), u64::from(words[0]), step.trips))
         };
@@ -517,8 +517,9 @@ fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>>
         // Named for an error or a capture: the slot's largest tensor.
         let of_slot = graph.values.iter().zip(&plan.slot_of).filter(|(_, slot)| **slot == Some(i));
         let label = of_slot.max_by_key(|(value, _)| value.bytes).map_or("", |(value, _)| &value.label);
-        let buffer = gpu.storage_buffer(&format!("activations {i} ({label})"), bytes)?;
-        Ok(Place { buffer, offset: 0, bytes })
+        let label = format!("activations {i} ({label})");
+        let texels = graph.values.iter().zip(&plan.slot_of).any(|(v, slot)| *slot == Some(i) && v.texels);
+        zeroed(gpu, &label, bytes, texels)
     };
     let slots: Vec<Place> = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
     let mut places = vec![];
@@ -526,15 +527,20 @@ fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>>
         places.push(match &value.kind {
             // A slot may be longer than this one of its tensors.
             Kind::Activation => plan.slot_of[v].map(|s| Place { bytes: value.bytes, ..slots[s].clone() }),
-            Kind::Input => {
-                let buffer = gpu.storage_buffer(&value.label, value.bytes)?;
-                Some(Place { buffer, offset: 0, bytes: value.bytes })
-            }
+            Kind::Input => Some(zeroed(gpu, &value.label, value.bytes, value.texels)?),
             Kind::Resident(storage) if storage.seated().is_some() => None,
             Kind::Resident(storage) => Some(storage.place(gpu)?),
         });
     }
     Ok(places)
+}
+
+/// Memory of a program's own.
+fn zeroed(gpu: &Gpu, label: &str, bytes: u64, texels: bool) -> Result<Place> {
+    match texels {
+        true => gpu.pages(label, bytes, None),
+        false => Ok(Place::of(gpu.storage_buffer(label, bytes)?, bytes)),
+    }
 }
 
 impl Inputs {
@@ -598,7 +604,7 @@ fn compile_steps(
                 let size = std::num::NonZeroU64::new((step.params.len() as u64).next_multiple_of(16));
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &uniform, offset, size })
             } else {
-                args.next().expect("checked by push").binding()
+                args.next().expect("checked by push").binding(binding.access)
             },
         };
         let entries: Vec<_> = step.shader.bindings.iter().enumerate().map(entry).collect();

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::Pod;
 
 use crate::stream::Seat;
-use crate::{Gpu, Result};
+use crate::{Access, Gpu, Result};
 
 #[cfg(target_os = "linux")]
 const DROP: rustix::mm::Advice = rustix::mm::Advice::LinuxDontNeed;
@@ -46,12 +46,25 @@ pub(crate) struct Storage {
     pub(crate) bytes: u64,
     /// Content on first use; zeros when absent.
     pub(crate) source: Option<HostBytes>,
-    /// Bytes of a piece, and how many pieces make a round: see [`Resident::alternating`].
-    pub(crate) rounds: Option<(usize, usize)>,
+    /// Whose pieces take turns: see [`Resident::alternating`].
+    pub(crate) rounds: Option<Rounds>,
+    /// Whether kernels may read it as texels too, where the device can.
+    texels: bool,
     /// The device it is on, and where.
     place: OnceLock<(wgpu::Device, Place)>,
     /// Its turn in a stream, in place of a place of its own.
     seat: OnceLock<Seat>,
+}
+
+/// Pieces that take turns, behind bytes that do not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounds {
+    /// Bytes before the first piece.
+    head: usize,
+    /// Bytes of a piece.
+    piece: usize,
+    /// Pieces in a round.
+    of: usize,
 }
 
 /// Part of a buffer.
@@ -60,6 +73,8 @@ pub(crate) struct Place {
     pub(crate) buffer: wgpu::Buffer,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// The same bytes as texels of 16 bytes, [`TEXEL_ROW`](crate::TEXEL_ROW) to a row.
+    pub(crate) texels: Option<wgpu::TextureView>,
 }
 
 impl HostBytes {
@@ -105,6 +120,11 @@ impl HostBytes {
     /// The bytes.
     pub fn get(&self) -> &[u8] {
         &(*self.owner).as_ref()[self.range.clone()]
+    }
+
+    /// Bytes from their first to the end of what their owner holds.
+    pub(crate) fn room(&self) -> usize {
+        (*self.owner).as_ref().len() - self.range.start
     }
 
     /// Part of these bytes.
@@ -160,7 +180,17 @@ impl fmt::Debug for HostBytes {
 }
 
 impl Place {
-    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
+    /// The first `bytes` of a buffer.
+    pub(crate) fn of(buffer: wgpu::Buffer, bytes: u64) -> Self {
+        Self { buffer, offset: 0, bytes, texels: None }
+    }
+
+    pub(crate) fn binding(&self, access: Access) -> wgpu::BindingResource<'_> {
+        if access == Access::Texels {
+            let texels =
+                self.texels.as_ref().expect("kernels that read texels are chosen for tensors that have them");
+            return wgpu::BindingResource::TextureView(texels);
+        }
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.buffer,
             offset: self.offset,
@@ -182,14 +212,20 @@ impl Storage {
     }
 
     /// Ranges of its content, of at most `most` bytes unless they are pieces of a round: all of it, or with
-    /// `first_only` the first piece of each round.
+    /// `first_only` without all but the first piece of each round.
     pub(crate) fn pieces(&self, first_only: bool, most: usize) -> impl Iterator<Item = Range<usize>> {
         let len = self.source.as_ref().map_or(0, |source| source.get().len());
-        let (step, length) = match self.rounds.filter(|_| first_only) {
-            Some((piece, of)) => (piece * of, piece),
-            None => (most, most),
+        let (head, step, length) = match self.rounds.filter(|_| first_only) {
+            Some(Rounds { head, piece, of }) => (head, piece * of, piece),
+            None => (len, most, most),
         };
-        (0..len).step_by(step).map(move |at| at..len.min(at.saturating_add(length)))
+        let before = (0..head).step_by(most).map(move |at| at..head.min(at.saturating_add(most)));
+        before.chain((head..len).step_by(step).map(move |at| at..len.min(at.saturating_add(length))))
+    }
+
+    /// Whether it will be where kernels can read it as texels, on devices that can: not where it is streamed.
+    pub(crate) fn has_texels(&self) -> bool {
+        self.texels && self.seat.get().is_none()
     }
 
     /// Its turn, if it is streamed.
@@ -204,15 +240,23 @@ impl Storage {
             return Ok(place.clone());
         }
         assert!(self.seat.get().is_none(), "{}: streamed, so it has no place of its own", self.label);
-        let imported = self.source.as_ref().and_then(|source| gpu.import(source, self.bytes));
+        let texels = self.texels && gpu.target().texels;
+        let imported = self.source.as_ref().and_then(|source| gpu.import(source, self.bytes, texels));
         let place = match imported {
             Some(place) => place,
+            None if texels => {
+                let place = gpu.pages(&self.label, self.bytes, self.source.as_ref())?;
+                if let Some(source) = &self.source {
+                    source.done_with(0..source.get().len());
+                }
+                place
+            }
             None => {
                 let buffer = gpu.storage_buffer(&self.label, self.bytes)?;
                 if let Some(source) = &self.source {
                     gpu.upload_from(&buffer, source)?;
                 }
-                Place { buffer, offset: 0, bytes: self.bytes }
+                Place::of(buffer, self.bytes)
             }
         };
         Ok(self.place.get_or_init(|| (gpu.device().clone(), place)).1.clone())
@@ -226,7 +270,7 @@ impl<T, const R: usize> Clone for Resident<T, R> {
 }
 
 impl<T: Pod, const R: usize> Resident<T, R> {
-    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>, rounds: Option<(usize, usize)>) -> Self {
+    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>, rounds: Option<Rounds>) -> Self {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let content = elements * size_of::<T>() as u64;
         if let Some(source) = &source {
@@ -238,6 +282,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
             bytes,
             source,
             rounds,
+            texels: false,
             place: OnceLock::new(),
             seat: OnceLock::new(),
         };
@@ -259,9 +304,10 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         Self::with(label, shape, Some(source), None)
     }
 
-    /// [`Resident::from_host`] of pieces of `piece_bytes` that take turns: the first of each `of` is all that a graph
-    /// reads which was recorded as [`Graph::first_only`](crate::Graph::first_only). Where the tensor is streamed, the
-    /// others then stay where they are.
+    /// [`Resident::from_host`] of `head_bytes` and then pieces of `piece_bytes` that take turns: the head and the first
+    /// of each `of` pieces are all that a graph reads which was recorded as
+    /// [`Graph::first_only`](crate::Graph::first_only). Where the tensor is streamed, the others then stay where they
+    /// are.
     ///
     /// # Panics
     ///
@@ -270,10 +316,12 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         label: &str,
         shape: [u32; R],
         source: HostBytes,
+        head_bytes: usize,
         piece_bytes: usize,
         of: usize,
     ) -> Self {
-        Self::with(label, shape, Some(source), (of > 1).then_some((piece_bytes, of)))
+        let rounds = Rounds { head: head_bytes, piece: piece_bytes, of };
+        Self::with(label, shape, Some(source), (of > 1).then_some(rounds))
     }
 
     /// A tensor that keeps a copy of `data`.
@@ -296,11 +344,25 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// If `data` is not as long as `shape` says.
     pub fn upload(gpu: &Gpu, label: &str, shape: [u32; R], data: &[T]) -> Result<Self> {
-        let tensor = Self::zeros(label, shape);
-        let elements: usize = shape.iter().map(|&d| d as usize).product();
-        assert_eq!(data.len(), elements, "{label}: data for shape {shape:?}");
-        gpu.upload(&tensor.storage.place(gpu)?.buffer, bytemuck::cast_slice(data))?;
-        Ok(tensor)
+        Self::zeros(label, shape).filled(gpu, data)
+    }
+
+    /// Itself, allocated now and filled from `data`.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for it.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not as long as the shape says, or is to go where a source is.
+    pub fn filled(self, gpu: &Gpu, data: &[T]) -> Result<Self> {
+        let label = self.label();
+        let elements: usize = self.shape.iter().map(|&d| d as usize).product();
+        assert_eq!(data.len(), elements, "{label}: data for shape {:?}", self.shape);
+        assert!(self.storage.source.is_none(), "{label}: it has content already");
+        gpu.upload(&self.storage.place(gpu)?.buffer, bytemuck::cast_slice(data))?;
+        Ok(self)
     }
 
     /// Copies the content back. For inspection: it stalls the device.
@@ -312,6 +374,18 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         let elements: usize = self.shape.iter().map(|&d| d as usize).product();
         let bytes = gpu.download(&self.storage.place(gpu)?)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes[..elements * size_of::<T>()]))
+    }
+
+    /// Lets kernels read it as texels too, on devices that can: see [`Graph::has_texels`](crate::Graph::has_texels).
+    ///
+    /// # Panics
+    ///
+    /// If it has clones.
+    #[must_use]
+    pub fn with_texels(mut self) -> Self {
+        let storage = Arc::get_mut(&mut self.storage);
+        storage.expect("a tensor is given texels before it is shared").texels = true;
+        self
     }
 
     /// Elements along each axis.

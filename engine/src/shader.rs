@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// its cap is what is always safe. [`Graph::push`](crate::Graph::push) refuses a step whose bound is above it.
 pub const MAX_TRIPS: u64 = 65_535 / 2;
 
+/// Texels of 16 bytes in a row of a tensor that is read as such; a power of two.
+pub const TEXEL_ROW: u32 = 1024;
+
 /// One specialisation of a kernel: complete, validated WGSL.
 #[derive(Debug)]
 pub struct Shader {
@@ -38,6 +41,9 @@ pub enum Access {
     Uniform,
     /// Reads only.
     Read,
+    /// Reads only, through the texture unit: a `texture_2d<u32>` over the same bytes, 16 of them a texel and
+    /// [`TEXEL_ROW`] texels a row.
+    Texels,
     /// Writes, and possibly reads.
     ReadWrite,
 }

@@ -125,7 +125,7 @@ impl Stream {
 
     /// Where a tensor of a group is while the group is in a slot.
     pub(crate) fn place(&self, group: usize, tensor: usize, slot: usize) -> Place {
-        Place { buffer: self.slots[slot][tensor].clone(), offset: 0, bytes: self.groups[group][tensor].bytes }
+        Place::of(self.slots[slot][tensor].clone(), self.groups[group][tensor].bytes)
     }
 
     /// Copies a group to where the device will find it. Nothing submitted may still use the slot, nor, where

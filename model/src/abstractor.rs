@@ -72,6 +72,7 @@ impl Abstractor {
             n: text,
             k: dim,
             modules: vec![vec![vec![format!("{at}.visual_fc")]]],
+            shared: 0,
             bias: true,
         })?;
         let queries = [c.num_learnable_queries as u32, dim as u32];
@@ -124,7 +125,7 @@ fn abstractor_layer(
     let k = linear(g, placed, &w.key, all);
     let v = linear(g, kv, &w.value, all);
     let stride = c.head_dim() as u32;
-    let [q, k, v] = [q, k, v].map(|tensor| Heads { tensor, offset: 0, stride });
+    let [q, k, v] = [q, k, v].map(|tensor| Heads::in_rows(tensor, 0, stride));
     let n = c.num_attention_heads as u32;
     let shape = HeadShape { num_heads: n, num_kv_heads: n, head_dim: stride };
     let o = attention(g, "attention", q, k, v, shape, queries, Mask::Full { keys });
@@ -175,6 +176,7 @@ impl Layer {
                 n,
                 k,
                 modules,
+                shared: 0,
                 bias: true,
             })
         };

@@ -19,12 +19,11 @@ type Hidden = Tensor<f32, 2>;
 /// Most candidates that a step hands to the sampler.
 pub(crate) const CANDIDATES: u32 = 64;
 
-/// Weights of one layer, named as in the checkpoint; `k_proj` and `v_proj` are one matrix.
+/// Weights of one layer, named as in the checkpoint; `q_proj`, `k_proj` and `v_proj` are one matrix.
 #[derive(Debug)]
 pub(crate) struct Layer {
     input_layernorm: Resident<f32, 2>,
-    q_proj: Linear,
-    kv_proj: Linear,
+    qkv_proj: Linear,
     o_proj: Linear,
     post_attention_layernorm: Resident<f32, 2>,
     gate_up_proj: Linear,
@@ -107,11 +106,10 @@ fn decoder_layer(
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
 ) -> Hidden {
     let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
-    let q = linear(g, h.clone(), &w.q_proj, m.routing); // eq. 5: queries are shared,
-    let k_v = linear(g, h, &w.kv_proj, m.routing); // eq. 6, 7: keys and values are not
+    let qkv = linear(g, h, &w.qkv_proj, m.routing); // eq. 5-7: queries are shared, keys and values are not
     let a = match kv {
-        LayerCache::F32(kv) => attend(g, c, q, k_v, rope, kv, m.span, probs), // eq. 8
-        LayerCache::F16(kv) => attend(g, c, q, k_v, rope, kv, m.span, probs),
+        LayerCache::F32(kv) => attend(g, c, qkv, rope, kv, m.span, probs), // eq. 8
+        LayerCache::F16(kv) => attend(g, c, qkv, rope, kv, m.span, probs),
     };
     let x = linear_add(g, a, &w.o_proj, x, m.routing);
 
@@ -129,31 +127,30 @@ fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, 
 }
 
 /// Causal attention over the cache with these rows appended: softmax(QKᵀ / √head_dim) V. Where `probs` are
-/// wanted, the cache holds nothing but this run's rows.
-#[expect(clippy::too_many_arguments, reason = "the equation has them")]
+/// wanted, there are several rows, and the cache holds nothing else. A single row is rotated and appended by its
+/// attention itself.
 fn attend<T: KvElement>(
     g: &mut Graph,
     c: &TextConfig,
-    q: Hidden,
-    k_v: Hidden,
+    qkv: Hidden,
     rope: &RopeTables,
     kv: &KvCache<T>,
     span: Tensor<u32, 1>,
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
 ) -> Hidden {
-    let q = rope_append(g, "rope", q, k_v, rope, kv, heads(c), span);
-    let stride = c.head_dim() as u32;
-    let q = Heads { tensor: q, offset: 0, stride };
-    let [k, v] = [&kv.k, &kv.v].map(|kv| Heads { tensor: g.bind(kv), offset: 0, stride });
+    let [rows, _] = qkv.shape();
+    if rows == 1 {
+        return decode_attention(g, "attention", qkv, rope, kv, heads(c), span);
+    }
+    let q = rope_append(g, "rope", qkv, rope, kv, heads(c), span);
+    let q = Heads::in_rows(q, 0, c.head_dim() as u32);
+    let [k, v] = [&kv.k, &kv.v].map(|kv| Heads::by_head(g.bind(kv)));
+    let mask = Mask::Causal { span };
     if let Some(probs) = probs {
-        let rows = q.tensor.shape()[0];
-        let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, Mask::Causal { span });
+        let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, mask);
         probs.push(g.output(p));
     }
-    match q.tensor.shape()[0] {
-        1 => decode_attention(g, "attention", q, k, v, heads(c), span),
-        rows => attention(g, "attention", q, k, v, heads(c), rows, Mask::Causal { span }),
-    }
+    attention(g, "attention", q, k, v, heads(c), rows, mask)
 }
 
 pub(crate) fn heads(c: &TextConfig) -> HeadShape {
@@ -232,6 +229,7 @@ impl Decoder {
             n: c.vocab_size,
             k: c.hidden_size,
             modules: vec![vec![vec![lm_head.into()]]],
+            shared: 0,
             bias: false,
         })?;
         let tables = crate::position::rope_tables(c, positions);
@@ -257,7 +255,7 @@ impl Decoder {
     /// Bytes of each layer that a decoded token, which is text, reads.
     pub(crate) fn decoded_bytes(&self) -> Vec<u64> {
         let layers = self.layers.iter().zip(self.layer_bytes());
-        layers.map(|(layer, bytes)| bytes - layer.kv_proj.bytes() + layer.kv_proj.text_bytes()).collect()
+        layers.map(|(layer, bytes)| bytes - layer.qkv_proj.bytes() + layer.qkv_proj.text_bytes()).collect()
     }
 
     /// Bytes of what follows the layers, and of the rotations.
@@ -285,7 +283,7 @@ pub(crate) fn total_bytes(residents: &[ResidentBytes]) -> u64 {
 
 impl Layer {
     fn residents(&self) -> Vec<ResidentBytes> {
-        let linears = [&self.q_proj, &self.kv_proj, &self.o_proj, &self.gate_up_proj, &self.down_proj];
+        let linears = [&self.qkv_proj, &self.o_proj, &self.gate_up_proj, &self.down_proj];
         let norms = [&self.input_layernorm, &self.post_attention_layernorm].map(Resident::untyped);
         linears.into_iter().flat_map(Linear::residents).chain(norms).collect()
     }
@@ -300,21 +298,23 @@ impl Layer {
         let input_layernorm = norm("input_layernorm")?;
         let post_attention_layernorm = norm("post_attention_layernorm")?;
 
-        let kv = |m: usize| {
-            ["k_proj", "v_proj"].map(|name| format!("{at}.self_attn.{name}.multiway.{m}")).to_vec()
+        let qkv = |m: usize| {
+            let kv = ["k_proj", "v_proj"].map(|name| format!("{at}.self_attn.{name}.multiway.{m}"));
+            [&[format!("{at}.self_attn.q_proj")], &kv[..]].concat()
         };
         // Equal weight sets (MAM off) are held once.
-        let kv = if loader.same(&kv(0), &kv(1)) { vec![vec![kv(0)]] } else { vec![vec![kv(0)], vec![kv(1)]] };
+        let sets = if loader.same(&qkv(0)[1..], &qkv(1)[1..]) { 1 } else { 2 };
+        let qkv: Vec<_> = (0..sets).map(|m| vec![qkv(m)]).collect();
         let mut linear = |name: &str, n: usize, k: usize, modules: Vec<Vec<Vec<String>>>, bias: bool| {
             let label = format!("decoder.{i}.{name}");
-            loader.linear(&Sources { name, label, part: Part::Decoder, n, k, modules, bias })
+            let shared = if name == "qkv_proj" { dim } else { 0 };
+            loader.linear(&Sources { name, label, part: Part::Decoder, n, k, modules, shared, bias })
         };
         let one = |module: &str| vec![vec![vec![format!("{at}.{module}")]]];
         let gate_up = vec![vec![vec![format!("{at}.mlp.gate_proj")], vec![format!("{at}.mlp.up_proj")]]];
         Ok(Self {
             input_layernorm,
-            q_proj: linear("q_proj", dim, dim, one("self_attn.q_proj"), c.attention_bias)?,
-            kv_proj: linear("kv_proj", 2 * c.kv_dim(), dim, kv, c.attention_bias)?,
+            qkv_proj: linear("qkv_proj", dim + 2 * c.kv_dim(), dim, qkv, c.attention_bias)?,
             o_proj: linear("o_proj", dim, dim, one("self_attn.o_proj"), c.attention_bias)?,
             post_attention_layernorm,
             gate_up_proj: linear("gate_up_proj", c.intermediate_size, dim, gate_up, false)?,

@@ -18,6 +18,7 @@
 
 mod abstractor;
 mod bicubic;
+pub mod cache;
 pub mod config;
 pub mod convert;
 mod decoder;
@@ -39,13 +40,14 @@ pub mod tokenizer;
 mod vision;
 pub mod weights;
 
+pub use cache::DeviceCache;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
 pub use kv_cache::KvDtype;
 pub use loader::{Dtype, Progress, Rounding};
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
-pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan};
+pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan, shaders};
 pub use sampler::SamplingParams;
 pub use session::Session;
 pub use weights::Weights;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use strix_engine::{Gpu, HostBytes, Resident, Target};
 use strix_shaders::embedding::{EmbeddingPart, Table};
-use strix_shaders::packing::{Bias, Contents};
+use strix_shaders::packing::{BLOCK, Bias, Contents};
 use strix_shaders::{Format, Layout, Linear};
 
 use crate::weights::{Dtype as Stored, View, Weights};
@@ -92,6 +92,8 @@ pub(crate) struct Sources<'a> {
     pub k: usize,
     /// `[set][half]`: modules (without `.weight`) joined along the output columns.
     pub modules: Vec<Vec<Vec<String>>>,
+    /// First output columns that are the same modules in every set.
+    pub shared: usize,
     pub bias: bool,
 }
 
@@ -181,9 +183,16 @@ pub(crate) fn check_finite(name: &str, first: usize, values: &[f32]) -> Result<(
 }
 
 impl Matrix {
-    /// Checkpoint tensors it is made of.
-    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
-        self.modules.iter().flatten().flatten().map(|module| format!("{module}.weight"))
+    /// Checkpoint tensors it is made of, each once.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = vec![];
+        for module in self.modules.iter().flatten().flatten() {
+            let name = format!("{module}.weight");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// A reader of its rows, as [`strix_shaders::packing::pack`] takes it, that keeps the first error.
@@ -283,13 +292,15 @@ impl<'a> Loader<'a> {
         shape: [u32; R],
     ) -> Result<Resident<f32, R>> {
         self.items.extend(names.iter().cloned().map(Item::Vector));
-        let Some((weights, _)) = self.source() else { return Ok(Resident::zeros(label, shape)) };
+        let Some((weights, _)) = self.source() else {
+            return Ok(Resident::zeros(label, shape).with_texels());
+        };
         let mut values = vec![];
         for name in names {
             values.extend(read(weights, name)?);
             self.count(name)?;
         }
-        Ok(Resident::from_slice(label, shape, &values))
+        Ok(Resident::from_slice(label, shape, &values).with_texels())
     }
 
     /// Tables of `dim` columns one below the other, each from the checkpoint where it holds it, else computed.
@@ -318,7 +329,7 @@ impl<'a> Loader<'a> {
                 _ => values.extend_from_slice(computed),
             }
         }
-        Ok(Resident::from_slice(label, [values.len() as u32 / dim, dim], &values))
+        Ok(Resident::from_slice(label, [values.len() as u32 / dim, dim], &values).with_texels())
     }
 
     /// Whether the checkpoint's weights and biases of these modules are the same bytes: MAM off.
@@ -367,6 +378,7 @@ impl<'a> Loader<'a> {
                 n: s.n as u32,
                 k: s.k as u32,
                 sets: s.modules.len() as u32,
+                shared: shared(s),
                 gated: s.modules[0].len() == 2,
                 format: self.format(s.part, &s.modules),
             },
@@ -485,18 +497,23 @@ fn packed_rows(
     Some(bytes.slice(elements.start * size..elements.end * size))
 }
 
-/// A projection as a converted file holds it: `{label}.packed` of `[blocks, sets, chunks, 16, elements of 16
-/// bytes]` and, of int8, `{label}.scale` of `[blocks, sets, groups, 16]`.
+/// Columns that the weight sets share in whole blocks; a block that one of them ends in is each set's own.
+fn shared(s: &Sources<'_>) -> u32 {
+    s.shared as u32 / BLOCK * BLOCK
+}
+
+/// A projection as a converted file holds it: `{label}.packed` of `[blocks of all sets, chunks, 16, elements of 16
+/// bytes]` and, of int8, `{label}.scale` of `[blocks of all sets, groups, 16]`.
 fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostBytes, Option<HostBytes>)>> {
     let (name, scale_name) = (format!("{}.packed", s.label), format!("{}.scale", s.label));
     let Some(view) = weights.get(&name) else { return Ok(None) };
     let wrong = |name: &str, reason: String| Error::Tensor { name: name.into(), reason };
     let scale = weights.get(&scale_name);
-    let sets = view.shape.get(1).copied().unwrap_or(0);
     let mut layout = Layout {
         n: s.n as u32,
         k: s.k as u32,
-        sets: sets as u32,
+        sets: s.modules.len() as u32,
+        shared: shared(s),
         gated: s.modules[0].len() == 2,
         format: match view.dtype {
             Stored::F32 => Format::F32,
@@ -506,8 +523,9 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
         },
     };
     // Weight sets that were equal are stored once.
-    if sets != 1 && sets != s.modules.len() {
-        return Err(wrong(&name, format!("holds {sets} weight sets of {}", s.modules.len())));
+    let once = Layout { sets: 1, ..layout };
+    if view.shape.first() == Some(&(once.places() as usize)) {
+        layout = once;
     }
     if layout.format == (Format::Int8 { group: None }) {
         let found = scale.as_ref().map(|scale| scale.shape.to_vec());

@@ -1,6 +1,8 @@
 //! What of a model will live where, decided before anything is allocated.
 
-use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Stream, Target, Usage};
+use std::sync::Arc;
+
+use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
@@ -130,7 +132,7 @@ impl Declared {
         weights: Option<&Weights>,
         ctx: u32,
     ) -> Result<Self> {
-        let mut loader = Loader::declare(*target, rounding, weights);
+        let mut loader = Loader::declare(target.clone(), rounding, weights);
         Ok(Self {
             vision: Vision::load(&mut loader, &config.vision)?,
             abstractor: Abstractor::load(&mut loader, config)?,
@@ -151,18 +153,33 @@ impl Declared {
 
     /// The program that encodes a picture.
     pub(crate) fn vision_usage(&self, config: &Config, target: &Target) -> Usage {
-        let mut g = Graph::for_planning(*target);
+        let mut g = Graph::for_planning(target.clone());
         record_vision(&mut g, config, &self.vision, &self.abstractor);
         g.plan().usage
     }
 
     /// The decoder's program for so many rows, and its dispatches a layer.
     pub(crate) fn decoder_usage(&self, config: &Config, target: &Target, rows: u32) -> (Usage, usize) {
-        let mut g = Graph::for_planning(*target);
+        let mut g = Graph::for_planning(target.clone());
         let inputs = Rows::declare(&mut g, &config.text, rows);
         self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
         let layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
         (g.plan().usage, layer)
+    }
+
+    /// The kernels of all programs.
+    pub(crate) fn shaders(&self, config: &Config, target: &Target, chunk: u32) -> Vec<Arc<Shader>> {
+        let mut shaders = vec![];
+        for rows in [1, chunk] {
+            let mut g = Graph::for_planning(target.clone());
+            let inputs = Rows::declare(&mut g, &config.text, rows);
+            self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
+            shaders.extend(g.steps().iter().map(|step| step.shader.clone()));
+        }
+        let mut g = Graph::for_planning(target.clone());
+        record_vision(&mut g, config, &self.vision, &self.abstractor);
+        shaders.extend(g.steps().iter().map(|step| step.shader.clone()));
+        shaders
     }
 
     /// Decides what lives where.

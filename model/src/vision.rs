@@ -91,6 +91,7 @@ impl Vision {
             n: dim,
             k: c.patch_dim(),
             modules: vec![vec![vec![format!("{at}.embeddings.patch_embed")]]],
+            shared: 0,
             bias: false,
         })?;
         let positions = [c.num_tokens() as u32, dim as u32];
@@ -154,7 +155,7 @@ fn vision_block(
     let z = linear(g, h, &w.query_key_value, rows);
     // Columns are [head][q, k, v][head_dim], as Megatron lays them out.
     let hd = c.head_dim() as u32;
-    let heads = |i: u32| Heads { tensor: z, offset: i * hd, stride: 3 * hd };
+    let heads = |i: u32| Heads::in_rows(z, i * hd, 3 * hd);
     let n = c.num_attention_heads as u32;
     let shape = HeadShape { num_heads: n, num_kv_heads: n, head_dim: hd };
     let keys = x.shape()[0];
@@ -191,6 +192,7 @@ impl Block {
                 n,
                 k,
                 modules,
+                shared: 0,
                 bias: true,
             })
         };

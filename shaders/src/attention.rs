@@ -2,9 +2,11 @@
 
 use bytemuck::Pod;
 use half::f16;
-use strix_engine::{Graph, Target, Tensor, TensorId};
+use strix_engine::{Family, Graph, Target, Tensor, TensorId};
 
-use crate::{dispatch, lanes};
+use crate::choose::{self, Way};
+use crate::kernel::Specialised;
+use crate::{attention_tiled, dispatch, lanes};
 
 pub use crate::generated::attention::{KERNEL, Params};
 
@@ -33,15 +35,19 @@ impl KvElement for f16 {
     }
 }
 
-/// Where a projection's heads lie in a tensor of rows.
+/// Where the heads of a projection or of a cache lie in a tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads<T = f32> {
-    /// The rows.
-    pub tensor: Tensor<T, 2>,
-    /// Element of head 0 in a row.
-    pub offset: u32,
+    /// All elements.
+    elements: Tensor<T, 1>,
+    /// Rows of each head.
+    pub(crate) rows: u32,
+    /// Elements from one row of a head to the next.
+    pub(crate) row: u32,
+    /// Element at which row 0 of head 0 begins.
+    pub(crate) offset: u32,
     /// Elements from one head to the next.
-    pub stride: u32,
+    pub(crate) stride: u32,
 }
 
 /// How many heads there are, and of what size.
@@ -72,20 +78,52 @@ pub enum Mask {
 }
 
 impl<T> Heads<T> {
-    /// Element of a row after its last head.
-    ///
-    /// # Panics
-    ///
-    /// If that is past the row's end.
+    /// Heads side by side in the rows of a projection: the first begins at element `offset` of a row, each other
+    /// `stride` after the one before.
+    pub fn in_rows(tensor: Tensor<T, 2>, offset: u32, stride: u32) -> Self {
+        let [rows, row] = tensor.shape();
+        Self { elements: tensor.reshape([rows * row]), rows, row, offset, stride }
+    }
+
+    /// Heads one after the other, `[heads, rows, head_dim]`, as a cache has them.
+    pub fn by_head(tensor: Tensor<T, 3>) -> Self {
+        let [heads, rows, row] = tensor.shape();
+        Self { elements: tensor.reshape([heads * rows * row]), rows, row, offset: 0, stride: rows * row }
+    }
+
+    /// The tensor they lie in.
+    pub(crate) fn id(self) -> TensorId {
+        self.elements.id()
+    }
+
+    /// Asserts that there are as many heads of that size.
     fn check(self, what: &str, num_heads: u32, head_dim: u32) {
-        let [_, row] = self.tensor.shape();
-        let end = self.offset + (num_heads - 1) * self.stride + head_dim;
-        assert!(end <= row, "{what}: {num_heads} heads of {head_dim} end at {end} of rows of {row}");
+        let (row, elements) = (self.row, self.elements.shape()[0]);
+        let in_row =
+            self.offset + head_dim + if self.stride < row { (num_heads - 1) * self.stride } else { 0 };
+        let end = u64::from(self.offset)
+            + u64::from(num_heads - 1) * u64::from(self.stride)
+            + u64::from(self.rows - 1) * u64::from(row)
+            + u64::from(head_dim);
+        assert!(
+            in_row <= row && end <= u64::from(elements),
+            "{what}: {num_heads} heads of {head_dim} end at {end} of {elements}, in rows of {row}"
+        );
+    }
+
+    /// Whether kernels can read it as texels, in which every head begins at one.
+    fn has_texels(self, g: &Graph) -> bool
+    where
+        T: KvElement,
+    {
+        let texel = if T::IS_F16 { 8 } else { 4 };
+        g.has_texels(self.id())
+            && [self.row, self.offset, self.stride].iter().all(|n| n.is_multiple_of(texel))
     }
 
     /// Whether every head begins at a multiple of 4 elements.
     fn aligned(self) -> bool {
-        [self.tensor.shape()[1], self.offset, self.stride].iter().all(|n| n.is_multiple_of(4))
+        [self.row, self.offset, self.stride].iter().all(|n| n.is_multiple_of(4))
     }
 }
 
@@ -107,7 +145,7 @@ impl HeadShape {
         q.check(&format!("{kernel}: q"), num_heads, head_dim);
         k.check(&format!("{kernel}: k"), num_kv_heads, head_dim);
         v.check(&format!("{kernel}: v"), num_kv_heads, head_dim);
-        assert_eq!(k.tensor.shape()[0], v.tensor.shape()[0], "{kernel}: rows of k against rows of v");
+        assert_eq!(k.rows, v.rows, "{kernel}: rows of k against rows of v");
         let aligned = head_dim.is_multiple_of(4) && q.aligned() && k.aligned() && v.aligned();
         assert!(
             aligned || !T::IS_F16,
@@ -120,13 +158,58 @@ impl HeadShape {
         }
     }
 
-    /// Value of the variant `lanes`. Unrolled over few lanes, the largest heads would take a software driver 2
-    /// to 9 seconds to compile.
-    pub(crate) fn lanes(self, target: &Target, heads: &str) -> &'static str {
+    /// What attends to `rows` rows at once, over up to `keys` keys; `texels` if they can be read as such.
+    fn specialise(
+        self,
+        g: &mut Graph,
+        heads: &'static str,
+        rows: u32,
+        keys: u32,
+        texels: bool,
+    ) -> Specialised {
+        let mut ways = self.ways(g.target(), heads, keys, true);
+        if let Some(at) = ways.iter().position(|way| way.contains(&("family", Family::Subgroup.name()))) {
+            ways.splice(at..=at, subgroup_ways(g.target(), texels));
+        }
+        let way = choose::choose(g, KERNEL.name, &self.situation(heads), &ways);
+        let (lanes, queries, loads) = match choose::value(&way, "family") {
+            "tiled" => return attention_tiled::specialise(self, heads, rows),
+            "plain" => ("plain", "8", "storage"),
+            _ => (lanes(g.target()), choose::value(&way, "queries"), choose::value(&way, "loads")),
+        };
+        let dims = self.dims();
+        let chosen =
+            vec![("lanes", lanes), ("dims", dims), ("heads", heads), ("queries", queries), ("loads", loads)];
+        let tiles = rows.div_ceil(queries.parse().expect("a number of rows"));
+        Specialised { kernel: &KERNEL, chosen, groups: [tiles, self.num_heads, 1] }
+    }
+
+    fn situation(self, heads: &str) -> String {
+        format!("{heads} dims={}", self.dims())
+    }
+
+    /// Every way that is legal for such heads. Unrolled over few lanes, the largest would take a software driver 2 to 9
+    /// seconds to compile; without subgroups a lane would loop too often over very many keys.
+    fn ways(self, target: &Target, heads: &str, keys: u32, tiled: bool) -> Vec<Way> {
         let most = if heads == "scalar" { 64 } else { 128 };
-        match lanes(target) {
-            "8" | "16" if self.head_dim > most => "plain",
-            lanes => lanes,
+        let subgroup = match lanes(target) {
+            "8" | "16" => self.head_dim <= most,
+            lanes => lanes != "plain",
+        };
+        let way = |family: Family| vec![("family", family.name())];
+        let mut ways = vec![];
+        ways.extend(subgroup.then(|| way(Family::Subgroup)));
+        ways.extend(tiled.then(|| way(Family::Tiled)));
+        ways.extend((!subgroup || keys <= 8192).then(|| way(Family::Plain)));
+        ways
+    }
+
+    /// Value of the variant `lanes`, for a kernel of which there is one for subgroups and one without.
+    pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: &str, keys: u32) -> &'static str {
+        let legal = self.ways(g.target(), heads, keys, false);
+        match choose::value(&choose::choose(g, kernel, &self.situation(heads), &legal), "family") {
+            "plain" => "plain",
+            _ => lanes(g.target()),
         }
     }
 
@@ -141,15 +224,28 @@ impl HeadShape {
     }
 }
 
+/// Queries of a workgroup and loads of keys and values, for kernels of one subgroup; the likeliest first.
+fn subgroup_ways(target: &Target, texels: bool) -> Vec<Way> {
+    let queries: &[&str] = match lanes(target) {
+        "16" => &["16", "8"],
+        "8" => &["8", "16"],
+        _ => &["8"],
+    };
+    let loads: &[&str] = if texels && queries.len() > 1 { &["texels", "storage"] } else { &["storage"] };
+    let family = ("family", Family::Subgroup.name());
+    let way = |&load| queries.iter().map(move |&q| vec![family, ("queries", q), ("loads", load)]);
+    loads.iter().flat_map(way).collect()
+}
+
 impl Mask {
     /// Most keys a row may see, whether the mask is causal (1), and the tensor to bind as `span`: without a
     /// span nothing is read there, and the keys take the place.
     pub(crate) fn parts<T>(self, kernel: &str, k: Heads<T>) -> (u32, u32, TensorId) {
-        let [rows, _] = k.tensor.shape();
+        let rows = k.rows;
         match self {
             Self::Full { keys } => {
                 assert!((1..=rows).contains(&keys), "{kernel}: {keys} keys of {rows}");
-                (keys, 0, k.tensor.id())
+                (keys, 0, k.id())
             }
             Self::Causal { span } => {
                 assert_eq!(span.shape(), [2], "{kernel}: span");
@@ -168,8 +264,8 @@ impl Mask {
 ///
 /// | name     | shape                         | dtype      |
 /// |----------|-------------------------------|------------|
-/// | `q`      | heads in `[≥ rows, _]`        | f32        |
-/// | `k`, `v` | heads in `[≥ keys, _]`        | f32 or f16 |
+/// | `q`      | heads of `≥ rows` rows        | f32        |
+/// | `k`, `v` | heads of `≥ keys` rows        | f32 or f16 |
 /// | `span`   | `[2]`, if causal              | u32        |
 /// | result   | `[rows, num_heads · head_dim]` | f32       |
 ///
@@ -191,13 +287,13 @@ pub fn attention<T: KvElement>(
     mask: Mask,
 ) -> Tensor<f32, 2> {
     let heads = shape.alignment("attention", q, k, v);
-    assert!(rows <= q.tensor.shape()[0], "attention: {rows} rows of q {:?}", q.tensor.shape());
+    assert!(rows <= q.rows, "attention: {rows} rows of q of {}", q.rows);
     let (keys, causal, span) = mask.parts("attention", k);
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let lanes = shape.lanes(g.target(), heads);
-    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("queries", "8")];
+    let texels = heads != "scalar" && [k, v].iter().all(|kv| kv.has_texels(g));
+    let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, rows, keys, texels);
     let params = Params {
         rows,
         keys,
@@ -205,19 +301,18 @@ pub fn attention<T: KvElement>(
         num_heads,
         heads_per_kv: num_heads / num_kv_heads,
         head_dim,
-        q_row: q.tensor.shape()[1],
+        q_row: q.row,
         q_offset: q.offset,
         q_stride: q.stride,
-        k_row: k.tensor.shape()[1],
+        k_row: k.row,
         k_offset: k.offset,
         k_stride: k.stride,
-        v_row: v.tensor.shape()[1],
+        v_row: v.row,
         v_offset: v.offset,
         v_stride: v.stride,
     };
-    let groups = [rows.div_ceil(8), num_heads, 1];
-    let (q, k, v) = (q.tensor, k.tensor, v.tensor);
-    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], groups, reference::<T>);
+    let (q, k, v) = (q.id(), k.id(), v.id());
+    dispatch!(g, kernel, chosen, params, [q, k, v, span => y], groups, reference::<T>);
     y
 }
 

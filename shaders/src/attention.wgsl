@@ -9,73 +9,50 @@
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
-//~ variants: queries = 8
+//~ variants: queries = 8 16
+//~ variants: loads = storage texels
+//~ where: queries == 8 or lanes in [8, 16]
+//~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
 #import heads
+#import flash
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
 //% set slots = [dims // 4 // team, 1] | max
 const LANES = ${team}u;
 const QUERIES = ${queries}u;
-/// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
-const UNSEEN = -1e30;
-
-struct Params {
-    /// Rows of `y`.
-    rows: u32,
-    /// Most keys any row sees.
-    keys: u32,
-    /// Whether row r sees only keys up to position span[0] + r (1), or all `keys` of them (0).
-    causal: u32,
-    /// Heads of `y`.
-    num_heads: u32,
-    /// Heads that share a key and value head.
-    heads_per_kv: u32,
-    /// Dimensions of a head.
-    head_dim: u32,
-    /// Elements from one row of `q` to the next.
-    q_row: u32,
-    /// Element of head 0 in a row of `q`.
-    q_offset: u32,
-    /// Elements from one head of `q` to the next.
-    q_stride: u32,
-    /// Elements from one row of `k` to the next.
-    k_row: u32,
-    /// Element of head 0 in a row of `k`.
-    k_offset: u32,
-    /// Elements from one head of `k` to the next.
-    k_stride: u32,
-    /// Elements from one row of `v` to the next.
-    v_row: u32,
-    /// Element of head 0 in a row of `v`.
-    v_offset: u32,
-    /// Elements from one head of `v` to the next.
-    v_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<Element>;          // [≥ rows, q_row]
-@group(0) @binding(2) var<storage, read> k: array<KvElement>;        // [≥ keys, k_row]
-@group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [≥ keys, v_row]
-@group(0) @binding(4) var<storage, read> span: array<u32>;           // [2] first position, live rows; if causal
-@group(0) @binding(5) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
-
 //% if plain
 var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;    // [QUERIES, dims / 4]
 var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES, LANES] scores, probabilities, sums
+//% endif
+
+//% if not plain
+/// a + x · y
+fn mad(a: f32, x: vec4<f32>, y: vec4<f32>) -> f32 {
+    return fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, a))));
+}
+
+/// The largest x of the subgroup.
+fn largest(x: f32) -> f32 {
+//% if lanes <= 16
+    // lavapipe takes one lane after the other in a reduction, and broadcasts for nothing.
+//% for i in range(lanes // 4)
+    let m${i} = max(max(subgroupBroadcast(x, ${4 * i}u), subgroupBroadcast(x, ${4 * i + 1}u)),
+                    max(subgroupBroadcast(x, ${4 * i + 2}u), subgroupBroadcast(x, ${4 * i + 3}u)));
+//% endfor
+    return max(max(m0, m1)${", max(m2, m3)" if lanes == 16 else ", m0"});
+//% else
+    return subgroupMax(x);
+//% endif
+}
 //% endif
 
 @compute @workgroup_size(LANES)
 fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.y;
     let row = group.x * QUERIES;
-    var rows = params.rows;
-    // Keys that row 0 sees, and how many more each next row does.
-    var seen = params.keys;
-    if params.causal != 0u {
-        rows = min(rows, span[1]);
-        seen = span[0] + 1u;
-    }
+    let rows = live().rows;
+    let seen = live().seen;
     if row >= rows {
         return;
     }
@@ -127,7 +104,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% for d4 in range(dims // 4)
         let k_${d4} = k_at(k_row, ${d4}u);
 //% for r in range(queries)
-        s_${r} += dot(subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u), k_${d4});
+        s_${r} = mad(s_${r}, subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u), k_${d4});
 //% endfor
 //% endfor
 //% endif
@@ -153,7 +130,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endif
 //% for r in range(queries)
 //% if not plain
-        let max_${r} = max(top_${r}, subgroupMax(s_${r}));
+        let max_${r} = max(top_${r}, largest(s_${r}));
 //% endif
         // An unseen key is exactly zero, even where nothing has been seen yet.
         let p_${r} = select(0.0, exp(s_${r} - max_${r}), s_${r} > UNSEEN);
@@ -186,12 +163,19 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% else
 //% for j in range(lanes)
         let v_row_${j} = min(first + ${j}u, keys - 1u) * params.v_row + v_head;
+//% endfor
+        // A row's sums stay in registers past all values.
 //% for i in range(slots)
-        let v_${j}_${i} = v_at(v_row_${j}, ${i * team}u + lane);
+        {
+//% for j in range(lanes)
+            let v_${j} = v_at(v_row_${j}, ${i * team}u + lane);
+//% endfor
 //% for r in range(queries)
-        y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}, ${j}u)), v_${j}_${i}, y_${r}_${i});
+//% for j in range(lanes)
+            y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}, ${j}u)), v_${j}, y_${r}_${i});
 //% endfor
 //% endfor
+        }
 //% endfor
 //% endif
     }

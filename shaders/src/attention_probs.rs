@@ -13,8 +13,8 @@ pub use crate::generated::attention_probs::{KERNEL, Params};
 ///
 /// | name   | shape                     | dtype      |
 /// |--------|---------------------------|------------|
-/// | `q`    | heads in `[≥ rows, _]`    | f32        |
-/// | `k`    | heads in `[≥ keys, _]`    | f32 or f16 |
+/// | `q`    | heads of `≥ rows` rows    | f32        |
+/// | `k`    | heads of `≥ keys` rows    | f32 or f16 |
 /// | `span` | `[2]`, if causal          | u32        |
 /// | result | `[num_heads, rows, keys]` | f32        |
 ///
@@ -36,7 +36,7 @@ pub fn attention_probs<T: KvElement>(
     mask: Mask,
 ) -> Tensor<f32, 3> {
     shape.alignment("attention_probs", q, k, k);
-    assert!(rows <= q.tensor.shape()[0], "attention_probs: {rows} rows of q {:?}", q.tensor.shape());
+    assert!(rows <= q.rows, "attention_probs: {rows} rows of q of {}", q.rows);
     let (shown, causal, span) = mask.parts("attention_probs", k);
     assert!(causal != 0 || shown <= keys, "attention_probs: {shown} keys in {keys} columns");
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
@@ -52,14 +52,14 @@ pub fn attention_probs<T: KvElement>(
         num_heads,
         heads_per_kv: num_heads / num_kv_heads,
         head_dim,
-        q_row: q.tensor.shape()[1],
+        q_row: q.row,
         q_offset: q.offset,
         q_stride: q.stride,
-        k_row: k.tensor.shape()[1],
+        k_row: k.row,
         k_offset: k.offset,
         k_stride: k.stride,
     };
-    let (q, k) = (q.tensor, k.tensor);
+    let (q, k) = (q.id(), k.id());
     dispatch!(g, KERNEL, chosen, params, [q, k, span => p], [rows, num_heads, 1], reference::<T>);
     p
 }

@@ -1,74 +1,92 @@
-//! Attention of the one row of a decode step.
+//! Attention of the one row of a decode step, with its rotation and its append to the cache.
 
 use strix_engine::{Graph, Tensor};
 
-use crate::{HeadShape, Heads, KvElement, attention, dispatch};
+use crate::rope_append::rotate;
+use crate::{HeadShape, Heads, KvCache, KvElement, RopeTables, attention, dispatch};
 
 pub use crate::generated::decode_attention::{KERNEL, Params};
 
-/// `y[n] = Σ_j softmax_j(q[n] · k[j, n'] / √head_dim) v[j, n']` over the keys at positions up to `span[0]`,
-/// where n' is n's head of keys: [`attention()`](attention()) of one causal row.
+/// `y[n] = Σ_j softmax_j(q[n] · k[n', j] / √head_dim) v[n', j]` over the keys at positions up to `span[0]`, where n'
+/// is n's head of keys: [`rope_append`](crate::rope_append()) and [`attention()`](attention()) of one causal row.
 ///
-/// `span` is read at run time. Rows of `k` and `v` past it are never used, and may hold anything.
+/// q and the new key are rotated, and key and value appended to the cache at position `span[0]`, which is read at
+/// run time. The result is as if they had been read from there, as f16 where the cache is. What the cache holds
+/// past that position is never used, and may be anything; a position past the cache is not written.
 ///
-/// | name     | shape                      | dtype      |
-/// |----------|----------------------------|------------|
-/// | `q`      | heads in `[≥ 1, _]`        | f32        |
-/// | `k`, `v` | heads in `[ctx, _]`        | f32 or f16 |
-/// | `span`   | `[2]`                      | u32        |
-/// | result   | `[1, num_heads · head_dim]` | f32       |
+/// | name             | shape                                            | dtype      |
+/// |------------------|--------------------------------------------------|------------|
+/// | `qkv`            | `[1, (num_heads + 2 · num_kv_heads) · head_dim]` | f32        |
+/// | `tables.cos_sin` | `[positions, head_dim]`                          | f32        |
+/// | `cache.k`, `.v`  | `[num_kv_heads, context, head_dim]`              | f32 or f16 |
+/// | `span`           | `[2]`                                            | u32        |
+/// | result           | `[1, num_heads · head_dim]`                      | f32        |
 ///
 /// # Panics
 ///
-/// If the heads do not fit their tensors, `head_dim` is above 256, heads of f16 do not begin at multiples of
-/// 4 elements or are not as long, or there are so many keys that a lane
-/// would loop more than [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 260,000 with subgroups, 60,000
-/// without.
+/// If a shape does not fit `shape`, `head_dim` is odd, above 256 or, with a cache of f16, no multiple of 4, the tables
+/// have fewer positions than the cache, or there are so many positions that a lane would loop more than
+/// [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 260,000 with subgroups, 60,000 without.
 pub fn decode_attention<T: KvElement>(
     g: &mut Graph,
     name: &str,
-    q: Heads,
-    k: Heads<T>,
-    v: Heads<T>,
+    qkv: Tensor<f32, 2>,
+    tables: &RopeTables,
+    cache: &KvCache<T>,
     shape: HeadShape,
     span: Tensor<u32, 1>,
 ) -> Tensor<f32, 2> {
-    let heads = shape.alignment("decode_attention", q, k, v);
-    assert_eq!(span.shape(), [2], "decode_attention: span");
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
+    let context = cache.check("decode_attention", tables, shape);
+    assert_eq!(
+        qkv.shape(),
+        [1, (num_heads + 2 * num_kv_heads) * head_dim],
+        "decode_attention: qkv against {shape:?}"
+    );
+    assert_eq!(span.shape(), [2], "decode_attention: span");
+    let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
+    let q = Heads::in_rows(qkv, 0, head_dim);
+    let heads = shape.alignment("decode_attention", q, Heads::by_head(k), Heads::by_head(v));
 
     let y = g.activation(name, [1, num_heads * head_dim]);
-    let chosen = [("lanes", shape.lanes(g.target(), heads)), ("dims", shape.dims()), ("heads", heads)];
-    let params = Params {
-        keys: k.tensor.shape()[0],
-        heads_per_kv: num_heads / num_kv_heads,
-        head_dim,
-        q_offset: q.offset,
-        q_stride: q.stride,
-        k_row: k.tensor.shape()[1],
-        k_offset: k.offset,
-        k_stride: k.stride,
-        v_row: v.tensor.shape()[1],
-        v_offset: v.offset,
-        v_stride: v.stride,
-    };
-    let (q, k, v) = (q.tensor, k.tensor, v.tensor);
-    dispatch!(g, KERNEL, chosen, params, [q, k, v, span => y], [num_heads, 1, 1], reference::<T>);
+    let lanes = shape.lanes(g, KERNEL.name, heads, context);
+    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads)];
+    let params =
+        Params { context, num_heads, num_kv_heads, heads_per_kv: num_heads / num_kv_heads, head_dim };
+    dispatch!(g, KERNEL, chosen, params, [qkv, tables, span => y, k, v], [num_heads, 1, 1], reference::<T>);
     y
 }
 
 /// [`decode_attention`] in the plainest code that is right. Sums in f64.
-pub fn reference<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], span: &[u32], y: &mut [f32]) {
-    let dim = p.head_dim as usize;
-    let keys = p.keys.min(span[0] + 1) as usize;
+pub fn reference<T: KvElement>(
+    p: &Params,
+    qkv: &[f32],
+    tables: &[f32],
+    span: &[u32],
+    y: &mut [f32],
+    k: &mut [T],
+    v: &mut [T],
+) {
+    let (dim, context, position) = (p.head_dim as usize, p.context as usize, span[0] as usize);
+    let cos_sin = &tables[position * dim..][..dim];
+    let of = |head: u32| &qkv[head as usize * dim..][..dim];
+    for head in 0..if position < context { p.num_kv_heads } else { 0 } {
+        let at = (head as usize * context + position) * dim;
+        rotate(of(p.num_heads + head), cos_sin, &mut k[at..][..dim]);
+        let new = of(p.num_heads + p.num_kv_heads + head);
+        v[at..][..dim].iter_mut().zip(new).for_each(|(v, &x)| *v = T::nearest(x));
+    }
+    let mut q = vec![0.0; dim];
     for (head, y) in (0..).zip(y.chunks_exact_mut(dim)) {
-        let kv_head = head / p.heads_per_kv;
-        let q = &q[(p.q_offset + head * p.q_stride) as usize..][..dim];
-        let k = |j| &k[j * p.k_row as usize + (p.k_offset + kv_head * p.k_stride) as usize..][..dim];
-        let v = |j| &v[j * p.v_row as usize + (p.v_offset + kv_head * p.v_stride) as usize..][..dim];
-        let probs = attention::softmax((0..keys).map(|j| attention::dot(q, k(j))), dim);
-        for (d, y) in y.iter_mut().enumerate() {
-            *y = probs.iter().enumerate().map(|(j, p)| p * v(j)[d].into()).sum::<f64>() as f32;
+        let at = (head / p.heads_per_kv) as usize * context * dim;
+        let keys = k[at..].chunks_exact(dim).take(context.min(position + 1));
+        rotate(of(head), cos_sin, &mut q);
+        let probs = attention::softmax(keys.map(|k| attention::dot(&q, k)), dim);
+        let values = v[at..].chunks_exact(dim);
+        let mut sum = vec![0.0; dim];
+        for (p, v) in probs.iter().zip(values) {
+            sum.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p * v.into());
         }
+        y.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum as f32);
     }
 }

@@ -1,14 +1,19 @@
-// y[n] = Σ_j softmax_j(q[n] · k[j, n'] / √head_dim) v[j, n'],   n' = n / heads_per_kv, j ≤ span[0]
+// y[n] = Σ_j softmax_j(q[n] · k[n', j] / √head_dim) v[n', j],   n' = n / heads_per_kv, j ≤ span[0]
 //
-// attention.wgsl for the one row of a decode step. One workgroup takes one head; its teams of LANES lanes
-// take LANES keys each in turn, and one team adds up the results of all at the end. Scores: a lane a key, q
-// broadcast. Output: a lane 4 dimensions (slot i of lane l is vec4 number i * LANES + l), probabilities
-// broadcast. Where there are no subgroups both are broadcast through workgroup memory.
+// attention.wgsl for the one row of a decode step, which rotates q and the new key as rope_append.wgsl does and
+// appends key and value to the cache. One workgroup takes one head; its teams of LANES lanes take LANES keys
+// each in turn, and one team adds up the results of all at the end. The new key and value are taken from
+// registers, as the cache will hold them, and only the first head of those that share them writes them: of the
+// cache itself nobody reads what is written. Scores: a lane a key, q broadcast. Output: a lane 4 dimensions
+// (slot i of lane l is vec4 number i * LANES + l), probabilities broadcast. Where there are no subgroups both are
+// broadcast through workgroup memory.
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
+//% set loaded = ["k", "v"]
 #import heads
+#import halves
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
@@ -20,36 +25,25 @@ const TEAMS = ${teams}u;
 const LOWEST = -1e30;
 
 struct Params {
-    /// Rows of `k` and `v`.
-    keys: u32,
+    /// Positions the cache has room for.
+    context: u32,
+    /// Heads of q.
+    num_heads: u32,
+    /// Heads of k, and of v.
+    num_kv_heads: u32,
     /// Heads that share a key and value head.
     heads_per_kv: u32,
     /// Dimensions of a head.
     head_dim: u32,
-    /// Element of head 0 in a row of `q`.
-    q_offset: u32,
-    /// Elements from one head of `q` to the next.
-    q_stride: u32,
-    /// Elements from one row of `k` to the next.
-    k_row: u32,
-    /// Element of head 0 in a row of `k`.
-    k_offset: u32,
-    /// Elements from one head of `k` to the next.
-    k_stride: u32,
-    /// Elements from one row of `v` to the next.
-    v_row: u32,
-    /// Element of head 0 in a row of `v`.
-    v_offset: u32,
-    /// Elements from one head of `v` to the next.
-    v_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<Element>;          // [1, _]
-@group(0) @binding(2) var<storage, read> k: array<KvElement>;        // [keys, k_row]
-@group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [keys, v_row]
-@group(0) @binding(4) var<storage, read> span: array<u32>;           // [2] position
-@group(0) @binding(5) var<storage, read_write> y: array<Element>;    // [num_heads, head_dim]
+@group(0) @binding(1) var<storage, read> qkv: array<f32>;              // [num_heads + 2 num_kv_heads, head_dim]
+@group(0) @binding(2) var<storage, read> tables: array<f32>;           // [positions, head_dim]: cos, sin
+@group(0) @binding(3) var<storage, read> span: array<u32>;             // [2] position
+@group(0) @binding(4) var<storage, read_write> y: array<Element>;      // [num_heads, head_dim]
+@group(0) @binding(5) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, context, head_dim]
+@group(0) @binding(6) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, context, head_dim]
 
 //% if plain
 var<workgroup> q_tile: array<vec4<f32>, ${dims // 4}>;            // [dims / 4]
@@ -61,43 +55,137 @@ var<workgroup> sums: array<f32, TEAMS>;
 var<workgroup> parts: array<vec4<f32>, ${teams * dims // 4}>;    // [TEAMS, dims / 4]
 //% endif
 
+/// Dimensions from 4 * d4 on of the head of q or of the new key that begins at `at`, rotated; zero past its end.
+fn rotated(at: u32, d4: u32) -> vec4<f32> {
+    let half = params.head_dim / 2u;
+    let cos_sin = span[0] * params.head_dim;
+    var result = vec4(0.0);
+//% for c in range(4)
+    {
+        let d = 4u * d4 + ${c}u;
+        if d < params.head_dim {
+            let j = d % half;
+            let other = select(qkv[at + j], -qkv[at + j + half], d < half);
+            result[${c}u] = qkv[at + d] * tables[cos_sin + j] + other * tables[cos_sin + half + j];
+        }
+    }
+//% endfor
+    return result;
+}
+
+/// Dimensions from 4 * d4 on of the new value that begins at `at`. Past its end its last ones.
+fn new_value(at: u32, d4: u32) -> vec4<f32> {
+    let d = at + min(vec4(4u * d4) + vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u));
+    return vec4(qkv[d.x], qkv[d.y], qkv[d.z], qkv[d.w]);
+}
+
+//% if heads == "f16"
+/// What the cache holds of four dimensions.
+fn stored(value: vec4<f32>) -> KvElement {
+    return vec2(halves(value.xy), halves(value.zw));
+}
+
+/// What is read of them later.
+fn kept(value: vec4<f32>) -> vec4<f32> {
+    let halves = stored(value);
+    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
+}
+//% else
+fn stored(value: vec4<f32>) -> vec4<f32> {
+    return value;
+}
+
+fn kept(value: vec4<f32>) -> vec4<f32> {
+    return value;
+}
+//% endif
+
+//% for t in ["k", "v"]
+/// Writes dimensions from 4 * d4 on of what begins at `at`, up to its end.
+fn append_${t}(at: u32, d4: u32, value: vec4<f32>) {
+//% if heads != "scalar"
+    if d4 < params.head_dim / 4u {
+        ${t}[at / 4u + d4] = stored(value);
+    }
+//% else
+//% for c in range(4)
+    if 4u * d4 + ${c}u < params.head_dim {
+        ${t}[at + 4u * d4 + ${c}u] = value[${c}u];
+    }
+//% endfor
+//% endif
+}
+//% endfor
+
 @compute @workgroup_size(${team * teams})
 fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let head = group.x;
     let lane = index % LANES;
     let team = index / LANES;
-    let keys = min(params.keys, span[0] + 1u);
+    let position = span[0];
+    // Those before the new one.
+    let keys = min(params.context, position);
 
     let scale = inverseSqrt(f32(params.head_dim));
-    let q_head = params.q_offset + head * params.q_stride;
     let kv_head = head / params.heads_per_kv;
-    let k_head = params.k_offset + kv_head * params.k_stride;
-    let v_head = params.v_offset + kv_head * params.v_stride;
+    let q_new = head * params.head_dim;
+    let k_new = (params.num_heads + kv_head) * params.head_dim;
+    let v_new = k_new + params.num_kv_heads * params.head_dim;
+    let cached = kv_head * params.context * params.head_dim;
+    let append_at = cached + position * params.head_dim;
+    let appends = position < params.context && head % params.heads_per_kv == 0u;
 
+    // A lane's part of the new score.
+    var part = 0.0;
 //% if plain
     if index < ${dims // 4}u {
-        q_tile[index] = query(q_head, index) * scale;
+        let q4 = rotated(q_new, index) * scale;
+        let k4 = rotated(k_new, index);
+        q_tile[index] = q4;
+        part = dot(q4, kept(k4));
+        if appends {
+            append_k(append_at, index, k4);
+        }
+    }
+    tile[index] = part;
+    workgroupBarrier();
+    var new_score = 0.0;
+    //~ trips: 64
+    for (var d4 = 0u; d4 < ${dims // 4}u; d4++) {
+        new_score += tile[d4];
     }
     workgroupBarrier();
-//% endif
+//% else
 //% for i in range(slots)
-//% if not plain
-    let q_${i} = query(q_head, ${i * team}u + lane) * scale;
-//% endif
-    var y_${i} = vec4(0.0);
+    let q_${i} = rotated(q_new, ${i * team}u + lane) * scale;
+    let k_${i} = rotated(k_new, ${i * team}u + lane);
+    part += dot(q_${i}, kept(k_${i}));
+    if appends && team == 0u {
+        append_k(append_at, ${i * team}u + lane, k_${i});
+    }
 //% endfor
-    var top = LOWEST;
-    var sum = 0.0;
+    let new_score = subgroupAdd(part);
+//% endif
+    // The first team has the new key.
+    var top = select(LOWEST, new_score, team == 0u);
+    var sum = select(0.0, 1.0, index == 0u);
+//% for i in range(slots)
+    let v_${i} = new_value(v_new, ${i * team}u + lane);
+    var y_${i} = select(vec4(0.0), kept(v_${i}), team == 0u);
+    if appends && team == 0u {
+        append_v(append_at, ${i * team}u + lane, v_${i});
+    }
+//% endfor
 
-    //~ trips: keys // (8 if lanes == 8 else 128) + 1
+    //~ trips: context // (8 if lanes == 8 else 128) + 1
     for (var base = 0u; base < keys; base += LANES * TEAMS) {
         let first = base + team * LANES;
         let key = first + lane;
         // What lies past the last key may be anything: those lanes take the last key again.
-        let k_row = min(key, keys - 1u) * params.k_row + k_head;
+        let k_row = min(key, keys - 1u) * params.head_dim + cached;
         var score = 0.0;
 //% if plain
-        //~ trips: (keys // 256 + 1) * ((head_dim + 3) // 4)
+        //~ trips: (context // 256 + 1) * ((head_dim + 3) // 4)
         for (var d4 = 0u; d4 < (params.head_dim + 3u) / 4u; d4++) {
             score += dot(q_tile[d4], k_at(k_row, d4));
         }
@@ -111,7 +199,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         tile[index] = score;
         workgroupBarrier();
         var next_top = top;
-        //~ trips: (keys // 256 + 1) * 32
+        //~ trips: (context // 256 + 1) * 32
         for (var j = 0u; j < LANES; j++) {
             next_top = max(next_top, tile[team * LANES + j]);
         }
@@ -131,9 +219,9 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% if plain
         tile[index] = p;
         workgroupBarrier();
-        //~ trips: (keys // 256 + 1) * 32
+        //~ trips: (context // 256 + 1) * 32
         for (var j = 0u; j < LANES; j++) {
-            let v_row = min(first + j, keys - 1u) * params.v_row + v_head;
+            let v_row = min(first + j, keys - 1u) * params.head_dim + cached;
 //% for i in range(slots)
             y_${i} = fma(vec4(tile[team * LANES + j]), v_at(v_row, ${i * team}u + lane), y_${i});
 //% endfor
@@ -141,7 +229,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         workgroupBarrier();
 //% else
 //% for j in range(lanes)
-        let v_row_${j} = min(first + ${j}u, keys - 1u) * params.v_row + v_head;
+        let v_row_${j} = min(first + ${j}u, keys - 1u) * params.head_dim + cached;
         let p_${j} = vec4(subgroupBroadcast(p, ${j}u));
 //% for i in range(slots)
         y_${i} = fma(p_${j}, v_at(v_row_${j}, ${i * team}u + lane), y_${i});

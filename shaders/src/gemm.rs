@@ -2,10 +2,12 @@
 //! modality-split projection.
 
 use half::bf16;
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Family, Graph, Resident, Target, Tensor};
 
+use crate::choose::{self, Way};
+use crate::kernel::Specialised;
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
-use crate::{dispatch, lanes};
+use crate::{dispatch, gemm_tiled, gemv_tiled, lanes};
 
 pub use crate::generated::gemm::{KERNEL, Params};
 
@@ -68,7 +70,8 @@ impl Routing {
     }
 }
 
-/// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets.
+/// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets. Columns
+/// that the sets share are the same for both.
 ///
 /// | name   | shape         | dtype |
 /// |--------|---------------|-------|
@@ -147,6 +150,83 @@ pub fn gemm(
     y
 }
 
+/// What is to be projected.
+pub(crate) struct Projection<'a> {
+    /// At most so many rows.
+    pub rows: u32,
+    /// The matrix.
+    pub layout: &'a Layout,
+    /// Whether rows, gain and weights can be read as texels.
+    pub texels: bool,
+    /// Whether the row is normalised on the way.
+    pub norm: bool,
+}
+
+impl Projection<'_> {
+    /// Value of the variant `norm`.
+    pub(crate) fn norm(&self) -> &'static str {
+        if self.norm { "yes" } else { "no" }
+    }
+}
+
+/// Every way to project that is legal on such a device, the likeliest of each family first.
+fn ways(target: &Target, of: &Projection<'_>) -> Vec<Way> {
+    let rows = of.rows;
+    let mut ways = vec![];
+    let lanes = lanes(target);
+    let wide = lanes == "16";
+    let narrow = lanes == "8";
+    if lanes != "plain" {
+        let tiles: &[&str] = match (rows, wide, narrow) {
+            (1, ..) => &["1"],
+            (_, true, _) => &["16", "8"],
+            (_, _, true) => &["8", "16"],
+            _ => &["8"],
+        };
+        let texels = of.texels && of.layout.k.is_multiple_of(4) && (wide || narrow);
+        let loads: &[&str] = if texels { &["texels", "storage"] } else { &["storage"] };
+        for load in loads {
+            let way = |tile| vec![("family", Family::Subgroup.name()), ("rows", tile), ("loads", *load)];
+            ways.extend(tiles.iter().copied().map(way));
+        }
+    }
+    if rows <= 2 * gemv_tiled::ROWS {
+        ways.extend(gemv_tiled::ways());
+    }
+    if rows > 1 {
+        ways.extend(gemm_tiled::ways(rows));
+    }
+    ways.push(vec![("family", Family::Plain.name())]);
+    ways
+}
+
+/// What projects so.
+fn specialise(g: &mut Graph, of: &Projection<'_>) -> Specialised {
+    let &Projection { rows, layout, .. } = of;
+    let situation = format!("{} {}", layout.format.variant(), choose::rows_class(rows));
+    let legal = ways(g.target(), of);
+    let way = choose::choose(g, KERNEL.name, &situation, &legal);
+    let (lanes, tile, loads) = match choose::value(&way, "family") {
+        "subgroup" => (lanes(g.target()), choose::value(&way, "rows"), choose::value(&way, "loads")),
+        "plain" => ("plain", if rows == 1 { "1" } else { "8" }, "storage"),
+        _ if way.iter().any(|(name, _)| *name == "threads") => return gemv_tiled::specialise(&way, of),
+        _ => return gemm_tiled::specialise(&way, rows, layout),
+    };
+    let width = lanes.parse().unwrap_or(32);
+    let tile_rows: u32 = tile.parse().expect("a number of rows");
+    let whole = lanes != "plain" && layout.k.is_multiple_of(4 * width);
+    let chosen = vec![
+        ("weights", layout.format.variant()),
+        ("lanes", lanes),
+        ("rows", tile),
+        ("x", if whole { "whole" } else { layout.x_variant() }),
+        ("loads", loads),
+        ("norm", of.norm()),
+    ];
+    let groups = [rows.div_ceil(tile_rows) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
+    Specialised { kernel: &KERNEL, chosen, groups }
+}
+
 #[expect(clippy::too_many_arguments, reason = "the kernel's own arguments")]
 fn dispatch_part(
     g: &mut Graph,
@@ -159,17 +239,6 @@ fn dispatch_part(
     y: Tensor<f32, 2>,
 ) {
     let Layout { n, k, sets, format, .. } = part.layout;
-    let tile = if rows.capacity() == 1 { 1 } else { 8 };
-    let width = match lanes(g.target()) {
-        "plain" => 32,
-        lanes => lanes.parse().expect("a number of lanes"),
-    };
-    let chosen = [
-        ("weights", format.variant()),
-        ("lanes", lanes(g.target())),
-        ("rows", if tile == 1 { "1" } else { "8" }),
-        ("x", if k % 4 == 0 { "vec4" } else { "scalar" }),
-    ];
     let params = Params {
         k,
         n,
@@ -177,6 +246,7 @@ fn dispatch_part(
         stride,
         blocks: part.layout.blocks(),
         sets,
+        shared_blocks: part.layout.shared_blocks(),
         group_steps: match format {
             Format::Int8 { group: Some(group) } => group / 32,
             _ => 0,
@@ -187,25 +257,26 @@ fn dispatch_part(
         norm: u32::from(input.norm.is_some()),
         eps: input.norm.as_ref().map_or(0.0, |(_, eps)| *eps),
     };
-    let groups =
-        [rows.capacity().div_ceil(tile) + sets - 1, part.layout.packed_rows().div_ceil(4 * width), 1];
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
-    // Absent operands are never read; `scale` stands in so that the binding is not empty.
+    // Absent operands are never read; another stands in so that the binding is not empty.
     let bias = part.bias.as_ref().map_or(scale, |b| g.bind(b));
     let residual = residual.map_or(scale.id(), Tensor::id);
-    let gain = input.norm.as_ref().map_or(scale.id(), |(gain, _)| g.bind(gain).id());
+    let gain = input.norm.as_ref().map_or(weight.id(), |(gain, _)| g.bind(gain).id());
     let x = input.x;
     let routing = rows.0;
+    let texels = [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
+    let of = Projection { rows: rows.capacity(), layout: &part.layout, texels, norm: input.norm.is_some() };
+    let Specialised { kernel, chosen, groups } = specialise(g, &of);
     match format {
         Format::F32 => {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
+            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
         }
         Format::Bf16 => {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<1>)
+            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<1>)
         }
         Format::Int8 { .. } => {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
+            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
         }
     }
 }
@@ -239,7 +310,7 @@ pub fn reference<const FORMAT: u32>(
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
                 .sum();
             dot + if p.bias != 0 {
-                f64::from(bias[((packed / BLOCK * p.sets + set) * BLOCK + packed % BLOCK) as usize])
+                f64::from(bias[(place(p, packed, set) * BLOCK + packed % BLOCK) as usize])
             } else {
                 0.0
             }
@@ -263,6 +334,12 @@ pub fn reference<const FORMAT: u32>(
     }
 }
 
+/// Which of the blocks of all sets packed row `packed` of a set is in.
+fn place(p: &Params, packed: u32, set: u32) -> u32 {
+    let block = packed / BLOCK;
+    if block < p.shared_blocks { block } else { p.shared_blocks + (block - p.shared_blocks) * p.sets + set }
+}
+
 /// One weight, unpacked and scaled.
 fn weight_at<const FORMAT: u32>(
     p: &Params,
@@ -275,7 +352,7 @@ fn weight_at<const FORMAT: u32>(
     let steps = p.k.div_ceil(32);
     let chunk = [4, 8, 16][FORMAT as usize];
     let chunks = steps * 32 / chunk;
-    let block = packed / BLOCK * p.sets + set;
+    let block = place(p, packed, set);
     let first = ((block * chunks + column / chunk) * BLOCK + packed % BLOCK) * 4;
     let within = column % chunk;
     match FORMAT {

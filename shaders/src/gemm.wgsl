@@ -14,14 +14,24 @@
 
 //~ variants: weights = f32 bf16 int8 int8_group
 //~ variants: lanes = 8 16 32 64 plain
-//~ variants: rows = 1 8
-//~ variants: x = vec4 scalar
+//~ variants: rows = 1 8 16
+//~ variants: x = whole vec4 scalar
+//~ variants: loads = storage texels
+//~ variants: norm = no yes
+//~ where: norm == "no" or rows == 1
+//~ where: x != "whole" or lanes != "plain"
+//~ where: rows < 16 or lanes in [8, 16]
+//~ where: loads == "storage" or (lanes in [8, 16] and x != "scalar")
+#import projection
 
 //% set width = 32 if lanes == "plain" else lanes
 //% set span = 8 if lanes == 8 else 16
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
 //% set rows_a_load = width // 8
-//% set loads = (rows + rows_a_load - 1) // rows_a_load
+//% set loads_a_step = (rows + rows_a_load - 1) // rows_a_load
+//% set grouped = weights == "int8_group"
+//% set wide = rows == 1 and x == "whole" and not grouped
+//% set stride = width // 8 if wide else 1
 
 const LANES = ${width}u;
 /// Adjacent lanes that take adjacent packed rows.
@@ -30,139 +40,9 @@ const ROWS = ${rows}u;
 /// Loads of 16 bytes a packed row in a step of 32 columns.
 const CHUNKS = ${chunks}u;
 
-struct Params {
-    /// Columns of x.
-    k: u32,
-    /// Columns this dispatch writes.
-    n: u32,
-    /// Column of y that the first of them is.
-    first: u32,
-    /// Columns of y and of the residual.
-    stride: u32,
-    /// Blocks of 16 packed rows in a weight set.
-    blocks: u32,
-    /// Weight sets: 1 for all rows, or 2 of which a row's modality picks one.
-    sets: u32,
-    /// Steps of 32 columns that share a scale; for groups only.
-    group_steps: u32,
-    /// Whether `bias` is added.
-    bias: u32,
-    /// Whether `residual` is added.
-    residual: u32,
-    /// 0 none, 1 quick-GELU, 2 SwiGLU over alternate blocks of gate and up.
-    activation: u32,
-    /// Whether x is normalised by its root mean square and `gain`; for one row only.
-    norm: u32,
-    /// Added to the mean square.
-    eps: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-//% if x == "vec4"
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [rows, k]
-//% else
-@group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
-//% endif
-//% if x == "vec4"
-@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
-//% else
-@group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
-//% endif
-@group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
-@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [blocks, sets, chunks, 16]
-@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [blocks, sets, groups, 16]
-@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [blocks, sets, 16]
-@group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
-@group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
-
-/// Columns 4 i .. 4 i + 3 of a row of x; zeros beyond its end.
-fn load_x(row: u32, i: u32) -> vec4<f32> {
-//% if x == "vec4"
-    let width = params.k / 4u;
-    return select(vec4<f32>(), x[row * width + min(i, width - 1u)], i < width);
-//% else
-    let at = row * params.k;
-    let last = params.k - 1u;
-    let k = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u);
-    let c = min(k, vec4<u32>(last));
-    return select(vec4<f32>(), vec4<f32>(x[at + c.x], x[at + c.y], x[at + c.z], x[at + c.w]), k <= vec4<u32>(last));
-//% endif
-}
-
-//% if rows == 1
-/// Sum of the squares this lane has loaded.
-var<private> squares: f32;
-
-/// Columns of x times the gain of the row's modality, their squares noted.
-fn load_normed(row: u32, i: u32, modality: u32) -> vec4<f32> {
-    let v = load_x(row, i);
-    if params.norm == 0u {
-        return v;
-    }
-    squares += dot(v, v);
-//% if x == "vec4"
-    let width = params.k / 4u;
-    return v * gain[modality * width + min(i, width - 1u)];
-//% else
-    let at = modality * params.k;
-    let c = min(vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u), vec4<u32>(params.k - 1u));
-    return v * vec4<f32>(gain[at + c.x], gain[at + c.y], gain[at + c.z], gain[at + c.w]);
-//% endif
-}
-//% endif
-
-//% if weights == "f32"
-fn unpack(q: vec4<u32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(q);
-}
-//% elif weights == "bf16"
-fn unpack(q: vec2<u32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(vec4<u32>(q.x << 16u, q.x & 0xffff0000u, q.y << 16u, q.y & 0xffff0000u));
-}
-//% else
-fn unpack(q: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xI8(q));
-}
-//% endif
-
-/// a + x · w
-fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
-    return fma(x.w, w.w, fma(x.z, w.z, fma(x.y, w.y, fma(x.x, w.x, a))));
-}
-
 /// The same for the four columns of a lane.
 fn mad4(a: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(mad(a.x, x, w0), mad(a.y, x, w1), mad(a.z, x, w2), mad(a.w, x, w3));
-}
-
-/// The sum of packed row p with its scale and bias.
-fn affine(modality: u32, p: u32, sum: f32) -> f32 {
-    let at = (p / 16u * params.sets + modality) * 16u + p % 16u;
-    var value = sum;
-//% if weights == "int8"
-    value *= scale[at];
-//% endif
-    if params.bias != 0u {
-        value += bias[at];
-    }
-    return value;
-}
-
-fn store(row: u32, n: u32, value: f32) {
-    if n >= params.n {
-        return;
-    }
-    let at = row * params.stride + params.first + n;
-    var result = value;
-    if params.residual != 0u {
-        result += residual[at];
-    }
-    y[at] = result;
-}
-
-/// t · sigmoid(b t)
-fn gate(t: f32, b: f32) -> f32 {
-    return t / (1.0 + exp(-b * t));
 }
 
 /// Ends the four sums of a lane and scatters them into their row.
@@ -202,72 +82,71 @@ fn finish(row: u32, modality: u32, p: u32, sums: vec4<f32>) {
 
 @compute @workgroup_size(LANES)
 fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    // Which rows, and with which weights. Tiles of text come first, then those of image.
-    let text = routing[0];
-    let image = routing[1];
-    var modality = 0u;
-    var first = 2u + group.x * ROWS;
-    var end = 2u + text + image;
-    if params.sets == 2u {
-        let tiles = (text + ROWS - 1u) / ROWS;
-        end = 2u + text;
-        if group.x >= tiles {
-            modality = 1u;
-            first = 2u + text + (group.x - tiles) * ROWS;
-            end = 2u + text + image;
-        }
-    }
-    if first >= end {
+    let tile = tile_of(group.x, ROWS);
+    if tile.first >= tile.end {
         return;
     }
+    let modality = tile.modality;
 //% if lanes == "plain"
 //% for r in range(rows)
-    let row${r} = routing[min(first + ${r}u, end - 1u)];
+    let row${r} = routing[min(tile.first + ${r}u, tile.end - 1u)];
 //% endfor
 //% else
-    // A load takes 8 lanes a row: lane l has vec4 l % 8 of row l / 8.
-//% for i in range(loads)
-    let row${i} = routing[min(first + min(${i * rows_a_load}u + lane / 8u, ROWS - 1u), end - 1u)];
+    // A load takes 8 lanes a row: lane l has vec4 l % 8 of row l / 8. A single row that is a whole number of loads
+    // takes all lanes.
+//% for i in range(loads_a_step)
+    let row${i} = routing[min(tile.first + min(${i * rows_a_load}u + lane / 8u, ROWS - 1u), tile.end - 1u)];
 //% endfor
 //% endif
 
-//% if rows == 1
-    let image_row = u32(text == 0u);
+//% if norm == "yes"
+    let image_row = u32(routing[0] == 0u);
+    var squares = 0.0;
 //% endif
 
     let steps = (params.k + 31u) / 32u;
     let p = group.y * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
 //% for c in range(4)
     let p${c} = p + ${c}u * SPAN;
-    let block${c} = min(p${c} / 16u, params.blocks - 1u) * params.sets + modality;
+    let block${c} = place_of(min(p${c} / 16u, params.blocks - 1u), modality);
     let at${c} = block${c} * steps * CHUNKS * 16u + p${c} % 16u;
 //% endfor
 
 //% for r in range(rows)
     var a${r} = vec4<f32>();
 //% endfor
-    //~ trips: (k + 31) // 32
-    for (var step = 0u; step < steps; step++) {
-//% if lanes != "plain"
-//% for i in range(loads)
-//% if rows == 1
-        let x${i} = load_normed(row${i}, step * 8u + lane % 8u, image_row);
-//% else
-        let x${i} = load_x(row${i}, step * 8u + lane % 8u);
-//% endif
-//% endfor
-//% endif
-//% if weights == "int8_group"
+//% if grouped
+    let groups = (steps + params.group_steps - 1u) / params.group_steps;
+    //~ trips: (k + 31) // 32 // group_steps + 2
+    for (var g = 0u; g < groups; g++) {
 //% for r in range(rows)
         let b${r} = a${r};
         a${r} = vec4<f32>();
 //% endfor
+        let first_step = g * params.group_steps;
+        let end_step = min(steps, first_step + params.group_steps);
+//% else
+    {
+        let first_step = 0u;
+        let end_step = steps;
 //% endif
+    //~ trips: (k + 31) // 32 * ${2 if grouped else 1} + 2
+    for (var step = first_step; step < end_step; step += ${stride}u) {
+//% if lanes != "plain"
+//% for i in range(loads_a_step)
+        let x${i} = load_x(row${i}, step * 8u + lane % ${8 * stride}u);
+//% endfor
+//% if norm == "yes"
+        squares += dot(x0, x0);
+        let y0 = x0 * load_gain(image_row, step * 8u + lane % ${8 * stride}u);
+//% endif
+//% endif
+//% for sub in range(stride)
 //% for chunk in range(chunks)
         {
-            let at = (step * CHUNKS + ${chunk}u) * 16u;
+            let at = ((step + ${sub}u) * CHUNKS + ${chunk}u) * 16u;
 //% for c in range(4)
-            let q${c} = weight[at${c} + at];
+            let q${c} = weight_at(at${c} + at);
 //% endfor
 //% for word in range(8 // chunks)
             {
@@ -282,21 +161,24 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
 //% endfor
 //% for r in range(rows)
-//% if lanes == "plain" and rows == 1
-                a${r} = mad4(a${r}, load_normed(row${r}, step * 8u + ${j}u, image_row), w0, w1, w2, w3);
-//% elif lanes == "plain"
-                a${r} = mad4(a${r}, load_x(row${r}, step * 8u + ${j}u), w0, w1, w2, w3);
-//% else
-                a${r} = mad4(a${r}, subgroupBroadcast(x${r // rows_a_load}, ${r % rows_a_load * 8 + j}u), w0, w1, w2, w3);
+//% if lanes == "plain"
+                var v${r} = load_x(row${r}, step * 8u + ${j}u);
+//% if norm == "yes"
+                squares += dot(v0, v0);
+                v0 *= load_gain(image_row, step * 8u + ${j}u);
 //% endif
+//% else
+                let v${r} = subgroupBroadcast(${"y" if norm == "yes" else "x"}${r // rows_a_load}, ${r % rows_a_load * 8 + 8 * sub + j}u);
+//% endif
+                a${r} = mad4(a${r}, v${r}, w0, w1, w2, w3);
 //% endfor
             }
 //% endfor
         }
 //% endfor
-//% if weights == "int8_group"
-        let groups = (steps + params.group_steps - 1u) / params.group_steps;
-        let g = step / params.group_steps;
+//% endfor
+    }
+//% if grouped
         let factor = vec4<f32>(
 //% for c in range(4)
             scale[(block${c} * groups + g) * 16u + p${c} % 16u],
@@ -308,20 +190,18 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
     }
 
-//% if rows == 1
-    if params.norm != 0u {
+//% if norm == "yes"
 //% if lanes == "plain"
-        let sum = squares;
+    let sum = squares;
 //% else
-        // Eight lanes have the row between them, and so has each other eight.
-        let sum = subgroupAdd(squares) / f32(LANES / 8u);
+    // As many lanes have the row between them as take a step, and so have the others.
+    let sum = subgroupAdd(squares) / f32(LANES / ${8 * stride}u);
 //% endif
-        a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
-    }
+    a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
 //% endif
 //% for r in range(rows)
-    if first + ${r}u < end {
-        finish(routing[first + ${r}u], modality, p, a${r});
+    if tile.first + ${r}u < tile.end {
+        finish(routing[tile.first + ${r}u], modality, p, a${r});
     }
 //% endfor
 }

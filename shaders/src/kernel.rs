@@ -18,6 +18,8 @@ pub struct Kernel {
     pub variants: &'static [(&'static str, &'static [&'static str])],
     /// Its bindings, `Params` first.
     pub bindings: &'static [Binding],
+    /// The same where it reads texels (`loads = texels`).
+    pub texel_bindings: &'static [Binding],
     /// Fields of its `Params`, and whether each is a u32 (else f32).
     pub fields: &'static [(&'static str, bool)],
 }
@@ -30,7 +32,7 @@ impl Kernel {
     ///
     /// # Panics
     ///
-    /// If a variant is missing, unknown or has no such value.
+    /// If a variant is missing, unknown or has no such value, or the kernel rules the choice out.
     pub fn shader(&'static self, chosen: &[(&str, &str)]) -> Arc<Shader> {
         assert_eq!(
             chosen.len(),
@@ -43,6 +45,7 @@ impl Kernel {
             let known = self.variants.iter().any(|(n, values)| n == name && values.contains(value));
             assert!(known, "{}: no {name} = {value} in {:?}", self.name, self.variants);
         }
+        assert!(self.is_legal(chosen), "{}: {chosen:?} is ruled out", self.name);
         let choice: Vec<_> = chosen.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let label = if choice.is_empty() {
             self.name.into()
@@ -53,19 +56,27 @@ impl Kernel {
         let shader = shaders.entry(label.clone()).or_insert_with(|| {
             let text = template::render(self.template, chosen);
             let wgsl = text.unwrap_or_else(|e| panic!("{label}: {e}")).into();
-            Arc::new(Shader { name: self.name, label, wgsl, bindings: self.bindings })
+            let texels = chosen.contains(&("loads", "texels"));
+            let bindings = if texels { self.texel_bindings } else { self.bindings };
+            Arc::new(Shader { name: self.name, label, wgsl, bindings })
         });
         shader.clone()
     }
 
     /// Every choice of values, for tests that visit all specialisations.
     pub fn choices(&self) -> Vec<Vec<(&'static str, &'static str)>> {
-        self.variants.iter().fold(vec![vec![]], |all, &(name, values)| {
+        let all: Vec<Vec<_>> = self.variants.iter().fold(vec![vec![]], |all, &(name, values)| {
             let with = |chosen: &Vec<_>| -> Vec<Vec<_>> {
                 values.iter().map(|&v| [chosen.as_slice(), &[(name, v)]].concat()).collect()
             };
             all.iter().flat_map(with).collect()
-        })
+        });
+        all.into_iter().filter(|chosen| self.is_legal(chosen)).collect()
+    }
+
+    /// Whether the kernel can be specialised so.
+    fn is_legal(&self, chosen: &[(&str, &str)]) -> bool {
+        template::is_legal(self.template, chosen).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
     /// Upper bound on the loop iterations of one invocation: the sum of the text's `//~ trips` annotations.
@@ -81,6 +92,13 @@ impl Kernel {
         template::count_trips(&shader.wgsl, chosen, &numbers)
             .unwrap_or_else(|e| panic!("{}: {e}", shader.label))
     }
+}
+
+/// A specialisation of some family's kernel, and its workgroups.
+pub(crate) struct Specialised {
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) chosen: Vec<(&'static str, &'static str)>,
+    pub(crate) groups: [u32; 3],
 }
 
 /// Value of the `lanes` variant for a device: its subgroup size, or `plain` where kernels must do without.

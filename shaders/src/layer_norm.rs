@@ -3,7 +3,7 @@
 use strix_engine::{Graph, Resident, Tensor};
 
 use crate::kernel::width;
-use crate::{dispatch, lanes};
+use crate::{choose, dispatch};
 
 pub use crate::generated::layer_norm::{KERNEL, Params};
 
@@ -62,7 +62,7 @@ pub fn layer_norm_into(
     assert!(fits, "layer_norm: x {:?} into rows {first_row}.. of {:?}", x.shape(), out.shape());
 
     let (gain, bias) = (g.bind(gain), g.bind(bias));
-    let chosen = [("lanes", lanes(g.target())), ("width", width(dim))];
+    let chosen = [("lanes", choose::lanes_of_rows(g, KERNEL.name, rows)), ("width", width(dim))];
     let params = Params { rows, dim, first_row, eps };
     dispatch!(g, KERNEL, chosen, params, [x, gain, bias => out], [rows, 1, 1], reference);
 }

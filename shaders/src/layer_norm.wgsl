@@ -3,7 +3,7 @@
 // Ba et al. 2016, eq. 4, with the variance of the population. One workgroup per row; the mean first and
 // then the squared deviations from it, so that nothing cancels; sums in f32.
 
-//~ variants: lanes = 8 16 32 64 plain
+//~ variants: lanes = 8 16 32 64 plain team
 //~ variants: width = 1 4
 #import lanes
 #import wide
@@ -26,19 +26,30 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<Wide>;    // [first_row + rows or more, dim]
 
 @compute @workgroup_size(LANES)
-fn layer_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn layer_norm(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+//% if lanes == "team"
+    @builtin(subgroup_id) subgroup_id: u32,
+    @builtin(num_subgroups) subgroups: u32,
+//% endif
+) {
+//% if lanes == "team"
+    subgroup = subgroup_id;
+    num_subgroups = subgroups;
+//% endif
     let width = params.dim / WIDTH;
     let row = group.x * width;
 
     var sum = Wide();
-    //~ trips: dim / width / (64 if lanes == "plain" else lanes) + 1
+    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
     for (var i = lane; i < width; i += LANES) {
         sum += x[row + i];
     }
     let mean = lane_sum(lane, wide_sum(sum)) / f32(params.dim);
 
     var squares = Wide();
-    //~ trips: dim / width / (64 if lanes == "plain" else lanes) + 1
+    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
     for (var i = lane; i < width; i += LANES) {
         let deviation = x[row + i] - mean;
         squares = fma(deviation, deviation, squares);
@@ -47,7 +58,7 @@ fn layer_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     let scale = inverseSqrt(variance + params.eps);
 
     let y_row = (params.first_row + group.x) * width;
-    //~ trips: dim / width / (64 if lanes == "plain" else lanes) + 1
+    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
     for (var i = lane; i < width; i += LANES) {
         y[y_row + i] = (x[row + i] - mean) * scale * gain[i] + bias[i];
     }

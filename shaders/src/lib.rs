@@ -4,16 +4,21 @@
 //! Specialisations are rendered from templates (see `template.rs`) and all of them are validated by naga when
 //! this crate is built.
 
+pub mod choose;
+pub mod defaults;
 mod kernel;
 mod template;
 
 pub mod add;
 pub mod attention;
 pub mod attention_probs;
+pub mod attention_tiled;
 pub mod class_token;
 pub mod decode_attention;
 pub mod embedding;
 pub mod gemm;
+pub mod gemm_tiled;
+pub mod gemv_tiled;
 pub mod layer_norm;
 pub mod packing;
 pub mod patches;

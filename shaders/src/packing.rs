@@ -1,13 +1,14 @@
 //! The layout in which the kernels stream weights, and the rounding into it.
 //!
 //! A matrix `[n, k]` is cut into blocks of 16 rows; a block is a run of chunks, each 16 bytes of every one of
-//! its rows: `[block][set][chunk][16 rows][16 bytes]`. Adjacent lanes take adjacent rows, so that they read
+//! its rows: `[block][chunk][16 rows][16 bytes]`. Adjacent lanes take adjacent rows, so that they read
 //! adjacent 16 bytes, and a workgroup reads one contiguous range. A chunk holds 4 columns of f32, 8 of bf16 or
 //! 16 of int8. Rows are padded with zeros to a multiple of 16, columns to a multiple of 32. Scales are
-//! `[block][set][group][16 rows]`, biases `[block][set][16 rows]`.
+//! `[block][group][16 rows]`, biases `[block][16 rows]`.
 //!
-//! Blocks come first, so that any run of output columns, all its sets included, is one contiguous range: a
-//! matrix is packed, written to a file, mapped and split over bindings piece by piece.
+//! Of several weight sets each block is followed by the same rows of the other sets, so that any run of output
+//! columns, all its sets included, is one contiguous range: a matrix is packed, written to a file, mapped and
+//! split over bindings piece by piece. The first blocks may be shared by all sets, and are there once.
 //!
 //! A gated matrix (SwiGLU) alternates blocks of gate and of up, so that the lane that has the one has the other.
 
@@ -75,6 +76,8 @@ pub struct Layout {
     pub k: u32,
     /// Matrices of this shape, one a modality.
     pub sets: u32,
+    /// First output columns that the sets have in common, a multiple of 16; they are held once.
+    pub shared: u32,
     /// Whether each output has a gate row and an up row.
     pub gated: bool,
     /// How weights are stored.
@@ -97,6 +100,11 @@ impl Layout {
         self.k.div_ceil(STEP)
     }
 
+    /// Value of the gemm's `x` variant: whether rows of x begin at multiples of 4 elements.
+    pub(crate) fn x_variant(&self) -> &'static str {
+        if self.k.is_multiple_of(4) { "vec4" } else { "scalar" }
+    }
+
     fn chunks(&self) -> u32 {
         self.steps() * STEP / self.format.chunk()
     }
@@ -106,26 +114,57 @@ impl Layout {
         self.chunks() * BLOCK * 4
     }
 
-    /// Sizes of the packed weights: blocks, sets, chunks, rows, elements of 16 bytes.
-    pub fn weight_shape(&self) -> [usize; 5] {
-        [self.blocks(), self.sets, self.chunks(), BLOCK, self.format.chunk()].map(|size| size as usize)
+    /// Blocks that all sets share.
+    pub fn shared_blocks(&self) -> u32 {
+        self.shared / BLOCK
     }
 
-    /// Sizes of their scales: blocks, sets, groups, rows.
-    pub fn scale_shape(&self) -> [usize; 4] {
-        [self.blocks(), self.sets, self.groups(), BLOCK].map(|size| size as usize)
+    /// Place of block `block` of a set among those of all sets; of `blocks()`, how many there are.
+    pub fn place_of(&self, block: u32, set: u32) -> u32 {
+        match block.checked_sub(self.shared_blocks()) {
+            Some(own) => self.shared_blocks() + own * self.sets + set,
+            None => block,
+        }
+    }
+
+    /// Block and set at a place: the inverse of [`Layout::place_of`].
+    fn at_place(&self, place: u32) -> (u32, u32) {
+        match place.checked_sub(self.shared_blocks()) {
+            Some(own) => (self.shared_blocks() + own / self.sets, own % self.sets),
+            None => (place, 0),
+        }
+    }
+
+    /// Blocks of all sets.
+    pub fn places(&self) -> u32 {
+        self.place_of(self.blocks(), 0)
+    }
+
+    /// Sizes of the packed weights: blocks of all sets, chunks, rows, elements of 16 bytes.
+    pub fn weight_shape(&self) -> [usize; 4] {
+        [self.places(), self.chunks(), BLOCK, self.format.chunk()].map(|size| size as usize)
+    }
+
+    /// Sizes of their scales: blocks of all sets, groups, rows.
+    pub fn scale_shape(&self) -> [usize; 3] {
+        [self.places(), self.groups(), BLOCK].map(|size| size as usize)
     }
 
     /// Bytes of the packed weights of `columns` output columns (all of them, or a multiple of 16), and of
     /// their scales.
     pub fn bytes_of(&self, columns: u32) -> [u64; 2] {
-        let part = Self { n: columns, ..*self };
+        let part = Self { n: columns, shared: self.shared.min(columns), ..*self };
         [part.words() * 4, u64::from(part.scales()) * 4]
     }
 
     /// Words of the packed weights.
     pub fn words(&self) -> u64 {
-        u64::from(self.sets) * u64::from(self.blocks()) * u64::from(self.block_words())
+        u64::from(self.places()) * u64::from(self.block_words())
+    }
+
+    /// The same layout of one set alone.
+    fn of_one(&self) -> Self {
+        Self { sets: 1, ..*self }
     }
 
     /// Scales of a row.
@@ -137,9 +176,9 @@ impl Layout {
         }
     }
 
-    /// Scales: `[blocks, sets, groups, 16]`.
+    /// Scales: `[blocks of all sets, groups, 16]`.
     pub fn scales(&self) -> u32 {
-        self.sets * self.groups() * self.packed_rows()
+        self.places() * self.groups() * BLOCK
     }
 
     /// Bytes on the device, scales included, bias not.
@@ -150,7 +189,14 @@ impl Layout {
     /// Packed weights that lie on the host. Rows of text need the first set alone.
     fn on_host(&self, label: &str, words: HostBytes) -> Resident<u32, 1> {
         let block = self.block_words() as usize * 4;
-        Resident::alternating(label, [words_u32(self)], words, block, self.sets as usize)
+        let shared = block * self.shared_blocks() as usize;
+        Resident::alternating(label, [words_u32(self)], words, shared, block, self.sets as usize)
+            .with_texels()
+    }
+
+    /// Bytes that rows of one modality read of it.
+    pub fn set_bytes(&self) -> u64 {
+        self.of_one().bytes()
     }
 
     /// Where packed row `p` comes from: 0 for gate (or the matrix itself), 1 for up, and the row there.
@@ -164,13 +210,18 @@ impl Layout {
     /// The same layout cut along `n` so that no part's weights exceed `max_bytes`: first column and layout of
     /// each part. Column counts are multiples of 16 but for the last.
     pub fn split(&self, max_bytes: u64) -> Vec<(u32, Layout)> {
-        let per_block =
-            u64::from(self.sets) * u64::from(self.block_words()) * 4 * if self.gated { 2 } else { 1 };
-        let columns =
-            u32::try_from(max_bytes / per_block).unwrap_or(u32::MAX / BLOCK).clamp(1, u32::MAX / BLOCK)
-                * BLOCK;
-        let part = |first| (first, Layout { n: columns.min(self.n - first), ..*self });
-        (0..self.n).step_by(columns as usize).map(part).collect()
+        let per_block = u64::from(self.block_words()) * 4 * if self.gated { 2 } else { 1 };
+        let fit = u32::try_from(max_bytes / per_block).unwrap_or(u32::MAX / BLOCK).min(u32::MAX / BLOCK);
+        let (mut parts, mut first) = (vec![], 0);
+        while first < self.n {
+            let shared = self.shared.saturating_sub(first);
+            let own = fit.saturating_sub(shared / BLOCK) / self.sets;
+            let blocks = (fit.min(shared / BLOCK) + own).max(1);
+            let n = (self.n - first).min(blocks.saturating_mul(BLOCK));
+            parts.push((first, Layout { n, shared: shared.min(n), ..*self }));
+            first += n;
+        }
+        parts
     }
 }
 
@@ -179,12 +230,12 @@ impl Layout {
 pub struct Packed {
     /// The weights.
     pub words: Vec<u32>,
-    /// Their scales, `[blocks, sets, groups, 16]`; empty for floats.
+    /// Their scales, `[blocks of all sets, groups, 16]`; empty for floats.
     pub scales: Vec<f32>,
 }
 
-/// Packs a matrix. `fill(set, half, row, out)` writes row `row` (k elements) of set `set`; `half` is 0, or 1
-/// for the up half of a gated matrix.
+/// Packs a matrix. `fill(set, half, row, out)` writes row `row` (k elements) of set `set`, of shared rows of set 0;
+/// `half` is 0, or 1 for the up half of a gated matrix.
 pub fn pack(layout: &Layout, fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync) -> Packed {
     pack_blocks(layout, 0..layout.blocks(), fill)
 }
@@ -201,12 +252,13 @@ pub fn pack_blocks(
     fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
 ) -> Packed {
     assert!(blocks.end <= layout.blocks(), "blocks {blocks:?} of {layout:?}");
-    let count = blocks.len() * layout.sets as usize;
+    let places = layout.place_of(blocks.start, 0)..layout.place_of(blocks.end, 0);
+    let count = places.len();
     let block_scales = (layout.groups() * BLOCK) as usize;
     let mut words = vec![0; count * layout.block_words() as usize];
     let mut scales = vec![0.0; count * block_scales];
     let pack_one = |index: usize, words: &mut [u32], scales: &mut [f32]| {
-        let (block, set) = (blocks.start + index as u32 / layout.sets, index as u32 % layout.sets);
+        let (block, set) = layout.at_place(places.start + index as u32);
         let mut row = vec![0.0; (layout.steps() * STEP) as usize];
         for r in 0..BLOCK {
             let (half, source) = layout.source(block * BLOCK + r);
@@ -332,7 +384,7 @@ pub struct LinearPart {
     pub weight: Resident<u32, 1>,
     /// Their scales; one zero for floats.
     pub scale: Resident<f32, 1>,
-    /// Bias of each packed row, `[blocks, sets, 16]`.
+    /// Bias of each packed row, `[blocks of all sets, 16]`.
     pub bias: Option<Resident<f32, 1>>,
 }
 
@@ -342,11 +394,9 @@ impl Linear {
         let part = |(i, (first, layout)): (usize, (u32, Layout))| LinearPart {
             first,
             layout,
-            weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words_u32(&layout)]),
+            weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words_u32(&layout)]).with_texels(),
             scale: Resident::zeros(&format!("{label}.scale[{i}]"), [layout.scales().max(1)]),
-            bias: bias.then(|| {
-                Resident::zeros(&format!("{label}.bias[{i}]"), [layout.sets * layout.packed_rows()])
-            }),
+            bias: bias.then(|| Resident::zeros(&format!("{label}.bias[{i}]"), [layout.places() * BLOCK])),
         };
         let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
         Self { name: name.into(), layout, parts }
@@ -393,7 +443,7 @@ impl Linear {
             let shapes = [[packed.words.len() as u32], [packed.scales.len() as u32]];
             let (weight, scale) = match contents {
                 Contents::Upload(gpu) => (
-                    Resident::upload(gpu, &labels[0], shapes[0], &packed.words)?,
+                    Resident::zeros(&labels[0], shapes[0]).with_texels().filled(gpu, &packed.words)?,
                     Resident::upload(gpu, &labels[1], shapes[1], &packed.scales)?,
                 ),
                 Contents::OnHost => (
@@ -450,8 +500,7 @@ impl Linear {
 
     /// Bytes that a row of text reads: the first set's, where there are several.
     pub fn text_bytes(&self) -> u64 {
-        let others =
-            |p: &LinearPart| p.weight.bytes() / u64::from(p.layout.sets) * u64::from(p.layout.sets - 1);
+        let others = |p: &LinearPart| (p.layout.words() - p.layout.of_one().words()) * 4;
         self.bytes() - self.parts.iter().map(others).sum::<u64>()
     }
 
@@ -474,13 +523,13 @@ impl Linear {
 /// Biases of a part whose first output column is `first`.
 fn pack_bias(bias: Bias<'_>, label: &str, part: usize, first: u32, layout: Layout) -> Resident<f32, 1> {
     let value = |i: u32| {
-        let (block, set) = (i / BLOCK / layout.sets, i / BLOCK % layout.sets);
+        let (block, set) = layout.at_place(i / BLOCK);
         match layout.source(block * BLOCK + i % BLOCK) {
             (half, row) if row < layout.n => bias(set, half, first + row),
             _ => 0.0,
         }
     };
-    let values: Vec<f32> = (0..layout.sets * layout.packed_rows()).map(value).collect();
+    let values: Vec<f32> = (0..layout.places() * BLOCK).map(value).collect();
     Resident::from_slice(&format!("{label}.bias[{part}]"), [values.len() as u32], &values)
 }
 
@@ -509,7 +558,7 @@ mod tests {
         for format in
             [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }]
         {
-            let layout = Layout { n: 16, k: 4096, sets: 1, gated: false, format };
+            let layout = Layout { n: 16, k: 4096, sets: 1, shared: 0, gated: false, format };
             let pack = |pack_row: fn(&Layout, &[f32], usize, &mut [u32], &mut [f32])| {
                 let mut words = vec![0; layout.words() as usize];
                 let mut scales = vec![0.0; layout.scales() as usize];
@@ -525,34 +574,59 @@ mod tests {
         for format in
             [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }]
         {
-            let layout = Layout { n: 40, k: 70, sets: 2, gated: true, format };
-            let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
-                for (i, v) in out.iter_mut().enumerate() {
-                    *v = (set * 7 + half * 3 + row) as f32 - i as f32 * 0.37;
-                }
-            };
-            let whole = pack(&layout, fill);
-            let parts: Vec<_> = [0..1, 1..4, 4..6].map(|blocks| pack_blocks(&layout, blocks, fill)).into();
-            assert_eq!(layout.blocks(), 6);
-            assert_eq!(whole.words, parts.iter().flat_map(|p| p.words.clone()).collect::<Vec<_>>());
-            assert_eq!(whole.scales, parts.iter().flat_map(|p| p.scales.clone()).collect::<Vec<_>>());
-            let sizes = [
-                layout.weight_shape().iter().product::<usize>() * 16 / format.chunk() as usize,
-                whole.scales.len(),
-            ];
-            assert_eq!(sizes, [whole.words.len() * 4, layout.scale_shape().iter().product()]);
+            for (shared, gated) in [(0, true), (32, false), (80, false)] {
+                let n = if gated { 40 } else { 90 };
+                let layout = Layout { n, k: 70, sets: 2, shared, gated, format };
+                let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
+                    for (i, v) in out.iter_mut().enumerate() {
+                        *v = (set * 7 + half * 3 + row) as f32 - i as f32 * 0.37;
+                    }
+                };
+                let whole = pack(&layout, fill);
+                let parts: Vec<_> =
+                    [0..1, 1..4, 4..6].map(|blocks| pack_blocks(&layout, blocks, fill)).into();
+                assert_eq!((layout.blocks(), layout.places()), (6, 12 - shared / 16));
+                assert_eq!(whole.words, parts.iter().flat_map(|p| p.words.clone()).collect::<Vec<_>>());
+                assert_eq!(whole.scales, parts.iter().flat_map(|p| p.scales.clone()).collect::<Vec<_>>());
+                let sizes = [
+                    layout.weight_shape().iter().product::<usize>() * 16 / format.chunk() as usize,
+                    whole.scales.len(),
+                ];
+                assert_eq!(sizes, [whole.words.len() * 4, layout.scale_shape().iter().product()]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_is_of_one_block_and_set() {
+        for (shared, sets) in [(0, 1), (0, 2), (48, 2), (96, 2), (48, 1)] {
+            let layout = Layout { n: 100, k: 32, sets, shared, gated: false, format: Format::F32 };
+            for place in 0..layout.places() {
+                let (block, set) = layout.at_place(place);
+                assert_eq!(layout.place_of(block, set), place, "{layout:?}");
+                assert!(block < layout.blocks() && set < sets, "{layout:?}: {block} {set}");
+            }
+            assert_eq!(layout.place_of(0, sets - 1), if shared > 0 { 0 } else { sets - 1 });
         }
     }
 
     #[test]
     fn a_part_never_exceeds_the_limit_and_parts_cover_all_columns() {
-        for gated in [false, true] {
-            let layout = Layout { n: 1000, k: 100, sets: 2, gated, format: Format::Bf16 };
-            for limit in [1, 20_000, 100_000, u64::MAX] {
+        for (gated, shared) in [(false, 0), (true, 0), (false, 400), (false, 992)] {
+            let layout = Layout { n: 1000, k: 100, sets: 2, shared, gated, format: Format::Bf16 };
+            for limit in [1, 20_000, 33_000, 100_000, u64::MAX] {
                 let parts = layout.split(limit);
                 assert_eq!(parts.iter().map(|(_, p)| p.n).sum::<u32>(), 1000);
-                let smallest = Layout { n: 16, ..layout }.words() * 4;
+                assert_eq!(parts.iter().map(|(_, p)| p.shared).sum::<u32>(), shared);
+                let smallest = Layout { n: 16, shared: 0, ..layout }.words() * 4;
                 assert!(parts.iter().all(|(_, p)| p.words() * 4 <= limit.max(smallest)), "{limit}");
+                // Each begins where those before it end.
+                let mut bytes = [0; 2];
+                for (first, part) in &parts {
+                    assert_eq!(layout.bytes_of(*first), bytes, "{limit}");
+                    bytes[0] += part.words() * 4;
+                }
+                assert_eq!(bytes[0], layout.words() * 4);
             }
         }
     }

@@ -3,7 +3,7 @@
 use strix_engine::{Graph, Resident, Tensor};
 
 use crate::kernel::width;
-use crate::{dispatch, lanes};
+use crate::{choose, dispatch};
 
 pub use crate::generated::rms_norm::{KERNEL, Params};
 
@@ -38,7 +38,7 @@ pub fn rms_norm(
 
     let gain = g.bind(gain);
     let y = g.activation(name, [rows, dim]);
-    let chosen = [("lanes", lanes(g.target())), ("width", width(dim))];
+    let chosen = [("lanes", choose::lanes_of_rows(g, KERNEL.name, rows)), ("width", width(dim))];
     let params = Params { rows, dim, eps };
     dispatch!(g, KERNEL, chosen, params, [x, gain, modality, span => y], [rows, 1, 1], reference);
     y

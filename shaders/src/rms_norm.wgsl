@@ -3,7 +3,7 @@
 // Zhang & Sennrich 2019, eq. 4; the gain of the row's modality as in Ye et al. 2023, eq. 4 (LN_V, LN_T).
 // One workgroup per row; sums in f32. Rows that are not live are skipped.
 
-//~ variants: lanes = 8 16 32 64 plain
+//~ variants: lanes = 8 16 32 64 plain team
 //~ variants: width = 1 4
 #import lanes
 #import wide
@@ -25,7 +25,18 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<Wide>;    // [rows, dim]
 
 @compute @workgroup_size(LANES)
-fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn rms_norm(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+//% if lanes == "team"
+    @builtin(subgroup_id) subgroup_id: u32,
+    @builtin(num_subgroups) subgroups: u32,
+//% endif
+) {
+//% if lanes == "team"
+    subgroup = subgroup_id;
+    num_subgroups = subgroups;
+//% endif
     if group.x >= span[1] {
         return;
     }
@@ -33,7 +44,7 @@ fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     let row = group.x * width;
 
     var squares = Wide();
-    //~ trips: dim / width / (64 if lanes == "plain" else lanes) + 1
+    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
     for (var i = lane; i < width; i += LANES) {
         squares = fma(x[row + i], x[row + i], squares);
     }
@@ -41,7 +52,7 @@ fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     let scale = inverseSqrt(sum / f32(params.dim) + params.eps);
 
     let gain_row = modality[group.x] * width;
-    //~ trips: dim / width / (64 if lanes == "plain" else lanes) + 1
+    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
     for (var i = lane; i < width; i += LANES) {
         y[row + i] = x[row + i] * scale * gain[gain_row + i];
     }

@@ -17,10 +17,10 @@ pub struct RopeTables {
 /// Keys (after their rotation) and values of every position so far, for one layer.
 #[derive(Clone, Debug)]
 pub struct KvCache<T = f32> {
-    /// `[context, num_kv_heads · head_dim]`.
-    pub k: Resident<T, 2>,
-    /// `[context, num_kv_heads · head_dim]`.
-    pub v: Resident<T, 2>,
+    /// `[num_kv_heads, context, head_dim]`: what a head reads lies together.
+    pub k: Resident<T, 3>,
+    /// `[num_kv_heads, context, head_dim]`.
+    pub v: Resident<T, 3>,
 }
 
 impl RopeTables {
@@ -40,9 +40,26 @@ impl RopeTables {
 impl<T: KvElement> KvCache<T> {
     /// An empty cache of `context` positions; allocated with the first program that uses it.
     pub fn new(label: &str, context: u32, heads: HeadShape) -> Self {
-        let shape = [context, heads.num_kv_heads * heads.head_dim];
-        let zeros = |name| Resident::zeros(&format!("{label}.{name}"), shape);
+        let shape = [heads.num_kv_heads, context, heads.head_dim];
+        let zeros = |name| Resident::zeros(&format!("{label}.{name}"), shape).with_texels();
         Self { k: zeros("k_cache"), v: zeros("v_cache") }
+    }
+
+    /// Asserts that it and `tables` are for such heads; returns its positions.
+    pub(crate) fn check(&self, kernel: &str, tables: &RopeTables, heads: HeadShape) -> u32 {
+        let HeadShape { num_kv_heads, head_dim, .. } = heads;
+        let [_, context, _] = self.k.shape();
+        let [positions, _] = tables.cos_sin.shape();
+        let least = if T::IS_F16 { 4 } else { 2 };
+        assert!(
+            head_dim.is_multiple_of(least),
+            "{kernel}: {head_dim} elements in a head, no multiple of {least}"
+        );
+        assert_eq!(self.k.shape(), [num_kv_heads, context, head_dim], "{kernel}: cache against {heads:?}");
+        assert_eq!(self.v.shape(), self.k.shape(), "{kernel}: v against k of the cache");
+        assert_eq!(tables.cos_sin.shape(), [positions, head_dim], "{kernel}: tables against {heads:?}");
+        assert!(positions >= context, "{kernel}: tables of {positions} for a cache of {context}");
+        context
     }
 }
 
@@ -60,10 +77,9 @@ impl<T: KvElement> KvCache<T> {
 ///
 /// | name             | shape                                | dtype      |
 /// |------------------|--------------------------------------|------------|
-/// | `q`              | `[rows, num_heads · head_dim]`       | f32        |
-/// | `kv`             | `[rows, 2 · num_kv_heads · head_dim]`| f32        |
+/// | `qkv`            | `[rows, (num_heads + 2 · num_kv_heads) · head_dim]` | f32 |
 /// | `tables.cos_sin` | `[positions, head_dim]`              | f32        |
-/// | `cache.k`, `.v`  | `[context, num_kv_heads · head_dim]` | f32 or f16 |
+/// | `cache.k`, `.v`  | `[num_kv_heads, context, head_dim]`  | f32 or f16 |
 /// | `span`           | `[2]`                                | u32        |
 /// | result           | `[rows, num_heads · head_dim]`       | f32        |
 ///
@@ -71,35 +87,26 @@ impl<T: KvElement> KvCache<T> {
 ///
 /// If a shape does not fit `heads`, `head_dim` is odd or, with a cache of f16, no multiple of 4, or the tables
 /// have fewer positions than the cache.
-#[expect(clippy::too_many_arguments, reason = "one dispatch does the work of four")]
 pub fn rope_append<T: KvElement>(
     g: &mut Graph,
     name: &str,
-    q: Tensor<f32, 2>,
-    kv: Tensor<f32, 2>,
+    qkv: Tensor<f32, 2>,
     tables: &RopeTables,
     cache: &KvCache<T>,
     heads: HeadShape,
     span: Tensor<u32, 1>,
 ) -> Tensor<f32, 2> {
     let HeadShape { num_heads, num_kv_heads, head_dim } = heads;
-    let (rows, kv_dim) = (q.shape()[0], num_kv_heads * head_dim);
-    let [context, _] = cache.k.shape();
-    let [positions, _] = tables.cos_sin.shape();
-    let least = if T::IS_F16 { 4 } else { 2 };
-    assert!(
-        head_dim.is_multiple_of(least),
-        "rope_append: {head_dim} elements in a head, no multiple of {least}"
+    let context = cache.check("rope_append", tables, heads);
+    let [rows, _] = qkv.shape();
+    assert_eq!(
+        qkv.shape(),
+        [rows, (num_heads + 2 * num_kv_heads) * head_dim],
+        "rope_append: qkv against {heads:?}"
     );
-    assert_eq!(q.shape()[1], num_heads * head_dim, "rope_append: q against {heads:?}");
-    assert_eq!(kv.shape(), [rows, 2 * kv_dim], "rope_append: kv against {rows} rows of {heads:?}");
-    assert_eq!(cache.k.shape(), [context, kv_dim], "rope_append: cache against {heads:?}");
-    assert_eq!(cache.v.shape(), cache.k.shape(), "rope_append: v against k of the cache");
-    assert_eq!(tables.cos_sin.shape(), [positions, head_dim], "rope_append: tables against {heads:?}");
-    assert!(positions >= context, "rope_append: tables of {positions} for a cache of {context}");
     assert_eq!(span.shape(), [2], "rope_append: span");
 
-    let rotated = g.activation(name, q.shape());
+    let rotated = g.activation(name, [rows, num_heads * head_dim]);
     let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
     let params = Params { rows, num_heads, num_kv_heads, head_dim, context };
     let stored = match (T::IS_F16, head_dim.is_multiple_of(8)) {
@@ -110,16 +117,14 @@ pub fn rope_append<T: KvElement>(
     };
     let chosen = [("cache", stored)];
     let groups = [(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1];
-    dispatch!(g, KERNEL, chosen, params, [q, kv, tables, span => rotated, k, v], groups, reference::<T>);
+    dispatch!(g, KERNEL, chosen, params, [qkv, tables, span => rotated, k, v], groups, reference::<T>);
     rotated
 }
 
 /// [`rope_append`] in the plainest code that is right.
-#[expect(clippy::too_many_arguments, reason = "the kernel's bindings")]
 pub fn reference<T: KvElement>(
     p: &Params,
-    q: &[f32],
-    kv: &[f32],
+    qkv: &[f32],
     tables: &[f32],
     span: &[u32],
     rotated: &mut [f32],
@@ -127,29 +132,36 @@ pub fn reference<T: KvElement>(
     v: &mut [T],
 ) {
     let head_dim = p.head_dim as usize;
-    let (q_dim, kv_dim) = (p.num_heads as usize * head_dim, p.num_kv_heads as usize * head_dim);
+    let (num_heads, num_kv_heads, context) =
+        (p.num_heads as usize, p.num_kv_heads as usize, p.context as usize);
     for row in 0..p.rows.min(span[1]) as usize {
         let position = span[0] as usize + row;
-        if position >= p.context as usize {
+        if position >= context {
             return;
         }
-        let (cos, sin) = tables[position * head_dim..][..head_dim].split_at(head_dim / 2);
-        let kv = &kv[row * 2 * kv_dim..][..2 * kv_dim];
-        let at = position * kv_dim..(position + 1) * kv_dim;
-        rotate(&q[row * q_dim..][..q_dim], cos, sin, &mut rotated[row * q_dim..][..q_dim]);
-        rotate(&kv[..kv_dim], cos, sin, &mut k[at.clone()]);
-        v[at].iter_mut().zip(&kv[kv_dim..]).for_each(|(v, &x)| *v = T::nearest(x));
+        let cos_sin = &tables[position * head_dim..][..head_dim];
+        let all = (num_heads + 2 * num_kv_heads) * head_dim;
+        for (head, x) in qkv[row * all..][..all].chunks_exact(head_dim).enumerate() {
+            let cached = |kv_head: usize| (kv_head * context + position) * head_dim..;
+            if head < num_heads {
+                rotate(x, cos_sin, &mut rotated[(row * num_heads + head) * head_dim..][..head_dim]);
+            } else if head < num_heads + num_kv_heads {
+                rotate(x, cos_sin, &mut k[cached(head - num_heads)][..head_dim]);
+            } else {
+                let v = &mut v[cached(head - num_heads - num_kv_heads)][..head_dim];
+                v.iter_mut().zip(x).for_each(|(v, &x)| *v = T::nearest(x));
+            }
+        }
     }
 }
 
-/// Rotates every head of a row.
-fn rotate<T: KvElement>(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [T]) {
-    let half = cos.len();
-    for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
-        for j in 0..half {
-            let [a, b, cos, sin] = [x[j], x[j + half], cos[j], sin[j]].map(f64::from);
-            y[j] = T::nearest((a * cos - b * sin) as f32);
-            y[j + half] = T::nearest((b * cos + a * sin) as f32);
-        }
+/// Rotates a head.
+pub(crate) fn rotate<T: KvElement>(x: &[f32], cos_sin: &[f32], y: &mut [T]) {
+    let half = x.len() / 2;
+    let (cos, sin) = cos_sin.split_at(half);
+    for j in 0..half {
+        let [a, b, cos, sin] = [x[j], x[j + half], cos[j], sin[j]].map(f64::from);
+        y[j] = T::nearest((a * cos - b * sin) as f32);
+        y[j + half] = T::nearest((b * cos + a * sin) as f32);
     }
 }

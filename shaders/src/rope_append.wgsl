@@ -21,7 +21,7 @@ alias Stored = Wide;
 //% endif
 
 struct Params {
-    /// Rows of `q` and `kv`.
+    /// Rows of `qkv`.
     rows: u32,
     /// Heads of q.
     num_heads: u32,
@@ -34,13 +34,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<Wide>;                // [rows, heads * head_dim]
-@group(0) @binding(2) var<storage, read> kv: array<Wide>;               // [rows, 2 * kv_heads * head_dim]
-@group(0) @binding(3) var<storage, read> tables: array<Wide>;           // [positions, head_dim]: cos, sin
-@group(0) @binding(4) var<storage, read> span: array<u32>;              // [2]: first position, live rows
-@group(0) @binding(5) var<storage, read_write> rotated: array<Wide>;    // [rows, heads * head_dim]
-@group(0) @binding(6) var<storage, read_write> k: array<Stored>;        // [context, kv_heads * head_dim]
-@group(0) @binding(7) var<storage, read_write> v: array<Stored>;        // [context, kv_heads * head_dim]
+@group(0) @binding(1) var<storage, read> qkv: array<Wide>;              // [rows, heads + 2 kv_heads, head_dim]
+@group(0) @binding(2) var<storage, read> tables: array<Wide>;           // [positions, head_dim]: cos, sin
+@group(0) @binding(3) var<storage, read> span: array<u32>;              // [2]: first position, live rows
+@group(0) @binding(4) var<storage, read_write> rotated: array<Wide>;    // [rows, heads, head_dim]
+@group(0) @binding(5) var<storage, read_write> k: array<Stored>;        // [kv_heads, context, head_dim]
+@group(0) @binding(6) var<storage, read_write> v: array<Stored>;        // [kv_heads, context, head_dim]
 
 /// What the cache holds of `v`.
 fn stored(v: Wide) -> Stored {
@@ -66,12 +65,12 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
 
     // Heads of q, then of k, then of v.
     let head = group.x * 8u + lane.y;
+    let x_row = (row * (params.num_heads + 2u * params.num_kv_heads) + head) * head_dim;
     let q_row = (row * params.num_heads + head) * head_dim;
     // Wraps around to a large number for heads of q.
     let kv_head = head - params.num_heads;
-    let kv_row = (row * 2u * params.num_kv_heads + kv_head) * head_dim;
-    let k_row = (position * params.num_kv_heads + kv_head) * head_dim;
-    let v_row = k_row - params.num_kv_heads * head_dim;
+    let k_row = (kv_head * params.context + position) * head_dim;
+    let v_row = k_row - params.num_kv_heads * params.context * head_dim;
 
     // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
     let q_end = select(0u, half, head < params.num_heads);
@@ -79,8 +78,8 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     for (var j = lane.x; j < q_end; j += 8u) {
         let c = tables[table + j];
         let s = tables[table + half + j];
-        let a = q[q_row + j];
-        let b = q[q_row + half + j];
+        let a = qkv[x_row + j];
+        let b = qkv[x_row + half + j];
         rotated[q_row + j] = a * c - b * s;
         rotated[q_row + half + j] = b * c + a * s;
     }
@@ -89,8 +88,8 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     for (var j = lane.x; j < k_end; j += 8u) {
         let c = tables[table + j];
         let s = tables[table + half + j];
-        let a = kv[kv_row + j];
-        let b = kv[kv_row + half + j];
+        let a = qkv[x_row + j];
+        let b = qkv[x_row + half + j];
         k[k_row + j] = stored(a * c - b * s);
         k[k_row + half + j] = stored(b * c + a * s);
     }
@@ -98,6 +97,6 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let v_end = select(0u, head_dim, is_v);
     //~ trips: head_dim / ${width} / 8 + 2
     for (var j = lane.x; j < v_end; j += 8u) {
-        v[v_row + j] = stored(kv[kv_row + j]);
+        v[v_row + j] = stored(qkv[x_row + j]);
     }
 }

@@ -6,6 +6,7 @@
 //! - `#import name` joins `common/name.wgsl` on, after the kernel's own text;
 //! - `//~ variants: lanes = 8 16 plain` names what it can be specialised by; `${lanes}` is the chosen value,
 //!   and lines that begin with `//%` are MiniJinja statements, for unrolling;
+//! - `//~ where: loads == "storage" or lanes in [8, 16]` leaves out the choices of which it is not true;
 //! - `//~ trips: dim / 256 + 1` before every loop bounds its iterations in one invocation, all entries of an
 //!   enclosing loop together, in terms of `Params` and variants. It should count one more for each entry:
 //!   lavapipe counts the test that ends a loop (see `tests/tests/loop_cap.rs`).
@@ -39,6 +40,19 @@ fn context(chosen: &[(&str, &str)], params: &[(&str, u32)]) -> Value {
     let chosen = chosen.iter().map(|&(name, v)| (name.to_owned(), value(v)));
     let params = params.iter().map(|&(name, v)| (name.to_owned(), Value::from(v)));
     Value::from(chosen.chain(params).collect::<BTreeMap<_, _>>())
+}
+
+/// Whether every `//~ where` of a template holds for a choice.
+pub(crate) fn is_legal(template: &str, chosen: &[(&str, &str)]) -> Result<bool, String> {
+    let environment = environment();
+    let context = context(chosen, &[]);
+    for condition in template.lines().filter_map(|line| line.strip_prefix("//~ where:")) {
+        let result = environment.compile_expression(condition.trim()).and_then(|e| e.eval(context.clone()));
+        if !result.map_err(|e| format!("where `{condition}`: {e}"))?.is_true() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The text of one specialisation.

@@ -26,11 +26,11 @@ pub fn unpack_row(
     assert!(row < layout.n && set < layout.sets && out.len() == layout.k as usize, "row {row} of {layout:?}");
     assert_eq!(weight.len() as u64, layout.words() * 4, "bytes of {layout:?}");
     assert_eq!(scales.len(), layout.scales() as usize, "scales of {layout:?}");
-    let block = if layout.gated { row / BLOCK * 2 + half } else { row / BLOCK } as usize;
-    let of_set = block * layout.sets as usize + set as usize;
+    let block = if layout.gated { row / BLOCK * 2 + half } else { row / BLOCK };
+    let place = layout.place_of(block, set) as usize;
     let lane = (row % BLOCK) as usize;
-    let [.., chunks, _, _] = layout.weight_shape();
-    let weight = &weight[of_set * chunks * STRIDE..][..chunks * STRIDE];
+    let [_, chunks, ..] = layout.weight_shape();
+    let weight = &weight[place * chunks * STRIDE..][..chunks * STRIDE];
     let chunks = weight.chunks_exact(STRIDE).map(|chunk| &chunk[lane * CHUNK..][..CHUNK]);
     let outs = out.chunks_mut(layout.format.chunk() as usize);
     match layout.format {
@@ -49,7 +49,7 @@ pub fn unpack_row(
             let chunks_per_group = group.map_or(usize::MAX, |group| group as usize / CHUNK);
             let groups = layout.groups() as usize;
             for (i, (out, chunk)) in outs.zip(chunks).enumerate() {
-                let scale = scales[(of_set * groups + i / chunks_per_group) * BLOCK as usize + lane];
+                let scale = scales[(place * groups + i / chunks_per_group) * BLOCK as usize + lane];
                 out.iter_mut().zip(chunk).for_each(|(out, &q)| *out = scale * f32::from(q as i8));
             }
         }
@@ -69,8 +69,8 @@ mod tests {
     fn unpacking_is_the_inverse_of_packing() {
         let int8 = |group| Format::Int8 { group };
         for format in [Format::F32, Format::Bf16, int8(None), int8(Some(32)), int8(Some(64))] {
-            for (gated, n, k) in [(false, 40, 70), (true, 37, 100)] {
-                let layout = Layout { n, k, sets: 2, gated, format };
+            for (gated, shared, n, k) in [(false, 0, 40, 70), (false, 32, 40, 70), (true, 0, 37, 100)] {
+                let layout = Layout { n, k, sets: 2, shared, gated, format };
                 let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
                     out.iter_mut().enumerate().for_each(|(i, v)| *v = value(set, half, row, i));
                 };
@@ -82,10 +82,11 @@ mod tests {
                 {
                     for row in 0..n {
                         unpack_row(&layout, bytes, &packed.scales, set, half, row, &mut out);
-                        let largest =
-                            (0..k as usize).map(|i| value(set, half, row, i).abs()).fold(0.0, f32::max);
+                        let largest = (0..k as usize)
+                            .map(|i| value(if row < shared { 0 } else { set }, half, row, i).abs())
+                            .fold(0.0, f32::max);
                         for (i, &got) in out.iter().enumerate() {
-                            let want = value(set, half, row, i);
+                            let want = value(if row < shared { 0 } else { set }, half, row, i);
                             let bound = match format {
                                 Format::F32 => 0.0,
                                 Format::Bf16 => want.abs() / 256.0,

@@ -198,8 +198,13 @@ impl FullWidth {
 
         let rows = positions - last;
         for (what, trace, rows) in [("last chunk", &chunk, rows), ("decode step", &step, 1)] {
+            let qkv = trace.get("decoder.0.qkv_proj").context("our run has no decoder.0.qkv_proj")?;
+            let q = qkv.chunks_exact(width + 2 * self.config.text.kv_dim()).take(rows);
+            let q: Vec<f32> = q.flat_map(|row| row[..width].to_vec()).collect();
+            let want = &points.0["dec.layer0.q"];
+            let name = format!("{positions} positions, {what}: dec.layer0.q");
+            self.report.note(&name, &q, &want[want.len() - q.len()..])?;
             for (label, point) in [
-                ("decoder.0.q_proj", "dec.layer0.q"),
                 ("decoder.0.attention", "dec.layer0.attn_ctx"),
                 ("decoder.0.down_proj", "dec.layer0"),
                 ("lm_head", "logits"),
@@ -213,7 +218,12 @@ impl FullWidth {
             for (label, want) in [("decoder.0.k_cache", &cache.k), ("decoder.0.v_cache", &cache.v)] {
                 let got = trace.get(label).with_context(|| format!("our run has no {label}"))?;
                 let name = format!("{positions} positions, {what}: {}", &label["decoder.0.".len()..]);
-                self.report.note(&name, &got[..want.values.len()], &want.to_f32())?;
+                // Ours is by head.
+                let (heads, dim) = (self.config.text.num_key_value_heads, self.config.text.head_dim());
+                let of = |(row, head)| &got[head * (got.len() / heads) + row * dim..][..dim];
+                let all = (0..want.len()).flat_map(|row| (0..heads).map(move |head| (row, head)));
+                let got: Vec<f32> = all.flat_map(of).copied().collect();
+                self.report.note(&name, &got, &want.to_f32())?;
             }
         }
         Ok(())

@@ -242,27 +242,26 @@ impl<'a> Run<'a> {
                 self.decoder(&format!("decoder.{}.down_proj", i - 1))
             }
         };
-        let kv = |half: usize| -> Result<Vec<f32>> {
-            let (name, width) = (format!("decoder.{i}.kv_proj"), c.kv_dim());
+        let qkv = |first: usize, width: usize| -> Result<Vec<f32>> {
+            let name = format!("decoder.{i}.qkv_proj");
             let all = self.decoder.get(&name).with_context(|| format!("our run has no {name}"))?;
-            let rows = all.chunks_exact(2 * width).take(self.rows);
-            Ok(rows.flat_map(|row| row[half * width..][..width].to_vec()).collect())
+            let rows = all.chunks_exact(c.hidden_size + 2 * c.kv_dim()).take(self.rows);
+            Ok(rows.flat_map(|row| row[first..][..width].to_vec()).collect())
         };
-        // Ours is [position][head][dim], theirs [head][position][dim].
+        // Ours has room for more positions than were run.
         let cache = |name: &str| -> Result<Vec<f32>> {
             let label = format!("decoder.{i}.{name}");
             let all = self.decoder.get(&label).with_context(|| format!("our run has no {label}"))?;
-            let at = |head: usize, row: usize| &all[row * c.kv_dim() + head * c.head_dim()..][..c.head_dim()];
-            let heads = (0..c.num_key_value_heads).flat_map(|h| (0..self.rows).map(move |r| (h, r)));
-            Ok(heads.flat_map(|(h, r)| at(h, r).to_vec()).collect())
+            let heads = all.chunks_exact(all.len() / c.num_key_value_heads);
+            Ok(heads.flat_map(|head| head[..self.rows * c.head_dim()].to_vec()).collect())
         };
         Ok(Some(match what {
             "" => of("down_proj")?,
             "input_layernorm" | "post_attention_layernorm" => of(what)?,
-            "q" => of("q_proj")?,
+            "q" => qkv(0, c.hidden_size)?,
             "attn_ctx" => of("attention")?,
-            "k" => kv(0)?,
-            "v" => kv(1)?,
+            "k" => qkv(c.hidden_size, c.kv_dim())?,
+            "v" => qkv(c.hidden_size + c.kv_dim(), c.kv_dim())?,
             "k_cache" | "v_cache" => cache(what)?,
             "attn_out" => minus(&of("o_proj")?, &input()?),
             "mlp_out" => minus(&of("down_proj")?, &of("o_proj")?),

@@ -12,7 +12,9 @@ pub mod reference;
 use std::sync::OnceLock;
 
 use bytemuck::Pod;
-use strix_engine::{Gpu, GpuOptions, Graph, Program, Resident, Tensor, TensorId};
+use strix_engine::{
+    Choices, Decision, Family, Gpu, GpuOptions, Graph, Program, Resident, Target, Tensor, TensorId, Way,
+};
 
 /// The device under test: the one `STRIX_ADAPTER` names, else the best.
 ///
@@ -86,10 +88,40 @@ pub fn run_on<T: Pod, const R: usize>(
     record: impl FnOnce(&mut Graph) -> Tensor<T, R>,
     feed: impl FnOnce(&mut Program),
 ) -> Vec<T> {
-    let mut g = Graph::new(gpu.target());
+    run_for(gpu, gpu.target(), record, feed)
+}
+
+/// [`run_on`] with kernels chosen for another target than the device's own.
+///
+/// # Panics
+///
+/// As [`run_on`].
+pub fn run_for<T: Pod, const R: usize>(
+    gpu: &Gpu,
+    target: Target,
+    record: impl FnOnce(&mut Graph) -> Tensor<T, R>,
+    feed: impl FnOnce(&mut Program),
+) -> Vec<T> {
+    let mut g = Graph::new(target);
     let result = record(&mut g);
     let result = g.output(result);
     run_graph(gpu, g, &[result.id()], feed).read(result)
+}
+
+/// The target of `gpu` with every choice that is legal while `record` runs, one after the other, and the choice in words.
+pub fn every_way(gpu: &Gpu, record: impl FnOnce(&mut Graph)) -> Vec<(Target, String)> {
+    let free = Target { forced: false, ..gpu.target() };
+    let mut g = Graph::new(free.clone());
+    record(&mut g);
+    let of = |decision: &Decision| -> Vec<_> {
+        let one = |way: &Way| {
+            let mut choices = Choices::default();
+            choices.set(&decision.kernel, &decision.situation, way.clone());
+            (free.with_choices(choices), format!("{} {way:?}", decision.kernel))
+        };
+        decision.legal.iter().map(one).collect()
+    };
+    g.decisions().iter().flat_map(of).collect()
 }
 
 /// [`run_on`] of a graph with several results: `reads` can be read from the program returned.
@@ -108,6 +140,32 @@ pub fn run_graph(gpu: &Gpu, g: Graph, reads: &[TensorId], feed: impl FnOnce(&mut
         );
     }
     program
+}
+
+/// The device under test with the kernels of one family; `None` where it cannot run them.
+pub fn family_gpu(family: Family) -> Option<&'static Gpu> {
+    static GPUS: [OnceLock<Option<Gpu>>; Family::ALL.len()] = [const { OnceLock::new() }; Family::ALL.len()];
+    let at = Family::ALL.iter().position(|&f| f == family)?;
+    let open = || {
+        Gpu::with(&GpuOptions { family: Some(family.name().into()), ..GpuOptions::from_env() })
+            .inspect_err(|e| println!("{family}: {e}"))
+            .ok()
+    };
+    GPUS[at].get_or_init(open).as_ref()
+}
+
+/// Runs `check` with the kernels of every family that the device can run.
+///
+/// # Panics
+///
+/// If it cannot run those that every device can.
+pub fn on_all(check: impl Fn(&Gpu)) {
+    for family in Family::ALL {
+        match family_gpu(family) {
+            Some(gpu) => check(gpu),
+            None => assert!(matches!(family, Family::Subgroup | Family::Coop), "no kernels of {family}"),
+        }
+    }
 }
 
 /// Runs `check` on the device as it is and, if it has subgroups, with them switched off.

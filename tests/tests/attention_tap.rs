@@ -34,12 +34,13 @@ fn tapped_probabilities_are_the_softmax_of_traced_queries_and_keys() {
                     assert_eq!(probs.len(), heads * rows * rows, "{name} {case}: layer {layer}");
                     let q = &trace[&format!("decoder.{layer}.rope")];
                     let k = &trace[&format!("decoder.{layer}.k_cache")];
+                    let head_len = k.len() / kv_heads;
                     for (at, row) in probs.chunks_exact(rows).enumerate() {
                         let (head, r) = (at / rows, at % rows);
                         let what = format!("{name} {case}: layer {layer}, head {head}, row {r}");
                         let q = &q[(r * heads + head) * dim..][..dim];
                         let score = |j: usize| {
-                            let k = &k[(j * kv_heads + head * kv_heads / heads) * dim..][..dim];
+                            let k = &k[head * kv_heads / heads * head_len + j * dim..][..dim];
                             let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
                             (dot / (dim as f64).sqrt()).exp()
                         };

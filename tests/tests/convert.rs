@@ -236,11 +236,12 @@ fn biases_of_two_modalities_are_kept_where_their_weights_are_equal() {
 
     // A folder of one set cannot hold such biases.
     edit(&packed.join("model.safetensors"), |_, tensors| {
-        let (_, shape, bytes) = tensors.get_mut("decoder.1.kv_proj.packed").unwrap();
-        shape[1] = 1;
-        bytes.truncate(bytes.len() / 2);
+        let (_, shape, bytes) = tensors.get_mut("decoder.1.qkv_proj.packed").unwrap();
+        let (blocks, rows) = (shape[0], config.text.hidden_size + 2 * config.text.kv_dim());
+        shape[0] = rows.div_ceil(16);
+        bytes.truncate(bytes.len() / blocks * shape[0]);
     });
-    says(load(&packed), &["decoder.1.kv_proj.packed", "one weight set", "biases", "convert"]);
+    says(load(&packed), &["decoder.1.qkv_proj.packed", "one weight set", "biases", "convert"]);
 }
 
 #[test]
@@ -258,9 +259,9 @@ fn a_layout_that_this_program_does_not_know_is_refused() {
         found.problems.iter().any(|p| p.to_string() == format!("model.safetensors: {words}")),
         "{found:?}"
     );
-    edit(&file, |metadata, _| drop(metadata.insert("strix.layout".into(), "2".into())));
+    edit(&file, |metadata, _| drop(metadata.insert("strix.layout".into(), "3".into())));
     let name = file.display().to_string();
-    says(load(&out), &[&name, "version 2", "knows 1", "newer strix"]);
+    says(load(&out), &[&name, "version 3", "knows 2", "newer strix"]);
     // It can no longer be opened to be edited.
     convert(
         &source,
@@ -280,7 +281,7 @@ fn a_scale_that_is_no_magnitude_is_refused_by_name_and_element() {
     let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
     let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: false };
     convert(&source, &out, rounding, &WriteOptions::default(), &mut { GO_ON }).unwrap();
-    let name = "decoder.1.q_proj.scale";
+    let name = "decoder.1.qkv_proj.scale";
     for (value, word) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf"), (-0.25, "-0.25")] {
         edit(&out.join("model.safetensors"), |_, tensors| {
             tensors.get_mut(name).unwrap().2[12..16].copy_from_slice(&value.to_le_bytes());

@@ -1,10 +1,10 @@
 //! Every recorded run of the original implementation: each named tensor, the logits and the greedy ids.
 
-use strix_engine::{Gpu, GpuOptions};
+use strix_engine::{Family, Gpu, GpuOptions};
 use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
 use strix_tests::checks::{self, YARDSTICK_SETS};
 use strix_tests::golden::{SETS, Set, root};
-use strix_tests::{gpu, plain_gpu};
+use strix_tests::{family_gpu, gpu, on_all, plain_gpu};
 
 fn every_set(gpu: &Gpu) {
     for name in SETS {
@@ -23,6 +23,43 @@ fn every_golden_set_is_within_bounds_on_the_device_as_it_is() {
 fn every_golden_set_is_within_bounds_without_subgroups() {
     assert_eq!(plain_gpu().target().subgroup, None);
     every_set(plain_gpu());
+}
+
+/// Each family as `STRIX_FAMILY` forces it, on a set with a picture and one whose heads share keys.
+#[test]
+fn golden_sets_are_within_bounds_with_every_family() {
+    on_all(|gpu| {
+        for name in ["tiny", "gqa"] {
+            let report = checks::set(gpu, &root().join(name)).unwrap();
+            assert!(report.good(), "{}:\n{report}", gpu.target().family);
+        }
+    });
+}
+
+#[test]
+fn rounded_weights_cost_no_more_than_the_yardstick_on_a_gpu() {
+    rounding_costs_no_more_than_the_original(family_gpu(Family::Tiled).expect("tiles need no feature"));
+}
+
+/// Sums are taken in a fixed order, whatever order threads run in.
+#[test]
+fn every_family_gives_the_same_logits_at_every_run() {
+    let options = LoadOptions { dtype: Dtype::Int8 { group: None }, chunk: 32, ..LoadOptions::default() };
+    on_all(|gpu| {
+        for name in ["tiny", "gqa"] {
+            let set = Set::load(gpu, &root().join(name), &options).unwrap();
+            let run = |case: &str| {
+                let mut session = set.model.session().unwrap();
+                for pixels in set.pixels(case) {
+                    session.add_embeds(set.model.encode(pixels).unwrap().into());
+                }
+                session.greedy(&set.ids(case).unwrap(), 4).unwrap()
+            };
+            for case in &set.cases {
+                assert!(run(case) == run(case), "{}, {name}/{case}: other logits", gpu.target().family);
+            }
+        }
+    });
 }
 
 #[test]

@@ -431,11 +431,12 @@ fn the_end_of_a_prompt_is_traced_in_chunks_as_in_the_whole() {
     let rows = sample.prompt_ids.len() + model.config().num_image_tokens() - 1;
     let last = (rows - 1) / 16 * 16;
     assert!(last > 0 && rows - last > 1, "{rows} rows");
-    for label in ["decoder.0.q_proj", "decoder.1.down_proj"] {
-        let want = &whole[label][..rows * config.hidden_size];
-        let live = (rows - last) * config.hidden_size;
+    let qkv = config.hidden_size + 2 * config.kv_dim();
+    for (label, width) in [("decoder.0.qkv_proj", qkv), ("decoder.1.down_proj", config.hidden_size)] {
+        let want = &whole[label][..rows * width];
+        let live = (rows - last) * width;
         assert_close(label, &chunk[label][..live], &want[want.len() - live..], 1e-5);
-        assert_close(label, &step[label], &want[want.len() - config.hidden_size..], 1e-5);
+        assert_close(label, &step[label], &want[want.len() - width..], 1e-5);
     }
     let want = &whole["lm_head"][(rows - 1) * config.vocab_size..rows * config.vocab_size];
     assert_close("chunk", &chunk["lm_head"], want, 1e-5);

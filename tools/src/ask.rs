@@ -17,7 +17,7 @@ use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter, Storage};
 use crate::terminal::{say, whisper};
-use crate::{DONE, INTERRUPTED, Usage};
+use crate::{DONE, INTERRUPTED, Usage, cache};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,6 +115,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let gpu = args.adapter.open()?;
     if args.model.is_none() {
         whisper("no --model: asking nano, the built-in model, which knows coloured shapes and little else");
+    } else {
+        cache::mention_tuning(&gpu);
     }
     let started = Instant::now();
     let model = load::load(&gpu, args.model.as_deref(), &options)?;

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
 
-use crate::Usage;
+use crate::{Usage, cache};
 
 /// Reads a size on the command line.
 pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
@@ -121,6 +121,7 @@ pub(crate) fn load(
     options: &LoadOptions,
 ) -> Result<Model, strix_model::Error> {
     let started = Instant::now();
+    let options = &LoadOptions { cache_dir: cache::dir(), ..options.clone() };
     let mut bar = None;
     let model = Model::load_on(gpu, dir.map_or(Source::Nano, Source::Dir), options, &mut |progress| {
         if started.elapsed() > Duration::from_secs(1) {

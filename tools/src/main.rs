@@ -2,6 +2,7 @@
 
 mod answer;
 mod ask;
+mod cache;
 mod completions;
 mod convert;
 mod demo;
@@ -11,9 +12,11 @@ mod inspect;
 mod load;
 mod picture;
 mod plan;
+mod shader;
 mod svg;
 mod synth;
 mod terminal;
+mod tune;
 mod verify;
 mod write;
 
@@ -49,7 +52,10 @@ Exit codes:
 
 Environment:
   STRIX_ADAPTER       adapter to use, as --adapter
+  STRIX_FAMILY        subgroup, tiled or plain: use the kernels of that family, whatever is best here
   STRIX_NO_SUBGROUPS  1: use the kernels that need no subgroups
+  STRIX_CACHE_DIR     folder for what `strix tune` finds and for compiled kernels [default: strix in the
+                      user's cache folder]
   STRIX_TRACE         e.g. decoder.3: write the tensors of each step so named to strix-trace/, and replay
                       every step through its CPU reference (STRIX_LOG=info shows the first that differs)
   STRIX_LOG           what to log to stderr, e.g. info or strix_engine=debug
@@ -73,6 +79,8 @@ enum Command {
     Verify(verify::Args),
     Inspect(inspect::Args),
     Export(export::Args),
+    Tune(tune::Args),
+    Shader(shader::Args),
     Synth(synth::Args),
     Completions(completions::Args),
 }
@@ -110,6 +118,8 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Tune(args) => tune::run(&args),
+        Command::Shader(args) => shader::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

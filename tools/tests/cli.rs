@@ -57,9 +57,20 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 fn help_documents_exit_codes_and_examples() {
     let help = prints(&["--help"]);
     assert!(help.contains("Exit codes:") && help.contains("130  interrupted"), "{help}");
-    for command in
-        ["ask", "demo", "devices", "plan", "convert", "verify", "inspect", "export", "synth", "completions"]
-    {
+    for command in [
+        "ask",
+        "demo",
+        "devices",
+        "plan",
+        "convert",
+        "verify",
+        "inspect",
+        "export",
+        "synth",
+        "completions",
+        "tune",
+        "shader",
+    ] {
         assert!(help.contains(command), "{help}");
         assert!(prints(&[command, "--help"]).contains("Examples:"), "{command}");
     }

@@ -150,7 +150,7 @@ fn one_flipped_byte_is_found_and_its_tensor_and_file_named() {
     assert!(good.contains("all as they were written"), "{good}");
 
     let manifest: Value = serde_json::from_slice(&fs::read(format!("{out}/strix.json")).unwrap()).unwrap();
-    let tensor = "decoder.1.q_proj.packed";
+    let tensor = "decoder.1.qkv_proj.packed";
     let file = manifest["tensors"][tensor]["file"].as_str().unwrap();
     let path = format!("{out}/{file}");
     let whole = fs::read(&path).unwrap();
@@ -207,7 +207,7 @@ fn one_flipped_byte_is_found_and_its_tensor_and_file_named() {
     )
     .unwrap();
     let bad = refuses(&["verify", &out]);
-    assert!(bad.contains("decoder.5.q_proj.packed") && bad.contains("missing"), "{bad}");
+    assert!(bad.contains("decoder.5.qkv_proj.packed") && bad.contains("missing"), "{bad}");
 }
 
 #[test]

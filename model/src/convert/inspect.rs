@@ -1,7 +1,7 @@
 //! What is in a checkpoint, and what rounding did to it.
 
 use std::collections::BTreeMap;
-use std::ops::{AddAssign, ControlFlow};
+use std::ops::{AddAssign, ControlFlow, Range};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -148,22 +148,18 @@ pub fn rounding_errors(
     let mut state = Progress { what: String::new(), done_bytes: 0, total_bytes };
     let mut errors = vec![];
     for item in items {
-        let (name, error, sources) = match item {
-            Item::Matrix(matrix) => {
-                let error = matrix_error(&stored, &source_weights, &matrix)?;
-                let names: Vec<String> = matrix.names().collect();
-                (matrix.label, error, names)
-            }
+        let (found, sources) = match item {
+            Item::Matrix(matrix) => (matrix_errors(&stored, &source_weights, &matrix)?, matrix.names()),
             Item::Table { name, .. } | Item::Vector(name) => {
-                (name.clone(), tensor_error(&stored, &source_weights, &name)?, vec![name])
+                (vec![(name.clone(), tensor_error(&stored, &source_weights, &name)?)], vec![name])
             }
         };
         for source in sources.iter().filter_map(|name| source_weights.get(name)) {
             source_weights.release(source.name, 0..source.num_elements());
             state.done_bytes += source.byte_len() as u64;
         }
-        state.what.clone_from(&name);
-        errors.push((name, error));
+        state.what = found.last().map_or_else(String::new, |(name, _)| name.clone());
+        errors.extend(found);
         if progress(&state) == ControlFlow::Break(()) {
             return Err(Error::Interrupted);
         }
@@ -171,7 +167,12 @@ pub fn rounding_errors(
     Ok(errors)
 }
 
-fn matrix_error(stored: &Weights, source: &Weights, matrix: &Matrix) -> Result<RoundingError> {
+/// Error of each projection that a matrix is joined of.
+fn matrix_errors(
+    stored: &Weights,
+    source: &Weights,
+    matrix: &Matrix,
+) -> Result<Vec<(String, RoundingError)>> {
     let layout = matrix.layout;
     let packed = view(stored, &format!("{}.packed", matrix.label))?;
     let scales = match layout.groups() {
@@ -181,25 +182,50 @@ fn matrix_error(stored: &Weights, source: &Weights, matrix: &Matrix) -> Result<R
     let missing = || Error::Tensor { name: packed.name.into(), reason: "is not in one piece".into() };
     let bytes = packed.contiguous().ok_or_else(missing)?;
     let rows = matrix.rows(source)?;
-    let block_error = |block: u32| {
+    let error_of = |set: u32, half: u32, of: Range<u32>| {
         let mut error = RoundingError::default();
         let mut buffers = [vec![0.0; layout.k as usize], vec![0.0; layout.k as usize]];
         let [from, to] = &mut buffers;
-        for (half, row) in (0..BLOCK).map(|row| layout.source(block * BLOCK + row)) {
-            for set in 0..layout.sets {
-                if row < layout.n {
-                    rows.fill(set, half, row, from);
-                    unpack_row(&layout, bytes, &scales, set, half, row, to);
-                    error += RoundingError::of(to, from);
-                }
-            }
+        for row in of {
+            rows.fill(set, half, row, from);
+            unpack_row(&layout, bytes, &scales, set, half, row, to);
+            error += RoundingError::of(to, from);
         }
         error
     };
-    let error = sum((0..layout.blocks()).into_par_iter().map(block_error).collect());
+    let joined = &matrix.modules[0][0];
+    let (mut errors, mut first) = (vec![], 0);
+    for (at, module) in joined.iter().enumerate() {
+        let end = match joined.len() {
+            1 => layout.n,
+            _ => first + view(source, &format!("{module}.weight"))?.num_rows() as u32,
+        };
+        let mut runs = vec![];
+        for (set, halves) in (0..layout.sets).zip(&matrix.modules) {
+            for (half, modules) in (0..).zip(halves) {
+                // What the sets share is compared once.
+                if set == 0 || modules[at] != matrix.modules[0][half as usize][at] {
+                    let run = |run: u32| (set, half, run..end.min(run + BLOCK));
+                    runs.extend((first..end).step_by(BLOCK as usize).map(run));
+                }
+            }
+        }
+        let error = sum(runs.into_par_iter().map(|(set, half, of)| error_of(set, half, of)).collect());
+        errors.push((name_of(matrix, module), error));
+        first = end;
+    }
     rows.finish()?;
     stored.release(packed.name, 0..packed.num_elements());
-    Ok(error)
+    Ok(errors)
+}
+
+/// `decoder.3.k_proj` of a matrix `decoder.3.qkv_proj`; the matrix's own label if it is not joined.
+fn name_of(matrix: &Matrix, module: &str) -> String {
+    let of_all_sets = module.split(".multiway.").next().and_then(|module| module.rsplit('.').next());
+    match (&matrix.modules[0][0][..], matrix.label.rsplit_once('.'), of_all_sets) {
+        ([_], ..) | (_, None, _) | (.., None) => matrix.label.clone(),
+        (_, Some((layer, _)), Some(name)) => format!("{layer}.{name}"),
+    }
 }
 
 fn tensor_error(stored: &Weights, source: &Weights, name: &str) -> Result<RoundingError> {

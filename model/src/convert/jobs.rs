@@ -113,7 +113,9 @@ impl Job for Pack<'_> {
             let mut rows = rows.filter(|&(of, _)| of == half).map(|(_, row)| row as usize);
             let Some(first) = rows.next() else { continue };
             let end = (rows.next_back().unwrap_or(first) + BLOCK as usize).min(layout.n as usize);
-            for set in self.matrix.modules.iter().take(layout.sets as usize) {
+            for (i, set) in self.matrix.modules.iter().take(layout.sets as usize).enumerate() {
+                // What the sets share is read once.
+                let first = if i == 0 { first } else { first.max(layout.shared as usize) };
                 let mut above = 0;
                 for module in &set[half as usize] {
                     let Ok(view) = view(self.weights, &format!("{module}.weight")) else { continue };
@@ -281,14 +283,12 @@ impl Job for Unpack<'_> {
     }
 
     fn parts(&self, piece: usize) -> Vec<(View<'_>, Range<usize>)> {
-        let block = |row: usize| {
-            let row = row + self.first as usize;
-            row / BLOCK as usize * if self.layout.gated { 2 } else { 1 }
-        };
+        let halves = if self.layout.gated { 2 } else { 1 };
+        let block = |row: usize| (row as u32 + self.first) / BLOCK * halves;
         let rows = self.rows(piece);
-        let size = self.weight.num_elements() / self.layout.blocks() as usize;
-        let last = block(rows.end - 1) + if self.layout.gated { 2 } else { 1 };
-        vec![(self.weight, block(rows.start) * size..last * size)]
+        let size = self.weight.num_elements() / self.layout.places() as usize;
+        let at = |block: u32| self.layout.place_of(block, 0) as usize * size;
+        vec![(self.weight, at(block(rows.start))..at(block(rows.end - 1) + halves))]
     }
 
     fn read_bytes(&self, piece: usize) -> u64 {

@@ -316,7 +316,8 @@ fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bo
             Item::Matrix(matrix) => {
                 let packed = manifest.tensors.get(&format!("{}.packed", matrix.label));
                 // Weight sets that were equal are stored once.
-                let once = packed.is_some_and(|entry| entry.shape.get(1) == Some(&1));
+                let blocks = Layout { sets: 1, ..matrix.layout }.places() as usize;
+                let once = packed.is_some_and(|entry| entry.shape.first() == Some(&blocks));
                 let format = match packed.map(|entry| entry.dtype.as_str()) {
                     Some("I8") => Format::Int8 { group: manifest.group },
                     Some("F32") => Format::F32,

@@ -1,9 +1,16 @@
 // One workgroup is LANES lanes: a subgroup where its size is fixed and known, else 64 lanes that meet in
-// workgroup memory. The importing kernel declares the variant `lanes`.
+// workgroup memory. The importing kernel declares the variant `lanes`; of its values, `team` is many subgroups that
+// meet there, of which the kernel tells: `subgroup = …; num_subgroups = …`.
 
 //% if lanes == "plain"
 const LANES = 64u;
 var<workgroup> partial: array<f32, LANES>;
+//% elif lanes == "team"
+const LANES = 256u;
+/// Of each subgroup; the smallest have 4 lanes.
+var<workgroup> partial: array<f32, 64>;
+var<private> subgroup: u32;
+var<private> num_subgroups: u32;
 //% else
 const LANES = ${lanes}u;
 //% endif
@@ -23,6 +30,17 @@ fn lane_sum(lane: u32, value: f32) -> f32 {
     }
     workgroupBarrier();
     return partial[0];
+//% elif lanes == "team"
+    let own = subgroupAdd(value);
+    workgroupBarrier();
+    partial[subgroup] = own;
+    workgroupBarrier();
+    var sum = 0.0;
+    //~ trips: 64 * 8
+    for (var i = 0u; i < num_subgroups; i++) {
+        sum += partial[i];
+    }
+    return sum;
 //% else
     return subgroupAdd(value);
 //% endif
@@ -42,6 +60,17 @@ fn lane_max(lane: u32, value: f32) -> f32 {
     }
     workgroupBarrier();
     return partial[0];
+//% elif lanes == "team"
+    let own = subgroupMax(value);
+    workgroupBarrier();
+    partial[subgroup] = own;
+    workgroupBarrier();
+    var most = partial[0];
+    //~ trips: 64 * 8
+    for (var i = 1u; i < num_subgroups; i++) {
+        most = max(most, partial[i]);
+    }
+    return most;
 //% else
     return subgroupMax(value);
 //% endif

@@ -89,7 +89,7 @@ pub(super) fn write_rate(dir: &Path) -> Result<f64> {
 /// Bytes a second of rounding and packing bf16 in memory to int8, one scale a row, on all cores.
 pub(super) fn rounding_rate() -> f64 {
     let format = Format::Int8 { group: None };
-    let layout = Layout { n: 11_008, k: 4096, sets: 1, gated: false, format };
+    let layout = Layout { n: 11_008, k: 4096, sets: 1, shared: 0, gated: false, format };
     let k = layout.k as usize;
     let source: Vec<bf16> =
         crate::uniform(1, layout.n as usize * k).into_iter().map(bf16::from_f32).collect();

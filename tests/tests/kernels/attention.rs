@@ -1,7 +1,7 @@
 use half::f16;
 use strix_engine::{Graph, Program, Resident, Tensor};
 use strix_shaders::attention::{self, HeadShape, Heads, KvElement, Mask};
-use strix_tests::{assert_close, on_both, run_on, uniform};
+use strix_tests::{assert_close, on_all, run_on, uniform};
 
 /// Heads and sizes of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -67,13 +67,13 @@ impl Case {
 
     pub(crate) fn bind_q(&self, g: &mut Graph, q: &[f32]) -> Heads {
         let tensor = g.bind(&Resident::from_slice("q", [self.rows, self.row()], q));
-        Heads { tensor, offset: 0, stride: self.head_dim }
+        Heads::in_rows(tensor, 0, self.head_dim)
     }
 
     pub(crate) fn bind_kv<T: KvElement>(&self, g: &mut Graph, kv: [&[T]; 2]) -> [Heads<T>; 2] {
         kv.map(|data| {
             let tensor = g.bind(&Resident::from_slice("kv", [self.keys, self.kv_row()], data));
-            Heads { tensor, offset: 0, stride: self.head_dim }
+            Heads::in_rows(tensor, 0, self.head_dim)
         })
     }
 
@@ -129,7 +129,7 @@ pub(crate) fn as_f16([_, k, v]: &[Vec<f32>; 3]) -> [Vec<f16>; 2] {
 fn check(case: Case) {
     let data = case.data();
     let want = case.want(&data);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let record = |g: &mut Graph| {
             let [q, k, v] = case.bind(g, &data);
             let mask = case.mask(g);
@@ -145,7 +145,7 @@ fn check_f16(case: Case) {
     let data = case.data();
     let [k, v] = as_f16(&data);
     let want = case.want_over(&data[0], [&k, &v]);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let record = |g: &mut Graph| {
             let (q, [k, v]) = (case.bind_q(g, &data[0]), case.bind_kv(g, [&k, &v]));
             let mask = case.mask(g);
@@ -231,13 +231,40 @@ fn attention_of_one_tensor() {
         };
         let case = Case::full(heads, dim, rows, rows);
         let want = case.want(&[part(0), part(1), part(2)]);
-        on_both(|gpu| {
+        on_all(|gpu| {
             let record = |g: &mut Graph| {
                 let tensor = g.bind(&Resident::from_slice("qkv", [rows, row], &x));
-                let [q, k, v] = [0, 1, 2].map(|i| Heads { tensor, offset: before + i * dim, stride });
+                let [q, k, v] = [0, 1, 2].map(|i| Heads::in_rows(tensor, before + i * dim, stride));
                 strix_shaders::attention(g, "y", q, k, v, case.shape(), rows, Mask::Full { keys: rows })
             };
             assert_close(&format!("qkv {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
+        });
+    }
+}
+
+/// A cache has its heads one after the other, with room for more positions than are used.
+#[test]
+fn attention_of_heads_apart_is_that_of_heads_in_rows() {
+    for (heads, kv_heads, dim) in [(4, 2, 16), (3, 3, 20), (2, 1, 6)] {
+        let case = Case::causal(heads, kv_heads, dim, 19, 11);
+        let data = case.data();
+        let want = case.want(&data);
+        let apart = |x: &[f32]| -> Vec<f32> {
+            let of = |head: u32, key: u32| &x[((key * kv_heads + head) * dim) as usize..][..dim as usize];
+            let all = (0..kv_heads).flat_map(|head| (0..case.keys).map(move |key| (head, key)));
+            all.flat_map(|(head, key)| of(head, key).to_vec()).collect()
+        };
+        on_all(|gpu| {
+            let record = |g: &mut Graph| {
+                let q = case.bind_q(g, &data[0]);
+                let [k, v] = [1, 2].map(|i| {
+                    let shape = [kv_heads, case.keys, dim];
+                    Heads::by_head(g.bind(&Resident::from_slice("kv", shape, &apart(&data[i]))))
+                });
+                let mask = case.mask(g);
+                strix_shaders::attention(g, "y", q, k, v, case.shape(), case.rows, mask)
+            };
+            assert_close(&format!("apart {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
         });
     }
 }
@@ -246,7 +273,7 @@ fn attention_of_one_tensor() {
 #[test]
 fn attention_reads_its_span_at_run_time() {
     let case = Case { keys: 64, ..Case::causal(2, 2, 16, 0, 12) };
-    on_both(|gpu| {
+    on_all(|gpu| {
         let mut g = Graph::new(gpu.target());
         let full = Case { span: Some([52, 12]), ..case };
         let data = full.data();
@@ -276,7 +303,7 @@ fn attention_survives_large_scores() {
         k.fill(j as f32 / 10.0 - 2.0);
     }
     let want = case.want(&data);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let record = |g: &mut Graph| {
             let [q, k, v] = case.bind(g, &data);
             strix_shaders::attention(g, "y", q, k, v, case.shape(), 10, Mask::Full { keys: 50 })
@@ -285,18 +312,16 @@ fn attention_survives_large_scores() {
     });
 }
 
-/// What a trace compares with: the references behind `dispatch!`, of all three kernels.
+/// What a trace compares with: the references behind `dispatch!`.
 fn replay<T: KvElement>(case: Case, q: &[f32], kv: [&[T]; 2]) {
-    on_both(|gpu| {
+    on_all(|gpu| {
         let mut g = Graph::new(gpu.target());
         let (q, [k, v]) = (case.bind_q(&mut g, q), case.bind_kv(&mut g, kv));
         let span = span_of(&mut g, [40, 1]);
         let mask = Mask::Causal { span };
         let rows = strix_shaders::attention(&mut g, "rows", q, k, v, case.shape(), 1, mask);
-        let row = strix_shaders::decode_attention(&mut g, "row", q, k, v, case.shape(), span);
         let p = strix_shaders::attention_probs(&mut g, "p", q, k, case.shape(), 1, 90, mask);
         g.output(rows);
-        g.output(row);
         g.output(p);
         let mut program = Program::compile(gpu, g).expect("the kernels compile");
         assert_eq!(program.replay(1e-5).expect("the kernels run"), None);

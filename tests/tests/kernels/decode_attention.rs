@@ -1,122 +1,243 @@
-use strix_engine::{Graph, Program};
-use strix_tests::{assert_close, on_both, run_on};
+use half::f16;
+use strix_engine::{Gpu, Graph, Program, Resident};
+use strix_shaders::attention::{self, HeadShape, KvElement};
+use strix_shaders::rope_append::{self, RopeTables};
+use strix_shaders::{KvCache, decode_attention};
+use strix_tests::{assert_close, constant, gpu, on_both, run_graph, uniform};
 
-use crate::attention::{Case, as_f16, span_of};
-
-/// The last of 4,096 positions.
-const FAR_END: Case =
-    Case { num_heads: 32, num_kv_heads: 32, head_dim: 128, rows: 1, keys: 4096, span: Some([4095, 1]) };
-
-fn check(case: Case) {
-    let data = case.data();
-    let want = case.want(&data);
-    on_both(|gpu| {
-        let record = |g: &mut Graph| {
-            let [q, k, v] = case.bind(g, &data);
-            let span = span_of(g, case.span.expect("a causal case"));
-            strix_shaders::decode_attention(g, "y", q, k, v, case.shape(), span)
-        };
-        assert_close(&format!("decode {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
-    });
+/// A decode step over a cache.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    shape: HeadShape,
+    context: u32,
+    position: u32,
 }
 
-/// The keys and values are f16 to both sides, so what they were rounded from is no part of the error.
-fn check_f16(case: Case) {
-    let data = case.data();
-    let [k, v] = as_f16(&data);
-    let want = case.want_over(&data[0], [&k, &v]);
-    on_both(|gpu| {
-        let record = |g: &mut Graph| {
-            let (q, [k, v]) = (case.bind_q(g, &data[0]), case.bind_kv(g, [&k, &v]));
-            let span = span_of(g, case.span.expect("a causal case"));
-            strix_shaders::decode_attention(g, "y", q, k, v, case.shape(), span)
-        };
-        assert_close(&format!("decode f16 {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
-    });
+/// The step's row, and keys and values of the cache.
+struct Data<T> {
+    qkv: Vec<f32>,
+    cache: [Vec<T>; 2],
 }
 
-#[test]
-fn decode_attention_over_a_cache_of_f16() {
-    for start in [0, 64, 1022] {
-        check_f16(Case::causal(32, 32, 128, start, 1));
+fn case(num_heads: u32, num_kv_heads: u32, head_dim: u32, position: u32) -> Case {
+    Case { shape: HeadShape { num_heads, num_kv_heads, head_dim }, context: position + 40, position }
+}
+
+fn not_a_number<T: KvElement>() -> T {
+    let bits: &[u8] = if T::IS_F16 { &[0, 0x7e] } else { &[0, 0, 0xc0, 0x7f] };
+    bytemuck::pod_read_unaligned(bits)
+}
+
+impl Case {
+    /// From its position on the cache is NaN. Scores reach ±10, so that the maximum matters.
+    fn data<T: KvElement>(self) -> Data<T> {
+        let HeadShape { num_heads, num_kv_heads, head_dim } = self.shape;
+        let mut qkv = uniform(1, ((num_heads + 2 * num_kv_heads) * head_dim) as usize);
+        qkv[..(num_heads * head_dim) as usize].iter_mut().for_each(|v| *v *= 5.0);
+        let head = (self.context * head_dim) as usize;
+        let cache = [2, 3].map(|seed| {
+            let values = uniform(seed, head * num_kv_heads as usize);
+            let mut cache: Vec<T> = values.into_iter().map(T::nearest).collect();
+            for head in cache.chunks_exact_mut(head) {
+                head[(self.position * head_dim) as usize..].fill(not_a_number());
+            }
+            cache
+        });
+        Data { qkv, cache }
     }
-    check_f16(FAR_END);
-    for head_dim in [4, 12, 20, 36, 100, 256] {
-        for start in [0, 7, 270] {
-            check_f16(Case::causal(6, 2, head_dim, start, 1));
+
+    fn cos_sin(self) -> [Vec<f32>; 2] {
+        let dim = self.shape.head_dim;
+        let angle = |p: u32, j: u32| f64::from(p) * 1e4_f64.powf(-2.0 * f64::from(j) / f64::from(dim));
+        let angles = (0..self.context).flat_map(|p| (0..dim / 2).map(move |j| angle(p, j)));
+        [angles.clone().map(|a| a.cos() as f32).collect(), angles.map(|a| a.sin() as f32).collect()]
+    }
+
+    fn tables(self) -> RopeTables {
+        let [cos, sin] = self.cos_sin();
+        RopeTables::new("tables", self.context, self.shape.head_dim, &cos, &sin)
+    }
+
+    fn cache<T: KvElement + Send + Sync>(self, data: &Data<T>) -> KvCache<T> {
+        let shape = [self.shape.num_kv_heads, self.context, self.shape.head_dim];
+        let [k, v] = data.cache.each_ref().map(|values| Resident::from_slice("cache", shape, values));
+        KvCache { k, v }
+    }
+
+    /// Result of the step, and the cache after it.
+    fn run<T: KvElement + Send + Sync>(self, gpu: &Gpu, data: &Data<T>) -> (Vec<f32>, [Vec<T>; 2]) {
+        let (cache, mut g) = (self.cache(data), Graph::new(gpu.target()));
+        let qkv = constant(&mut g, [1, data.qkv.len() as u32], &data.qkv);
+        let span = constant(&mut g, [2], &[self.position, 1]);
+        let y = decode_attention(&mut g, "y", qkv, &self.tables(), &cache, self.shape, span);
+        let y = g.output(y);
+        let program = run_graph(gpu, g, &[y.id()], |_| ());
+        (program.read(y), [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read")))
+    }
+
+    /// What [`rope_append::reference`] makes of the row: q, and the cache.
+    fn appended<T: KvElement>(self, data: &Data<T>) -> (Vec<f32>, [Vec<T>; 2]) {
+        let HeadShape { num_heads, num_kv_heads, head_dim } = self.shape;
+        let p = rope_append::Params { rows: 1, num_heads, num_kv_heads, head_dim, context: self.context };
+        let [cos, sin] =
+            self.cos_sin().map(|t| t.chunks(head_dim as usize / 2).map(<[f32]>::to_vec).collect());
+        let (cos, sin): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (cos, sin);
+        let tables: Vec<f32> = cos.into_iter().zip(sin).flat_map(|(cos, sin)| [cos, sin].concat()).collect();
+        let mut q = vec![0.0; (num_heads * head_dim) as usize];
+        let [mut k, mut v] = data.cache.clone();
+        rope_append::reference(&p, &data.qkv, &tables, &[self.position, 1], &mut q, &mut k, &mut v);
+        (q, [k, v])
+    }
+
+    /// Attention of rotated q over a cache.
+    fn attended<T: KvElement>(self, q: &[f32], [k, v]: &[Vec<T>; 2]) -> Vec<f32> {
+        let HeadShape { num_heads, num_kv_heads, head_dim } = self.shape;
+        let stride = self.context * head_dim;
+        let p = attention::Params {
+            rows: 1,
+            keys: self.context,
+            causal: 1,
+            num_heads,
+            heads_per_kv: num_heads / num_kv_heads,
+            head_dim,
+            q_row: num_heads * head_dim,
+            q_offset: 0,
+            q_stride: head_dim,
+            k_row: head_dim,
+            k_offset: 0,
+            k_stride: stride,
+            v_row: head_dim,
+            v_offset: 0,
+            v_stride: stride,
+        };
+        let mut y = vec![0.0; q.len()];
+        attention::reference(&p, q, k, v, &[self.position, 1], &mut y);
+        y
+    }
+}
+
+/// The result is that of attention over the cache as the step left it, so an f16 is the one that is read later.
+fn check<T: KvElement + Send + Sync>(case: Case) {
+    let data = case.data::<T>();
+    let (q, want) = case.appended(&data);
+    let (dim, context) = (case.shape.head_dim as usize, case.context as usize);
+    on_both(|gpu| {
+        let (y, cache) = case.run(gpu, &data);
+        let what = format!("decode{} {case:?}", if T::IS_F16 { " f16" } else { "" });
+        assert_close(&what, &y, &case.attended(&q, &cache), 1e-5);
+        for ((name, got), want) in ["k", "v"].iter().zip(&cache).zip(&want) {
+            let rows = got.chunks_exact(dim).zip(want.chunks_exact(dim)).enumerate();
+            for (row, (got, want)) in rows {
+                if row % context != case.position as usize {
+                    let [got, want]: [&[u8]; 2] = [got, want].map(bytemuck::cast_slice);
+                    assert!(got == want, "{what}: row {row} of {name} changed");
+                    continue;
+                }
+                // A rotation in f32 may be rounded to the neighbour of the one in f64.
+                let step = if T::IS_F16 { f16::EPSILON.to_f32() } else { 5e-6 };
+                let [got, want] = [got, want].map(|x| x.iter().map(|&x| x.into() as f32).collect::<Vec<_>>());
+                assert_close(&format!("{what}: {name}"), &got, &want, if *name == "k" { step } else { 0.0 });
+            }
         }
-    }
-    check_f16(Case { keys: 1, ..Case::causal(1, 1, 4, 0, 1) });
+    });
 }
 
 #[test]
 fn decode_attention_of_the_decoder() {
-    for start in [0, 64, 1022] {
-        check(Case::causal(32, 32, 128, start, 1));
+    for position in [0, 64, 1022] {
+        check::<f32>(case(32, 32, 128, position));
+        check::<f16>(case(32, 32, 128, position));
     }
-    check(FAR_END);
+    let end = Case { context: 4096, ..case(32, 32, 128, 4095) };
+    check::<f32>(end);
+    check::<f16>(end);
 }
 
 #[test]
 fn decode_attention_at_golden_sizes() {
     for head_dim in [8, 10, 12, 16, 20, 32, 40, 64] {
-        check(Case::causal(4, 4, head_dim, 33, 1));
+        check::<f32>(case(4, 4, head_dim, 33));
     }
-    check(Case::causal(6, 2, 16, 5, 1));
-    check(Case::causal(4, 1, 12, 300, 1));
+    check::<f32>(case(6, 2, 16, 5));
+    check::<f32>(case(4, 1, 12, 300));
 }
 
 #[test]
 fn decode_attention_at_odd_sizes() {
-    for head_dim in [1, 3, 7, 36, 100, 256] {
-        for start in [0, 7, 270] {
-            check(Case::causal(2, 1, head_dim, start, 1));
+    for head_dim in [2, 6, 14, 34, 36, 100, 250, 256] {
+        for position in [0, 7, 270] {
+            check::<f32>(case(2, 1, head_dim, position));
         }
     }
-    check(Case { keys: 1, ..Case::causal(1, 1, 4, 0, 1) });
+    for head_dim in [4, 12, 20, 36, 100, 256] {
+        for position in [0, 7, 270] {
+            check::<f16>(case(6, 2, head_dim, position));
+        }
+    }
+    check::<f32>(Case { context: 1, ..case(1, 1, 4, 0) });
+    check::<f16>(Case { context: 1, ..case(1, 1, 4, 0) });
 }
 
-/// The same program at later positions, as tokens flow.
+/// The same program at later positions, as tokens flow: each attends to what those before it appended.
 #[test]
 fn decode_attention_reads_its_span_at_run_time() {
-    let case = Case { keys: 600, ..Case::causal(2, 2, 16, 0, 1) };
-    let data = Case { span: Some([599, 1]), ..case }.data();
+    let last = Case { context: 300, ..case(4, 2, 16, 0) };
     on_both(|gpu| {
-        let mut g = Graph::new(gpu.target());
-        let [q, k, v] = case.bind(&mut g, &data);
-        let span = g.input("span", [2]);
-        let y = strix_shaders::decode_attention(&mut g, "y", q, k, v, case.shape(), span);
+        let mut data = last.data::<f32>();
+        let (cache, mut g) = (last.cache(&data), Graph::new(gpu.target()));
+        let (qkv, span) = (g.input("qkv", [1, 8 * 16]), g.input("span", [2]));
+        let y = decode_attention(&mut g, "y", qkv, &last.tables(), &cache, last.shape, span);
         let y = g.output(y);
         let mut program = Program::compile(gpu, g).expect("the kernel compiles");
         let created = gpu.created();
-        for at in [[0, 1], [1, 1], [255, 1], [599, 1]] {
-            program.write(span, &at);
+        for position in 0..299 {
+            data.qkv = uniform(u64::from(position) + 7, 8 * 16);
+            program.write(qkv, &data.qkv);
+            program.write(span, &[position, 1]);
             program.run(&[y.id()]).expect("the kernel runs");
-            let want = Case { span: Some(at), ..case }.want(&data);
-            assert_close(&format!("span {at:?}"), &program.read(y), &want, 1e-5);
+            let case = Case { position, ..last };
+            let (q, appended) = case.appended(&data);
+            data.cache = appended;
+            assert_close(&format!("at {position}"), &program.read(y), &case.attended(&q, &data.cache), 1e-5);
         }
         assert_eq!(gpu.created(), created);
     });
 }
 
-/// The two kernels against each other, at every row of a run.
+/// What a trace compares with: the references behind `dispatch!`.
 #[test]
-fn decode_attention_agrees_with_attention() {
-    let last = Case::causal(4, 2, 32, 0, 20);
-    let data = last.data();
-    let want = last.want(&data);
-    let row = 4 * 32;
-    for at in [0, 9, 19] {
-        let case = Case { rows: 1, span: Some([at, 1]), ..last };
-        let at = at as usize;
-        let data = [data[0][at * row..][..row].to_vec(), data[1].clone(), data[2].clone()];
+fn decode_attention_replays_its_references() {
+    fn replay<T: KvElement + Send + Sync>(case: Case) {
         on_both(|gpu| {
-            let record = |g: &mut Graph| {
-                let [q, k, v] = case.bind(g, &data);
-                let span = span_of(g, case.span.expect("a causal case"));
-                strix_shaders::decode_attention(g, "y", q, k, v, case.shape(), span)
+            let data = Data {
+                cache: case.data::<T>().cache.map(|c| vec![T::nearest(0.25); c.len()]),
+                ..case.data()
             };
-            assert_close(&format!("row {at}"), &run_on(gpu, record, |_| ()), &want[at * row..][..row], 1e-5);
+            let (cache, mut g) = (case.cache(&data), Graph::new(gpu.target()));
+            let qkv = constant(&mut g, [1, data.qkv.len() as u32], &data.qkv);
+            let span = constant(&mut g, [2], &[case.position, 1]);
+            let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, span);
+            g.output(y);
+            let mut program = Program::compile(gpu, g).expect("the kernel compiles");
+            assert_eq!(program.replay(1e-5).expect("the kernel runs"), None);
         });
+    }
+    replay::<f32>(case(4, 2, 32, 40));
+    replay::<f16>(case(4, 2, 32, 40));
+}
+
+/// A position past the cache, which only a broken caller asks for, leaves every head of it alone.
+#[test]
+fn decode_attention_writes_nothing_past_the_cache() {
+    let case = case(2, 2, 8, 30);
+    let mut g = Graph::new(gpu().target());
+    let cache: KvCache = KvCache::new("cache", 20, case.shape);
+    let qkv = constant(&mut g, [1, 6 * 8], &uniform(1, 6 * 8));
+    let span = constant(&mut g, [2], &[20, 1]);
+    let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, span);
+    let y = g.output(y);
+    run_graph(gpu(), g, &[y.id()], |_| ());
+    for cache in [&cache.k, &cache.v] {
+        assert_eq!(cache.download(gpu()).expect("the cache can be read"), [0.0; 2 * 20 * 8]);
     }
 }

@@ -1,9 +1,9 @@
 use half::bf16;
-use strix_engine::{Gpu, Graph, Resident};
+use strix_engine::{Gpu, Graph, Resident, Target};
 use strix_shaders::gemm::{Activation, gemm};
 use strix_shaders::packing::Contents;
 use strix_shaders::{Format, Input, Layout, Linear, Routing};
-use strix_tests::{assert_close, gpu, on_both, plain_gpu, run_on, uniform};
+use strix_tests::{assert_close, every_way, gpu, on_all, plain_gpu, run_for, run_on, uniform};
 
 const FORMATS: [Format; 6] = [
     Format::F32,
@@ -39,10 +39,16 @@ impl Case {
         }
     }
 
-    fn row(&self, set: u32, half: u32, n: u32) -> &[f32] {
+    /// Which of all rows; the sets share the first ones.
+    fn at(&self, set: u32, half: u32, n: u32) -> usize {
         let halves = if self.layout.gated { 2 } else { 1 };
-        let (at, k) = (((set * halves + half) * self.layout.n + n) as usize, self.layout.k as usize);
-        &self.weights[at * k..][..k]
+        let set = if n < self.layout.shared { 0 } else { set };
+        ((set * halves + half) * self.layout.n + n) as usize
+    }
+
+    fn row(&self, set: u32, half: u32, n: u32) -> &[f32] {
+        let k = self.layout.k as usize;
+        &self.weights[self.at(set, half, n) * k..][..k]
     }
 
     /// A weight row as the format rounds it, by a plain reading of the format's definition.
@@ -79,7 +85,7 @@ impl Case {
                             .zip(&x[r * k..][..k])
                             .map(|(w, &x)| w * f64::from(x))
                             .sum();
-                        dot + f64::from(self.bias[((set * halves + half) * n + column) as usize])
+                        dot + f64::from(self.bias[self.at(set, half, column)])
                     };
                     let value = match self.activation {
                         Activation::None => sum(0),
@@ -95,23 +101,26 @@ impl Case {
     }
 
     fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
-        let Layout { n, gated, .. } = self.layout;
-        let halves = if gated { 2 } else { 1 };
         let fill =
             |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
-        let bias = |set: u32, half: u32, row: u32| self.bias[((set * halves + half) * n + row) as usize];
+        let bias = |set: u32, half: u32, row: u32| self.bias[self.at(set, half, row)];
         let limit = max_binding_bytes.unwrap_or(gpu.target().max_binding_bytes);
         Linear::pack(Contents::Upload(gpu), "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
     }
 
     fn check(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) {
+        self.check_for(gpu, gpu.target(), "as chosen", max_binding_bytes);
+    }
+
+    fn check_for(&self, gpu: &Gpu, target: Target, way: &str, max_binding_bytes: Option<u64>) {
         let Layout { n, k, .. } = self.layout;
         let rows = self.modality.len() as u32;
         let x = uniform(9, (rows * k) as usize);
         let residual = uniform(10, (rows * n) as usize);
         let linear = self.upload(gpu, max_binding_bytes);
-        let got = run_on(
+        let got = run_for(
             gpu,
+            target,
             |g| {
                 let x = g.bind(&Resident::from_slice("x", [rows, k], &x));
                 let residual = g.bind(&Resident::from_slice("residual", [rows, n], &residual));
@@ -121,13 +130,13 @@ impl Case {
             },
             |_| (),
         );
-        let what = format!("{rows} rows, {:?}, {:?}", self.layout, self.activation);
+        let what = format!("{way}: {rows} rows, {:?}, {:?}", self.layout, self.activation);
         assert_close(&what, &got, &self.expected(&x, &residual), 1e-5);
     }
 }
 
 fn layout(n: u32, k: u32, format: Format) -> Layout {
-    Layout { n, k, sets: 1, gated: false, format }
+    Layout { n, k, sets: 1, shared: 0, gated: false, format }
 }
 
 #[test]
@@ -144,7 +153,7 @@ fn gemm_matches_unpacked_weights_in_every_format() {
             (2, 1, 1),
         ] {
             let case = Case::new(layout(n, k, format), &vec![0; rows], Activation::None, true);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
         }
     }
 }
@@ -154,7 +163,7 @@ fn gemv_matches_unpacked_weights_in_every_format() {
     for format in FORMATS {
         for (k, n) in [(4096, 300), (11008, 64), (172, 80), (33, 47), (1, 1)] {
             let case = Case::new(layout(n, k, format), &[0], Activation::None, true);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
         }
     }
 }
@@ -165,10 +174,10 @@ fn epilogues_match_reference() {
         for rows in [1, 11] {
             for (k, n) in [(1024, 100), (44, 92), (60, 7)] {
                 let quick = Case::new(layout(n, k, format), &vec![0; rows], Activation::QuickGelu, false);
-                on_both(|gpu| quick.check(gpu, None));
+                on_all(|gpu| quick.check(gpu, None));
                 let gated = Layout { gated: true, ..layout(n, k, format) };
                 let swiglu = Case::new(gated, &vec![0; rows], Activation::SwiGlu, false);
-                on_both(|gpu| swiglu.check(gpu, None));
+                on_all(|gpu| swiglu.check(gpu, None));
             }
         }
     }
@@ -183,16 +192,55 @@ fn gemm_split_projects_each_row_by_its_modality() {
         {
             let split = Layout { sets: 2, ..layout(50, 72, format) };
             let case = Case::new(split, &modality, Activation::None, false);
-            on_both(|gpu| case.check(gpu, None));
+            on_all(|gpu| case.check(gpu, None));
+        }
+    }
+}
+
+/// What a tuner may choose, not only what is chosen without it.
+#[test]
+fn gemm_matches_unpacked_weights_in_every_way_it_can_be_done() {
+    for format in [Format::Bf16, Format::Int8 { group: Some(32) }] {
+        for rows in [1, 9, 150] {
+            let split = Layout { sets: 2, ..layout(140, 100, format) };
+            let modality: Vec<_> = (0..rows).map(|r| u32::from(r % 7 > 2)).collect();
+            let case = Case::new(split, &modality, Activation::None, true);
+            let declared = Linear::declare("y", "w", split, true, u64::MAX);
+            let ways = every_way(gpu(), |g| {
+                let (x, routing) = (g.input("x", [rows, 100]), Routing(g.input("routing", [rows + 2])));
+                strix_shaders::linear(g, x, &declared, routing);
+            });
+            assert!(ways.len() > 4, "{ways:?}");
+            for (target, way) in ways {
+                case.check_for(gpu(), target, &way, None);
+            }
+        }
+    }
+}
+
+/// As q's rows are, in front of those of k and v; also over bindings that end within them.
+#[test]
+fn gemm_split_shares_its_first_columns() {
+    for modality in [vec![0; 9], vec![1; 9], (0..19).map(|r| r % 2).collect(), vec![0], vec![1]] {
+        for format in [Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }] {
+            for (n, shared) in [(70, 32), (50, 48), (32, 32), (100, 16)] {
+                let split = Layout { sets: 2, shared, ..layout(n, 72, format) };
+                let case = Case::new(split, &modality, Activation::None, true);
+                on_all(|gpu| {
+                    case.check(gpu, None);
+                    case.check(gpu, Some(10_000));
+                });
+            }
         }
     }
 }
 
 #[test]
 fn gemm_split_launches_each_row_once() {
-    // 8.2B's K and V: tiles of 8 rows, one more than rows / 8 where text and image share a tile.
-    let layout = Layout { n: 8192, k: 4096, sets: 2, gated: false, format: Format::Int8 { group: None } };
-    let linear = Linear::declare("kv_proj", "kv_proj", layout, false, u64::MAX);
+    // 8.2B's Q, K and V: tiles of 8 rows, one more than rows / 8 where text and image share a tile.
+    let format = Format::Int8 { group: None };
+    let layout = Layout { n: 12_288, k: 4096, sets: 2, shared: 4096, gated: false, format };
+    let linear = Linear::declare("qkv_proj", "qkv_proj", layout, false, u64::MAX);
     let mut g = strix_engine::Graph::new(gpu().target());
     let x = g.input("x", [64, 4096]);
     let routing = Routing(g.input("routing", [66]));
@@ -214,7 +262,7 @@ fn gemv_normalises_its_row_on_the_way() {
                 let gains = &gain[(modality * k) as usize..][..k as usize];
                 let normed = x.iter().zip(gains).map(|(&x, &g)| (f64::from(x) * scale * f64::from(g)) as f32);
                 let want = case.expected(&normed.collect::<Vec<_>>(), &residual);
-                on_both(|gpu| {
+                on_all(|gpu| {
                     let linear = case.upload(gpu, None);
                     let record = |g: &mut Graph| {
                         let x = g.bind(&Resident::from_slice("x", [1, k], &x));
@@ -235,7 +283,7 @@ fn gemv_normalises_its_row_on_the_way() {
 #[test]
 fn a_projection_split_over_bindings_gives_the_same() {
     for (gated, activation) in [(false, Activation::None), (true, Activation::SwiGlu)] {
-        let layout = Layout { n: 100, k: 96, sets: 1, gated, format: Format::Bf16 };
+        let layout = Layout { n: 100, k: 96, sets: 1, shared: 0, gated, format: Format::Bf16 };
         let case = Case::new(layout, &[0; 5], activation, !gated);
         for gpu in [gpu(), plain_gpu()] {
             case.check(gpu, Some(7000));

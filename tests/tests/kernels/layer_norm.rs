@@ -1,7 +1,7 @@
 use strix_engine::{Gpu, Resident};
 use strix_shaders::layer_norm::{self, Params};
 use strix_shaders::layer_norm_into;
-use strix_tests::{assert_close, constant, on_both, run_on, uniform};
+use strix_tests::{assert_close, constant, on_all, run_on, uniform};
 
 fn run(gpu: &Gpu, p: Params, x: &[f32], gain: &[f32], bias: &[f32]) -> Vec<f32> {
     let gain = Resident::from_slice("gain", [p.dim], gain);
@@ -21,7 +21,7 @@ fn check(rows: u32, dim: u32, centre: f32, tolerance: f32) {
     let mut want = vec![0.0; x.len()];
     layer_norm::reference(&p, &x, &gain, &bias, &mut want);
     let what = format!("layer_norm {rows}x{dim} around {centre}");
-    on_both(|gpu| assert_close(&what, &run(gpu, p, &x, &gain, &bias), &want, tolerance));
+    on_all(|gpu| assert_close(&what, &run(gpu, p, &x, &gain, &bias), &want, tolerance));
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn layer_norm_into_fills_a_tensor_piece_by_piece() {
         layer_norm::reference(&p, &queries, &gain, &bias, &mut want);
         let p = Params { rows: 5, first_row: 2, ..p };
         layer_norm::reference(&p, &image, &gain, &bias, &mut want);
-        on_both(|gpu| {
+        on_all(|gpu| {
             let gain = Resident::from_slice("gain", [dim], &gain);
             let bias = Resident::from_slice("bias", [dim], &bias);
             let record = |g: &mut strix_engine::Graph| {

@@ -1,6 +1,6 @@
 use strix_engine::{Gpu, Resident};
 use strix_shaders::rms_norm::{self, Params};
-use strix_tests::{assert_close, constant, on_both, run_on, uniform};
+use strix_tests::{assert_close, constant, on_all, run_on, uniform};
 
 fn run(gpu: &Gpu, p: Params, x: &[f32], gain: &[f32], modality: &[u32], span: [u32; 2]) -> Vec<f32> {
     let gain = Resident::from_slice("gain", [2, p.dim], gain);
@@ -23,7 +23,7 @@ fn rms_norm_matches_reference() {
         let (p, span) = (Params { rows, dim, eps: 1e-5 }, [9, rows]);
         let mut want = vec![0.0; x.len()];
         rms_norm::reference(&p, &x, &gain, &modality, &span, &mut want);
-        on_both(|gpu| {
+        on_all(|gpu| {
             let got = run(gpu, p, &x, &gain, &modality, span);
             assert_close(&format!("rms_norm {rows}x{dim}"), &got, &want, 1e-5);
         });
@@ -36,7 +36,7 @@ fn rms_norm_computes_the_live_rows_of_its_span() {
     let (x, gain, modality) = (uniform(1, 500), uniform(2, 200), [0, 1, 1, 0, 1]);
     let mut want = vec![0.0; 500];
     rms_norm::reference(&p, &x, &gain, &modality, &[0, 3], &mut want);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let got = run(gpu, p, &x, &gain, &modality, [0, 3]);
         assert_close("live rows", &got[..live], &want[..live], 1e-5);
         assert_eq!(got[live..], [0.0; 200], "rows that are not live");

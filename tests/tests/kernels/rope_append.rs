@@ -20,9 +20,16 @@ fn tables(head_dim: u32) -> RopeTables {
 }
 
 fn filled(context: u32, heads: HeadShape) -> KvCache {
-    let shape = [context, heads.num_kv_heads * heads.head_dim];
-    let fill = |seed| Resident::from_slice("cache", shape, &uniform(seed, (shape[0] * shape[1]) as usize));
+    let shape = [heads.num_kv_heads, context, heads.head_dim];
+    let elements = shape.iter().product::<u32>() as usize;
+    let fill = |seed| Resident::from_slice("cache", shape, &uniform(seed, elements));
     KvCache { k: fill(11), v: fill(12) }
+}
+
+/// Rows of q with their rows of k and v behind them.
+fn joined(q: &[f32], kv: &[f32], rows: u32) -> Vec<f32> {
+    let [q_dim, kv_dim] = [q, kv].map(|x| x.len() / rows as usize);
+    q.chunks_exact(q_dim).zip(kv.chunks_exact(kv_dim)).flat_map(|(q, kv)| [q, kv].concat()).collect()
 }
 
 /// Rotated q, and k and v of the cache.
@@ -46,13 +53,13 @@ fn run_into<T: KvElement>(
     let tables = tables(heads.head_dim);
     let mut g = Graph::new(gpu.target());
     let (q_dim, kv_dim) = (heads.num_heads * heads.head_dim, 2 * heads.num_kv_heads * heads.head_dim);
-    let q = constant(&mut g, [rows, q_dim], &uniform(1, (rows * q_dim) as usize));
-    let kv = constant(&mut g, [rows, kv_dim], kv);
+    let qkv = joined(&uniform(1, (rows * q_dim) as usize), kv, rows);
+    let qkv = constant(&mut g, [rows, q_dim + kv_dim], &qkv);
     let span = constant(&mut g, [2], &span);
-    let rotated = rope_append(&mut g, "rotated", q, kv, &tables, cache, heads, span);
+    let rotated = rope_append(&mut g, "rotated", qkv, &tables, cache, heads, span);
     let rotated = g.output(rotated);
     let program = run_graph(gpu, g, &[rotated.id()], |_| ());
-    let read = |r: &Resident<T, 2>| r.download(gpu).expect("the cache can be read");
+    let read = |r: &Resident<T, 3>| r.download(gpu).expect("the cache can be read");
     (program.read(rotated), [read(&cache.k), read(&cache.v)])
 }
 
@@ -78,7 +85,7 @@ fn expected_in<T: KvElement>(
     let tables: Vec<f32> = (0..CONTEXT).flat_map(row).map(|v| v as f32).collect();
     let p = Params { rows, num_heads, num_kv_heads, head_dim, context: CONTEXT };
     let (mut rotated, [mut k, mut v]) = (vec![0.0; q.len()], cache.map(<[T]>::to_vec));
-    rope_append::reference(&p, &q, kv, &tables, &span, &mut rotated, &mut k, &mut v);
+    rope_append::reference(&p, &joined(&q, kv, rows), &tables, &span, &mut rotated, &mut k, &mut v);
     (rotated, [k, v])
 }
 
@@ -111,21 +118,24 @@ fn rope_append_matches_reference() {
 fn kv_cache_append_keeps_earlier_rows() {
     for shape in [heads(4, 2, 128), heads(3, 1, 6)] {
         let cache = filled(CONTEXT, shape);
-        let kv_dim = (shape.num_kv_heads * shape.head_dim) as usize;
-        let mut before = [uniform(11, CONTEXT as usize * kv_dim), uniform(12, CONTEXT as usize * kv_dim)];
+        let (dim, elements) = (shape.head_dim as usize, cache.k.shape().iter().product::<u32>() as usize);
+        let mut before = [uniform(11, elements), uniform(12, elements)];
         for span in [[7, 5], [12, 5], [17, 1]] {
             let [_, k, v] = run(gpu(), span[1], shape, span, &cache);
-            let live = span[0] as usize * kv_dim..(span[0] + span[1]) as usize * kv_dim;
+            let live = span[0] as usize * dim..(span[0] + span[1]) as usize * dim;
             for ((name, now), before) in [("k", k), ("v", v)].into_iter().zip(&mut before) {
-                assert!(
-                    now[..live.start] == before[..live.start],
-                    "{name}: an earlier row changed at {span:?}"
-                );
-                assert!(now[live.end..] == before[live.end..], "{name}: a later row changed at {span:?}");
-                assert!(
-                    now[live.clone()] != before[live.clone()],
-                    "{name}: nothing was appended at {span:?}"
-                );
+                let heads = now.chunks_exact(CONTEXT as usize * dim);
+                for (now, before) in heads.zip(before.chunks_exact(CONTEXT as usize * dim)) {
+                    assert!(
+                        now[..live.start] == before[..live.start],
+                        "{name}: an earlier row changed at {span:?}"
+                    );
+                    assert!(now[live.end..] == before[live.end..], "{name}: a later row changed at {span:?}");
+                    assert!(
+                        now[live.clone()] != before[live.clone()],
+                        "{name}: nothing was appended at {span:?}"
+                    );
+                }
                 *before = now;
             }
         }
@@ -137,7 +147,7 @@ fn rope_append_writes_the_live_rows_of_its_span() {
     for shape in [heads(4, 2, 128), heads(3, 1, 6)] {
         let (cache, untouched) = (filled(CONTEXT, shape), filled(CONTEXT, shape));
         let span = [30, 4];
-        let read = |r: &Resident<f32, 2>| r.download(gpu()).expect("the cache can be read");
+        let read = |r: &Resident<f32, 3>| r.download(gpu()).expect("the cache can be read");
         let want = expected(8, shape, span, &read(&untouched.k), &read(&untouched.v));
         let got = run(gpu(), 8, shape, span, &cache);
         for (name, (got, want)) in ["q", "k", "v"].iter().zip(got.iter().zip(&want)) {
@@ -155,8 +165,10 @@ fn rope_append_writes_nothing_past_the_cache() {
     assert!(q[..2 * 16].iter().all(|&v| v != 0.0));
     assert_eq!(q[2 * 16..], [0.0; 32]);
     let before = uniform(11, context as usize * 16);
-    let kept = (context as usize - 2) * 16;
-    assert_eq!(k[..kept], before[..kept]);
+    let (kept, head) = ((context as usize - 2) * 8, context as usize * 8);
+    for (k, before) in k.chunks_exact(head).zip(before.chunks_exact(head)) {
+        assert_eq!(k[..kept], before[..kept]);
+    }
 }
 
 /// Keys are rotated in f32 here and in f64 there, by angles that are themselves off by up to 2e-6, so a rounding
@@ -181,7 +193,7 @@ fn rope_append_to_a_cache_of_f16_matches_reference() {
                 uniform(seed, elements as usize).into_iter().map(f16::from_f32).collect()
             });
             let [k, v] = before.each_ref().map(|rows| {
-                Resident::from_slice("cache", [CONTEXT, shape.num_kv_heads * shape.head_dim], rows)
+                Resident::from_slice("cache", [shape.num_kv_heads, CONTEXT, shape.head_dim], rows)
             });
             let (want_q, want) = expected_in(rows, shape, span, &kv, before.each_ref().map(Vec::as_slice));
             let (q, got) = run_into(gpu(), rows, shape, span, &kv, &KvCache { k, v });
@@ -207,11 +219,10 @@ fn rope_append_to_a_cache_of_f16_replays_its_reference() {
     let (shape, rows) = (heads(32, 32, 128), CONTEXT);
     let row = shape.num_heads * shape.head_dim;
     let mut g = Graph::new(gpu().target());
-    let q = constant(&mut g, [rows, row], &uniform(1, (rows * row) as usize));
-    let kv = constant(&mut g, [rows, 2 * row], &uniform(2, (rows * 2 * row) as usize));
+    let qkv = constant(&mut g, [rows, 3 * row], &uniform(1, (rows * 3 * row) as usize));
     let span = constant(&mut g, [2], &[0, rows]);
     let cache = KvCache::<f16>::new("cache", CONTEXT, shape);
-    rope_append(&mut g, "rotated", q, kv, &tables(shape.head_dim), &cache, shape, span);
+    rope_append(&mut g, "rotated", qkv, &tables(shape.head_dim), &cache, shape, span);
     let mut program = Program::compile(gpu(), g).expect("the kernel compiles");
     assert_eq!(program.replay(1e-6).expect("the kernel runs"), None);
 }

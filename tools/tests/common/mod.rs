@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 pub(crate) fn strix(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strix"));
     command.args(args).stdin(Stdio::null()).env_remove("STRIX_LOG");
+    command.env("STRIX_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 

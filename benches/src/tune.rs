@@ -1,0 +1,338 @@
+//! Finds which specialisation of each kernel is best on a device.
+//!
+//! Kernels say themselves in which ways they can be specialised: each [`Decision`] of a recorded graph lists them. So
+//! the tuner knows no kernel's variants; it records what the model runs, has each way taken in turn, checks it against
+//! the CPU reference and times it.
+
+mod subjects;
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use strix_engine::{Choices, Decision, Error as EngineError, Gpu, Graph, MAX_TRIPS, Program, Way};
+use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
+use strix_model::{Config, Error, Result};
+
+use crate::{Clock, busy_ns};
+use subjects::{Record, Subject, subjects};
+
+/// Compiling and running once must not take longer.
+const SLOWEST_COMPILE: Duration = Duration::from_secs(10);
+/// What takes so many times the best is timed no further.
+const HOPELESS: f64 = 3.0;
+/// What takes no less than this part of the default's time is no better: the rest is noise.
+const BETTER: f64 = 0.97;
+/// Largest error of a result, relative to the largest number of it.
+const TOLERANCE: f32 = 1e-3;
+
+/// How far tuning is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// What is timed next.
+    pub what: String,
+    /// Measurements that exist.
+    pub done: usize,
+    /// Measurements in all.
+    pub total: usize,
+}
+
+/// What a run of the tuner did.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// All that is known now.
+    pub tuning: Tuning,
+    /// How each decision falls where nothing was measured.
+    pub defaults: Vec<Chosen>,
+    /// Measurements that this run made.
+    pub measured: usize,
+    /// Measurements that are left for another run.
+    pub left: usize,
+    /// Whether the caller broke it off.
+    pub interrupted: bool,
+}
+
+/// One way of one decision, to be measured on one subject.
+struct Job<'a> {
+    subject: &'a Subject,
+    decision: &'a Decision,
+    way: &'a Way,
+}
+
+impl Job<'_> {
+    fn is(&self, measured: &Measured) -> bool {
+        let Decision { kernel, situation, .. } = self.decision;
+        measured.subject == self.subject.name
+            && measured.kernel == *kernel
+            && measured.situation == *situation
+            && measured.way == *self.way
+    }
+}
+
+/// Times every legal way of every kernel at the shapes of `config`, for about as long as `budget`, and keeps the
+/// winners in `cache`. Each measurement is kept as soon as it is made; those that exist are not made again.
+///
+/// # Errors
+///
+/// If a family of kernels is forced, the device fails or the cache cannot be written.
+pub fn tune(
+    gpu: &Gpu,
+    cache: &DeviceCache,
+    config: &Config,
+    budget: Duration,
+    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Outcome> {
+    if gpu.target().forced {
+        let family = gpu.target().family;
+        let reason =
+            format!("the {family} kernels are forced, so there is nothing to choose: unset STRIX_FAMILY");
+        return Err(Error::Option(reason));
+    }
+    let started = Instant::now();
+    let mut tuning = cache.tuning(gpu);
+    gpu.set_choices(Choices::default());
+    let subjects = subjects(config);
+    let decisions = subjects.iter().map(|s| decisions(gpu, s)).collect::<Result<Vec<_>>>()?;
+    let defaults = defaults(&decisions);
+    let jobs = jobs(&subjects, &decisions);
+    let is_known = |tuning: &Tuning, job: &Job<'_>| tuning.measured.iter().any(|m| job.is(m));
+    let mut done = jobs.iter().filter(|job| is_known(&tuning, job)).count();
+    let (before, mut interrupted) = (done, false);
+    let clock = Clock::new(gpu, true);
+    for job in &jobs {
+        if is_known(&tuning, job) {
+            continue;
+        }
+        let what = format!("{}  {}", job.subject.name, in_words(job.way));
+        interrupted = progress(&Progress { what, done, total: jobs.len() }).is_break();
+        // One is always made, so that every run gets further.
+        if interrupted || (done > before && started.elapsed() > budget) {
+            break;
+        }
+        let best = best_of(&tuning, job);
+        let result = measure(&clock, job, best)?;
+        let Decision { kernel, situation, .. } = job.decision.clone();
+        let (way, subject) = (job.way.clone(), job.subject.name.clone());
+        tuning.measured.push(Measured { kernel, situation, way, subject, result });
+        tuning.chosen = chosen(&tuning, &jobs);
+        cache.store_tuning(gpu, &tuning)?;
+        done += 1;
+    }
+    gpu.set_choices(tuning.choices());
+    Ok(Outcome { tuning, defaults, measured: done - before, left: jobs.len() - done, interrupted })
+}
+
+/// What a subject decides while it is recorded, where there is a choice.
+fn decisions(gpu: &Gpu, subject: &Subject) -> Result<Vec<Decision>> {
+    let record = (subject.checked)(gpu)?;
+    let mut g = Graph::for_planning(gpu.target());
+    record(&mut g);
+    Ok(g.decisions().iter().filter(|d| d.legal.len() > 1).cloned().collect())
+}
+
+fn defaults(decisions: &[Vec<Decision>]) -> Vec<Chosen> {
+    let mut defaults: Vec<Chosen> = vec![];
+    for Decision { kernel, situation, legal, taken } in decisions.iter().flatten() {
+        let (kernel, situation, way) = (kernel.clone(), situation.clone(), legal[*taken].clone());
+        if !defaults.iter().any(|d| d.kernel == kernel && d.situation == situation) {
+            defaults.push(Chosen { kernel, situation, way });
+        }
+    }
+    defaults
+}
+
+/// Of each decision the default first: the others are held against it.
+fn jobs<'a>(subjects: &'a [Subject], decisions: &'a [Vec<Decision>]) -> Vec<Job<'a>> {
+    let mut jobs = vec![];
+    for (subject, decisions) in subjects.iter().zip(decisions) {
+        for decision in decisions {
+            let others = (0..decision.legal.len()).filter(|&i| i != decision.taken);
+            let ways = [decision.taken].into_iter().chain(others).map(|i| &decision.legal[i]);
+            jobs.extend(ways.map(|way| Job { subject, decision, way }));
+        }
+    }
+    jobs
+}
+
+/// The shortest time so far of a job's decision on its subject.
+fn best_of(tuning: &Tuning, job: &Job<'_>) -> Option<f64> {
+    let same = |m: &&Measured| {
+        m.subject == job.subject.name
+            && m.kernel == job.decision.kernel
+            && m.situation == job.decision.situation
+    };
+    let times = tuning.measured.iter().filter(same).filter_map(|m| m.result.clone().ok());
+    times.reduce(f64::min)
+}
+
+/// The winner of each situation of which every way was measured on every subject: the least time of all subjects
+/// together, if it is clearly less than the default's. Winners of earlier runs stay where this one has none.
+fn chosen(tuning: &Tuning, jobs: &[Job<'_>]) -> Vec<Chosen> {
+    let mut chosen = tuning.chosen.clone();
+    let mut situations: Vec<(&str, &str)> = vec![];
+    for Decision { kernel, situation, .. } in jobs.iter().map(|job| job.decision) {
+        if !situations.contains(&(kernel, situation)) {
+            situations.push((kernel, situation));
+        }
+    }
+    for (kernel, situation) in situations {
+        let of_situation =
+            || jobs.iter().filter(|j| j.decision.kernel == kernel && j.decision.situation == situation);
+        let result =
+            |job: &Job<'_>| tuning.measured.iter().find(|m| job.is(m)).map(|m| m.result.as_ref().ok());
+        let mut totals: Vec<(&Way, Option<f64>)> = vec![];
+        let mut complete = true;
+        for job in of_situation() {
+            let Some(time) = result(job) else {
+                complete = false;
+                break;
+            };
+            match totals.iter_mut().find(|(way, _)| *way == job.way) {
+                Some((_, total)) => *total = total.zip(time).map(|(total, &ns)| total + ns),
+                None => totals.push((job.way, time.copied())),
+            }
+        }
+        let right: Vec<_> = totals.into_iter().filter_map(|(way, total)| Some((way, total?))).collect();
+        let best = right.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let default = of_situation().map(|job| &job.decision.legal[job.decision.taken]).next();
+        let default = right.iter().find(|(way, _)| Some(*way) == default);
+        let winner =
+            default.filter(|(_, usual)| best.is_some_and(|(_, best)| *best > BETTER * usual)).or(best);
+        if let (true, Some((way, _))) = (complete, winner) {
+            chosen.retain(|c| c.kernel != kernel || c.situation != situation);
+            chosen.push(Chosen { kernel: kernel.into(), situation: situation.into(), way: (*way).clone() });
+        }
+    }
+    chosen
+}
+
+/// A job's time in nanoseconds, or why its way must not be used.
+fn measure(clock: &Clock, job: &Job<'_>, best: Option<f64>) -> Result<std::result::Result<f64, String>> {
+    let Decision { kernel, situation, .. } = job.decision;
+    let mut choices = Choices::default();
+    choices.set(kernel, situation, job.way.clone());
+    clock.gpu().set_choices(choices);
+    match check(clock, job).and_then(|refused| match refused {
+        Some(reason) => Ok(Err(reason)),
+        None => time(clock, job, best),
+    }) {
+        Err(Error::Engine(EngineError::Lost(reason))) => Err(EngineError::Lost(reason).into()),
+        Err(error) => Ok(Err(error.to_string())),
+        Ok(result) => Ok(result),
+    }
+}
+
+/// Why a way must not be used, if it must not: it loops too often, takes too long to compile or is wrong.
+fn check(clock: &Clock, job: &Job<'_>) -> Result<Option<String>> {
+    let gpu = clock.gpu();
+    for prepare in [&job.subject.timed, &job.subject.checked] {
+        let mut g = Graph::for_planning(gpu.target());
+        prepare(gpu)?(&mut g);
+        let trips = g.plan().usage.trips;
+        if trips > MAX_TRIPS {
+            return Ok(Some(format!("an invocation would loop {trips} times; {MAX_TRIPS} are safe")));
+        }
+    }
+    let record = (job.subject.checked)(gpu)?;
+    let (wall, busy) = (Instant::now(), busy_ns().filter(|_| clock.is_software()));
+    let mut program = program(gpu, &record)?;
+    program.run(&[])?;
+    let wall = wall.elapsed();
+    // Another program may have had the processor meanwhile.
+    let busy = busy.zip(busy_ns()).map(|(before, after)| Duration::from_nanos((after - before) as u64));
+    let took = busy.unwrap_or(wall).min(wall);
+    if took > SLOWEST_COMPILE {
+        let (took, most) = (took.as_secs_f64(), SLOWEST_COMPILE.as_secs());
+        return Ok(Some(format!("it took {took:.1} s to compile and run once; {most} s are allowed")));
+    }
+    let wrong = program.replay(TOLERANCE)?;
+    Ok(wrong.map(|d| {
+        format!("it is wrong: {}[{}] is {} where the reference has {}", d.tensor, d.element, d.got, d.want)
+    }))
+}
+
+fn time(clock: &Clock, job: &Job<'_>, best: Option<f64>) -> Result<std::result::Result<f64, String>> {
+    let record = (job.subject.timed)(clock.gpu())?;
+    let mut program = program(clock.gpu(), &record)?;
+    program.run(&[])?;
+    let once = Instant::now();
+    program.run(&[])?;
+    let once_ns = once.elapsed().as_nanos() as f64;
+    if best.is_some_and(|best| once_ns > HOPELESS * best && once_ns > 20e6) {
+        return Ok(Ok(once_ns));
+    }
+    drop(program);
+    Ok(Ok(clock.time(&*record)?.rate_ns()))
+}
+
+fn program(gpu: &Gpu, record: &Record) -> Result<Program> {
+    let mut g = Graph::new(gpu.target());
+    record(&mut g);
+    Ok(Program::compile(gpu, g)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(name: &str) -> Way {
+        vec![("family".to_owned(), name.to_owned())]
+    }
+
+    fn subject(name: &str) -> Subject {
+        let nothing = || Box::new(|_: &Gpu| Ok(Box::new(|_: &mut Graph| ()) as Record));
+        Subject { name: name.into(), timed: nothing(), checked: nothing() }
+    }
+
+    /// The ways chosen when these (subject, way, result) were measured.
+    fn chosen_of(results: &[(&str, &str, std::result::Result<f64, &str>)]) -> Vec<Way> {
+        let subjects = [subject("small"), subject("large")];
+        let legal = vec![way("subgroup"), way("plain")];
+        let decision = Decision { kernel: "gemm".into(), situation: "int8".into(), legal, taken: 0 };
+        let decisions = [vec![decision.clone()], vec![decision]];
+        let measured = |&(subject, name, result): &(&str, &str, std::result::Result<f64, &str>)| Measured {
+            kernel: "gemm".into(),
+            situation: "int8".into(),
+            way: way(name),
+            subject: subject.into(),
+            result: result.map_err(Into::into),
+        };
+        let tuning = Tuning { measured: results.iter().map(measured).collect(), chosen: vec![] };
+        chosen(&tuning, &jobs(&subjects, &decisions)).into_iter().map(|c| c.way).collect()
+    }
+
+    #[test]
+    fn the_way_that_takes_least_on_all_subjects_together_is_chosen() {
+        let small = [("small", "subgroup", Ok(1.0)), ("small", "plain", Ok(2.0))];
+        let large = [("large", "subgroup", Ok(30.0)), ("large", "plain", Ok(20.0))];
+        assert_eq!(chosen_of(&[small, large].concat()), [way("plain")]);
+    }
+
+    #[test]
+    fn the_default_stays_where_another_is_hardly_better() {
+        let with = |plain: f64| {
+            let small = [("small", "subgroup", Ok(1.0)), ("small", "plain", Ok(1.0))];
+            chosen_of(&[small, [("large", "subgroup", Ok(99.0)), ("large", "plain", Ok(plain))]].concat())
+        };
+        assert_eq!(with(97.0), [way("subgroup")]);
+        assert_eq!(with(95.0), [way("plain")]);
+    }
+
+    #[test]
+    fn nothing_is_chosen_before_all_was_measured() {
+        assert!(chosen_of(&[]).is_empty());
+        let three =
+            [("small", "subgroup", Ok(1.0)), ("small", "plain", Ok(2.0)), ("large", "plain", Ok(2.0))];
+        assert!(chosen_of(&three).is_empty());
+    }
+
+    #[test]
+    fn what_was_rejected_once_is_not_chosen() {
+        let results = [
+            ("small", "subgroup", Ok(1.0)),
+            ("small", "plain", Ok(2.0)),
+            ("large", "subgroup", Err("it is wrong")),
+            ("large", "plain", Ok(20.0)),
+        ];
+        assert_eq!(chosen_of(&results), [way("plain")]);
+    }
+}

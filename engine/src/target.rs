@@ -1,0 +1,133 @@
+//! What kernels are chosen for.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::{Choices, Coop, Error};
+
+/// Kernels come in families, each right for another kind of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// One subgroup a workgroup, which shares what its lanes loaded by broadcasts: what CPU drivers are good at.
+    Subgroup,
+    /// Workgroups of several subgroups around tiles in workgroup memory: what GPUs are good at.
+    Tiled,
+    /// Needs no subgroups.
+    Plain,
+    /// As `Tiled`, but that the device's units for small matrices multiply those of many rows.
+    Coop,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Subgroup, Self::Tiled, Self::Plain, Self::Coop];
+
+    /// Its name: `subgroup`, `tiled`, `plain` or `coop`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Subgroup => "subgroup",
+            Self::Tiled => "tiled",
+            Self::Plain => "plain",
+            Self::Coop => "coop",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Family {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|family| family.name() == name);
+        found.ok_or_else(|| Error::NoFamily { wanted: name.into() })
+    }
+}
+
+/// What kernels are chosen for: all a [`Graph`](crate::Graph) knows of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Lanes of a subgroup where that number is fixed and subgroups may be used.
+    pub subgroup: Option<u32>,
+    /// Largest storage binding, in bytes.
+    pub max_binding_bytes: u64,
+    /// Whether kernels may read tensors as texels of 16 bytes. A software device reads them faster so: it walks through
+    /// the lanes of a buffer's load one after the other, but gathers texels as vectors.
+    pub texels: bool,
+    /// Memory of a workgroup, in bytes.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub max_invocations: u32,
+    /// Whether the device is the host's processor: a software driver.
+    pub is_cpu: bool,
+    /// The family that was asked for; else that of the device's class.
+    pub family: Family,
+    /// Whether that family was asked for, and so wins over every choice.
+    pub forced: bool,
+    /// Matrices to multiply as units; known only where [`Family::Coop`] was asked for.
+    pub coop: Option<Coop>,
+    /// What was found to be best on this device.
+    pub choices: Arc<Choices>,
+}
+
+impl Target {
+    /// The same device with other choices.
+    pub fn with_choices(&self, choices: impl Into<Arc<Choices>>) -> Self {
+        Self { choices: choices.into(), ..self.clone() }
+    }
+
+    /// The family of this device's class, whatever was asked for.
+    pub fn class(&self) -> Family {
+        match (self.subgroup, self.is_cpu) {
+            (_, false) => Family::Tiled,
+            (Some(_), true) => Family::Subgroup,
+            (None, true) => Family::Plain,
+        }
+    }
+}
+
+impl Default for Target {
+    /// WebGPU's default limits, no subgroups: what every device has.
+    fn default() -> Self {
+        Self {
+            subgroup: None,
+            max_binding_bytes: 128 << 20,
+            texels: false,
+            max_workgroup_bytes: 16_384,
+            max_invocations: 256,
+            is_cpu: false,
+            family: Family::Plain,
+            forced: false,
+            coop: None,
+            choices: Arc::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_read_by_the_name_they_print() {
+        for family in Family::ALL {
+            assert_eq!(family.to_string().parse::<Family>().unwrap(), family);
+        }
+        let error = "fast".parse::<Family>().unwrap_err().to_string();
+        assert!(error.contains("\"fast\"") && error.contains("subgroup, tiled, plain and coop"), "{error}");
+    }
+
+    #[test]
+    fn a_class_is_of_the_device_alone() {
+        let cpu = Target { subgroup: Some(8), is_cpu: true, family: Family::Plain, ..Target::default() };
+        assert_eq!(cpu.class(), Family::Subgroup);
+        assert_eq!(Target { is_cpu: false, ..cpu.clone() }.class(), Family::Tiled);
+        assert_eq!(Target { is_cpu: false, subgroup: None, ..cpu.clone() }.class(), Family::Tiled);
+        assert_eq!(Target { subgroup: None, ..cpu }.class(), Family::Plain);
+    }
+}

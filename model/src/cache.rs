@@ -1,0 +1,322 @@
+//! What is kept of a device from one process to the next: which kernels are best on it, and how they were compiled.
+//!
+//! The library keeps nothing unless it is given a folder, here or as [`LoadOptions::cache_dir`]:
+//!
+//! ```no_run
+//! use strix_model::{LoadOptions, Model};
+//!
+//! let cache_dir = Some("my-app-cache".into());
+//! let model = Model::load("mplug-owl2-llama2-7b", &LoadOptions { cache_dir, ..LoadOptions::default() })?;
+//! # Ok::<(), strix_model::Error>(())
+//! ```
+//!
+//! A file there that is damaged, from another device or of another version is as good as none: what it would have
+//! saved is found anew.
+//!
+//! [`LoadOptions::cache_dir`]: crate::LoadOptions::cache_dir
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use strix_engine::{Choices, Gpu, NAGA_VERSION, Way};
+
+use crate::{Error, Result};
+
+/// Version of the form of [`Tuning`].
+const FORMAT: u32 = 1;
+/// No tuning is larger; what is was written by somebody else.
+const MAX_TUNING_BYTES: u64 = 16 << 20;
+/// No driver's data are larger.
+const MAX_PIPELINE_BYTES: u64 = 1 << 30;
+
+const TUNING: &str = "tuning.json";
+const PIPELINES: &str = "pipelines.bin";
+
+/// A folder with a folder for each device, driver and version of Strix.
+#[derive(Clone, Debug)]
+pub struct DeviceCache {
+    root: PathBuf,
+}
+
+/// What a measurement depends on besides the kernel and its shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceKey {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// Its API.
+    pub backend: String,
+    /// Lanes of a subgroup, 0 where kernels must do without.
+    pub subgroup: u32,
+    /// Name of the driver.
+    pub driver: String,
+    /// Version of the driver.
+    pub driver_version: String,
+    /// Version of Strix.
+    pub engine: String,
+    /// Version of naga, which translates the kernels.
+    pub naga: String,
+    /// Checksum of the kernels' texts.
+    pub kernels: String,
+}
+
+/// How fast one way to specialise a kernel was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The kernel.
+    pub kernel: String,
+    /// The class of shapes.
+    pub situation: String,
+    /// Variants, each with its value.
+    #[serde(with = "words")]
+    pub way: Way,
+    /// What was timed, e.g. `gemm int8 many 4096x4096`.
+    pub subject: String,
+    /// Time of one run in nanoseconds, or why this way must not be used.
+    pub result: std::result::Result<f64, String>,
+}
+
+/// The best way found for a situation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The kernel.
+    pub kernel: String,
+    /// The class of shapes.
+    pub situation: String,
+    /// Variants, each with its value.
+    #[serde(with = "words")]
+    pub way: Way,
+}
+
+/// What tuning found on a device so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Everything that was measured.
+    pub measured: Vec<Measured>,
+    /// The winners of what was measured to the end.
+    pub chosen: Vec<Chosen>,
+}
+
+impl Tuning {
+    /// The winners as kernels look them up.
+    pub fn choices(&self) -> Choices {
+        let mut choices = Choices::default();
+        for Chosen { kernel, situation, way } in &self.chosen {
+            choices.set(kernel, situation, way.clone());
+        }
+        choices
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct TuningFile {
+    format: u32,
+    device: DeviceKey,
+    #[serde(flatten)]
+    tuning: Tuning,
+}
+
+/// What [`DeviceCache::restore`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// How many choices there are.
+    pub choices: usize,
+    /// Whether there are pipelines.
+    pub pipelines: bool,
+}
+
+impl DeviceKey {
+    /// That of an open device.
+    pub fn of(gpu: &Gpu) -> Self {
+        let info = gpu.info();
+        let mut hasher = blake3::Hasher::new();
+        for kernel in strix_shaders::generated::KERNELS {
+            hasher.update(kernel.template.as_bytes());
+        }
+        Self {
+            adapter: info.name.clone(),
+            backend: format!("{:?}", info.backend),
+            subgroup: gpu.target().subgroup.unwrap_or(0),
+            driver: info.driver.clone(),
+            driver_version: info.driver_info.clone(),
+            engine: env!("CARGO_PKG_VERSION").into(),
+            naga: NAGA_VERSION.into(),
+            kernels: hasher.finalize().to_hex()[..16].into(),
+        }
+    }
+
+    /// Name of the device's folder: readable, and another for every other key.
+    fn folder(&self) -> String {
+        let readable: String =
+            self.adapter.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let words: Vec<_> = readable.split('-').filter(|word| !word.is_empty()).collect();
+        let readable: String = words.join("-").to_lowercase().chars().take(40).collect();
+        let key = serde_json::to_vec(self).unwrap_or_default();
+        format!("{readable}-{}", &blake3::hash(&key).to_hex()[..16])
+    }
+}
+
+impl DeviceCache {
+    /// The cache in a folder, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where that of a device is.
+    pub fn folder(&self, gpu: &Gpu) -> PathBuf {
+        self.root.join(DeviceKey::of(gpu).folder())
+    }
+
+    /// Whether nothing was ever kept of this device.
+    pub fn is_new(&self, gpu: &Gpu) -> bool {
+        !self.folder(gpu).exists()
+    }
+
+    /// Has `gpu` use what is kept of it. What cannot be used is left out, with a warning on the log.
+    pub fn restore(&self, gpu: &Gpu) -> Restored {
+        let choices = self.tuning(gpu).choices();
+        let path = self.folder(gpu).join(PIPELINES);
+        let restore = |bytes: Vec<u8>| gpu.restore_pipelines(&bytes).map_err(|e| e.to_string());
+        let pipelines =
+            ignored(&path, read(&path, MAX_PIPELINE_BYTES).and_then(|b| b.map(restore).transpose()));
+        let restored = Restored { choices: choices.len(), pipelines: pipelines.is_some() };
+        gpu.set_choices(choices);
+        restored
+    }
+
+    /// What tuning found on a device; nothing where there is no file, or none that can be used.
+    pub fn tuning(&self, gpu: &Gpu) -> Tuning {
+        let path = self.folder(gpu).join(TUNING);
+        let key = DeviceKey::of(gpu);
+        let parsed =
+            read(&path, MAX_TUNING_BYTES).and_then(|bytes| bytes.map(|b| parse(&b, &key)).transpose());
+        ignored(&path, parsed).unwrap_or_default()
+    }
+
+    /// Keeps what tuning found.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn store_tuning(&self, gpu: &Gpu, tuning: &Tuning) -> Result<()> {
+        let file = TuningFile { format: FORMAT, device: DeviceKey::of(gpu), tuning: tuning.clone() };
+        let text = serde_json::to_vec_pretty(&file).map_err(io::Error::from);
+        self.write(gpu, TUNING, text)
+    }
+
+    /// Keeps what was compiled, where the backend can use it again; says whether it can.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn store_pipelines(&self, gpu: &Gpu) -> Result<bool> {
+        match gpu.pipeline_data() {
+            Some(data)
+                if read(&self.folder(gpu).join(PIPELINES), MAX_PIPELINE_BYTES)
+                    .is_ok_and(|kept| kept.as_ref() == Some(&data)) =>
+            {
+                Ok(true)
+            }
+            Some(data) => self.write(gpu, PIPELINES, Ok(data)).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Forgets everything about a device.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be removed.
+    pub fn clear(&self, gpu: &Gpu) -> Result<()> {
+        let path = self.folder(gpu);
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path, source }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a file of the device's, whole or not at all.
+    fn write(&self, gpu: &Gpu, name: &str, bytes: io::Result<Vec<u8>>) -> Result<()> {
+        let folder = self.folder(gpu);
+        let path = folder.join(name);
+        let write = || {
+            fs::create_dir_all(&folder)?;
+            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+            file.write_all(&bytes?)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(|source| Error::Io { path: path.clone(), source })
+    }
+}
+
+/// A way as `family=tiled rows=16`.
+mod words {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use strix_engine::Way;
+
+    pub(super) fn serialize<S: Serializer>(way: &Way, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&super::in_words(way))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Way, D::Error> {
+        let text = String::deserialize(from)?;
+        let pair = |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let pairs: Option<_> = text.split_whitespace().map(pair).collect();
+        pairs.ok_or_else(|| D::Error::custom(format!("{text:?} is not of the form name=value")))
+    }
+}
+
+/// A way as people read it: `family=tiled rows=16`.
+pub fn in_words(way: &[(String, String)]) -> String {
+    way.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A file's bytes, or `None` where there is no file.
+fn read(path: &Path, most: u64) -> std::result::Result<Option<Vec<u8>>, String> {
+    let read = || match fs::metadata(path)?.len() {
+        bytes if bytes > most => Err(io::Error::other(format!("{bytes} bytes are more than there can be"))),
+        _ => fs::read(path),
+    };
+    match read() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A tuning of this device and version.
+fn parse(bytes: &[u8], key: &DeviceKey) -> std::result::Result<Tuning, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        device: DeviceKey,
+    }
+    fn json<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
+        serde_json::from_slice(bytes).map_err(|e| format!("it is no tuning: {e}"))
+    }
+    let form = json::<serde_json::Value>(bytes)?.get("format").cloned().unwrap_or_default();
+    if form != FORMAT {
+        return Err(format!("it has form {form}, not {FORMAT}"));
+    }
+    let Head { device } = json(bytes)?;
+    if device != *key {
+        return Err(format!("it is of {} with Strix {}, not of this device", device.adapter, device.engine));
+    }
+    let file: TuningFile = json(bytes)?;
+    let wrong = |m: &&Measured| m.result.as_ref().is_ok_and(|ns| !ns.is_finite() || *ns < 0.0);
+    match file.tuning.measured.iter().find(wrong) {
+        Some(measured) => Err(format!("{} took {:?} ns", measured.subject, measured.result)),
+        None => Ok(file.tuning),
+    }
+}
+
+/// What was found, or nothing, with a warning of what could not be used.
+fn ignored<T>(path: &Path, found: std::result::Result<Option<T>, String>) -> Option<T> {
+    found.unwrap_or_else(|reason| {
+        tracing::warn!(path = %path.display(), reason, "a file of the cache is ignored");
+        None
+    })
+}

@@ -1,0 +1,223 @@
+// What every family of gemm shares: parameters, bindings, which rows a workgroup takes, unpacking, and what
+// follows the sum. The importing kernel declares the variants `weights` and `x`,
+// and may declare `loads` (whether rows and weights are read as texels) and `norm`.
+
+//% set texels = loads is defined and loads == "texels"
+//% set normed = norm is defined and norm == "yes"
+
+/// Texels of 16 bytes in a row of a texture.
+const TEXEL_ROW = 1024u;
+
+struct Params {
+    /// Columns of x.
+    k: u32,
+    /// Columns this dispatch writes.
+    n: u32,
+    /// Column of y that the first of them is.
+    first: u32,
+    /// Columns of y and of the residual.
+    stride: u32,
+    /// Blocks of 16 packed rows in a weight set.
+    blocks: u32,
+    /// Weight sets: 1 for all rows, or 2 of which a row's modality picks one.
+    sets: u32,
+    /// First blocks that the sets share.
+    shared_blocks: u32,
+    /// Steps of 32 columns that share a scale; for groups only.
+    group_steps: u32,
+    /// Whether `bias` is added.
+    bias: u32,
+    /// Whether `residual` is added.
+    residual: u32,
+    /// 0 none, 1 quick-GELU, 2 SwiGLU over alternate blocks of gate and up.
+    activation: u32,
+    /// Whether x is normalised by its root mean square and `gain`; for one row only.
+    norm: u32,
+    /// Added to the mean square.
+    eps: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+//% if texels
+@group(0) @binding(1) var x: texture_2d<u32>;                         // [rows, k] f32
+@group(0) @binding(2) var gain: texture_2d<u32>;                      // [modalities, k] f32
+//% elif x == "scalar"
+@group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
+@group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
+//% else
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [rows, k]
+@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
+//% endif
+@group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
+//% if texels
+@group(0) @binding(4) var weight: texture_2d<u32>;                    // [places, chunks, 16]
+//% else
+@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
+//% endif
+@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [places, groups, 16]
+@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [places, 16]
+@group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
+@group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
+
+//% for t in ["x", "gain", "weight"]
+//% if texels
+fn ${t}_at(i: u32) -> vec4<u32> {
+    return textureLoad(${t}, vec2<u32>(i % TEXEL_ROW, i / TEXEL_ROW), 0);
+}
+//% elif t == "weight"
+fn weight_at(i: u32) -> vec4<u32> {
+    return weight[i];
+}
+//% elif x != "scalar"
+fn ${t}_at(i: u32) -> vec4<u32> {
+    return bitcast<vec4<u32>>(${t}[i]);
+}
+//% endif
+//% endfor
+
+/// Columns 4 i .. 4 i + 3 of a row of x; zeros beyond its end.
+fn load_x(row: u32, i: u32) -> vec4<f32> {
+//% if x == "scalar"
+    let at = row * params.k;
+    let last = params.k - 1u;
+    let k = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u);
+    let c = min(k, vec4<u32>(last));
+    return select(vec4<f32>(), vec4<f32>(x[at + c.x], x[at + c.y], x[at + c.z], x[at + c.w]), k <= vec4<u32>(last));
+//% else
+    let width = params.k / 4u;
+//% if x == "whole"
+    return bitcast<vec4<f32>>(x_at(row * width + i));
+//% else
+    return select(vec4<f32>(), bitcast<vec4<f32>>(x_at(row * width + min(i, width - 1u))), i < width);
+//% endif
+//% endif
+}
+
+//% if normed
+/// The gain of the same columns; beyond the end that of the last ones.
+fn load_gain(modality: u32, i: u32) -> vec4<f32> {
+//% if x == "scalar"
+    let at = modality * params.k;
+    let c = min(vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u), vec4<u32>(params.k - 1u));
+    return vec4<f32>(gain[at + c.x], gain[at + c.y], gain[at + c.z], gain[at + c.w]);
+//% else
+    let width = params.k / 4u;
+    return bitcast<vec4<f32>>(gain_at(modality * width + min(i, width - 1u)));
+//% endif
+}
+//% endif
+
+//% if weights == "f32"
+fn unpack(q: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(q);
+}
+//% elif weights == "bf16"
+fn unpack(q: vec2<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(q.x << 16u, q.x & 0xffff0000u, q.y << 16u, q.y & 0xffff0000u));
+}
+//% else
+fn unpack(q: u32) -> vec4<f32> {
+    return vec4<f32>(unpack4xI8(q));
+}
+//% endif
+
+/// a + x · w
+fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
+    return fma(x.w, w.w, fma(x.z, w.z, fma(x.y, w.y, fma(x.x, w.x, a))));
+}
+
+/// Where block `block` of a modality's weights is among those of all sets.
+fn place_of(block: u32, modality: u32) -> u32 {
+    let own = params.shared_blocks + (block - params.shared_blocks) * params.sets + modality;
+    return select(own, block, block < params.shared_blocks);
+}
+
+/// Loads of 16 bytes that a packed row takes.
+fn chunks_of_row() -> u32 {
+    return (params.k + 31u) / 32u * ${8 if weights == "f32" else (4 if weights == "bf16" else 2)}u;
+}
+
+/// Such a load of row `row` of the block at `place`.
+fn chunk_at(place: u32, chunk: u32, row: u32) -> vec4<u32> {
+    return weight_at((place * chunks_of_row() + chunk) * 16u + row);
+}
+
+//% if weights == "int8_group"
+/// Scale of the columns of step `step` of row `row` of the block at `place`.
+fn scale_at(place: u32, step: u32, row: u32) -> f32 {
+    let groups = ((params.k + 31u) / 32u + params.group_steps - 1u) / params.group_steps;
+    return scale[(place * groups + step / params.group_steps) * 16u + row];
+}
+//% endif
+
+/// The sum of packed row p with its scale and bias.
+fn affine(modality: u32, p: u32, sum: f32) -> f32 {
+    let at = place_of(p / 16u, modality) * 16u + p % 16u;
+    var value = sum;
+//% if weights == "int8"
+    value *= scale[at];
+//% endif
+    if params.bias != 0u {
+        value += bias[at];
+    }
+    return value;
+}
+
+fn store(row: u32, n: u32, value: f32) {
+    if n >= params.n {
+        return;
+    }
+    let at = row * params.stride + params.first + n;
+    var result = value;
+    if params.residual != 0u {
+        result += residual[at];
+    }
+    y[at] = result;
+}
+
+/// t · sigmoid(b t)
+fn gate(t: f32, b: f32) -> f32 {
+    return t / (1.0 + exp(-b * t));
+}
+
+/// Ends the sums of packed rows p and p + 16, p in an even block, and scatters them into their row.
+fn finish_pair(row: u32, modality: u32, p: u32, first: f32, second: f32) {
+    let v = affine(modality, p, first);
+    let w = affine(modality, p + 16u, second);
+    switch params.activation {
+        case 2u: {
+            // The block after a gate's is its up's.
+            store(row, p / 32u * 16u + p % 16u, gate(v, 1.0) * w);
+        }
+        case 1u: {
+            store(row, p, gate(v, 1.702));
+            store(row, p + 16u, gate(w, 1.702));
+        }
+        default: {
+            store(row, p, v);
+            store(row, p + 16u, w);
+        }
+    }
+}
+
+/// Rows that one workgroup takes, all of one modality: places first .. end in `routing`.
+struct Tile {
+    modality: u32,
+    first: u32,
+    end: u32,
+}
+
+/// Tile number i of `size` rows each, its end that of all rows of its modality. Those of text come first, then
+/// those of image. None of them where `first` is not before `end`.
+fn tile_of(i: u32, size: u32) -> Tile {
+    let text = routing[0];
+    let image = routing[1];
+    if params.sets != 2u {
+        return Tile(0u, 2u + i * size, 2u + text + image);
+    }
+    let tiles = (text + size - 1u) / size;
+    if i < tiles {
+        return Tile(0u, 2u + i * size, 2u + text);
+    }
+    return Tile(1u, 2u + text + (i - tiles) * size, 2u + text + image);
+}
