@@ -5,8 +5,8 @@ use half::f16;
 use strix_engine::{Gpu, Graph, Resident, Result};
 use strix_model::Config;
 use strix_shaders::{
-    Format, HeadShape, Heads, KvElement, Layout, Mask, attention, decode_attention, layer_norm, linear,
-    rms_norm, swiglu,
+    Format, HeadShape, Heads, KvCache, KvElement, Layout, Mask, RopeTables, attention, decode_attention,
+    layer_norm, linear, rms_norm, swiglu,
 };
 
 use crate::data;
@@ -92,7 +92,7 @@ fn few_heads(heads: HeadShape) -> HeadShape {
 fn projection(p: Projection, format: Format) -> Subject {
     let prepare = move |p: Projection, checked: bool| -> Prepare {
         Box::new(move |gpu| {
-            let layout = Layout { n: p.n, k: p.k, sets: 1, gated: p.gated, format };
+            let layout = Layout { n: p.n, k: p.k, sets: 1, shared: 0, gated: p.gated, format };
             let weights = data::projection(gpu, "w", layout, false)?;
             let x = data::tensor(gpu, "x", [p.rows, p.k])?;
             let rows = if checked { data::few_rows(p.rows, false) } else { data::routing(p.rows, false) };
@@ -115,20 +115,23 @@ fn projection(p: Projection, format: Format) -> Subject {
     }
 }
 
-/// A tensor whose rows are heads and nothing else.
-fn whole<T: KvElement>(g: &mut Graph, tensor: &Resident<T, 2>, heads: HeadShape) -> Heads<T> {
-    Heads { tensor: g.bind(tensor), offset: 0, stride: heads.head_dim }
-}
-
 fn queries_of(gpu: &Gpu, h: HeadShape, rows: u32) -> Result<Resident<f32, 2>> {
     data::tensor(gpu, "q", [rows, h.num_heads * h.head_dim])
 }
 
-fn keys_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<[Resident<T, 2>; 2]> {
-    let shape = [keys, h.num_kv_heads * h.head_dim];
-    let noise: Vec<T> = data::noise((shape[0] * shape[1]) as usize).into_iter().map(T::nearest).collect();
-    let upload = |name| Resident::upload(gpu, name, shape, &noise);
-    Ok([upload("k")?, upload("v")?])
+/// A cache of noise.
+fn cache_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<KvCache<T>> {
+    let shape = [h.num_kv_heads, keys, h.head_dim];
+    let noise: Vec<T> =
+        data::noise((shape[0] * keys * shape[2]) as usize).into_iter().map(T::nearest).collect();
+    let upload = |name| Resident::zeros(name, shape).with_texels().filled(gpu, &noise);
+    Ok(KvCache { k: upload("k")?, v: upload("v")? })
+}
+
+/// Rotations of so many positions.
+fn tables_of(h: HeadShape, positions: u32) -> RopeTables {
+    let half = vec![0.5; (positions * h.head_dim / 2) as usize];
+    RopeTables::new("rope", positions, h.head_dim, &half, &half)
 }
 
 fn cache<T: KvElement>() -> &'static str {
@@ -138,12 +141,12 @@ fn cache<T: KvElement>() -> &'static str {
 fn decode<T: KvElement + Send + Sync>(h: HeadShape, keys: u32) -> Subject {
     let prepare = |h: HeadShape, keys: u32| -> Prepare {
         Box::new(move |gpu| {
-            let (q, [k, v]) = (queries_of(gpu, h, 1)?, keys_of::<T>(gpu, h, keys)?);
+            let qkv = data::tensor(gpu, "qkv", [1, (h.num_heads + 2 * h.num_kv_heads) * h.head_dim])?;
+            let (cache, tables) = (cache_of::<T>(gpu, h, keys)?, tables_of(h, keys));
             let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
             Ok(Box::new(move |g| {
-                let (q, k, v) = (whole(g, &q, h), whole(g, &k, h), whole(g, &v, h));
-                let span = g.bind(&span);
-                decode_attention(g, "y", q, k, v, h, span);
+                let (qkv, span) = (g.bind(&qkv), g.bind(&span));
+                decode_attention(g, "y", qkv, &tables, &cache, h, span);
             }))
         })
     };
@@ -157,10 +160,11 @@ fn decode<T: KvElement + Send + Sync>(h: HeadShape, keys: u32) -> Subject {
 fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Subject {
     let prepare = |h: HeadShape, rows: u32, keys: u32| -> Prepare {
         Box::new(move |gpu| {
-            let (q, [k, v]) = (queries_of(gpu, h, rows)?, keys_of::<T>(gpu, h, keys)?);
+            let (q, cache) = (queries_of(gpu, h, rows)?, cache_of::<T>(gpu, h, keys)?);
             let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
             Ok(Box::new(move |g| {
-                let (q, k, v) = (whole(g, &q, h), whole(g, &k, h), whole(g, &v, h));
+                let q = Heads::in_rows(g.bind(&q), 0, h.head_dim);
+                let [k, v] = [&cache.k, &cache.v].map(|kv| Heads::by_head(g.bind(kv)));
                 let mask = Mask::Causal { span: g.bind(&span) };
                 attention(g, "y", q, k, v, h, rows, mask);
             }))
@@ -177,9 +181,10 @@ fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Sub
 fn full(h: HeadShape, rows: u32, keys: u32) -> Subject {
     let prepare = |h: HeadShape, rows: u32, keys: u32| -> Prepare {
         Box::new(move |gpu| {
-            let (q, [k, v]) = (queries_of(gpu, h, rows)?, keys_of::<f32>(gpu, h, keys)?);
+            let (q, cache) = (queries_of(gpu, h, rows)?, cache_of::<f32>(gpu, h, keys)?);
             Ok(Box::new(move |g| {
-                let (q, k, v) = (whole(g, &q, h), whole(g, &k, h), whole(g, &v, h));
+                let q = Heads::in_rows(g.bind(&q), 0, h.head_dim);
+                let [k, v] = [&cache.k, &cache.v].map(|kv| Heads::by_head(g.bind(kv)));
                 attention(g, "y", q, k, v, h, rows, Mask::Full { keys });
             }))
         })
