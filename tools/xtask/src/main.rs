@@ -16,6 +16,7 @@ cargo xtask TASK
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
+  peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
 ";
@@ -39,6 +40,9 @@ fn main() -> ExitCode {
         "golden" | "nano" => check(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
         "bench" => bench(rest),
+        "peers" => driver(&VULKAN)
+            .and_then(|()| build_strix(&[]))
+            .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
         "" | "help" | "-h" | "--help" => {
             print!("{HELP}");
             Ok(())
