@@ -365,6 +365,27 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         Ok(self)
     }
 
+    /// Replaces the first elements of a tensor that was made by [`Resident::zeros`].
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for it.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor has another source, or is shorter than `data`.
+    pub fn write(&self, gpu: &Gpu, data: &[T]) -> Result<()> {
+        let (label, bytes) = (&self.storage.label, bytemuck::cast_slice::<T, u8>(data));
+        assert!(self.storage.source.is_none(), "{label}: written, but it has a source");
+        assert!(
+            bytes.len() as u64 <= self.storage.bytes,
+            "{label}: {} bytes into {}",
+            bytes.len(),
+            self.bytes()
+        );
+        gpu.upload(&self.storage.place(gpu)?.buffer, bytes)
+    }
+
     /// Copies the content back. For inspection: it stalls the device.
     ///
     /// # Errors

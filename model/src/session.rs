@@ -1,5 +1,7 @@
 //! A conversation on the device: its programs, its KV cache and what the cache holds.
 
+mod timing;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +65,8 @@ pub struct Session {
     prefill: Chunk,
     decode: Chunk,
     kv: Vec<LayerCache>,
+    /// Whether noise was written to all of it once, for timing.
+    noise: bool,
     /// What the first positions of the cache hold.
     cached: Vec<Row>,
     pub(crate) conversation: Conversation,
@@ -87,6 +91,7 @@ impl Session {
             decode: Chunk::compile(model, &kv, 1, false, &mut Tap::default())?,
             model: model.clone(),
             kv,
+            noise: false,
             cached: vec![],
             conversation: Conversation::default(),
             pictures: vec![],

@@ -362,6 +362,17 @@ pub enum Contents<'a> {
     OnHost,
 }
 
+/// What a projection makes of the rows it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activations {
+    /// Nothing.
+    #[default]
+    F32,
+    /// Each row becomes multiples of a 127th of its largest magnitude, where the weights are int8: sums of products are
+    /// then exact, and what is lost is lost in the rounding.
+    Int8,
+}
+
 /// The weights of one projection on the device: one matrix, or one a modality.
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -371,6 +382,8 @@ pub struct Linear {
     pub layout: Layout,
     /// Its parts along `n`, each within the device's binding limit.
     pub parts: Vec<LinearPart>,
+    /// What becomes of the rows it is given; of no effect where the weights are not int8.
+    pub activations: Activations,
 }
 
 /// Some output columns of a [`Linear`].
@@ -389,6 +402,16 @@ pub struct LinearPart {
 }
 
 impl Linear {
+    /// The same projection of rows that are rounded so.
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// Whether its rows are rounded.
+    pub(crate) fn rounds(&self) -> bool {
+        self.activations == Activations::Int8 && matches!(self.layout.format, Format::Int8 { .. })
+    }
+
     /// The shape alone, with no content, for planning.
     pub fn declare(name: &str, label: &str, layout: Layout, bias: bool, max_binding_bytes: u64) -> Self {
         let part = |(i, (first, layout)): (usize, (u32, Layout))| LinearPart {
@@ -399,7 +422,7 @@ impl Linear {
             bias: bias.then(|| Resident::zeros(&format!("{label}.bias[{i}]"), [layout.places() * BLOCK])),
         };
         let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
-        Self { name: name.into(), layout, parts }
+        Self { name: name.into(), layout, parts, activations: Activations::F32 }
     }
 
     /// Packs and uploads a matrix, part by part. `fill` as for [`pack`]; `bias(set, half, row)` likewise.
@@ -459,7 +482,7 @@ impl Linear {
                 bias: bias.map(|b| pack_bias(b, label, i, first, layout)),
             });
         }
-        Ok(Self { name: name.into(), layout, parts })
+        Ok(Self { name: name.into(), layout, parts, activations: Activations::F32 })
     }
 
     /// A matrix that was packed before: `weight` is all of [`pack`]'s words and `scale` all of its scales. Parts
@@ -495,7 +518,7 @@ impl Linear {
             }
         };
         let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
-        Self { name: name.into(), layout, parts }
+        Self { name: name.into(), layout, parts, activations: Activations::F32 }
     }
 
     /// Bytes that a row of text reads: the first set's, where there are several.
