@@ -19,6 +19,9 @@ type Result<T> = std::result::Result<T, String>;
 /// feature of the device.
 const CAPABILITIES: Capabilities = Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16_IN_FLOAT32);
 
+/// What kernels that say `//~ requires: cooperative_matrix` may use as well.
+const COOPERATIVE_MATRIX: Capabilities = Capabilities::COOPERATIVE_MATRIX.union(Capabilities::SHADER_FLOAT16);
+
 fn main() {
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=build.rs");
@@ -129,7 +132,12 @@ fn validate(source: &str, path: &str) -> Result<Module> {
     options.parse_doc_comments = true;
     let parsed = wgsl::Frontend::new_with_options(options).parse(source);
     let module = parsed.map_err(|e| e.emit_to_string_with_path(source, path))?;
-    let checked = Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module);
+    let requires = source.lines().filter_map(|line| line.strip_prefix("//~ requires:"));
+    let capabilities = requires.map(str::trim).try_fold(CAPABILITIES, |all, name| match name {
+        "cooperative_matrix" => Ok(all.union(COOPERATIVE_MATRIX)),
+        _ => Err(format!("{path}: kernels cannot require {name:?}")),
+    })?;
+    let checked = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     checked.map_err(|e| e.emit_to_string_with_path(source, path))?;
     Ok(module)
 }

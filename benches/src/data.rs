@@ -15,7 +15,7 @@ pub const FORMATS: [(&str, Format); 6] = [
     ("int8g32", Format::Int8 { group: Some(32) }),
 ];
 
-/// Numbers in [-1, 1); more than the longest row of a weight.
+/// Numbers in [-1, 1); a prime number of them, so that rows of any usual length begin differently.
 static NOISE: LazyLock<Vec<f32>> = LazyLock::new(|| {
     let mut s = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
@@ -48,13 +48,15 @@ pub fn tensor<const R: usize>(gpu: &Gpu, label: &str, shape: [u32; R]) -> Result
 ///
 /// If the device has no room for it.
 pub fn projection(gpu: &Gpu, name: &str, layout: Layout, bias: bool) -> Result<Linear> {
-    let start = |set: u32, half: u32, row: u32| (row * 7919 + half * 104_729 + set * 1_299_709) as usize;
+    let start = |set: u32, half: u32, row: u32| {
+        (row as usize * 7919 + half as usize * 104_729 + set as usize * 1_299_709) % NOISE.len()
+    };
     let scale = 3.0 / (layout.k as f32).sqrt();
     let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
-        let noise = &NOISE[start(set, half, row) % (NOISE.len() - out.len())..];
+        let noise = NOISE[start(set, half, row)..].iter().chain(NOISE.iter().cycle());
         out.iter_mut().zip(noise).for_each(|(w, noise)| *w = noise * scale);
     };
-    let bias_of = |set: u32, half: u32, row: u32| NOISE[start(set, half, row) % NOISE.len()];
+    let bias_of = |set: u32, half: u32, row: u32| NOISE[start(set, half, row)];
     Linear::upload(gpu, name, name, layout, fill, bias.then_some(&bias_of as &dyn Fn(u32, u32, u32) -> f32))
 }
 
@@ -64,12 +66,12 @@ pub fn routing(rows: u32, mixed: bool) -> Resident<u32, 1> {
     Resident::from_slice("routing", [rows + 2], &Routing::of(&modality))
 }
 
-/// The same with room for as many rows, but only nine of them listed: for references that are slow.
+/// The same with room for as many rows, but a few of them listed: for references that are slow.
 pub fn few_rows(rows: u32, mixed: bool) -> Resident<u32, 1> {
-    if rows <= 9 {
+    if rows <= 5 {
         return routing(rows, mixed);
     }
-    let few: Vec<u32> = (0..9).map(|i| i * (rows - 1) / 8).collect();
+    let few: Vec<u32> = (0..5).map(|i| i * (rows - 1) / 4).collect();
     let (image, text): (Vec<u32>, Vec<u32>) = few.iter().partition(|&r| mixed && r % 2 == 1);
     let mut list = vec![text.len() as u32, image.len() as u32];
     list.extend(text.iter().chain(&image));

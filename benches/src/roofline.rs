@@ -1,103 +1,220 @@
-//! What the device can do at most: bytes streamed and multiply-adds a second, measured by two kernels.
+//! What the device can do at most, measured by kernels that do nothing else: bytes streamed, operations of each kind,
+//! and what a dispatch, a pass, a submit and an upload cost.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use strix_engine::wgpu::DeviceType;
-use strix_engine::{Access, Arg, Binding, Graph, Resident, Result, Shader, Step, TensorId};
+use serde::{Deserialize, Serialize};
+use strix_engine::wgpu::{self, DeviceType, Features};
+use strix_engine::{Access, Arg, Binding, Gpu, Graph, Resident, Shader, Step, TEXEL_ROW, TensorId};
 
-use crate::{Clock, Work};
+use crate::stats::median;
+use crate::{Clock, Result, Work};
 
 /// Bytes that `stream.wgsl` reads.
 const STREAMED: u32 = 128 << 20;
 /// Bytes that a workgroup of it reads, a lane.
 const RUN_BYTES: u32 = 8192;
-/// FLOPs of a lane of `multiply_add.wgsl`.
+/// Operations of a lane of `multiply_add.wgsl` and `dot4.wgsl`.
 const LANE_FLOPS: u64 = 98_304;
+/// Bytes that are uploaded to time it.
+const UPLOADED: usize = 64 << 20;
+/// Dispatches in one submit, to tell their cost from the submit's.
+const DISPATCHES: usize = 256;
 
 const BINDINGS: &[Binding] =
     &[Binding { name: "x", access: Access::Read }, Binding { name: "y", access: Access::ReadWrite }];
 
-/// The device's limits (Williams et al. 2009).
-#[derive(Clone, Copy, Debug)]
+/// The same with `x` read through the texture unit, which on some devices is the quicker way.
+const TEXEL_BINDINGS: &[Binding] =
+    &[Binding { name: "x", access: Access::Texels }, Binding { name: "y", access: Access::ReadWrite }];
+
+/// What a kernel computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// Multiply-adds of f32.
+    #[default]
+    F32,
+    /// Multiply-adds of f16.
+    F16,
+    /// `dot4I8Packed`.
+    Dot4,
+}
+
+/// The device's limits (Williams et al. 2009), and what it costs to ask it for anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Roofline {
     /// Bytes a second of a kernel that only reads, each address once.
     pub bytes_per_s: f64,
     /// FLOPs a second of a kernel that only multiplies and adds f32.
     pub flops_per_s: f64,
+    /// The same of f16, where the device has it.
+    pub f16_flops_per_s: Option<f64>,
+    /// Operations a second of a kernel that only multiplies and adds int8 by `dot4I8Packed`.
+    pub dot4_ops_per_s: Option<f64>,
+    /// Nanoseconds that one more dispatch in a pass costs.
+    pub dispatch_ns: f64,
+    /// Nanoseconds that one more dispatch costs which is a pass of its own.
+    pub pass_ns: f64,
+    /// Nanoseconds from a submit of one dispatch to the end of waiting for it.
+    pub submit_ns: f64,
+    /// Bytes a second to the device, the way weights go.
+    pub upload_bytes_per_s: f64,
 }
 
 impl Roofline {
-    /// Measures it: the best over workgroup sizes and widths of a load, since which is best differs.
+    /// Measures it: of each limit the best over workgroup sizes and widths of a load, since which is best differs.
+    /// `on` is told what is measured.
     ///
     /// # Errors
     ///
     /// If the device refuses or fails.
-    pub fn measure(clock: &Clock) -> Result<Self> {
-        let subgroup = clock.gpu().target().subgroup;
-        let lanes: Vec<u32> = subgroup.into_iter().chain([64, 256]).collect();
-        let mut roof = Self { bytes_per_s: 0.0, flops_per_s: 0.0 };
+    pub fn measure(clock: &Clock, quick: bool, on: &mut dyn FnMut(&str)) -> Result<Self> {
+        let gpu = clock.gpu();
+        let lanes: Vec<u32> = gpu.target().subgroup.into_iter().chain([64, 256]).collect();
+        let probe = Probe { clock, runs: if quick { 3 } else { 5 } };
+        let mut roof = Self::default();
+        on("streaming reads");
         // No zeros: pages that were never written may all be one page.
-        let bytes = STREAMED.min(u32::try_from(clock.gpu().target().max_binding_bytes).unwrap_or(STREAMED));
+        let bytes = STREAMED.min(u32::try_from(gpu.target().max_binding_bytes).unwrap_or(STREAMED));
         let data: Vec<u32> = (0..bytes / 4).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
-        let x = Resident::upload(clock.gpu(), "stream", [bytes / 4], &data)?;
+        let x = Resident::zeros("stream", [bytes / 4]).with_texels().filled(gpu, &data)?;
         drop(data);
         for &lanes in &lanes {
-            for width in [2, 4] {
-                roof.bytes_per_s = roof.bytes_per_s.max(stream(clock, &x, lanes, width)?);
+            for load in [Load::Words(2), Load::Words(4), Load::Texels] {
+                if load != Load::Texels || gpu.target().texels {
+                    roof.bytes_per_s = roof.bytes_per_s.max(probe.stream(&x, lanes, load)?);
+                }
             }
-            roof.flops_per_s = roof.flops_per_s.max(multiply_add(clock, lanes)?);
         }
+        drop(x);
+        let best = |arithmetic| -> Result<f64> {
+            lanes.iter().try_fold(0.0, |best: f64, &lanes| Ok(best.max(probe.compute(arithmetic, lanes)?)))
+        };
+        on("multiply-adds of f32");
+        roof.flops_per_s = best(Arithmetic::F32)?;
+        if gpu.device().features().contains(Features::SHADER_F16) {
+            on("multiply-adds of f16");
+            roof.f16_flops_per_s = Some(best(Arithmetic::F16)?);
+        }
+        on("dot products of int8");
+        roof.dot4_ops_per_s = Some(best(Arithmetic::Dot4)?);
+        on("dispatches and submits");
+        [roof.dispatch_ns, roof.pass_ns, roof.submit_ns] = dispatches(gpu, if quick { 5 } else { 15 })?;
+        on("uploads");
+        roof.upload_bytes_per_s = upload(gpu, probe.runs)?;
         Ok(roof)
     }
 
+    /// Operations a second of that kind; f32's where the device has no such.
+    pub fn peak(&self, arithmetic: Arithmetic) -> f64 {
+        let special = match arithmetic {
+            Arithmetic::F32 => None,
+            Arithmetic::F16 => self.f16_flops_per_s,
+            Arithmetic::Dot4 => self.dot4_ops_per_s,
+        };
+        special.unwrap_or(self.flops_per_s)
+    }
+
     /// Least nanoseconds for some work.
-    pub fn least_ns(&self, work: Work) -> f64 {
+    pub fn least_ns(&self, work: Work, arithmetic: Arithmetic) -> f64 {
         let memory = work.bytes as f64 / self.bytes_per_s;
-        let arithmetic = work.flops as f64 / self.flops_per_s;
-        memory.max(arithmetic) * 1e9
+        memory.max(work.flops as f64 / self.peak(arithmetic)) * 1e9
     }
 
     /// Whether the memory, and not the arithmetic, bounds it.
-    pub fn is_memory_bound(&self, work: Work) -> bool {
-        work.bytes as f64 / self.bytes_per_s >= work.flops as f64 / self.flops_per_s
+    pub fn is_memory_bound(&self, work: Work, arithmetic: Arithmetic) -> bool {
+        work.bytes as f64 / self.bytes_per_s >= work.flops as f64 / self.peak(arithmetic)
     }
 }
 
-/// Bytes a second, loaded as `width` words at a time.
-fn stream(clock: &Clock, x: &Resident<u32, 1>, lanes: u32, width: u32) -> Result<f64> {
-    let run_bytes = RUN_BYTES * lanes;
-    let groups = x.bytes() as u32 / run_bytes;
-    let text = include_str!("stream.wgsl")
-        .replace("${run}", &(run_bytes / (4 * width)).to_string())
-        .replace("${element}", &format!("vec{width}<u32>"));
-    let shader = shader("stream", &format!("stream[{lanes} lanes, {width} words]"), &text, lanes);
-    let timing = clock.time(&|g| {
-        let x = g.bind(x);
-        let y = g.activation::<u32, 1>("sums", [groups * lanes * width]);
-        push(g, &shader, x.id(), y.id(), groups);
-    })?;
-    Ok(f64::from(groups) * f64::from(run_bytes) * 1e9 / timing.rate_ns())
+/// How a streaming kernel reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// So many words of a storage buffer at a time.
+    Words(u32),
+    /// 16 bytes at a time, through the texture unit.
+    Texels,
 }
 
-/// FLOPs a second.
-fn multiply_add(clock: &Clock, lanes: u32) -> Result<f64> {
-    // Enough for every core of a large GPU, and for a software one not too much.
-    let total = if clock.gpu().info().device_type == DeviceType::Cpu { 1 << 14 } else { 1 << 22 };
-    let groups = total / lanes;
-    let factors = Resident::from_slice("factors", [8], &[0.999_f32, 0., 0., 0., 1e-3, 0., 0., 0.]);
-    let text = include_str!("multiply_add.wgsl");
-    let shader = shader("multiply_add", &format!("multiply_add[{lanes} lanes]"), text, lanes);
-    let timing = clock.time(&|g| {
-        let x = g.bind(&factors);
-        let y = g.activation::<f32, 1>("sums", [groups * lanes * 4]);
-        push(g, &shader, x.id(), y.id(), groups);
-    })?;
-    Ok((LANE_FLOPS * u64::from(groups * lanes)) as f64 * 1e9 / timing.rate_ns())
+/// Runs kernels that do one thing only.
+struct Probe<'a> {
+    clock: &'a Clock,
+    runs: usize,
 }
 
-fn shader(name: &'static str, label: &str, wgsl: &str, lanes: u32) -> Arc<Shader> {
+impl Probe<'_> {
+    /// Nanoseconds of the quickest run.
+    fn best_ns(&self, shader: &Arc<Shader>, x: &Resident<u32, 1>, words: u32, groups: u32) -> Result<f64> {
+        let record = |g: &mut Graph| {
+            let x = g.bind(x);
+            let y = g.activation::<u32, 1>("sums", [words]);
+            push(g, shader, x.id(), y.id(), groups);
+        };
+        let times = self.clock.time(&record, self.runs, 3e8)?.times;
+        let least = |runs: &[f64]| runs.iter().copied().fold(f64::INFINITY, f64::min);
+        // A limit is what was reached once.
+        let measured =
+            if times.device_ns.is_empty() { least(&times.wall_ns) } else { least(&times.device_ns) };
+        Ok(measured.min(least(&times.idle_ns)))
+    }
+
+    /// Bytes a second.
+    fn stream(&self, x: &Resident<u32, 1>, lanes: u32, load: Load) -> Result<f64> {
+        let run_bytes = RUN_BYTES * lanes;
+        let groups = x.bytes() as u32 / run_bytes;
+        let (width, binding, expression) = match load {
+            Load::Words(width) => {
+                (width, format!("var<storage, read> x: array<vec{width}<u32>>"), "x[i]".to_owned())
+            }
+            Load::Texels => {
+                let at = format!("vec2<u32>(i % {TEXEL_ROW}u, i / {TEXEL_ROW}u)");
+                (4, "var x: texture_2d<u32>".to_owned(), format!("textureLoad(x, {at}, 0)"))
+            }
+        };
+        let text = include_str!("roofline/stream.wgsl")
+            .replace("${run}", &(run_bytes / (4 * width)).to_string())
+            .replace("${x}", &binding)
+            .replace("${load}", &expression)
+            .replace("${element}", &format!("vec{width}<u32>"));
+        let mut shader = shader("stream", &format!("stream[{lanes} lanes, {load:?}]"), &text, lanes);
+        if load == Load::Texels {
+            shader.bindings = TEXEL_BINDINGS;
+        }
+        let ns = self.best_ns(&shader.into(), x, groups * lanes * width, groups)?;
+        Ok(f64::from(groups) * f64::from(run_bytes) * 1e9 / ns)
+    }
+
+    /// Operations a second.
+    fn compute(&self, arithmetic: Arithmetic, lanes: u32) -> Result<f64> {
+        // Enough for every core of a large GPU, and for a software one not too much.
+        let software = self.clock.gpu().info().device_type == DeviceType::Cpu;
+        let groups = if software { 1 << 14 } else { 1 << 22 } / lanes;
+        let multiply_add = include_str!("roofline/multiply_add.wgsl");
+        let (name, text, first) = match arithmetic {
+            Arithmetic::F32 => ("multiply_add", text_of(multiply_add, "", "f32"), 0.999_f32.to_bits()),
+            Arithmetic::F16 => {
+                ("multiply_add", text_of(multiply_add, "enable f16;", "f16"), 0.999_f32.to_bits())
+            }
+            Arithmetic::Dot4 => ("dot4", include_str!("roofline/dot4.wgsl").to_owned(), 0x0103_0507),
+        };
+        let factors = [first, 0, 0, 0, 1e-3_f32.to_bits(), 0, 0, 0];
+        let factors = Resident::from_slice("factors", [8], &factors);
+        let shader = shader(name, &format!("{name}[{lanes} lanes, {arithmetic:?}]"), &text, lanes);
+        let ns = self.best_ns(&shader.into(), &factors, groups * lanes * 4, groups)?;
+        Ok((LANE_FLOPS * u64::from(groups * lanes)) as f64 * 1e9 / ns)
+    }
+}
+
+fn text_of(template: &str, enable: &str, element: &str) -> String {
+    template.replace("${enable}", enable).replace("${element}", element)
+}
+
+fn shader(name: &'static str, label: &str, wgsl: &str, lanes: u32) -> Shader {
     let wgsl = wgsl.replace("${lanes}", &lanes.to_string()).into();
-    Arc::new(Shader { name, label: label.into(), wgsl, bindings: BINDINGS })
+    Shader { name, label: label.into(), wgsl, bindings: BINDINGS }
 }
 
 fn push(g: &mut Graph, shader: &Arc<Shader>, x: TensorId, y: TensorId, groups: u32) {
@@ -107,22 +224,133 @@ fn push(g: &mut Graph, shader: &Arc<Shader>, x: TensorId, y: TensorId, groups: u
         params: vec![],
         args: vec![Arg { id: x, access: Access::Read }, Arg { id: y, access: Access::ReadWrite }],
         groups: [groups, 1, 1],
-        // The longest loop of the two.
+        // The longest loop of them all.
         trips: 1024,
         reference: None,
     });
+}
+
+/// Nanoseconds of one more dispatch in a pass, of one more that is a pass of its own, and of a submit with its wait.
+fn dispatches(gpu: &Gpu, rounds: usize) -> Result<[f64; 3]> {
+    let (device, queue) = (gpu.device(), gpu.queue());
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("nothing"),
+        source: wgpu::ShaderSource::Wgsl(include_str!("roofline/nothing.wgsl").into()),
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some("nothing"),
+        layout: None,
+        module: &module,
+        entry_point: Some("nothing"),
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    let buffer = |label| {
+        let usage = wgpu::BufferUsages::STORAGE;
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: 16,
+            usage,
+            mapped_at_creation: false,
+        })
+    };
+    let (x, y) = (buffer("x"), buffer("y"));
+    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("nothing"),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[
+            wgpu::BindGroupEntry { binding: 0, resource: x.as_entire_binding() },
+            wgpu::BindGroupEntry { binding: 1, resource: y.as_entire_binding() },
+        ],
+    });
+    let run = |passes: usize, each: usize| -> Result<f64> {
+        let start = Instant::now();
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for _ in 0..passes {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            (0..each).for_each(|_| pass.dispatch_workgroups(1, 1, 1));
+        }
+        queue.submit([encoder.finish()]);
+        wait(gpu)?;
+        Ok(start.elapsed().as_nanos() as f64)
+    };
+    let mut times = [vec![], vec![], vec![]];
+    // In turns, the first round unseen.
+    for round in 0..=rounds {
+        for (times, [passes, each]) in times.iter_mut().zip([[1, DISPATCHES], [DISPATCHES, 1], [1, 1]]) {
+            let ns = run(passes, each)?;
+            if round > 0 {
+                times.push(ns);
+            }
+        }
+    }
+    let [inside, outside, one] = times.map(|times| median(&times));
+    let more = |many: f64| (many - one).max(0.0) / (DISPATCHES - 1) as f64;
+    Ok([more(inside), more(outside), one])
+}
+
+fn wait(gpu: &Gpu) -> Result<()> {
+    let done = gpu.device().poll(wgpu::PollType::wait_indefinitely());
+    done.map(drop).map_err(|e| strix_engine::Error::Lost(e.to_string()).into())
+}
+
+/// Bytes a second, the way weights go to the device.
+fn upload(gpu: &Gpu, runs: usize) -> Result<f64> {
+    let bytes = UPLOADED.min(usize::try_from(gpu.target().max_binding_bytes).unwrap_or(UPLOADED));
+    let data: Vec<u32> = (0..bytes as u32 / 4).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
+    let mut times = vec![];
+    for run in 0..=runs {
+        let start = Instant::now();
+        let tensor = Resident::upload(gpu, "upload", [bytes as u32 / 4], &data)?;
+        wait(gpu)?;
+        // The first creates the staging buffers.
+        if run > 0 {
+            times.push(start.elapsed().as_nanos() as f64);
+        }
+        drop(tensor);
+    }
+    Ok(bytes as f64 * 1e9 / median(&times))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ROOF: Roofline = Roofline {
+        bytes_per_s: 1e9,
+        flops_per_s: 1e10,
+        f16_flops_per_s: None,
+        dot4_ops_per_s: Some(4e10),
+        dispatch_ns: 0.0,
+        pass_ns: 0.0,
+        submit_ns: 0.0,
+        upload_bytes_per_s: 0.0,
+    };
+
     #[test]
     fn the_slower_of_memory_and_arithmetic_is_the_bound() {
-        let roof = Roofline { bytes_per_s: 1e9, flops_per_s: 1e10 };
-        let gemv = Work { bytes: 1000, flops: 2000 };
-        let gemm = Work { bytes: 1000, flops: 100_000 };
-        assert!(roof.is_memory_bound(gemv) && !roof.is_memory_bound(gemm));
-        assert_eq!((roof.least_ns(gemv), roof.least_ns(gemm)), (1000.0, 10_000.0));
+        let (gemv, gemm) = (Work { bytes: 1000, flops: 2000 }, Work { bytes: 1000, flops: 100_000 });
+        let bound =
+            |work, arithmetic| (ROOF.is_memory_bound(work, arithmetic), ROOF.least_ns(work, arithmetic));
+        assert_eq!(bound(gemv, Arithmetic::F32), (true, 1000.0));
+        assert_eq!(bound(gemm, Arithmetic::F32), (false, 10_000.0));
+        assert_eq!(bound(gemm, Arithmetic::Dot4), (false, 2500.0));
+        // Without f16 it computes in f32.
+        assert_eq!(bound(gemm, Arithmetic::F16), (false, 10_000.0));
+    }
+
+    #[test]
+    fn every_limit_of_this_device_is_found() {
+        let clock = Clock::new(&Gpu::new().expect("these tests need an adapter; lavapipe will do"));
+        let mut said = vec![];
+        let roof = Roofline::measure(&clock, true, &mut |what| said.push(what.to_owned())).unwrap();
+        println!("{roof:?}");
+        let limits = [roof.bytes_per_s, roof.flops_per_s, roof.submit_ns, roof.upload_bytes_per_s];
+        assert!(limits.iter().all(|&limit| limit.is_finite() && limit > 0.0), "{roof:?}");
+        let f16 = clock.gpu().device().features().contains(Features::SHADER_F16);
+        assert_eq!(roof.f16_flops_per_s.is_some(), f16);
+        assert!(roof.dot4_ops_per_s.is_some_and(|peak| peak > 0.0) && said.len() >= 5, "{roof:?}");
     }
 }

@@ -146,7 +146,7 @@ fn instance() -> wgpu::Instance {
 }
 
 fn wanted_features() -> Features {
-    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::PIPELINE_CACHE
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::SHADER_F16 | Features::PIPELINE_CACHE
 }
 
 /// Whether the device's memory is the host's.

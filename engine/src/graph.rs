@@ -128,10 +128,14 @@ impl Graph {
         &self.decisions
     }
 
-    /// Promises that of tensors whose pieces take turns ([`Resident::alternating`]) only the first of each round are
-    /// read.
+    /// Promises that of tensors of which the first part can do ([`Resident::with_first`]) only that is read.
     pub fn first_only(&mut self) {
         self.first_only = true;
+    }
+
+    /// Whether [`Graph::first_only`] was promised.
+    pub fn is_first_only(&self) -> bool {
+        self.first_only
     }
 
     /// Records `record` with `name` in front of every label: `decoder.3` makes `decoder.3.q_proj`.

@@ -50,7 +50,7 @@ pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
 pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;
-pub use program::{Difference, Program, Traced};
+pub use program::{Deviation, Difference, Program, Traced};
 pub use resident::{HostBytes, Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_TRIPS, Shader, TEXEL_ROW};
 pub use stream::{Stream, Streamed};

@@ -90,6 +90,21 @@ pub struct Difference {
     pub want: f32,
 }
 
+/// How far the result of a step is from its CPU reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deviation {
+    /// The step's name.
+    pub label: String,
+    /// The kernel's specialisation.
+    pub kernel: String,
+    /// Largest difference, in parts of the largest expected value.
+    pub max: f64,
+    /// Root of the mean square of the differences, in parts of that of the expected values.
+    pub rms: f64,
+    /// Whether the result is stored as f16, which cannot be closer than half a step of it.
+    pub is_f16: bool,
+}
+
 impl Program {
     /// Allocates and compiles everything `graph` needs on `gpu`.
     ///
@@ -187,8 +202,8 @@ impl Program {
     }
 
     fn run_holding(&mut self, reads: &[TensorId], states: &mut [MutexGuard<'_, State>]) -> Result<()> {
-        let encoder = self.begin();
-        let mut queue = Queue { encoder, ..Queue::new(&self.gpu) };
+        let mut queue = Queue::new(&self.gpu);
+        self.begin(queue.encoder());
         for (index, Segment { steps, load }) in self.segments.iter().enumerate() {
             if index > 0 {
                 queue.submit();
@@ -196,7 +211,7 @@ impl Program {
             if let Some(load) = *load {
                 queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
             }
-            let mut pass = queue.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut pass = queue.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for at in steps.clone() {
                 dispatch(&mut pass, &self.graph.steps[at].label, &self.steps[at]);
             }
@@ -204,7 +219,7 @@ impl Program {
         for output in self.outputs.iter().filter(|o| reads.contains(&o.id)) {
             let from = self.places[output.id.0 as usize].as_ref().expect("an output is written");
             let bytes = output.staging.size();
-            queue.encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &output.staging, 0, bytes);
+            queue.encoder().copy_buffer_to_buffer(&from.buffer, from.offset, &output.staging, 0, bytes);
         }
         queue.submit();
         self.map_inputs();
@@ -233,13 +248,11 @@ impl Program {
     }
 
     /// Unmaps what the last run mapped and copies the inputs that changed.
-    fn begin(&mut self) -> wgpu::CommandEncoder {
+    fn begin(&mut self, encoder: &mut wgpu::CommandEncoder) {
         for output in self.outputs.iter_mut().filter(|o| o.mapped) {
             output.staging.unmap();
             output.mapped = false;
         }
-        let mut encoder =
-            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if let Some(staging) = &self.inputs.staging {
             staging.unmap();
             for (id, offset, bytes, dirty) in self.inputs.ranges.iter_mut().filter(|r| r.3) {
@@ -249,12 +262,13 @@ impl Program {
                 *dirty = false;
             }
         }
-        encoder
     }
 
     /// Copies the inputs for steps that are run one by one.
     fn submit_inputs(&mut self) {
-        let encoder = self.begin();
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.begin(&mut encoder);
         self.gpu.submit(encoder);
         self.map_inputs();
     }
@@ -290,13 +304,25 @@ impl Program {
     ///
     /// If the last run was not asked to read it.
     pub fn read<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>) -> Vec<T> {
+        let mut content = vec![];
+        self.read_into(tensor, &mut content);
+        content
+    }
+
+    /// [`Program::read`] into a vector that is there already, in place of what it holds.
+    ///
+    /// # Panics
+    ///
+    /// If the last run was not asked to read it.
+    pub fn read_into<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>, content: &mut Vec<T>) {
         let name = self.graph.label_of(tensor.id);
         let output = self.outputs.iter().find(|o| o.id == tensor.id && o.mapped);
         let output =
             output.unwrap_or_else(|| panic!("{name} was not among the tensors of the last run's reads"));
         let bytes = (tensor.len() * size_of::<T>()) as u64;
         let view = output.staging.get_mapped_range(0..bytes.next_multiple_of(4)).expect("mapped by the run");
-        bytemuck::pod_collect_to_vec(&view[..bytes as usize])
+        content.resize(tensor.len(), T::zeroed());
+        bytemuck::cast_slice_mut(content).copy_from_slice(&view[..bytes as usize]);
     }
 
     /// Runs step by step and shows what each wrote. Slow: two submits a step.
@@ -327,9 +353,41 @@ impl Program {
     ///
     /// If the device is lost.
     pub fn replay(&mut self, tolerance: f32) -> Result<Option<Difference>> {
-        self.submit_inputs();
         let mut found = None;
-        for (index, step) in self.graph.steps.iter().enumerate() {
+        self.beside_references(|Compared { index, step, tensor, is_f16, got, want }| {
+            let tolerance = if is_f16 { tolerance.max(f16::EPSILON.to_f32()) } else { tolerance };
+            if let Some((element, got, want)) = worst(got, want, tolerance) {
+                let (label, kernel) = (step.label.clone(), step.shader.label.clone());
+                let tensor = tensor.to_owned();
+                found = Some(Difference { step: index, label, kernel, tensor, element, got, want });
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// Runs step by step, each also through its CPU reference on the same inputs: how far each tensor that a step wrote
+    /// is from it. Steps without a reference are left out.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn deviations(&mut self) -> Result<Vec<Deviation>> {
+        let mut all = vec![];
+        self.beside_references(|Compared { step, is_f16, got, want, .. }| {
+            let [max, rms] = deviation(got, want);
+            let (label, kernel) = (step.label.clone(), step.shader.label.clone());
+            all.push(Deviation { label, kernel, max, rms, is_f16 });
+            true
+        })?;
+        Ok(all)
+    }
+
+    /// Runs step by step, each also through its CPU reference on the same inputs, and shows both results until `see`
+    /// says that it has seen enough.
+    fn beside_references(&mut self, mut see: impl FnMut(Compared<'_>) -> bool) -> Result<()> {
+        self.submit_inputs();
+        'steps: for (index, step) in self.graph.steps.iter().enumerate() {
             let _held = self.hold(index)?;
             let Some(reference) = step.reference else {
                 self.run_step(index)?;
@@ -342,23 +400,16 @@ impl Program {
             self.run_step(index)?;
             reference(&mut ReferenceArgs { params: &step.params, tensors: &mut tensors });
             for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
-                let is_f16 = self.graph.values[arg.id.0 as usize].is_f16;
-                let tolerance = if is_f16 { tolerance.max(f16::EPSILON.to_f32()) } else { tolerance };
+                let value = &self.graph.values[arg.id.0 as usize];
                 let [got, want]: [Vec<f32>; 2] = [download(arg)?, bytemuck::cast_slice(want).to_vec()]
                     .map(|bytes| bytemuck::pod_collect_to_vec(&self.words(arg.id, bytes)));
-                if let Some((element, got, want)) = worst(&got, &want, tolerance) {
-                    let (label, kernel) = (step.label.clone(), step.shader.label.clone());
-                    let tensor = self.graph.label_of(arg.id).to_owned();
-                    found = Some(Difference { step: index, label, kernel, tensor, element, got, want });
-                    break;
+                let (tensor, is_f16) = (value.label.as_str(), value.is_f16);
+                if !see(Compared { index, step, tensor, is_f16, got: &got, want: &want }) {
+                    break 'steps;
                 }
             }
-            if found.is_some() {
-                break;
-            }
         }
-        self.gpu.wait()?;
-        Ok(found)
+        self.gpu.wait()
     }
 
     /// Device time of every step of one run.
@@ -497,19 +548,52 @@ fn dispatch(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled) {
     pass.pop_debug_group();
 }
 
+/// A tensor that a step wrote, on the device and by its reference.
+struct Compared<'a> {
+    index: usize,
+    step: &'a Step,
+    tensor: &'a str,
+    is_f16: bool,
+    got: &'a [f32],
+    want: &'a [f32],
+}
+
 /// The worst element, where it is further off than `tolerance` times the largest expected value. A tensor
 /// without a normal number is one of integers (ids, counts), which must be equal.
 fn worst(got: &[f32], want: &[f32], tolerance: f32) -> Option<(usize, f32, f32)> {
-    let scale = want.iter().filter(|v| v.is_normal()).fold(0.0_f32, |m, v| m.max(v.abs()));
-    let error = |(g, w): (f32, f32)| match g - w {
-        _ if g.to_bits() == w.to_bits() || g == w => 0.0,
-        d if d.is_nan() || scale == 0.0 => f32::INFINITY,
-        // A device may flush what is too small to be normal.
-        d => d.abs(),
-    };
+    let scale = scale(want);
+    let error = |(got, want)| difference(got, want, scale);
     let pairs = got.iter().copied().zip(want.iter().copied());
     let (i, (g, w)) = pairs.enumerate().max_by(|a, b| error(a.1).total_cmp(&error(b.1)))?;
     (error((g, w)) > tolerance * scale).then_some((i, g, w))
+}
+
+/// The largest expected value; 0 of integers, which are no normal numbers.
+fn scale(want: &[f32]) -> f32 {
+    want.iter().filter(|v| v.is_normal()).fold(0.0, |most, v| most.max(v.abs()))
+}
+
+fn difference(got: f32, want: f32, scale: f32) -> f32 {
+    match got - want {
+        _ if got.to_bits() == want.to_bits() || got == want => 0.0,
+        d if d.is_nan() || scale == 0.0 => f32::INFINITY,
+        // A device may flush what is too small to be normal.
+        d => d.abs(),
+    }
+}
+
+/// The largest difference in parts of the largest expected value, and the root of the mean square of all in parts of
+/// that of the expected values.
+fn deviation(got: &[f32], want: &[f32]) -> [f64; 2] {
+    let scale = scale(want);
+    let (mut most, mut squares, mut expected) = (0.0_f64, 0.0_f64, 0.0_f64);
+    for (&got, &want) in got.iter().zip(want) {
+        let d = f64::from(difference(got, want, scale));
+        most = most.max(d);
+        squares += d * d;
+        expected += if want.is_finite() { f64::from(want).powi(2) } else { 0.0 };
+    }
+    if most == 0.0 { [0.0; 2] } else { [most / f64::from(scale), (squares / expected).sqrt()] }
 }
 
 fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>> {
@@ -626,6 +710,17 @@ fn compile_steps(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deviations_are_relative_to_the_largest_and_to_the_mean() {
+        assert_eq!(deviation(&[3.0, 4.0], &[3.0, 4.0]), [0.0; 2]);
+        assert_eq!(deviation(&[3.0, 5.0], &[3.0, 4.0]), [0.25, 0.2]);
+        assert_eq!(deviation(&[f32::NAN, 4.0], &[3.0, 4.0])[0], f64::INFINITY);
+        // Integers are equal or they are wrong.
+        let [two, three] = [2, 3].map(f32::from_bits);
+        assert_eq!(deviation(&[two], &[two]), [0.0; 2]);
+        assert_eq!(deviation(&[two], &[three])[0], f64::INFINITY);
+    }
 
     #[test]
     fn a_flushed_denormal_is_no_difference_and_another_integer_is() {

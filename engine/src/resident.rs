@@ -46,25 +46,14 @@ pub(crate) struct Storage {
     pub(crate) bytes: u64,
     /// Content on first use; zeros when absent.
     pub(crate) source: Option<HostBytes>,
-    /// Whose pieces take turns: see [`Resident::alternating`].
-    pub(crate) rounds: Option<Rounds>,
+    /// Bytes of it that some graphs read alone: see [`Resident::with_first`].
+    first: Option<usize>,
     /// Whether kernels may read it as texels too, where the device can.
     texels: bool,
     /// The device it is on, and where.
     place: OnceLock<(wgpu::Device, Place)>,
     /// Its turn in a stream, in place of a place of its own.
     seat: OnceLock<Seat>,
-}
-
-/// Pieces that take turns, behind bytes that do not.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rounds {
-    /// Bytes before the first piece.
-    head: usize,
-    /// Bytes of a piece.
-    piece: usize,
-    /// Pieces in a round.
-    of: usize,
 }
 
 /// Part of a buffer.
@@ -211,16 +200,11 @@ impl Storage {
         assert!(self.seat.set(seat).is_ok(), "{}: streamed twice", self.label);
     }
 
-    /// Ranges of its content, of at most `most` bytes unless they are pieces of a round: all of it, or with
-    /// `first_only` without all but the first piece of each round.
+    /// Ranges of its content, of at most `most` bytes: all of it, or with `first_only` what comes first.
     pub(crate) fn pieces(&self, first_only: bool, most: usize) -> impl Iterator<Item = Range<usize>> {
         let len = self.source.as_ref().map_or(0, |source| source.get().len());
-        let (head, step, length) = match self.rounds.filter(|_| first_only) {
-            Some(Rounds { head, piece, of }) => (head, piece * of, piece),
-            None => (len, most, most),
-        };
-        let before = (0..head).step_by(most).map(move |at| at..head.min(at.saturating_add(most)));
-        before.chain((head..len).step_by(step).map(move |at| at..len.min(at.saturating_add(length))))
+        let end = self.first.filter(|_| first_only).map_or(len, |first| first.min(len));
+        (0..end).step_by(most).map(move |at| at..end.min(at.saturating_add(most)))
     }
 
     /// Whether it will be where kernels can read it as texels, on devices that can: not where it is streamed.
@@ -270,7 +254,7 @@ impl<T, const R: usize> Clone for Resident<T, R> {
 }
 
 impl<T: Pod, const R: usize> Resident<T, R> {
-    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>, rounds: Option<Rounds>) -> Self {
+    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>, first: Option<usize>) -> Self {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let content = elements * size_of::<T>() as u64;
         if let Some(source) = &source {
@@ -281,7 +265,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
             label: label.into(),
             bytes,
             source,
-            rounds,
+            first,
             texels: false,
             place: OnceLock::new(),
             seat: OnceLock::new(),
@@ -304,24 +288,15 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         Self::with(label, shape, Some(source), None)
     }
 
-    /// [`Resident::from_host`] of `head_bytes` and then pieces of `piece_bytes` that take turns: the head and the first
-    /// of each `of` pieces are all that a graph reads which was recorded as
+    /// [`Resident::from_host`] of which the first `first_bytes` are all that a graph reads which was recorded as
     /// [`Graph::first_only`](crate::Graph::first_only). Where the tensor is streamed, the others then stay where they
     /// are.
     ///
     /// # Panics
     ///
     /// If `source` is not as long as `shape` says.
-    pub fn alternating(
-        label: &str,
-        shape: [u32; R],
-        source: HostBytes,
-        head_bytes: usize,
-        piece_bytes: usize,
-        of: usize,
-    ) -> Self {
-        let rounds = Rounds { head: head_bytes, piece: piece_bytes, of };
-        Self::with(label, shape, Some(source), (of > 1).then_some(rounds))
+    pub fn with_first(label: &str, shape: [u32; R], source: HostBytes, first_bytes: usize) -> Self {
+        Self::with(label, shape, Some(source), Some(first_bytes))
     }
 
     /// A tensor that keeps a copy of `data`.
@@ -363,6 +338,27 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         assert!(self.storage.source.is_none(), "{label}: it has content already");
         gpu.upload(&self.storage.place(gpu)?.buffer, bytemuck::cast_slice(data))?;
         Ok(self)
+    }
+
+    /// Replaces the first elements of a tensor that was made by [`Resident::zeros`].
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for it.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor has another source, or is shorter than `data`.
+    pub fn write(&self, gpu: &Gpu, data: &[T]) -> Result<()> {
+        let (label, bytes) = (&self.storage.label, bytemuck::cast_slice::<T, u8>(data));
+        assert!(self.storage.source.is_none(), "{label}: written, but it has a source");
+        assert!(
+            bytes.len() as u64 <= self.storage.bytes,
+            "{label}: {} bytes into {}",
+            bytes.len(),
+            self.bytes()
+        );
+        gpu.upload(&self.storage.place(gpu)?.buffer, bytes)
     }
 
     /// Copies the content back. For inspection: it stalls the device.

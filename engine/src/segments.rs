@@ -23,7 +23,7 @@ pub(crate) struct Load {
     pub(crate) stream: usize,
     pub(crate) group: usize,
     pub(crate) slot: usize,
-    /// Whether the first piece of each round is enough.
+    /// Whether what comes first of each tensor is enough.
     pub(crate) first_only: bool,
 }
 
@@ -77,22 +77,31 @@ pub(crate) fn lock(streams: &[Arc<Stream>]) -> Vec<MutexGuard<'_, State>> {
 
 /// What is being recorded, and what was submitted of the same run.
 pub(crate) struct Queue {
-    pub(crate) gpu: Gpu,
-    pub(crate) encoder: wgpu::CommandEncoder,
-    pub(crate) submitted: Vec<wgpu::SubmissionIndex>,
+    gpu: Gpu,
+    /// Made when something is recorded.
+    encoder: Option<wgpu::CommandEncoder>,
+    /// The last submission but one, and the last.
+    submitted: [Option<wgpu::SubmissionIndex>; 2],
     pub(crate) moved: Streamed,
 }
 
 impl Queue {
     pub(crate) fn new(gpu: &Gpu) -> Self {
-        let encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        Self { gpu: gpu.clone(), encoder, submitted: vec![], moved: Streamed::default() }
+        Self { gpu: gpu.clone(), encoder: None, submitted: [None, None], moved: Streamed::default() }
     }
 
-    /// Submits what is recorded and begins anew.
+    /// Where to record.
+    pub(crate) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        let begin = || self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.encoder.get_or_insert_with(begin)
+    }
+
+    /// Submits what is recorded, if anything is.
     pub(crate) fn submit(&mut self) {
-        let next = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.submitted.push(self.gpu.submit(std::mem::replace(&mut self.encoder, next)));
+        if let Some(encoder) = self.encoder.take() {
+            let last = Some(self.gpu.submit(encoder));
+            self.submitted = [self.submitted[1].take(), last];
+        }
     }
 
     /// Has a group in its slot before what is recorded next runs. The last submission may compute with the other
@@ -103,20 +112,20 @@ impl Queue {
             return Ok(());
         }
         // The slot was last used by the submission before the last, and the last but one copied from staging.
-        if let [.., before, _] = &self.submitted[..] {
+        if let [Some(before), _] = &self.submitted {
             self.gpu.wait_for(before.clone())?;
         }
         // When the device is done with the last one as well, it waits for us.
         let start = Instant::now();
-        let done = Arc::new(atomic::AtomicU64::new(if self.submitted.is_empty() { 0 } else { u64::MAX }));
-        if !self.submitted.is_empty() {
+        let done = Arc::new(atomic::AtomicU64::new(if self.submitted[1].is_none() { 0 } else { u64::MAX }));
+        if self.submitted[1].is_some() {
             let done = done.clone();
             let note = move || done.store(start.elapsed().as_nanos() as u64, atomic::Ordering::Relaxed);
             self.gpu.queue().on_submitted_work_done(note);
         }
         state.holds[load.slot] = None;
         let bytes = stream.fill(load.group, load.slot, load.first_only, || self.gpu.poll())?;
-        if stream.copy(&mut self.encoder, load.group, load.slot, load.first_only) {
+        if stream.copy(self.encoder(), load.group, load.slot, load.first_only) {
             self.submit();
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));

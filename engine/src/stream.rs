@@ -129,7 +129,7 @@ impl Stream {
     }
 
     /// Copies a group to where the device will find it. Nothing submitted may still use the slot, nor, where
-    /// there is staging, be copying from it. With `first_only` the first of each round of pieces will do. `idle` is
+    /// there is staging, be copying from it. With `first_only` what comes first of each tensor will do. `idle` is
     /// called now and then.
     pub(crate) fn fill(
         &self,

@@ -13,6 +13,9 @@ use crate::session::{Row, Scores, Session, Want};
 use crate::stop::StopMatcher;
 use crate::tokenizer::Detokenizer;
 
+/// Bytes of text that a token is expected to have at most, on average.
+const TEXT_BYTES: usize = 8;
+
 /// How an answer is generated.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
@@ -122,6 +125,9 @@ pub struct Answer<'a> {
     rows: Vec<Row>,
     ids: Vec<u32>,
     text: String,
+    /// The text of the last token, and what of it is certain.
+    decoded: String,
+    certain: String,
     finish: Option<FinishReason>,
     failed: bool,
     timing: Timing,
@@ -153,6 +159,8 @@ impl<'a> Answer<'a> {
         let keep = session.reuse(&rows);
         let image_encode = std::mem::take(&mut session.image_encode);
         let timing = Timing { image_encode, prefill_tokens: (rows.len() - keep) as u32, ..Timing::default() };
+        // Room for the whole answer, so that no token allocates.
+        let room = (options.max_tokens as usize).min(session.model().inner.ctx as usize - rows.len() + 1);
         Ok(Self {
             session,
             options,
@@ -160,8 +168,10 @@ impl<'a> Answer<'a> {
             detokenizer: Detokenizer::default(),
             stops,
             rows: rows[keep..].to_vec(),
-            ids: vec![],
-            text: String::new(),
+            ids: Vec::with_capacity(room),
+            text: String::with_capacity(room * TEXT_BYTES),
+            decoded: String::with_capacity(TEXT_BYTES),
+            certain: String::with_capacity(TEXT_BYTES),
             finish: None,
             failed: false,
             timing,
@@ -194,11 +204,26 @@ impl<'a> Answer<'a> {
         &self.ids
     }
 
-    fn cancelled(&self) -> bool {
-        self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
+    /// Generates the next token: its id, and the text that became certain with it. What the iterator gives, without
+    /// a string of its own: between two tokens Strix then allocates nothing, on the host or the device.
+    pub fn advance(&mut self) -> Option<Result<(u32, &str)>> {
+        if self.finish.is_some() || self.failed {
+            return None;
+        }
+        if self.options.max_tokens == 0 {
+            self.finish = Some(FinishReason::MaxTokens);
+            return None;
+        }
+        match self.step() {
+            Ok(id) => id.map(|id| Ok((id, self.certain.as_str()))),
+            Err(error) => {
+                self.failed = true;
+                Some(Err(error))
+            }
+        }
     }
 
-    fn step(&mut self) -> Result<Option<Token>> {
+    fn step(&mut self) -> Result<Option<u32>> {
         let start = Instant::now();
         let before = self.session.moved();
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
@@ -210,8 +235,8 @@ impl<'a> Answer<'a> {
             return Ok(None);
         };
         let id = match scores {
-            Scores::Candidates(candidates) => self.sampler.sample_candidates(&candidates)?,
-            Scores::Full(logits) => self.sampler.sample(&logits)?,
+            Scores::Candidates(candidates) => self.sampler.sample_candidates(candidates)?,
+            Scores::Full(logits) => self.sampler.sample(logits)?,
         };
         let elapsed = start.elapsed();
         if self.ids.is_empty() {
@@ -225,23 +250,27 @@ impl<'a> Answer<'a> {
             self.timing.streamed.waiting += now.waiting - before.waiting;
         }
         self.ids.push(id);
-        self.rows = vec![Row::Token(id)];
-        Ok(Some(Token { id, text: self.text_of(id)? }))
+        self.rows.clear();
+        self.rows.push(Row::Token(id));
+        self.decode(id)?;
+        Ok(Some(id))
     }
 
-    /// The text a token makes certain; sets `finish` if it is the last.
-    fn text_of(&mut self, id: u32) -> Result<String> {
+    /// Finds the text that a token makes certain; sets `finish` if it is the last.
+    fn decode(&mut self, id: u32) -> Result<()> {
         let model = self.session.model().clone();
         let (inner, tokenizer) = (&model.inner, model.tokenizer()?);
-        let mut text = String::new();
+        let text = &mut self.certain;
+        text.clear();
         if inner.eos.contains(&id) {
             self.finish = Some(FinishReason::Eos);
         } else {
-            let decoded = self.detokenizer.push(tokenizer, id).unwrap_or_default();
-            text += &self.stops.push(&decoded);
+            self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
+            self.stops.push_to(&self.decoded, text);
+            let cancelled = self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed));
             self.finish = if let Some(stop) = self.stops.matched() {
                 Some(FinishReason::Stop(stop.to_owned()))
-            } else if self.cancelled() {
+            } else if cancelled {
                 Some(FinishReason::Cancelled)
             } else if self.ids.len() >= self.options.max_tokens as usize {
                 Some(FinishReason::MaxTokens)
@@ -252,18 +281,18 @@ impl<'a> Answer<'a> {
             };
         }
         if self.finish.is_some() && self.stops.matched().is_none() {
-            text += &self.stops.push(&self.detokenizer.finish());
-            text += &self.stops.finish();
+            self.stops.push_to(&self.detokenizer.finish(), text);
+            *text += &self.stops.finish();
             if let Some(stop) = self.stops.matched() {
                 self.finish = Some(FinishReason::Stop(stop.to_owned()));
             }
         }
         // White space before the answer is not part of it.
         if self.text.is_empty() {
-            text = text.trim_start().to_owned();
+            text.drain(..text.len() - text.trim_start().len());
         }
-        self.text += &text;
-        Ok(text)
+        self.text += text;
+        Ok(())
     }
 }
 
@@ -271,16 +300,8 @@ impl Iterator for Answer<'_> {
     type Item = Result<Token>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.finish.is_some() || self.failed {
-            return None;
-        }
-        if self.options.max_tokens == 0 {
-            self.finish = Some(FinishReason::MaxTokens);
-            return None;
-        }
-        let step = self.step();
-        self.failed = step.is_err();
-        step.transpose()
+        let next = self.advance()?;
+        Some(next.map(|(id, text)| Token { id, text: text.to_owned() }))
     }
 }
 

@@ -50,4 +50,5 @@ pub use memory::{Home, MemoryPart, MemoryPlan, Room};
 pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan, shaders};
 pub use sampler::SamplingParams;
 pub use session::Session;
+pub use strix_shaders::Activations;
 pub use weights::Weights;

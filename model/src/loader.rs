@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use strix_engine::{Gpu, HostBytes, Resident, Target};
 use strix_shaders::embedding::{EmbeddingPart, Table};
 use strix_shaders::packing::{BLOCK, Bias, Contents};
-use strix_shaders::{Format, Layout, Linear};
+use strix_shaders::{Activations, Format, Layout, Linear};
 
 use crate::weights::{Dtype as Stored, View, Weights};
 use crate::{Error, Result};
@@ -135,6 +135,8 @@ pub(crate) struct Streaming {
 pub(crate) struct Loader<'a> {
     pub target: Target,
     pub rounding: Rounding,
+    /// What projections make of the rows they are given.
+    pub activations: Activations,
     /// Without it dtypes are guessed: the published weights are 16-bit.
     pub weights: Option<&'a Weights>,
     /// Without it nothing is read.
@@ -248,7 +250,16 @@ impl<'a> Loader<'a> {
     /// A loader that declares tensors without reading any.
     pub(crate) fn declare(target: Target, rounding: Rounding, weights: Option<&'a Weights>) -> Self {
         let streaming = Streaming::default();
-        Self { target, rounding, weights, device: None, items: vec![], streaming, on_host: false }
+        Self {
+            target,
+            rounding,
+            weights,
+            device: None,
+            items: vec![],
+            streaming,
+            on_host: false,
+            activations: Activations::F32,
+        }
     }
 
     /// Runs `load`; if `stays`, what it asks for stays on the host, to be streamed.
@@ -369,6 +380,10 @@ impl<'a> Loader<'a> {
 
     /// A projection: packed now, or mapped from a file that holds it packed.
     pub(crate) fn linear(&mut self, s: &Sources<'_>) -> Result<Linear> {
+        Ok(self.matrix(s)?.with_activations(self.activations))
+    }
+
+    fn matrix(&mut self, s: &Sources<'_>) -> Result<Linear> {
         let packed = match self.weights {
             Some(weights) => packed(weights, s)?,
             None => None,

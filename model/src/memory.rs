@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
+use strix_shaders::Activations;
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
@@ -127,12 +128,13 @@ impl Declared {
     pub(crate) fn new(
         config: &Config,
         rounding: Rounding,
+        activations: Activations,
         kv: KvDtype,
         target: &Target,
         weights: Option<&Weights>,
         ctx: u32,
     ) -> Result<Self> {
-        let mut loader = Loader::declare(target.clone(), rounding, weights);
+        let mut loader = Loader { activations, ..Loader::declare(target.clone(), rounding, weights) };
         Ok(Self {
             vision: Vision::load(&mut loader, &config.vision)?,
             abstractor: Abstractor::load(&mut loader, config)?,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use strix_engine::{
     Difference, Gpu, Graph, Program, Shader, StepTime, Stream, Streamed, Target, Tensor, Usage,
 };
+use strix_shaders::Activations;
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
@@ -28,6 +29,8 @@ pub struct LoadOptions {
     pub dtype: Dtype,
     /// What keys and values are stored as.
     pub kv: KvDtype,
+    /// What projections by int8 weights make of the rows they are given.
+    pub activations: Activations,
     /// Positions of the KV cache; `None`: the config's `max_position_embeddings`.
     pub ctx: Option<u32>,
     /// With int8: the vision tower's and the abstractor's matrices as well.
@@ -47,6 +50,7 @@ impl Default for LoadOptions {
         Self {
             dtype: Dtype::Auto,
             kv: KvDtype::F32,
+            activations: Activations::F32,
             ctx: None,
             int8_vision: false,
             chunk: 64,
@@ -161,7 +165,7 @@ impl Checkpoint {
             }),
             #[cfg(feature = "nano")]
             Source::Nano => {
-                let config = Config::from_json(include_bytes!("../nano/config.json"))?;
+                let config = Config::nano();
                 Ok(Self {
                     preprocessor: PreprocessorConfig::new(config.vision.image_size),
                     eos: config.text.eos_token_id.clone(),
@@ -226,13 +230,15 @@ impl Model {
         }
         let ctx = check_options(&config, options)?;
         fits_packing(&weights, options)?;
+        fits_activations(Some(&weights), options)?;
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
         let restored = cache.as_ref().map(|cache| cache.restore(gpu));
         tracing::info!(?restored, "kernels are chosen");
         let target = gpu.target();
         let rounding = options.rounding();
         let room = Room::of(gpu, options.device_memory, Some(&weights));
-        let declared = Declared::new(&config, rounding, options.kv, &target, Some(&weights), ctx)?;
+        let declared =
+            Declared::new(&config, rounding, options.activations, options.kv, &target, Some(&weights), ctx)?;
         let memory = declared.plan(&config, options, &target, ctx, room)?;
         let compiling = gpu.compile_ahead(declared.shaders(&config, &target, memory.chunk));
         drop(declared);
@@ -242,6 +248,7 @@ impl Model {
         let mut loader = Loader {
             device: Some(device),
             streaming: memory.streaming(),
+            activations: options.activations,
             ..Loader::declare(target, rounding, Some(&weights))
         };
         let vision = Vision::load(&mut loader, &config.vision)?;
@@ -303,6 +310,13 @@ impl Model {
     /// Bytes of the weights on the device.
     pub fn weight_bytes(&self) -> u64 {
         self.inner.vision.bytes() + self.inner.abstractor.bytes() + self.inner.decoder.bytes()
+    }
+
+    /// Bytes of the weights that one decoded token reads: it is text, and of the keys' and values' weights reads those
+    /// of text.
+    pub fn decode_bytes(&self) -> u64 {
+        let decoder = &self.inner.decoder;
+        decoder.decoded_bytes().iter().sum::<u64>() + decoder.head_bytes()
     }
 
     /// What lives where.
@@ -513,6 +527,19 @@ fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
     )))
 }
 
+/// Refuses to round activations where no weights are int8.
+fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<()> {
+    let stored = weights.filter(|weights| weights.is_packed()).and_then(|w| w.metadata().get("strix.dtype"));
+    let int8 = matches!(options.dtype, Dtype::Int8 { .. }) || stored.is_some_and(|dtype| dtype == "int8");
+    if options.activations == Activations::F32 || int8 {
+        return Ok(());
+    }
+    Err(Error::Option(format!(
+        "activations of int8 need weights of int8, and these are {}: ask for int8 weights too, or leave activations f32",
+        stored.map_or_else(|| options.dtype.to_string(), String::clone),
+    )))
+}
+
 /// Checks the options against the config; returns the positions of the KV cache.
 fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
     let trained = config.text.max_position_embeddings as u32;
@@ -586,11 +613,12 @@ pub fn plan(
         weights.check(config)?;
         fits_packing(weights, options)?;
     }
+    fits_activations(weights, options)?;
     let declare = |dtype| {
         let rounding = Rounding { dtype, ..options.rounding() };
         // A converted checkpoint is what it is; of another, each dtype is a choice.
         let stored = weights.filter(|weights| dtype == options.dtype || !weights.is_packed());
-        Declared::new(config, rounding, options.kv, target, stored, ctx)
+        Declared::new(config, rounding, options.activations, options.kv, target, stored, ctx)
     };
     let int8 = |group| Dtype::Int8 { group };
     let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
@@ -632,7 +660,8 @@ pub fn plan(
 /// If the options contradict the config.
 pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Arc<Shader>>> {
     let ctx = check_options(config, options)?;
-    let declared = Declared::new(config, options.rounding(), options.kv, target, None, ctx)?;
+    let declared =
+        Declared::new(config, options.rounding(), options.activations, options.kv, target, None, ctx)?;
     let mut shaders: Vec<Arc<Shader>> = vec![];
     for shader in declared.shaders(config, target, options.chunk) {
         if !shaders.iter().any(|other| other.label == shader.label) {
@@ -666,11 +695,15 @@ mod tests {
     }
 
     #[test]
-    fn a_decode_step_takes_5_dispatches_a_layer_and_at_most_200_a_token() {
-        for dtype in [Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }] {
+    fn a_decode_step_takes_at_most_6_dispatches_a_layer_and_200_a_token() {
+        // gate_up_proj of bf16 is above the least binding that devices allow, 128 MiB, and takes two.
+        for (dtype, a_layer) in
+            [(Dtype::Int8 { group: None }, 5), (Dtype::Int8 { group: Some(32) }, 5), (Dtype::Bf16, 6)]
+        {
             let report = plan_8b(dtype);
             let (name, decode) = &report.programs[2];
-            assert_eq!((name.as_str(), report.decode_dispatches_per_layer), ("decode", 5), "{dtype}");
+            assert_eq!((name.as_str(), report.decode_dispatches_per_layer), ("decode", a_layer), "{dtype}");
+            println!("{dtype}: {} dispatches a token", decode.dispatches);
             // Its sampling too: nothing else runs.
             assert!(decode.dispatches <= 200, "{dtype}: {decode:?}");
         }

@@ -1,12 +1,14 @@
 //! From logits to the next token, in the order of transformers' processors and warpers.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
 use crate::{Error, Result};
 
 /// At or below this temperature the likeliest token is taken, as in the authors' web demo.
 const GREEDY_TEMPERATURE: f32 = 1e-3;
+
+/// Tokens seen that there is room for from the beginning.
+const SEEN: usize = 1024;
 
 /// How the next token is chosen.
 ///
@@ -83,10 +85,13 @@ impl SamplingParams {
 pub struct Sampler {
     params: SamplingParams,
     eos: Vec<u32>,
-    /// Tokens of the prompt and of the answer.
-    seen: BTreeSet<u32>,
+    /// Tokens of the prompt and of the answer in order, each once; only where they are penalised.
+    seen: Vec<u32>,
     num_sampled: usize,
     random: SplitMix64,
+    /// Used again for every token, so that none allocates.
+    candidates: Vec<(u32, f32)>,
+    weights: Vec<f64>,
 }
 
 impl Sampler {
@@ -98,12 +103,23 @@ impl Sampler {
     pub fn new(params: SamplingParams, eos: &[u32]) -> Result<Self> {
         params.validate()?;
         let random = SplitMix64(params.seed);
-        Ok(Self { params, eos: eos.to_vec(), seen: BTreeSet::new(), num_sampled: 0, random })
+        let (seen, candidates, weights) = (Vec::with_capacity(SEEN), vec![], vec![]);
+        Ok(Self { params, eos: eos.to_vec(), seen, num_sampled: 0, random, candidates, weights })
     }
 
     /// Counts tokens of the prompt as seen, for the repetition penalty. Tokens chosen here count by themselves.
     pub fn see(&mut self, ids: impl IntoIterator<Item = u32>) {
-        self.seen.extend(ids);
+        let penalises = self.penalises();
+        for id in ids.into_iter().filter(|_| penalises) {
+            if let Err(at) = self.seen.binary_search(&id) {
+                self.seen.insert(at, id);
+            }
+        }
+    }
+
+    #[expect(clippy::float_cmp, reason = "1 is the value that switches it off")]
+    fn penalises(&self) -> bool {
+        self.params.repetition_penalty != 1.0
     }
 
     /// How many of the likeliest tokens [`sample_candidates`](Self::sample_candidates) needs for the next
@@ -111,7 +127,7 @@ impl Sampler {
     ///
     /// One more for each end token while none may be chosen, as they may be among them.
     pub fn candidates_needed(&self) -> Option<usize> {
-        if self.params.repetition_penalty != 1.0 {
+        if self.penalises() {
             return None;
         }
         let kept = if self.params.is_greedy() { 1 } else { self.params.top_k };
@@ -125,15 +141,14 @@ impl Sampler {
     /// If a logit is NaN or +∞, or all are -∞: the weights or a kernel are broken. The sampler stays as it was.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
         let penalty = self.params.repetition_penalty;
-        let mut candidates: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
-        if penalty != 1.0 {
-            for &id in &self.seen {
-                if let Some((_, logit)) = candidates.get_mut(id as usize) {
-                    *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
-                }
+        self.candidates.clear();
+        self.candidates.extend((0..).zip(logits.iter().copied()));
+        for &id in &self.seen {
+            if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
+                *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
             }
         }
-        self.choose(candidates)
+        self.choose()
     }
 
     /// The next token, from the likeliest `(id, logit)`: at least as many as
@@ -149,36 +164,42 @@ impl Sampler {
                 "top_k 0 and repetition_penalty other than 1 need all logits, not candidates".into(),
             ));
         }
-        self.choose(candidates.to_vec())
+        self.candidates.clear();
+        self.candidates.extend_from_slice(candidates);
+        self.choose()
     }
 
     fn masks_eos(&self) -> bool {
         self.num_sampled < self.params.min_new_tokens
     }
 
-    fn choose(&mut self, mut candidates: Vec<(u32, f32)>) -> Result<u32> {
+    /// The next token, from `candidates`.
+    fn choose(&mut self) -> Result<u32> {
+        let candidates = &mut self.candidates;
         let broken = |reason: String| Error::Tensor { name: "logits".into(), reason };
         if let Some((id, logit)) =
             candidates.iter().find(|(_, logit)| logit.is_nan() || *logit == f32::INFINITY)
         {
             return Err(broken(format!("that of token {id} is {logit}; the weights may be damaged")));
         }
-        let masked = if self.masks_eos() { self.eos.as_slice() } else { &[] };
+        let masks_eos = self.num_sampled < self.params.min_new_tokens;
+        let masked = if masks_eos { self.eos.as_slice() } else { &[] };
         candidates.retain(|(id, logit)| !masked.contains(id) && *logit > f32::NEG_INFINITY);
 
         let id = if self.params.is_greedy() {
             candidates.iter().copied().min_by(likelier).map(|(id, _)| id)
         } else {
-            self.draw(candidates)
+            self.draw()
         };
         let id = id.ok_or_else(|| broken("no token is left to choose from".into()))?;
-        self.seen.insert(id);
+        self.see([id]);
         self.num_sampled += 1;
         Ok(id)
     }
 
     /// A token at random, with the probabilities that the warpers leave; `None` from none.
-    fn draw(&mut self, mut candidates: Vec<(u32, f32)>) -> Option<u32> {
+    fn draw(&mut self) -> Option<u32> {
+        let (candidates, weights) = (&mut self.candidates, &mut self.weights);
         let top_k = self.params.top_k;
         if top_k > 0 && top_k < candidates.len() {
             candidates.select_nth_unstable_by(top_k - 1, likelier);
@@ -191,7 +212,8 @@ impl Sampler {
         let temperature = f64::from(self.params.temperature);
         let (_, most) = *candidates.first()?;
         let weight = |&(_, logit): &(u32, f32)| ((f64::from(logit) - f64::from(most)) / temperature).exp();
-        let mut weights: Vec<f64> = candidates.iter().map(weight).collect();
+        weights.clear();
+        weights.extend(candidates.iter().map(weight));
 
         // A token stays if those before it do not yet reach top_p.
         let reach = f64::from(self.params.top_p) * weights.iter().sum::<f64>();
@@ -202,11 +224,13 @@ impl Sampler {
                 before += weight;
                 stays
             });
-            weights.truncate(kept.count());
+            let kept = kept.count();
+            weights.truncate(kept);
         }
         // The likeliest token's weight is 1, so min_p of it is min_p.
         let min_p = f64::from(self.params.min_p);
-        weights.truncate(weights.partition_point(|&weight| weight >= min_p));
+        let kept = weights.partition_point(|&weight| weight >= min_p);
+        weights.truncate(kept);
 
         let mut left = self.random.uniform() * weights.iter().sum::<f64>();
         let at = weights.iter().position(|&weight| {

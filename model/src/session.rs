@@ -1,5 +1,7 @@
 //! A conversation on the device: its programs, its KV cache and what the cache holds.
 
+mod timing;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,11 +38,19 @@ pub(crate) enum Want {
 
 /// Logits of the last row.
 #[derive(Debug)]
-pub(crate) enum Scores {
+pub(crate) enum Scores<'a> {
     /// Id and logit, largest first.
-    Candidates(Vec<(u32, f32)>),
+    Candidates(&'a [(u32, f32)]),
     /// By id.
-    Full(Vec<f32>),
+    Full(&'a [f32]),
+}
+
+/// What is used again for every token, so that none allocates.
+#[derive(Debug, Default)]
+struct Scratch {
+    ids: Vec<u32>,
+    logits: Vec<f32>,
+    candidates: Vec<(u32, f32)>,
 }
 
 /// Most rows whose attention probabilities are written out: the table grows with their square, and its
@@ -54,6 +64,8 @@ struct Chunk {
     rows: Rows,
     out: Logits,
     size: usize,
+    /// Values of an input before they are written.
+    values: [Vec<u32>; 2],
 }
 
 /// A conversation: its turns, its pictures, and the KV cache they left on the device.
@@ -63,8 +75,11 @@ pub struct Session {
     prefill: Chunk,
     decode: Chunk,
     kv: Vec<LayerCache>,
+    /// Whether noise was written to all of it once, for timing.
+    noise: bool,
     /// What the first positions of the cache hold.
     cached: Vec<Row>,
+    scratch: Scratch,
     pub(crate) conversation: Conversation,
     /// Embeddings of every picture of the conversation.
     pictures: Vec<Arc<[f32]>>,
@@ -87,7 +102,9 @@ impl Session {
             decode: Chunk::compile(model, &kv, 1, false, &mut Tap::default())?,
             model: model.clone(),
             kv,
-            cached: vec![],
+            noise: false,
+            cached: Vec::with_capacity(model.inner.ctx as usize),
+            scratch: Scratch::default(),
             conversation: Conversation::default(),
             pictures: vec![],
             pending: 0,
@@ -274,7 +291,7 @@ impl Session {
         rows: &[Row],
         want: Want,
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<Option<Scores>> {
+    ) -> Result<Option<Scores<'_>>> {
         let mut at = 0;
         while at < rows.len() {
             if at > 0 && cancelled() {
@@ -292,22 +309,30 @@ impl Session {
             if let Some(prefix) = trace_prefix() {
                 dump(&mut chunk.program, &prefix, self.cached.len())?;
             }
-            let reads = match want {
-                _ if !last => vec![],
-                Want::Candidates(_) => vec![chunk.out.ids.id(), chunk.out.values.id()],
-                Want::Full => vec![chunk.out.logits.id()],
+            let (candidates, full) = ([chunk.out.ids.id(), chunk.out.values.id()], [chunk.out.logits.id()]);
+            let reads: &[_] = match want {
+                _ if !last => &[],
+                Want::Candidates(_) => &candidates,
+                Want::Full => &full,
             };
-            chunk.program.run(&reads)?;
+            chunk.program.run(reads)?;
             self.cached.extend(run);
             at += size;
             if last {
+                let Scratch { ids, logits, candidates } = &mut self.scratch;
                 return Ok(Some(match want {
                     Want::Candidates(wanted) => {
-                        let ids = chunk.program.read(chunk.out.ids).into_iter();
-                        let candidates = ids.zip(chunk.program.read(chunk.out.values));
-                        Scores::Candidates(candidates.take(wanted as usize).collect())
+                        chunk.program.read_into(chunk.out.ids, ids);
+                        chunk.program.read_into(chunk.out.values, logits);
+                        let both = ids.iter().copied().zip(logits.iter().copied());
+                        candidates.clear();
+                        candidates.extend(both.take(wanted as usize));
+                        Scores::Candidates(candidates)
                     }
-                    Want::Full => Scores::Full(chunk.program.read(chunk.out.logits)),
+                    Want::Full => {
+                        chunk.program.read_into(chunk.out.logits, logits);
+                        Scores::Full(logits)
+                    }
                 }));
             }
         }
@@ -464,7 +489,7 @@ impl Session {
             let best =
                 logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
             rows = vec![Row::Token(best as u32)];
-            steps.push(logits);
+            steps.push(logits.to_vec());
         }
         Ok(steps)
     }
@@ -476,17 +501,21 @@ impl Chunk {
         let mut g = Graph::new(inner.gpu.target());
         let rows = Rows::declare(&mut g, &inner.config.text, size);
         let out = inner.decoder.record(&mut g, &inner.config.text, kv, rows, all_logits, tap);
-        Ok(Self { program: Program::compile(&inner.gpu, g)?, rows, out, size: size as usize })
+        let program = Program::compile(&inner.gpu, g)?;
+        Ok(Self { program, rows, out, size: size as usize, values: [vec![], vec![]] })
     }
 
     fn write(&mut self, rows: &[Row], position: usize, pictures: &[Arc<[f32]>], model: &Model) {
-        let token = |row: &Row| if let Row::Token(id) = row { *id } else { 0 };
-        let tokens: Vec<u32> = rows.iter().map(token).collect();
-        let modality: Vec<u32> = rows.iter().map(|r| u32::from(matches!(r, Row::Image { .. }))).collect();
         let Rows { tokens: t, modality: m, visual, routing, span, last, candidates: _ } = self.rows;
-        self.program.write(t, &tokens);
-        self.program.write(m, &modality);
-        self.program.write(routing.0, &Routing::of(&modality));
+        let [values, modality] = &mut self.values;
+        values.clear();
+        values.extend(rows.iter().map(|row| if let Row::Token(id) = row { *id } else { 0 }));
+        self.program.write(t, values);
+        modality.clear();
+        modality.extend(rows.iter().map(|row| u32::from(matches!(row, Row::Image { .. }))));
+        self.program.write(m, modality);
+        Routing::write(modality, values);
+        self.program.write(routing.0, values);
         self.program.write(span, &[position as u32, rows.len() as u32]);
         self.program.write(last, &[rows.len() as u32 - 1]);
         if let (Some(visual), true) = (visual, modality.contains(&1)) {

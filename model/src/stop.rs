@@ -31,8 +31,19 @@ impl StopMatcher {
     ///
     /// After a match nothing more comes out.
     pub fn push(&mut self, text: &str) -> String {
+        let mut safe = String::new();
+        self.push_to(text, &mut safe);
+        safe
+    }
+
+    /// [`StopMatcher::push`] that appends to a text.
+    pub(crate) fn push_to(&mut self, text: &str, safe: &mut String) {
         if self.matched.is_some() {
-            return String::new();
+            return;
+        }
+        if self.stops.is_empty() {
+            safe.push_str(text);
+            return;
         }
         let known = self.held.len();
         self.held += text;
@@ -41,13 +52,16 @@ impl StopMatcher {
             if let Some(stop) = self.stops.iter().filter(ending).max_by_key(|stop| stop.len()) {
                 self.held.truncate(end - stop.len());
                 self.matched = self.stops.iter().position(|other| other == stop);
-                return std::mem::take(&mut self.held);
+                safe.push_str(&self.held);
+                self.held.clear();
+                return;
             }
         }
         let begins_a_stop = |at: &usize| self.stops.iter().any(|stop| stop.starts_with(&self.held[*at..]));
         let at = self.held.char_indices().map(|(at, _)| at).find(begins_a_stop);
-        let held = self.held.split_off(at.unwrap_or(self.held.len()));
-        std::mem::replace(&mut self.held, held)
+        let at = at.unwrap_or(self.held.len());
+        safe.push_str(&self.held[..at]);
+        self.held.drain(..at);
     }
 
     /// The stop string that was met; the text before it has come out, and it has not.

@@ -339,16 +339,22 @@ pub struct Detokenizer {
 impl Detokenizer {
     /// Text that `id` completes, `None` if there is none yet. Never holds part of a UTF-8 character.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Option<String> {
-        let piece = tokenizer.pieces.get(id as usize)?;
-        if tokenizer.is_special(id) {
-            return None;
-        }
         let mut text = String::new();
+        self.push_to(tokenizer, id, &mut text);
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// [`Detokenizer::push`] in place of what `text` holds.
+    pub(crate) fn push_to(&mut self, tokenizer: &Tokenizer, id: u32, text: &mut String) {
+        text.clear();
+        let Some(piece) = tokenizer.pieces.get(id as usize).filter(|_| !tokenizer.is_special(id)) else {
+            return;
+        };
         if piece.kind == Kind::Byte {
             self.bytes.extend(byte_of(&piece.text));
-            self.drain(&mut text);
+            self.drain(text);
         } else {
-            self.flush(&mut text);
+            self.flush(text);
             let mut piece_text = if piece.kind == Kind::Control { "" } else { piece.text.as_str() };
             if let Some(rest) = piece_text.strip_prefix(SPACE)
                 && self.drops_space(tokenizer.normalizer, !text.is_empty())
@@ -360,7 +366,6 @@ impl Detokenizer {
             text.extend(piece_text.chars().map(|c| if c == SPACE { ' ' } else { c }));
         }
         self.has_text |= !text.is_empty();
-        (!text.is_empty()).then_some(text)
     }
 
     /// Ends the stream: what was held of an incomplete character, U+FFFD for each byte.
@@ -385,9 +390,8 @@ impl Detokenizer {
                     self.bytes.clear();
                 }
                 Err(e) if e.valid_up_to() > 0 => {
-                    let rest = self.bytes.split_off(e.valid_up_to());
-                    text.push_str(&String::from_utf8_lossy(&self.bytes));
-                    self.bytes = rest;
+                    text.push_str(&String::from_utf8_lossy(&self.bytes[..e.valid_up_to()]));
+                    self.bytes.drain(..e.valid_up_to());
                 }
                 Err(e) if e.error_len().is_none() => return,
                 Err(_) => {

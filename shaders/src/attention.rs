@@ -172,14 +172,24 @@ impl HeadShape {
             ways.splice(at..=at, subgroup_ways(g.target(), texels));
         }
         let way = choose::choose(g, KERNEL.name, &self.situation(heads), &ways);
-        let (lanes, queries, loads) = match choose::value(&way, "family") {
+        let (lanes, queries, per_lane, loads) = match choose::value(&way, "family") {
             "tiled" => return attention_tiled::specialise(self, heads, rows),
-            "plain" => ("plain", "8", "storage"),
-            _ => (lanes(g.target()), choose::value(&way, "queries"), choose::value(&way, "loads")),
+            "plain" => ("plain", "8", "1", "storage"),
+            _ => {
+                let [queries, per_lane, loads] =
+                    ["queries", "keys", "loads"].map(|name| choose::value(&way, name));
+                (lanes(g.target()), queries, per_lane, loads)
+            }
         };
         let dims = self.dims();
-        let chosen =
-            vec![("lanes", lanes), ("dims", dims), ("heads", heads), ("queries", queries), ("loads", loads)];
+        let chosen = vec![
+            ("lanes", lanes),
+            ("dims", dims),
+            ("heads", heads),
+            ("queries", queries),
+            ("keys", per_lane),
+            ("loads", loads),
+        ];
         let tiles = rows.div_ceil(queries.parse().expect("a number of rows"));
         Specialised { kernel: &KERNEL, chosen, groups: [tiles, self.num_heads, 1] }
     }
@@ -226,14 +236,17 @@ impl HeadShape {
 
 /// Queries of a workgroup and loads of keys and values, for kernels of one subgroup; the likeliest first.
 fn subgroup_ways(target: &Target, texels: bool) -> Vec<Way> {
-    let queries: &[&str] = match lanes(target) {
-        "16" => &["16", "8"],
-        "8" => &["8", "16"],
-        _ => &["8"],
+    let tiles: &[(&str, &str)] = match lanes(target) {
+        "16" => &[("16", "2"), ("8", "4"), ("16", "4"), ("16", "1"), ("8", "2"), ("8", "1")],
+        "8" => &[("8", "2"), ("8", "4"), ("16", "2"), ("16", "1"), ("16", "4"), ("8", "1")],
+        _ => &[("8", "1")],
     };
-    let loads: &[&str] = if texels && queries.len() > 1 { &["texels", "storage"] } else { &["storage"] };
+    let loads: &[&str] = if texels && tiles.len() > 1 { &["texels", "storage"] } else { &["storage"] };
     let family = ("family", Family::Subgroup.name());
-    let way = |&load| queries.iter().map(move |&q| vec![family, ("queries", q), ("loads", load)]);
+    let way = |&load| {
+        let way = move |&(q, k)| vec![family, ("queries", q), ("keys", k), ("loads", load)];
+        tiles.iter().map(way)
+    };
     loads.iter().flat_map(way).collect()
 }
 

@@ -1,8 +1,8 @@
 // y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n'],   n' = n / heads_per_kv, j < seen(r)
 //
 // Dao et al. 2022 (FlashAttention), algorithm 1, over Milakov & Gimelshein 2018's online softmax. One
-// workgroup takes QUERIES rows of one head past all keys, LANES at a time, so that each load of a key or
-// value serves all rows. Scores: a lane a key, the rows' q broadcast from the registers of all lanes.
+// workgroup takes QUERIES rows of one head past all keys, KEYS * LANES at a time, so that each load of a key or
+// value serves all rows. Scores: a lane KEYS keys, the rows' q broadcast from the registers of all lanes.
 // Output: a lane 4 dimensions (slot i of lane l is vec4 number i * LANES + l), probabilities broadcast.
 // Where there are no subgroups both are broadcast through workgroup memory.
 
@@ -10,8 +10,9 @@
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
 //~ variants: queries = 8 16
+//~ variants: keys = 1 2 4
 //~ variants: loads = storage texels
-//~ where: queries == 8 or lanes in [8, 16]
+//~ where: (queries == 8 and keys == 1) or lanes in [8, 16]
 //~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
 #import heads
 #import flash
@@ -21,6 +22,8 @@
 //% set slots = [dims // 4 // team, 1] | max
 const LANES = ${team}u;
 const QUERIES = ${queries}u;
+/// Keys of a lane.
+const KEYS = ${keys}u;
 //% if plain
 var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;    // [QUERIES, dims / 4]
 var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES, LANES] scores, probabilities, sums
@@ -85,34 +88,45 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endif
 
     //~ trips: (keys + (32 if lanes == "plain" else lanes) - 1) // (32 if lanes == "plain" else lanes)
-    for (var first = 0u; first < keys; first += LANES) {
-        let key = first + lane;
+    for (var first = 0u; first < keys; first += KEYS * LANES) {
         // What lies past the last key may be anything: those lanes take the last key instead, unseen.
-        let k_row = min(key, keys - 1u) * params.k_row + k_head;
+//% for g in range(keys)
+        let key_${g} = first + ${g * team}u + lane;
+        let k_row_${g} = min(key_${g}, keys - 1u) * params.k_row + k_head;
 //% for r in range(queries)
-        var s_${r} = 0.0;
+        var s_${r}_${g} = 0.0;
+//% endfor
 //% endfor
 //% if plain
         //~ trips: (keys + 31) // 32 * ((head_dim + 3) // 4)
         for (var d4 = 0u; d4 < (params.head_dim + 3u) / 4u; d4++) {
-            let k4 = k_at(k_row, d4);
+            let k4 = k_at(k_row_0, d4);
 //% for r in range(queries)
-            s_${r} += dot(q_tile[${r * dims // 4}u + d4], k4);
+            s_${r}_0 += dot(q_tile[${r * dims // 4}u + d4], k4);
 //% endfor
         }
 //% else
 //% for d4 in range(dims // 4)
-        let k_${d4} = k_at(k_row, ${d4}u);
-//% for r in range(queries)
-        s_${r} = mad(s_${r}, subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u), k_${d4});
+        {
+//% for g in range(keys)
+            let k_${g} = k_at(k_row_${g}, ${d4}u);
 //% endfor
+//% for r in range(queries)
+            let q_${r} = subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u);
+//% for g in range(keys)
+            s_${r}_${g} = mad(s_${r}_${g}, q_${r}, k_${g});
+//% endfor
+//% endfor
+        }
 //% endfor
 //% endif
 
 //% for r in range(queries)
-        s_${r} = select(UNSEEN, s_${r}, key < seen_${r});
+//% for g in range(keys)
+        s_${r}_${g} = select(UNSEEN, s_${r}_${g}, key_${g} < seen_${r});
+//% endfor
 //% if plain
-        tile[${r * team}u + lane] = s_${r};
+        tile[${r * team}u + lane] = s_${r}_0;
 //% endif
 //% endfor
 //% if plain
@@ -130,18 +144,25 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endif
 //% for r in range(queries)
 //% if not plain
-        let max_${r} = max(top_${r}, largest(s_${r}));
+        var max_${r} = s_${r}_0;
+//% for g in range(1, keys)
+        max_${r} = max(max_${r}, s_${r}_${g});
+//% endfor
+        max_${r} = max(top_${r}, largest(max_${r}));
 //% endif
-        // An unseen key is exactly zero, even where nothing has been seen yet.
-        let p_${r} = select(0.0, exp(s_${r} - max_${r}), s_${r} > UNSEEN);
         let rescale_${r} = exp(top_${r} - max_${r});
         top_${r} = max_${r};
-        sum_${r} = fma(sum_${r}, rescale_${r}, p_${r});
+        sum_${r} *= rescale_${r};
+        // An unseen key is exactly zero, even where nothing has been seen yet.
+//% for g in range(keys)
+        let p_${r}_${g} = select(0.0, exp(s_${r}_${g} - max_${r}), s_${r}_${g} > UNSEEN);
+        sum_${r} += p_${r}_${g};
+//% endfor
 //% for i in range(slots)
         y_${r}_${i} *= rescale_${r};
 //% endfor
 //% if plain
-        tile[${r * team}u + lane] = p_${r};
+        tile[${r * team}u + lane] = p_${r}_0;
 //% endif
 //% endfor
 
@@ -161,21 +182,20 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         }
         workgroupBarrier();
 //% else
-//% for j in range(lanes)
-        let v_row_${j} = min(first + ${j}u, keys - 1u) * params.v_row + v_head;
-//% endfor
-        // A row's sums stay in registers past all values.
+        // A row's sums stay in registers past LANES values.
+//% for g in range(keys)
 //% for i in range(slots)
         {
 //% for j in range(lanes)
-            let v_${j} = v_at(v_row_${j}, ${i * team}u + lane);
+            let v_${j} = v_at(min(first + ${g * lanes + j}u, keys - 1u) * params.v_row + v_head, ${i * team}u + lane);
 //% endfor
 //% for r in range(queries)
 //% for j in range(lanes)
-            y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}, ${j}u)), v_${j}, y_${r}_${i});
+            y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}_${g}, ${j}u)), v_${j}, y_${r}_${i});
 //% endfor
 //% endfor
         }
+//% endfor
 //% endfor
 //% endif
     }

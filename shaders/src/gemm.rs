@@ -6,8 +6,8 @@ use strix_engine::{Family, Graph, Resident, Target, Tensor};
 
 use crate::choose::{self, Way};
 use crate::kernel::Specialised;
-use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart};
-use crate::{dispatch, gemm_tiled, gemv_tiled, lanes};
+use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart, Part};
+use crate::{dispatch, gemm_coop, gemm_dot, gemm_tiled, gemv_tiled, lanes};
 
 pub use crate::generated::gemm::{KERNEL, Params};
 
@@ -25,8 +25,8 @@ pub enum Activation {
 /// What a projection reads: a tensor, or one row of it that is normalised on the way.
 #[derive(Clone, Debug)]
 pub struct Input {
-    x: Tensor<f32, 2>,
-    norm: Option<(Resident<f32, 2>, f32)>,
+    pub(crate) x: Tensor<f32, 2>,
+    pub(crate) norm: Option<(Resident<f32, 2>, f32)>,
 }
 
 impl From<Tensor<f32, 2>> for Input {
@@ -64,9 +64,17 @@ impl Routing {
 
     /// Content of the tensor for rows of these modalities (0 text, 1 image).
     pub fn of(modality: &[u32]) -> Vec<u32> {
+        let mut content = vec![];
+        Self::write(modality, &mut content);
+        content
+    }
+
+    /// [`Routing::of`] into a vector that is there already, in place of what it holds.
+    pub fn write(modality: &[u32], content: &mut Vec<u32>) {
         let rows = |m: u32| (0..modality.len() as u32).filter(move |&r| modality[r as usize] == m);
         let image = modality.iter().filter(|&&m| m == 1).count() as u32;
-        [modality.len() as u32 - image, image].into_iter().chain(rows(0)).chain(rows(1)).collect()
+        content.clear();
+        content.extend([modality.len() as u32 - image, image].into_iter().chain(rows(0)).chain(rows(1)));
     }
 }
 
@@ -143,11 +151,47 @@ pub fn gemm(
     if let Some(residual) = residual {
         assert_eq!(residual.shape()[1], n, "{}: residual {:?}", w.name, residual.shape());
     }
+    if w.rounds() {
+        return gemm_dot::gemm_dot(g, &input, w, rows, activation, residual);
+    }
     let y = g.activation(&w.name, [rows.capacity(), n]);
-    for part in &w.parts {
+    // Where no row is an image's, none needs what is theirs alone.
+    let skips = g.is_first_only();
+    for part in w.parts.iter().filter(|p| !(p.part.image && skips)) {
         dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
+}
+
+/// What a kernel is told of some columns of a projection.
+pub(crate) fn params(
+    part: &LinearPart,
+    stride: u32,
+    activation: Activation,
+    residual: bool,
+    norm: Option<&(Resident<f32, 2>, f32)>,
+) -> Params {
+    let Part { first, layout, image, .. } = part.part;
+    let Layout { n, k, sets, format, .. } = layout;
+    Params {
+        k,
+        n,
+        first,
+        stride,
+        blocks: layout.blocks(),
+        sets,
+        image_only: u32::from(image),
+        shared_blocks: layout.shared_blocks(),
+        group_steps: match format {
+            Format::Int8 { group: Some(group) } => group / 32,
+            _ => 0,
+        },
+        bias: u32::from(part.bias.is_some()),
+        residual: u32::from(residual),
+        activation: activation as u32,
+        norm: u32::from(norm.is_some()),
+        eps: norm.map_or(0.0, |(_, eps)| *eps),
+    }
 }
 
 /// What is to be projected.
@@ -195,6 +239,7 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<Way> {
     }
     if rows > 1 {
         ways.extend(gemm_tiled::ways(rows));
+        ways.extend(gemm_coop::ways(target, of.layout.format));
     }
     ways.push(vec![("family", Family::Plain.name())]);
     ways
@@ -208,6 +253,7 @@ fn specialise(g: &mut Graph, of: &Projection<'_>) -> Specialised {
     let way = choose::choose(g, KERNEL.name, &situation, &legal);
     let (lanes, tile, loads) = match choose::value(&way, "family") {
         "subgroup" => (lanes(g.target()), choose::value(&way, "rows"), choose::value(&way, "loads")),
+        "coop" => return gemm_coop::specialise(g.target(), rows, layout),
         "plain" => ("plain", if rows == 1 { "1" } else { "8" }, "storage"),
         _ if way.iter().any(|(name, _)| *name == "threads") => return gemv_tiled::specialise(&way, of),
         _ => return gemm_tiled::specialise(&way, rows, layout),
@@ -238,25 +284,7 @@ fn dispatch_part(
     residual: Option<Tensor<f32, 2>>,
     y: Tensor<f32, 2>,
 ) {
-    let Layout { n, k, sets, format, .. } = part.layout;
-    let params = Params {
-        k,
-        n,
-        first: part.first,
-        stride,
-        blocks: part.layout.blocks(),
-        sets,
-        shared_blocks: part.layout.shared_blocks(),
-        group_steps: match format {
-            Format::Int8 { group: Some(group) } => group / 32,
-            _ => 0,
-        },
-        bias: u32::from(part.bias.is_some()),
-        residual: u32::from(residual.is_some()),
-        activation: activation as u32,
-        norm: u32::from(input.norm.is_some()),
-        eps: input.norm.as_ref().map_or(0.0, |(_, eps)| *eps),
-    };
+    let params = params(part, stride, activation, residual.is_some(), input.norm.as_ref());
     let weight = g.bind(&part.weight);
     let scale = g.bind(&part.scale);
     // Absent operands are never read; another stands in so that the binding is not empty.
@@ -266,9 +294,10 @@ fn dispatch_part(
     let x = input.x;
     let routing = rows.0;
     let texels = [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
-    let of = Projection { rows: rows.capacity(), layout: &part.layout, texels, norm: input.norm.is_some() };
+    let of =
+        Projection { rows: rows.capacity(), layout: &part.part.layout, texels, norm: input.norm.is_some() };
     let Specialised { kernel, chosen, groups } = specialise(g, &of);
-    match format {
+    match part.part.layout.format {
         Format::F32 => {
             dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
         }
@@ -296,7 +325,8 @@ pub fn reference<const FORMAT: u32>(
 ) {
     let k = p.k as usize;
     let (text, image) = (routing[0] as usize, routing[1] as usize);
-    for (i, &row) in routing[2..][..text + image].iter().enumerate() {
+    let rows = routing[2..][..text + image].iter().enumerate();
+    for (i, &row) in rows.skip(if p.image_only != 0 { text } else { 0 }) {
         let set = u32::from(p.sets == 2 && i >= text);
         let mut x = x[row as usize * k..][..k].to_vec();
         if p.norm != 0 {
@@ -337,7 +367,7 @@ pub fn reference<const FORMAT: u32>(
 /// Which of the blocks of all sets packed row `packed` of a set is in.
 fn place(p: &Params, packed: u32, set: u32) -> u32 {
     let block = packed / BLOCK;
-    if block < p.shared_blocks { block } else { p.shared_blocks + (block - p.shared_blocks) * p.sets + set }
+    if block < p.shared_blocks { block } else { block + set * (p.blocks - p.shared_blocks) }
 }
 
 /// One weight, unpacked and scaled.

@@ -23,9 +23,9 @@
 //~ where: rows < 16 or lanes in [8, 16]
 //~ where: loads == "storage" or (lanes in [8, 16] and x != "scalar")
 #import projection
+#import columns
 
 //% set width = 32 if lanes == "plain" else lanes
-//% set span = 8 if lanes == 8 else 16
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
 //% set rows_a_load = width // 8
 //% set loads_a_step = (rows + rows_a_load - 1) // rows_a_load
@@ -34,8 +34,6 @@
 //% set stride = width // 8 if wide else 1
 
 const LANES = ${width}u;
-/// Adjacent lanes that take adjacent packed rows.
-const SPAN = ${span}u;
 const ROWS = ${rows}u;
 /// Loads of 16 bytes a packed row in a step of 32 columns.
 const CHUNKS = ${chunks}u;
@@ -43,41 +41,6 @@ const CHUNKS = ${chunks}u;
 /// The same for the four columns of a lane.
 fn mad4(a: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(mad(a.x, x, w0), mad(a.y, x, w1), mad(a.z, x, w2), mad(a.w, x, w3));
-}
-
-/// Ends the four sums of a lane and scatters them into their row.
-fn finish(row: u32, modality: u32, p: u32, sums: vec4<f32>) {
-    let v = vec4<f32>(
-        affine(modality, p, sums.x),
-        affine(modality, p + SPAN, sums.y),
-        affine(modality, p + 2u * SPAN, sums.z),
-        affine(modality, p + 3u * SPAN, sums.w),
-    );
-    let n = p / 32u * 16u + p % 16u;
-    switch params.activation {
-        case 2u: {
-            // The block after a gate's is its up's.
-//% if span == 8
-            store(row, n, gate(v.x, 1.0) * v.z);
-            store(row, n + 8u, gate(v.y, 1.0) * v.w);
-//% else
-            store(row, n, gate(v.x, 1.0) * v.y);
-            store(row, n + 16u, gate(v.z, 1.0) * v.w);
-//% endif
-        }
-        case 1u: {
-            store(row, p, gate(v.x, 1.702));
-            store(row, p + SPAN, gate(v.y, 1.702));
-            store(row, p + 2u * SPAN, gate(v.z, 1.702));
-            store(row, p + 3u * SPAN, gate(v.w, 1.702));
-        }
-        default: {
-            store(row, p, v.x);
-            store(row, p + SPAN, v.y);
-            store(row, p + 2u * SPAN, v.z);
-            store(row, p + 3u * SPAN, v.w);
-        }
-    }
 }
 
 @compute @workgroup_size(LANES)

@@ -13,6 +13,8 @@
 //~ variants: x = vec4 scalar
 #import projection
 
+//% set loads = "storage"
+//% set norm = "no"
 //% set depth = 32 if rows + cols <= 128 else 16
 //% set threads = [rows * cols // 16, 256] | min
 //% set tall = threads // 16

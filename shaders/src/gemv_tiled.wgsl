@@ -14,6 +14,7 @@
 //~ where: norm == "no" or rows == 1
 #import projection
 
+//% set loads = "storage"
 //% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)
 
 const ROWS = ${rows}u;

@@ -6,9 +6,9 @@
 //! 16 of int8. Rows are padded with zeros to a multiple of 16, columns to a multiple of 32. Scales are
 //! `[block][group][16 rows]`, biases `[block][16 rows]`.
 //!
-//! Of several weight sets each block is followed by the same rows of the other sets, so that any run of output
-//! columns, all its sets included, is one contiguous range: a matrix is packed, written to a file, mapped and
-//! split over bindings piece by piece. The first blocks may be shared by all sets, and are there once.
+//! Blocks come first, so that any run of output columns is one contiguous range: a matrix is packed, written to a
+//! file, mapped and split over bindings piece by piece. Of two weight sets the first is followed by the blocks of
+//! the second; the first blocks may be shared by both, and are there once. So what text reads lies together.
 //!
 //! A gated matrix (SwiGLU) alternates blocks of gate and of up, so that the lane that has the one has the other.
 
@@ -119,25 +119,26 @@ impl Layout {
         self.shared / BLOCK
     }
 
-    /// Place of block `block` of a set among those of all sets; of `blocks()`, how many there are.
+    /// Place of block `block` of a set among those of all sets.
     pub fn place_of(&self, block: u32, set: u32) -> u32 {
-        match block.checked_sub(self.shared_blocks()) {
-            Some(own) => self.shared_blocks() + own * self.sets + set,
-            None => block,
-        }
+        let own = block >= self.shared_blocks();
+        block + if own { set * (self.blocks() - self.shared_blocks()) } else { 0 }
     }
 
     /// Block and set at a place: the inverse of [`Layout::place_of`].
-    fn at_place(&self, place: u32) -> (u32, u32) {
-        match place.checked_sub(self.shared_blocks()) {
-            Some(own) => (self.shared_blocks() + own / self.sets, own % self.sets),
+    pub fn at_place(&self, place: u32) -> (u32, u32) {
+        match place.checked_sub(self.blocks()) {
             None => (place, 0),
+            Some(after) => {
+                let own = self.blocks() - self.shared_blocks();
+                (self.shared_blocks() + after % own, 1 + after / own)
+            }
         }
     }
 
     /// Blocks of all sets.
     pub fn places(&self) -> u32 {
-        self.place_of(self.blocks(), 0)
+        self.blocks() + (self.sets - 1) * (self.blocks() - self.shared_blocks())
     }
 
     /// Sizes of the packed weights: blocks of all sets, chunks, rows, elements of 16 bytes.
@@ -150,13 +151,6 @@ impl Layout {
         [self.places(), self.groups(), BLOCK].map(|size| size as usize)
     }
 
-    /// Bytes of the packed weights of `columns` output columns (all of them, or a multiple of 16), and of
-    /// their scales.
-    pub fn bytes_of(&self, columns: u32) -> [u64; 2] {
-        let part = Self { n: columns, shared: self.shared.min(columns), ..*self };
-        [part.words() * 4, u64::from(part.scales()) * 4]
-    }
-
     /// Words of the packed weights.
     pub fn words(&self) -> u64 {
         u64::from(self.places()) * u64::from(self.block_words())
@@ -164,7 +158,7 @@ impl Layout {
 
     /// The same layout of one set alone.
     fn of_one(&self) -> Self {
-        Self { sets: 1, ..*self }
+        Self { sets: 1, shared: 0, ..*self }
     }
 
     /// Scales of a row.
@@ -186,12 +180,10 @@ impl Layout {
         self.words() * 4 + u64::from(self.scales()) * 4
     }
 
-    /// Packed weights that lie on the host. Rows of text need the first set alone.
-    fn on_host(&self, label: &str, words: HostBytes) -> Resident<u32, 1> {
-        let block = self.block_words() as usize * 4;
-        let shared = block * self.shared_blocks() as usize;
-        Resident::alternating(label, [words_u32(self)], words, shared, block, self.sets as usize)
-            .with_texels()
+    /// Packed weights that lie on the host. Rows of text need the first set alone: of a part for images, nothing.
+    fn on_host(&self, label: &str, words: HostBytes, image: bool) -> Resident<u32, 1> {
+        let first = if image { 0 } else { self.of_one().words() as usize * 4 };
+        Resident::with_first(label, [words_u32(self)], words, first).with_texels()
     }
 
     /// Bytes that rows of one modality read of it.
@@ -207,21 +199,48 @@ impl Layout {
         }
     }
 
-    /// The same layout cut along `n` so that no part's weights exceed `max_bytes`: first column and layout of
-    /// each part. Column counts are multiples of 16 but for the last.
-    pub fn split(&self, max_bytes: u64) -> Vec<(u32, Layout)> {
-        let per_block = u64::from(self.block_words()) * 4 * if self.gated { 2 } else { 1 };
-        let fit = u32::try_from(max_bytes / per_block).unwrap_or(u32::MAX / BLOCK).min(u32::MAX / BLOCK);
-        let (mut parts, mut first) = (vec![], 0);
-        while first < self.n {
-            let shared = self.shared.saturating_sub(first);
-            let own = fit.saturating_sub(shared / BLOCK) / self.sets;
-            let blocks = (fit.min(shared / BLOCK) + own).max(1);
-            let n = (self.n - first).min(blocks.saturating_mul(BLOCK));
-            parts.push((first, Layout { n, shared: shared.min(n), ..*self }));
-            first += n;
+    /// Parts whose weights do not exceed `max_bytes`: all of it; else the first set, then the blocks of the others,
+    /// each cut along `n`. Column counts are multiples of 16 but for the last of a set.
+    pub fn split(&self, max_bytes: u64) -> Vec<Part> {
+        if self.words() * 4 <= max_bytes {
+            return vec![Part { first: 0, place: 0, image: false, layout: *self }];
         }
-        parts
+        let halves = if self.gated { 2 } else { 1 };
+        let per_block = u64::from(self.block_words()) * 4 * u64::from(halves);
+        let columns =
+            u32::try_from(max_bytes / per_block).unwrap_or(u32::MAX / BLOCK).clamp(1, u32::MAX / BLOCK)
+                * BLOCK;
+        let of_set = |set: u32| {
+            let start = if set == 0 { 0 } else { self.shared };
+            (start..self.n).step_by(columns as usize).map(move |first| Part {
+                first,
+                place: self.place_of(first / BLOCK * halves, set),
+                image: set > 0,
+                layout: Self { n: columns.min(self.n - first), ..self.of_one() },
+            })
+        };
+        (0..self.sets).flat_map(of_set).collect()
+    }
+}
+
+/// Some output columns of a matrix, within a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// First output column.
+    pub first: u32,
+    /// Place of its first block in the whole.
+    place: u32,
+    /// Whether it is the second set's, apart from the first: for image rows alone, whose columns the first set's
+    /// part has written before.
+    pub image: bool,
+    /// Its shape.
+    pub layout: Layout,
+}
+
+impl Part {
+    /// The set and the row of the whole that are those of the part.
+    fn source(&self, set: u32, row: u32) -> (u32, u32) {
+        (if self.image { 1 } else { set }, self.first + row)
     }
 }
 
@@ -237,22 +256,21 @@ pub struct Packed {
 /// Packs a matrix. `fill(set, half, row, out)` writes row `row` (k elements) of set `set`, of shared rows of set 0;
 /// `half` is 0, or 1 for the up half of a gated matrix.
 pub fn pack(layout: &Layout, fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync) -> Packed {
-    pack_blocks(layout, 0..layout.blocks(), fill)
+    pack_blocks(layout, 0..layout.places(), fill)
 }
 
-/// Packs some blocks of a matrix: what follows each other in [`pack`]'s result follows each other here, so
-/// that a large matrix is packed a piece at a time.
+/// Packs some blocks of a matrix, by their [places](Layout::place_of): what follows each other in [`pack`]'s result
+/// follows each other here, so that a large matrix is packed a piece at a time.
 ///
 /// # Panics
 ///
 /// If there are no such blocks.
 pub fn pack_blocks(
     layout: &Layout,
-    blocks: Range<u32>,
+    places: Range<u32>,
     fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
 ) -> Packed {
-    assert!(blocks.end <= layout.blocks(), "blocks {blocks:?} of {layout:?}");
-    let places = layout.place_of(blocks.start, 0)..layout.place_of(blocks.end, 0);
+    assert!(places.end <= layout.places(), "blocks {places:?} of {layout:?}");
     let count = places.len();
     let block_scales = (layout.groups() * BLOCK) as usize;
     let mut words = vec![0; count * layout.block_words() as usize];
@@ -362,6 +380,17 @@ pub enum Contents<'a> {
     OnHost,
 }
 
+/// What a projection makes of the rows it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activations {
+    /// Nothing.
+    #[default]
+    F32,
+    /// Each row becomes multiples of a 127th of its largest magnitude, where the weights are int8: sums of products are
+    /// then exact, and what is lost is lost in the rounding.
+    Int8,
+}
+
 /// The weights of one projection on the device: one matrix, or one a modality.
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -369,17 +398,17 @@ pub struct Linear {
     pub name: String,
     /// Shape and format of the whole.
     pub layout: Layout,
-    /// Its parts along `n`, each within the device's binding limit.
+    /// Its parts, each within the device's binding limit, in the order in which they are run.
     pub parts: Vec<LinearPart>,
+    /// What becomes of the rows it is given; of no effect where the weights are not int8.
+    pub activations: Activations,
 }
 
 /// Some output columns of a [`Linear`].
 #[derive(Clone, Debug)]
 pub struct LinearPart {
-    /// First output column.
-    pub first: u32,
-    /// Shape and format of this part.
-    pub layout: Layout,
+    /// Which, and their shape.
+    pub part: Part,
     /// The packed weights.
     pub weight: Resident<u32, 1>,
     /// Their scales; one zero for floats.
@@ -389,17 +418,26 @@ pub struct LinearPart {
 }
 
 impl Linear {
+    /// The same projection of rows that are rounded so.
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// Whether its rows are rounded.
+    pub(crate) fn rounds(&self) -> bool {
+        self.activations == Activations::Int8 && matches!(self.layout.format, Format::Int8 { .. })
+    }
+
     /// The shape alone, with no content, for planning.
     pub fn declare(name: &str, label: &str, layout: Layout, bias: bool, max_binding_bytes: u64) -> Self {
-        let part = |(i, (first, layout)): (usize, (u32, Layout))| LinearPart {
-            first,
-            layout,
+        let declared = |(i, part @ Part { layout, .. }): (usize, Part)| LinearPart {
+            part,
             weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words_u32(&layout)]).with_texels(),
             scale: Resident::zeros(&format!("{label}.scale[{i}]"), [layout.scales().max(1)]),
             bias: bias.then(|| Resident::zeros(&format!("{label}.bias[{i}]"), [layout.places() * BLOCK])),
         };
-        let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
-        Self { name: name.into(), layout, parts }
+        let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(declared).collect();
+        Self { name: name.into(), layout, parts, activations: Activations::F32 }
     }
 
     /// Packs and uploads a matrix, part by part. `fill` as for [`pack`]; `bias(set, half, row)` likewise.
@@ -434,8 +472,11 @@ impl Linear {
         bias: Option<Bias<'_>>,
     ) -> Result<Self> {
         let mut parts = vec![];
-        for (i, (first, layout)) in layout.split(max_binding_bytes).into_iter().enumerate() {
-            let mut packed = pack(&layout, |set, half, row, out| fill(set, half, first + row, out));
+        for (i, part) in layout.split(max_binding_bytes).into_iter().enumerate() {
+            let mut packed = pack(&part.layout, |set, half, row, out| {
+                let (set, row) = part.source(set, row);
+                fill(set, half, row, out);
+            });
             if packed.scales.is_empty() {
                 packed.scales.push(0.0);
             }
@@ -447,19 +488,18 @@ impl Linear {
                     Resident::upload(gpu, &labels[1], shapes[1], &packed.scales)?,
                 ),
                 Contents::OnHost => (
-                    layout.on_host(&labels[0], HostBytes::from_vec(packed.words)),
+                    part.layout.on_host(&labels[0], HostBytes::from_vec(packed.words), part.image),
                     Resident::from_host(&labels[1], shapes[1], HostBytes::from_vec(packed.scales)),
                 ),
             };
             parts.push(LinearPart {
-                first,
-                layout,
+                part,
                 weight,
                 scale,
-                bias: bias.map(|b| pack_bias(b, label, i, first, layout)),
+                bias: bias.map(|b| pack_bias(b, &format!("{label}.bias[{i}]"), &part)),
             });
         }
-        Ok(Self { name: name.into(), layout, parts })
+        Ok(Self { name: name.into(), layout, parts, activations: Activations::F32 })
     }
 
     /// A matrix that was packed before: `weight` is all of [`pack`]'s words and `scale` all of its scales. Parts
@@ -477,31 +517,34 @@ impl Linear {
         scale: Option<&HostBytes>,
         bias: Option<Bias<'_>>,
     ) -> Self {
-        let part = |(i, (first, part)): (usize, (u32, Layout))| {
-            let [before, now] = [layout.bytes_of(first), part.bytes_of(part.n)];
-            let range = |what: usize| before[what] as usize..(before[what] + now[what]) as usize;
-            let words = part.on_host(&format!("{label}.weight[{i}]"), weight.slice(range(0)));
+        let [block, block_scales] = [layout.block_words(), layout.groups() * BLOCK].map(|n| n as usize * 4);
+        assert_eq!(weight.get().len(), layout.places() as usize * block, "{label}: bytes of {layout:?}");
+        let mapped = |(i, part): (usize, Part)| {
+            let (first, count) = (part.place as usize, part.layout.places() as usize);
+            let words = weight.slice(first * block..(first + count) * block);
             let label_scale = format!("{label}.scale[{i}]");
             let scale = match scale {
-                Some(scale) => Resident::from_host(&label_scale, [part.scales()], scale.slice(range(1))),
+                Some(scale) => {
+                    let bytes = scale.slice(first * block_scales..(first + count) * block_scales);
+                    Resident::from_host(&label_scale, [part.layout.scales()], bytes)
+                }
                 None => Resident::from_slice(&label_scale, [1], &[0.0]),
             };
             LinearPart {
-                first,
-                layout: part,
-                weight: words,
+                part,
+                weight: part.layout.on_host(&format!("{label}.weight[{i}]"), words, part.image),
                 scale,
-                bias: bias.map(|b| pack_bias(b, label, i, first, part)),
+                bias: bias.map(|b| pack_bias(b, &format!("{label}.bias[{i}]"), &part)),
             }
         };
-        let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(part).collect();
-        Self { name: name.into(), layout, parts }
+        let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(mapped).collect();
+        Self { name: name.into(), layout, parts, activations: Activations::F32 }
     }
 
     /// Bytes that a row of text reads: the first set's, where there are several.
     pub fn text_bytes(&self) -> u64 {
-        let others = |p: &LinearPart| (p.layout.words() - p.layout.of_one().words()) * 4;
-        self.bytes() - self.parts.iter().map(others).sum::<u64>()
+        let bytes = |p: &LinearPart| p.bytes() - p.weight.bytes() + p.part.layout.of_one().words() * 4;
+        self.parts.iter().filter(|p| !p.part.image).map(bytes).sum()
     }
 
     /// Its tensors.
@@ -514,23 +557,31 @@ impl Linear {
 
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
-        let part =
-            |p: &LinearPart| p.weight.bytes() + p.scale.bytes() + p.bias.as_ref().map_or(0, Resident::bytes);
-        self.parts.iter().map(part).sum()
+        self.parts.iter().map(LinearPart::bytes).sum()
     }
 }
 
-/// Biases of a part whose first output column is `first`.
-fn pack_bias(bias: Bias<'_>, label: &str, part: usize, first: u32, layout: Layout) -> Resident<f32, 1> {
+impl LinearPart {
+    fn bytes(&self) -> u64 {
+        self.weight.bytes() + self.scale.bytes() + self.bias.as_ref().map_or(0, Resident::bytes)
+    }
+}
+
+/// Biases of a part.
+fn pack_bias(bias: Bias<'_>, label: &str, part: &Part) -> Resident<f32, 1> {
+    let layout = part.layout;
     let value = |i: u32| {
         let (block, set) = layout.at_place(i / BLOCK);
         match layout.source(block * BLOCK + i % BLOCK) {
-            (half, row) if row < layout.n => bias(set, half, first + row),
+            (half, row) if row < layout.n => {
+                let (set, row) = part.source(set, row);
+                bias(set, half, row)
+            }
             _ => 0.0,
         }
     };
     let values: Vec<f32> = (0..layout.places() * BLOCK).map(value).collect();
-    Resident::from_slice(&format!("{label}.bias[{part}]"), [values.len() as u32], &values)
+    Resident::from_slice(label, [values.len() as u32], &values)
 }
 
 fn words_u32(layout: &Layout) -> u32 {
@@ -583,8 +634,9 @@ mod tests {
                     }
                 };
                 let whole = pack(&layout, fill);
+                let ends = [0, 1, 5, layout.places()];
                 let parts: Vec<_> =
-                    [0..1, 1..4, 4..6].map(|blocks| pack_blocks(&layout, blocks, fill)).into();
+                    ends.windows(2).map(|ends| pack_blocks(&layout, ends[0]..ends[1], fill)).collect();
                 assert_eq!((layout.blocks(), layout.places()), (6, 12 - shared / 16));
                 assert_eq!(whole.words, parts.iter().flat_map(|p| p.words.clone()).collect::<Vec<_>>());
                 assert_eq!(whole.scales, parts.iter().flat_map(|p| p.scales.clone()).collect::<Vec<_>>());
@@ -606,27 +658,28 @@ mod tests {
                 assert_eq!(layout.place_of(block, set), place, "{layout:?}");
                 assert!(block < layout.blocks() && set < sets, "{layout:?}: {block} {set}");
             }
-            assert_eq!(layout.place_of(0, sets - 1), if shared > 0 { 0 } else { sets - 1 });
+            assert_eq!(layout.place_of(0, sets - 1), if shared > 0 { 0 } else { 7 * (sets - 1) });
         }
     }
 
     #[test]
-    fn a_part_never_exceeds_the_limit_and_parts_cover_all_columns() {
-        for (gated, shared) in [(false, 0), (true, 0), (false, 400), (false, 992)] {
-            let layout = Layout { n: 1000, k: 100, sets: 2, shared, gated, format: Format::Bf16 };
-            for limit in [1, 20_000, 33_000, 100_000, u64::MAX] {
+    fn a_part_never_exceeds_the_limit_and_parts_cover_all_blocks_in_order() {
+        for (gated, sets, shared) in [(false, 2, 0), (true, 1, 0), (false, 2, 400), (false, 2, 992)] {
+            let layout = Layout { n: 1000, k: 100, sets, shared, gated, format: Format::Bf16 };
+            for limit in [1, 20_000, 33_000, 200_000, u64::MAX] {
                 let parts = layout.split(limit);
-                assert_eq!(parts.iter().map(|(_, p)| p.n).sum::<u32>(), 1000);
-                assert_eq!(parts.iter().map(|(_, p)| p.shared).sum::<u32>(), shared);
-                let smallest = Layout { n: 16, shared: 0, ..layout }.words() * 4;
-                assert!(parts.iter().all(|(_, p)| p.words() * 4 <= limit.max(smallest)), "{limit}");
-                // Each begins where those before it end.
-                let mut bytes = [0; 2];
-                for (first, part) in &parts {
-                    assert_eq!(layout.bytes_of(*first), bytes, "{limit}");
-                    bytes[0] += part.words() * 4;
+                let smallest = Layout { n: 16, ..layout.of_one() }.words() * 4;
+                assert!(parts.iter().all(|p| p.layout.words() * 4 <= limit.max(smallest)), "{limit}");
+                let mut place = 0;
+                for part in &parts {
+                    assert_eq!(part.place, place, "{limit}");
+                    place += part.layout.places();
                 }
-                assert_eq!(bytes[0], layout.words() * 4);
+                assert_eq!(place, layout.places());
+                let columns =
+                    |image| -> u32 { parts.iter().filter(|p| p.image == image).map(|p| p.layout.n).sum() };
+                let apart = if sets == 2 && limit < layout.words() * 4 { 1000 - shared } else { 0 };
+                assert_eq!([false, true].map(columns), [1000, apart], "{limit}");
             }
         }
     }

@@ -12,7 +12,7 @@ use strix_model::config::PreprocessorConfig;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::{Conversation, count_images};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::{Dtype, KvDtype, LoadOptions, Weights};
+use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Weights};
 
 use crate::golden::{Run, Set, distance, read_json};
 
@@ -183,8 +183,15 @@ impl fmt::Display for Rounding {
 /// # Errors
 ///
 /// If a file is not what it should be, or the device fails.
-pub fn yardstick(gpu: &Gpu, root: &Path, dtype: Dtype, kv: KvDtype) -> Result<Vec<Rounding>> {
+pub fn yardstick(
+    gpu: &Gpu,
+    root: &Path,
+    dtype: Dtype,
+    kv: KvDtype,
+    activations: Activations,
+) -> Result<Vec<Rounding>> {
     let row = match (dtype, kv) {
+        _ if activations == Activations::Int8 => format!("{dtype}, activations int8"),
         (Dtype::Int8 { group: None }, _) => "int8 channel, decoder + lm_head".to_owned(),
         (Dtype::Int8 { group: Some(group) }, _) => format!("int8 group {group}, decoder + lm_head"),
         (Dtype::F32, KvDtype::F16) => "fp16 weights only".to_owned(),
@@ -194,7 +201,7 @@ pub fn yardstick(gpu: &Gpu, root: &Path, dtype: Dtype, kv: KvDtype) -> Result<Ve
     let line = text.lines().find(|l| l.starts_with(&format!("| {row} |")));
     let cells: Option<Vec<&str>> = line.map(|l| l.split('|').skip(2).map(str::trim).collect());
     let one = |(i, name): (usize, &str)| {
-        let options = LoadOptions { dtype, kv, chunk: 32, ..LoadOptions::default() };
+        let options = LoadOptions { dtype, kv, activations, chunk: 32, ..LoadOptions::default() };
         let set = Set::load(gpu, &root.join(name), &options)?;
         let numbers = |cell: &str| -> Result<[f64; 4]> {
             let n: Vec<f64> =

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use strix_model::{Dtype, KvDtype};
+use strix_model::{Activations, Dtype, KvDtype};
 
 /// Weights to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,6 +42,25 @@ impl Kv {
         match self {
             Self::F32 => KvDtype::F32,
             Self::F16 => KvDtype::F16,
+        }
+    }
+}
+
+/// Rows to check that projections are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// As they are, in 32 bits.
+    F32,
+    /// Rounded to int8, row by row, where weights are.
+    Int8,
+}
+
+impl Rows {
+    /// The same as an option of loading.
+    pub fn activations(self) -> Activations {
+        match self {
+            Self::F32 => Activations::F32,
+            Self::Int8 => Activations::Int8,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use strix_model::{Dtype, FinishReason, GenerateOptions, KvDtype, LoadOptions, Model, Session};
+use strix_model::{Activations, Dtype, FinishReason, GenerateOptions, KvDtype, LoadOptions, Model, Session};
 use strix_tests::checks::{self, YARDSTICK_SETS, best};
 use strix_tests::golden::{SETS, Set, distance, root};
 use strix_tests::{gpu, nano, on_both};
@@ -99,7 +99,7 @@ fn a_reset_session_answers_like_a_fresh_one() {
 #[test]
 fn a_cache_of_f16_costs_no_more_than_the_yardstick() {
     on_both(|gpu| {
-        let results = checks::yardstick(gpu, &root(), Dtype::F32, KvDtype::F16).unwrap();
+        let results = checks::yardstick(gpu, &root(), Dtype::F32, KvDtype::F16, Activations::F32).unwrap();
         assert_eq!(results.len(), YARDSTICK_SETS.len());
         for result in results {
             let ratio = result.worst_ratio().expect("a row of the yardstick");

@@ -1,5 +1,6 @@
 //! Every specialisation of every kernel is written in every language that wgpu hands to a driver: SPIR-V,
-//! Metal's, Direct3D's and OpenGL's. No driver compiles them here, but what naga cannot say fails here.
+//! Metal's, Direct3D's and OpenGL's. No driver compiles them here, but what naga cannot say fails here. Cooperative
+//! matrices are for the first two alone: neither HLSL nor GLSL has them in naga.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -45,6 +46,17 @@ fn write_all(name: &str, wgsl: &str) -> Written {
     };
     // Core WGSL, but a capability of naga's.
     let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if wgsl.lines().any(|line| line.trim() == "//~ requires: cooperative_matrix") {
+        let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+        assert!(validate(Capabilities::SUBGROUP | core).is_err(), "{name} asks for more than it needs");
+        return match validate(Capabilities::SUBGROUP | core | matrices) {
+            Ok(info) => vec![
+                ("SPIR-V 1.3", checked(|| spirv(&module, &info))),
+                ("MSL 2.4", checked(|| metal(&module, &info, name))),
+            ],
+            Err(e) => vec![("WGSL", Err(e))],
+        };
+    }
     let plain = validate(core).is_ok();
     let info = match validate(Capabilities::SUBGROUP | core) {
         Ok(info) => info,

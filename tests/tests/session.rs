@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strix_model::prompt::Template;
-use strix_model::{Answer, FinishReason, GenerateOptions, Model, SamplingParams, Session};
+use strix_model::{Answer, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session};
 use strix_tests::{assert_close, gpu, nano};
 
 /// nano with room for all that these tests ask.
@@ -443,4 +443,26 @@ fn the_end_of_a_prompt_is_traced_in_chunks_as_in_the_whole() {
     assert_close("step", &step["lm_head"], want, 1e-5);
     let said = complete(&mut session, &sample, &greedy());
     assert_eq!(said.ids, sample.output_ids, "the session is usable after it");
+}
+
+#[test]
+fn a_filled_context_is_stepped_over_and_cut_again() {
+    let model = Model::nano(&LoadOptions { ctx: Some(64), ..LoadOptions::default() }).unwrap();
+    let mut session = model.session().unwrap();
+    session.fill(40).unwrap();
+    let next = session.step(7).unwrap();
+    assert!((next as usize) < model.config().text.vocab_size);
+    // The same positions, the same noise, the same token.
+    session.fill(40).unwrap();
+    assert_eq!(session.step(7).unwrap(), next);
+    session.fill(64).unwrap();
+    let full = session.step(7).unwrap_err().to_string();
+    assert!(full.contains("the context of 64 positions is full"), "{full}");
+    let long = session.fill(65).unwrap_err().to_string();
+    assert!(long.contains("65 positions; the context holds 64"), "{long}");
+    session.fill(0).unwrap();
+    assert!(session.step(1 << 30).unwrap_err().to_string().contains("not in the vocabulary"));
+    // A prompt after that is as one without it.
+    let fresh = model.session().unwrap().greedy(&[5, 6, 7], 1).unwrap();
+    assert_eq!(session.greedy(&[5, 6, 7], 1).unwrap(), fresh);
 }

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Dtype, KvDtype, LoadOptions, Model, Source};
+use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source};
 
 use crate::{Usage, cache};
 
@@ -64,6 +64,13 @@ enum Kv {
     F16,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Rows {
+    F32,
+    /// Rounded row by row; exact sums of integers, and some error (see README)
+    Int8,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Storage {
     /// What weight matrices are stored as on the device
@@ -78,6 +85,9 @@ pub(crate) struct Storage {
     /// What keys and values are stored as in the KV cache
     #[arg(long, value_enum, default_value = "f32")]
     kv: Kv,
+    /// With int8 weights: what rows of activations become before they are multiplied
+    #[arg(long, value_enum, default_value = "f32")]
+    activations: Rows,
     /// Positions of prompt and answer together [default: as many as the model was trained for]
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     ctx: Option<u32>,
@@ -89,6 +99,19 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
+    /// What matrices, keys and values are stored as, in words.
+    pub(crate) fn words(&self) -> String {
+        let kv = if matches!(self.kv, Kv::F16) { ", KV cache of f16" } else { "" };
+        let group = self.group.as_ref().map_or(String::new(), |group| format!(" in groups of {group}"));
+        let dtype = match self.dtype {
+            Stored::Auto => "weights as in the checkpoint",
+            Stored::F32 => "weights of f32",
+            Stored::Bf16 => "weights of bf16",
+            Stored::Int8 => "weights of int8",
+        };
+        format!("{dtype}{group}{kv}")
+    }
+
     pub(crate) fn options(&self) -> anyhow::Result<LoadOptions> {
         let group = self.group.as_deref().map(str::parse).transpose()?;
         let dtype = match self.dtype {
@@ -103,9 +126,14 @@ impl Storage {
             Kv::F32 => KvDtype::F32,
             Kv::F16 => KvDtype::F16,
         };
+        let activations = match self.activations {
+            Rows::F32 => Activations::F32,
+            Rows::Int8 => Activations::Int8,
+        };
         Ok(LoadOptions {
             dtype,
             kv,
+            activations,
             int8_vision: self.vision,
             ctx: self.ctx,
             device_memory: self.device_memory.map(|size| size.as_u64()),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod ask;
+mod bench;
 mod cache;
 mod completions;
 mod convert;
@@ -43,6 +44,7 @@ Examples:
   strix demo
   strix ask --image photo.jpg \"What is in this picture?\"
   strix convert mplug-owl2-llama2-7b mplug-owl2-int8 --dtype int8
+  strix bench kernels --quick
 
 Exit codes:
   0    done
@@ -73,6 +75,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Ask(Box<ask::Args>),
+    Bench(Box<bench::Args>),
     Devices(devices::Args),
     Plan(plan::Args),
     Convert(convert::Args),
@@ -112,6 +115,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Ask(args) => ask::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),
@@ -154,11 +158,18 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
         _ => BAD_INPUT,
     };
+    let model = |e: &strix_model::Error| match e {
+        strix_model::Error::Engine(e) => engine(e),
+        strix_model::Error::Interrupted => INTERRUPTED,
+        _ => BAD_INPUT,
+    };
     let known = error.chain().find_map(|cause| {
         if let Some(e) = cause.downcast_ref::<strix_model::Error>() {
+            Some(model(e))
+        } else if let Some(e) = cause.downcast_ref::<strix_benches::Error>() {
             Some(match e {
-                strix_model::Error::Engine(e) => engine(e),
-                strix_model::Error::Interrupted => INTERRUPTED,
+                strix_benches::Error::Engine(e) => engine(e),
+                strix_benches::Error::Model(e) => model(e),
                 _ => BAD_INPUT,
             })
         } else if let Some(e) = cause.downcast_ref::<Engine>() {

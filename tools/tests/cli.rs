@@ -59,6 +59,7 @@ fn help_documents_exit_codes_and_examples() {
     assert!(help.contains("Exit codes:") && help.contains("130  interrupted"), "{help}");
     for command in [
         "ask",
+        "bench",
         "demo",
         "devices",
         "plan",

@@ -63,7 +63,8 @@ pub fn export(
                     let rows = rows.map_or(matrix.layout.n, |&rows| rows as u32);
                     // Weight sets that were equal are stored once.
                     let set = (set as u32).min(matrix.layout.sets - 1);
-                    origins.insert(name, Origin { matrix, set, half: half as u32, first });
+                    // What the sets share is taken from the first.
+                    origins.entry(name).or_insert(Origin { matrix, set, half: half as u32, first });
                     first += rows;
                 }
             }

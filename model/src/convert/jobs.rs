@@ -68,7 +68,7 @@ pub(super) struct Pack<'a> {
 
 impl<'a> Pack<'a> {
     pub(super) fn new(weights: &'a Weights, matrix: Matrix) -> Self {
-        let Layout { k, sets, format, .. } = matrix.layout;
+        let Layout { k, format, .. } = matrix.layout;
         let dtype = match format {
             Format::F32 => Dtype::F32,
             Format::Bf16 => Dtype::BF16,
@@ -80,13 +80,14 @@ impl<'a> Pack<'a> {
             let shape = matrix.layout.scale_shape().to_vec();
             tensors.push(Tensor { name: format!("{}.scale", matrix.label), dtype: Dtype::F32, shape });
         }
-        let block_elements = (BLOCK * sets) as usize * k as usize;
+        let block_elements = BLOCK as usize * k as usize;
         Self { weights, matrix, tensors, blocks_per_piece: (PIECE_ELEMENTS / block_elements).max(1) }
     }
 
-    fn blocks(&self, piece: usize) -> Range<u32> {
+    /// Which of the blocks of all sets.
+    fn places(&self, piece: usize) -> Range<u32> {
         let first = piece * self.blocks_per_piece;
-        let last = (first + self.blocks_per_piece).min(self.matrix.layout.blocks() as usize);
+        let last = (first + self.blocks_per_piece).min(self.matrix.layout.places() as usize);
         first as u32..last as u32
     }
 }
@@ -101,21 +102,20 @@ impl Job for Pack<'_> {
     }
 
     fn num_pieces(&self) -> usize {
-        (self.matrix.layout.blocks() as usize).div_ceil(self.blocks_per_piece)
+        (self.matrix.layout.places() as usize).div_ceil(self.blocks_per_piece)
     }
 
     fn parts(&self, piece: usize) -> Vec<(View<'_>, Range<usize>)> {
         let layout = self.matrix.layout;
         let mut parts = vec![];
         for half in 0..if layout.gated { 2 } else { 1 } {
-            // Blocks of a half follow each other in its rows.
-            let rows = self.blocks(piece).map(|block| layout.source(block * BLOCK));
-            let mut rows = rows.filter(|&(of, _)| of == half).map(|(_, row)| row as usize);
-            let Some(first) = rows.next() else { continue };
-            let end = (rows.next_back().unwrap_or(first) + BLOCK as usize).min(layout.n as usize);
-            for (i, set) in self.matrix.modules.iter().take(layout.sets as usize).enumerate() {
-                // What the sets share is read once.
-                let first = if i == 0 { first } else { first.max(layout.shared as usize) };
+            for (i, set) in (0..layout.sets).zip(&self.matrix.modules) {
+                // Blocks of a half follow each other in its rows.
+                let blocks = self.places(piece).map(|place| layout.at_place(place));
+                let rows = blocks.filter(|&(_, of)| of == i).map(|(block, _)| layout.source(block * BLOCK));
+                let mut rows = rows.filter(|&(of, _)| of == half).map(|(_, row)| row as usize);
+                let Some(first) = rows.next() else { continue };
+                let end = (rows.next_back().unwrap_or(first) + BLOCK as usize).min(layout.n as usize);
                 let mut above = 0;
                 for module in &set[half as usize] {
                     let Ok(view) = view(self.weights, &format!("{module}.weight")) else { continue };
@@ -134,7 +134,7 @@ impl Job for Pack<'_> {
     fn make(&self, piece: usize) -> Result<Vec<Bytes>> {
         let rows = self.matrix.rows(self.weights)?;
         let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| rows.fill(set, half, row, out);
-        let packed = pack_blocks(&self.matrix.layout, self.blocks(piece), fill);
+        let packed = pack_blocks(&self.matrix.layout, self.places(piece), fill);
         rows.finish()?;
         let mut bytes = vec![Bytes::Words(packed.words)];
         if self.tensors.len() > 1 {
@@ -287,8 +287,8 @@ impl Job for Unpack<'_> {
         let block = |row: usize| (row as u32 + self.first) / BLOCK * halves;
         let rows = self.rows(piece);
         let size = self.weight.num_elements() / self.layout.places() as usize;
-        let at = |block: u32| self.layout.place_of(block, 0) as usize * size;
-        vec![(self.weight, at(block(rows.start))..at(block(rows.end - 1) + halves))]
+        let place = |row| self.layout.place_of(block(row), self.set) as usize;
+        vec![(self.weight, place(rows.start) * size..(place(rows.end - 1) + halves as usize) * size)]
     }
 
     fn read_bytes(&self, piece: usize) -> u64 {

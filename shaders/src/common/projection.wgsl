@@ -23,6 +23,8 @@ struct Params {
     sets: u32,
     /// First blocks that the sets share.
     shared_blocks: u32,
+    /// Whether only rows of images are projected, all with the one set.
+    image_only: u32,
     /// Steps of 32 columns that share a scale; for groups only.
     group_steps: u32,
     /// Whether `bias` is added.
@@ -39,11 +41,14 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //% if texels
-@group(0) @binding(1) var x: texture_2d<u32>;                         // [rows, k] f32
+@group(0) @binding(1) var x: texture_2d<u32>;                         // [rows, k] f32 or int8
 @group(0) @binding(2) var gain: texture_2d<u32>;                      // [modalities, k] f32
 //% elif x == "scalar"
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
 @group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
+//% elif x == "int8"
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [rows, k] int8, a multiple of 32 columns
+@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [rows] the scale of each
 //% else
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [rows, k]
 @group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
@@ -75,6 +80,17 @@ fn ${t}_at(i: u32) -> vec4<u32> {
 //% endif
 //% endfor
 
+//% if x == "int8"
+/// Columns 16 i .. 16 i + 15 of a row of x.
+fn load_x(row: u32, i: u32) -> vec4<u32> {
+    return x_at(row * ((params.k + 31u) / 32u * 2u) + i);
+}
+
+/// What the numbers of a row of x are multiples of.
+fn row_scale(row: u32) -> f32 {
+    return bitcast<vec4<f32>>(gain_at(row / 4u))[row % 4u];
+}
+//% else
 /// Columns 4 i .. 4 i + 3 of a row of x; zeros beyond its end.
 fn load_x(row: u32, i: u32) -> vec4<f32> {
 //% if x == "scalar"
@@ -92,6 +108,8 @@ fn load_x(row: u32, i: u32) -> vec4<f32> {
 //% endif
 //% endif
 }
+
+//% endif
 
 //% if normed
 /// The gain of the same columns; beyond the end that of the last ones.
@@ -128,8 +146,7 @@ fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
 
 /// Where block `block` of a modality's weights is among those of all sets.
 fn place_of(block: u32, modality: u32) -> u32 {
-    let own = params.shared_blocks + (block - params.shared_blocks) * params.sets + modality;
-    return select(own, block, block < params.shared_blocks);
+    return block + modality * select(0u, params.blocks - params.shared_blocks, block >= params.shared_blocks);
 }
 
 /// Loads of 16 bytes that a packed row takes.
@@ -212,6 +229,9 @@ struct Tile {
 fn tile_of(i: u32, size: u32) -> Tile {
     let text = routing[0];
     let image = routing[1];
+    if params.image_only != 0u {
+        return Tile(0u, 2u + text + i * size, 2u + text + image);
+    }
     if params.sets != 2u {
         return Tile(0u, 2u + i * size, 2u + text + image);
     }

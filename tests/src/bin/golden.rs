@@ -1,4 +1,4 @@
-//! `cargo xtask golden [ROOT] [--dtype D] [--group N] [--kv D]`: the engine against the original implementation's
+//! `cargo xtask golden [ROOT] [--dtype D] [--group N] [--kv D] [--activations D]`: the engine against the original implementation's
 //! recorded tensors, preprocessing, tokens and prompts. Fails where a figure falls short.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use strix_engine::Gpu;
 use strix_tests::checks::{self, Identical, YARDSTICK_FACTOR};
-use strix_tests::command::{Kind, Kv, exit_code};
+use strix_tests::command::{Kind, Kv, Rows, exit_code};
 use strix_tests::golden;
 
 #[derive(Parser)]
@@ -25,6 +25,9 @@ struct Args {
     /// Rounds the keys and values in the cache and measures the error as well.
     #[arg(long, value_enum, default_value = "f32")]
     kv: Kv,
+    /// With int8: rounds the rows that projections are given and measures the error as well.
+    #[arg(long, value_enum, default_value = "f32")]
+    activations: Rows,
 }
 
 fn main() -> ExitCode {
@@ -36,7 +39,7 @@ fn run(args: &Args) -> Result<bool> {
     let gpu = Gpu::new()?;
     println!("adapter: {}", gpu.name());
     let mut good = true;
-    if (args.dtype, args.kv) == (Kind::F32, Kv::F32) {
+    if (args.dtype, args.kv, args.activations) == (Kind::F32, Kv::F32, Rows::F32) {
         for set in golden::sets(&root)? {
             let report = checks::set(&gpu, &set)?;
             println!("\n{report}");
@@ -60,10 +63,11 @@ fn run(args: &Args) -> Result<bool> {
         return Ok(good);
     }
     let (dtype, kv) = (args.dtype.dtype(args.group), args.kv.dtype());
+    let activations = args.activations.activations();
     println!(
-        "{dtype}, KV cache {kv}: max logit error / rms / mean KL / top-1 agreement; asked at most {YARDSTICK_FACTOR} times the yardstick"
+        "{dtype}, KV cache {kv}, activations {activations:?}: max logit error / rms / mean KL / top-1 agreement; asked at most {YARDSTICK_FACTOR} times the yardstick"
     );
-    for rounding in checks::yardstick(&gpu, &root, dtype, kv)? {
+    for rounding in checks::yardstick(&gpu, &root, dtype, kv, activations)? {
         println!("{rounding}");
         good &= rounding.good();
     }

@@ -3,7 +3,7 @@ use strix_engine::{Gpu, Graph, Program, Resident};
 use strix_shaders::attention::{self, HeadShape, KvElement};
 use strix_shaders::rope_append::{self, RopeTables};
 use strix_shaders::{KvCache, decode_attention};
-use strix_tests::{assert_close, constant, gpu, on_both, run_graph, uniform};
+use strix_tests::{assert_close, constant, gpu, on_all, run_graph, uniform};
 
 /// A decode step over a cache.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +121,7 @@ fn check<T: KvElement + Send + Sync>(case: Case) {
     let data = case.data::<T>();
     let (q, want) = case.appended(&data);
     let (dim, context) = (case.shape.head_dim as usize, case.context as usize);
-    on_both(|gpu| {
+    on_all(|gpu| {
         let (y, cache) = case.run(gpu, &data);
         let what = format!("decode{} {case:?}", if T::IS_F16 { " f16" } else { "" });
         assert_close(&what, &y, &case.attended(&q, &cache), 1e-5);
@@ -182,7 +182,7 @@ fn decode_attention_at_odd_sizes() {
 #[test]
 fn decode_attention_reads_its_span_at_run_time() {
     let last = Case { context: 300, ..case(4, 2, 16, 0) };
-    on_both(|gpu| {
+    on_all(|gpu| {
         let mut data = last.data::<f32>();
         let (cache, mut g) = (last.cache(&data), Graph::new(gpu.target()));
         let (qkv, span) = (g.input("qkv", [1, 8 * 16]), g.input("span", [2]));
@@ -208,7 +208,7 @@ fn decode_attention_reads_its_span_at_run_time() {
 #[test]
 fn decode_attention_replays_its_references() {
     fn replay<T: KvElement + Send + Sync>(case: Case) {
-        on_both(|gpu| {
+        on_all(|gpu| {
             let data = Data {
                 cache: case.data::<T>().cache.map(|c| vec![T::nearest(0.25); c.len()]),
                 ..case.data()

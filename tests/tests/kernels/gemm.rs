@@ -15,17 +15,17 @@ const FORMATS: [Format; 6] = [
 ];
 
 /// A projection with everything it can have, and what it should give, computed from unpacked weights.
-struct Case {
-    layout: Layout,
-    modality: Vec<u32>,
+pub(crate) struct Case {
+    pub(crate) layout: Layout,
+    pub(crate) modality: Vec<u32>,
     weights: Vec<f32>,
     bias: Vec<f32>,
-    activation: Activation,
+    pub(crate) activation: Activation,
     residual: bool,
 }
 
 impl Case {
-    fn new(layout: Layout, modality: &[u32], activation: Activation, residual: bool) -> Self {
+    pub(crate) fn new(layout: Layout, modality: &[u32], activation: Activation, residual: bool) -> Self {
         let halves = if layout.gated { 2 } else { 1 };
         let rows = layout.sets * halves * layout.n;
         let weights = uniform(7, (rows * layout.k) as usize);
@@ -68,7 +68,7 @@ impl Case {
         }
     }
 
-    fn expected(&self, x: &[f32], residual: &[f32]) -> Vec<f32> {
+    pub(crate) fn expected(&self, x: &[f32], residual: &[f32]) -> Vec<f32> {
         let (n, k) = (self.layout.n, self.layout.k as usize);
         let halves = if self.layout.gated { 2 } else { 1 };
         let mut y = vec![0.0; self.modality.len() * n as usize];
@@ -100,7 +100,7 @@ impl Case {
         y
     }
 
-    fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
+    pub(crate) fn upload(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) -> Linear {
         let fill =
             |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
         let bias = |set: u32, half: u32, row: u32| self.bias[self.at(set, half, row)];
@@ -135,7 +135,7 @@ impl Case {
     }
 }
 
-fn layout(n: u32, k: u32, format: Format) -> Layout {
+pub(crate) fn layout(n: u32, k: u32, format: Format) -> Layout {
     Layout { n, k, sets: 1, shared: 0, gated: false, format }
 }
 
@@ -202,7 +202,7 @@ fn gemm_split_projects_each_row_by_its_modality() {
 fn gemm_matches_unpacked_weights_in_every_way_it_can_be_done() {
     for format in [Format::Bf16, Format::Int8 { group: Some(32) }] {
         for rows in [1, 9, 150] {
-            let split = Layout { sets: 2, ..layout(140, 100, format) };
+            let split = Layout { sets: 2, shared: 64, ..layout(140, 100, format) };
             let modality: Vec<_> = (0..rows).map(|r| u32::from(r % 7 > 2)).collect();
             let case = Case::new(split, &modality, Activation::None, true);
             let declared = Linear::declare("y", "w", split, true, u64::MAX);

@@ -12,10 +12,10 @@ cargo xtask TASK
 
   demo                  install a software Vulkan driver if there is none, build, run `strix demo`
   test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
-  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32] [--kv f16]
+  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
-  bench ARGS            the benchmarks
+  bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         "test" => test(),
         "golden" | "nano" => check(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
-        "bench" => run(cargo().args(["bench", "-p", "strix-benches", "--"]).args(rest)),
+        "bench" => bench(rest),
         "peers" => driver(&VULKAN)
             .and_then(|()| build_strix(&[]))
             .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
@@ -53,6 +53,14 @@ fn main() -> ExitCode {
         }
     };
     done.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
+}
+
+/// `strix bench`, of the kernels unless something else is named.
+fn bench(args: &[String]) -> Result {
+    driver(&VULKAN)?;
+    let named = args.first().is_some_and(|word| ["kernels", "model", "help"].contains(&word.as_str()));
+    let kind = (!named).then_some("kernels");
+    run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "bench"]).args(kind).args(args))
 }
 
 fn test() -> Result {

@@ -7,8 +7,12 @@ const LANES = ${lanes}u;
 const RUN = ${run}u;
 const STREAM = RUN / 16u;
 
-@group(0) @binding(0) var<storage, read> x: array<${element}>;          // [groups, RUN]
+@group(0) @binding(0) ${x};    // [groups, RUN]
 @group(0) @binding(1) var<storage, read_write> y: array<${element}>;    // [groups, LANES]
+
+fn load(i: u32) -> ${element} {
+    return ${load};
+}
 
 @compute @workgroup_size(LANES)
 fn stream(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -16,14 +20,14 @@ fn stream(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     var p = ${element}();
     var q = ${element}();
     for (var i = first; i < group.x * RUN + STREAM; i += LANES) {
-        p += x[i] ^ x[i + STREAM];
-        q += x[i + 2u * STREAM] ^ x[i + 3u * STREAM];
-        p += x[i + 4u * STREAM] ^ x[i + 5u * STREAM];
-        q += x[i + 6u * STREAM] ^ x[i + 7u * STREAM];
-        p += x[i + 8u * STREAM] ^ x[i + 9u * STREAM];
-        q += x[i + 10u * STREAM] ^ x[i + 11u * STREAM];
-        p += x[i + 12u * STREAM] ^ x[i + 13u * STREAM];
-        q += x[i + 14u * STREAM] ^ x[i + 15u * STREAM];
+        p += load(i) ^ load(i + STREAM);
+        q += load(i + 2u * STREAM) ^ load(i + 3u * STREAM);
+        p += load(i + 4u * STREAM) ^ load(i + 5u * STREAM);
+        q += load(i + 6u * STREAM) ^ load(i + 7u * STREAM);
+        p += load(i + 8u * STREAM) ^ load(i + 9u * STREAM);
+        q += load(i + 10u * STREAM) ^ load(i + 11u * STREAM);
+        p += load(i + 12u * STREAM) ^ load(i + 13u * STREAM);
+        q += load(i + 14u * STREAM) ^ load(i + 15u * STREAM);
     }
     y[group.x * LANES + lane] = p + q;
 }

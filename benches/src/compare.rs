@@ -1,0 +1,134 @@
+//! A run against a stored one.
+
+use crate::run::{Row, Run};
+use crate::stats::Summary;
+
+/// What became of the benches that two runs share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// When the stored run was taken.
+    pub date: String,
+    /// What differs between the two devices. Times are not to be held against each other if anything does.
+    pub differences: Vec<String>,
+    /// The benches of both, in the order of the new run.
+    pub changes: Vec<Change>,
+    /// Benches of the new run that the stored one lacks.
+    pub added: Vec<String>,
+    /// Benches of the stored run that the new one lacks.
+    pub missing: Vec<String>,
+}
+
+/// One bench of two runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// Median nanoseconds then.
+    pub old_ns: f64,
+    /// Median nanoseconds now.
+    pub new_ns: f64,
+    /// Time now over time then: below 1 is faster.
+    pub ratio: f64,
+    /// Whether that is more than chance.
+    pub verdict: Verdict,
+}
+
+/// Whether a change is more than chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// One median lies within the other run's spread (its 10th to its 90th percentile).
+    WithinSpread,
+    /// Outside of both.
+    Faster,
+    /// Outside of both.
+    Slower,
+}
+
+impl Verdict {
+    /// How it is printed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::WithinSpread => "",
+            Self::Faster => "faster",
+            Self::Slower => "slower",
+        }
+    }
+}
+
+/// Holds `new` against `old`. Of each bench the times that its rates are of are compared.
+pub fn compare(old: &Run, new: &Run) -> Comparison {
+    let lacks = |a: &Run, b: &Run| -> Vec<String> {
+        a.rows.iter().filter(|row| b.row(&row.name).is_none()).map(|row| row.name.clone()).collect()
+    };
+    Comparison {
+        date: old.date.clone(),
+        differences: old.device.differences(&new.device),
+        changes: new.rows.iter().filter_map(|row| change(old.row(&row.name)?, row)).collect(),
+        added: lacks(new, old),
+        missing: lacks(old, new),
+    }
+}
+
+fn change(old: &Row, new: &Row) -> Option<Change> {
+    let (old, new_rate) = (old.figures?.rate, new.figures?.rate);
+    let inside = |value: f64, of: &Summary| (of.p10..=of.p90).contains(&value);
+    let verdict = match () {
+        () if inside(new_rate.median, &old) || inside(old.median, &new_rate) => Verdict::WithinSpread,
+        () if new_rate.median < old.median => Verdict::Faster,
+        () => Verdict::Slower,
+    };
+    let (old_ns, new_ns) = (old.median, new_rate.median);
+    Some(Change { name: new.name.clone(), old_ns, new_ns, ratio: new_ns / old_ns, verdict })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Check;
+    use crate::run::tests::{ROOF, row, run};
+
+    #[test]
+    fn only_what_lies_outside_of_both_spreads_is_a_change() {
+        let old = run(vec![
+            row("same", &[90.0, 100.0, 110.0]),
+            row("faster", &[90.0, 100.0, 110.0]),
+            row("slower", &[90.0, 100.0, 110.0]),
+            row("noisy", &[10.0, 100.0, 1000.0]),
+            row("gone", &[1.0]),
+        ]);
+        let new = run(vec![
+            row("new", &[1.0]),
+            row("same", &[101.0, 104.0, 105.0]),
+            row("faster", &[49.0, 50.0, 51.0]),
+            row("slower", &[199.0, 200.0, 201.0]),
+            row("noisy", &[200.0, 200.0, 200.0]),
+        ]);
+        let c = compare(&old, &new);
+        let found: Vec<_> = c.changes.iter().map(|c| (c.name.as_str(), c.ratio, c.verdict)).collect();
+        let want = [
+            ("same", 1.04, Verdict::WithinSpread),
+            ("faster", 0.5, Verdict::Faster),
+            ("slower", 2.0, Verdict::Slower),
+            ("noisy", 2.0, Verdict::WithinSpread),
+        ];
+        assert_eq!(found, want);
+        assert_eq!((c.added, c.missing), (vec!["new".to_owned()], vec!["gone".to_owned()]));
+        assert!(c.differences.is_empty() && c.date == old.date);
+    }
+
+    #[test]
+    fn other_devices_are_named_and_wrong_results_are_not_compared() {
+        let old = run(vec![row("a", &[1.0]), row("b", &[1.0])]);
+        let mut new = old.clone();
+        new.device.adapter = "another".into();
+        new.device.subgroup = Some(32);
+        new.rows[1].check = Check::Wrong { max: None, rms: None };
+        new.rows[1].fill(&ROOF);
+        let c = compare(&old, &new);
+        assert_eq!(c.changes.len(), 1);
+        assert_eq!(
+            c.differences,
+            ["adapter: llvmpipe <test> & co then, another now", "subgroups: none then, 32 now"]
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! What can go wrong with a bench.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Errors of benches. All of them can be mended by whoever asked for the bench, but for those of the device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A shape that no kernel can run.
+    #[error("shape {shape:?}: {reason}")]
+    Shape {
+        /// As it was given.
+        shape: String,
+        /// What is wrong with it, and what would do.
+        reason: String,
+    },
+    /// Options that contradict each other or the device.
+    #[error("{0}")]
+    Option(String),
+    /// A stored run that cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Run {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Of the device.
+    #[error(transparent)]
+    Engine(#[from] strix_engine::Error),
+    /// Of the model.
+    #[error(transparent)]
+    Model(#[from] strix_model::Error),
+}
+
+/// Result with the benches' [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,222 @@
+//! `strix bench`: what kernels and models take, and what share that is of what the device can do.
+
+mod kernels;
+mod model;
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::SignedDuration;
+use strix_benches::output::{html, markdown, table};
+use strix_benches::{Clock, Event, Kind, Roofline, Run, compare, save, write};
+use strix_engine::{Gpu, GpuOptions};
+
+use crate::Usage;
+use crate::answer::cancelled_by_ctrl_c;
+use crate::load::Adapter;
+use crate::terminal::whisper;
+
+const EXAMPLES: &str = "\
+Examples:
+  strix bench kernels --quick
+  strix bench kernels --shape gemm/256x11008x4096/int8 --html gemm.html
+  strix bench model mplug-owl2-int8 --context 512,2048";
+
+/// Folder that keeps dated runs.
+const RUNS: &str = "benches/runs";
+
+/// Time kernels or a model, and hold them against what the device can do
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Kernels(kernels::Args),
+    Model(model::Args),
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    match &args.what {
+        What::Kernels(args) => kernels::run(args),
+        What::Model(args) => model::run(args),
+    }
+}
+
+/// Where a run goes, besides the terminal.
+#[derive(clap::Args)]
+struct Output {
+    /// Write the run with all its times as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    json: Option<PathBuf>,
+    /// Write the tables as Markdown
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    markdown: Option<PathBuf>,
+    /// Write a page with the roofline and the tables; it needs no other file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    html: Option<PathBuf>,
+    /// Keep all three in a folder of benches/runs named by date and device
+    #[arg(long, help_heading = "Output")]
+    save: bool,
+    /// Keep all three in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "save", help_heading = "Output")]
+    out: Option<PathBuf>,
+    /// Hold it against a stored run: a folder with a run.json, or that file
+    #[arg(long, value_name = "RUN", help_heading = "Output")]
+    compare: Option<PathBuf>,
+}
+
+impl Output {
+    /// Reads the stored run, and sees to it that what comes at the end can be written.
+    fn before(&self) -> anyhow::Result<Option<Run>> {
+        for file in [&self.json, &self.markdown, &self.html].into_iter().flatten() {
+            let folder = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if !folder.is_dir() || file.is_dir() {
+                return Err(Usage(format!("{}: no file can be written there", file.display())).into());
+            }
+        }
+        if let Some(dir) = self.out.as_ref().filter(|dir| dir.exists() && !dir.is_dir()) {
+            return Err(Usage(format!("{}: it is a file, --out is a folder", dir.display())).into());
+        }
+        Ok(self.compare.as_deref().map(Run::load).transpose()?)
+    }
+
+    /// Prints the run, writes it, and holds it against the stored one.
+    fn after(&self, run: &Run, stored: Option<&Run>) -> anyhow::Result<()> {
+        let comparison = stored.map(|stored| compare(stored, run));
+        let comparison = comparison.as_ref();
+        write!(io::stdout().lock(), "{}", table::page(run, comparison))?;
+        let texts: [(_, &dyn Fn() -> String); 3] = [
+            (&self.json, &|| run.to_json()),
+            (&self.markdown, &|| markdown::page(run, comparison)),
+            (&self.html, &|| html::page(run, comparison)),
+        ];
+        for (path, text) in texts {
+            if let Some(path) = path {
+                write(path, &text())?;
+            }
+        }
+        let folder = self.out.as_deref().or_else(|| self.save.then_some(Path::new(RUNS)));
+        if let Some(folder) = folder {
+            let saved = save(run, comparison, folder, self.save)?;
+            whisper(&format!("kept in {}", saved.dir.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Which adapter, and which kernels on it.
+#[derive(clap::Args)]
+struct On {
+    #[command(flatten)]
+    adapter: Adapter,
+    /// Family of kernels to use, whatever is best here: subgroup, tiled, plain or coop
+    #[arg(long, value_name = "FAMILY", env = "STRIX_FAMILY", hide_env = true)]
+    family: Option<String>,
+}
+
+impl On {
+    fn open(&self) -> Result<Gpu, strix_engine::Error> {
+        let family = self.family.clone().filter(|family| !family.is_empty());
+        Gpu::with(&GpuOptions { family, ..self.adapter.options() })
+    }
+}
+
+/// How long and how often.
+#[derive(clap::Args)]
+struct Pace {
+    /// The most telling benches only, and few runs
+    #[arg(long)]
+    quick: bool,
+    /// Time for all runs together, e.g. 90s or 5m: fewer runs of each, but never less than three
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    budget: Option<Duration>,
+}
+
+/// Reads a length of time on the command line.
+fn time(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+    parsed.filter(|time| !time.is_zero()).ok_or_else(|| "it is no length of time such as 90s or 5m".into())
+}
+
+/// Opens the device and measures its limits.
+fn begin(on: &On, pace: &Pace, kind: Kind, progress: &mut Progress) -> anyhow::Result<(Clock, Run)> {
+    let clock = Clock::new(&on.open()?);
+    let roof = Roofline::measure(&clock, pace.quick, &mut |what| progress.say("roofline", what))?;
+    let run = Run::begin(kind, clock.gpu(), roof);
+    Ok((clock, run))
+}
+
+/// A line on stderr that says what is done now, while that is a terminal. Ctrl-C ends the run with what it has.
+struct Progress {
+    bar: ProgressBar,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Progress {
+    fn begin() -> anyhow::Result<Self> {
+        let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {prefix}  {wide_msg}");
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Ok(Self { bar, cancel: cancelled_by_ctrl_c()? })
+    }
+
+    fn say(&self, what: &str, message: &str) {
+        self.bar.set_prefix(what.to_owned());
+        self.bar.set_message(message.to_owned());
+    }
+
+    /// Shows what a run does, of `all` benches.
+    fn on(&self, event: &Event<'_>, done: &mut usize, all: usize) -> ControlFlow<()> {
+        match event {
+            Event::Preparing { name } => self.say(&format!("{done} of {all} done, preparing"), name),
+            Event::Timing { name, runs } => {
+                self.say(&format!("{done} of {all} done, run {}", runs + 1), name);
+            }
+            Event::Done(row) => {
+                *done += 1;
+                if row.check.is_wrong() {
+                    self.bar.println(format!("{} is WRONG", row.name));
+                }
+            }
+        }
+        if self.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Its exit code, once it has ended without an error.
+    fn end(self, run: &Run) -> u8 {
+        self.bar.finish_and_clear();
+        match run.num_wrong() {
+            _ if self.cancelled() => crate::INTERRUPTED,
+            0 => crate::DONE,
+            _ => crate::FAULT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_read() {
+        assert_eq!(time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("1m 30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "90", "-5s", "0s", "soon"] {
+            assert!(time(wrong).unwrap_err().contains("such as 90s or 5m"), "{wrong}");
+        }
+    }
+}
