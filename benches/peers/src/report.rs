@@ -213,14 +213,14 @@ impl Report {
             line(&cells);
         }
         line(&[]);
-        let heads = head(&["Strix is faster than", "weights"], &[]);
+        let heads = head(&["Strix in times of", "weights"], &[]);
         line(&heads);
         line(&vec!["---".into(); heads.len()]);
         for row in self.rows.iter().filter(|row| row.measured.iter().any(|m| m.strix_times.is_some())) {
             let mark = if row.products_only { "at least " } else { "" };
             let cell = |name: &&str| {
                 let found = row.measured.iter().find(|m| m.name == **name).and_then(|m| m.strix_times);
-                found.map_or("-".into(), |times| format!("{mark}{} times", digits(times)))
+                found.map_or("-".into(), |times| format!("{mark}{}", digits(times)))
             };
             let mut cells = vec![format!("{} on {}", row.engine, row.backend), row.weights.clone()];
             cells.extend(names.iter().map(cell));
