@@ -19,8 +19,10 @@ use subjects::{Record, Subject, subjects};
 
 /// Compiling and running once must not take longer.
 const SLOWEST_COMPILE: Duration = Duration::from_secs(10);
-/// What takes so many times the best is timed no further.
+/// What takes so many times the best is timed no further,
 const HOPELESS: f64 = 3.0;
+/// if it takes so long that the clock can be trusted.
+const LONG_NS: f64 = 20e6;
 /// What takes no less than this part of the default's time is no better: the rest is noise.
 const BETTER: f64 = 0.97;
 /// Runs of each way at least, and time in which there may be more.
@@ -73,6 +75,21 @@ impl Job<'_> {
     }
 }
 
+/// What a subject is recorded with, made once for all its ways.
+struct Operands {
+    /// Name of the subject.
+    of: String,
+    timed: Record,
+    checked: Record,
+}
+
+impl Operands {
+    fn new(gpu: &Gpu, subject: &Subject) -> Result<Self> {
+        let Subject { name, timed, checked } = subject;
+        Ok(Self { of: name.clone(), timed: timed(gpu)?, checked: checked(gpu)? })
+    }
+}
+
 /// Times every legal way of every kernel at the shapes of `config`, for about as long as `budget`, and keeps the
 /// winners in `cache`. Each measurement is kept as soon as it is made; those that exist are not made again.
 ///
@@ -103,6 +120,7 @@ pub fn tune(
     let mut done = jobs.iter().filter(|job| is_known(&tuning, job)).count();
     let (before, mut interrupted) = (done, false);
     let clock = Clock::new(gpu);
+    let mut prepared: Option<Operands> = None;
     for job in &jobs {
         if is_known(&tuning, job) {
             continue;
@@ -114,7 +132,15 @@ pub fn tune(
             break;
         }
         let best = best_of(&tuning, job);
-        let result = measure(&clock, job, best)?;
+        let operands = match prepared.take().filter(|operands| operands.of == job.subject.name) {
+            Some(operands) => Ok(operands),
+            None => Operands::new(gpu, job.subject),
+        };
+        let result = match operands {
+            Ok(operands) => measure(&clock, job, prepared.insert(operands), best)?,
+            // The device has no room for the model's shape.
+            Err(error) => Err(error.to_string()),
+        };
         let Decision { kernel, situation, .. } = job.decision.clone();
         let (way, subject) = (job.way.clone(), job.subject.name.clone());
         tuning.measured.push(Measured { kernel, situation, way, subject, result });
@@ -211,62 +237,81 @@ fn chosen(tuning: &Tuning, jobs: &[Job<'_>]) -> Vec<Chosen> {
 }
 
 /// A job's time in nanoseconds, or why its way must not be used.
-fn measure(clock: &Clock, job: &Job<'_>, best: Option<f64>) -> Result<std::result::Result<f64, String>> {
+fn measure(
+    clock: &Clock,
+    job: &Job<'_>,
+    operands: &Operands,
+    best: Option<f64>,
+) -> Result<std::result::Result<f64, String>> {
     let Decision { kernel, situation, .. } = job.decision;
     let mut choices = Choices::default();
     choices.set(kernel, situation, job.way.clone());
     clock.gpu().set_choices(choices);
-    match check(clock, job).and_then(|refused| match refused {
-        Some(reason) => Ok(Err(reason)),
-        None => time(clock, job, best),
-    }) {
-        Err(Error::Engine(EngineError::Lost(reason))) => Err(EngineError::Lost(reason).into()),
-        Err(error) => Ok(Err(error.to_string())),
-        Ok(result) => Ok(result),
+    match time(clock, operands, best) {
+        Err(Refused::Not(Error::Engine(EngineError::Lost(reason)))) => Err(EngineError::Lost(reason).into()),
+        Err(Refused::Not(error)) => Ok(Err(error.to_string())),
+        Err(Refused::For(reason)) => Ok(Err(reason)),
+        Ok(ns) => Ok(Ok(ns)),
     }
 }
 
-/// Why a way must not be used, if it must not: it loops too often, takes too long to compile or is wrong.
-fn check(clock: &Clock, job: &Job<'_>) -> Result<Option<String>> {
+/// Why there is no time.
+enum Refused {
+    /// What was found.
+    For(String),
+    /// What went wrong.
+    Not(Error),
+}
+
+impl<E: Into<Error>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::Not(error.into())
+    }
+}
+
+/// Times a way that loops no more than is safe, compiles in time and is right. The small shape comes first: what a
+/// driver compiles late is compiled by then. Of a way that is hopeless one run is enough, and nobody asks whether it
+/// is right.
+fn time(clock: &Clock, operands: &Operands, best: Option<f64>) -> std::result::Result<f64, Refused> {
     let gpu = clock.gpu();
-    for prepare in [&job.subject.timed, &job.subject.checked] {
+    for record in [&operands.timed, &operands.checked] {
         let mut g = Graph::for_planning(gpu.target());
-        prepare(gpu)?(&mut g);
+        record(&mut g);
         let trips = g.plan().usage.trips;
         if trips > MAX_TRIPS {
-            return Ok(Some(format!("an invocation would loop {trips} times; {MAX_TRIPS} are safe")));
+            let reason = format!("an invocation would loop {trips} times; {MAX_TRIPS} are safe");
+            return Err(Refused::For(reason));
         }
     }
-    let record = (job.subject.checked)(gpu)?;
     let (wall, busy) = (Instant::now(), process_ns().filter(|_| clock.is_software()));
-    let mut program = program(gpu, &record)?;
-    program.run(&[])?;
+    let mut checked = program(gpu, &operands.checked)?;
+    checked.run(&[])?;
     let wall = wall.elapsed();
     // Another program may have had the processor meanwhile.
     let busy = busy.zip(process_ns()).map(|(before, after)| Duration::from_nanos((after - before) as u64));
     let took = busy.unwrap_or(wall).min(wall);
     if took > SLOWEST_COMPILE {
         let (took, most) = (took.as_secs_f64(), SLOWEST_COMPILE.as_secs());
-        return Ok(Some(format!("it took {took:.1} s to compile and run once; {most} s are allowed")));
+        return Err(Refused::For(format!(
+            "it took {took:.1} s to compile and run once; {most} s are allowed"
+        )));
     }
-    let wrong = program.replay(TOLERANCE)?;
-    Ok(wrong.map(|d| {
-        format!("it is wrong: {}[{}] is {} where the reference has {}", d.tensor, d.element, d.got, d.want)
-    }))
-}
-
-fn time(clock: &Clock, job: &Job<'_>, best: Option<f64>) -> Result<std::result::Result<f64, String>> {
-    let record = (job.subject.timed)(clock.gpu())?;
-    let mut program = program(clock.gpu(), &record)?;
-    program.run(&[])?;
+    let mut timed = program(gpu, &operands.timed)?;
     let once = Instant::now();
-    program.run(&[])?;
+    timed.run(&[])?;
     let once_ns = once.elapsed().as_nanos() as f64;
-    if best.is_some_and(|best| once_ns > HOPELESS * best && once_ns > 20e6) {
-        return Ok(Ok(once_ns));
+    if best.is_some_and(|best| once_ns > HOPELESS * best && once_ns > LONG_NS) {
+        return Ok(once_ns);
     }
-    drop(program);
-    Ok(Ok(clock.time(&*record, RUNS, BUDGET_NS)?.rate_ns()))
+    drop(timed);
+    if let Some(d) = checked.replay(TOLERANCE)? {
+        let (got, want) = (d.got, d.want);
+        return Err(Refused::For(format!(
+            "it is wrong: {}[{}] is {got} where the reference has {want}",
+            d.tensor, d.element
+        )));
+    }
+    Ok(clock.time(&*operands.timed, RUNS, BUDGET_NS)?.rate_ns())
 }
 
 fn program(gpu: &Gpu, record: &Record) -> Result<Program> {

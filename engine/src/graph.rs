@@ -210,7 +210,8 @@ impl Graph {
     ///
     /// # Panics
     ///
-    /// If the tensors are not as many as the kernel's bindings, a tensor is both read and written, the grid
+    /// If the tensors are not as many as the kernel's bindings, a tensor is both written and read (but as texels, where
+    /// the kernel promises not to read what it writes), or read as texels that has none, the grid
     /// is empty or wider than 65,535, or one invocation would loop more than [`MAX_TRIPS`] times and the graph is not
     /// [for planning](Graph::for_planning).
     pub fn push(&mut self, mut step: Step) {
@@ -231,12 +232,14 @@ impl Graph {
             "{name}: tensors against bindings of {}",
             step.shader.label
         );
-        for (arg, _) in step.args.iter().zip(bindings).filter(|(_, b)| b.access == Access::Texels) {
+        let texels: Vec<bool> = bindings.iter().map(|b| b.access == Access::Texels).collect();
+        for (arg, _) in step.args.iter().zip(&texels).filter(|(_, texels)| **texels) {
             assert!(self.has_texels(arg.id), "{name}: {} cannot be read as texels", self.label_of(arg.id));
             self.values[arg.id.0 as usize].texels = true;
         }
         for arg in step.args.iter().filter(|a| a.access == Access::ReadWrite) {
-            let uses = step.args.iter().filter(|a| a.id == arg.id).count();
+            let uses =
+                step.args.iter().zip(&texels).filter(|(a, texels)| a.id == arg.id && !**texels).count();
             assert_eq!(uses, 1, "{name}: {} is written and bound twice", self.label_of(arg.id));
         }
         assert!(

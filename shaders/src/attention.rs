@@ -112,7 +112,7 @@ impl<T> Heads<T> {
     }
 
     /// Whether kernels can read it as texels, in which every head begins at one.
-    fn has_texels(self, g: &Graph) -> bool
+    pub(crate) fn has_texels(self, g: &Graph) -> bool
     where
         T: KvElement,
     {

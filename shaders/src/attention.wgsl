@@ -16,6 +16,7 @@
 //~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
 #import heads
 #import flash
+#import subgroups
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
@@ -27,27 +28,6 @@ const KEYS = ${keys}u;
 //% if plain
 var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;    // [QUERIES, dims / 4]
 var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES, LANES] scores, probabilities, sums
-//% endif
-
-//% if not plain
-/// a + x · y
-fn mad(a: f32, x: vec4<f32>, y: vec4<f32>) -> f32 {
-    return fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, a))));
-}
-
-/// The largest x of the subgroup.
-fn largest(x: f32) -> f32 {
-//% if lanes <= 16
-    // lavapipe takes one lane after the other in a reduction, and broadcasts for nothing.
-//% for i in range(lanes // 4)
-    let m${i} = max(max(subgroupBroadcast(x, ${4 * i}u), subgroupBroadcast(x, ${4 * i + 1}u)),
-                    max(subgroupBroadcast(x, ${4 * i + 2}u), subgroupBroadcast(x, ${4 * i + 3}u)));
-//% endfor
-    return max(max(m0, m1)${", max(m2, m3)" if lanes == 16 else ", m0"});
-//% else
-    return subgroupMax(x);
-//% endif
-}
 //% endif
 
 @compute @workgroup_size(LANES)

@@ -50,19 +50,37 @@ pub fn decode_attention<T: KvElement>(
 
     let y = g.activation(name, [1, num_heads * head_dim]);
     let lanes = shape.lanes(g, KERNEL.name, heads, context);
-    let chosen = [("lanes", lanes), ("dims", shape.dims()), ("heads", heads)];
+    // Barriers cost a software device more than teams gain.
+    let teams = match lanes {
+        "8" => "one",
+        "16" if g.target().is_cpu => "one",
+        _ => "many",
+    };
+    let [k_heads, v_heads] = [k, v].map(Heads::by_head);
+    let vectors = heads != "scalar" && matches!(lanes, "8" | "16");
+    let texels = vectors && [k_heads, v_heads].iter().all(|kv| kv.has_texels(g));
+    let loads = if texels { "texels" } else { "storage" };
+    let chosen =
+        [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("teams", teams), ("loads", loads)];
+    // Without texels nothing is read there.
+    let [k_texels, v_texels] = if texels { [k.id(), v.id()] } else { [span.id(); 2] };
     let params =
         Params { context, num_heads, num_kv_heads, heads_per_kv: num_heads / num_kv_heads, head_dim };
-    dispatch!(g, KERNEL, chosen, params, [qkv, tables, span => y, k, v], [num_heads, 1, 1], reference::<T>);
+    dispatch!(
+        g, KERNEL, chosen, params, [qkv, tables, span, k_texels, v_texels => y, k, v], [num_heads, 1, 1], reference::<T>
+    );
     y
 }
 
 /// [`decode_attention`] in the plainest code that is right. Sums in f64.
+#[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
 pub fn reference<T: KvElement>(
     p: &Params,
     qkv: &[f32],
     tables: &[f32],
     span: &[u32],
+    _k: &[u32],
+    _v: &[u32],
     y: &mut [f32],
     k: &mut [T],
     v: &mut [T],

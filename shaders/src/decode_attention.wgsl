@@ -11,13 +11,19 @@
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
+//~ variants: teams = one many
+//~ variants: loads = storage texels
+//~ where: teams == ("one" if lanes == 8 else ("many" if lanes == "plain" else teams))
+//~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
 //% set loaded = ["k", "v"]
 #import heads
 #import halves
+#import subgroups
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
-//% set teams = 1 if lanes == 8 else [8, 256 // team] | min
+//% set one = teams == "one"
+//% set teams = 1 if one else [8, 256 // team] | min
 //% set slots = [dims // 4 // team, 1] | max
 const LANES = ${team}u;
 const TEAMS = ${teams}u;
@@ -41,9 +47,17 @@ struct Params {
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;              // [num_heads + 2 num_kv_heads, head_dim]
 @group(0) @binding(2) var<storage, read> tables: array<f32>;           // [positions, head_dim]: cos, sin
 @group(0) @binding(3) var<storage, read> span: array<u32>;             // [2] position
-@group(0) @binding(4) var<storage, read_write> y: array<Element>;      // [num_heads, head_dim]
-@group(0) @binding(5) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, context, head_dim]
-@group(0) @binding(6) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, context, head_dim]
+//% if loads == "texels"
+// k and v again: what this step writes of them it does not read.
+@group(0) @binding(4) var k_texels: texture_2d<u32>;                   // [num_kv_heads, context, head_dim]
+@group(0) @binding(5) var v_texels: texture_2d<u32>;                   // [num_kv_heads, context, head_dim]
+//% else
+@group(0) @binding(4) var<storage, read> no_k_texels: array<u32>;      // anything
+@group(0) @binding(5) var<storage, read> no_v_texels: array<u32>;      // anything
+//% endif
+@group(0) @binding(6) var<storage, read_write> y: array<Element>;      // [num_heads, head_dim]
+@group(0) @binding(7) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, context, head_dim]
+@group(0) @binding(8) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, context, head_dim]
 
 //% if plain
 var<workgroup> q_tile: array<vec4<f32>, ${dims // 4}>;            // [dims / 4]
@@ -177,7 +191,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     }
 //% endfor
 
-    //~ trips: context // (8 if lanes == 8 else 128) + 1
+    //~ trips: context // (lanes if teams == "one" else 128) + 1
     for (var base = 0u; base < keys; base += LANES * TEAMS) {
         let first = base + team * LANES;
         let key = first + lane;
@@ -191,7 +205,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         }
 //% else
 //% for d4 in range(dims // 4)
-        score += dot(subgroupBroadcast(q_${d4 // lanes}, ${d4 % lanes}u), k_at(k_row, ${d4}u));
+        score = mad(score, subgroupBroadcast(q_${d4 // lanes}, ${d4 % lanes}u), k_at(k_row, ${d4}u));
 //% endfor
 //% endif
 
@@ -205,7 +219,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         }
         workgroupBarrier();
 //% else
-        let next_top = max(top, subgroupMax(score));
+        let next_top = max(top, largest(score));
 //% endif
         // The last key counts once.
         let p = select(0.0, exp(score - next_top), key < keys);

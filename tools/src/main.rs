@@ -61,7 +61,8 @@ Environment:
   STRIX_TRACE         e.g. decoder.3: write the tensors of each step so named to strix-trace/, and replay
                       every step through its CPU reference (STRIX_LOG=info shows the first that differs)
   STRIX_LOG           what to log to stderr, e.g. info or strix_engine=debug
-  NO_COLOR            print no colours";
+  NO_COLOR            print no colours
+  LP_NATIVE_VECTOR_WIDTH  bits of a vector in Mesa's software driver: 512 where the processor can, unless set";
 
 /// Asks a vision-language model questions about pictures, on any GPU.
 #[derive(Parser)]
@@ -95,6 +96,7 @@ struct Usage(String);
 
 fn main() -> ExitCode {
     terminal::quiet_wayland();
+    wide_vectors();
     panic::set_hook(Box::new(|panic| say(&format!("error: this is a bug in Strix: {panic}"))));
     let code = panic::catch_unwind(|| match Cli::try_parse() {
         Ok(cli) => run(cli.command).unwrap_or_else(|error| report(&error)),
@@ -104,6 +106,12 @@ fn main() -> ExitCode {
         }
     });
     ExitCode::from(code.unwrap_or(FAULT))
+}
+
+#[expect(unsafe_code, reason = "it changes the environment")]
+fn wide_vectors() {
+    // SAFETY: main has only just begun; no other thread is there to read the environment.
+    unsafe { strix_engine::use_wide_vectors() };
 }
 
 fn run(command: Command) -> anyhow::Result<u8> {

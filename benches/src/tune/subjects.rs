@@ -3,7 +3,8 @@
 
 use half::f16;
 use strix_engine::{Gpu, Graph, Resident, Result};
-use strix_model::Config;
+use strix_model::config::{Config, TextConfig};
+use strix_model::position;
 use strix_shaders::{
     Format, HeadShape, Heads, KvCache, KvElement, Layout, Mask, RopeTables, attention, decode_attention,
     layer_norm, linear, rms_norm, swiglu,
@@ -59,13 +60,13 @@ pub(super) fn subjects(config: &Config) -> Vec<Subject> {
         }
         subjects.push(projection(square(64), format));
         if format == int8 {
-            subjects.push(decode::<f32>(text, context));
+            subjects.push(decode::<f32>(t, text, context));
             subjects.push(causal::<f32>(text, 64, context.min(512)));
             subjects.push(full(vision, v_rows, v_rows));
         }
         if format == bf16 {
             subjects.push(projection(Projection { rows: v_rows, n: v_wide, k: v_dim, gated: false }, format));
-            subjects.push(decode::<f16>(text, context));
+            subjects.push(decode::<f16>(t, text, context));
             subjects.push(causal::<f16>(text, 64, context.min(512)));
             subjects.push(full(reader, queries, queries + v_rows));
         }
@@ -119,30 +120,31 @@ fn queries_of(gpu: &Gpu, h: HeadShape, rows: u32) -> Result<Resident<f32, 2>> {
     data::tensor(gpu, "q", [rows, h.num_heads * h.head_dim])
 }
 
-/// A cache of noise.
+/// Heads that fill the rows of a tensor.
+fn in_rows(g: &mut Graph, tensor: &Resident<f32, 2>, h: HeadShape) -> Heads {
+    Heads::in_rows(g.bind(tensor), 0, h.head_dim)
+}
+
 fn cache_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<KvCache<T>> {
     let shape = [h.num_kv_heads, keys, h.head_dim];
-    let noise: Vec<T> =
-        data::noise((shape[0] * keys * shape[2]) as usize).into_iter().map(T::nearest).collect();
-    let upload = |name| Resident::zeros(name, shape).with_texels().filled(gpu, &noise);
-    Ok(KvCache { k: upload("k")?, v: upload("v")? })
+    let elements = shape.iter().product::<u32>() as usize;
+    let noise: Vec<T> = data::noise(elements).into_iter().map(T::nearest).collect();
+    let filled = |name| Resident::zeros(name, shape).with_texels().filled(gpu, &noise);
+    Ok(KvCache { k: filled("k")?, v: filled("v")? })
 }
 
-/// Rotations of so many positions.
-fn tables_of(h: HeadShape, positions: u32) -> RopeTables {
-    let half = vec![0.5; (positions * h.head_dim / 2) as usize];
-    RopeTables::new("rope", positions, h.head_dim, &half, &half)
-}
-
-fn cache<T: KvElement>() -> &'static str {
+fn stored_as<T: KvElement>() -> &'static str {
     if T::IS_F16 { "f16" } else { "f32" }
 }
 
-fn decode<T: KvElement + Send + Sync>(h: HeadShape, keys: u32) -> Subject {
+fn decode<T: KvElement + Send + Sync>(text: &TextConfig, h: HeadShape, keys: u32) -> Subject {
     let prepare = |h: HeadShape, keys: u32| -> Prepare {
+        let text = text.clone();
         Box::new(move |gpu| {
             let qkv = data::tensor(gpu, "qkv", [1, (h.num_heads + 2 * h.num_kv_heads) * h.head_dim])?;
-            let (cache, tables) = (cache_of::<T>(gpu, h, keys)?, tables_of(h, keys));
+            let tables = position::rope_tables(&text, keys as usize);
+            let tables = RopeTables::new("rope", keys, h.head_dim, &tables.cos, &tables.sin);
+            let cache = cache_of::<T>(gpu, h, keys)?;
             let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
             Ok(Box::new(move |g| {
                 let (qkv, span) = (g.bind(&qkv), g.bind(&span));
@@ -151,7 +153,7 @@ fn decode<T: KvElement + Send + Sync>(h: HeadShape, keys: u32) -> Subject {
         })
     };
     Subject {
-        name: format!("decode_attention 1x{keys}x{}x{} {}", h.num_heads, h.head_dim, cache::<T>()),
+        name: format!("decode_attention 1x{keys}x{}x{} {}", h.num_heads, h.head_dim, stored_as::<T>()),
         timed: prepare(h, keys),
         checked: prepare(few_heads(h), keys.min(300)),
     }
@@ -163,8 +165,8 @@ fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Sub
             let (q, cache) = (queries_of(gpu, h, rows)?, cache_of::<T>(gpu, h, keys)?);
             let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
             Ok(Box::new(move |g| {
-                let q = Heads::in_rows(g.bind(&q), 0, h.head_dim);
-                let [k, v] = [&cache.k, &cache.v].map(|kv| Heads::by_head(g.bind(kv)));
+                let q = in_rows(g, &q, h);
+                let [k, v] = [&cache.k, &cache.v].map(|t| Heads::by_head(g.bind(t)));
                 let mask = Mask::Causal { span: g.bind(&span) };
                 attention(g, "y", q, k, v, h, rows, mask);
             }))
@@ -172,7 +174,7 @@ fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Sub
     };
     let rows = rows.min(keys);
     Subject {
-        name: format!("attention {rows}x{keys}x{}x{} {} causal", h.num_heads, h.head_dim, cache::<T>()),
+        name: format!("attention {rows}x{keys}x{}x{} {} causal", h.num_heads, h.head_dim, stored_as::<T>()),
         timed: prepare(h, rows, keys),
         checked: prepare(few_heads(h), rows.min(20), keys.min(150)),
     }
@@ -181,10 +183,12 @@ fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Sub
 fn full(h: HeadShape, rows: u32, keys: u32) -> Subject {
     let prepare = |h: HeadShape, rows: u32, keys: u32| -> Prepare {
         Box::new(move |gpu| {
-            let (q, cache) = (queries_of(gpu, h, rows)?, cache_of::<f32>(gpu, h, keys)?);
+            let q = queries_of(gpu, h, rows)?;
+            let keys_of = |name| data::tensor(gpu, name, [keys, h.num_kv_heads * h.head_dim]);
+            let kv = [keys_of("k")?, keys_of("v")?];
             Ok(Box::new(move |g| {
-                let q = Heads::in_rows(g.bind(&q), 0, h.head_dim);
-                let [k, v] = [&cache.k, &cache.v].map(|kv| Heads::by_head(g.bind(kv)));
+                let q = in_rows(g, &q, h);
+                let [k, v] = kv.each_ref().map(|t| in_rows(g, t, h));
                 attention(g, "y", q, k, v, h, rows, Mask::Full { keys });
             }))
         })

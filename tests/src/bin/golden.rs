@@ -30,7 +30,10 @@ struct Args {
     activations: Rows,
 }
 
+#[expect(unsafe_code, reason = "it changes the environment")]
 fn main() -> ExitCode {
+    // SAFETY: main has only just begun; no other thread is there to read the environment.
+    unsafe { strix_engine::use_wide_vectors() };
     exit_code(run(&Args::parse()))
 }
 

@@ -16,6 +16,7 @@ cargo xtask TASK
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
+  peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
 ";
@@ -39,6 +40,9 @@ fn main() -> ExitCode {
         "golden" | "nano" => check(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
         "bench" => bench(rest),
+        "peers" => driver(&VULKAN)
+            .and_then(|()| build_strix(&[]))
+            .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
         "" | "help" | "-h" | "--help" => {
             print!("{HELP}");
             Ok(())
@@ -87,6 +91,14 @@ fn all_checks(phases: &mut Phases) -> Result {
     }
     // Built with the tests, and with their features: no second build of the dependencies.
     phases.run("golden", || run(&mut Command::new(sibling("golden"))))?;
+    if has_512_bits() {
+        // Each width has its own cache: Mesa 22 would take one's kernels for the other's.
+        let cache = sibling("mesa-512");
+        let width = |command: &mut Command| {
+            run(command.env("LP_NATIVE_VECTOR_WIDTH", "512").env("MESA_SHADER_CACHE_DIR", &cache))
+        };
+        phases.run("kernels on wide vectors", || width(tests().args(["--test", "kernels"])))?;
+    }
     if quiet(Command::new(sibling("strix")).arg("devices").env("STRIX_ADAPTER", "(gl)")) {
         phases
             .run("kernels on GL", || run(tests().args(["--test", "kernels"]).env("STRIX_ADAPTER", "(gl)")))?;
@@ -94,6 +106,14 @@ fn all_checks(phases: &mut Phases) -> Result {
         println!("\nno GL adapter here: the kernels are not run through GL");
     }
     Ok(())
+}
+
+/// Whether a software driver can have vectors of 512 bits.
+fn has_512_bits() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vl");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Builds the binary that full-size starts, beside it.
