@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{
-    Dtype, GenerateOptions, KvDtype, LoadOptions, Model, Result, SamplingParams, Source, Weights,
+    Activations, Dtype, GenerateOptions, KvDtype, LoadOptions, Model, Result, SamplingParams, Source, Weights,
 };
 use strix_tests::golden::{read_json, root};
 use strix_tests::{gpu, nano};
@@ -304,6 +304,22 @@ fn options_out_of_range_are_refused_with_their_range() {
     with(&|o| o.ctx = Some(1 << 21), &["context of 2097152 positions", "1 to 1048576"]);
     with(&|o| o.chunk = 0, &["chunks of 0 rows", "2 to 4096"]);
     with(&|o| o.chunk = 1, &["chunks of 1 rows", "2 to 4096"]);
+    let words = ["activations of int8", "these are bf16", "int8 weights"];
+    with(&|o| (o.activations, o.dtype) = (Activations::Int8, Dtype::Bf16), &words);
+}
+
+/// A family that the device cannot run is refused with what it lacks and what to take instead.
+#[test]
+fn a_family_that_the_device_lacks_is_refused_by_name() {
+    let with = |family: &str, no_subgroups| {
+        let options = GpuOptions { family: Some(family.into()), no_subgroups, ..GpuOptions::from_env() };
+        Gpu::with(&options).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let message = with("coop", true);
+    assert!(message.contains("cooperative matrices") && message.contains("take tiled or plain"), "{message}");
+    let message = with("subgroup", true);
+    assert!(message.contains("subgroups of one known size") && message.contains("subgroup"), "{message}");
+    assert!(with("tiles", false).contains("\"tiles\""));
 }
 
 #[test]
