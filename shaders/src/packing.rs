@@ -14,6 +14,7 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use half::bf16;
 use rayon::prelude::*;
 use strix_engine::{Gpu, HostBytes, Resident, ResidentBytes, Result};
@@ -180,12 +181,6 @@ impl Layout {
         self.words() * 4 + u64::from(self.scales()) * 4
     }
 
-    /// Packed weights that lie on the host. Rows of text need the first set alone: of a part for images, nothing.
-    fn on_host(&self, label: &str, words: HostBytes, image: bool) -> Resident<u32, 1> {
-        let first = if image { 0 } else { self.of_one().words() as usize * 4 };
-        Resident::with_first(label, [words_u32(self)], words, first).with_texels()
-    }
-
     /// Bytes that rows of one modality read of it.
     pub fn set_bytes(&self) -> u64 {
         self.of_one().bytes()
@@ -241,6 +236,26 @@ impl Part {
     /// The set and the row of the whole that are those of the part.
     fn source(&self, set: u32, row: u32) -> (u32, u32) {
         (if self.image { 1 } else { set }, self.first + row)
+    }
+
+    /// Blocks that rows of text read: the first ones.
+    fn text_blocks(&self) -> u32 {
+        if self.image { 0 } else { self.layout.blocks() }
+    }
+
+    /// Content of so many bytes a block that lies on the host, of which text needs the first blocks alone.
+    fn on_host<T: Pod>(&self, label: &str, content: HostBytes, block_bytes: u32) -> Resident<T, 1> {
+        let elements =
+            u32::try_from(content.get().len() / size_of::<T>()).expect("a part is within a binding");
+        Resident::with_first(label, [elements], content, self.text_blocks() as usize * block_bytes as usize)
+    }
+
+    fn weight_on_host(&self, label: &str, words: HostBytes) -> Resident<u32, 1> {
+        self.on_host(label, words, self.layout.block_words() * 4).with_texels()
+    }
+
+    fn scale_on_host(&self, label: &str, scales: HostBytes) -> Resident<f32, 1> {
+        self.on_host(label, scales, self.layout.groups() * BLOCK * 4)
     }
 }
 
@@ -488,8 +503,8 @@ impl Linear {
                     Resident::upload(gpu, &labels[1], shapes[1], &packed.scales)?,
                 ),
                 Contents::OnHost => (
-                    part.layout.on_host(&labels[0], HostBytes::from_vec(packed.words), part.image),
-                    Resident::from_host(&labels[1], shapes[1], HostBytes::from_vec(packed.scales)),
+                    part.weight_on_host(&labels[0], HostBytes::from_vec(packed.words)),
+                    part.scale_on_host(&labels[1], HostBytes::from_vec(packed.scales)),
                 ),
             };
             parts.push(LinearPart {
@@ -526,13 +541,13 @@ impl Linear {
             let scale = match scale {
                 Some(scale) => {
                     let bytes = scale.slice(first * block_scales..(first + count) * block_scales);
-                    Resident::from_host(&label_scale, [part.layout.scales()], bytes)
+                    part.scale_on_host(&label_scale, bytes)
                 }
                 None => Resident::from_slice(&label_scale, [1], &[0.0]),
             };
             LinearPart {
                 part,
-                weight: part.layout.on_host(&format!("{label}.weight[{i}]"), words, part.image),
+                weight: part.weight_on_host(&format!("{label}.weight[{i}]"), words),
                 scale,
                 bias: bias.map(|b| pack_bias(b, &format!("{label}.bias[{i}]"), &part)),
             }
@@ -543,8 +558,11 @@ impl Linear {
 
     /// Bytes that a row of text reads: the first set's, where there are several.
     pub fn text_bytes(&self) -> u64 {
-        let bytes = |p: &LinearPart| p.bytes() - p.weight.bytes() + p.part.layout.of_one().words() * 4;
-        self.parts.iter().filter(|p| !p.part.image).map(bytes).sum()
+        let bytes = |p: &LinearPart| {
+            let vectors = p.part.layout.groups() + u32::from(p.bias.is_some());
+            u64::from(p.part.text_blocks()) * u64::from(p.part.layout.block_words() + vectors * BLOCK) * 4
+        };
+        self.parts.iter().map(bytes).sum()
     }
 
     /// Its tensors.
@@ -581,7 +599,7 @@ fn pack_bias(bias: Bias<'_>, label: &str, part: &Part) -> Resident<f32, 1> {
         }
     };
     let values: Vec<f32> = (0..layout.places() * BLOCK).map(value).collect();
-    Resident::from_slice(label, [values.len() as u32], &values)
+    part.on_host(label, HostBytes::from_vec(values), BLOCK * 4)
 }
 
 fn words_u32(layout: &Layout) -> u32 {
