@@ -454,14 +454,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
         mapped: bool,
     ) -> Result<wgpu::Buffer> {
-        let limits = self.inner.device.limits();
-        let mut limit = limits.max_buffer_size;
-        if usage.contains(wgpu::BufferUsages::STORAGE) {
-            limit = limit.min(limits.max_storage_buffer_binding_size);
-        }
-        if bytes > limit {
-            return Err(Error::BufferTooLarge { label: label.into(), bytes, limit });
-        }
+        self.fits(label, bytes, usage)?;
         let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -477,6 +470,19 @@ impl Gpu {
             self.inner.storage_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         Ok(buffer)
+    }
+
+    /// An error if no buffer of that use may be so large.
+    pub(crate) fn fits(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<()> {
+        let limits = self.inner.device.limits();
+        let mut limit = limits.max_buffer_size;
+        if usage.contains(wgpu::BufferUsages::STORAGE) {
+            limit = limit.min(limits.max_storage_buffer_binding_size);
+        }
+        if bytes > limit {
+            return Err(Error::BufferTooLarge { label: label.into(), bytes, limit });
+        }
+        Ok(())
     }
 
     /// A zeroed buffer that kernels may bind and the host may copy to and from.

@@ -169,6 +169,7 @@ impl Gpu {
     /// Zeroed memory of the host's that kernels may write, and read as texels.
     pub(crate) fn pages(&self, label: &str, bytes: u64, content: Option<&HostBytes>) -> Result<Place> {
         let fail = |reason: String| Error::OutOfMemory { label: label.into(), bytes, reason };
+        self.fits(label, bytes, wgpu::BufferUsages::STORAGE)?;
         let unit = alignment(self.device()).unwrap_or_else(page_size) as u64;
         let size = (bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES).next_multiple_of(unit);
         let pages = memmap2::MmapOptions::new().len(size as usize).map_anon();
