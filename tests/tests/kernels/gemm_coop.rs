@@ -125,6 +125,10 @@ fn check(case: &Case) {
 
 #[test]
 fn gemm_coop_matches_unpacked_weights_where_its_matrices_are_written_out() {
+    // No device of OpenGL has such matrices, and its software driver compiles this for minutes.
+    if gpu().info().backend == strix_engine::wgpu::Backend::Gl {
+        return;
+    }
     let formats = [Format::F32, Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }];
     for format in formats {
         check(&Case::new(layout(100, 72, format), &[0; 70], Activation::None, true));
