@@ -305,8 +305,6 @@ impl Gpu {
         let mut target = Target {
             subgroup: subgroups.then_some(info.subgroup_min_size),
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            max_invocations: limits.max_compute_invocations_per_workgroup,
             is_cpu: info.device_type == DeviceType::Cpu,
             forced: family.is_some(),
             coop: coop.filter(|_| subgroups),

@@ -137,7 +137,7 @@ impl Gpu {
         let offset = source.get().as_ptr().addr() - start;
         // Rows of texels are whole, so what follows the tensor must be there too.
         let needed = if texels { bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES } else { bytes };
-        if needed > source.room() as u64 && needed > bytes {
+        if needed > source.room() as u64 {
             return None;
         }
         let size = (offset as u64 + needed).next_multiple_of(unit as u64);

@@ -332,11 +332,9 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// If `data` is not as long as the shape says, or is to go where a source is.
     pub fn filled(self, gpu: &Gpu, data: &[T]) -> Result<Self> {
-        let label = self.label();
         let elements: usize = self.shape.iter().map(|&d| d as usize).product();
-        assert_eq!(data.len(), elements, "{label}: data for shape {:?}", self.shape);
-        assert!(self.storage.source.is_none(), "{label}: it has content already");
-        gpu.upload(&self.storage.place(gpu)?.buffer, bytemuck::cast_slice(data))?;
+        assert_eq!(data.len(), elements, "{}: data for shape {:?}", self.label(), self.shape);
+        self.write(gpu, data)?;
         Ok(self)
     }
 

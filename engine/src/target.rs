@@ -59,10 +59,6 @@ pub struct Target {
     /// Whether kernels may read tensors as texels of 16 bytes. A software device reads them faster so: it walks through
     /// the lanes of a buffer's load one after the other, but gathers texels as vectors.
     pub texels: bool,
-    /// Memory of a workgroup, in bytes.
-    pub max_workgroup_bytes: u32,
-    /// Invocations of a workgroup.
-    pub max_invocations: u32,
     /// Whether the device is the host's processor: a software driver.
     pub is_cpu: bool,
     /// The family that was asked for; else that of the device's class.
@@ -98,8 +94,6 @@ impl Default for Target {
             subgroup: None,
             max_binding_bytes: 128 << 20,
             texels: false,
-            max_workgroup_bytes: 16_384,
-            max_invocations: 256,
             is_cpu: false,
             family: Family::Plain,
             forced: false,

@@ -170,8 +170,6 @@ fn target(args: &Args) -> anyhow::Result<(Target, String)> {
         let target = Target {
             subgroup: subgroup.map(|lanes| asked.unwrap_or(lanes)),
             texels: is_cpu,
-            max_workgroup_bytes: 32_768,
-            max_invocations: 1024,
             is_cpu,
             family,
             // A GPU without subgroups has tiled kernels too.
