@@ -91,7 +91,8 @@ fn all_checks(phases: &mut Phases) -> Result {
     }
     // Built with the tests, and with their features: no second build of the dependencies.
     phases.run("golden", || run(&mut Command::new(sibling("golden"))))?;
-    if has_512_bits() {
+    // `strix` asks the software driver for them where the processor can.
+    if quiet(Command::new(sibling("strix")).arg("devices").env("STRIX_ADAPTER", "512 bits")) {
         // Each width has its own cache: Mesa 22 would take one's kernels for the other's.
         let cache = sibling("mesa-512");
         let width = |command: &mut Command| {
@@ -106,14 +107,6 @@ fn all_checks(phases: &mut Phases) -> Result {
         println!("\nno GL adapter here: the kernels are not run through GL");
     }
     Ok(())
-}
-
-/// Whether a software driver can have vectors of 512 bits.
-fn has_512_bits() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vl");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }
 
 /// Builds the binary that full-size starts, beside it.
