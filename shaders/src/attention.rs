@@ -5,7 +5,7 @@ use half::f16;
 use strix_engine::{Family, Graph, Target, Tensor, TensorId};
 
 use crate::choose::{self, Way};
-use crate::kernel::Specialised;
+use crate::kernel::{Specialised, read_texels};
 use crate::{attention_tiled, dispatch, lanes};
 
 pub use crate::generated::attention::{KERNEL, Params};
@@ -167,10 +167,9 @@ impl HeadShape {
         keys: u32,
         texels: bool,
     ) -> Specialised {
-        let mut ways = self.ways(g.target(), heads, keys, true);
-        if let Some(at) = ways.iter().position(|way| way.contains(&("family", Family::Subgroup.name()))) {
-            ways.splice(at..=at, subgroup_ways(g.target(), texels));
-        }
+        let mut ways = self.subgroup_ways(g.target(), heads, texels);
+        ways.push(vec![("family", Family::Tiled.name())]);
+        ways.extend(self.plain_way(g.target(), heads, keys));
         let way = choose::choose(g, KERNEL.name, &self.situation(heads), &ways);
         let (lanes, queries, per_lane, loads) = match choose::value(&way, "family") {
             "tiled" => return attention_tiled::specialise(self, heads, rows),
@@ -198,25 +197,49 @@ impl HeadShape {
         format!("{heads} dims={}", self.dims())
     }
 
-    /// Every way that is legal for such heads. Unrolled over few lanes, the largest would take a software driver 2 to 9
-    /// seconds to compile; without subgroups a lane would loop too often over very many keys.
-    fn ways(self, target: &Target, heads: &str, keys: u32, tiled: bool) -> Vec<Way> {
+    /// Whether there are kernels of one subgroup for such heads. Unrolled over few lanes, the largest would take a software
+    /// driver 2 to 9 seconds to compile.
+    fn fits_subgroup(self, target: &Target, heads: &str) -> bool {
         let most = if heads == "scalar" { 64 } else { 128 };
-        let subgroup = match lanes(target) {
+        match lanes(target) {
             "8" | "16" => self.head_dim <= most,
             lanes => lanes != "plain",
+        }
+    }
+
+    /// The way without subgroups. A lane would loop too often over very many keys, where there is another.
+    fn plain_way(self, target: &Target, heads: &str, keys: u32) -> Option<Way> {
+        let way = vec![("family", Family::Plain.name())];
+        (keys <= 8192 || !self.fits_subgroup(target, heads)).then_some(way)
+    }
+
+    /// Queries of a workgroup, keys of a lane and loads of keys and values, for kernels of one subgroup; the likeliest
+    /// first.
+    fn subgroup_ways(self, target: &Target, heads: &str, texels: bool) -> Vec<Way> {
+        if !self.fits_subgroup(target, heads) {
+            return vec![];
+        }
+        let tiles: &[(&str, &str)] = match lanes(target) {
+            "16" => &[("16", "2"), ("8", "4"), ("16", "4"), ("16", "1"), ("8", "2"), ("8", "1")],
+            "8" => &[("8", "2"), ("8", "4"), ("16", "2"), ("16", "1"), ("16", "4"), ("8", "1")],
+            _ => &[("8", "1")],
         };
-        let way = |family: Family| vec![("family", family.name())];
-        let mut ways = vec![];
-        ways.extend(subgroup.then(|| way(Family::Subgroup)));
-        ways.extend(tiled.then(|| way(Family::Tiled)));
-        ways.extend((!subgroup || keys <= 8192).then(|| way(Family::Plain)));
-        ways
+        let loads: &[&str] =
+            if texels && read_texels(lanes(target)) { &["texels", "storage"] } else { &["storage"] };
+        let family = ("family", Family::Subgroup.name());
+        let way = |&load| {
+            let way = move |&(q, k)| vec![family, ("queries", q), ("keys", k), ("loads", load)];
+            tiles.iter().map(way)
+        };
+        loads.iter().flat_map(way).collect()
     }
 
     /// Value of the variant `lanes`, for a kernel of which there is one for subgroups and one without.
     pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: &str, keys: u32) -> &'static str {
-        let legal = self.ways(g.target(), heads, keys, false);
+        let subgroup = vec![("family", Family::Subgroup.name())];
+        let mut legal: Vec<Way> =
+            self.fits_subgroup(g.target(), heads).then_some(subgroup).into_iter().collect();
+        legal.extend(self.plain_way(g.target(), heads, keys));
         match choose::value(&choose::choose(g, kernel, &self.situation(heads), &legal), "family") {
             "plain" => "plain",
             _ => lanes(g.target()),
@@ -232,22 +255,6 @@ impl HeadShape {
             _ => "256",
         }
     }
-}
-
-/// Queries of a workgroup and loads of keys and values, for kernels of one subgroup; the likeliest first.
-fn subgroup_ways(target: &Target, texels: bool) -> Vec<Way> {
-    let tiles: &[(&str, &str)] = match lanes(target) {
-        "16" => &[("16", "2"), ("8", "4"), ("16", "4"), ("16", "1"), ("8", "2"), ("8", "1")],
-        "8" => &[("8", "2"), ("8", "4"), ("16", "2"), ("16", "1"), ("16", "4"), ("8", "1")],
-        _ => &[("8", "1")],
-    };
-    let loads: &[&str] = if texels && tiles.len() > 1 { &["texels", "storage"] } else { &["storage"] };
-    let family = ("family", Family::Subgroup.name());
-    let way = |&load| {
-        let way = move |&(q, k)| vec![family, ("queries", q), ("keys", k), ("loads", load)];
-        tiles.iter().map(way)
-    };
-    loads.iter().flat_map(way).collect()
 }
 
 impl Mask {

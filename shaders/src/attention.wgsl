@@ -17,6 +17,8 @@
 #import heads
 #import flash
 #import subgroups
+#import texels
+#import mad
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes

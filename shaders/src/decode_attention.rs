@@ -2,6 +2,7 @@
 
 use strix_engine::{Graph, Tensor};
 
+use crate::kernel::read_texels;
 use crate::rope_append::rotate;
 use crate::{HeadShape, Heads, KvCache, KvElement, RopeTables, attention, dispatch};
 
@@ -57,7 +58,7 @@ pub fn decode_attention<T: KvElement>(
         _ => "many",
     };
     let [k_heads, v_heads] = [k, v].map(Heads::by_head);
-    let vectors = heads != "scalar" && matches!(lanes, "8" | "16");
+    let vectors = heads != "scalar" && read_texels(lanes);
     let texels = vectors && [k_heads, v_heads].iter().all(|kv| kv.has_texels(g));
     let loads = if texels { "texels" } else { "storage" };
     let chosen =

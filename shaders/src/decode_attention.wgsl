@@ -19,6 +19,8 @@
 #import heads
 #import halves
 #import subgroups
+#import texels
+#import mad
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes

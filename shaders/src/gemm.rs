@@ -2,10 +2,10 @@
 //! modality-split projection.
 
 use half::bf16;
-use strix_engine::{Family, Graph, Resident, Target, Tensor};
+use strix_engine::{Family, Graph, Resident, Target, Tensor, TensorId};
 
 use crate::choose::{self, Way};
-use crate::kernel::Specialised;
+use crate::kernel::{Specialised, read_texels};
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart, Part};
 use crate::{dispatch, gemm_coop, gemm_dot, gemm_tiled, gemv_tiled, lanes};
 
@@ -46,6 +46,11 @@ impl Input {
         assert_eq!(x.shape()[0], 1, "gemm: a norm on the way is for one row");
         assert_eq!(gain.shape()[1], x.shape()[1], "gemm: gain against x {:?}", x.shape());
         Self { x, norm: Some((gain.clone(), eps)) }
+    }
+
+    /// The gain; without a norm it is never read, and `otherwise` stands in for it.
+    pub(crate) fn gain(&self, g: &mut Graph, otherwise: TensorId) -> TensorId {
+        self.norm.as_ref().map_or(otherwise, |(gain, _)| g.bind(gain).id())
     }
 }
 
@@ -155,9 +160,7 @@ pub fn gemm(
         return gemm_dot::gemm_dot(g, &input, w, rows, activation, residual);
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
-    // Where no row is an image's, none needs what is theirs alone.
-    let skips = g.is_first_only();
-    for part in w.parts.iter().filter(|p| !(p.part.image && skips)) {
+    for part in w.parts_read(g) {
         dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
@@ -194,6 +197,14 @@ pub(crate) fn params(
     }
 }
 
+/// Weights, scales, bias and residual of some columns. What is absent is never read; the scales stand in for it, so that
+/// no binding is empty.
+pub(crate) fn operands(g: &mut Graph, part: &LinearPart, residual: Option<Tensor<f32, 2>>) -> [TensorId; 4] {
+    let (weight, scale) = (g.bind(&part.weight).id(), g.bind(&part.scale).id());
+    let bias = part.bias.as_ref().map_or(scale, |bias| g.bind(bias).id());
+    [weight, scale, bias, residual.map_or(scale, Tensor::id)]
+}
+
 /// What is to be projected.
 pub(crate) struct Projection<'a> {
     /// At most so many rows.
@@ -218,16 +229,14 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<Way> {
     let rows = of.rows;
     let mut ways = vec![];
     let lanes = lanes(target);
-    let wide = lanes == "16";
-    let narrow = lanes == "8";
     if lanes != "plain" {
-        let tiles: &[&str] = match (rows, wide, narrow) {
-            (1, ..) => &["1"],
-            (_, true, _) => &["16", "8"],
-            (_, _, true) => &["8", "16"],
+        let tiles: &[&str] = match (rows, lanes) {
+            (1, _) => &["1"],
+            (_, "16") => &["16", "8"],
+            (_, "8") => &["8", "16"],
             _ => &["8"],
         };
-        let texels = of.texels && of.layout.k.is_multiple_of(4) && (wide || narrow);
+        let texels = of.texels && of.layout.k.is_multiple_of(4) && read_texels(lanes);
         let loads: &[&str] = if texels { &["texels", "storage"] } else { &["storage"] };
         for load in loads {
             let way = |tile| vec![("family", Family::Subgroup.name()), ("rows", tile), ("loads", *load)];
@@ -285,15 +294,10 @@ fn dispatch_part(
     y: Tensor<f32, 2>,
 ) {
     let params = params(part, stride, activation, residual.is_some(), input.norm.as_ref());
-    let weight = g.bind(&part.weight);
-    let scale = g.bind(&part.scale);
-    // Absent operands are never read; another stands in so that the binding is not empty.
-    let bias = part.bias.as_ref().map_or(scale, |b| g.bind(b));
-    let residual = residual.map_or(scale.id(), Tensor::id);
-    let gain = input.norm.as_ref().map_or(weight.id(), |(gain, _)| g.bind(gain).id());
-    let x = input.x;
+    let [weight, scale, bias, residual] = operands(g, part, residual);
+    let (x, gain) = (input.x.id(), input.gain(g, weight));
     let routing = rows.0;
-    let texels = [x.id(), gain, weight.id()].into_iter().all(|id| g.has_texels(id));
+    let texels = [x, gain, weight].into_iter().all(|id| g.has_texels(id));
     let of =
         Projection { rows: rows.capacity(), layout: &part.part.layout, texels, norm: input.norm.is_some() };
     let Specialised { kernel, chosen, groups } = specialise(g, &of);

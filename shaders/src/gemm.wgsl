@@ -24,6 +24,8 @@
 //~ where: loads == "storage" or (lanes in [8, 16] and x != "scalar")
 #import projection
 #import columns
+#import texels
+#import mad
 
 //% set width = 32 if lanes == "plain" else lanes
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
@@ -38,7 +40,7 @@ const ROWS = ${rows}u;
 /// Loads of 16 bytes a packed row in a step of 32 columns.
 const CHUNKS = ${chunks}u;
 
-/// The same for the four columns of a lane.
+/// a + x · w for the four columns of a lane.
 fn mad4(a: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(mad(a.x, x, w0), mad(a.y, x, w1), mad(a.z, x, w2), mad(a.w, x, w3));
 }
@@ -144,7 +146,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% if grouped
         let factor = vec4<f32>(
 //% for c in range(4)
-            scale[(block${c} * groups + g) * 16u + p${c} % 16u],
+            scale_at(block${c}, first_step, p${c} % 16u),
 //% endfor
         );
 //% for r in range(rows)

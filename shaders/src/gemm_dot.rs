@@ -4,6 +4,7 @@ use strix_engine::{Family, Graph, Tensor};
 
 use crate::choose::{self, Way};
 use crate::gemm::{self, Activation, Input, Routing};
+use crate::kernel::read_texels;
 use crate::packing::{Linear, LinearPart};
 use crate::{dispatch, lanes, quantise_rows};
 
@@ -34,17 +35,13 @@ pub(crate) fn gemm_dot(
         "int8" => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
         _ => None,
     };
-    let skips = g.is_first_only();
-    for part in w.parts.iter().filter(|p| !(p.part.image && skips)) {
+    for part in w.parts_read(g) {
         let params = gemm::params(part, w.layout.n, activation, residual.is_some(), input.norm.as_ref());
-        let [weight, scale] = [g.bind(&part.weight).id(), g.bind(&part.scale).id()];
-        // Absent operands are never read; another stands in so that the binding is not empty.
+        let [weight, scale, bias, residual] = gemm::operands(g, part, residual);
         let (x, gain) = match &rounded {
             Some(rounded) => (rounded.words.id(), rounded.scale.id()),
-            None => (input.x.id(), input.norm.as_ref().map_or(weight, |(gain, _)| g.bind(gain).id())),
+            None => (input.x.id(), input.gain(g, weight)),
         };
-        let bias = part.bias.as_ref().map_or(scale, |bias| g.bind(bias).id());
-        let residual = residual.map_or(scale, Tensor::id);
         let routing = rows.0;
         let texels = [x, gain, weight].into_iter().all(|id| g.has_texels(id));
         let (chosen, groups) = specialise(g, &way, part, rows.capacity(), input.norm.is_some(), texels);
@@ -88,7 +85,7 @@ fn specialise(
         ("lanes", lanes),
         ("rows", if rows == 1 { "1" } else { "8" }),
         ("x", x),
-        ("loads", if texels && matches!(lanes, "8" | "16") { "texels" } else { "storage" }),
+        ("loads", if texels && read_texels(lanes) { "texels" } else { "storage" }),
         ("norm", if normed && x != "int8" { "yes" } else { "no" }),
     ];
     let width = lanes.parse().unwrap_or(32);

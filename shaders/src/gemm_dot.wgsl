@@ -16,6 +16,7 @@
 //~ where: loads == "storage" or lanes in [8, 16]
 #import projection
 #import columns
+#import texels
 
 //% set width = 32 if lanes == "plain" else lanes
 //% set rows_a_load = width // 2

@@ -12,6 +12,7 @@
 //~ variants: cols = 64 128
 //~ variants: x = vec4 scalar
 #import projection
+#import mad
 
 //% set loads = "storage"
 //% set norm = "no"

@@ -13,6 +13,7 @@
 //~ variants: norm = no yes
 //~ where: norm == "no" or rows == 1
 #import projection
+#import mad
 
 //% set loads = "storage"
 //% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)

@@ -113,6 +113,11 @@ pub fn lanes(target: &Target) -> &'static str {
     }
 }
 
+/// Whether kernels of so many lanes come with loads of texels: those for software devices do.
+pub(crate) fn read_texels(lanes: &str) -> bool {
+    matches!(lanes, "8" | "16")
+}
+
 /// Value of the `width` variant for rows of `dim` elements: what one load moves.
 pub(crate) fn width(dim: u32) -> &'static str {
     if dim.is_multiple_of(4) { "4" } else { "1" }

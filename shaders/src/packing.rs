@@ -17,7 +17,7 @@ use std::ops::Range;
 use bytemuck::Pod;
 use half::bf16;
 use rayon::prelude::*;
-use strix_engine::{Gpu, HostBytes, Resident, ResidentBytes, Result};
+use strix_engine::{Gpu, Graph, HostBytes, Resident, ResidentBytes, Result};
 
 /// Rows of a block.
 pub const BLOCK: u32 = 16;
@@ -441,6 +441,12 @@ impl Linear {
     /// Whether its rows are rounded.
     pub(crate) fn rounds(&self) -> bool {
         self.activations == Activations::Int8 && matches!(self.layout.format, Format::Int8 { .. })
+    }
+
+    /// The parts that a graph reads: where no row is an image's, none needs what is theirs alone.
+    pub(crate) fn parts_read<'a>(&'a self, g: &Graph) -> impl Iterator<Item = &'a LinearPart> + use<'a> {
+        let skips = g.is_first_only();
+        self.parts.iter().filter(move |p| !(p.part.image && skips))
     }
 
     /// The shape alone, with no content, for planning.

@@ -41,8 +41,7 @@ pub fn quantise_rows(g: &mut Graph, name: &str, input: &Input, rows: Routing) ->
     ];
     let params =
         Params { k, norm: u32::from(norm.is_some()), eps: norm.as_ref().map_or(0.0, |(_, eps)| *eps) };
-    // Without a norm nothing is read of its gain.
-    let gain = norm.as_ref().map_or(x.id(), |(gain, _)| g.bind(gain).id());
+    let gain = input.gain(g, x.id());
     let routing = rows.0;
     dispatch!(g, KERNEL, chosen, params, [x, gain, routing => words, scale], [count, 1, 1], reference);
     Quantised { words, scale }

@@ -1,6 +1,6 @@
 // Heads of q, k and v as vec4s of dimensions. The importing kernel declares the variant `heads`: vec4 where
 // every head begins at a multiple of 4 elements and is as long, f16 where moreover k and v are f16, two to a
-// word; else scalar. It may set `loaded` to fewer than all three, and declare `loads`: with texels k and v are
+// word; else scalar. It may set `loaded` to fewer than all three, and declare `loads` and import `texels`: with these k and v are
 // read as such, of f16 where every head begins at a multiple of 8.
 
 //% if heads == "scalar"
@@ -14,9 +14,6 @@ alias KvElement = vec2<u32>;
 alias KvElement = Element;
 //% endif
 
-/// Texels of 16 bytes in a row of a texture.
-const TEXEL_ROW = 1024u;
-
 //% set loaded = loaded | default(["q", "k", "v"])
 //% for t in loaded
 /// Dimensions from 4 * d4 on of the head whose first element is `at`. Past the head's end its last ones.
@@ -24,11 +21,11 @@ fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
 //% if loads is defined and loads == "texels" and t != "q"
     let i = at / 4u + min(d4, params.head_dim / 4u - 1u);
 //% if heads == "f16"
-    let texel = textureLoad(${t}_texels, vec2(i / 2u % TEXEL_ROW, i / 2u / TEXEL_ROW), 0);
-    let halves = select(texel.zw, texel.xy, i % 2u == 0u);
+    let two = texel(${t}_texels, i / 2u);
+    let halves = select(two.zw, two.xy, i % 2u == 0u);
     return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
 //% else
-    return bitcast<vec4<f32>>(textureLoad(${t}_texels, vec2(i % TEXEL_ROW, i / TEXEL_ROW), 0));
+    return bitcast<vec4<f32>>(texel(${t}_texels, i));
 //% endif
 //% elif heads == "f16" and t != "q"
     let halves = ${t}[at / 4u + min(d4, params.head_dim / 4u - 1u)];

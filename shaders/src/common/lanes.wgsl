@@ -15,8 +15,13 @@ var<private> num_subgroups: u32;
 const LANES = ${lanes}u;
 //% endif
 
-/// Returns the sum of `value` over all lanes, to every lane.
-fn lane_sum(lane: u32, value: f32) -> f32 {
+//% for name, what, own, both in [("sum", "sum of `value`", "subgroupAdd", "a + b"), ("max", "largest `value`", "subgroupMax", "max(a, b)")]
+fn ${name}_of(a: f32, b: f32) -> f32 {
+    return ${both};
+}
+
+/// Returns the ${what} over all lanes, to every lane.
+fn lane_${name}(lane: u32, value: f32) -> f32 {
 //% if lanes == "plain"
     workgroupBarrier();
     partial[lane] = value;
@@ -25,53 +30,24 @@ fn lane_sum(lane: u32, value: f32) -> f32 {
     for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
         workgroupBarrier();
         if lane < stride {
-            partial[lane] += partial[lane + stride];
+            partial[lane] = ${name}_of(partial[lane], partial[lane + stride]);
         }
     }
     workgroupBarrier();
     return partial[0];
 //% elif lanes == "team"
-    let own = subgroupAdd(value);
+    let own = ${own}(value);
     workgroupBarrier();
     partial[subgroup] = own;
     workgroupBarrier();
-    var sum = 0.0;
-    //~ trips: 64 * 8
-    for (var i = 0u; i < num_subgroups; i++) {
-        sum += partial[i];
-    }
-    return sum;
-//% else
-    return subgroupAdd(value);
-//% endif
-}
-
-/// Returns the largest `value` of all lanes, to every lane.
-fn lane_max(lane: u32, value: f32) -> f32 {
-//% if lanes == "plain"
-    workgroupBarrier();
-    partial[lane] = value;
-    //~ trips: 6 * 8
-    for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if lane < stride {
-            partial[lane] = max(partial[lane], partial[lane + stride]);
-        }
-    }
-    workgroupBarrier();
-    return partial[0];
-//% elif lanes == "team"
-    let own = subgroupMax(value);
-    workgroupBarrier();
-    partial[subgroup] = own;
-    workgroupBarrier();
-    var most = partial[0];
+    var all = partial[0];
     //~ trips: 64 * 8
     for (var i = 1u; i < num_subgroups; i++) {
-        most = max(most, partial[i]);
+        all = ${name}_of(all, partial[i]);
     }
-    return most;
+    return all;
 //% else
-    return subgroupMax(value);
+    return ${own}(value);
 //% endif
 }
+//% endfor

@@ -1,12 +1,9 @@
 // What every family of gemm shares: parameters, bindings, which rows a workgroup takes, unpacking, and what
 // follows the sum. The importing kernel declares the variants `weights` and `x`,
-// and may declare `loads` (whether rows and weights are read as texels) and `norm`.
+// and may declare `loads` (whether rows and weights are read as texels; it then imports `texels` too) and `norm`.
 
 //% set texels = loads is defined and loads == "texels"
 //% set normed = norm is defined and norm == "yes"
-
-/// Texels of 16 bytes in a row of a texture.
-const TEXEL_ROW = 1024u;
 
 struct Params {
     /// Columns of x.
@@ -67,7 +64,7 @@ struct Params {
 //% for t in ["x", "gain", "weight"]
 //% if texels
 fn ${t}_at(i: u32) -> vec4<u32> {
-    return textureLoad(${t}, vec2<u32>(i % TEXEL_ROW, i / TEXEL_ROW), 0);
+    return texel(${t}, i);
 }
 //% elif t == "weight"
 fn weight_at(i: u32) -> vec4<u32> {
@@ -138,11 +135,6 @@ fn unpack(q: u32) -> vec4<f32> {
     return vec4<f32>(unpack4xI8(q));
 }
 //% endif
-
-/// a + x · w
-fn mad(a: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
-    return fma(x.w, w.w, fma(x.z, w.z, fma(x.y, w.y, fma(x.x, w.x, a))));
-}
 
 /// Where block `block` of a modality's weights is among those of all sets.
 fn place_of(block: u32, modality: u32) -> u32 {

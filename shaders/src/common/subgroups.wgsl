@@ -1,11 +1,6 @@
 // What the lanes of a subgroup do together. The importing kernel declares the variant `lanes`.
 
 //% if lanes != "plain"
-/// a + x · y
-fn mad(a: f32, x: vec4<f32>, y: vec4<f32>) -> f32 {
-    return fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, a))));
-}
-
 /// The largest x of the subgroup.
 fn largest(x: f32) -> f32 {
 //% if lanes <= 16
