@@ -44,12 +44,7 @@ impl Gpu {
     /// Compiles kernels on as many threads as the machine has processors, while the caller goes on. A
     /// [`Program`](crate::Program) of them then finds them done, or waits for the one it needs.
     pub fn compile_ahead(&self, shaders: impl IntoIterator<Item = Arc<Shader>>) -> Compiling {
-        let mut queue: VecDeque<Arc<Shader>> = VecDeque::new();
-        for shader in shaders {
-            if !queue.iter().any(|other| other.label == shader.label) {
-                queue.push_back(shader);
-            }
-        }
+        let queue: VecDeque<Arc<Shader>> = shaders.into_iter().collect();
         let workers = thread::available_parallelism().map_or(1, |n| n.get()).min(queue.len());
         let queue = Arc::new(Mutex::new(queue));
         let cancelled = Arc::new(AtomicBool::new(false));

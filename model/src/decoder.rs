@@ -305,20 +305,19 @@ impl Layer {
         // Equal weight sets (MAM off) are held once.
         let sets = if loader.same(&qkv(0)[1..], &qkv(1)[1..]) { 1 } else { 2 };
         let qkv: Vec<_> = (0..sets).map(|m| vec![qkv(m)]).collect();
-        let mut linear = |name: &str, n: usize, k: usize, modules: Vec<Vec<Vec<String>>>, bias: bool| {
+        let mut linear = |name: &str, n: usize, k: usize, modules: Vec<_>, shared: usize, bias: bool| {
             let label = format!("decoder.{i}.{name}");
-            let shared = if name == "qkv_proj" { dim } else { 0 };
             loader.linear(&Sources { name, label, part: Part::Decoder, n, k, modules, shared, bias })
         };
         let one = |module: &str| vec![vec![vec![format!("{at}.{module}")]]];
         let gate_up = vec![vec![vec![format!("{at}.mlp.gate_proj")], vec![format!("{at}.mlp.up_proj")]]];
         Ok(Self {
             input_layernorm,
-            qkv_proj: linear("qkv_proj", dim + 2 * c.kv_dim(), dim, qkv, c.attention_bias)?,
-            o_proj: linear("o_proj", dim, dim, one("self_attn.o_proj"), c.attention_bias)?,
+            qkv_proj: linear("qkv_proj", dim + 2 * c.kv_dim(), dim, qkv, dim, c.attention_bias)?,
+            o_proj: linear("o_proj", dim, dim, one("self_attn.o_proj"), 0, c.attention_bias)?,
             post_attention_layernorm,
-            gate_up_proj: linear("gate_up_proj", c.intermediate_size, dim, gate_up, false)?,
-            down_proj: linear("down_proj", dim, c.intermediate_size, one("mlp.down_proj"), false)?,
+            gate_up_proj: linear("gate_up_proj", c.intermediate_size, dim, gate_up, 0, false)?,
+            down_proj: linear("down_proj", dim, c.intermediate_size, one("mlp.down_proj"), 0, false)?,
         })
     }
 }

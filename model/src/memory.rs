@@ -155,33 +155,41 @@ impl Declared {
 
     /// The program that encodes a picture.
     pub(crate) fn vision_usage(&self, config: &Config, target: &Target) -> Usage {
-        let mut g = Graph::for_planning(target.clone());
-        record_vision(&mut g, config, &self.vision, &self.abstractor);
-        g.plan().usage
+        self.vision_graph(config, target).plan().usage
     }
 
     /// The decoder's program for so many rows, and its dispatches a layer.
     pub(crate) fn decoder_usage(&self, config: &Config, target: &Target, rows: u32) -> (Usage, usize) {
-        let mut g = Graph::for_planning(target.clone());
-        let inputs = Rows::declare(&mut g, &config.text, rows);
-        self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
+        let g = self.decoder_graph(config, target, rows);
         let layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
         (g.plan().usage, layer)
     }
 
-    /// The kernels of all programs.
+    /// The kernels of all programs, each once, in the order of decoding, prefill and vision.
     pub(crate) fn shaders(&self, config: &Config, target: &Target, chunk: u32) -> Vec<Arc<Shader>> {
-        let mut shaders = vec![];
-        for rows in [1, chunk] {
-            let mut g = Graph::for_planning(target.clone());
-            let inputs = Rows::declare(&mut g, &config.text, rows);
-            self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
-            shaders.extend(g.steps().iter().map(|step| step.shader.clone()));
+        let decoder = |rows| self.decoder_graph(config, target, rows);
+        let mut shaders: Vec<Arc<Shader>> = vec![];
+        for g in [decoder(1), decoder(chunk), self.vision_graph(config, target)] {
+            for step in g.steps() {
+                if !shaders.iter().any(|other| other.label == step.shader.label) {
+                    shaders.push(step.shader.clone());
+                }
+            }
         }
+        shaders
+    }
+
+    fn vision_graph(&self, config: &Config, target: &Target) -> Graph {
         let mut g = Graph::for_planning(target.clone());
         record_vision(&mut g, config, &self.vision, &self.abstractor);
-        shaders.extend(g.steps().iter().map(|step| step.shader.clone()));
-        shaders
+        g
+    }
+
+    fn decoder_graph(&self, config: &Config, target: &Target, rows: u32) -> Graph {
+        let mut g = Graph::for_planning(target.clone());
+        let inputs = Rows::declare(&mut g, &config.text, rows);
+        self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
+        g
     }
 
     /// Decides what lives where.

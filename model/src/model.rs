@@ -662,13 +662,7 @@ pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Resul
     let ctx = check_options(config, options)?;
     let declared =
         Declared::new(config, options.rounding(), options.activations, options.kv, target, None, ctx)?;
-    let mut shaders: Vec<Arc<Shader>> = vec![];
-    for shader in declared.shaders(config, target, options.chunk) {
-        if !shaders.iter().any(|other| other.label == shader.label) {
-            shaders.push(shader);
-        }
-    }
-    Ok(shaders)
+    Ok(declared.shaders(config, target, options.chunk))
 }
 
 #[cfg(test)]

@@ -175,6 +175,7 @@ impl Sampler {
 
     /// The next token, from `candidates`.
     fn choose(&mut self) -> Result<u32> {
+        let masks_eos = self.masks_eos();
         let candidates = &mut self.candidates;
         let broken = |reason: String| Error::Tensor { name: "logits".into(), reason };
         if let Some((id, logit)) =
@@ -182,7 +183,6 @@ impl Sampler {
         {
             return Err(broken(format!("that of token {id} is {logit}; the weights may be damaged")));
         }
-        let masks_eos = self.num_sampled < self.params.min_new_tokens;
         let masked = if masks_eos { self.eos.as_slice() } else { &[] };
         candidates.retain(|(id, logit)| !masked.contains(id) && *logit > f32::NEG_INFINITY);
 

@@ -33,7 +33,8 @@ impl Session {
             }
             self.noise = true;
         }
-        self.cached = vec![Row::Token(0); positions];
+        self.cached.clear();
+        self.cached.resize(positions, Row::Token(0));
         Ok(())
     }
 
