@@ -11,7 +11,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Block, Module, Statement, StorageAccess, TypeInner};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::{env, fs, process};
+use std::{env, fs, process, thread};
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -70,25 +70,17 @@ fn compose(file: &Path) -> Result<String> {
 fn kernel(file: &Path, name: &str) -> Result<String> {
     let text = compose(file)?;
     let variants = variants(&text);
-    let mut described: [Option<(String, String)>; 2] = [None, None];
-    for chosen in product(&variants) {
-        let path = format!("{}{chosen:?}", file.display());
-        if !template::is_legal(&text, &chosen).map_err(|e| format!("{path}: {e}"))? {
-            continue;
-        }
-        let source = template::render(&text, &chosen).map_err(|e| format!("{path}: {e}"))?;
-        let module = validate(&source, &path)?;
-        check_loops(&source, &module, &path)?;
-        let description = (bindings(&module, name, &path)?, params(&module, &path)?);
-        let kind = usize::from(chosen.contains(&("loads", "texels")));
-        let differs = described.iter().flatten().any(|(_, params)| *params != description.1)
-            || described[kind].as_ref().is_some_and(|first| *first != description);
-        if differs {
-            return Err(format!("{path}: bindings or Params differ by variant"));
-        }
-        described[kind] = Some(description);
-    }
-    let [storage, texels] = described;
+    let chosen = product(&variants);
+    // Most of the build's time is naga's, and no specialisation needs another.
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let described = thread::scope(|scope| -> Result<Vec<Described>> {
+        let shares = chosen.chunks(chosen.len().div_ceil(workers));
+        let work = |share| describe(&text, name, file, share);
+        let workers: Vec<_> = shares.map(|share| scope.spawn(move || work(share))).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker panics only by a bug")).collect()
+    })?;
+    let all = described.into_iter().try_fold(Described::default(), |all, more| all.and(more, file))?;
+    let [storage, texels] = all.0;
     let (bindings, params) = storage.ok_or_else(|| format!("{}: no variant is legal", file.display()))?;
     let texels = texels.map_or_else(|| "BINDINGS".into(), |(bindings, _)| bindings);
     Ok(format!(
@@ -97,6 +89,46 @@ fn kernel(file: &Path, name: &str) -> Result<String> {
          bindings: BINDINGS, texel_bindings: {texels}, fields: FIELDS }}; }}\n",
         variants.iter().map(|(n, v)| format!("({n:?}, &{v:?})")).collect::<Vec<_>>().join(", ")
     ))
+}
+
+/// Bindings and Params of a kernel that reads storage buffers, and of one that reads texels.
+#[derive(Default)]
+struct Described([Option<(String, String)>; 2]);
+
+impl Described {
+    /// Both, which must not differ.
+    fn and(self, more: Self, file: &Path) -> Result<Self> {
+        let all = self.0.iter().chain(&more.0).flatten();
+        let mut params = all.map(|(_, params)| params);
+        let first = params.next();
+        let same = params.all(|params| Some(params) == first)
+            && self.0.iter().zip(&more.0).all(|(a, b)| a.is_none() || b.is_none() || a == b);
+        if !same {
+            return Err(format!("{}: bindings or Params differ by variant", file.display()));
+        }
+        let [a, b] = self.0;
+        let [c, d] = more.0;
+        Ok(Self([a.or(c), b.or(d)]))
+    }
+}
+
+/// Renders and validates some specialisations of a kernel.
+fn describe(text: &str, name: &str, file: &Path, all: &[Vec<(&str, &str)>]) -> Result<Described> {
+    let mut described = Described::default();
+    for chosen in all {
+        let path = format!("{}{chosen:?}", file.display());
+        if !template::is_legal(text, chosen).map_err(|e| format!("{path}: {e}"))? {
+            continue;
+        }
+        let source = template::render(text, chosen).map_err(|e| format!("{path}: {e}"))?;
+        let module = validate(&source, &path)?;
+        check_loops(&source, &module, &path)?;
+        let mut one = Described::default();
+        let kind = usize::from(chosen.contains(&("loads", "texels")));
+        one.0[kind] = Some((bindings(&module, name, &path)?, params(&module, &path)?));
+        described = described.and(one, file)?;
+    }
+    Ok(described)
 }
 
 /// Names of the imports of a kernel's text, in order.

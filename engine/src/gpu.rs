@@ -12,6 +12,8 @@ use crate::{Access, Choices, Coop, Error, Family, Result, Shader, TEXEL_ROW, Tar
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
+/// Tensors that a kernel reads as texels, at most.
+const MOST_TEXTURES: u32 = 3;
 /// Invocations in the largest workgroup of any kernel.
 const INVOCATIONS: u32 = 256;
 /// Bytes of workgroup memory of the hungriest kernel.
@@ -343,8 +345,9 @@ impl Gpu {
             submits: AtomicU64::new(0),
         };
         let gpu = Self { inner: Arc::new(inner) };
-        let wide = limits.max_texture_dimension_2d >= TEXEL_ROW;
-        if gpu.target().is_cpu && wide && gpu.tries_texels() {
+        let enough = limits.max_texture_dimension_2d >= TEXEL_ROW
+            && limits.max_storage_textures_per_shader_stage >= MOST_TEXTURES;
+        if gpu.target().is_cpu && enough && gpu.tries_texels() {
             gpu.inner.target.write().unwrap_or_else(PoisonError::into_inner).texels = true;
         }
         gpu.set_pipeline_cache(None);
@@ -544,10 +547,10 @@ impl Gpu {
             visibility: wgpu::ShaderStages::COMPUTE,
             count: None,
             ty: match binding.access {
-                Access::Texels => wgpu::BindingType::Texture {
-                    sample_type: wgpu::TextureSampleType::Uint,
+                Access::Texels => wgpu::BindingType::StorageTexture {
+                    access: wgpu::StorageTextureAccess::ReadOnly,
+                    format: wgpu::TextureFormat::Rgba32Uint,
                     view_dimension: wgpu::TextureViewDimension::D2,
-                    multisampled: false,
                 },
                 access => wgpu::BindingType::Buffer {
                     ty: match access {

@@ -22,8 +22,9 @@ const LEAST_BYTES: u64 = 64 << 10;
 /// Bytes of a row of texels.
 const TEXEL_ROW_BYTES: u64 = 16 * TEXEL_ROW as u64;
 
-/// Bytes that a driver may want after the last row: lavapipe counts rows by fours.
-const TEXEL_SLACK_BYTES: u64 = 3 * TEXEL_ROW_BYTES;
+/// Bytes that may be wanted after the last row: one row more than there are (see [`texel_rows`]), and lavapipe counts
+/// rows by fours.
+const TEXEL_SLACK_BYTES: u64 = 4 * TEXEL_ROW_BYTES;
 
 /// Whether an adapter's devices can import host memory, and gain by it.
 pub(crate) fn supported(adapter: &wgpu::Adapter) -> bool {
@@ -82,6 +83,13 @@ pub(crate) fn alignment(device: &wgpu::Device) -> Option<usize> {
     }
     let alignment = usize::try_from(host.min_imported_host_pointer_alignment).ok()?.max(1);
     (alignment <= page_size()).then_some(alignment)
+}
+
+/// Rows of texels over so many bytes. Never a power of two: lavapipe compiles a kernel once more for those, at the first
+/// dispatch, for every image of the kernel's.
+fn texel_rows(bytes: u64) -> u32 {
+    let rows = bytes.div_ceil(TEXEL_ROW_BYTES) as u32;
+    rows + u32::from(rows.is_power_of_two())
 }
 
 fn page_size() -> usize {
@@ -235,7 +243,7 @@ impl Gpu {
             if needs.size > size {
                 return Err(E::ERROR_INVALID_EXTERNAL_HANDLE);
             }
-            let rows = bytes.div_ceil(TEXEL_ROW_BYTES) as u32;
+            let rows = texel_rows(bytes);
             let image = if texels {
                 let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(kind);
                 let info = vk::ImageCreateInfo::default()
@@ -246,7 +254,7 @@ impl Gpu {
                     .array_layers(1)
                     .samples(vk::SampleCountFlags::TYPE_1)
                     .tiling(vk::ImageTiling::LINEAR)
-                    .usage(vk::ImageUsageFlags::SAMPLED)
+                    .usage(vk::ImageUsageFlags::STORAGE)
                     .initial_layout(vk::ImageLayout::PREINITIALIZED)
                     .push_next(&mut external);
                 let image = device.create_image(&info, None)?;
@@ -325,7 +333,7 @@ impl Gpu {
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
             format,
-            usage: wgpu::TextureUses::RESOURCE,
+            usage: wgpu::TextureUses::STORAGE_READ_ONLY,
             memory_flags: wgpu::hal::MemoryFlags::empty(),
             view_formats: vec![],
         };
@@ -336,14 +344,14 @@ impl Gpu {
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
             format,
-            usage: wgpu::TextureUsages::TEXTURE_BINDING,
+            usage: wgpu::TextureUsages::STORAGE_BINDING,
             view_formats: &[],
         };
         // SAFETY: the caller's image is as described, and lives until `free` is called.
         let texture = unsafe {
             let memory = wgpu::hal::vulkan::TextureMemory::External;
             let raw = hal.texture_from_raw(image, &hal_descriptor, Some(free), memory);
-            let state = wgpu::TextureUses::RESOURCE;
+            let state = wgpu::TextureUses::STORAGE_READ_ONLY;
             self.device().create_texture_from_hal::<Vulkan>(raw, &descriptor, state)
         };
         texture.create_view(&wgpu::TextureViewDescriptor::default())

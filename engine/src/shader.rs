@@ -41,8 +41,9 @@ pub enum Access {
     Uniform,
     /// Reads only.
     Read,
-    /// Reads only, through the texture unit: a `texture_2d<u32>` over the same bytes, 16 of them a texel and
-    /// [`TEXEL_ROW`] texels a row.
+    /// Reads only, as an image: a `texture_storage_2d<rgba32uint, read>` over the same bytes, 16 of them a texel and
+    /// [`TEXEL_ROW`] texels a row. (Not a sampled texture, for which llvmpipe works out a level of detail at every
+    /// load.)
     Texels,
     /// Writes, and possibly reads.
     ReadWrite,

@@ -3,17 +3,19 @@
 // Dao et al. 2022 (FlashAttention), algorithm 1, over Milakov & Gimelshein 2018's online softmax. One
 // workgroup takes QUERIES rows of one head past all keys, KEYS * LANES at a time, so that each load of a key or
 // value serves all rows. Scores: a lane KEYS keys, the rows' q broadcast from the registers of all lanes.
-// Output: a lane 4 dimensions (slot i of lane l is vec4 number i * LANES + l), probabilities broadcast.
-// Where there are no subgroups both are broadcast through workgroup memory.
+// Output: a lane some dimensions, probabilities broadcast. Where there are no subgroups both are broadcast through
+// workgroup memory.
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
-//~ variants: queries = 8 16
+//~ variants: queries = 8 16 32
 //~ variants: keys = 1 2 4
 //~ variants: loads = storage texels
 //~ where: (queries == 8 and keys == 1) or lanes in [8, 16]
+//~ where: queries < 32 or (lanes == 16 and keys == 2)
 //~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
+//% set textures = ["k_texels", "v_texels"]
 #import heads
 #import flash
 #import subgroups
@@ -22,7 +24,8 @@
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
-//% set slots = [dims // 4 // team, 1] | max
+//% set vecs = 2 if heads == "f16" and loads == "texels" else 1
+//% set slots = [dims // 4 // team, vecs] | max
 const LANES = ${team}u;
 const QUERIES = ${queries}u;
 /// Keys of a lane.
@@ -61,7 +64,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         q_tile[${r * dims // 4 + i * team}u + lane] = query(q_row_${r}, ${i * team}u + lane) * scale;
     }
 //% else
-    let q_${r}_${i} = query(q_row_${r}, ${i * team}u + lane) * scale;
+    let q_${r}_${i} = query(q_row_${r}, place(${i}u, lane)) * scale;
 //% endif
 //% endfor
 //% endfor
@@ -88,15 +91,17 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endfor
         }
 //% else
-//% for d4 in range(dims // 4)
+//% for n in range(dims // 4 // vecs)
         {
 //% for g in range(keys)
-            let k_${g} = k_at(k_row_${g}, ${d4}u);
+            let k_${g} = k_load(k_row_${g}, ${n}u);
 //% endfor
 //% for r in range(queries)
-            let q_${r} = subgroupBroadcast(q_${r}_${d4 // lanes}, ${d4 % lanes}u);
+//% for v in range(vecs)
+            let q_${r}_at_${v} = subgroupBroadcast(q_${r}_${n // lanes * vecs + v}, ${n % lanes}u);
 //% for g in range(keys)
-            s_${r}_${g} = mad(s_${r}_${g}, q_${r}, k_${g});
+            s_${r}_${g} = mad(s_${r}_${g}, q_${r}_at_${v}, k_${g}[${v}u]);
+//% endfor
 //% endfor
 //% endfor
         }
@@ -155,7 +160,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% for u in range(4)
             let v_row_${u} = min(first + j + ${u}u, keys - 1u) * params.v_row + v_head;
 //% for i in range(slots)
-            let v_${u}_${i} = v_at(v_row_${u}, ${i * team}u + lane);
+            let v_${u}_${i} = v_at(v_row_${u}, place(${i}u, lane));
 //% for r in range(queries)
             y_${r}_${i} = fma(vec4(tile[${r * team + u}u + j]), v_${u}_${i}, y_${r}_${i});
 //% endfor
@@ -166,14 +171,16 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% else
         // A row's sums stay in registers past LANES values.
 //% for g in range(keys)
-//% for i in range(slots)
+//% for n in range(slots // vecs)
         {
 //% for j in range(lanes)
-            let v_${j} = v_at(min(first + ${g * lanes + j}u, keys - 1u) * params.v_row + v_head, ${i * team}u + lane);
+            let v_${j} = v_load(min(first + ${g * lanes + j}u, keys - 1u) * params.v_row + v_head, ${n * team}u + lane);
 //% endfor
 //% for r in range(queries)
+//% for v in range(vecs)
 //% for j in range(lanes)
-            y_${r}_${i} = fma(vec4(subgroupBroadcast(p_${r}_${g}, ${j}u)), v_${j}, y_${r}_${i});
+            y_${r}_${n * vecs + v} = fma(vec4(subgroupBroadcast(p_${r}_${g}, ${j}u)), v_${j}[${v}u], y_${r}_${n * vecs + v});
+//% endfor
 //% endfor
 //% endfor
         }
@@ -201,7 +208,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endif
     if row + ${r}u < rows {
 //% for i in range(slots)
-        put(((row + ${r}u) * params.num_heads + head) * params.head_dim, ${i * team}u + lane, y_${r}_${i} / sum_${r});
+        put(((row + ${r}u) * params.num_heads + head) * params.head_dim, place(${i}u, lane), y_${r}_${i} / sum_${r});
 //% endfor
     }
 //% endfor

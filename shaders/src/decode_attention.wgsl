@@ -4,9 +4,9 @@
 // appends key and value to the cache. One workgroup takes one head; its teams of LANES lanes take LANES keys
 // each in turn, and one team adds up the results of all at the end. The new key and value are taken from
 // registers, as the cache will hold them, and only the first head of those that share them writes them: of the
-// cache itself nobody reads what is written. Scores: a lane a key, q broadcast. Output: a lane 4 dimensions
-// (slot i of lane l is vec4 number i * LANES + l), probabilities broadcast. Where there are no subgroups both are
-// broadcast through workgroup memory.
+// cache itself nobody reads what is written. Scores: a lane a key, q broadcast; loads that follow each other are of
+// lines that follow each other, so that many are on their way. Output: a lane some dimensions, probabilities
+// broadcast. Where there are no subgroups both are broadcast through workgroup memory.
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
@@ -16,6 +16,7 @@
 //~ where: teams == ("one" if lanes == 8 else ("many" if lanes == "plain" else teams))
 //~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
 //% set loaded = ["k", "v"]
+//% set textures = ["k_texels", "v_texels"]
 #import heads
 #import halves
 #import subgroups
@@ -26,7 +27,8 @@
 //% set team = 32 if plain else lanes
 //% set one = teams == "one"
 //% set teams = 1 if one else [8, 256 // team] | min
-//% set slots = [dims // 4 // team, 1] | max
+//% set vecs = 2 if heads == "f16" and loads == "texels" else 1
+//% set slots = [dims // 4 // team, vecs] | max
 const LANES = ${team}u;
 const TEAMS = ${teams}u;
 /// Below any score, and still finite when one is subtracted.
@@ -51,8 +53,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> span: array<u32>;             // [2] position
 //% if loads == "texels"
 // k and v again: what this step writes of them it does not read.
-@group(0) @binding(4) var k_texels: texture_2d<u32>;                   // [num_kv_heads, context, head_dim]
-@group(0) @binding(5) var v_texels: texture_2d<u32>;                   // [num_kv_heads, context, head_dim]
+@group(0) @binding(4) var k_texels: texture_storage_2d<rgba32uint, read>;                   // [num_kv_heads, context, head_dim]
+@group(0) @binding(5) var v_texels: texture_storage_2d<rgba32uint, read>;                   // [num_kv_heads, context, head_dim]
 //% else
 @group(0) @binding(4) var<storage, read> no_k_texels: array<u32>;      // anything
 @group(0) @binding(5) var<storage, read> no_v_texels: array<u32>;      // anything
@@ -173,11 +175,11 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     workgroupBarrier();
 //% else
 //% for i in range(slots)
-    let q_${i} = rotated(q_new, ${i * team}u + lane) * scale;
-    let k_${i} = rotated(k_new, ${i * team}u + lane);
-    part += dot(q_${i}, kept(k_${i}));
+    let q_${i} = rotated(q_new, place(${i}u, lane)) * scale;
+    let new_k_${i} = rotated(k_new, place(${i}u, lane));
+    part += dot(q_${i}, kept(new_k_${i}));
     if appends && team == 0u {
-        append_k(append_at, ${i * team}u + lane, k_${i});
+        append_k(append_at, place(${i}u, lane), new_k_${i});
     }
 //% endfor
     let new_score = subgroupAdd(part);
@@ -186,10 +188,10 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     var top = select(LOWEST, new_score, team == 0u);
     var sum = select(0.0, 1.0, index == 0u);
 //% for i in range(slots)
-    let v_${i} = new_value(v_new, ${i * team}u + lane);
-    var y_${i} = select(vec4(0.0), kept(v_${i}), team == 0u);
+    let new_v_${i} = new_value(v_new, place(${i}u, lane));
+    var y_${i} = select(vec4(0.0), kept(new_v_${i}), team == 0u);
     if appends && team == 0u {
-        append_v(append_at, ${i * team}u + lane, v_${i});
+        append_v(append_at, place(${i}u, lane), new_v_${i});
     }
 //% endfor
 
@@ -206,8 +208,13 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
             score += dot(q_tile[d4], k_at(k_row, d4));
         }
 //% else
-//% for d4 in range(dims // 4)
-        score = mad(score, subgroupBroadcast(q_${d4 // lanes}, ${d4 % lanes}u), k_at(k_row, ${d4}u));
+//% for c in range(4)
+//% for n in range(c, dims // 4 // vecs, 4)
+        let k_${n} = k_load(k_row, ${n}u);
+//% for v in range(vecs)
+        score = mad(score, subgroupBroadcast(q_${n // lanes * vecs + v}, ${n % lanes}u), k_${n}[${v}u]);
+//% endfor
+//% endfor
 //% endfor
 //% endif
 
@@ -239,7 +246,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         for (var j = 0u; j < LANES; j++) {
             let v_row = min(first + j, keys - 1u) * params.head_dim + cached;
 //% for i in range(slots)
-            y_${i} = fma(vec4(tile[team * LANES + j]), v_at(v_row, ${i * team}u + lane), y_${i});
+            y_${i} = fma(vec4(tile[team * LANES + j]), v_at(v_row, place(${i}u, lane)), y_${i});
 //% endfor
         }
         workgroupBarrier();
@@ -247,8 +254,11 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% for j in range(lanes)
         let v_row_${j} = min(first + ${j}u, keys - 1u) * params.head_dim + cached;
         let p_${j} = vec4(subgroupBroadcast(p, ${j}u));
-//% for i in range(slots)
-        y_${i} = fma(p_${j}, v_at(v_row_${j}, ${i * team}u + lane), y_${i});
+//% for n in range(slots // vecs)
+        let v_${j}_${n} = v_load(v_row_${j}, ${n * team}u + lane);
+//% for v in range(vecs)
+        y_${n * vecs + v} = fma(p_${j}, v_${j}_${n}[${v}u], y_${n * vecs + v});
+//% endfor
 //% endfor
 //% endfor
 //% endif
@@ -267,7 +277,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% endif
 //% if teams == 1
 //% for i in range(slots)
-    put(head * params.head_dim, ${i * team}u + lane, y_${i} / sum);
+    put(head * params.head_dim, place(${i}u, lane), y_${i} / sum);
 //% endfor
 //% else
     // A team that had no key adds zeros.
@@ -276,8 +286,8 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         sums[team] = sum;
     }
 //% for i in range(slots)
-    if ${i * team}u + lane < ${dims // 4}u {
-        parts[team * ${dims // 4}u + ${i * team}u + lane] = y_${i};
+    if place(${i}u, lane) < ${dims // 4}u {
+        parts[team * ${dims // 4}u + place(${i}u, lane)] = y_${i};
     }
 //% endfor
     workgroupBarrier();

@@ -138,7 +138,7 @@ pub fn swiglu(g: &mut Graph, x: impl Into<Input>, w: &Linear, rows: Routing) -> 
 ///
 /// # Panics
 ///
-/// As [`linear`], or if exactly one of `w` and `activation` is gated.
+/// As [`linear`], if exactly one of `w` and `activation` is gated, or if there is both an activation and a residual.
 pub fn gemm(
     g: &mut Graph,
     x: impl Into<Input>,
@@ -156,6 +156,8 @@ pub fn gemm(
     if let Some(residual) = residual {
         assert_eq!(residual.shape()[1], n, "{}: residual {:?}", w.name, residual.shape());
     }
+    let alone = residual.is_none() || activation == Activation::None;
+    assert!(alone, "{}: {activation:?} and a residual", w.name);
     if w.rounds() {
         return gemm_dot::gemm_dot(g, &input, w, rows, activation, residual);
     }
@@ -205,6 +207,16 @@ pub(crate) fn operands(g: &mut Graph, part: &LinearPart, residual: Option<Tensor
     [weight, scale, bias, residual.map_or(scale, Tensor::id)]
 }
 
+/// Value of the variant `epilogue`.
+pub(crate) fn epilogue(activation: Activation, residual: bool) -> &'static str {
+    match activation {
+        Activation::None if residual => "residual",
+        Activation::None => "none",
+        Activation::QuickGelu => "quick_gelu",
+        Activation::SwiGlu => "swiglu",
+    }
+}
+
 /// What is to be projected.
 pub(crate) struct Projection<'a> {
     /// At most so many rows.
@@ -215,6 +227,8 @@ pub(crate) struct Projection<'a> {
     pub texels: bool,
     /// Whether the row is normalised on the way.
     pub norm: bool,
+    /// Value of the variant `epilogue`.
+    pub epilogue: &'static str,
 }
 
 impl Projection<'_> {
@@ -277,6 +291,7 @@ fn specialise(g: &mut Graph, of: &Projection<'_>) -> Specialised {
         ("x", if whole { "whole" } else { layout.x_variant() }),
         ("loads", loads),
         ("norm", of.norm()),
+        ("epilogue", of.epilogue),
     ];
     let groups = [rows.div_ceil(tile_rows) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
     Specialised { kernel: &KERNEL, chosen, groups }
@@ -293,13 +308,19 @@ fn dispatch_part(
     residual: Option<Tensor<f32, 2>>,
     y: Tensor<f32, 2>,
 ) {
-    let params = params(part, stride, activation, residual.is_some(), input.norm.as_ref());
+    let with_residual = residual.is_some();
+    let params = params(part, stride, activation, with_residual, input.norm.as_ref());
     let [weight, scale, bias, residual] = operands(g, part, residual);
     let (x, gain) = (input.x.id(), input.gain(g, weight));
     let routing = rows.0;
     let texels = [x, gain, weight].into_iter().all(|id| g.has_texels(id));
-    let of =
-        Projection { rows: rows.capacity(), layout: &part.part.layout, texels, norm: input.norm.is_some() };
+    let of = Projection {
+        rows: rows.capacity(),
+        layout: &part.part.layout,
+        texels,
+        norm: input.norm.is_some(),
+        epilogue: epilogue(activation, with_residual),
+    };
     let Specialised { kernel, chosen, groups } = specialise(g, &of);
     match part.part.layout.format {
         Format::F32 => {

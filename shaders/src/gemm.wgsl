@@ -18,10 +18,12 @@
 //~ variants: x = whole vec4 scalar
 //~ variants: loads = storage texels
 //~ variants: norm = no yes
+//~ variants: epilogue = none residual quick_gelu swiglu
 //~ where: norm == "no" or rows == 1
 //~ where: x != "whole" or lanes != "plain"
 //~ where: rows < 16 or lanes in [8, 16]
 //~ where: loads == "storage" or (lanes in [8, 16] and x != "scalar")
+//% set textures = ["x", "gain", "weight"]
 #import projection
 #import columns
 #import texels
@@ -164,9 +166,10 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
     a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
 //% endif
+    let affine = affine_of(modality, p);
 //% for r in range(rows)
     if tile.first + ${r}u < tile.end {
-        finish(routing[tile.first + ${r}u], modality, p, a${r});
+        finish(routing[tile.first + ${r}u], p, affine, a${r});
     }
 //% endfor
 }

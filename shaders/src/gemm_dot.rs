@@ -30,6 +30,7 @@ pub(crate) fn gemm_dot(
     let k = w.layout.k;
     assert!(k <= 131_072, "{}: sums over {k} columns of int8 may not fit into 32 bits", w.name);
     let way = choose_way(g, w, rows.capacity());
+    let epilogue = gemm::epilogue(activation, residual.is_some());
     let y = g.activation(&w.name, [rows.capacity(), w.layout.n]);
     let rounded = match choose::value(&way, "x") {
         "int8" => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
@@ -44,7 +45,8 @@ pub(crate) fn gemm_dot(
         };
         let routing = rows.0;
         let texels = [x, gain, weight].into_iter().all(|id| g.has_texels(id));
-        let (chosen, groups) = specialise(g, &way, part, rows.capacity(), input.norm.is_some(), texels);
+        let (mut chosen, groups) = specialise(g, &way, part, rows.capacity(), input.norm.is_some(), texels);
+        chosen.push(("epilogue", epilogue));
         if rounded.is_some() {
             dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference);
         } else {

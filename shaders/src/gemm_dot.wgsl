@@ -11,9 +11,11 @@
 //~ variants: x = int8 vec4
 //~ variants: loads = storage texels
 //~ variants: norm = no yes
+//~ variants: epilogue = none residual quick_gelu swiglu
 //~ where: x == "int8" or (rows == 1 and lanes != "plain")
 //~ where: norm == "no" or x != "int8"
 //~ where: loads == "storage" or lanes in [8, 16]
+//% set textures = ["x", "gain", "weight"]
 #import projection
 #import columns
 #import texels
@@ -137,10 +139,11 @@ fn gemm_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 //% endif
     }
 
+    let affine = affine_of(modality, p);
 //% for r in range(rows)
     if tile.first + ${r}u < tile.end {
         let row = routing[tile.first + ${r}u];
-        finish(row, modality, p, ${"b" ~ r if grouped else "vec4<f32>(a" ~ r ~ ")"} * ${"row_scale(row)" if x == "int8" else "unit"});
+        finish(row, p, affine, ${"b" ~ r if grouped else "vec4<f32>(a" ~ r ~ ")"} * ${"row_scale(row)" if x == "int8" else "unit"});
     }
 //% endfor
 }

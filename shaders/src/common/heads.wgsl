@@ -15,18 +15,32 @@ alias KvElement = Element;
 //% endif
 
 //% set loaded = loaded | default(["q", "k", "v"])
+//% set vecs = vecs | default(0)
+//% if vecs
+/// vec4s of a load.
+const VECS = ${vecs}u;
+
+/// Which vec4 of a head is in a lane's slot.
+fn place(slot: u32, lane: u32) -> u32 {
+    return (slot / VECS * LANES + lane) * VECS + slot % VECS;
+}
+//% endif
+
 //% for t in loaded
+//% if vecs == 2 and t != "q"
+/// Dimensions from 8 * n on of the head whose first element is `at`. Past the head's end its last ones.
+fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, 2> {
+    let halves = ${t}_texels_at(at / 8u + min(n, params.head_dim / 8u - 1u));
+    return array(
+        vec4(unpack2x16float(halves.x), unpack2x16float(halves.y)),
+        vec4(unpack2x16float(halves.z), unpack2x16float(halves.w)),
+    );
+}
+//% else
 /// Dimensions from 4 * d4 on of the head whose first element is `at`. Past the head's end its last ones.
 fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
 //% if loads is defined and loads == "texels" and t != "q"
-    let i = at / 4u + min(d4, params.head_dim / 4u - 1u);
-//% if heads == "f16"
-    let two = texel(${t}_texels, i / 2u);
-    let halves = select(two.zw, two.xy, i % 2u == 0u);
-    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
-//% else
-    return bitcast<vec4<f32>>(texel(${t}_texels, i));
-//% endif
+    return bitcast<vec4<f32>>(${t}_texels_at(at / 4u + min(d4, params.head_dim / 4u - 1u)));
 //% elif heads == "f16" and t != "q"
     let halves = ${t}[at / 4u + min(d4, params.head_dim / 4u - 1u)];
     return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
@@ -37,6 +51,13 @@ fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
     return vec4(${t}[d.x], ${t}[d.y], ${t}[d.z], ${t}[d.w]);
 //% endif
 }
+
+//% if vecs and t != "q"
+fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, 1> {
+    return array(${t}_at(at, n));
+}
+//% endif
+//% endif
 //% endfor
 
 //% if "q" in loaded

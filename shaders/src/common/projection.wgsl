@@ -1,6 +1,8 @@
 // What every family of gemm shares: parameters, bindings, which rows a workgroup takes, unpacking, and what
 // follows the sum. The importing kernel declares the variants `weights` and `x`,
-// and may declare `loads` (whether rows and weights are read as texels; it then imports `texels` too) and `norm`.
+// and may declare `loads` (whether rows and weights are read as texels; it then imports `texels` too), `norm` and
+// `epilogue`: what follows the sum is else found out at run time, which costs a GPU nothing, but lavapipe walks
+// through every branch.
 
 //% set texels = loads is defined and loads == "texels"
 //% set normed = norm is defined and norm == "yes"
@@ -38,8 +40,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //% if texels
-@group(0) @binding(1) var x: texture_2d<u32>;                         // [rows, k] f32 or int8
-@group(0) @binding(2) var gain: texture_2d<u32>;                      // [modalities, k] f32
+@group(0) @binding(1) var x: texture_storage_2d<rgba32uint, read>;                         // [rows, k] f32 or int8
+@group(0) @binding(2) var gain: texture_storage_2d<rgba32uint, read>;                      // [modalities, k] f32
 //% elif x == "scalar"
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
 @group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
@@ -52,7 +54,7 @@ struct Params {
 //% endif
 @group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
 //% if texels
-@group(0) @binding(4) var weight: texture_2d<u32>;                    // [places, chunks, 16]
+@group(0) @binding(4) var weight: texture_storage_2d<rgba32uint, read>;                    // [places, chunks, 16]
 //% else
 @group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
 //% endif
@@ -61,12 +63,9 @@ struct Params {
 @group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
 
+//% if not texels
 //% for t in ["x", "gain", "weight"]
-//% if texels
-fn ${t}_at(i: u32) -> vec4<u32> {
-    return texel(${t}, i);
-}
-//% elif t == "weight"
+//% if t == "weight"
 fn weight_at(i: u32) -> vec4<u32> {
     return weight[i];
 }
@@ -76,6 +75,7 @@ fn ${t}_at(i: u32) -> vec4<u32> {
 }
 //% endif
 //% endfor
+//% endif
 
 //% if x == "int8"
 /// Columns 16 i .. 16 i + 15 of a row of x.
@@ -159,17 +159,21 @@ fn scale_at(place: u32, step: u32, row: u32) -> f32 {
 }
 //% endif
 
-/// The sum of packed row p with its scale and bias.
-fn affine(modality: u32, p: u32, sum: f32) -> f32 {
-    let at = place_of(p / 16u, modality) * 16u + p % 16u;
-    var value = sum;
+/// What the sum of packed row p is multiplied by.
+fn scale_of(modality: u32, p: u32) -> f32 {
 //% if weights == "int8"
-    value *= scale[at];
+    return scale[place_of(p / 16u, modality) * 16u + p % 16u];
+//% else
+    return 1.0;
 //% endif
+}
+
+/// What is added to it then.
+fn bias_of(modality: u32, p: u32) -> f32 {
     if params.bias != 0u {
-        value += bias[at];
+        return bias[place_of(p / 16u, modality) * 16u + p % 16u];
     }
-    return value;
+    return 0.0;
 }
 
 fn store(row: u32, n: u32, value: f32) {
@@ -177,11 +181,17 @@ fn store(row: u32, n: u32, value: f32) {
         return;
     }
     let at = row * params.stride + params.first + n;
+//% if epilogue is not defined
     var result = value;
     if params.residual != 0u {
         result += residual[at];
     }
     y[at] = result;
+//% elif epilogue == "residual"
+    y[at] = value + residual[at];
+//% else
+    y[at] = value;
+//% endif
 }
 
 /// t · sigmoid(b t)
@@ -189,10 +199,11 @@ fn gate(t: f32, b: f32) -> f32 {
     return t / (1.0 + exp(-b * t));
 }
 
+//% if epilogue is not defined
 /// Ends the sums of packed rows p and p + 16, p in an even block, and scatters them into their row.
 fn finish_pair(row: u32, modality: u32, p: u32, first: f32, second: f32) {
-    let v = affine(modality, p, first);
-    let w = affine(modality, p + 16u, second);
+    let v = first * scale_of(modality, p) + bias_of(modality, p);
+    let w = second * scale_of(modality, p + 16u) + bias_of(modality, p + 16u);
     switch params.activation {
         case 2u: {
             // The block after a gate's is its up's.
@@ -208,6 +219,7 @@ fn finish_pair(row: u32, modality: u32, p: u32, first: f32, second: f32) {
         }
     }
 }
+//% endif
 
 /// Rows that one workgroup takes, all of one modality: places first .. end in `routing`.
 struct Tile {
