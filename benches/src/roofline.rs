@@ -15,6 +15,8 @@ use crate::{Clock, Result, Work};
 const STREAMED: u32 = 128 << 20;
 /// Bytes that a workgroup of it reads, a lane.
 const RUN_BYTES: u32 = 8192;
+/// Into how many streams it may divide them.
+const STREAMS: [u32; 3] = [1, 4, 16];
 /// Operations of a lane of `multiply_add.wgsl` and `dot4.wgsl`.
 const LANE_FLOPS: u64 = 98_304;
 /// Bytes that are uploaded to time it.
@@ -25,7 +27,7 @@ const DISPATCHES: usize = 256;
 const BINDINGS: &[Binding] =
     &[Binding { name: "x", access: Access::Read }, Binding { name: "y", access: Access::ReadWrite }];
 
-/// The same with `x` read through the texture unit, which on some devices is the quicker way.
+/// The same with `x` read as an image, which on some devices is the quicker way.
 const TEXEL_BINDINGS: &[Binding] =
     &[Binding { name: "x", access: Access::Texels }, Binding { name: "y", access: Access::ReadWrite }];
 
@@ -83,10 +85,10 @@ impl Roofline {
         let x = Resident::zeros("stream", [bytes / 4]).with_texels().filled(gpu, &data)?;
         drop(data);
         for &lanes in &lanes {
-            for load in [Load::Words(2), Load::Words(4), Load::Texels] {
-                if load != Load::Texels || gpu.target().texels {
-                    roof.bytes_per_s = roof.bytes_per_s.max(probe.stream(&x, lanes, load)?);
-                }
+            let mut loads = vec![Load::Words(2), Load::Words(4)];
+            loads.extend(gpu.target().texels.then_some(Load::Texels));
+            for (load, streams) in loads.iter().flat_map(|&load| STREAMS.map(|streams| (load, streams))) {
+                roof.bytes_per_s = roof.bytes_per_s.max(probe.stream(&x, lanes, load, streams)?);
             }
         }
         drop(x);
@@ -135,7 +137,7 @@ impl Roofline {
 enum Load {
     /// So many words of a storage buffer at a time.
     Words(u32),
-    /// 16 bytes at a time, through the texture unit.
+    /// 16 bytes at a time, as an image.
     Texels,
 }
 
@@ -162,7 +164,7 @@ impl Probe<'_> {
     }
 
     /// Bytes a second.
-    fn stream(&self, x: &Resident<u32, 1>, lanes: u32, load: Load) -> Result<f64> {
+    fn stream(&self, x: &Resident<u32, 1>, lanes: u32, load: Load, streams: u32) -> Result<f64> {
         let run_bytes = RUN_BYTES * lanes;
         let groups = x.bytes() as u32 / run_bytes;
         let (width, binding, expression) = match load {
@@ -171,15 +173,17 @@ impl Probe<'_> {
             }
             Load::Texels => {
                 let at = format!("vec2<u32>(i % {TEXEL_ROW}u, i / {TEXEL_ROW}u)");
-                (4, "var x: texture_2d<u32>".to_owned(), format!("textureLoad(x, {at}, 0)"))
+                (4, "var x: texture_storage_2d<rgba32uint, read>".to_owned(), format!("textureLoad(x, {at})"))
             }
         };
         let text = include_str!("roofline/stream.wgsl")
             .replace("${run}", &(run_bytes / (4 * width)).to_string())
+            .replace("${streams}", &streams.to_string())
             .replace("${x}", &binding)
             .replace("${load}", &expression)
             .replace("${element}", &format!("vec{width}<u32>"));
-        let mut shader = shader("stream", &format!("stream[{lanes} lanes, {load:?}]"), &text, lanes);
+        let mut shader =
+            shader("stream", &format!("stream[{lanes} lanes, {load:?}, {streams}]"), &text, lanes);
         if load == Load::Texels {
             shader.bindings = TEXEL_BINDINGS;
         }
