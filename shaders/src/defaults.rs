@@ -15,5 +15,22 @@ pub struct Default {
     pub way: &'static [(&'static str, &'static str)],
 }
 
-/// Where the first legal way of a class's own family is not the best.
-pub static DEFAULTS: &[Default] = &[];
+/// Where the first legal way of a class's own family is not the best. CPU drivers: lavapipe of Mesa 22.3 with vectors of
+/// 512 bits, 2026-11-25; with vectors of 256 bits those of eight rows come first anyway.
+pub static DEFAULTS: &[Default] = &[
+    cpu("gemm", "int8 rows=few", &[SUBGROUP, ("rows", "8"), TEXELS]),
+    cpu("gemm", "int8 rows=many", &[SUBGROUP, ("rows", "8"), TEXELS]),
+    cpu("gemm", "int8_group rows=many", &[SUBGROUP, ("rows", "8"), TEXELS]),
+    cpu("attention", "vec4 dims=64", &[SUBGROUP, ("queries", "32"), ("keys", "2"), TEXELS]),
+];
+
+const SUBGROUP: (&str, &str) = ("family", "subgroup");
+const TEXELS: (&str, &str) = ("loads", "texels");
+
+const fn cpu(
+    kernel: &'static str,
+    situation: &'static str,
+    way: &'static [(&'static str, &'static str)],
+) -> Default {
+    Default { class: Family::Subgroup, kernel, situation, way }
+}

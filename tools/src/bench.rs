@@ -15,9 +15,11 @@ use jiff::SignedDuration;
 use strix_benches::output::{html, markdown, table};
 use strix_benches::{Clock, Event, Kind, Roofline, Run, compare, save, write};
 use strix_engine::{Gpu, GpuOptions};
+use strix_model::DeviceCache;
 
 use crate::Usage;
 use crate::answer::cancelled_by_ctrl_c;
+use crate::cache;
 use crate::load::Adapter;
 use crate::terminal::whisper;
 
@@ -124,9 +126,14 @@ struct On {
 }
 
 impl On {
+    /// The device, with what `strix tune` found on it: what is timed is what runs.
     fn open(&self) -> Result<Gpu, strix_engine::Error> {
         let family = self.family.clone().filter(|family| !family.is_empty());
-        Gpu::with(&GpuOptions { family, ..self.adapter.options() })
+        let gpu = Gpu::with(&GpuOptions { family, ..self.adapter.options() })?;
+        if let Some(dir) = cache::dir() {
+            gpu.set_choices(DeviceCache::new(dir).tuning(&gpu).choices());
+        }
+        Ok(gpu)
     }
 }
 
