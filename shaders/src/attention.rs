@@ -111,14 +111,14 @@ impl<T> Heads<T> {
         );
     }
 
-    /// Whether kernels can read it as texels, in which every head begins at one.
-    pub(crate) fn has_texels(self, g: &Graph) -> bool
+    /// Whether kernels can read it as texels, of which every head is some.
+    pub(crate) fn has_texels(self, g: &Graph, head_dim: u32) -> bool
     where
         T: KvElement,
     {
         let texel = if T::IS_F16 { 8 } else { 4 };
         g.has_texels(self.id())
-            && [self.row, self.offset, self.stride].iter().all(|n| n.is_multiple_of(texel))
+            && [self.row, self.offset, self.stride, head_dim].iter().all(|n| n.is_multiple_of(texel))
     }
 
     /// Whether every head begins at a multiple of 4 elements.
@@ -312,7 +312,7 @@ pub fn attention<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let texels = heads != "scalar" && [k, v].iter().all(|kv| kv.has_texels(g));
+    let texels = heads != "scalar" && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
     let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, rows, keys, texels);
     let params = Params {
         rows,

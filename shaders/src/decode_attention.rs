@@ -59,7 +59,7 @@ pub fn decode_attention<T: KvElement>(
     };
     let [k_heads, v_heads] = [k, v].map(Heads::by_head);
     let vectors = heads != "scalar" && read_texels(lanes);
-    let texels = vectors && [k_heads, v_heads].iter().all(|kv| kv.has_texels(g));
+    let texels = vectors && [k_heads, v_heads].iter().all(|kv| kv.has_texels(g, head_dim));
     let loads = if texels { "texels" } else { "storage" };
     let chosen =
         [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("teams", teams), ("loads", loads)];

@@ -53,8 +53,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> span: array<u32>;             // [2] position
 //% if loads == "texels"
 // k and v again: what this step writes of them it does not read.
-@group(0) @binding(4) var k_texels: texture_storage_2d<rgba32uint, read>;                   // [num_kv_heads, context, head_dim]
-@group(0) @binding(5) var v_texels: texture_storage_2d<rgba32uint, read>;                   // [num_kv_heads, context, head_dim]
+@group(0) @binding(4) var k_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, context, head_dim]
+@group(0) @binding(5) var v_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, context, head_dim]
 //% else
 @group(0) @binding(4) var<storage, read> no_k_texels: array<u32>;      // anything
 @group(0) @binding(5) var<storage, read> no_v_texels: array<u32>;      // anything

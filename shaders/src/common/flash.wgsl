@@ -40,8 +40,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<Element>;          // [≥ rows, q_row]
 //% if loads is defined and loads == "texels"
-@group(0) @binding(2) var k_texels: texture_storage_2d<rgba32uint, read>;                 // [≥ keys, k_row]
-@group(0) @binding(3) var v_texels: texture_storage_2d<rgba32uint, read>;                 // [≥ keys, v_row]
+@group(0) @binding(2) var k_texels: texture_storage_2d<rgba32uint, read>;    // [≥ keys, k_row]
+@group(0) @binding(3) var v_texels: texture_storage_2d<rgba32uint, read>;    // [≥ keys, v_row]
 //% else
 @group(0) @binding(2) var<storage, read> k: array<KvElement>;        // [≥ keys, k_row]
 @group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [≥ keys, v_row]

@@ -1,7 +1,10 @@
 // Heads of q, k and v as vec4s of dimensions. The importing kernel declares the variant `heads`: vec4 where
 // every head begins at a multiple of 4 elements and is as long, f16 where moreover k and v are f16, two to a
-// word; else scalar. It may set `loaded` to fewer than all three, and declare `loads` and import `texels`: with these k and v are
-// read as such, of f16 where every head begins at a multiple of 8.
+// word; else scalar. It may set `loaded` to fewer than all three, and declare `loads` and import `texels`: with
+// these k and v are read as such, of f16 where every head begins at a multiple of 8 and is as long.
+//
+// A kernel whose lanes have a head between them, in registers, sets `vecs` to the vec4s that one load brings (2 of f16
+// as texels, else 1) and takes k and v by loads; slot i of a lane is then vec4 number `place(i, lane)`.
 
 //% if heads == "scalar"
 alias Element = f32;

@@ -40,8 +40,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //% if texels
-@group(0) @binding(1) var x: texture_storage_2d<rgba32uint, read>;                         // [rows, k] f32 or int8
-@group(0) @binding(2) var gain: texture_storage_2d<rgba32uint, read>;                      // [modalities, k] f32
+@group(0) @binding(1) var x: texture_storage_2d<rgba32uint, read>;    // [rows, k] f32 or int8
+@group(0) @binding(2) var gain: texture_storage_2d<rgba32uint, read>;    // [modalities, k] f32
 //% elif x == "scalar"
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
 @group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
@@ -54,7 +54,7 @@ struct Params {
 //% endif
 @group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
 //% if texels
-@group(0) @binding(4) var weight: texture_storage_2d<rgba32uint, read>;                    // [places, chunks, 16]
+@group(0) @binding(4) var weight: texture_storage_2d<rgba32uint, read>;    // [places, chunks, 16]
 //% else
 @group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
 //% endif
