@@ -36,16 +36,18 @@ fn main() -> ExitCode {
         "demo" => driver(&VULKAN).and_then(|()| {
             run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "demo"]).args(rest))
         }),
-        "test" => test(),
+        "test" if rest.is_empty() => test(),
         "golden" | "nano" => check(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
         "bench" => bench(rest),
         "peers" => driver(&VULKAN)
             .and_then(|()| build_strix(&[]))
             .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
-        "" | "help" | "-h" | "--help" => {
-            print!("{HELP}");
-            Ok(())
+        "" | "help" | "-h" | "--help" => help(),
+        "test" if ["-h", "--help"].contains(&rest[0].as_str()) => help(),
+        "test" => {
+            eprintln!("error: test takes no arguments, not {:?}\n\n{HELP}", rest.join(" "));
+            Err(2)
         }
         _ => {
             eprintln!("error: no task {task:?}\n\n{HELP}");
@@ -53,6 +55,11 @@ fn main() -> ExitCode {
         }
     };
     done.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
+}
+
+fn help() -> Result {
+    print!("{HELP}");
+    Ok(())
 }
 
 /// `strix bench`, of the kernels unless something else is named.
