@@ -79,7 +79,9 @@ fn kernel(file: &Path, name: &str) -> Result<String> {
         let workers: Vec<_> = shares.map(|share| scope.spawn(move || work(share))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a worker panics only by a bug")).collect()
     })?;
-    let all = described.into_iter().try_fold(Described::default(), |all, more| all.and(more, file))?;
+    let all = described
+        .into_iter()
+        .try_fold(Described::default(), |all, more| all.and(more, &file.display().to_string()))?;
     let [storage, texels] = all.0;
     let (bindings, params) = storage.ok_or_else(|| format!("{}: no variant is legal", file.display()))?;
     let texels = texels.map_or_else(|| "BINDINGS".into(), |(bindings, _)| bindings);
@@ -97,14 +99,14 @@ struct Described([Option<(String, String)>; 2]);
 
 impl Described {
     /// Both, which must not differ.
-    fn and(self, more: Self, file: &Path) -> Result<Self> {
+    fn and(self, more: Self, path: &str) -> Result<Self> {
         let all = self.0.iter().chain(&more.0).flatten();
         let mut params = all.map(|(_, params)| params);
         let first = params.next();
         let same = params.all(|params| Some(params) == first)
             && self.0.iter().zip(&more.0).all(|(a, b)| a.is_none() || b.is_none() || a == b);
         if !same {
-            return Err(format!("{}: bindings or Params differ by variant", file.display()));
+            return Err(format!("{path}: bindings or Params differ by variant"));
         }
         let [a, b] = self.0;
         let [c, d] = more.0;
@@ -126,7 +128,7 @@ fn describe(text: &str, name: &str, file: &Path, all: &[Vec<(&str, &str)>]) -> R
         let mut one = Described::default();
         let kind = usize::from(chosen.contains(&("loads", "texels")));
         one.0[kind] = Some((bindings(&module, name, &path)?, params(&module, &path)?));
-        described = described.and(one, file)?;
+        described = described.and(one, &path)?;
     }
     Ok(described)
 }

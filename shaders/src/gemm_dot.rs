@@ -45,8 +45,8 @@ pub(crate) fn gemm_dot(
         };
         let routing = rows.0;
         let texels = [x, gain, weight].into_iter().all(|id| g.has_texels(id));
-        let (mut chosen, groups) = specialise(g, &way, part, rows.capacity(), input.norm.is_some(), texels);
-        chosen.push(("epilogue", epilogue));
+        let normed = input.norm.is_some();
+        let (chosen, groups) = specialise(g, &way, part, rows.capacity(), normed, texels, epilogue);
         if rounded.is_some() {
             dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference);
         } else {
@@ -78,6 +78,7 @@ fn specialise(
     rows: u32,
     normed: bool,
     texels: bool,
+    epilogue: &'static str,
 ) -> (Vec<(&'static str, &'static str)>, [u32; 3]) {
     let lanes = if choose::value(way, "family") == "plain" { "plain" } else { lanes(g.target()) };
     let x = choose::value(way, "x");
@@ -89,6 +90,7 @@ fn specialise(
         ("x", x),
         ("loads", if texels && read_texels(lanes) { "texels" } else { "storage" }),
         ("norm", if normed && x != "int8" { "yes" } else { "no" }),
+        ("epilogue", epilogue),
     ];
     let width = lanes.parse().unwrap_or(32);
     let tiles = (rows.div_ceil(tile) + part.part.layout.sets - 1).min(rows);

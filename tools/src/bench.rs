@@ -15,7 +15,6 @@ use jiff::SignedDuration;
 use strix_benches::output::{html, markdown, table};
 use strix_benches::{Clock, Event, Kind, Roofline, Run, compare, save, write};
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::DeviceCache;
 
 use crate::Usage;
 use crate::answer::cancelled_by_ctrl_c;
@@ -130,9 +129,7 @@ impl On {
     fn open(&self) -> Result<Gpu, strix_engine::Error> {
         let family = self.family.clone().filter(|family| !family.is_empty());
         let gpu = Gpu::with(&GpuOptions { family, ..self.adapter.options() })?;
-        if let Some(dir) = cache::dir() {
-            gpu.set_choices(DeviceCache::new(dir).tuning(&gpu).choices());
-        }
+        cache::choose(&gpu);
         Ok(gpu)
     }
 }

@@ -24,6 +24,13 @@ pub(crate) fn open() -> Result<DeviceCache, Usage> {
     Ok(DeviceCache::new(dir))
 }
 
+/// Has the device use what `strix tune` found on it, if anything.
+pub(crate) fn choose(gpu: &Gpu) {
+    if let Some(dir) = dir() {
+        gpu.set_choices(DeviceCache::new(dir).tuning(gpu).choices());
+    }
+}
+
 /// Says at the first run on a device that it can be tuned.
 pub(crate) fn mention_tuning(gpu: &Gpu) {
     let is_new = dir().is_some_and(|dir| DeviceCache::new(dir).is_new(gpu));

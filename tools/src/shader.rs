@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use strix_engine::{Family, Gpu, GpuOptions, Shader, Target};
-use strix_model::{Config, DeviceCache, Dtype, KvDtype, LoadOptions};
+use strix_model::{Config, Dtype, KvDtype, LoadOptions};
 use strix_shaders::Kernel;
 use strix_shaders::generated::KERNELS;
 
@@ -188,9 +188,7 @@ fn target(args: &Args) -> anyhow::Result<(Target, String)> {
                 options.adapter = Some(name.into());
             }
             let gpu = Gpu::with(&options)?;
-            if let Some(dir) = cache::dir() {
-                gpu.set_choices(DeviceCache::new(dir).tuning(&gpu).choices());
-            }
+            cache::choose(&gpu);
             Ok((gpu.target(), gpu.name()))
         }
     }
