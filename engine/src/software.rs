@@ -26,6 +26,9 @@ pub unsafe fn use_wide_vectors() -> bool {
     let home = || get("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let kept = get(CACHE).or_else(|| get("XDG_CACHE_HOME")).map(PathBuf::from).or_else(home);
     let Some((width, cache)) = settings(has_512_bits(), get(WIDTH), kept) else { return false };
+    // Mesa makes only the last folder of that path, and keeps nothing where others are missing, as on a new account.
+    // Where none can be made it says so, and keeps nothing.
+    std::fs::create_dir_all(&cache).ok();
     // SAFETY: the caller's promise is that nothing else uses the environment now.
     unsafe {
         std::env::set_var(WIDTH, width);

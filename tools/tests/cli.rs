@@ -178,6 +178,19 @@ fn devices_are_listed_and_one_is_chosen() {
 }
 
 #[test]
+fn a_new_account_has_its_kernels_kept_too() {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-home", std::process::id()));
+    fs::create_dir_all(&home).unwrap();
+    let mut strix = strix(&["devices"]);
+    for name in ["MESA_SHADER_CACHE_DIR", "XDG_CACHE_HOME", "LP_NATIVE_VECTOR_WIDTH"] {
+        strix.env_remove(name);
+    }
+    let out = strix.env("HOME", home).output().unwrap();
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.success() && !stderr.contains("shader cache"), "{stderr}");
+}
+
+#[test]
 fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
     let list: Value = serde_json::from_str(&prints(&["devices", "--json"])).unwrap();
     let error = refuses(&["ask", "--adapter", "nonsense", "hi"]);
