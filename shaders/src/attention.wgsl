@@ -20,7 +20,6 @@
 #import flash
 #import subgroups
 #import texels
-#import mad
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
@@ -100,7 +99,8 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% for v in range(vecs)
             let q_${r}_at_${v} = subgroupBroadcast(q_${r}_${n // lanes * vecs + v}, ${n % lanes}u);
 //% for g in range(keys)
-            s_${r}_${g} = mad(s_${r}_${g}, q_${r}_at_${v}, k_${g}[${v}u]);
+            // Not a chain of four additions to s: a software driver takes one row after the other, and would wait.
+            s_${r}_${g} += dot(q_${r}_at_${v}, k_${g}[${v}u]);
 //% endfor
 //% endfor
 //% endfor
@@ -133,9 +133,9 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% if not plain
         var max_${r} = s_${r}_0;
 //% for g in range(1, keys)
-        max_${r} = max(max_${r}, s_${r}_${g});
+        max_${r} = larger(max_${r}, s_${r}_${g});
 //% endfor
-        max_${r} = max(top_${r}, largest(max_${r}));
+        max_${r} = larger(top_${r}, largest(max_${r}));
 //% endif
         let rescale_${r} = exp(top_${r} - max_${r});
         top_${r} = max_${r};
@@ -169,22 +169,25 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         }
         workgroupBarrier();
 //% else
-        // A row's sums stay in registers past LANES values.
+        // A row's sums stay in registers past LANES values, and a broadcast serves all of its dimensions.
 //% for g in range(keys)
-//% for n in range(slots // vecs)
         {
 //% for j in range(lanes)
-            let v_${j} = v_load(min(first + ${g * lanes + j}u, keys - 1u) * params.v_row + v_head, ${n * team}u + lane);
+//% for n in range(slots // vecs)
+            let v_${j}_${n} = v_load(min(first + ${g * lanes + j}u, keys - 1u) * params.v_row + v_head, ${n * team}u + lane);
+//% endfor
 //% endfor
 //% for r in range(queries)
-//% for v in range(vecs)
 //% for j in range(lanes)
-            y_${r}_${n * vecs + v} = fma(vec4(subgroupBroadcast(p_${r}_${g}, ${j}u)), v_${j}[${v}u], y_${r}_${n * vecs + v});
+            let p_${r}_${g}_${j} = vec4(subgroupBroadcast(p_${r}_${g}, ${j}u));
+//% for n in range(slots // vecs)
+//% for v in range(vecs)
+            y_${r}_${n * vecs + v} = fma(p_${r}_${g}_${j}, v_${j}_${n}[${v}u], y_${r}_${n * vecs + v});
+//% endfor
 //% endfor
 //% endfor
 //% endfor
         }
-//% endfor
 //% endfor
 //% endif
     }

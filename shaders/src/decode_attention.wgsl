@@ -82,7 +82,7 @@ fn rotated(at: u32, d4: u32) -> vec4<f32> {
     {
         let d = 4u * d4 + ${c}u;
         if d < params.head_dim {
-            let j = d % half;
+            let j = select(d - half, d, d < half);
             let other = select(qkv[at + j], -qkv[at + j + half], d < half);
             result[${c}u] = qkv[at + d] * tables[cos_sin + j] + other * tables[cos_sin + half + j];
         }
@@ -228,7 +228,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         }
         workgroupBarrier();
 //% else
-        let next_top = max(top, largest(score));
+        let next_top = larger(top, largest(score));
 //% endif
         // The last key counts once.
         let p = select(0.0, exp(score - next_top), key < keys);
