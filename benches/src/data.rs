@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use strix_engine::{Gpu, Resident, Result};
-use strix_shaders::{Format, Layout, Linear, Routing};
+use strix_shaders::{Format, HeadShape, KvCache, KvElement, Layout, Linear, Routing};
 
 /// Weight formats, each with its name.
 pub const FORMATS: [(&str, Format); 6] = [
@@ -40,6 +40,20 @@ pub fn noise(len: usize) -> Vec<f32> {
 pub fn tensor<const R: usize>(gpu: &Gpu, label: &str, shape: [u32; R]) -> Result<Resident<f32, R>> {
     let data = noise(shape.iter().map(|&d| d as usize).product());
     Resident::zeros(label, shape).with_texels().filled(gpu, &data)
+}
+
+/// A cache of keys and values of noise on the device.
+///
+/// # Errors
+///
+/// If the device has no room for it.
+pub fn cache<T: KvElement>(gpu: &Gpu, heads: HeadShape, context: u32) -> Result<KvCache<T>> {
+    let KvCache { k, v } = KvCache::new("cache", context, heads);
+    let filled = |tensor: Resident<T, 3>| {
+        let noise = noise(tensor.shape().iter().map(|&n| n as usize).product());
+        tensor.filled(gpu, &noise.into_iter().map(T::nearest).collect::<Vec<_>>())
+    };
+    Ok(KvCache { k: filled(k)?, v: filled(v)? })
 }
 
 /// A projection of noise on the device, of a size that makes results of [`noise`] about 1.

@@ -144,7 +144,7 @@ fn attend<T: KvElement>(
     }
     let q = rope_append(g, "rope", qkv, rope, kv, heads(c), span);
     let q = Heads::in_rows(q, 0, c.head_dim() as u32);
-    let [k, v] = [&kv.k, &kv.v].map(|kv| Heads::by_head(g.bind(kv)));
+    let [k, v] = kv.heads(g);
     let mask = Mask::Causal { span };
     if let Some(probs) = probs {
         let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, mask);

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use half::f16;
-use strix_shaders::KvCache;
+use strix_shaders::kv_cache::KEY_BLOCK;
+use strix_shaders::{HeadShape, KvCache};
 
 use crate::config::TextConfig;
 use crate::decoder::heads;
-use crate::{Error, Result};
+use crate::{Error, Result, Trace};
 
 /// What keys and values are stored as.
 ///
@@ -41,7 +42,7 @@ pub(crate) enum LayerCache {
 }
 
 impl LayerCache {
-    /// Label and bytes of the keys; the values take as many.
+    /// Label and bytes of the keys, which are in whole blocks: the values take at most as many.
     pub(crate) fn keys(&self) -> (&str, u64) {
         match self {
             Self::F32(kv) => (kv.k.label(), kv.k.bytes()),
@@ -51,7 +52,10 @@ impl LayerCache {
 
     /// Bytes on the device.
     pub(crate) fn bytes(&self) -> u64 {
-        2 * self.keys().1
+        match self {
+            Self::F32(kv) => kv.k.bytes() + kv.v.bytes(),
+            Self::F16(kv) => kv.k.bytes() + kv.v.bytes(),
+        }
     }
 }
 
@@ -79,8 +83,24 @@ pub(crate) fn fits_binding(kv: &[LayerCache], dtype: KvDtype, ctx: u32, limit: u
     Err(Error::Option(format!(
         "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: lower \
          --ctx to {}{halve} or choose another adapter",
-        limit / (bytes / u64::from(ctx)).max(1),
+        limit / (bytes / u64::from(ctx.next_multiple_of(KEY_BLOCK))).max(1) / u64::from(KEY_BLOCK)
+            * u64::from(KEY_BLOCK),
     )))
+}
+
+/// Turns the keys in a trace from blocks into `[num_kv_heads, ctx, head_dim]`.
+pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, ctx: u32) {
+    let HeadShape { num_kv_heads, head_dim, .. } = heads(c);
+    for (_, keys) in trace.iter_mut().filter(|(label, _)| label.ends_with(".k_cache")) {
+        *keys = match dtype {
+            KvDtype::F32 => KvCache::keys_by_position(keys, num_kv_heads, ctx, head_dim),
+            KvDtype::F16 => {
+                let halves: Vec<_> = keys.iter().map(|&x| f16::from_f32(x)).collect();
+                let keys = KvCache::keys_by_position(&halves, num_kv_heads, ctx, head_dim);
+                keys.into_iter().map(f16::to_f32).collect()
+            }
+        };
+    }
 }
 
 /// Declares the caches of all layers for `ctx` positions; allocated with the first program that uses them.

@@ -376,7 +376,15 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
-        trace(&mut self.whole(ids, &mut Tap::default())?.program)
+        let trace = trace(&mut self.whole(ids, &mut Tap::default())?.program)?;
+        Ok(self.by_position(trace))
+    }
+
+    /// A trace whose keys are in the order of positions.
+    fn by_position(&self, mut trace: Trace) -> Trace {
+        let model = &self.model.inner;
+        kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, model.ctx);
+        trace
     }
 
     /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
@@ -399,7 +407,8 @@ impl Session {
         let chunk = trace(&mut self.prefill.program)?;
         let row = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
         self.decode.write(&[row], rows.len() - 1, &self.pictures, &self.model);
-        Ok([chunk, trace(&mut self.decode.program)?])
+        let step = trace(&mut self.decode.program)?;
+        Ok([chunk, step].map(|trace| self.by_position(trace)))
     }
 
     /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:

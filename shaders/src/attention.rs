@@ -6,6 +6,7 @@ use strix_engine::{Family, Graph, Target, Tensor, TensorId};
 
 use crate::choose::{self, Way};
 use crate::kernel::{Specialised, read_texels};
+use crate::kv_cache::KeyStrides;
 use crate::{attention_tiled, dispatch, lanes};
 
 pub use crate::generated::attention::{KERNEL, Params};
@@ -14,6 +15,8 @@ pub use crate::generated::attention::{KERNEL, Params};
 pub trait KvElement: Pod + Into<f64> {
     /// Whether it is f16, which kernels read and write in pairs.
     const IS_F16: bool;
+    /// How many of them 16 bytes hold.
+    const PER_CHUNK: u32;
 
     /// What a cache holds of `x`: of f16 the nearest, at most the largest.
     fn nearest(x: f32) -> Self;
@@ -21,6 +24,7 @@ pub trait KvElement: Pod + Into<f64> {
 
 impl KvElement for f32 {
     const IS_F16: bool = false;
+    const PER_CHUNK: u32 = 4;
 
     fn nearest(x: f32) -> Self {
         x
@@ -29,6 +33,7 @@ impl KvElement for f32 {
 
 impl KvElement for f16 {
     const IS_F16: bool = true;
+    const PER_CHUNK: u32 = 8;
 
     fn nearest(x: f32) -> Self {
         Self::from_f32(x.clamp(Self::MIN.to_f32(), Self::MAX.to_f32()))
@@ -39,7 +44,7 @@ impl KvElement for f16 {
 #[derive(Clone, Copy, Debug)]
 pub struct Heads<T = f32> {
     /// All elements.
-    elements: Tensor<T, 1>,
+    pub(crate) elements: Tensor<T, 1>,
     /// Rows of each head.
     pub(crate) rows: u32,
     /// Elements from one row of a head to the next.
@@ -48,6 +53,8 @@ pub struct Heads<T = f32> {
     pub(crate) offset: u32,
     /// Elements from one head to the next.
     pub(crate) stride: u32,
+    /// Where in a head elements lie that are read as keys.
+    pub(crate) keys: KeyStrides,
 }
 
 /// How many heads there are, and of what size.
@@ -77,18 +84,26 @@ pub enum Mask {
     },
 }
 
-impl<T> Heads<T> {
+impl<T: KvElement> Heads<T> {
     /// Heads side by side in the rows of a projection: the first begins at element `offset` of a row, each other
     /// `stride` after the one before.
     pub fn in_rows(tensor: Tensor<T, 2>, offset: u32, stride: u32) -> Self {
         let [rows, row] = tensor.shape();
-        Self { elements: tensor.reshape([rows * row]), rows, row, offset, stride }
+        Self {
+            elements: tensor.reshape([rows * row]),
+            rows,
+            row,
+            offset,
+            stride,
+            keys: KeyStrides::rows::<T>(row),
+        }
     }
 
-    /// Heads one after the other, `[heads, rows, head_dim]`, as a cache has them.
+    /// Heads one after the other, `[heads, rows, head_dim]`, as a cache has its values.
     pub fn by_head(tensor: Tensor<T, 3>) -> Self {
         let [heads, rows, row] = tensor.shape();
-        Self { elements: tensor.reshape([heads * rows * row]), rows, row, offset: 0, stride: rows * row }
+        let (elements, keys) = (tensor.reshape([heads * rows * row]), KeyStrides::rows::<T>(row));
+        Self { elements, rows, row, offset: 0, stride: rows * row, keys }
     }
 
     /// The tensor they lie in.
@@ -112,13 +127,9 @@ impl<T> Heads<T> {
     }
 
     /// Whether kernels can read it as texels, of which every head is some.
-    pub(crate) fn has_texels(self, g: &Graph, head_dim: u32) -> bool
-    where
-        T: KvElement,
-    {
-        let texel = if T::IS_F16 { 8 } else { 4 };
+    pub(crate) fn has_texels(self, g: &Graph, head_dim: u32) -> bool {
         g.has_texels(self.id())
-            && [self.row, self.offset, self.stride, head_dim].iter().all(|n| n.is_multiple_of(texel))
+            && [self.row, self.offset, self.stride, head_dim].iter().all(|n| n.is_multiple_of(T::PER_CHUNK))
     }
 
     /// Whether every head begins at a multiple of 4 elements.
@@ -145,7 +156,8 @@ impl HeadShape {
         q.check(&format!("{kernel}: q"), num_heads, head_dim);
         k.check(&format!("{kernel}: k"), num_kv_heads, head_dim);
         v.check(&format!("{kernel}: v"), num_kv_heads, head_dim);
-        assert_eq!(k.rows, v.rows, "{kernel}: rows of k against rows of v");
+        assert!(k.rows >= v.rows, "{kernel}: {} rows of k against {} of v", k.rows, v.rows);
+        assert_eq!(v.keys, KeyStrides::rows::<T>(v.row), "{kernel}: values in blocks");
         let aligned = head_dim.is_multiple_of(4) && q.aligned() && k.aligned() && v.aligned();
         assert!(
             aligned || !T::IS_F16,
@@ -258,10 +270,9 @@ impl HeadShape {
 }
 
 impl Mask {
-    /// Most keys a row may see, whether the mask is causal (1), and the tensor to bind as `span`: without a
+    /// Most keys a row may see of `rows`, whether the mask is causal (1), and the tensor to bind as `span`: without a
     /// span nothing is read there, and the keys take the place.
-    pub(crate) fn parts<T>(self, kernel: &str, k: Heads<T>) -> (u32, u32, TensorId) {
-        let rows = k.rows;
+    pub(crate) fn parts<T: KvElement>(self, kernel: &str, k: Heads<T>, rows: u32) -> (u32, u32, TensorId) {
         match self {
             Self::Full { keys } => {
                 assert!((1..=rows).contains(&keys), "{kernel}: {keys} keys of {rows}");
@@ -308,7 +319,7 @@ pub fn attention<T: KvElement>(
 ) -> Tensor<f32, 2> {
     let heads = shape.alignment("attention", q, k, v);
     assert!(rows <= q.rows, "attention: {rows} rows of q of {}", q.rows);
-    let (keys, causal, span) = mask.parts("attention", k);
+    let (keys, causal, span) = mask.parts("attention", k, v.rows);
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
@@ -324,7 +335,9 @@ pub fn attention<T: KvElement>(
         q_row: q.row,
         q_offset: q.offset,
         q_stride: q.stride,
-        k_row: k.row,
+        k_row: k.keys.row,
+        k_key: k.keys.key,
+        k_chunk: k.keys.chunk,
         k_offset: k.offset,
         k_stride: k.stride,
         v_row: v.row,
@@ -348,7 +361,8 @@ pub fn reference<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], span: &[
             let kv_head = head / p.heads_per_kv;
             let k_head = (p.k_offset + kv_head * p.k_stride) as usize;
             let v_head = (p.v_offset + kv_head * p.v_stride) as usize;
-            let probs = softmax((0..seen).map(|j| dot(q, &k[j * p.k_row as usize + k_head..][..dim])), dim);
+            let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
+            let probs = softmax((0..seen).map(|j| dot(q, &keys.get(&k[k_head..], j, dim))), dim);
             let y = &mut y[(row * p.num_heads as usize + head as usize) * dim..][..dim];
             let mut sum = vec![0.0; dim];
             for (j, p_j) in probs.iter().enumerate() {

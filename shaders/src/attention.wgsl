@@ -76,7 +76,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         // What lies past the last key may be anything: those lanes take the last key instead, unseen.
 //% for g in range(keys)
         let key_${g} = first + ${g * team}u + lane;
-        let k_row_${g} = min(key_${g}, keys - 1u) * params.k_row + k_head;
+        let k_row_${g} = k_head + key_at(min(key_${g}, keys - 1u));
 //% for r in range(queries)
         var s_${r}_${g} = 0.0;
 //% endfor

@@ -2,6 +2,7 @@
 
 use strix_engine::{Graph, Tensor};
 
+use crate::kv_cache::KeyStrides;
 use crate::{HeadShape, Heads, KvElement, Mask, attention, dispatch, lanes};
 
 pub use crate::generated::attention_probs::{KERNEL, Params};
@@ -35,9 +36,9 @@ pub fn attention_probs<T: KvElement>(
     keys: u32,
     mask: Mask,
 ) -> Tensor<f32, 3> {
-    shape.alignment("attention_probs", q, k, k);
+    shape.alignment("attention_probs", q, k, Heads { keys: KeyStrides::rows::<T>(k.row), ..k });
     assert!(rows <= q.rows, "attention_probs: {rows} rows of q of {}", q.rows);
-    let (shown, causal, span) = mask.parts("attention_probs", k);
+    let (shown, causal, span) = mask.parts("attention_probs", k, k.rows);
     assert!(causal != 0 || shown <= keys, "attention_probs: {shown} keys in {keys} columns");
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
@@ -55,7 +56,9 @@ pub fn attention_probs<T: KvElement>(
         q_row: q.row,
         q_offset: q.offset,
         q_stride: q.stride,
-        k_row: k.row,
+        k_row: k.keys.row,
+        k_key: k.keys.key,
+        k_chunk: k.keys.chunk,
         k_offset: k.offset,
         k_stride: k.stride,
     };
@@ -76,7 +79,8 @@ pub fn reference<T: KvElement>(p: &Params, q: &[f32], k: &[T], span: &[u32], pro
             (_, true) => p.keys.min(span[0] + row + 1),
             _ => 0,
         };
-        let scores = (0..seen as usize).map(|j| attention::dot(q, &k[j * p.k_row as usize + k_at..][..dim]));
+        let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
+        let scores = (0..seen as usize).map(|j| attention::dot(q, &keys.get(&k[k_at..], j, dim)));
         probs.fill(0.0);
         for (p, exact) in probs.iter_mut().zip(attention::softmax(scores, dim)) {
             *p = exact as f32;

@@ -5,6 +5,7 @@
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: cache = f32 f16
+//% set per = 8 if cache == "f16" else 4
 #import lanes
 
 /// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
@@ -31,8 +32,12 @@ struct Params {
     q_offset: u32,
     /// Elements from one head of `q` to the next.
     q_stride: u32,
-    /// Elements from one row of `k` to the next.
+    /// Elements of a key: a 16th of those of 16 keys.
     k_row: u32,
+    /// Elements from one key to the next of the same 16.
+    k_key: u32,
+    /// Elements from one 16 bytes of a key to its next.
+    k_chunk: u32,
     /// Element of head 0 in a row of `k`.
     k_offset: u32,
     /// Elements from one head of `k` to the next.
@@ -48,6 +53,11 @@ struct Params {
 //% endif
 @group(0) @binding(3) var<storage, read> span: array<u32>;       // [2] first position, live rows; if causal
 @group(0) @binding(4) var<storage, read_write> p: array<f32>;    // [num_heads, rows, width]
+
+/// Where a key of a head begins.
+fn key_at(key: u32) -> u32 {
+    return key / 16u * (16u * params.k_row) + key % 16u * params.k_key;
+}
 
 /// Element `at` of `k`.
 fn key(at: u32) -> f32 {
@@ -79,9 +89,10 @@ fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         var score = 0.0;
         //~ trips: (keys // (64 if lanes == "plain" else lanes) + 1) * ((head_dim + 3) // 4)
         for (var d = 0u; d < params.head_dim; d += 4u) {
+            let four = k_at + key_at(j) + d / ${per}u * params.k_chunk + d % ${per}u;
 //% for i in range(4)
             if d + ${i}u < params.head_dim {
-                score = fma(q[q_at + d + ${i}u], key(j * params.k_row + k_at + d + ${i}u), score);
+                score = fma(q[q_at + d + ${i}u], key(four + ${i}u), score);
             }
 //% endfor
         }

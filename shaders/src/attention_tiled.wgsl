@@ -85,7 +85,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
                 let at = thread + ${i * threads}u;
                 let key = at / PART_WIDTH;
                 // What lies past the last key may be anything: the last key stands in, unseen.
-                let k_row = min(first + key, keys - 1u) * params.k_row + k_head;
+                let k_row = k_head + key_at(min(first + key, keys - 1u));
                 part[key * PART_WIDTH + ((at ^ key) % PART_WIDTH)] = k_at(k_row, d4 + at % PART_WIDTH);
             }
 //% endfor

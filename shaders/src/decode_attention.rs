@@ -3,6 +3,7 @@
 use strix_engine::{Graph, Tensor};
 
 use crate::kernel::read_texels;
+use crate::kv_cache::KeyStrides;
 use crate::rope_append::rotate;
 use crate::{HeadShape, Heads, KvCache, KvElement, RopeTables, attention, dispatch};
 
@@ -19,7 +20,7 @@ pub use crate::generated::decode_attention::{KERNEL, Params};
 /// |------------------|--------------------------------------------------|------------|
 /// | `qkv`            | `[1, (num_heads + 2 · num_kv_heads) · head_dim]` | f32        |
 /// | `tables.cos_sin` | `[positions, head_dim]`                          | f32        |
-/// | `cache.k`, `.v`  | `[num_kv_heads, context, head_dim]`              | f32 or f16 |
+/// | `cache.k`, `.v`  | see [`KvCache`]                                  | f32 or f16 |
 /// | `span`           | `[2]`                                            | u32        |
 /// | result           | `[1, num_heads · head_dim]`                      | f32        |
 ///
@@ -45,9 +46,10 @@ pub fn decode_attention<T: KvElement>(
         "decode_attention: qkv against {shape:?}"
     );
     assert_eq!(span.shape(), [2], "decode_attention: span");
-    let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
+    let tables = g.bind(&tables.cos_sin);
+    let [k, v] = cache.heads(g);
     let q = Heads::in_rows(qkv, 0, head_dim);
-    let heads = shape.alignment("decode_attention", q, Heads::by_head(k), Heads::by_head(v));
+    let heads = shape.alignment("decode_attention", q, k, v);
 
     let y = g.activation(name, [1, num_heads * head_dim]);
     let lanes = shape.lanes(g, KERNEL.name, heads, context);
@@ -57,16 +59,26 @@ pub fn decode_attention<T: KvElement>(
         "16" if g.target().is_cpu => "one",
         _ => "many",
     };
-    let [k_heads, v_heads] = [k, v].map(Heads::by_head);
     let vectors = heads != "scalar" && read_texels(lanes);
-    let texels = vectors && [k_heads, v_heads].iter().all(|kv| kv.has_texels(g, head_dim));
+    let texels = vectors && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
     let loads = if texels { "texels" } else { "storage" };
     let chosen =
         [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("teams", teams), ("loads", loads)];
     // Without texels nothing is read there.
     let [k_texels, v_texels] = if texels { [k.id(), v.id()] } else { [span.id(); 2] };
-    let params =
-        Params { context, num_heads, num_kv_heads, heads_per_kv: num_heads / num_kv_heads, head_dim };
+    let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = k.keys;
+    let params = Params {
+        context,
+        num_heads,
+        num_kv_heads,
+        heads_per_kv: num_heads / num_kv_heads,
+        head_dim,
+        k_row,
+        k_key,
+        k_chunk,
+        k_stride: k.stride,
+    };
+    let (k, v) = (k.id(), v.id());
     dispatch!(
         g, KERNEL, chosen, params, [qkv, tables, span, k_texels, v_texels => y, k, v], [num_heads, 1, 1], reference::<T>
     );
@@ -89,18 +101,22 @@ pub fn reference<T: KvElement>(
     let (dim, context, position) = (p.head_dim as usize, p.context as usize, span[0] as usize);
     let cos_sin = &tables[position * dim..][..dim];
     let of = |head: u32| &qkv[head as usize * dim..][..dim];
+    let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
     for head in 0..if position < context { p.num_kv_heads } else { 0 } {
         let at = (head as usize * context + position) * dim;
-        rotate(of(p.num_heads + head), cos_sin, &mut k[at..][..dim]);
+        let mut key = vec![T::zeroed(); dim];
+        rotate(of(p.num_heads + head), cos_sin, &mut key);
+        keys.set(&mut k[(head * p.k_stride) as usize..], position, &key);
         let new = of(p.num_heads + p.num_kv_heads + head);
         v[at..][..dim].iter_mut().zip(new).for_each(|(v, &x)| *v = T::nearest(x));
     }
     let mut q = vec![0.0; dim];
     for (head, y) in (0..).zip(y.chunks_exact_mut(dim)) {
         let at = (head / p.heads_per_kv) as usize * context * dim;
-        let keys = k[at..].chunks_exact(dim).take(context.min(position + 1));
+        let k = &k[(head / p.heads_per_kv * p.k_stride) as usize..];
+        let seen = 0..context.min(position + 1);
         rotate(of(head), cos_sin, &mut q);
-        let probs = attention::softmax(keys.map(|k| attention::dot(&q, k)), dim);
+        let probs = attention::softmax(seen.map(|j| attention::dot(&q, &keys.get(k, j, dim))), dim);
         let values = v[at..].chunks_exact(dim);
         let mut sum = vec![0.0; dim];
         for (p, v) in probs.iter().zip(values) {

@@ -4,9 +4,8 @@
 // appends key and value to the cache. One workgroup takes one head; its teams of LANES lanes take LANES keys
 // each in turn, and one team adds up the results of all at the end. The new key and value are taken from
 // registers, as the cache will hold them, and only the first head of those that share them writes them: of the
-// cache itself nobody reads what is written. Scores: a lane a key, q broadcast; loads that follow each other are of
-// lines that follow each other, so that many are on their way. Output: a lane some dimensions, probabilities
-// broadcast. Where there are no subgroups both are broadcast through workgroup memory.
+// cache itself nobody reads what is written. Scores: a lane a key, q broadcast. Output: a lane some dimensions,
+// probabilities broadcast. Where there are no subgroups both are broadcast through workgroup memory.
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
@@ -45,6 +44,14 @@ struct Params {
     heads_per_kv: u32,
     /// Dimensions of a head.
     head_dim: u32,
+    /// Elements of a key: a 16th of those of 16 keys.
+    k_row: u32,
+    /// Elements from one key to the next of the same 16.
+    k_key: u32,
+    /// Elements from one 16 bytes of a key to its next.
+    k_chunk: u32,
+    /// Elements from one head of k to the next.
+    k_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -53,14 +60,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read> span: array<u32>;             // [2] position
 //% if loads == "texels"
 // k and v again: what this step writes of them it does not read.
-@group(0) @binding(4) var k_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, context, head_dim]
+@group(0) @binding(4) var k_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, k_stride]
 @group(0) @binding(5) var v_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, context, head_dim]
 //% else
 @group(0) @binding(4) var<storage, read> no_k_texels: array<u32>;      // anything
 @group(0) @binding(5) var<storage, read> no_v_texels: array<u32>;      // anything
 //% endif
 @group(0) @binding(6) var<storage, read_write> y: array<Element>;      // [num_heads, head_dim]
-@group(0) @binding(7) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, context, head_dim]
+@group(0) @binding(7) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, k_stride]
 @group(0) @binding(8) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, context, head_dim]
 
 //% if plain
@@ -121,14 +128,15 @@ fn kept(value: vec4<f32>) -> vec4<f32> {
 //% for t in ["k", "v"]
 /// Writes dimensions from 4 * d4 on of what begins at `at`, up to its end.
 fn append_${t}(at: u32, d4: u32, value: vec4<f32>) {
+    let four = at + ${"key_part(d4)" if t == "k" else "4u * d4"};
 //% if heads != "scalar"
     if d4 < params.head_dim / 4u {
-        ${t}[at / 4u + d4] = stored(value);
+        ${t}[four / 4u] = stored(value);
     }
 //% else
 //% for c in range(4)
     if 4u * d4 + ${c}u < params.head_dim {
-        ${t}[at + 4u * d4 + ${c}u] = value[${c}u];
+        ${t}[four + ${c}u] = value[${c}u];
     }
 //% endfor
 //% endif
@@ -150,7 +158,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let k_new = (params.num_heads + kv_head) * params.head_dim;
     let v_new = k_new + params.num_kv_heads * params.head_dim;
     let cached = kv_head * params.context * params.head_dim;
-    let append_at = cached + position * params.head_dim;
+    let k_cached = kv_head * params.k_stride;
     let appends = position < params.context && head % params.heads_per_kv == 0u;
 
     // A lane's part of the new score.
@@ -162,7 +170,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         q_tile[index] = q4;
         part = dot(q4, kept(k4));
         if appends {
-            append_k(append_at, index, k4);
+            append_k(k_cached + key_at(position), index, k4);
         }
     }
     tile[index] = part;
@@ -179,7 +187,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let new_k_${i} = rotated(k_new, place(${i}u, lane));
     part += dot(q_${i}, kept(new_k_${i}));
     if appends && team == 0u {
-        append_k(append_at, place(${i}u, lane), new_k_${i});
+        append_k(k_cached + key_at(position), place(${i}u, lane), new_k_${i});
     }
 //% endfor
     let new_score = subgroupAdd(part);
@@ -191,7 +199,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let new_v_${i} = new_value(v_new, place(${i}u, lane));
     var y_${i} = select(vec4(0.0), kept(new_v_${i}), team == 0u);
     if appends && team == 0u {
-        append_v(append_at, place(${i}u, lane), new_v_${i});
+        append_v(cached + position * params.head_dim, place(${i}u, lane), new_v_${i});
     }
 //% endfor
 
@@ -200,7 +208,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         let first = base + team * LANES;
         let key = first + lane;
         // What lies past the last key may be anything: those lanes take the last key again.
-        let k_row = min(key, keys - 1u) * params.head_dim + cached;
+        let k_row = k_cached + key_at(min(key, keys - 1u));
         var score = 0.0;
 //% if plain
         //~ trips: (context // 256 + 1) * ((head_dim + 3) // 4)
@@ -208,12 +216,10 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
             score += dot(q_tile[d4], k_at(k_row, d4));
         }
 //% else
-//% for c in range(4)
-//% for n in range(c, dims // 4 // vecs, 4)
+//% for n in range(dims // 4 // vecs)
         let k_${n} = k_load(k_row, ${n}u);
 //% for v in range(vecs)
         score = mad(score, subgroupBroadcast(q_${n // lanes * vecs + v}, ${n % lanes}u), k_${n}[${v}u]);
-//% endfor
 //% endfor
 //% endfor
 //% endif

@@ -2,8 +2,8 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
-use crate::attention::{HeadShape, KvElement};
-use crate::dispatch;
+use crate::kv_cache::KeyStrides;
+use crate::{HeadShape, KvCache, KvElement, dispatch};
 
 pub use crate::generated::rope_append::{KERNEL, Params};
 
@@ -12,15 +12,6 @@ pub use crate::generated::rope_append::{KERNEL, Params};
 pub struct RopeTables {
     /// `[positions, head_dim]`: in each row the cosines of half a head, then the sines.
     pub cos_sin: Resident<f32, 2>,
-}
-
-/// Keys (after their rotation) and values of every position so far, for one layer.
-#[derive(Clone, Debug)]
-pub struct KvCache<T = f32> {
-    /// `[num_kv_heads, context, head_dim]`: what a head reads lies together.
-    pub k: Resident<T, 3>,
-    /// `[num_kv_heads, context, head_dim]`.
-    pub v: Resident<T, 3>,
 }
 
 impl RopeTables {
@@ -34,32 +25,6 @@ impl RopeTables {
         let rows = cos.chunks_exact(half).zip(sin.chunks_exact(half));
         let values: Vec<_> = rows.flat_map(|(cos, sin)| cos.iter().chain(sin).copied()).collect();
         Self { cos_sin: Resident::from_slice(label, [positions, head_dim], &values) }
-    }
-}
-
-impl<T: KvElement> KvCache<T> {
-    /// An empty cache of `context` positions; allocated with the first program that uses it.
-    pub fn new(label: &str, context: u32, heads: HeadShape) -> Self {
-        let shape = [heads.num_kv_heads, context, heads.head_dim];
-        let zeros = |name| Resident::zeros(&format!("{label}.{name}"), shape).with_texels();
-        Self { k: zeros("k_cache"), v: zeros("v_cache") }
-    }
-
-    /// Asserts that it and `tables` are for such heads; returns its positions.
-    pub(crate) fn check(&self, kernel: &str, tables: &RopeTables, heads: HeadShape) -> u32 {
-        let HeadShape { num_kv_heads, head_dim, .. } = heads;
-        let [_, context, _] = self.k.shape();
-        let [positions, _] = tables.cos_sin.shape();
-        let least = if T::IS_F16 { 4 } else { 2 };
-        assert!(
-            head_dim.is_multiple_of(least),
-            "{kernel}: {head_dim} elements in a head, no multiple of {least}"
-        );
-        assert_eq!(self.k.shape(), [num_kv_heads, context, head_dim], "{kernel}: cache against {heads:?}");
-        assert_eq!(self.v.shape(), self.k.shape(), "{kernel}: v against k of the cache");
-        assert_eq!(tables.cos_sin.shape(), [positions, head_dim], "{kernel}: tables against {heads:?}");
-        assert!(positions >= context, "{kernel}: tables of {positions} for a cache of {context}");
-        context
     }
 }
 
@@ -79,7 +44,7 @@ impl<T: KvElement> KvCache<T> {
 /// |------------------|--------------------------------------|------------|
 /// | `qkv`            | `[rows, (num_heads + 2 · num_kv_heads) · head_dim]` | f32 |
 /// | `tables.cos_sin` | `[positions, head_dim]`              | f32        |
-/// | `cache.k`, `.v`  | `[num_kv_heads, context, head_dim]`  | f32 or f16 |
+/// | `cache.k`, `.v`  | see [`KvCache`]                      | f32 or f16 |
 /// | `span`           | `[2]`                                | u32        |
 /// | result           | `[rows, num_heads · head_dim]`       | f32        |
 ///
@@ -108,7 +73,9 @@ pub fn rope_append<T: KvElement>(
 
     let rotated = g.activation(name, [rows, num_heads * head_dim]);
     let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
-    let params = Params { rows, num_heads, num_kv_heads, head_dim, context };
+    let [_, k_rows, _] = cache.k.shape();
+    let KeyStrides { key: k_key, chunk: k_chunk, .. } = KeyStrides::blocks::<T>(head_dim);
+    let params = Params { rows, num_heads, num_kv_heads, head_dim, context, k_rows, k_key, k_chunk };
     let stored = match (T::IS_F16, head_dim.is_multiple_of(8)) {
         (true, true) => "f16x4",
         (true, false) => "f16x2",
@@ -134,6 +101,7 @@ pub fn reference<T: KvElement>(
     let head_dim = p.head_dim as usize;
     let (num_heads, num_kv_heads, context) =
         (p.num_heads as usize, p.num_kv_heads as usize, p.context as usize);
+    let keys = KeyStrides { row: p.head_dim, key: p.k_key, chunk: p.k_chunk };
     for row in 0..p.rows.min(span[1]) as usize {
         let position = span[0] as usize + row;
         if position >= context {
@@ -142,13 +110,14 @@ pub fn reference<T: KvElement>(
         let cos_sin = &tables[position * head_dim..][..head_dim];
         let all = (num_heads + 2 * num_kv_heads) * head_dim;
         for (head, x) in qkv[row * all..][..all].chunks_exact(head_dim).enumerate() {
-            let cached = |kv_head: usize| (kv_head * context + position) * head_dim..;
             if head < num_heads {
                 rotate(x, cos_sin, &mut rotated[(row * num_heads + head) * head_dim..][..head_dim]);
             } else if head < num_heads + num_kv_heads {
-                rotate(x, cos_sin, &mut k[cached(head - num_heads)][..head_dim]);
+                let mut key = vec![T::zeroed(); head_dim];
+                rotate(x, cos_sin, &mut key);
+                keys.set(&mut k[(head - num_heads) * p.k_rows as usize * head_dim..], position, &key);
             } else {
-                let v = &mut v[cached(head - num_heads - num_kv_heads)][..head_dim];
+                let v = &mut v[((head - num_heads - num_kv_heads) * context + position) * head_dim..];
                 v.iter_mut().zip(x).for_each(|(v, &x)| *v = T::nearest(x));
             }
         }

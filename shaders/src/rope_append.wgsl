@@ -9,6 +9,7 @@
 
 //~ variants: cache = f32x1 f32x4 f16x2 f16x4
 //% set width = {"f32x1": 1, "f32x4": 4, "f16x2": 2, "f16x4": 4}[cache]
+//% set per = 8 if cache in ["f16x2", "f16x4"] else 4
 #import wide
 #import halves
 
@@ -31,6 +32,12 @@ struct Params {
     head_dim: u32,
     /// Positions the cache has room for.
     context: u32,
+    /// Positions that its keys have room for: whole blocks of 16.
+    k_rows: u32,
+    /// Elements from one key to the next of a block.
+    k_key: u32,
+    /// Elements from one 16 bytes of a key to its next.
+    k_chunk: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -38,7 +45,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> tables: array<Wide>;           // [positions, head_dim]: cos, sin
 @group(0) @binding(3) var<storage, read> span: array<u32>;              // [2]: first position, live rows
 @group(0) @binding(4) var<storage, read_write> rotated: array<Wide>;    // [rows, heads, head_dim]
-@group(0) @binding(5) var<storage, read_write> k: array<Stored>;        // [kv_heads, context, head_dim]
+@group(0) @binding(5) var<storage, read_write> k: array<Stored>;        // [kv_heads, k_rows, head_dim]
 @group(0) @binding(6) var<storage, read_write> v: array<Stored>;        // [kv_heads, context, head_dim]
 
 /// What the cache holds of `v`.
@@ -50,6 +57,11 @@ fn stored(v: Wide) -> Stored {
 //% else
     return v;
 //% endif
+}
+
+/// Where in a key its dimensions from d on are.
+fn key_part(d: u32) -> u32 {
+    return d / ${per}u * params.k_chunk + d % ${per}u;
 }
 
 @compute @workgroup_size(8, 8)
@@ -69,8 +81,9 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let q_row = (row * params.num_heads + head) * head_dim;
     // Wraps around to a large number for heads of q.
     let kv_head = head - params.num_heads;
-    let k_row = (kv_head * params.context + position) * head_dim;
-    let v_row = k_row - params.num_kv_heads * params.context * head_dim;
+    let block = (kv_head * params.k_rows + position / 16u * 16u) * params.head_dim;
+    let k_row = block + position % 16u * params.k_key;
+    let v_row = ((kv_head - params.num_kv_heads) * params.context + position) * head_dim;
 
     // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
     let q_end = select(0u, half, head < params.num_heads);
@@ -90,8 +103,8 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
         let s = tables[table + half + j];
         let a = qkv[x_row + j];
         let b = qkv[x_row + half + j];
-        k[k_row + j] = stored(a * c - b * s);
-        k[k_row + half + j] = stored(b * c + a * s);
+        k[(k_row + key_part(j * WIDTH)) / WIDTH] = stored(a * c - b * s);
+        k[(k_row + key_part((half + j) * WIDTH)) / WIDTH] = stored(b * c + a * s);
     }
     let is_v = kv_head >= params.num_kv_heads && kv_head < 2u * params.num_kv_heads;
     let v_end = select(0u, head_dim, is_v);

@@ -336,13 +336,13 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
     let load = |gpu: &Gpu, ctx| load_kv(gpu, ctx, KvDtype::F32);
     says(load(&small, 100).err(), &["vision.patch_embed", "38912 bytes", "30000 this device allows"]);
 
-    // All weights fit, the cache does not; 152 positions would.
+    // All weights fit, the cache does not, whose keys are in blocks of 16; 144 positions would.
     let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
     let small = Gpu::with(&options).unwrap();
     let words =
-        ["decoder.0.k_cache", "200 positions", "51200 bytes", "39000", "lower --ctx to 152, take --kv f16"];
+        ["decoder.0.k_cache", "200 positions", "53248 bytes", "39000", "lower --ctx to 144, take --kv f16"];
     says(load(&small, 200).err(), &words);
-    load(&small, 152).unwrap().session().unwrap();
+    load(&small, 144).unwrap().session().unwrap();
     load_kv(&small, 200, KvDtype::F16).unwrap().session().unwrap();
 }
 

@@ -71,11 +71,7 @@ impl Sizes {
 
     /// Keys and values.
     fn cache<T: KvElement>(&self, operands: &Operands) -> Result<KvCache<T>> {
-        let shape = [self.heads.num_kv_heads, self.keys, self.heads.head_dim];
-        let noise = data::noise(shape.iter().map(|&n| n as usize).product());
-        let noise: Vec<T> = noise.into_iter().map(T::nearest).collect();
-        let upload = |name| Resident::zeros(name, shape).with_texels().filled(operands.gpu(), &noise);
-        Ok(KvCache { k: upload("k")?, v: upload("v")? })
+        Ok(data::cache(operands.gpu(), self.heads, self.keys)?)
     }
 
     /// Position of the first live row, and how many are: all of them, or a few at the end.
@@ -92,7 +88,7 @@ impl Sizes {
         kv: &KvCache<T>,
     ) -> (Heads, [Heads<T>; 2]) {
         let q = Heads::in_rows(g.bind(q), 0, self.heads.head_dim);
-        (q, [&kv.k, &kv.v].map(|t| Heads::by_head(g.bind(t))))
+        (q, kv.heads(g))
     }
 
     fn causal<T: KvElement>(self, operands: &Operands) -> Result<Record> {
@@ -106,9 +102,11 @@ impl Sizes {
     }
 
     fn full(self, operands: &Operands) -> Result<Record> {
-        let (q, kv) = (self.queries(operands)?, self.cache::<f32>(operands)?);
+        let HeadShape { num_kv_heads, head_dim, .. } = self.heads;
+        let rows_of = |name| operands.tensor(name, [self.keys, num_kv_heads * head_dim]);
+        let (q, kv) = (self.queries(operands)?, [rows_of("k")?, rows_of("v")?]);
         Ok(Box::new(move |g, quickly| {
-            let (q, [k, v]) = self.bind(g, &q, &kv);
+            let [q, k, v] = [&q, &kv[0], &kv[1]].map(|t| Heads::in_rows(g.bind(t), 0, head_dim));
             let rows = if quickly { self.rows.min(FEW) } else { self.rows };
             attention(g, "y", q, k, v, self.heads, rows, Mask::Full { keys: self.keys });
         }))

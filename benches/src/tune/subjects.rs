@@ -6,8 +6,8 @@ use strix_engine::{Gpu, Graph, Resident, Result};
 use strix_model::config::{Config, TextConfig};
 use strix_model::position;
 use strix_shaders::{
-    Format, HeadShape, Heads, KvCache, KvElement, Layout, Mask, RopeTables, attention, decode_attention,
-    layer_norm, linear, rms_norm, swiglu,
+    Format, HeadShape, Heads, KvElement, Layout, Mask, RopeTables, attention, decode_attention, layer_norm,
+    linear, rms_norm, swiglu,
 };
 
 use crate::data;
@@ -125,14 +125,6 @@ fn in_rows(g: &mut Graph, tensor: &Resident<f32, 2>, h: HeadShape) -> Heads {
     Heads::in_rows(g.bind(tensor), 0, h.head_dim)
 }
 
-fn cache_of<T: KvElement>(gpu: &Gpu, h: HeadShape, keys: u32) -> Result<KvCache<T>> {
-    let shape = [h.num_kv_heads, keys, h.head_dim];
-    let elements = shape.iter().product::<u32>() as usize;
-    let noise: Vec<T> = data::noise(elements).into_iter().map(T::nearest).collect();
-    let filled = |name| Resident::zeros(name, shape).with_texels().filled(gpu, &noise);
-    Ok(KvCache { k: filled("k")?, v: filled("v")? })
-}
-
 fn stored_as<T: KvElement>() -> &'static str {
     if T::IS_F16 { "f16" } else { "f32" }
 }
@@ -144,7 +136,7 @@ fn decode<T: KvElement + Send + Sync>(text: &TextConfig, h: HeadShape, keys: u32
             let qkv = data::tensor(gpu, "qkv", [1, (h.num_heads + 2 * h.num_kv_heads) * h.head_dim])?;
             let tables = position::rope_tables(&text, keys as usize);
             let tables = RopeTables::new("rope", keys, h.head_dim, &tables.cos, &tables.sin);
-            let cache = cache_of::<T>(gpu, h, keys)?;
+            let cache = data::cache::<T>(gpu, h, keys)?;
             let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
             Ok(Box::new(move |g| {
                 let (qkv, span) = (g.bind(&qkv), g.bind(&span));
@@ -162,11 +154,11 @@ fn decode<T: KvElement + Send + Sync>(text: &TextConfig, h: HeadShape, keys: u32
 fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Subject {
     let prepare = |h: HeadShape, rows: u32, keys: u32| -> Prepare {
         Box::new(move |gpu| {
-            let (q, cache) = (queries_of(gpu, h, rows)?, cache_of::<T>(gpu, h, keys)?);
+            let (q, cache) = (queries_of(gpu, h, rows)?, data::cache::<T>(gpu, h, keys)?);
             let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
             Ok(Box::new(move |g| {
                 let q = in_rows(g, &q, h);
-                let [k, v] = [&cache.k, &cache.v].map(|t| Heads::by_head(g.bind(t)));
+                let [k, v] = cache.heads(g);
                 let mask = Mask::Causal { span: g.bind(&span) };
                 attention(g, "y", q, k, v, h, rows, mask);
             }))

@@ -39,12 +39,14 @@ impl Session {
     }
 
     fn write_noise<T: KvElement>(&self, kv: &KvCache<T>) -> Result<()> {
-        let elements = kv.k.shape().iter().map(|&n| n as usize).product();
         // Between -1 and 1, as keys and values are of which norms were taken.
         let value = |i: usize| T::nearest((i * 7919 % NOISE) as f32 / NOISE as f32 * 2.0 - 1.0);
-        let noise: Vec<T> = (0..elements).map(value).collect();
-        kv.k.write(&self.model.inner.gpu, &noise)?;
-        Ok(kv.v.write(&self.model.inner.gpu, &noise)?)
+        for kv in [&kv.k, &kv.v] {
+            let elements = kv.shape().iter().map(|&n| n as usize).product();
+            let noise: Vec<T> = (0..elements).map(value).collect();
+            kv.write(&self.model.inner.gpu, &noise)?;
+        }
+        Ok(())
     }
 
     /// Runs one token behind those in the cache, as a decode step, and returns the likeliest next.

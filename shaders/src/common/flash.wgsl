@@ -23,8 +23,12 @@ struct Params {
     q_offset: u32,
     /// Elements from one head of `q` to the next.
     q_stride: u32,
-    /// Elements from one row of `k` to the next.
+    /// Elements of a key: a 16th of those of 16 keys.
     k_row: u32,
+    /// Elements from one key to the next of the same 16.
+    k_key: u32,
+    /// Elements from one 16 bytes of a key to its next.
+    k_chunk: u32,
     /// Element of head 0 in a row of `k`.
     k_offset: u32,
     /// Elements from one head of `k` to the next.

@@ -17,6 +17,16 @@ alias KvElement = vec2<u32>;
 alias KvElement = Element;
 //% endif
 
+/// Where a key of a head begins. Those of a cache lie in blocks of 16, see kv_cache.rs.
+fn key_at(key: u32) -> u32 {
+    return key / 16u * (16u * params.k_row) + key % 16u * params.k_key;
+}
+
+/// Where in a key its dimensions from 4 * d4 on are.
+fn key_part(d4: u32) -> u32 {
+    return ${"d4 / 2u * params.k_chunk + d4 % 2u * 4u" if heads == "f16" else "d4 * params.k_chunk"};
+}
+
 //% set loaded = loaded | default(["q", "k", "v"])
 //% set vecs = vecs | default(0)
 //% if vecs
@@ -33,7 +43,8 @@ fn place(slot: u32, lane: u32) -> u32 {
 //% if vecs == 2 and t != "q"
 /// Dimensions from 8 * n on of the head whose first element is `at`. Past the head's end its last ones.
 fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, 2> {
-    let halves = ${t}_texels_at(at / 8u + min(n, params.head_dim / 8u - 1u));
+    let n_inside = min(n, params.head_dim / 8u - 1u);
+    let halves = ${t}_texels_at(at / 8u + ${"params.k_chunk / 8u * n_inside" if t == "k" else "n_inside"});
     return array(
         vec4(unpack2x16float(halves.x), unpack2x16float(halves.y)),
         vec4(unpack2x16float(halves.z), unpack2x16float(halves.w)),
@@ -42,16 +53,21 @@ fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, 2> {
 //% else
 /// Dimensions from 4 * d4 on of the head whose first element is `at`. Past the head's end its last ones.
 fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
-//% if loads is defined and loads == "texels" and t != "q"
-    return bitcast<vec4<f32>>(${t}_texels_at(at / 4u + min(d4, params.head_dim / 4u - 1u)));
-//% elif heads == "f16" and t != "q"
-    let halves = ${t}[at / 4u + min(d4, params.head_dim / 4u - 1u)];
-    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
-//% elif heads != "scalar"
-    return ${t}[at / 4u + min(d4, params.head_dim / 4u - 1u)];
+//% if heads == "scalar"
+    let d = min(vec4(4u * d4) + vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u));
+    let i = at + ${"d / 4u * params.k_chunk + d % 4u" if t == "k" else "d"};
+    return vec4(${t}[i.x], ${t}[i.y], ${t}[i.z], ${t}[i.w]);
 //% else
-    let d = at + min(vec4(4u * d4) + vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u));
-    return vec4(${t}[d.x], ${t}[d.y], ${t}[d.z], ${t}[d.w]);
+    let inside = min(d4, params.head_dim / 4u - 1u);
+    let i = at / 4u + ${"key_part(inside) / 4u" if t == "k" else "inside"};
+//% if loads is defined and loads == "texels" and t != "q"
+    return bitcast<vec4<f32>>(${t}_texels_at(i));
+//% elif heads == "f16" and t != "q"
+    let halves = ${t}[i];
+    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
+//% else
+    return ${t}[i];
+//% endif
 //% endif
 }
 

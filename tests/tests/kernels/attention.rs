@@ -1,6 +1,8 @@
 use half::f16;
-use strix_engine::{Graph, Program, Resident, Tensor};
+use strix_engine::{Gpu, Graph, Program, Resident, Tensor};
+use strix_shaders::KvCache;
 use strix_shaders::attention::{self, HeadShape, Heads, KvElement, Mask};
+use strix_shaders::kv_cache::KEY_BLOCK;
 use strix_tests::{assert_close, on_all, run_on, uniform};
 
 /// Heads and sizes of one attention.
@@ -84,7 +86,7 @@ impl Case {
         }
     }
 
-    fn params(&self) -> attention::Params {
+    fn params<T: KvElement>(&self) -> attention::Params {
         attention::Params {
             rows: self.rows,
             keys: self.keys,
@@ -96,6 +98,8 @@ impl Case {
             q_offset: 0,
             q_stride: self.head_dim,
             k_row: self.kv_row(),
+            k_key: self.kv_row(),
+            k_chunk: T::PER_CHUNK,
             k_offset: 0,
             k_stride: self.head_dim,
             v_row: self.kv_row(),
@@ -112,7 +116,7 @@ impl Case {
     /// The same over keys and values of any type.
     pub(crate) fn want_over<T: KvElement>(&self, q: &[f32], [k, v]: [&[T]; 2]) -> Vec<f32> {
         let mut want = vec![0.0; (self.live() * self.row()) as usize];
-        attention::reference(&self.params(), q, k, v, &self.span.unwrap_or_default(), &mut want);
+        attention::reference(&self.params::<T>(), q, k, v, &self.span.unwrap_or_default(), &mut want);
         want
     }
 }
@@ -267,6 +271,41 @@ fn attention_of_heads_apart_is_that_of_heads_in_rows() {
             assert_close(&format!("apart {case:?}"), &run_on(gpu, record, |_| ()), &want, 1e-5);
         });
     }
+}
+
+/// Keys of a cache are in blocks of 16, the last of which is not full: what it holds past the keys is never used.
+#[test]
+fn attention_of_a_cache_is_that_of_heads_in_rows() {
+    for (heads, kv_heads, dim, start, rows) in
+        [(4, 2, 16, 19, 11), (2, 2, 128, 40, 9), (2, 1, 20, 0, 17), (2, 1, 6, 8, 5)]
+    {
+        let case = Case::causal(heads, kv_heads, dim, start, rows);
+        let data = case.data();
+        on_all(|gpu| over_a_cache(gpu, case, &data[0], [&data[1], &data[2]], &case.want(&data)));
+        if dim.is_multiple_of(4) {
+            let [k, v] = as_f16(&data);
+            let want = case.want_over(&data[0], [&k, &v]);
+            on_all(|gpu| over_a_cache(gpu, case, &data[0], [&k, &v], &want));
+        }
+    }
+}
+
+fn over_a_cache<T: KvElement + Send + Sync>(gpu: &Gpu, case: Case, q: &[f32], kv: [&[T]; 2], want: &[f32]) {
+    let Case { num_kv_heads, keys, head_dim: dim, .. } = case;
+    let by_head = |x: &[T]| -> Vec<T> {
+        let of = |head: u32, key: u32| &x[((key * num_kv_heads + head) * dim) as usize..][..dim as usize];
+        let all = (0..num_kv_heads).flat_map(|head| (0..keys).map(move |key| (head, key)));
+        all.flat_map(|(head, key)| of(head, key).to_vec()).collect()
+    };
+    let [k, v] = kv.map(by_head);
+    let k = KvCache::keys_in_blocks(&k, num_kv_heads, keys, dim, T::nearest(f32::NAN));
+    let record = |g: &mut Graph| {
+        let of = |rows: u32, x: &[T]| Resident::from_slice("kv", [num_kv_heads, rows, dim], x);
+        let cache = KvCache { k: of(keys.next_multiple_of(KEY_BLOCK), &k), v: of(keys, &v) };
+        let (q, [k, v], mask) = (case.bind_q(g, q), cache.heads(g), case.mask(g));
+        strix_shaders::attention(g, "y", q, k, v, case.shape(), case.rows, mask)
+    };
+    assert_close(&format!("cache {case:?}"), &run_on(gpu, record, |_| ()), want, 1e-5);
 }
 
 /// The same program at another position: nothing is recorded or compiled for it.

@@ -27,6 +27,8 @@ fn check_over<T: KvElement>(case: Case, keys: u32, q: &[f32], k: &[T]) {
         q_offset: 0,
         q_stride: case.head_dim,
         k_row: row,
+        k_key: row,
+        k_chunk: T::PER_CHUNK,
         k_offset: 0,
         k_stride: case.head_dim,
     };

@@ -1,6 +1,7 @@
 use half::f16;
 use strix_engine::{Gpu, Graph, Program, Resident};
 use strix_shaders::attention::{self, HeadShape, KvElement};
+use strix_shaders::kv_cache::KEY_BLOCK;
 use strix_shaders::rope_append::{self, RopeTables};
 use strix_shaders::{KvCache, decode_attention};
 use strix_tests::{assert_close, constant, gpu, on_all, run_graph, uniform};
@@ -59,9 +60,14 @@ impl Case {
     }
 
     fn cache<T: KvElement + Send + Sync>(self, data: &Data<T>) -> KvCache<T> {
-        let shape = [self.shape.num_kv_heads, self.context, self.shape.head_dim];
-        let [k, v] = data.cache.each_ref().map(|values| Resident::from_slice("cache", shape, values));
-        KvCache { k, v }
+        let HeadShape { num_kv_heads, head_dim, .. } = self.shape;
+        let [k, v] = data.cache.each_ref();
+        let blocks = KvCache::keys_in_blocks(k, num_kv_heads, self.context, head_dim, not_a_number());
+        let rows = self.context.next_multiple_of(KEY_BLOCK);
+        KvCache {
+            k: Resident::from_slice("k", [num_kv_heads, rows, head_dim], &blocks),
+            v: Resident::from_slice("v", [num_kv_heads, self.context, head_dim], v),
+        }
     }
 
     /// Result of the step, and the cache after it.
@@ -72,13 +78,24 @@ impl Case {
         let y = decode_attention(&mut g, "y", qkv, &self.tables(), &cache, self.shape, span);
         let y = g.output(y);
         let program = run_graph(gpu, g, &[y.id()], |_| ());
-        (program.read(y), [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read")))
+        let [k, v] = [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read"));
+        let HeadShape { num_kv_heads, head_dim, .. } = self.shape;
+        (program.read(y), [KvCache::keys_by_position(&k, num_kv_heads, self.context, head_dim), v])
     }
 
     /// What [`rope_append::reference`] makes of the row: q, and the cache.
     fn appended<T: KvElement>(self, data: &Data<T>) -> (Vec<f32>, [Vec<T>; 2]) {
         let HeadShape { num_heads, num_kv_heads, head_dim } = self.shape;
-        let p = rope_append::Params { rows: 1, num_heads, num_kv_heads, head_dim, context: self.context };
+        let p = rope_append::Params {
+            rows: 1,
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            context: self.context,
+            k_rows: self.context,
+            k_key: head_dim,
+            k_chunk: T::PER_CHUNK,
+        };
         let [cos, sin] =
             self.cos_sin().map(|t| t.chunks(head_dim as usize / 2).map(<[f32]>::to_vec).collect());
         let (cos, sin): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (cos, sin);
@@ -104,6 +121,8 @@ impl Case {
             q_offset: 0,
             q_stride: head_dim,
             k_row: head_dim,
+            k_key: head_dim,
+            k_chunk: T::PER_CHUNK,
             k_offset: 0,
             k_stride: stride,
             v_row: head_dim,
@@ -237,7 +256,8 @@ fn decode_attention_writes_nothing_past_the_cache() {
     let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, span);
     let y = g.output(y);
     run_graph(gpu(), g, &[y.id()], |_| ());
-    for cache in [&cache.k, &cache.v] {
-        assert_eq!(cache.download(gpu()).expect("the cache can be read"), [0.0; 2 * 20 * 8]);
+    // Keys are in two blocks of 16.
+    for (cache, positions) in [(&cache.k, 32), (&cache.v, 20)] {
+        assert_eq!(cache.download(gpu()).expect("the cache can be read"), vec![0.0; 2 * positions * 8]);
     }
 }

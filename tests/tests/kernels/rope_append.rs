@@ -20,10 +20,27 @@ fn tables(head_dim: u32) -> RopeTables {
 }
 
 fn filled(context: u32, heads: HeadShape) -> KvCache {
-    let shape = [heads.num_kv_heads, context, heads.head_dim];
-    let elements = shape.iter().product::<u32>() as usize;
-    let fill = |seed| Resident::from_slice("cache", shape, &uniform(seed, elements));
-    KvCache { k: fill(11), v: fill(12) }
+    let elements = heads.num_kv_heads * context * heads.head_dim;
+    let [k, v] = [11, 12].map(|seed| uniform(seed, elements as usize));
+    cache_of(context, heads, &k, &v)
+}
+
+/// A cache of these keys and values, `[num_kv_heads, context, head_dim]`. What is in a block past them is NaN.
+fn cache_of<T: KvElement>(context: u32, heads: HeadShape, k: &[T], v: &[T]) -> KvCache<T> {
+    let HeadShape { num_kv_heads, head_dim, .. } = heads;
+    let k = KvCache::keys_in_blocks(k, num_kv_heads, context, head_dim, T::nearest(f32::NAN));
+    let of = |values: &[T]| {
+        let rows = values.len() as u32 / num_kv_heads / head_dim;
+        Resident::from_slice("cache", [num_kv_heads, rows, head_dim], values)
+    };
+    KvCache { k: of(&k), v: of(v) }
+}
+
+/// Keys and values on the device, `[num_kv_heads, context, head_dim]`.
+fn held<T: KvElement>(gpu: &Gpu, cache: &KvCache<T>) -> [Vec<T>; 2] {
+    let [num_kv_heads, context, head_dim] = cache.v.shape();
+    let [k, v] = [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read"));
+    [KvCache::keys_by_position(&k, num_kv_heads, context, head_dim), v]
 }
 
 /// Rows of q with their rows of k and v behind them.
@@ -59,8 +76,7 @@ fn run_into<T: KvElement>(
     let rotated = rope_append(&mut g, "rotated", qkv, &tables, cache, heads, span);
     let rotated = g.output(rotated);
     let program = run_graph(gpu, g, &[rotated.id()], |_| ());
-    let read = |r: &Resident<T, 3>| r.download(gpu).expect("the cache can be read");
-    (program.read(rotated), [read(&cache.k), read(&cache.v)])
+    (program.read(rotated), held(gpu, cache))
 }
 
 fn expected(rows: u32, heads: HeadShape, span: [u32; 2], k: &[f32], v: &[f32]) -> [Vec<f32>; 3] {
@@ -83,7 +99,17 @@ fn expected_in<T: KvElement>(
     let angle = |p: u32, j: u32| f64::from(p) * 1e4_f64.powf(-2.0 * f64::from(j) / f64::from(head_dim));
     let row = |p| (0..half).map(move |j| angle(p, j).cos()).chain((0..half).map(move |j| angle(p, j).sin()));
     let tables: Vec<f32> = (0..CONTEXT).flat_map(row).map(|v| v as f32).collect();
-    let p = Params { rows, num_heads, num_kv_heads, head_dim, context: CONTEXT };
+    // The reference has its keys one after the other.
+    let p = Params {
+        rows,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        context: CONTEXT,
+        k_rows: CONTEXT,
+        k_key: head_dim,
+        k_chunk: T::PER_CHUNK,
+    };
     let (mut rotated, [mut k, mut v]) = (vec![0.0; q.len()], cache.map(<[T]>::to_vec));
     rope_append::reference(&p, &joined(&q, kv, rows), &tables, &span, &mut rotated, &mut k, &mut v);
     (rotated, [k, v])
@@ -103,7 +129,7 @@ fn rope_append_matches_reference() {
     for shape in shapes {
         for (rows, span) in [(1, [0, 1]), (1, [39, 1]), (7, [5, 7])] {
             let cache = KvCache::new("cache", CONTEXT, shape);
-            let zeros = vec![0.0; cache.k.shape().iter().product::<u32>() as usize];
+            let zeros = vec![0.0; cache.v.shape().iter().product::<u32>() as usize];
             let want = expected(rows, shape, span, &zeros, &zeros);
             let got = run(gpu(), rows, shape, span, &cache);
             for (name, (got, want)) in ["q", "k", "v"].iter().zip(got.iter().zip(&want)) {
@@ -118,7 +144,7 @@ fn rope_append_matches_reference() {
 fn kv_cache_append_keeps_earlier_rows() {
     for shape in [heads(4, 2, 128), heads(3, 1, 6)] {
         let cache = filled(CONTEXT, shape);
-        let (dim, elements) = (shape.head_dim as usize, cache.k.shape().iter().product::<u32>() as usize);
+        let (dim, elements) = (shape.head_dim as usize, cache.v.shape().iter().product::<u32>() as usize);
         let mut before = [uniform(11, elements), uniform(12, elements)];
         for span in [[7, 5], [12, 5], [17, 1]] {
             let [_, k, v] = run(gpu(), span[1], shape, span, &cache);
@@ -145,10 +171,10 @@ fn kv_cache_append_keeps_earlier_rows() {
 #[test]
 fn rope_append_writes_the_live_rows_of_its_span() {
     for shape in [heads(4, 2, 128), heads(3, 1, 6)] {
-        let (cache, untouched) = (filled(CONTEXT, shape), filled(CONTEXT, shape));
+        let cache = filled(CONTEXT, shape);
         let span = [30, 4];
-        let read = |r: &Resident<f32, 3>| r.download(gpu()).expect("the cache can be read");
-        let want = expected(8, shape, span, &read(&untouched.k), &read(&untouched.v));
+        let [k, v] = held(gpu(), &cache);
+        let want = expected(8, shape, span, &k, &v);
         let got = run(gpu(), 8, shape, span, &cache);
         for (name, (got, want)) in ["q", "k", "v"].iter().zip(got.iter().zip(&want)) {
             assert_close(&format!("{name} of {shape:?}"), got, want, 5e-6);
@@ -192,11 +218,9 @@ fn rope_append_to_a_cache_of_f16_matches_reference() {
                 let elements = CONTEXT * shape.num_kv_heads * shape.head_dim;
                 uniform(seed, elements as usize).into_iter().map(f16::from_f32).collect()
             });
-            let [k, v] = before.each_ref().map(|rows| {
-                Resident::from_slice("cache", [shape.num_kv_heads, CONTEXT, shape.head_dim], rows)
-            });
+            let cache = cache_of(CONTEXT, shape, &before[0], &before[1]);
             let (want_q, want) = expected_in(rows, shape, span, &kv, before.each_ref().map(Vec::as_slice));
-            let (q, got) = run_into(gpu(), rows, shape, span, &kv, &KvCache { k, v });
+            let (q, got) = run_into(gpu(), rows, shape, span, &kv, &cache);
             assert_close(&format!("q of {shape:?} at {span:?}"), &q, &want_q, 5e-6);
             for ((name, bound), (got, want)) in [("k", 5e-6), ("v", 0.0)].iter().zip(got.iter().zip(&want)) {
                 for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
