@@ -307,7 +307,7 @@ impl Session {
             let wanted = if let (true, Want::Candidates(wanted)) = (last, want) { wanted } else { 1 };
             chunk.program.write(chunk.rows.candidates, &[wanted]);
             if let Some(prefix) = trace_prefix() {
-                dump(&mut chunk.program, &prefix, self.cached.len())?;
+                dump(&mut chunk.program, &self.model, &prefix, self.cached.len())?;
             }
             let (candidates, full) = ([chunk.out.ids.id(), chunk.out.values.id()], [chunk.out.logits.id()]);
             let reads: &[_] = match want {
@@ -376,15 +376,7 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
-        let trace = trace(&mut self.whole(ids, &mut Tap::default())?.program)?;
-        Ok(self.by_position(trace))
-    }
-
-    /// A trace whose keys are in the order of positions.
-    fn by_position(&self, mut trace: Trace) -> Trace {
-        let model = &self.model.inner;
-        kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, model.ctx);
-        trace
+        in_order(&mut self.whole(ids, &mut Tap::default())?.program, &self.model)
     }
 
     /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
@@ -404,11 +396,10 @@ impl Session {
                 self.prefill.program.run(&[])?;
             }
         }
-        let chunk = trace(&mut self.prefill.program)?;
+        let chunk = in_order(&mut self.prefill.program, &self.model)?;
         let row = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
         self.decode.write(&[row], rows.len() - 1, &self.pictures, &self.model);
-        let step = trace(&mut self.decode.program)?;
-        Ok([chunk, step].map(|trace| self.by_position(trace)))
+        Ok([chunk, in_order(&mut self.decode.program, &self.model)?])
     }
 
     /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
@@ -551,9 +542,16 @@ fn is_named(label: &str, prefix: &str) -> bool {
     rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
 }
 
+/// A trace of a chunk, keys in the order of positions.
+fn in_order(program: &mut Program, model: &Model) -> Result<Trace> {
+    let (mut trace, model) = (trace(program)?, &model.inner);
+    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, model.ctx);
+    Ok(trace)
+}
+
 /// Writes the tensors of the steps named by `prefix` to `strix-trace/` and says on the log which step first
 /// differs from its CPU reference.
-fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
+fn dump(program: &mut Program, model: &Model, prefix: &str, position: usize) -> Result<()> {
     let dir = PathBuf::from(std::env::var_os("STRIX_TRACE_DIR").unwrap_or_else(|| "strix-trace".into()));
     let io = |path: &PathBuf| {
         let path = path.clone();
@@ -561,7 +559,7 @@ fn dump(program: &mut Program, prefix: &str, position: usize) -> Result<()> {
     };
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
     for (i, (label, values)) in
-        trace(program)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
+        in_order(program, model)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
     {
         let path = dir.join(format!("{position:05}-{i:04}-{label}.f32"));
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;

@@ -474,7 +474,7 @@ fn the_vision_towers_steps_are_labelled_by_layer() {
 fn strix_trace_writes_the_tensors_of_the_steps_it_names() {
     let sample = nano::sample("rainbow");
     if std::env::var_os("STRIX_TEST_CHILD").is_some() {
-        let model = nano::load(gpu(), 64, 32);
+        let model = nano::load(gpu(), 60, 32);
         let mut session = model.session().unwrap();
         let options = GenerateOptions { max_tokens: 3, ..GenerateOptions::default() };
         let (ids, _) = sample.run(&mut session, &options);
@@ -510,5 +510,8 @@ fn strix_trace_writes_the_tensors_of_the_steps_it_names() {
             let bytes = files.get(&(position, format!("decoder.3.{step}")));
             assert_eq!(bytes, Some(&(4 * rows * columns)), "{step} at {position}: {files:?}");
         }
+        // Position by position, whatever the kernels read.
+        let keys = files.get(&(position, "decoder.3.k_cache".into()));
+        assert_eq!(keys, Some(&(4 * 60 * 128)), "keys at {position}: {files:?}");
     }
 }
