@@ -79,12 +79,13 @@ pub(crate) fn fits_binding(kv: &[LayerCache], dtype: KvDtype, ctx: u32, limit: u
     let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
         return Ok(());
     };
+    let block = u64::from(KEY_BLOCK);
+    let position = bytes / u64::from(ctx.next_multiple_of(KEY_BLOCK));
     let halve = if dtype == KvDtype::F32 && bytes / 2 <= limit { ", take --kv f16" } else { "" };
     Err(Error::Option(format!(
         "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: lower \
          --ctx to {}{halve} or choose another adapter",
-        limit / (bytes / u64::from(ctx.next_multiple_of(KEY_BLOCK))).max(1) / u64::from(KEY_BLOCK)
-            * u64::from(KEY_BLOCK),
+        limit / position.max(1) / block * block,
     )))
 }
 

@@ -54,8 +54,9 @@ fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, 2> {
 /// Dimensions from 4 * d4 on of the head whose first element is `at`. Past the head's end its last ones.
 fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
 //% if heads == "scalar"
-    let d = min(vec4(4u * d4) + vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u));
-    let i = at + ${"d / 4u * params.k_chunk + d % 4u" if t == "k" else "d"};
+    let inside = min(d4, (params.head_dim - 1u) / 4u);
+    let rest = min(vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u - 4u * inside));
+    let i = at + ${"key_part(inside)" if t == "k" else "4u * inside"} + rest;
     return vec4(${t}[i.x], ${t}[i.y], ${t}[i.z], ${t}[i.w]);
 //% else
     let inside = min(d4, params.head_dim / 4u - 1u);
