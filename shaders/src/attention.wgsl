@@ -17,6 +17,7 @@
 //~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
 //% set textures = ["k_texels", "v_texels"]
 #import heads
+#import keys
 #import flash
 #import subgroups
 #import texels
@@ -63,12 +64,21 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         q_tile[${r * dims // 4 + i * team}u + lane] = query(q_row_${r}, ${i * team}u + lane) * scale;
     }
 //% else
-    let q_${r}_${i} = query(q_row_${r}, place(${i}u, lane)) * scale;
+    let q_${r}_${i} = query(q_row_${r}, place(${i}u, lane)) * (scale * UNIT);
 //% endif
 //% endfor
 //% endfor
 //% if plain
     workgroupBarrier();
+//% else
+//% for n in range(dims // 4 // vecs)
+    let k_part_${n} = k_part(${n}u);
+//% endfor
+    let v_row = params.v_row / LOAD;
+//% for n in range(slots // vecs)
+    let v_first_${n} = v_head / LOAD + v_part(${n * team}u + lane);
+    let v_last_${n} = v_first_${n} + (keys - 1u) * v_row;
+//% endfor
 //% endif
 
     //~ trips: (keys + (32 if lanes == "plain" else lanes) - 1) // (32 if lanes == "plain" else lanes)
@@ -93,7 +103,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% for n in range(dims // 4 // vecs)
         {
 //% for g in range(keys)
-            let k_${g} = k_load(k_row_${g}, ${n}u);
+            let k_${g} = k_load(k_row_${g} / LOAD + k_part_${n}, ${n}u);
 //% endfor
 //% for r in range(queries)
 //% for v in range(vecs)
@@ -170,16 +180,21 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         workgroupBarrier();
 //% else
         // A row's sums stay in registers past LANES values, and a broadcast serves all of its dimensions.
+//% for n in range(slots // vecs)
+        var v_at_${n} = v_first_${n} + first * v_row;
+//% endfor
 //% for g in range(keys)
         {
 //% for j in range(lanes)
 //% for n in range(slots // vecs)
-            let v_${j}_${n} = v_load(min(first + ${g * lanes + j}u, keys - 1u) * params.v_row + v_head, ${n * team}u + lane);
+            let v_${j}_${n} = v_load(min(v_at_${n}, v_last_${n}), ${n * team}u + lane);
+            v_at_${n} += v_row;
 //% endfor
 //% endfor
 //% for r in range(queries)
+            let p_unit_${r} = p_${r}_${g} * UNIT;
 //% for j in range(lanes)
-            let p_${r}_${g}_${j} = vec4(subgroupBroadcast(p_${r}_${g}, ${j}u));
+            let p_${r}_${g}_${j} = vec4(subgroupBroadcast(p_unit_${r}, ${j}u));
 //% for n in range(slots // vecs)
 //% for v in range(vecs)
             y_${r}_${n * vecs + v} = fma(p_${r}_${g}_${j}, v_${j}_${n}[${v}u], y_${r}_${n * vecs + v});

@@ -7,6 +7,7 @@
 //~ variants: cache = f32 f16
 //% set per = 8 if cache == "f16" else 4
 #import lanes
+#import keys
 
 /// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
 const UNSEEN = -1e30;
@@ -53,11 +54,6 @@ struct Params {
 //% endif
 @group(0) @binding(3) var<storage, read> span: array<u32>;       // [2] first position, live rows; if causal
 @group(0) @binding(4) var<storage, read_write> p: array<f32>;    // [num_heads, rows, width]
-
-/// Where a key of a head begins.
-fn key_at(key: u32) -> u32 {
-    return key / 16u * (16u * params.k_row) + key % 16u * params.k_key;
-}
 
 /// Element `at` of `k`.
 fn key(at: u32) -> f32 {

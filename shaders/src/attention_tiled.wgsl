@@ -9,6 +9,7 @@
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
 #import heads
+#import keys
 #import flash
 
 //% set team = {32: 8, 64: 16, 128: 16, 256: 32}[dims]

@@ -60,10 +60,18 @@ pub fn decode_attention<T: KvElement>(
         _ => "many",
     };
     let vectors = heads != "scalar" && read_texels(lanes);
-    let texels = vectors && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
+    // How many floats of qkv a load moves: the halves of a head are rotated together.
+    let width = if heads != "scalar" && head_dim.is_multiple_of(8) { "4" } else { "1" };
+    let texels = vectors && width == "4" && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
     let loads = if texels { "texels" } else { "storage" };
-    let chosen =
-        [("lanes", lanes), ("dims", shape.dims()), ("heads", heads), ("teams", teams), ("loads", loads)];
+    let chosen = [
+        ("lanes", lanes),
+        ("dims", shape.dims()),
+        ("heads", heads),
+        ("teams", teams),
+        ("loads", loads),
+        ("width", width),
+    ];
     // Without texels nothing is read there.
     let [k_texels, v_texels] = if texels { [k.id(), v.id()] } else { [span.id(); 2] };
     let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = k.keys;

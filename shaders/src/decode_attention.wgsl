@@ -12,15 +12,18 @@
 //~ variants: heads = vec4 scalar f16
 //~ variants: teams = one many
 //~ variants: loads = storage texels
+//~ variants: width = 1 4
 //~ where: teams == ("one" if lanes == 8 else ("many" if lanes == "plain" else teams))
-//~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
+//~ where: loads == "storage" or (lanes in [8, 16] and width == 4)
+//~ where: width == 1 or heads != "scalar"
 //% set loaded = ["k", "v"]
 //% set textures = ["k_texels", "v_texels"]
 #import heads
+#import keys
 #import halves
 #import subgroups
 #import texels
-#import mad
+#import wide
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
@@ -55,8 +58,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<f32>;              // [num_heads + 2 num_kv_heads, head_dim]
-@group(0) @binding(2) var<storage, read> tables: array<f32>;           // [positions, head_dim]: cos, sin
+@group(0) @binding(1) var<storage, read> qkv: array<Wide>;             // [num_heads + 2 num_kv_heads, head_dim]
+@group(0) @binding(2) var<storage, read> tables: array<Wide>;          // [positions, head_dim]: cos, sin
 @group(0) @binding(3) var<storage, read> span: array<u32>;             // [2] position
 //% if loads == "texels"
 // k and v again: what this step writes of them it does not read.
@@ -80,18 +83,59 @@ var<workgroup> sums: array<f32, TEAMS>;
 var<workgroup> parts: array<vec4<f32>, ${teams * dims // 4}>;    // [TEAMS, dims / 4]
 //% endif
 
+/// How dimensions from 4 * d4 on of a head turn at this position.
+struct Turn {
+    cos: vec4<f32>,
+    sin: vec4<f32>,
+}
+
+//% if width == 4
+fn turn(d4: u32) -> Turn {
+    let half = params.head_dim / 8u;
+    let inside = min(d4, 2u * half - 1u);
+    let at = span[0] * 2u * half + select(inside - half, inside, inside < half);
+    return Turn(tables[at], tables[at + half]);
+}
+
 /// Dimensions from 4 * d4 on of the head of q or of the new key that begins at `at`, rotated; zero past its end.
-fn rotated(at: u32, d4: u32) -> vec4<f32> {
+fn rotated(at: u32, d4: u32, turn: Turn) -> vec4<f32> {
+    let half = params.head_dim / 8u;
+    let inside = min(d4, 2u * half - 1u);
+    let x = qkv[at / 4u + inside];
+    let other = qkv[at / 4u + select(inside - half, inside + half, inside < half)];
+    let result = x * turn.cos + select(other, -other, inside < half) * turn.sin;
+    return select(vec4(0.0), result, d4 < 2u * half);
+}
+
+/// Dimensions from 4 * d4 on of the new value that begins at `at`. Past its end its last ones.
+fn new_value(at: u32, d4: u32) -> vec4<f32> {
+    return qkv[at / 4u + min(d4, params.head_dim / 4u - 1u)];
+}
+//% else
+fn turn(d4: u32) -> Turn {
     let half = params.head_dim / 2u;
-    let cos_sin = span[0] * params.head_dim;
+    var result = Turn(vec4(0.0), vec4(0.0));
+//% for c in range(4)
+    {
+        let d = min(4u * d4 + ${c}u, params.head_dim - 1u);
+        let at = span[0] * params.head_dim + select(d - half, d, d < half);
+        result.cos[${c}u] = tables[at];
+        result.sin[${c}u] = tables[at + half];
+    }
+//% endfor
+    return result;
+}
+
+/// Dimensions from 4 * d4 on of the head of q or of the new key that begins at `at`, rotated; zero past its end.
+fn rotated(at: u32, d4: u32, turn: Turn) -> vec4<f32> {
+    let half = params.head_dim / 2u;
     var result = vec4(0.0);
 //% for c in range(4)
     {
         let d = 4u * d4 + ${c}u;
         if d < params.head_dim {
-            let j = select(d - half, d, d < half);
-            let other = select(qkv[at + j], -qkv[at + j + half], d < half);
-            result[${c}u] = qkv[at + d] * tables[cos_sin + j] + other * tables[cos_sin + half + j];
+            let other = select(qkv[at + d - half], -qkv[at + d + half], d < half);
+            result[${c}u] = qkv[at + d] * turn.cos[${c}u] + other * turn.sin[${c}u];
         }
     }
 //% endfor
@@ -103,6 +147,7 @@ fn new_value(at: u32, d4: u32) -> vec4<f32> {
     let d = at + min(vec4(4u * d4) + vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u));
     return vec4(qkv[d.x], qkv[d.y], qkv[d.z], qkv[d.w]);
 }
+//% endif
 
 //% if heads == "f16"
 /// What the cache holds of four dimensions.
@@ -165,8 +210,9 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     var part = 0.0;
 //% if plain
     if index < ${dims // 4}u {
-        let q4 = rotated(q_new, index) * scale;
-        let k4 = rotated(k_new, index);
+        let turn = turn(index);
+        let q4 = rotated(q_new, index, turn) * scale;
+        let k4 = rotated(k_new, index, turn);
         q_tile[index] = q4;
         part = dot(q4, kept(k4));
         if appends {
@@ -183,8 +229,9 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     workgroupBarrier();
 //% else
 //% for i in range(slots)
-    let q_${i} = rotated(q_new, place(${i}u, lane)) * scale;
-    let new_k_${i} = rotated(k_new, place(${i}u, lane));
+    let turn_${i} = turn(place(${i}u, lane));
+    let q_${i} = rotated(q_new, place(${i}u, lane), turn_${i}) * scale;
+    let new_k_${i} = rotated(k_new, place(${i}u, lane), turn_${i});
     part += dot(q_${i}, kept(new_k_${i}));
     if appends && team == 0u {
         append_k(k_cached + key_at(position), place(${i}u, lane), new_k_${i});
@@ -203,6 +250,23 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     }
 //% endfor
 
+//% if not plain
+    // Here and not in the loop, out of which lavapipe moves nothing: each of these would be as much work as a product.
+//% if loads == "texels"
+//% for n in range(dims // 4)
+    let q_at_${n} = subgroupBroadcast(q_${n // vecs // lanes * vecs + n % vecs}, ${n // vecs % lanes}u) * UNIT;
+//% endfor
+//% endif
+//% for n in range(dims // 4 // vecs)
+    let k_part_${n} = k_part(${n}u);
+//% endfor
+    let v_row = params.head_dim / LOAD;
+//% for n in range(slots // vecs)
+    let v_first_${n} = cached / LOAD + v_part(${n * team}u + lane);
+    let v_last_${n} = v_first_${n} + (keys - 1u) * v_row;
+//% endfor
+//% endif
+
     //~ trips: context // (lanes if teams == "one" else 128) + 1
     for (var base = 0u; base < keys; base += LANES * TEAMS) {
         let first = base + team * LANES;
@@ -217,9 +281,13 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         }
 //% else
 //% for n in range(dims // 4 // vecs)
-        let k_${n} = k_load(k_row, ${n}u);
+        let k_${n} = k_load(k_row / LOAD + k_part_${n}, ${n}u);
 //% for v in range(vecs)
-        score = mad(score, subgroupBroadcast(q_${n // lanes * vecs + v}, ${n % lanes}u), k_${n}[${v}u]);
+//% if loads == "texels"
+        score += dot(q_at_${n * vecs + v}, k_${n}[${v}u]);
+//% else
+        score += dot(subgroupBroadcast(q_${n // lanes}, ${n % lanes}u), k_${n}[0u]);
+//% endif
 //% endfor
 //% endfor
 //% endif
@@ -257,11 +325,15 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         }
         workgroupBarrier();
 //% else
-//% for j in range(lanes)
-        let v_row_${j} = min(first + ${j}u, keys - 1u) * params.head_dim + cached;
-        let p_${j} = vec4(subgroupBroadcast(p, ${j}u));
+        let p_unit = p * UNIT;
 //% for n in range(slots // vecs)
-        let v_${j}_${n} = v_load(v_row_${j}, ${n * team}u + lane);
+        var v_at_${n} = v_first_${n} + first * v_row;
+//% endfor
+//% for j in range(lanes)
+        let p_${j} = vec4(subgroupBroadcast(p_unit, ${j}u));
+//% for n in range(slots // vecs)
+        let v_${j}_${n} = v_load(min(v_at_${n}, v_last_${n}), ${n * team}u + lane);
+        v_at_${n} += v_row;
 //% for v in range(vecs)
         y_${n * vecs + v} = fma(p_${j}, v_${j}_${n}[${v}u], y_${n * vecs + v});
 //% endfor

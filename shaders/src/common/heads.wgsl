@@ -4,7 +4,8 @@
 // these k and v are read as such, of f16 where every head begins at a multiple of 8 and is as long.
 //
 // A kernel whose lanes have a head between them, in registers, sets `vecs` to the vec4s that one load brings (2 of f16
-// as texels, else 1) and takes k and v by loads; slot i of a lane is then vec4 number `place(i, lane)`.
+// as texels, else 1) and takes k and v by loads; slot i of a lane is then vec4 number `place(i, lane)`. It counts in
+// loads, LOAD elements each, and adds `k_part` and `v_part` outside of its loop: lavapipe moves nothing out of one.
 
 //% if heads == "scalar"
 alias Element = f32;
@@ -17,11 +18,6 @@ alias KvElement = vec2<u32>;
 alias KvElement = Element;
 //% endif
 
-/// Where a key of a head begins. Those of a cache lie in blocks of 16, see kv_cache.rs.
-fn key_at(key: u32) -> u32 {
-    return key / 16u * (16u * params.k_row) + key % 16u * params.k_key;
-}
-
 /// Where in a key its dimensions from 4 * d4 on are.
 fn key_part(d4: u32) -> u32 {
     return ${"d4 / 2u * params.k_chunk + d4 % 2u * 4u" if heads == "f16" else "d4 * params.k_chunk"};
@@ -32,6 +28,23 @@ fn key_part(d4: u32) -> u32 {
 //% if vecs
 /// vec4s of a load.
 const VECS = ${vecs}u;
+/// Elements of a load; scalar heads are counted in elements.
+const LOAD = ${1 if heads == "scalar" else 4 * vecs}u;
+//% if vecs == 2
+/// Loads bring k and v in units of this, which is what becomes of f16 whose bits are only shifted: to convert them is
+/// more work on lavapipe than to scale q and the probabilities.
+const UNIT = 0x1p112f;
+
+/// Four f16, two to a word, in units of UNIT.
+fn floats(words: vec2<u32>) -> vec4<f32> {
+    // Sign and, after three copies of it, exponent and mantissa where f32 has them.
+    let bits = bitcast<vec4<i32>>(vec4(words.x << 16u, words.x, words.y << 16u, words.y)) >> vec4(3u);
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(bits) & vec4(0x8fffe000u));
+}
+//% else
+/// Loads bring k and v in units of this.
+const UNIT = 1.0;
+//% endif
 
 /// Which vec4 of a head is in a lane's slot.
 fn place(slot: u32, lane: u32) -> u32 {
@@ -40,17 +53,44 @@ fn place(slot: u32, lane: u32) -> u32 {
 //% endif
 
 //% for t in loaded
-//% if vecs == 2 and t != "q"
-/// Dimensions from 8 * n on of the head whose first element is `at`. Past the head's end its last ones.
-fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, 2> {
-    let n_inside = min(n, params.head_dim / 8u - 1u);
-    let halves = ${t}_texels_at(at / 8u + ${"params.k_chunk / 8u * n_inside" if t == "k" else "n_inside"});
-    return array(
-        vec4(unpack2x16float(halves.x), unpack2x16float(halves.y)),
-        vec4(unpack2x16float(halves.z), unpack2x16float(halves.w)),
-    );
-}
+//% if vecs and t != "q"
+/// Where, after the first load of a head, its load n is. Past the head's end its last one.
+fn ${t}_part(n: u32) -> u32 {
+//% if heads == "scalar"
+    return 0u;
 //% else
+    let inside = min(n, params.head_dim / (4u * VECS) - 1u);
+    return ${"key_part(inside * VECS) / LOAD" if t == "k" else "inside"};
+//% endif
+}
+
+/// Load n of a head, which is at `at`.
+fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, ${vecs}> {
+//% if vecs == 2
+    let words = ${t}_texels_at(at);
+    return array(floats(words.xy), floats(words.zw));
+//% elif heads == "scalar"
+    return array(${t}_at(at, n));
+//% else
+    return array(${t}_four(at));
+//% endif
+}
+//% endif
+//% if vecs != 2 or t == "q"
+//% if heads != "scalar"
+/// Elements from 4 * i on.
+fn ${t}_four(i: u32) -> vec4<f32> {
+//% if loads is defined and loads == "texels" and t != "q"
+    return bitcast<vec4<f32>>(${t}_texels_at(i));
+//% elif heads == "f16" and t != "q"
+    let halves = ${t}[i];
+    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
+//% else
+    return ${t}[i];
+//% endif
+}
+//% endif
+
 /// Dimensions from 4 * d4 on of the head whose first element is `at`. Past the head's end its last ones.
 fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
 //% if heads == "scalar"
@@ -60,23 +100,9 @@ fn ${t}_at(at: u32, d4: u32) -> vec4<f32> {
     return vec4(${t}[i.x], ${t}[i.y], ${t}[i.z], ${t}[i.w]);
 //% else
     let inside = min(d4, params.head_dim / 4u - 1u);
-    let i = at / 4u + ${"key_part(inside) / 4u" if t == "k" else "inside"};
-//% if loads is defined and loads == "texels" and t != "q"
-    return bitcast<vec4<f32>>(${t}_texels_at(i));
-//% elif heads == "f16" and t != "q"
-    let halves = ${t}[i];
-    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
-//% else
-    return ${t}[i];
-//% endif
+    return ${t}_four(at / 4u + ${"key_part(inside) / 4u" if t == "k" else "inside"});
 //% endif
 }
-
-//% if vecs and t != "q"
-fn ${t}_load(at: u32, n: u32) -> array<vec4<f32>, 1> {
-    return array(${t}_at(at, n));
-}
-//% endif
 //% endif
 //% endfor
 

@@ -12,6 +12,8 @@ struct Case {
     shape: HeadShape,
     context: u32,
     position: u32,
+    /// Whether the cache can be read as texels.
+    texels: bool,
 }
 
 /// The step's row, and keys and values of the cache.
@@ -21,7 +23,8 @@ struct Data<T> {
 }
 
 fn case(num_heads: u32, num_kv_heads: u32, head_dim: u32, position: u32) -> Case {
-    Case { shape: HeadShape { num_heads, num_kv_heads, head_dim }, context: position + 40, position }
+    let shape = HeadShape { num_heads, num_kv_heads, head_dim };
+    Case { shape, context: position + 40, position, texels: false }
 }
 
 fn not_a_number<T: KvElement>() -> T {
@@ -64,10 +67,9 @@ impl Case {
         let [k, v] = data.cache.each_ref();
         let blocks = KvCache::keys_in_blocks(k, num_kv_heads, self.context, head_dim, not_a_number());
         let rows = self.context.next_multiple_of(KEY_BLOCK);
-        KvCache {
-            k: Resident::from_slice("k", [num_kv_heads, rows, head_dim], &blocks),
-            v: Resident::from_slice("v", [num_kv_heads, self.context, head_dim], v),
-        }
+        let k = Resident::from_slice("k", [num_kv_heads, rows, head_dim], &blocks);
+        let v = Resident::from_slice("v", [num_kv_heads, self.context, head_dim], v);
+        if self.texels { KvCache { k: k.with_texels(), v: v.with_texels() } } else { KvCache { k, v } }
     }
 
     /// Result of the step, and the cache after it.
@@ -135,12 +137,21 @@ impl Case {
     }
 }
 
+/// [`on_all`], with a cache that kernels can read as texels and one they cannot.
+fn on_all_reads(case: Case, check: impl Fn(&Gpu, Case)) {
+    on_all(|gpu| {
+        for texels in [false, true] {
+            check(gpu, Case { texels, ..case });
+        }
+    });
+}
+
 /// The result is that of attention over the cache as the step left it, so an f16 is the one that is read later.
 fn check<T: KvElement + Send + Sync>(case: Case) {
     let data = case.data::<T>();
     let (q, want) = case.appended(&data);
     let (dim, context) = (case.shape.head_dim as usize, case.context as usize);
-    on_all(|gpu| {
+    on_all_reads(case, |gpu, case| {
         let (y, cache) = case.run(gpu, &data);
         let what = format!("decode{} {case:?}", if T::IS_F16 { " f16" } else { "" });
         assert_close(&what, &y, &case.attended(&q, &cache), 1e-5);
@@ -197,11 +208,32 @@ fn decode_attention_at_odd_sizes() {
     check::<f16>(Case { context: 1, ..case(1, 1, 4, 0) });
 }
 
+/// Subnormal numbers, which a device may take for zero, and the largest. The scores stay as they are.
+#[test]
+fn decode_attention_over_the_whole_range_of_f16() {
+    let case = case(3, 3, 128, 70);
+    for scale in [5e-5, 6e4] {
+        let mut data = case.data::<f16>();
+        let (q, kv) = data.qkv.split_at_mut(3 * 128);
+        q.iter_mut().for_each(|q| *q /= scale);
+        kv.fill(0.0);
+        let cached = data.cache.iter_mut().flatten();
+        cached.for_each(|kv| *kv = f16::from_f32(kv.to_f32() * scale));
+        let (q, cache) = case.appended(&data);
+        let in_scale = |y: Vec<f32>| y.into_iter().map(|y| y / scale).collect::<Vec<_>>();
+        let want = in_scale(case.attended(&q, &cache));
+        on_all_reads(case, |gpu, case| {
+            let (y, _) = case.run(gpu, &data);
+            assert_close(&format!("decode f16 times {scale}"), &in_scale(y), &want, 1e-5);
+        });
+    }
+}
+
 /// The same program at later positions, as tokens flow: each attends to what those before it appended.
 #[test]
 fn decode_attention_reads_its_span_at_run_time() {
     let last = Case { context: 300, ..case(4, 2, 16, 0) };
-    on_all(|gpu| {
+    on_all_reads(last, |gpu, last| {
         let mut data = last.data::<f32>();
         let (cache, mut g) = (last.cache(&data), Graph::new(gpu.target()));
         let (qkv, span) = (g.input("qkv", [1, 8 * 16]), g.input("span", [2]));
@@ -227,7 +259,7 @@ fn decode_attention_reads_its_span_at_run_time() {
 #[test]
 fn decode_attention_replays_its_references() {
     fn replay<T: KvElement + Send + Sync>(case: Case) {
-        on_all(|gpu| {
+        on_all_reads(case, |gpu, case| {
             let data = Data {
                 cache: case.data::<T>().cache.map(|c| vec![T::nearest(0.25); c.len()]),
                 ..case.data()
