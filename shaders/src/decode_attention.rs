@@ -59,10 +59,9 @@ pub fn decode_attention<T: KvElement>(
         "16" if g.target().is_cpu => "one",
         _ => "many",
     };
-    let vectors = heads != "scalar" && read_texels(lanes);
     // How many floats of qkv a load moves: the halves of a head are rotated together.
     let width = if heads != "scalar" && head_dim.is_multiple_of(8) { "4" } else { "1" };
-    let texels = vectors && width == "4" && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
+    let texels = width == "4" && read_texels(lanes) && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
     let loads = if texels { "texels" } else { "storage" };
     let chosen = [
         ("lanes", lanes),
