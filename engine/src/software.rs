@@ -1,20 +1,27 @@
 //! The software driver's own settings, which it reads from the environment once.
 
+use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 
 /// Mesa's variable for the width of llvmpipe's vectors, in bits.
 const WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
 /// Mesa's variable for where compiled kernels are kept.
 const CACHE: &str = "MESA_SHADER_CACHE_DIR";
+/// The Vulkan header of Mesa 22.3, the last Mesa that is known to make one instruction of a broadcast among 16 lanes.
+/// Mesa 25.0 and 26.2 (headers 305 and 354) make a loop over the lanes of it, at 512 bits only: projections of many
+/// rows then take five times as long as at 256.
+const LAST_WIDE: u32 = 230;
 
-/// Lets Mesa's software Vulkan driver use vectors of 512 bits where the processor has them; it takes 256 unless told.
-/// Subgroups then have 16 lanes, and projections of many rows run about 1.6 times as fast. Other drivers are not
-/// affected, but that Mesa's others keep their compiled kernels in the same new place.
+/// Lets Mesa's software Vulkan driver use vectors of 512 bits where the processor has them and the driver is good at
+/// it, as Mesa 22 is; it takes 256 unless told. Subgroups then have 16 lanes, and projections of many rows run up to
+/// 1.6 times as fast. Other drivers are not affected, but that Mesa's others keep their compiled kernels in the same
+/// new place.
 ///
-/// It sets `LP_NATIVE_VECTOR_WIDTH`, unless that is set, and with it `MESA_SHADER_CACHE_DIR`: Mesa 22 does not tell
-/// kernels of one width from those of another, and a kernel compiled for the other gives wrong numbers. Returns
-/// whether it did.
+/// Which Mesa there is, its manifest says, found as Vulkan's loader finds it. It sets `LP_NATIVE_VECTOR_WIDTH`, unless
+/// that is set, and with it `MESA_SHADER_CACHE_DIR`: Mesa 22 does not tell kernels of one width from those of another,
+/// and a kernel compiled for the other gives wrong numbers. Returns whether it did.
 ///
 /// # Safety
 ///
@@ -22,17 +29,18 @@ const CACHE: &str = "MESA_SHADER_CACHE_DIR";
 /// a device is opened.
 #[expect(unsafe_code, reason = "the environment is how the driver is told")]
 pub unsafe fn use_wide_vectors() -> bool {
-    let get = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    let get = |name: &str| env::var_os(name).filter(|v| !v.is_empty());
     let home = || get("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let kept = get(CACHE).or_else(|| get("XDG_CACHE_HOME")).map(PathBuf::from).or_else(home);
-    let Some((width, cache)) = settings(has_512_bits(), get(WIDTH), kept) else { return false };
+    let wide = has_512_bits() && drivers_are_good_at_it(&get);
+    let Some((width, cache)) = settings(wide, get(WIDTH), kept) else { return false };
     // Mesa makes only the last folder of that path, and keeps nothing where others are missing, as on a new account.
     // Where none can be made it says so, and keeps nothing.
-    std::fs::create_dir_all(&cache).ok();
+    fs::create_dir_all(&cache).ok();
     // SAFETY: the caller's promise is that nothing else uses the environment now.
     unsafe {
-        std::env::set_var(WIDTH, width);
-        std::env::set_var(CACHE, cache);
+        env::set_var(WIDTH, width);
+        env::set_var(CACHE, cache);
     }
     true
 }
@@ -43,6 +51,46 @@ fn settings(wide: bool, width: Option<OsString>, kept: Option<PathBuf>) -> Optio
         return None;
     }
     Some(("512", kept?.join("strix-llvmpipe-512")))
+}
+
+/// Whether there is a software driver of Mesa's, and none is newer than what is known to be fast at 512 bits.
+fn drivers_are_good_at_it(get: &impl Fn(&str) -> Option<OsString>) -> bool {
+    let headers: Vec<_> =
+        manifests(get).iter().filter_map(|path| header(&fs::read_to_string(path).ok()?)).collect();
+    !headers.is_empty() && headers.iter().all(|&header| header <= LAST_WIDE)
+}
+
+/// The manifests of Mesa's software driver, where [the loader] looks.
+///
+/// [the loader]: https://github.com/KhronosGroup/Vulkan-Loader/blob/main/docs/LoaderDriverInterface.md
+fn manifests(get: &impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let all = |name| get(name).iter().flat_map(env::split_paths).collect::<Vec<_>>();
+    let or = |set: Vec<PathBuf>, usual: Vec<PathBuf>| if set.is_empty() { usual } else { set };
+    let home = |folder| all("HOME").iter().map(|home| home.join(folder)).collect();
+    let usual = [
+        or(all("XDG_CONFIG_HOME"), home(".config")),
+        or(all("XDG_CONFIG_DIRS"), vec!["/etc/xdg".into()]),
+        vec!["/etc".into()],
+        or(all("XDG_DATA_HOME"), home(".local/share")),
+        or(all("XDG_DATA_DIRS"), vec!["/usr/local/share".into(), "/usr/share".into()]),
+    ];
+    let usual = usual.iter().flatten().map(|folder| folder.join("vulkan/icd.d")).collect();
+    let mut places = or(all("VK_DRIVER_FILES"), or(all("VK_ICD_FILENAMES"), usual));
+    places.extend(all("VK_ADD_DRIVER_FILES"));
+    let files = |place: &PathBuf| match fs::read_dir(place) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_) => vec![place.clone()],
+    };
+    let is_lavapipe =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lvp_icd."));
+    places.iter().flat_map(files).filter(is_lavapipe).collect()
+}
+
+/// The version of the Vulkan header that a manifest's driver was made with, the last part of its `api_version`: it
+/// grows from one header to the next, whatever comes before it.
+fn header(manifest: &str) -> Option<u32> {
+    let (_, rest) = manifest.split_once("\"api_version\"")?;
+    rest.split('"').nth(1)?.rsplit('.').next()?.parse().ok()
 }
 
 /// Whether the processor has what LLVM calls x86-64-v4, all of which llvmpipe asks for.
@@ -69,5 +117,41 @@ mod tests {
         assert_eq!(settings(false, None, kept()), None);
         assert_eq!(settings(true, Some("256".into()), kept()), None);
         assert_eq!(settings(true, None, None), None, "nowhere to keep them apart");
+    }
+
+    /// As Debian has them: Mesa 22.3.6, 25.0.7 and 26.2.6.
+    #[test]
+    fn only_mesa_22_is_widened() {
+        let manifest = |version: &str| {
+            format!(
+                r#"{{"ICD": {{"api_version": "{version}", "library_path": "x.so"}}, "file_format_version": "1.0.0"}}"#
+            )
+        };
+        assert_eq!(header(&manifest("1.1.230")), Some(230));
+        assert_eq!(header(&manifest("1.4.354")), Some(354));
+        assert_eq!(header("{}"), None);
+
+        let root = tempfile::tempdir().unwrap();
+        let good = |name: &'static str, value: PathBuf| {
+            drivers_are_good_at_it(&move |asked: &str| {
+                (asked == name).then(|| value.clone().into_os_string())
+            })
+        };
+        let place = |version: &str, name: &str| {
+            let folder = root.path().join(version).join("vulkan/icd.d");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(name), manifest(version)).unwrap();
+            folder
+        };
+        for (version, expected) in [("1.1.230", true), ("1.4.305", false), ("1.4.354", false)] {
+            let folder = place(version, "lvp_icd.x86_64.json");
+            place(version, "intel_icd.x86_64.json");
+            assert_eq!(good("VK_DRIVER_FILES", folder.join("lvp_icd.x86_64.json")), expected, "{version}");
+            assert_eq!(good("VK_ICD_FILENAMES", folder.clone()), expected, "{version}");
+            assert!(!good("VK_DRIVER_FILES", folder.join("intel_icd.x86_64.json")), "not lavapipe's");
+            assert_eq!(good("XDG_DATA_DIRS", root.path().join(version)), expected, "{version}");
+        }
+        let both = env::join_paths(["1.1.230", "1.4.305"].map(|v| root.path().join(v))).unwrap();
+        assert!(!good("XDG_DATA_DIRS", PathBuf::from(both)), "either may be the one that is used");
     }
 }

@@ -62,7 +62,8 @@ Environment:
                       every step through its CPU reference (STRIX_LOG=info shows the first that differs)
   STRIX_LOG           what to log to stderr, e.g. info or strix_engine=debug
   NO_COLOR            print no colours
-  LP_NATIVE_VECTOR_WIDTH  bits of a vector in Mesa's software driver: 512 where the processor can, unless set";
+  LP_NATIVE_VECTOR_WIDTH  bits of a vector in Mesa's software driver: 512 with Mesa 22 on processors that
+                          have them, unless set";
 
 /// Asks a vision-language model questions about pictures, on any GPU.
 #[derive(Parser)]
