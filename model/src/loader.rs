@@ -548,7 +548,7 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
         // The shape alone does not tell a group as long as a row, which is another kernel, from none.
         let said = weights.metadata().get("strix.group").and_then(|group| group.parse().ok());
         let fits = |format: &Format| {
-            let shape = Layout { format: *format, ..layout }.scale_shape().to_vec();
+            let shape = Layout { format: *format, ..layout }.scale_shape();
             *format == Format::Int8 { group: said } && Some(shape) == found
         };
         let Some(format) = formats.into_iter().find(fits) else {

@@ -169,6 +169,10 @@ pub fn gemm(
 }
 
 /// What a kernel is told of some columns of a projection.
+///
+/// # Panics
+///
+/// If its weights share scales in groups that are no power of two from 32 on.
 pub(crate) fn params(
     part: &LinearPart,
     stride: u32,
@@ -188,7 +192,10 @@ pub(crate) fn params(
         image_only: u32::from(image),
         shared_blocks: layout.shared_blocks(),
         group_steps: match format {
-            Format::Int8 { group: Some(group) } => group / 32,
+            Format::Int8 { group: Some(group) } => {
+                assert!(group >= 32 && group.is_power_of_two(), "gemm: groups of {group} columns");
+                group / 32
+            }
             _ => 0,
         },
         bias: u32::from(part.bias.is_some()),
@@ -283,7 +290,12 @@ fn specialise(g: &mut Graph, of: &Projection<'_>) -> Specialised {
     };
     let width = lanes.parse().unwrap_or(32);
     let tile_rows: u32 = tile.parse().expect("a number of rows");
-    let whole = lanes != "plain" && layout.k.is_multiple_of(4 * width);
+    // Groups take steps of up to 128 columns.
+    let step = match layout.format {
+        Format::Int8 { group: Some(_) } if rows == 1 => 128.max(4 * width),
+        _ => 4 * width,
+    };
+    let whole = lanes != "plain" && layout.k.is_multiple_of(step);
     let chosen = vec![
         ("weights", layout.format.variant()),
         ("lanes", lanes),
@@ -415,11 +427,15 @@ fn weight_at<const FORMAT: u32>(
         1 => bf16::from_bits((weight[(first + within / 2) as usize] >> (within % 2 * 16)) as u16).to_f64(),
         _ => {
             let q = (weight[(first + within / 4) as usize] >> (within % 4 * 8)) as u8 as i8;
-            let (group, groups) = match p.group_steps {
-                0 => (0, 1),
-                steps_a_group => (column / 32 / steps_a_group, steps.div_ceil(steps_a_group)),
+            let row = packed % BLOCK;
+            let at = match p.group_steps {
+                0 => block * BLOCK + row,
+                steps_a_group => {
+                    let group = column / 32 / steps_a_group;
+                    let fours = steps.div_ceil(steps_a_group).div_ceil(4);
+                    ((block * fours + group / 4) * BLOCK + row) * 4 + group % 4
+                }
             };
-            let at = (block * groups + group) * BLOCK + packed % BLOCK;
             f64::from(q) * f64::from(scale[at as usize])
         }
     }

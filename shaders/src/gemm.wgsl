@@ -31,11 +31,15 @@
 
 //% set width = 32 if lanes == "plain" else lanes
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
-//% set rows_a_load = width // 8
-//% set loads_a_step = (rows + rows_a_load - 1) // rows_a_load
 //% set grouped = weights == "int8_group"
-//% set wide = rows == 1 and x == "whole" and not grouped
-//% set stride = width // 8 if wide else 1
+// Steps of 32 columns that a turn of the loop takes. A single row takes several, so that a load is of all lanes, and
+// one of scales serves four groups; beyond the end x is 0 then, whatever the weights there.
+//% set stride = 1 if rows > 1 else (4 if grouped else (width // 8 if x == "whole" else 1))
+//% set rows_a_load = width // 8
+//% set steps_a_load = [width // 8, stride] | min
+//% set loads_a_turn = stride // steps_a_load if rows == 1 else (rows + rows_a_load - 1) // rows_a_load
+//% set sum = "s" if grouped else "a"
+//% set rows_loaded = 1 if rows == 1 else loads_a_turn
 
 const LANES = ${width}u;
 const ROWS = ${rows}u;
@@ -61,7 +65,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% else
     // A load takes 8 lanes a row: lane l has vec4 l % 8 of row l / 8. A single row that is a whole number of loads
     // takes all lanes.
-//% for i in range(loads_a_step)
+//% for i in range(rows_loaded)
     let row${i} = routing[min(tile.first + min(${i * rows_a_load}u + lane / 8u, ROWS - 1u), tile.end - 1u)];
 //% endfor
 //% endif
@@ -83,32 +87,43 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var a${r} = vec4<f32>();
 //% endfor
 //% if grouped
-    let groups = (steps + params.group_steps - 1u) / params.group_steps;
-    //~ trips: (k + 31) // 32 // group_steps + 2
-    for (var g = 0u; g < groups; g++) {
-//% for r in range(rows)
-        let b${r} = a${r};
-        a${r} = vec4<f32>();
+    // A group is a power of two of steps.
+    let shift = firstTrailingBit(params.group_steps);
+    let fours = (groups_of_row() + 3u) / 4u;
+//% for c in range(4)
+    let scale${c} = block${c} * fours * 16u + p${c} % 16u;
 //% endfor
-        let first_step = g * params.group_steps;
-        let end_step = min(steps, first_step + params.group_steps);
-//% else
-    {
-        let first_step = 0u;
-        let end_step = steps;
 //% endif
-    //~ trips: (k + 31) // 32 * ${2 if grouped else 1} + 2
-    for (var step = first_step; step < end_step; step += ${stride}u) {
+    //~ trips: (k + 31) // 32 + 2
+    for (var step = 0u; step < steps; step += ${stride}u) {
 //% if lanes != "plain"
-//% for i in range(loads_a_step)
-        let x${i} = load_x(row${i}, step * 8u + lane % ${8 * stride}u);
-//% endfor
+//% for i in range(loads_a_turn)
+//% set row, first = (0, 8 * steps_a_load * i) if rows == 1 else (i, 0)
+        let x${i} = load_x(row${row}, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
 //% if norm == "yes"
-        squares += dot(x0, x0);
-        let y0 = x0 * load_gain(image_row, step * 8u + lane % ${8 * stride}u);
+        squares += dot(x${i}, x${i});
+        let y${i} = x${i} * load_gain(image_row, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
 //% endif
+//% endfor
+//% endif
+//% if grouped and rows == 1
+//% for c in range(4)
+        let scales${c} = scale[scale${c} + (step >> shift) / 4u * 16u];
+//% endfor
 //% endif
 //% for sub in range(stride)
+//% if grouped
+        {
+            let number = (step + ${sub}u) >> shift;
+            let factor = vec4<f32>(
+//% for c in range(4)
+                ${"scales" ~ c if rows == 1 else "scale[scale" ~ c ~ " + number / 4u * 16u]"}[number % 4u],
+//% endfor
+            );
+//% for r in range(rows)
+            var s${r} = vec4<f32>();
+//% endfor
+//% endif
 //% for chunk in range(chunks)
         {
             let at = ((step + ${sub}u) * CHUNKS + ${chunk}u) * 16u;
@@ -129,32 +144,28 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endfor
 //% for r in range(rows)
 //% if lanes == "plain"
-                var v${r} = load_x(row${r}, step * 8u + ${j}u);
+                var v${r} = load_x(row${r}, step * 8u + ${8 * sub + j}u);
 //% if norm == "yes"
                 squares += dot(v0, v0);
-                v0 *= load_gain(image_row, step * 8u + ${j}u);
+                v0 *= load_gain(image_row, step * 8u + ${8 * sub + j}u);
 //% endif
 //% else
-                let v${r} = subgroupBroadcast(${"y" if norm == "yes" else "x"}${r // rows_a_load}, ${r % rows_a_load * 8 + 8 * sub + j}u);
+//% set load, first = (sub // steps_a_load, sub % steps_a_load) if rows == 1 else (r // rows_a_load, r % rows_a_load)
+                let v${r} = subgroupBroadcast(${"y" if norm == "yes" else "x"}${load}, ${8 * first + j}u);
 //% endif
-                a${r} = mad4(a${r}, v${r}, w0, w1, w2, w3);
+                ${sum}${r} = mad4(${sum}${r}, v${r}, w0, w1, w2, w3);
 //% endfor
             }
 //% endfor
         }
 //% endfor
-//% endfor
-    }
 //% if grouped
-        let factor = vec4<f32>(
-//% for c in range(4)
-            scale_at(block${c}, first_step, p${c} % 16u),
-//% endfor
-        );
 //% for r in range(rows)
-        a${r} = fma(a${r}, factor, b${r});
+            a${r} = fma(s${r}, factor, a${r});
 //% endfor
+        }
 //% endif
+//% endfor
     }
 
 //% if norm == "yes"
@@ -162,7 +173,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let sum = squares;
 //% else
     // As many lanes have the row between them as take a step, and so have the others.
-    let sum = subgroupAdd(squares) / f32(LANES / ${8 * stride}u);
+    let sum = subgroupAdd(squares) / f32(LANES / ${8 * steps_a_load}u);
 //% endif
     a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
 //% endif

@@ -85,8 +85,21 @@ fn gemm_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 //% endif
 //% endfor
 
+//% if grouped
+//% for c in range(4)
+    var scales${c} = vec4<f32>();
+//% endfor
+//% endif
+
     //~ trips: (k + 31) // 32
     for (var step = 0u; step < steps; step++) {
+//% if grouped
+        if step % (4u * params.group_steps) == 0u {
+//% for c in range(4)
+            scales${c} = scales_at(place${c}, step / params.group_steps / 4u, p${c} % 16u);
+//% endfor
+        }
+//% endif
 //% if lanes != "plain"
 //% if x == "int8"
 //% for i in range(loads_a_step)
@@ -126,14 +139,13 @@ fn gemm_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 //% endfor
 //% if grouped
         if (step + 1u) % params.group_steps == 0u || step + 1u == steps {
-            let factor = vec4<f32>(
-//% for c in range(4)
-                scale_at(place${c}, step, p${c} % 16u),
-//% endfor
-            );
+            let factor = vec4<f32>(scales0.x, scales1.x, scales2.x, scales3.x);
 //% for r in range(rows)
             b${r} = fma(vec4<f32>(a${r}), factor, b${r});
             a${r} = vec4<i32>();
+//% endfor
+//% for c in range(4)
+            scales${c} = scales${c}.yzwx;
 //% endfor
         }
 //% endif

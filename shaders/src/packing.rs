@@ -4,7 +4,8 @@
 //! its rows: `[block][chunk][16 rows][16 bytes]`. Adjacent lanes take adjacent rows, so that they read
 //! adjacent 16 bytes, and a workgroup reads one contiguous range. A chunk holds 4 columns of f32, 8 of bf16 or
 //! 16 of int8. Rows are padded with zeros to a multiple of 16, columns to a multiple of 32. Scales are
-//! `[block][group][16 rows]`, biases `[block][16 rows]`.
+//! `[block][16 rows]`, those of groups `[block][groups / 4][16 rows][4 groups]`, so that one load has four; biases are
+//! `[block][16 rows]`.
 //!
 //! Blocks come first, so that any run of output columns is one contiguous range: a matrix is packed, written to a
 //! file, mapped and split over bindings piece by piece. Of two weight sets the first is followed by the blocks of
@@ -33,7 +34,7 @@ pub enum Format {
     Bf16,
     /// Symmetric 8-bit integers, the largest magnitude of a scale's weights at 127.
     Int8 {
-        /// Columns that share a scale, a multiple of 32; `None`: the whole row.
+        /// Columns that share a scale, a power of two from 32 on; `None`: the whole row.
         group: Option<u32>,
     },
 }
@@ -147,9 +148,28 @@ impl Layout {
         [self.places(), self.chunks(), BLOCK, self.format.chunk()].map(|size| size as usize)
     }
 
-    /// Sizes of their scales: blocks of all sets, groups, rows.
-    pub fn scale_shape(&self) -> [usize; 3] {
-        [self.places(), self.groups(), BLOCK].map(|size| size as usize)
+    /// Sizes of their scales: blocks of all sets, one, rows; of groups blocks, loads, rows, groups a load.
+    pub fn scale_shape(&self) -> Vec<usize> {
+        let load = self.groups_a_load();
+        let mut shape = vec![self.places(), self.groups().div_ceil(load), BLOCK, load];
+        shape.truncate(if load == 1 { 3 } else { 4 });
+        shape.into_iter().map(|size| size as usize).collect()
+    }
+
+    /// Where the scale of a group of row `row` of the block at `place` is among all.
+    pub(crate) fn scale_place(&self, place: usize, group: usize, row: usize) -> usize {
+        let load = self.groups_a_load() as usize;
+        place * self.block_scales() as usize + (group / load * BLOCK as usize + row) * load + group % load
+    }
+
+    /// Groups of a row whose scales are loaded together.
+    fn groups_a_load(&self) -> u32 {
+        if matches!(self.format, Format::Int8 { group: Some(_) }) { 4 } else { 1 }
+    }
+
+    /// Scales of a block of one set.
+    fn block_scales(&self) -> u32 {
+        self.groups().next_multiple_of(self.groups_a_load()) * BLOCK
     }
 
     /// Words of the packed weights.
@@ -171,9 +191,9 @@ impl Layout {
         }
     }
 
-    /// Scales: `[blocks of all sets, groups, 16]`.
+    /// Numbers among its scales, padding included.
     pub fn scales(&self) -> u32 {
-        self.places() * self.groups() * BLOCK
+        self.places() * self.block_scales()
     }
 
     /// Bytes on the device, scales included, bias not.
@@ -255,7 +275,7 @@ impl Part {
     }
 
     fn scale_on_host(&self, label: &str, scales: HostBytes) -> Resident<f32, 1> {
-        self.on_host(label, scales, self.layout.groups() * BLOCK * 4)
+        self.on_host(label, scales, self.layout.block_scales() * 4)
     }
 }
 
@@ -264,7 +284,7 @@ impl Part {
 pub struct Packed {
     /// The weights.
     pub words: Vec<u32>,
-    /// Their scales, `[blocks of all sets, groups, 16]`; empty for floats.
+    /// Their scales, as [`Layout::scale_shape`] says; empty for floats.
     pub scales: Vec<f32>,
 }
 
@@ -287,7 +307,7 @@ pub fn pack_blocks(
 ) -> Packed {
     assert!(places.end <= layout.places(), "blocks {places:?} of {layout:?}");
     let count = places.len();
-    let block_scales = (layout.groups() * BLOCK) as usize;
+    let block_scales = layout.block_scales() as usize;
     let mut words = vec![0; count * layout.block_words() as usize];
     let mut scales = vec![0.0; count * block_scales];
     let pack_one = |index: usize, words: &mut [u32], scales: &mut [f32]| {
@@ -355,7 +375,7 @@ fn pack_row_plain(layout: &Layout, row: &[f32], r: usize, words: &mut [u32], sca
             let mut chunks = chunks;
             for (g, values) in row.chunks(group).enumerate() {
                 let scale = scale_of(values);
-                scales[g * ROWS + r] = scale;
+                scales[layout.scale_place(0, g, r)] = scale;
                 for (values, chunk) in values.as_chunks::<16>().0.iter().zip(&mut chunks) {
                     chunk[..CHUNK].copy_from_slice(bytemuck::bytes_of(&quantize(values, scale)));
                 }
@@ -538,7 +558,7 @@ impl Linear {
         scale: Option<&HostBytes>,
         bias: Option<Bias<'_>>,
     ) -> Self {
-        let [block, block_scales] = [layout.block_words(), layout.groups() * BLOCK].map(|n| n as usize * 4);
+        let [block, block_scales] = [layout.block_words(), layout.block_scales()].map(|n| n as usize * 4);
         assert_eq!(weight.get().len(), layout.places() as usize * block, "{label}: bytes of {layout:?}");
         let mapped = |(i, part): (usize, Part)| {
             let (first, count) = (part.place as usize, part.layout.places() as usize);
@@ -565,8 +585,11 @@ impl Linear {
     /// Bytes that a row of text reads: the first set's, where there are several.
     pub fn text_bytes(&self) -> u64 {
         let bytes = |p: &LinearPart| {
-            let vectors = p.part.layout.groups() + u32::from(p.bias.is_some());
-            u64::from(p.part.text_blocks()) * u64::from(p.part.layout.block_words() + vectors * BLOCK) * 4
+            let bias = if p.bias.is_some() { BLOCK } else { 0 };
+            let layout = p.part.layout;
+            u64::from(p.part.text_blocks())
+                * u64::from(layout.block_words() + layout.block_scales() + bias)
+                * 4
         };
         self.parts.iter().map(bytes).sum()
     }

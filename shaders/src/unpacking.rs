@@ -47,9 +47,8 @@ pub fn unpack_row(
         }
         Format::Int8 { group } => {
             let chunks_per_group = group.map_or(usize::MAX, |group| group as usize / CHUNK);
-            let groups = layout.groups() as usize;
             for (i, (out, chunk)) in outs.zip(chunks).enumerate() {
-                let scale = scales[(place * groups + i / chunks_per_group) * BLOCK as usize + lane];
+                let scale = scales[layout.scale_place(place, i / chunks_per_group, lane)];
                 out.iter_mut().zip(chunk).for_each(|(out, &q)| *out = scale * f32::from(q as i8));
             }
         }

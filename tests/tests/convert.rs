@@ -259,9 +259,9 @@ fn a_layout_that_this_program_does_not_know_is_refused() {
         found.problems.iter().any(|p| p.to_string() == format!("model.safetensors: {words}")),
         "{found:?}"
     );
-    edit(&file, |metadata, _| drop(metadata.insert("strix.layout".into(), "3".into())));
+    edit(&file, |metadata, _| drop(metadata.insert("strix.layout".into(), "4".into())));
     let name = file.display().to_string();
-    says(load(&out), &[&name, "version 3", "knows 2", "newer strix"]);
+    says(load(&out), &[&name, "version 4", "knows 3", "newer strix"]);
     // It can no longer be opened to be edited.
     convert(
         &source,

@@ -77,7 +77,7 @@ impl<'a> Pack<'a> {
         let shape = matrix.layout.weight_shape().to_vec();
         let mut tensors = vec![Tensor { name: format!("{}.packed", matrix.label), dtype, shape }];
         if matrix.layout.groups() > 0 {
-            let shape = matrix.layout.scale_shape().to_vec();
+            let shape = matrix.layout.scale_shape();
             tensors.push(Tensor { name: format!("{}.scale", matrix.label), dtype: Dtype::F32, shape });
         }
         let block_elements = BLOCK as usize * k as usize;

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub const MANIFEST: &str = "strix.json";
 
 /// Version of the packed layout that this program writes and reads.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// How the tensors of a folder are arranged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -327,7 +327,7 @@ fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bo
                 let layout = Layout { format, sets, ..matrix.layout };
                 expected.insert(format!("{}.packed", matrix.label), (true, layout.weight_shape().to_vec()));
                 if layout.groups() > 0 {
-                    expected.insert(format!("{}.scale", matrix.label), (true, layout.scale_shape().to_vec()));
+                    expected.insert(format!("{}.scale", matrix.label), (true, layout.scale_shape()));
                 }
             }
         }

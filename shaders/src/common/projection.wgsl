@@ -58,7 +58,11 @@ struct Params {
 //% else
 @group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
 //% endif
-@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [places, groups, 16]
+//% if weights == "int8_group"
+@group(0) @binding(5) var<storage, read> scale: array<vec4<f32>>;     // [places, groups / 4, 16], four groups each
+//% else
+@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [places, 16]
+//% endif
 @group(0) @binding(6) var<storage, read> bias: array<f32>;            // [places, 16]
 @group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
@@ -152,10 +156,20 @@ fn chunk_at(place: u32, chunk: u32, row: u32) -> vec4<u32> {
 }
 
 //% if weights == "int8_group"
-/// Scale of the columns of step `step` of row `row` of the block at `place`.
+/// Groups of columns that share a scale.
+fn groups_of_row() -> u32 {
+    return ((params.k + 31u) / 32u + params.group_steps - 1u) / params.group_steps;
+}
+
+/// Scales of groups 4 i .. 4 i + 3 of row `row` of the block at `place`.
+fn scales_at(place: u32, i: u32, row: u32) -> vec4<f32> {
+    return scale[(place * ((groups_of_row() + 3u) / 4u) + i) * 16u + row];
+}
+
+/// Scale of the columns of step `step` of that row.
 fn scale_at(place: u32, step: u32, row: u32) -> f32 {
-    let groups = ((params.k + 31u) / 32u + params.group_steps - 1u) / params.group_steps;
-    return scale[(place * groups + step / params.group_steps) * 16u + row];
+    let group = step / params.group_steps;
+    return scales_at(place, group / 4u, row)[group % 4u];
 }
 //% endif
 
