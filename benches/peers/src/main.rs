@@ -20,6 +20,7 @@ use clap::Parser;
 use engines::{Class, Engine, NATIVE, Places, VULKAN};
 use figures::{Figures, Job};
 use report::{Report, Rounds, Who};
+use strix::Strix;
 
 /// Folder that keeps dated runs.
 const RUNS: &str = "benches/runs";
@@ -39,6 +40,9 @@ struct Args {
     /// How often each is run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
+    /// Columns that share a scale of Strix's int8 weights, as the 32 of Q8_0 do [default: all of an output channel]
+    #[arg(long, value_name = "COLUMNS", value_parser = ["32", "64", "128"])]
+    group: Option<String>,
     /// Layers to run, with the head; rates are projected to all 32
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=32))]
     layers: u32,
@@ -95,8 +99,9 @@ fn run(args: &Args) -> Result<()> {
         let own = std::env::current_exe().context("the place of this binary")?;
         Ok(own.with_file_name(format!("strix{}", std::env::consts::EXE_SUFFIX)))
     };
-    let strix = args.strix.clone().map_or_else(beside, Ok)?;
-    ensure!(strix.is_file(), "{}: no such file; build it: cargo build --release", strix.display());
+    let binary = args.strix.clone().map_or_else(beside, Ok)?;
+    ensure!(binary.is_file(), "{}: no such file; build it: cargo build --release", binary.display());
+    let strix = Strix { binary, group: args.group.clone() };
     fs::create_dir_all(&args.dir).with_context(|| format!("{}: making the folder", args.dir.display()))?;
     ctrlc::set_handler(|| {
         process::end_all();
@@ -155,7 +160,7 @@ fn in_turns(
     rounds: usize,
     engines: &[Engine],
     places: &Places,
-    strix: &Path,
+    strix: &Strix,
     job: &Job,
     limit: Duration,
 ) -> Vec<(Who, Rounds)> {
@@ -180,7 +185,7 @@ fn in_turns(
             println!("\nround {round}: {}", engine.key());
             let beside = own.iter_mut().find(|(class, own)| *class == engine.class && own.failure.is_none());
             if let Some((class, own)) = beside {
-                add("Strix", own, strix::measure(strix, &places.dir, *class, job, limit));
+                add("Strix", own, strix.measure(&places.dir, *class, job, limit));
             }
             let tokens = if engine.backend == "cpu" { MORE_TOKENS * job.tokens } else { job.tokens };
             let job = Job { tokens, ..job.clone() };

@@ -1,7 +1,8 @@
 //! Strix itself, through its own command: `strix bench model`.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -45,34 +46,57 @@ struct Times {
     idle_ns: Vec<f64>,
 }
 
-/// Runs `strix` once, with the weights of `class`.
-pub(crate) fn measure(
-    strix: &Path,
-    dir: &Path,
-    class: Class,
-    job: &Job,
-    limit: Duration,
-) -> Result<(Figures, Option<String>)> {
-    let json = dir.join("strix.json");
-    // That of the run before must not be taken for this one's.
-    if json.exists() {
-        fs::remove_file(&json).with_context(|| format!("{}: removing", json.display()))?;
+/// Strix as it is run.
+pub(crate) struct Strix {
+    pub binary: PathBuf,
+    /// Columns that share a scale of int8 weights.
+    pub group: Option<String>,
+}
+
+impl Strix {
+    /// Runs it once, with the weights of `class`.
+    pub(crate) fn measure(
+        &self,
+        dir: &Path,
+        class: Class,
+        job: &Job,
+        limit: Duration,
+    ) -> Result<(Figures, Option<String>)> {
+        let json = dir.join("strix.json");
+        // That of the run before must not be taken for this one's.
+        if json.exists() {
+            fs::remove_file(&json).with_context(|| format!("{}: removing", json.display()))?;
+        }
+        let list = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let mut command = Command::new(&self.binary);
+        command.args([
+            "bench",
+            "model",
+            "--preset",
+            "8.2b",
+            "--no-image",
+            "--quick",
+            "--dtype",
+            class.dtype(),
+        ]);
+        command.args(["--layers", &job.layers.to_string()]);
+        // Its context counts the token itself.
+        command.args(["--context", &(job.context + 1).to_string(), "--prefill", &list(&job.prefill)]);
+        command.arg("--json").arg(&json);
+        let group = self.group.as_ref().filter(|_| class == Class::Int8);
+        command.args(group.iter().flat_map(|group| ["--group", group]));
+        let ended = process::run(same_device(&mut command), limit)?;
+        if let Some(failure) = ended.failure {
+            return Ok((Figures::default(), Some(failure)));
+        }
+        let text = fs::read_to_string(&json).with_context(|| format!("{}: reading", json.display()))?;
+        let mut figures = parse(&text, job).with_context(|| json.display().to_string())?;
+        if let Some(group) = group {
+            write!(figures.version, ", groups of {group}")?;
+        }
+        let failure = figures.missing(job).map(|what| format!("it left out {what}"));
+        Ok((figures, failure))
     }
-    let list = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let mut command = Command::new(strix);
-    command.args(["bench", "model", "--preset", "8.2b", "--no-image", "--quick", "--dtype", class.dtype()]);
-    command.args(["--layers", &job.layers.to_string()]);
-    // Its context counts the token itself.
-    command.args(["--context", &(job.context + 1).to_string(), "--prefill", &list(&job.prefill)]);
-    command.arg("--json").arg(&json);
-    let ended = process::run(same_device(&mut command), limit)?;
-    if let Some(failure) = ended.failure {
-        return Ok((Figures::default(), Some(failure)));
-    }
-    let text = fs::read_to_string(&json).with_context(|| format!("{}: reading", json.display()))?;
-    let figures = parse(&text, job).with_context(|| json.display().to_string())?;
-    let failure = figures.missing(job).map(|what| format!("it left out {what}"));
-    Ok((figures, failure))
 }
 
 /// The means of the runs.
