@@ -182,11 +182,12 @@ impl Gpu {
         let size = (bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES).next_multiple_of(unit);
         let pages = memmap2::MmapOptions::new().len(size as usize).map_anon();
         let mut pages = pages.map_err(|e| fail(e.to_string()))?;
-        #[cfg(target_os = "linux")]
-        if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
-            tracing::debug!(%error, "the system gives no huge pages");
-        }
+        // What is filled as it is used, a KV cache, takes pages as it fills: a huge one is cleared whole for its first byte.
         if let Some(content) = content {
+            #[cfg(target_os = "linux")]
+            if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
+                tracing::debug!(%error, "the system gives no huge pages");
+            }
             pages[..content.get().len()].copy_from_slice(content.get());
         }
         let pages = memmap2::MmapRaw::from(pages);
