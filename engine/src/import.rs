@@ -182,12 +182,16 @@ impl Gpu {
         let size = (bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES).next_multiple_of(unit);
         let pages = memmap2::MmapOptions::new().len(size as usize).map_anon();
         let mut pages = pages.map_err(|e| fail(e.to_string()))?;
-        // What is filled as it is used, a KV cache, takes pages as it fills: a huge one is cleared whole for its first byte.
-        if let Some(content) = content {
-            #[cfg(target_os = "linux")]
-            if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
-                tracing::debug!(%error, "the system gives no huge pages");
+        // What fills as it is used, a KV cache, takes pages as it fills: a huge one is cleared whole for its first byte.
+        #[cfg(target_os = "linux")]
+        {
+            use memmap2::Advice;
+            let advice = if content.is_some() { Advice::HugePage } else { Advice::NoHugePage };
+            if let Err(error) = pages.advise(advice) {
+                tracing::debug!(%error, "the system gives pages of one size");
             }
+        }
+        if let Some(content) = content {
             pages[..content.get().len()].copy_from_slice(content.get());
         }
         let pages = memmap2::MmapRaw::from(pages);

@@ -10,7 +10,9 @@ use strix_model::convert::{Synthesis, WriteOptions, preset, synthesize};
 use strix_model::{
     Config, Dtype, Home, LoadOptions, MemoryPlan, Model, Progress, Room, Rounding, Source, Weights, weights,
 };
-use strix_shaders::add;
+use strix_shaders::attention::HeadShape;
+use strix_shaders::rope_append::RopeTables;
+use strix_shaders::{KvCache, add, decode_attention};
 use strix_tests::gpu;
 
 /// A file of `count` floats, mapped; its numbers begin at `first`.
@@ -288,4 +290,33 @@ fn assert_decoding_brings_text_alone(model: &Model) {
     // Tensors are planned in whole 16 bytes, and brought as long as they are.
     let two = brought[3] - brought[2];
     assert!((2 * a_token).abs_diff(two) * 1000 < a_token, "{brought:?}, planned {a_token}");
+}
+
+/// What a conversation costs is what it has, not what it might come to.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kv_cache_takes_memory_as_it_fills() {
+    const CONTEXT: u32 = 4096;
+    let shape = HeadShape { num_heads: 8, num_kv_heads: 8, head_dim: 128 };
+    let huge_pages = || {
+        let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("AnonHugePages:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let zeros = vec![0.0; (CONTEXT * shape.head_dim / 2) as usize];
+    let tables = RopeTables::new("tables", CONTEXT, shape.head_dim, &zeros, &zeros);
+    let cache = KvCache::<f32>::new("cache", CONTEXT, shape);
+    let mut g = Graph::new(gpu().target());
+    let (qkv, span) = (g.input("qkv", [1, 3 * 8 * 128]), g.input("span", [2]));
+    let y = decode_attention(&mut g, "y", qkv, &tables, &cache, shape, span);
+    let y = g.output(y);
+    let mut program = Program::compile(gpu(), g).unwrap();
+    let before = huge_pages();
+    program.write(qkv, &vec![1.0; qkv.len()]);
+    program.write(span, &[0, 1]);
+    program.run(&[y.id()]).unwrap();
+    assert_eq!(program.read(y), vec![1.0; 8 * 128]);
+    // Each head's keys and values are 2 MiB, a huge page.
+    let taken = huge_pages() - before;
+    assert!(taken < 4096, "{taken} KiB of huge pages for one position of {} bytes", cache.k.bytes());
 }
