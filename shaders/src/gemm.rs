@@ -290,7 +290,7 @@ fn specialise(g: &mut Graph, of: &Projection<'_>) -> Specialised {
     };
     let width = lanes.parse().unwrap_or(32);
     let tile_rows: u32 = tile.parse().expect("a number of rows");
-    // Groups take steps of up to 128 columns.
+    // A turn of the loop takes 128 columns of one row with groups, else what one load of all lanes has.
     let step = match layout.format {
         Format::Int8 { group: Some(_) } if rows == 1 => 128.max(4 * width),
         _ => 4 * width,

@@ -87,6 +87,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var a${r} = vec4<f32>();
 //% endfor
 //% if grouped
+    // `scales_at`, with what it divides outside of the loop: lavapipe moves nothing out of one, and divides lane by lane.
     // A group is a power of two of steps.
     let shift = firstTrailingBit(params.group_steps);
     let fours = (groups_of_row() + 3u) / 4u;
