@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::ValueEnum;
 use serde_json::{Value, json};
 use strix_engine::StepTime;
-use strix_model::image::{self, Exif, Preprocess, RgbImage};
-use strix_model::prompt::{Conversation, check_images, sample_frames};
+use strix_model::prompt::{Conversation, check_images};
 use strix_model::stop::StopMatcher;
 use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter, Storage};
+use crate::pictures::Pictures;
 use crate::terminal::{say, whisper};
 use crate::{DONE, INTERRUPTED, Usage, cache};
 
@@ -30,16 +29,6 @@ Examples:
 /// Longest question read from stdin.
 const MAX_QUESTION_BYTES: u64 = 1 << 20;
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Square {
-    /// Stretch, as the original does
-    Resize,
-    /// Pad with the mean colour
-    Pad,
-    /// Cut the middle out
-    Crop,
-}
-
 /// Ask a question about pictures, or about none
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
@@ -49,25 +38,12 @@ pub(crate) struct Args {
     /// Folder of a model: config.json, tokenizer and weights [default: nano, the built-in one]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF); again for more, in order
-    #[arg(long, value_name = "FILE")]
-    image: Vec<PathBuf>,
-    /// An animated GIF, its frames asked about as pictures, after those of --image
-    #[arg(long, value_name = "GIF")]
-    video: Option<PathBuf>,
-    /// Frames taken from the video, evenly spread
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "video", value_parser = clap::value_parser!(u32).range(1..))]
-    frames: u32,
+    #[command(flatten)]
+    pictures: Pictures,
     #[command(flatten)]
     adapter: Adapter,
     #[command(flatten)]
     storage: Storage,
-    /// How a picture becomes square
-    #[arg(long, value_enum, default_value = "resize")]
-    preprocess: Square,
-    /// Turn photos upright as their EXIF orientation says; the original does not
-    #[arg(long)]
-    exif: bool,
     /// Randomness; 0 takes the likeliest token each time
     #[arg(long, value_name = "T", default_value_t = 0.0, help_heading = "Sampling")]
     temperature: f32,
@@ -110,7 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let question = question(args)?;
     let options = load_options(args)?;
     let mut generate = generate_options(args)?;
-    let pictures = pictures(args)?;
+    let pictures = args.pictures.open()?;
     check_prompt(args, &question, pictures.len())?;
     let gpu = args.adapter.open()?;
     if args.model.is_none() {
@@ -233,12 +209,7 @@ fn question(args: &Args) -> anyhow::Result<String> {
 }
 
 fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
-    let preprocess = match args.preprocess {
-        Square::Resize => Preprocess::Resize,
-        Square::Pad => Preprocess::Pad,
-        Square::Crop => Preprocess::Crop,
-    };
-    Ok(LoadOptions { preprocess, ..args.storage.options()? })
+    Ok(LoadOptions { preprocess: args.pictures.preprocess(), ..args.storage.options()? })
 }
 
 fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
@@ -263,20 +234,6 @@ fn check_prompt(args: &Args, question: &str, pictures: usize) -> strix_model::Re
         true => check_images(question, pictures),
         false => Conversation::default().ask(question, pictures),
     }
-}
-
-fn pictures(args: &Args) -> anyhow::Result<Vec<RgbImage>> {
-    let exif = if args.exif { Exif::Honour } else { Exif::Ignore };
-    let mut pictures =
-        args.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(path) = &args.video {
-        let name = path.display().to_string();
-        let bytes = image::read(path)?;
-        let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
-        pictures
-            .extend(sample_frames(frames.len(), args.frames as usize).into_iter().map(|i| frames[i].clone()));
-    }
-    Ok(pictures)
 }
 
 /// Time of one run of a program by kernel, then by layer.

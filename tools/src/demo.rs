@@ -12,7 +12,7 @@ use strix_model::{FinishReason, GenerateOptions, LoadOptions};
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
 use crate::terminal::{BOLD, DIM, GREEN, RED, colours, columns, paint};
-use crate::{picture, svg};
+use crate::{half_blocks, svg};
 
 const SAMPLES: &str = include_str!("../../tests/nano/samples/samples.json");
 
@@ -171,7 +171,7 @@ impl Screen {
     fn draw(&mut self, names: &[String], pictures: &[RgbImage]) -> io::Result<()> {
         if self.painted {
             let columns = columns().min(PICTURE_COLUMNS);
-            for line in picture::beside(pictures, columns, PICTURE_ROWS) {
+            for line in half_blocks::beside(pictures, columns, PICTURE_ROWS) {
                 self.print(&format!("{line}\n"))?;
             }
             return Ok(());

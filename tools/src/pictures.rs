@@ -1,0 +1,61 @@
+//! The pictures of a question, from the command line: which files, which frames, and how each becomes square.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use strix_model::image::{self, Exif, Preprocess, RgbImage};
+use strix_model::prompt::sample_frames;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Square {
+    /// Stretch, as the original does
+    Resize,
+    /// Pad with the mean colour
+    Pad,
+    /// Cut the middle out
+    Crop,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Pictures {
+    /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF); again for more, in order
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// An animated GIF, its frames asked about as pictures, after those of --image
+    #[arg(long, value_name = "GIF")]
+    video: Option<PathBuf>,
+    /// Frames taken from the video, evenly spread
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "video", value_parser = clap::value_parser!(u32).range(1..))]
+    frames: u32,
+    /// How a picture becomes square
+    #[arg(long, value_enum, default_value = "resize")]
+    preprocess: Square,
+    /// Turn photos upright as their EXIF orientation says; the original does not
+    #[arg(long)]
+    exif: bool,
+}
+
+impl Pictures {
+    pub(crate) fn preprocess(&self) -> Preprocess {
+        match self.preprocess {
+            Square::Resize => Preprocess::Resize,
+            Square::Pad => Preprocess::Pad,
+            Square::Crop => Preprocess::Crop,
+        }
+    }
+
+    /// Decodes the pictures, then the frames of the video, in that order.
+    pub(crate) fn open(&self) -> anyhow::Result<Vec<RgbImage>> {
+        let exif = if self.exif { Exif::Honour } else { Exif::Ignore };
+        let mut pictures =
+            self.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(path) = &self.video {
+            let name = path.display().to_string();
+            let bytes = image::read(path)?;
+            let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
+            let chosen = sample_frames(frames.len(), self.frames as usize);
+            pictures.extend(chosen.into_iter().map(|i| frames[i].clone()));
+        }
+        Ok(pictures)
+    }
+}
