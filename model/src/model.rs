@@ -149,7 +149,7 @@ impl Checkpoint {
                     tokenizer: match dir.join("tokenizer.model").exists()
                         || dir.join("tokenizer.json").exists()
                     {
-                        true => Some(Tokenizer::from_dir(dir)?.into()),
+                        true => Some(Tokenizer::of_model(dir, config.text.vocab_size)?.into()),
                         false => None,
                     },
                     weights: Weights::open(weights)?.into(),

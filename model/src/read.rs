@@ -8,8 +8,9 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// The longest `config.json`, `preprocessor_config.json` or other small file beside a checkpoint.
-pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// The longest `config.json`, `preprocessor_config.json` or other small file beside a checkpoint; a `tokenizer_config.json`
+/// of many added tokens takes 1 MiB.
+pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
 /// The longest `tokenizer.model`; a vocabulary of 256,000 pieces takes 4 MiB.
 pub const MAX_SENTENCEPIECE_BYTES: u64 = 32 << 20;
 /// The longest `tokenizer.json`; a vocabulary of 256,000 pieces takes 33 MiB.

@@ -3,8 +3,8 @@
 //! Field numbers: `sentencepiece_model.proto` of google/sentencepiece. Fields not named here are skipped,
 //! absent ones have the proto's defaults.
 
-/// The longest piece read, in bytes; SentencePiece itself stops at 16 characters unless told otherwise. All
-/// splits of every piece are tried for merges, so one endless piece would take endless time.
+/// The longest piece read, in bytes; SentencePiece itself stops at 16 characters unless told otherwise. Neighbours are
+/// looked up as long as they are no longer than the longest piece.
 const MAX_PIECE_BYTES: usize = 1024;
 
 /// What a piece stands for.
@@ -45,6 +45,16 @@ pub(crate) struct SentencePiece {
 }
 
 impl SentencePiece {
+    /// Number of pieces of a `ModelProto`, before any is read.
+    pub(crate) fn count(bytes: &[u8]) -> Result<usize, String> {
+        let mut message = Message::new(bytes, 0);
+        let mut pieces = 0;
+        while let Some((field, _)) = message.next()? {
+            pieces += usize::from(field == 1);
+        }
+        Ok(pieces)
+    }
+
     /// Reads a `ModelProto`. The error says what is wrong and at which byte.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut file = Self {

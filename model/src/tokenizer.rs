@@ -1,22 +1,31 @@
 //! Text to token ids and back, exactly as the slow `LlamaTokenizer` of transformers 4.31 does it.
 //!
-//! Two sources, one behaviour: `tokenizer.model` (SentencePiece) and `tokenizer.json` (tokenizers) both end in
-//! the same BPE model; splitting at special strings, the space in front and decoding are done here.
+//! Two sources, one behaviour: `tokenizer.model` (SentencePiece), whose pieces have scores, and `tokenizer.json`
+//! (tokenizers), which lists merges. Splitting at special strings, the space in front and decoding are the same.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+mod detokenizer;
+mod json;
+mod normalizer;
+mod scores;
+
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use tokenizers::Model as _;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::BPE;
 
 use crate::Error;
 use crate::read::{
     MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there, without_bom,
 };
 use crate::sentencepiece::{Kind, Piece, SentencePiece};
+pub use detokenizer::{DecodeStream, Detokenizer};
+use normalizer::{Normalizer, UserDefined};
+use scores::Scores;
+
+/// Most pieces of a vocabulary, whatever the model; the largest that are known have 256,000.
+const MAX_PIECES: usize = 1 << 20;
 
 /// The text that stands for a picture in a prompt.
 pub const IMAGE_TOKEN: &str = "<|image|>";
@@ -30,14 +39,24 @@ const SPACE: char = '\u{2581}';
 /// A BPE tokenizer of the LLaMA family. Its methods take `&self`: threads can share one.
 #[derive(Debug)]
 pub struct Tokenizer {
-    bpe: BPE,
     /// By id.
     pieces: Vec<Piece>,
-    /// Pieces that are taken whole wherever they are, longest first; LLaMA has none.
-    user_defined: Vec<(String, u32)>,
+    /// The id of each piece.
+    known: HashMap<String, u32>,
+    merges: Merges,
+    user_defined: UserDefined,
     special: Special,
     normalizer: Normalizer,
     legacy: bool,
+}
+
+/// What says which neighbours become one piece first.
+#[derive(Debug)]
+enum Merges {
+    /// Scores of the pieces, as SentencePiece does it.
+    Scored(Scores),
+    /// A list, as tokenizers does it.
+    Listed(Box<BPE>),
 }
 
 /// Ids whose strings are recognised in text and left out by `skip_special`.
@@ -46,14 +65,6 @@ struct Special {
     unk: u32,
     bos: u32,
     eos: u32,
-}
-
-/// The flags of SentencePiece's `normalizer_spec`.
-#[derive(Clone, Copy, Debug)]
-struct Normalizer {
-    add_dummy_prefix: bool,
-    remove_extra_whitespaces: bool,
-    escape_whitespaces: bool,
 }
 
 impl Tokenizer {
@@ -65,6 +76,13 @@ impl Tokenizer {
     ///
     /// If neither file is there, or one that is there cannot be read or is broken.
     pub fn from_dir(dir: &Path) -> crate::Result<Self> {
+        Self::of_model(dir, MAX_PIECES)
+    }
+
+    /// [`Tokenizer::from_dir`], of a model whose vocabulary has so many ids: a larger one is refused before any work is
+    /// done for it.
+    pub(crate) fn of_model(dir: &Path, vocab_size: usize) -> crate::Result<Self> {
+        let max_pieces = vocab_size.min(MAX_PIECES);
         let path = dir.join("tokenizer_config.json");
         let legacy = match read_if_there(&path, MAX_CONFIG_BYTES)? {
             Some(bytes) => legacy_of(&bytes).map_err(|reason| Error::File { path, reason })?,
@@ -72,11 +90,12 @@ impl Tokenizer {
         };
         let path = dir.join("tokenizer.model");
         if let Some(bytes) = read_if_there(&path, MAX_SENTENCEPIECE_BYTES)? {
-            return read_sentencepiece(&bytes, legacy).map_err(|reason| Error::File { path, reason });
+            return read_sentencepiece(&bytes, legacy, max_pieces)
+                .map_err(|reason| Error::File { path, reason });
         }
         let path = dir.join("tokenizer.json");
         if let Some(bytes) = read_if_there(&path, MAX_TOKENIZER_JSON_BYTES)? {
-            return read_json(&bytes, legacy).map_err(|reason| Error::File { path, reason });
+            return json::read(&bytes, legacy, max_pieces).map_err(|reason| Error::File { path, reason });
         }
         Err(Error::File {
             path: dir.to_owned(),
@@ -94,7 +113,7 @@ impl Tokenizer {
     /// If the bytes are no SentencePiece model, or one that LLaMA's tokenizer cannot be: not BPE, with a
     /// character map, with unused pieces.
     pub fn from_sentencepiece(bytes: &[u8], legacy: bool) -> crate::Result<Self> {
-        read_sentencepiece(bytes, legacy)
+        read_sentencepiece(bytes, legacy, MAX_PIECES)
             .map_err(|reason| Error::File { path: "tokenizer.model".into(), reason })
     }
 
@@ -107,7 +126,8 @@ impl Tokenizer {
     ///
     /// If the bytes are not such a file; a byte-level BPE (GPT-2, LLaMA 3) is refused.
     pub fn from_json(bytes: &[u8], legacy: bool) -> crate::Result<Self> {
-        read_json(bytes, legacy).map_err(|reason| Error::File { path: "tokenizer.json".into(), reason })
+        json::read(bytes, legacy, MAX_PIECES)
+            .map_err(|reason| Error::File { path: "tokenizer.json".into(), reason })
     }
 
     /// Number of ids, the special ones included.
@@ -207,7 +227,7 @@ impl Tokenizer {
 
     /// A stream that turns generated ids into text as they come.
     pub fn decode_stream(&self) -> DecodeStream<'_> {
-        DecodeStream { tokenizer: self, state: Detokenizer::default() }
+        DecodeStream::new(self)
     }
 
     fn is_special(&self, id: u32) -> bool {
@@ -243,21 +263,22 @@ impl Tokenizer {
             if bare.is_empty() {
                 ids.remove(start);
             } else {
-                ids[start] = self.bpe.token_to_id(bare).unwrap_or(self.special.unk);
+                ids[start] = self.known.get(bare).copied().unwrap_or(self.special.unk);
             }
         }
     }
 
     /// Ids of a text without special strings, appended.
     fn encode_text(&self, text: &str, ids: &mut Vec<u32>) {
-        let text = self.normalizer.apply(text);
+        let text = self.normalizer.apply(text, &self.user_defined);
         let mut start = 0;
         for (at, _) in text.char_indices() {
             // Before `start` is within the piece taken last.
-            let whole = |(piece, _): &&(String, u32)| at >= start && text[at..].starts_with(piece.as_str());
-            if let Some((piece, id)) = self.user_defined.iter().find(whole) {
+            if at >= start
+                && let Some((piece, id)) = self.user_defined.at_start(&text[at..])
+            {
                 self.merge(&text[start..at], ids);
-                ids.push(*id);
+                ids.push(id);
                 start = at + piece.len();
             }
         }
@@ -266,28 +287,35 @@ impl Tokenizer {
 
     /// Ids of normalised text, by merges alone.
     fn merge(&self, text: &str, ids: &mut Vec<u32>) {
-        // The one error of this call is an <unk> missing from the vocabulary, and loading looks for it.
-        let tokens = self.bpe.tokenize(text).unwrap_or_default();
-        ids.extend(tokens.iter().map(|token| token.id));
+        match &self.merges {
+            Merges::Scored(scores) => scores.encode(text, &self.pieces, &self.known, ids),
+            Merges::Listed(bpe) => {
+                // The one error of this call is an <unk> missing from the vocabulary, and loading looks for it.
+                let tokens = bpe.tokenize(text).unwrap_or_default();
+                ids.extend(tokens.iter().map(|token| token.id));
+            }
+        }
     }
 
     /// Splits a text at the special strings; no part is empty.
-    fn split<'a>(&self, mut text: &'a str) -> Vec<Part<'a>> {
+    fn split<'a>(&self, text: &'a str) -> Vec<Part<'a>> {
+        let specials = [self.special.unk, self.special.bos, self.special.eos];
+        let specials = specials.map(|id| (self.pieces[id as usize].text.as_str(), id));
         let mut parts = Vec::new();
-        while !text.is_empty() {
-            let next = [self.special.unk, self.special.bos, self.special.eos]
-                .into_iter()
-                .filter_map(|id| Some((text.find(self.piece(id)?)?, id)))
-                .min();
-            let Some((at, id)) = next else {
-                parts.push(Part::Text(text));
-                break;
-            };
-            if at > 0 {
-                parts.push(Part::Text(&text[..at]));
+        let mut start = 0;
+        for (at, _) in text.char_indices() {
+            // Before `start` is within the string found last.
+            let here = |(special, _): &&(&str, u32)| at >= start && text[at..].starts_with(special);
+            if let Some((special, id)) = specials.iter().filter(here).min_by_key(|(_, id)| id) {
+                if at > start {
+                    parts.push(Part::Text(&text[start..at]));
+                }
+                parts.push(Part::Special(*id));
+                start = at + special.len();
             }
-            parts.push(Part::Special(id));
-            text = &text[at + self.pieces[id as usize].text.len()..];
+        }
+        if start < text.len() {
+            parts.push(Part::Text(&text[start..]));
         }
         parts
     }
@@ -296,141 +324,6 @@ impl Tokenizer {
 enum Part<'a> {
     Text(&'a str),
     Special(u32),
-}
-
-impl Normalizer {
-    /// SentencePiece's normalisation without a character map. Empty stays empty.
-    fn apply(self, text: &str) -> String {
-        let space = if self.escape_whitespaces { SPACE } else { ' ' };
-        let text = if self.remove_extra_whitespaces {
-            let mut squeezed = String::with_capacity(text.len());
-            for c in text.trim_matches(' ').chars() {
-                if c != ' ' || !squeezed.ends_with(' ') {
-                    squeezed.push(c);
-                }
-            }
-            Cow::Owned(squeezed)
-        } else {
-            Cow::Borrowed(text)
-        };
-        if text.is_empty() {
-            return String::new();
-        }
-        let mut out = String::with_capacity(2 * text.len());
-        if self.add_dummy_prefix {
-            out.push(space);
-        }
-        out.extend(text.chars().map(|c| if c == ' ' { space } else { c }));
-        if self.remove_extra_whitespaces {
-            out.truncate(out.trim_end_matches(space).len());
-        }
-        out
-    }
-}
-
-/// Turns ids into text one at a time; what it holds between ids, without the tokenizer.
-///
-/// For any ids the deltas and [`finish`](Self::finish) together are [`Tokenizer::decode`] of those ids with
-/// `skip_special`.
-#[derive(Clone, Debug, Default)]
-pub struct Detokenizer {
-    /// Bytes of a character still incomplete, at most 3.
-    bytes: Vec<u8>,
-    /// Some text has come out.
-    has_text: bool,
-    /// The space in front was taken away already.
-    space_taken: bool,
-}
-
-impl Detokenizer {
-    /// Text that `id` completes, `None` if there is none yet. Never holds part of a UTF-8 character.
-    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Option<String> {
-        let mut text = String::new();
-        self.push_to(tokenizer, id, &mut text);
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// [`Detokenizer::push`] in place of what `text` holds.
-    pub(crate) fn push_to(&mut self, tokenizer: &Tokenizer, id: u32, text: &mut String) {
-        text.clear();
-        let Some(piece) = tokenizer.pieces.get(id as usize).filter(|_| !tokenizer.is_special(id)) else {
-            return;
-        };
-        if piece.kind == Kind::Byte {
-            self.bytes.extend(byte_of(&piece.text));
-            self.drain(text);
-        } else {
-            self.flush(text);
-            let mut piece_text = if piece.kind == Kind::Control { "" } else { piece.text.as_str() };
-            if let Some(rest) = piece_text.strip_prefix(SPACE)
-                && self.drops_space(tokenizer.normalizer, !text.is_empty())
-            {
-                piece_text = rest;
-                // One space is the dummy prefix. Where runs of spaces are removed all in front go.
-                self.space_taken = !tokenizer.normalizer.remove_extra_whitespaces;
-            }
-            text.extend(piece_text.chars().map(|c| if c == SPACE { ' ' } else { c }));
-        }
-        self.has_text |= !text.is_empty();
-    }
-
-    /// Ends the stream: what was held of an incomplete character, U+FFFD for each byte.
-    pub fn finish(&mut self) -> String {
-        let mut text = String::new();
-        self.flush(&mut text);
-        *self = Self::default();
-        text
-    }
-
-    fn drops_space(&self, normalizer: Normalizer, text_before: bool) -> bool {
-        let drops = normalizer.add_dummy_prefix || normalizer.remove_extra_whitespaces;
-        drops && !self.has_text && !text_before && !self.space_taken
-    }
-
-    /// Moves whole characters into `text`, and U+FFFD for each byte that no later byte can mend.
-    fn drain(&mut self, text: &mut String) {
-        while !self.bytes.is_empty() {
-            match std::str::from_utf8(&self.bytes) {
-                Ok(whole) => {
-                    text.push_str(whole);
-                    self.bytes.clear();
-                }
-                Err(e) if e.valid_up_to() > 0 => {
-                    text.push_str(&String::from_utf8_lossy(&self.bytes[..e.valid_up_to()]));
-                    self.bytes.drain(..e.valid_up_to());
-                }
-                Err(e) if e.error_len().is_none() => return,
-                Err(_) => {
-                    text.push(char::REPLACEMENT_CHARACTER);
-                    self.bytes.remove(0);
-                }
-            }
-        }
-    }
-
-    /// Gives up on the bytes held.
-    fn flush(&mut self, text: &mut String) {
-        text.extend(self.bytes.drain(..).map(|_| char::REPLACEMENT_CHARACTER));
-    }
-}
-
-/// A [`Detokenizer`] together with its tokenizer.
-#[derive(Clone, Debug)]
-pub struct DecodeStream<'a> {
-    tokenizer: &'a Tokenizer,
-    state: Detokenizer,
-}
-
-impl DecodeStream<'_> {
-    /// As [`Detokenizer::push`].
-    pub fn push(&mut self, id: u32) -> Option<String> {
-        self.state.push(self.tokenizer, id)
-    }
-
-    /// As [`Detokenizer::finish`].
-    pub fn finish(&mut self) -> String {
-        self.state.finish()
-    }
 }
 
 /// The byte of a piece such as `<0x0A>`.
@@ -448,7 +341,11 @@ fn legacy_of(config: &[u8]) -> Result<bool, String> {
     Ok(config.legacy.unwrap_or(true))
 }
 
-fn read_sentencepiece(bytes: &[u8], legacy: bool) -> Result<Tokenizer, String> {
+fn read_sentencepiece(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Tokenizer, String> {
+    let pieces = SentencePiece::count(bytes)?;
+    if pieces > max_pieces {
+        return Err(too_many(pieces, max_pieces));
+    }
     let file = SentencePiece::parse(bytes)?;
     if !file.bpe {
         return Err("its model type is not BPE; mPLUG-Owl2 has the tokenizer of LLaMA".into());
@@ -459,186 +356,57 @@ fn read_sentencepiece(bytes: &[u8], legacy: bool) -> Result<Tokenizer, String> {
     if file.whitespace_as_suffix {
         return Err("it treats whitespace as a suffix, which is not supported".into());
     }
-    for (id, piece) in file.pieces.iter().enumerate() {
-        if piece.kind == Kind::Unused {
-            return Err(format!("piece {id}, {:?}, is {:?}, which is not supported", piece.text, piece.kind));
-        }
-        if piece.kind == Kind::Byte && byte_of(&piece.text).is_none() {
-            return Err(format!("piece {id}, {:?}, is no byte such as <0x0A>", piece.text));
-        }
+    if let Some((id, piece)) = file.pieces.iter().enumerate().find(|(_, piece)| piece.kind == Kind::Unused) {
+        return Err(format!("piece {id}, {:?}, is {:?}, which is not supported", piece.text, piece.kind));
     }
-    let id = |name: &str, id: i32| match u32::try_from(id) {
-        Ok(id) if (id as usize) < file.pieces.len() => Ok(id),
-        _ => Err(format!("{name} is {id}, the vocabulary has {} pieces", file.pieces.len())),
+    let id = |name: &str, id: i32, kind: Kind| {
+        let Some(piece) = usize::try_from(id).ok().and_then(|id| file.pieces.get(id)) else {
+            return Err(format!("{name} is {id}, the vocabulary has {} pieces", file.pieces.len()));
+        };
+        match piece.kind == kind {
+            true => Ok(id.cast_unsigned()),
+            false => Err(format!("{name} is {id}, and piece {id}, {:?}, is {:?}", piece.text, piece.kind)),
+        }
     };
-    let special =
-        Special { unk: id("unk_id", file.unk)?, bos: id("bos_id", file.bos)?, eos: id("eos_id", file.eos)? };
+    let special = Special {
+        unk: id("unk_id", file.unk, Kind::Unknown)?,
+        bos: id("bos_id", file.bos, Kind::Control)?,
+        eos: id("eos_id", file.eos, Kind::Control)?,
+    };
     let normalizer = Normalizer {
         add_dummy_prefix: file.add_dummy_prefix,
         remove_extra_whitespaces: file.remove_extra_whitespaces,
         escape_whitespaces: file.escape_whitespaces,
     };
-    let merges = merges_of(&file.pieces);
-    build(file.pieces, merges, file.byte_fallback, special, normalizer, legacy)
-}
-
-/// The merges of a SentencePiece vocabulary, first to last.
-///
-/// SentencePiece has none: it joins the neighbours whose joined piece has the highest score, the leftmost of
-/// equals. So every split of a piece into two pieces is a merge, in the order of the joined piece's score,
-/// of equals (the splits of one piece) longest left part first, as in transformers' `SentencePieceExtractor`.
-/// Where that and "leftmost" could part ways they were not seen to, in tens of thousands of random texts.
-fn merges_of(pieces: &[Piece]) -> Vec<(String, String)> {
-    // Only normal pieces take part: SentencePiece never makes `</s>` or `<0x41>` out of characters.
-    let normal = || pieces.iter().filter(|piece| piece.kind == Kind::Normal);
-    let known: HashSet<&str> = normal().map(|piece| piece.text.as_str()).collect();
-    let mut merges: Vec<(f32, &str, &str)> = Vec::new();
-    for piece in normal() {
-        let splits = piece.text.char_indices().skip(1).map(|(at, _)| piece.text.split_at(at));
-        let splits = splits.filter(|(left, right)| known.contains(left) && known.contains(right));
-        merges.extend(splits.map(|(left, right)| (piece.score, left, right)));
+    let pieces = file.pieces;
+    if let Some(other) = pieces.iter().rposition(|piece| piece.kind == Kind::Unknown)
+        && other != special.unk as usize
+    {
+        return Err(format!("pieces {} and {other} are both Unknown", special.unk));
     }
-    let chars = |text: &str| text.chars().count();
-    let key = |&(score, left, right): &(f32, &str, &str)| (score, chars(left), chars(right));
-    merges.sort_by(|a, b| key(b).partial_cmp(&key(a)).unwrap_or(Ordering::Equal));
-    merges.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect()
+    let known = index(&pieces)?;
+    let merges = Merges::Scored(Scores::new(&pieces, file.byte_fallback, special.unk)?);
+    let user_defined = (0..).zip(&pieces).filter(|(_, piece)| piece.kind == Kind::UserDefined);
+    let user_defined = UserDefined::new(user_defined.map(|(id, piece)| (piece.text.clone(), id)));
+    Ok(Tokenizer { pieces, known, merges, user_defined, special, normalizer, legacy })
 }
 
-/// The part of `tokenizer.json` that is read.
-#[derive(Deserialize)]
-struct Json {
-    model: JsonModel,
-    normalizer: Option<serde_json::Value>,
-    pre_tokenizer: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct JsonModel {
-    r#type: Option<String>,
-    vocab: HashMap<String, u32>,
-    merges: Vec<JsonMerge>,
-    unk_token: Option<String>,
-    #[serde(default)]
-    byte_fallback: bool,
-}
-
-/// `"a b"` in older files, `["a", "b"]` in newer ones.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum JsonMerge {
-    Joined(String),
-    Pair(String, String),
-}
-
-fn read_json(bytes: &[u8], legacy: bool) -> Result<Tokenizer, String> {
-    let Json { model, normalizer, pre_tokenizer } =
-        serde_json::from_slice(without_bom(bytes)).map_err(|e| e.to_string())?;
-    if model.r#type.as_deref().is_some_and(|kind| kind != "BPE") {
-        return Err(format!("its model is {}, not BPE", model.r#type.unwrap_or_default()));
-    }
-    let parts = |value: &Option<serde_json::Value>, list: &str| match value {
-        Some(value) => value[list].as_array().cloned().unwrap_or_else(|| vec![value.clone()]),
-        None => Vec::new(),
-    };
-    let mut add_dummy_prefix = false;
-    for part in parts(&normalizer, "normalizers") {
-        match part["type"].as_str() {
-            Some("Prepend") if part["prepend"] == "\u{2581}" => add_dummy_prefix = true,
-            Some("Replace") if part["pattern"]["String"] == " " && part["content"] == "\u{2581}" => {}
-            _ => return Err(format!("its normaliser {part} is not one of LLaMA's")),
+/// The id of each piece.
+fn index(pieces: &[Piece]) -> Result<HashMap<String, u32>, String> {
+    let mut known = HashMap::with_capacity(pieces.len());
+    for (id, piece) in (0..).zip(pieces) {
+        if piece.text.is_empty() {
+            return Err(format!("piece {id} has no text"));
         }
-    }
-    for part in parts(&pre_tokenizer, "pretokenizers") {
-        if part["type"] != "Metaspace" {
-            return Err(format!("its pre-tokenizer is {}, LLaMA has none or Metaspace", part["type"]));
-        }
-        // Older files say add_prefix_space, true where nothing is said.
-        let scheme = part["prepend_scheme"].as_str();
-        add_dummy_prefix |= match scheme {
-            Some(scheme) => scheme != "never",
-            None => part["add_prefix_space"] != false,
-        };
-    }
-
-    let mut pieces = vec![None; model.vocab.len()];
-    for (text, id) in model.vocab {
-        let len = pieces.len();
-        let Some(place) = pieces.get_mut(id as usize) else {
-            return Err(format!("the id of {text:?} is {id}, the vocabulary has {len} pieces"));
-        };
-        let kind = match text.as_str() {
-            "<s>" | "</s>" => Kind::Control,
-            _ if Some(&text) == model.unk_token.as_ref() => Kind::Unknown,
-            _ if model.byte_fallback && byte_of(&text).is_some() => Kind::Byte,
-            _ => Kind::Normal,
-        };
-        // The score is for deriving merges, which this file lists.
-        if let Some(Piece { text: other, .. }) = place.replace(Piece { text, score: 0.0, kind }) {
-            return Err(format!("id {id} is given twice, once to {other:?}"));
-        }
-    }
-    // As many texts as places and no place twice: none is left empty.
-    let pieces: Vec<Piece> = pieces.into_iter().flatten().collect();
-    let id = |text: &str| match pieces.iter().position(|piece| piece.text == text) {
-        Some(id) => Ok(id as u32),
-        None => Err(format!("the vocabulary has no {text:?}")),
-    };
-    let special = Special {
-        unk: id(model.unk_token.as_deref().unwrap_or("<unk>"))?,
-        bos: id("<s>")?,
-        eos: id("</s>")?,
-    };
-
-    let mut merges = Vec::new();
-    for merge in model.merges {
-        merges.push(match merge {
-            JsonMerge::Pair(left, right) => (left, right),
-            JsonMerge::Joined(both) => match both.split_once(' ') {
-                Some((left, right)) => (left.to_owned(), right.to_owned()),
-                None => return Err(format!("the merge {both:?} has no space in it")),
-            },
-        });
-    }
-    let normalizer =
-        Normalizer { add_dummy_prefix, remove_extra_whitespaces: false, escape_whitespaces: true };
-    build(pieces, merges, model.byte_fallback, special, normalizer, legacy)
-}
-
-fn build(
-    pieces: Vec<Piece>,
-    merges: Vec<(String, String)>,
-    byte_fallback: bool,
-    special: Special,
-    normalizer: Normalizer,
-    legacy: bool,
-) -> Result<Tokenizer, String> {
-    let mut vocab = Vocab::default();
-    for (id, piece) in pieces.iter().enumerate() {
-        let id = u32::try_from(id).map_err(|_| "more pieces than ids".to_owned())?;
-        if vocab.insert(piece.text.clone(), id).is_some() {
+        if known.insert(piece.text.clone(), id).is_some() {
             return Err(format!("piece {id}, {:?}, is there twice", piece.text));
         }
     }
-    // The builder trusts that joined pieces are in the vocabulary, and indexes past its buffer if not.
-    for (left, right) in &merges {
-        if !vocab.contains_key(&format!("{left}{right}")) {
-            return Err(format!("the merge of {left:?} and {right:?} gives no piece of the vocabulary"));
-        }
-    }
-    let user_defined = (0..).zip(&pieces).filter(|(_, piece)| piece.kind == Kind::UserDefined);
-    let mut user_defined: Vec<_> = user_defined.map(|(id, piece)| (piece.text.clone(), id)).collect();
-    user_defined.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-    let unk = pieces[special.unk as usize].text.clone();
-    let bpe = BPE::builder()
-        .vocab_and_merges(vocab, merges)
-        .unk_token(unk)
-        .fuse_unk(true)
-        .byte_fallback(byte_fallback)
-        // It caches words; without a pre-tokenizer every prompt is a word of its own.
-        .cache_capacity(0)
-        .build()
-        .map_err(|e| e.to_string())?;
-    Ok(Tokenizer { bpe, pieces, user_defined, special, normalizer, legacy })
+    Ok(known)
+}
+
+fn too_many(pieces: usize, most: usize) -> String {
+    format!("its vocabulary has {pieces} pieces, the model has {most}: is it this model's tokenizer?")
 }
 
 #[cfg(test)]

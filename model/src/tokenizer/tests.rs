@@ -196,10 +196,10 @@ fn truncated_and_changed_models_give_an_error_or_a_tokenizer() {
     let whole = bytes(&format!("{GOLDEN}/tokenizer.model"));
     let mut refused = 0;
     for at in 0..whole.len() {
-        refused += usize::from(read_sentencepiece(&whole[..at], true).is_err());
+        refused += usize::from(read_sentencepiece(&whole[..at], true, MAX_PIECES).is_err());
         let mut changed = whole.clone();
         changed[at] ^= [0x01, 0x80, 0xff][at % 3];
-        if let Ok(tokenizer) = read_sentencepiece(&changed, false) {
+        if let Ok(tokenizer) = read_sentencepiece(&changed, false, MAX_PIECES) {
             tokenizer.decode(&tokenizer.encode("yes</s>no \u{56fe}", true), false);
         }
     }
@@ -210,17 +210,17 @@ fn truncated_and_changed_models_give_an_error_or_a_tokenizer() {
 fn truncated_and_changed_json_gives_an_error_or_a_tokenizer() {
     let whole = bytes(&format!("{NANO}/tokenizer.json"));
     for at in (0..whole.len()).step_by(101) {
-        assert!(read_json(&whole[..at], true).is_err(), "cut at {at}");
+        assert!(json::read(&whole[..at], true, MAX_PIECES).is_err(), "cut at {at}");
         let mut changed = whole.clone();
         changed[at] ^= 0x01;
-        if let Ok(tokenizer) = read_json(&changed, false) {
+        if let Ok(tokenizer) = json::read(&changed, false, MAX_PIECES) {
             tokenizer.decode(&tokenizer.encode("yes</s>no \u{56fe}", true), false);
         }
     }
 }
 
-fn refusal(json: &str) -> String {
-    read_json(json.as_bytes(), true).unwrap_err()
+fn refusal(text: &str) -> String {
+    json::read(text.as_bytes(), true, MAX_PIECES).unwrap_err()
 }
 
 #[test]
@@ -232,6 +232,112 @@ fn json_that_would_index_past_its_vocabulary_is_refused() {
     assert!(twice.starts_with("id 1 is given twice"), "{twice}");
     let long = refusal(&vocab(r#", "aaaa": 3}, "merges": ["aaaa aaaa"]}}"#));
     assert_eq!(long, r#"the merge of "aaaa" and "aaaa" gives no piece of the vocabulary"#);
+}
+
+#[test]
+fn json_without_the_text_of_a_special_token_is_refused() {
+    // An empty unk_token would be found at every place of a text, for ever.
+    let empty =
+        r#"{"model": {"vocab": {"": 0, "<s>": 1, "</s>": 2, "a": 3}, "merges": [], "unk_token": ""}}"#;
+    assert_eq!(refusal(empty), "piece 0 has no text");
+    let absent = empty.replacen(r#""": 0"#, r#""b": 0"#, 1);
+    assert_eq!(refusal(&absent), r#"the vocabulary has no """#);
+}
+
+#[test]
+fn json_that_is_not_merged_as_llamas_is_refused() {
+    for part in [
+        r#""dropout": 0.1"#,
+        r#""continuing_subword_prefix": "b""#,
+        r#""end_of_word_suffix": "e""#,
+        r#""ignore_merges": true"#,
+    ] {
+        let text = format!(r#"{{"model": {{"vocab": {{}}, "merges": [], {part}}}}}"#);
+        let name = part.split('"').nth(1).unwrap();
+        assert_eq!(refusal(&text), format!("its model sets {name}, which LLaMA's does not"));
+    }
+}
+
+#[test]
+fn a_vocabulary_beyond_its_bound_is_refused_before_it_is_worked_on() {
+    // The pieces that follow are no pieces: they are not looked at.
+    let file = [&model_of(b"\x0a\x01a", b"\x18\x02")[..], &[0x0a, 0].repeat(50)].concat();
+    let error = read_sentencepiece(&file, true, 40).unwrap_err();
+    assert_eq!(error, "its vocabulary has 54 pieces, the model has 40: is it this model's tokenizer?");
+    let entries: Vec<String> = (0..50).map(|id| format!(r#""{id}": {id}"#)).collect();
+    let text = format!(r#"{{"model": {{"vocab": {{{}}}, "merges": []}}}}"#, entries.join(","));
+    let error = json::read(text.as_bytes(), true, 40).unwrap_err();
+    assert_eq!(error, "its vocabulary has 50 pieces, the model has 40: is it this model's tokenizer?");
+    let entries = vec![r#"{"type": "Prepend"}"#; 17].join(",");
+    let steps = format!(
+        r#"{{"model": {{"vocab": {{}}, "merges": []}}, "normalizer": {{"type": "Sequence", "normalizers": [{entries}]}}}}"#
+    );
+    assert!(refusal(&steps).contains("a list of more than 16"), "{}", refusal(&steps));
+}
+
+#[test]
+fn pieces_of_equal_score_are_merged_from_the_left() {
+    // Which split of a piece comes first makes no difference then; "aab" is one that merging in another order misses.
+    let mut file = model_of(b"\x0a\x01a", b"\x18\x02");
+    for text in ["b", "aa", "ab", "aab", "\u{2581}"] {
+        let piece = [&[0x0a, text.len() as u8], text.as_bytes()].concat();
+        file.extend([0x0a, piece.len() as u8]);
+        file.extend(piece);
+    }
+    let tokenizer = Tokenizer::from_sentencepiece(&file, true).unwrap();
+    let ids = tokenizer.encode("aab aaab bab", false);
+    let texts: Vec<_> = ids.iter().map(|&id| tokenizer.piece(id).unwrap()).collect();
+    assert_eq!(texts, ["\u{2581}", "aab", "\u{2581}", "aa", "ab", "\u{2581}", "b", "ab"]);
+}
+
+/// A `tokenizer.model` as `tests/tokenizers/cases.json` writes it.
+fn small_model(case: &Value) -> Vec<u8> {
+    let flag = |i: usize| u8::from(case["flags"][i].as_bool().unwrap());
+    // model_type: BPE; add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces
+    let mut file = model_of(b"\x0a\x01z", b"\x18\x02");
+    let first = file.len() - 6 - 3 - 2;
+    file.drain(first..first + 6);
+    file.extend([0x1a, 6, 0x18, flag(0), 0x20, flag(1), 0x28, flag(2)]);
+    for piece in cases(case, "pieces") {
+        let text = piece[0].as_str().unwrap();
+        let score = piece[1].as_f64().unwrap() as f32;
+        let mut message =
+            [&[0x0a, text.len() as u8], text.as_bytes(), &[0x15], &score.to_le_bytes()].concat();
+        message.extend([0x18, piece[2].as_u64().unwrap() as u8]);
+        file.extend([0x0a, message.len() as u8]);
+        file.extend(message);
+    }
+    file
+}
+
+#[test]
+fn small_models_encode_and_decode_as_sentencepiece() {
+    // What sentencepiece made of them: `tests/tokenizers/compare.py --cases`.
+    let file = json(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tokenizers/cases.json"));
+    for (number, case) in cases(&file, "models").enumerate() {
+        let tokenizer = Tokenizer::from_sentencepiece(&small_model(case), true).unwrap();
+        for pair in cases(case, "encode") {
+            let got = tokenizer.encode(pair[0].as_str().unwrap(), false);
+            assert_eq!(got, ids(&pair[1]), "model {number}, {}", pair[0]);
+        }
+        for pair in cases(case, "decode") {
+            assert_eq!(tokenizer.decode(&ids(&pair[0]), true), pair[1], "model {number}, {}", pair[0]);
+        }
+    }
+}
+
+#[test]
+fn a_character_that_is_a_control_piece_is_unknown_in_a_text() {
+    let control = Tokenizer::from_sentencepiece(&model_of(b"\x0a\x01a\x18\x03", b"\x18\x02"), true).unwrap();
+    assert_eq!(control.encode("a", false), [control.unk()]);
+}
+
+#[test]
+fn specials_in_a_row_are_split_in_one_pass() {
+    let tokenizer = nano(true);
+    // Quadratic, this would take minutes.
+    let ids = tokenizer.encode(&"</s>".repeat(200_000), false);
+    assert_eq!(ids, vec![tokenizer.eos(); 200_000]);
 }
 
 #[test]
@@ -264,8 +370,9 @@ fn model_of(piece: &[u8], trainer_spec: &[u8]) -> Vec<u8> {
 #[test]
 fn models_that_are_not_of_llamas_kind_are_refused() {
     const BPE: &[u8] = b"\x18\x02";
-    assert!(read_sentencepiece(&model_of(b"\x0a\x01a", BPE), true).is_ok());
-    let refusal = |piece: &[u8], spec: &[u8]| read_sentencepiece(&model_of(piece, spec), true).unwrap_err();
+    assert!(read_sentencepiece(&model_of(b"\x0a\x01a", BPE), true, MAX_PIECES).is_ok());
+    let refusal =
+        |piece: &[u8], spec: &[u8]| read_sentencepiece(&model_of(piece, spec), true, MAX_PIECES).unwrap_err();
     assert!(refusal(b"\x0a\x01a", b"").starts_with("its model type is not BPE"));
     let nan = refusal(b"\x0a\x01a\x15\x00\x00\xc0\x7f", BPE);
     assert_eq!(nan, "piece 3: its score is NaN");
@@ -274,7 +381,18 @@ fn models_that_are_not_of_llamas_kind_are_refused() {
     let unused = refusal(b"\x0a\x01a\x18\x05", BPE);
     assert_eq!(unused, "piece 3, \"a\", is Unused, which is not supported");
     assert_eq!(refusal(b"\x0a\x03<s>", BPE), "piece 3, \"<s>\", is there twice");
-    assert_eq!(refusal(b"\x0a\x01a\x18\x06", BPE), "piece 3, \"a\", is no byte such as <0x0A>");
+    // trainer_spec { byte_fallback: true }
+    const BYTES: &[u8] = b"\x18\x02\x98\x02\x01";
+    assert_eq!(refusal(b"\x0a\x01a\x18\x06", BYTES), "piece 3, \"a\", is no byte such as <0x0A>");
+    let off = refusal(b"\x0a\x06<0x41>\x18\x06", BPE);
+    assert_eq!(off, "piece 3, \"<0x41>\", is a byte, and byte_fallback is off");
+    let lacks = refusal(b"\x0a\x01a", BYTES);
+    assert_eq!(lacks, "byte_fallback is on, and no piece is the byte <0x00>");
+    let two = refusal(b"\x0a\x01a\x18\x02", BPE);
+    assert_eq!(two, "pieces 0 and 3 are both Unknown");
+    // unk_id: 3
+    let unk = refusal(b"\x0a\x01a", b"\x18\x02\xc0\x02\x03");
+    assert_eq!(unk, "unk_id is 3, and piece 3, \"a\", is Normal");
     let eos = refusal(b"\x0a\x01a", b"\x18\x02\xd0\x02\x04");
     assert_eq!(eos, "eos_id is 4, the vocabulary has 4 pieces");
 }
@@ -318,18 +436,6 @@ fn metaspace_in_json_is_the_same_as_prepend_and_replace() {
         serde_json::json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first"});
     let metaspace = Tokenizer::from_json(file.to_string().as_bytes(), true).unwrap();
     assert_eq!(metaspace.encode("what color", true), nano(true).encode("what color", true));
-}
-
-#[test]
-fn spaces_are_squeezed_where_the_model_says_so() {
-    let squeezing =
-        Normalizer { add_dummy_prefix: true, remove_extra_whitespaces: true, escape_whitespaces: true };
-    assert_eq!(squeezing.apply("  two   words "), "\u{2581}two\u{2581}words");
-    assert_eq!(squeezing.apply("   "), "");
-    assert_eq!(squeezing.apply("a \u{2581}"), "\u{2581}a");
-    let plain =
-        Normalizer { add_dummy_prefix: false, remove_extra_whitespaces: false, escape_whitespaces: false };
-    assert_eq!(plain.apply("  a "), "  a ");
 }
 
 #[test]
