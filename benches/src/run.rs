@@ -436,7 +436,7 @@ pub(crate) mod tests {
         wrong.fill(&ROOF);
         let run = run(vec![row("a", &[1.5, 2.25, 1e6]), wrong]);
         let path = dir.path().join("run.json");
-        fs::write(&path, run.to_json()).unwrap();
+        std::fs::write(&path, run.to_json()).unwrap();
         assert_eq!(Run::load(&path).unwrap(), run);
         assert_eq!(Run::load(dir.path()).unwrap(), run);
     }
@@ -446,7 +446,7 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.json");
         let said = |text: &str| {
-            fs::write(&path, text).unwrap();
+            std::fs::write(&path, text).unwrap();
             Run::load(&path).unwrap_err().to_string()
         };
         assert!(said("{}").contains("x.json: it is no run of strix bench: missing field `schema`"));

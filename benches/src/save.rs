@@ -18,13 +18,17 @@ pub struct Saved {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes a file under another name and renames it, so that it never exists in part.
+/// Writes a file under another name and renames it, so that it never exists in part, and a link in its place is replaced,
+/// not followed. A pipe or a device, such as `/dev/stdout`, is written to.
 ///
 /// # Errors
 ///
 /// If it cannot be written.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     let fail = |source| Error::Io { path: path.to_owned(), source };
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        return fs::write(path, text).map_err(fail);
+    }
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".strix-bench-").tempfile_in(dir).map_err(fail)?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
@@ -100,6 +104,21 @@ mod tests {
         assert!(again.dir.ends_with("2026-11-26-llvmpipe-test-co-kernels-2"), "{again:?}");
         let names: Vec<_> = fs::read_dir(&saved.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 3, "{names:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_replaced_and_a_device_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, null] = ["file", "link", "null"].map(|name| dir.path().join(name));
+        fs::write(&file, "mine").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+        write(&link, "a page").unwrap();
+        write(&null, "a page").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "a page");
+        assert!(fs::symlink_metadata(&null).unwrap().is_symlink());
     }
 
     #[test]

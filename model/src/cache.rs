@@ -13,6 +13,16 @@
 //! A file there that is damaged, from another device or of another version is as good as none: what it would have
 //! saved is found anew.
 //!
+//! # Trust
+//!
+//! Compiled kernels are given to the driver, which may trust them as it trusts what it compiled itself. Their checksum
+//! tells that they are whole and of this device and driver; it is no signature, and whoever can write the file can make
+//! one. So the folders that are made here are their owner's alone (mode 0700 on Unix; a device's folder that an earlier
+//! version made is changed to it), and compiled kernels that belong to another user, or that others could have written,
+//! are ignored. An app that gives a folder which others write to gives them the process. On other systems it is the
+//! app's to choose a folder of the user's own. Tunings are numbers and names of kernels' variants: a wrong one costs
+//! speed.
+//!
 //! [`LoadOptions::cache_dir`]: crate::LoadOptions::cache_dir
 
 use std::fs;
@@ -175,7 +185,10 @@ impl DeviceCache {
     pub fn restore(&self, gpu: &Gpu) -> Restored {
         let choices = self.tuning(gpu).choices();
         let path = self.folder(gpu).join(PIPELINES);
-        let restore = |bytes: Vec<u8>| gpu.restore_pipelines(&bytes).map_err(|e| e.to_string());
+        let restore = |bytes: Vec<u8>| {
+            refuse_others(&path)?;
+            gpu.restore_pipelines(&bytes).map_err(|e| e.to_string())
+        };
         let pipelines =
             ignored(&path, read(&path, MAX_PIPELINE_BYTES).and_then(|b| b.map(restore).transpose()));
         let restored = Restored { choices: choices.len(), pipelines: pipelines.is_some() };
@@ -239,7 +252,7 @@ impl DeviceCache {
         let folder = self.folder(gpu);
         let path = folder.join(name);
         let write = || {
-            fs::create_dir_all(&folder)?;
+            make_private(&folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
             file.write_all(&bytes?)?;
             file.persist(&path)?;
@@ -247,6 +260,46 @@ impl DeviceCache {
         };
         write().map_err(|source| Error::Io { path: path.clone(), source })
     }
+}
+
+/// Makes a folder, and those it is in, for their owner alone.
+fn make_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+        builder.mode(0o700).create(folder)?;
+        // An earlier version left it open to others. If it is not ours to change, writing will tell.
+        if fs::metadata(folder)?.permissions().mode() & 0o077 != 0 {
+            let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
+        }
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    builder.create(folder)
+}
+
+/// Refuses a file that others could have written.
+#[cfg(unix)]
+fn refuse_others(path: &Path) -> std::result::Result<(), String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let look = |path: &Path| fs::metadata(path).map_err(|e| e.to_string());
+    let owner = look(path)?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(format!("it belongs to the user {owner}: delete it"));
+    }
+    for path in [path, path.parent().unwrap_or(path)] {
+        if look(path)?.mode() & 0o022 != 0 {
+            return Err(format!("others can write to {}: delete it, or make it yours alone", path.display()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn refuse_others(_: &Path) -> std::result::Result<(), String> {
+    Ok(())
 }
 
 /// A way as `family=tiled rows=16`.
@@ -308,4 +361,34 @@ fn ignored<T>(path: &Path, found: std::result::Result<Option<T>, String>) -> Opt
         tracing::warn!(path = %path.display(), reason, "a file of the cache is ignored");
         None
     })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let folder = dir.path().join("strix/device");
+        make_private(&folder).unwrap();
+        assert_eq!([mode(&dir.path().join("strix")), mode(&folder)], [0o700; 2]);
+        set(&folder, 0o755);
+        make_private(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o700);
+
+        let file = folder.join(PIPELINES);
+        fs::write(&file, "x").unwrap();
+        set(&file, 0o600);
+        assert_eq!(refuse_others(&file), Ok(()));
+        set(&file, 0o620);
+        assert!(refuse_others(&file).unwrap_err().contains("others can write to"));
+        set(&file, 0o600);
+        set(&folder, 0o777);
+        assert!(refuse_others(&file).unwrap_err().contains("others can write to"));
+    }
 }

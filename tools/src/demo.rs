@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use strix_model::image::{self, Exif, RgbImage};
-use strix_model::{FinishReason, GenerateOptions, LoadOptions};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions, shown};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
@@ -106,11 +106,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         time += answer.timing().decode;
     }
     let rate = f64::from(tokens) / time.as_secs_f64();
-    let last = format!("{right} of {asked} as expected · {} · {rate:.0} tokens/s", gpu.name());
+    let last = format!("{right} of {asked} as expected · {} · {rate:.0} tokens/s", shown(gpu.name()));
     let last = screen.paint(DIM, &last);
     screen.print(&format!("{last}\n"))?;
     if let Some(path) = &args.svg {
-        std::fs::write(path, svg::render(&screen.printed)).with_context(|| path.display().to_string())?;
+        strix_benches::write(path, &svg::render(&screen.printed))?;
     }
     if right < asked {
         bail!("{} of {asked} answers are not the expected ones", asked - right);

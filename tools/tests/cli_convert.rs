@@ -541,25 +541,143 @@ fn output_that_cannot_be_written_is_refused_by_name() {
 fn a_full_disk_is_an_error_with_the_numbers() {
     let dir = Dir::new();
     let out = dir.path("out");
-    // A file on a disk that is always full.
-    fs::create_dir_all(format!("{out}/.partial")).unwrap();
-    std::os::unix::fs::symlink("/dev/full", format!("{out}/.partial/model.safetensors")).unwrap();
-    let error = refuses(&["convert", NANO, &out, "--dtype", "int8"]);
-    for part in
-        ["model.safetensors", "No space left", "bytes are still to be written", "are free", "run the same"]
-    {
-        assert!(error.contains(part), "{part} in {error}");
-    }
-    // A limit that ends a file in the middle: the same, and with room the same command goes on.
-    fs::remove_dir_all(&out).unwrap();
+    // A limit that ends a file in the middle; with room the same command goes on.
     let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
     let args = ["convert", NANO, &out, "--dtype", "int8"];
     let limited =
         Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_strix")]).args(args).output().unwrap();
     let stderr = String::from_utf8_lossy(&limited.stderr);
     assert_eq!(limited.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("model.safetensors") && stderr.contains("still to be written"), "{stderr}");
+    for part in ["model.safetensors", "bytes are still to be written", "are free", "run the same"] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
     assert!(refuses(&["verify", &out]).contains("unfinished"));
     prints(&args);
     assert!(prints(&["verify", &out]).contains("all as they were written"));
+}
+
+/// A folder that a run has begun: its journal says of what.
+fn begun(out: &str) {
+    let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
+    let args = ["convert", NANO, out, "--dtype", "int8"];
+    let ended = Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_strix")]).args(args).output();
+    assert_eq!(ended.unwrap().status.code(), Some(2));
+    assert!(journal(out).is_file());
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_a_link_or_over_what_strix_did_not_write() {
+    use std::os::unix::fs::symlink;
+
+    let dir = Dir::new();
+    let [out, precious] = ["out", "precious"].map(|name| dir.path(name));
+    fs::create_dir(&precious).unwrap();
+    fs::write(format!("{precious}/file"), "mine").unwrap();
+    let partial = format!("{out}/.partial");
+    let make = |name: &str, how: &str| {
+        let at = format!("{partial}/{name}");
+        let _ = fs::remove_file(&at);
+        match how {
+            "link" => symlink(format!("{precious}/file"), at).unwrap(),
+            "link to nothing" => symlink(format!("{precious}/new"), at).unwrap(),
+            "hard link" => fs::hard_link(format!("{precious}/file"), at).unwrap(),
+            "folder" => {
+                fs::create_dir(&at).unwrap();
+                fs::write(format!("{at}/file"), "mine").unwrap();
+            }
+            "pipe" => assert!(Command::new("mkfifo").arg(at).status().unwrap().success()),
+            _ => fs::write(at, "mine").unwrap(),
+        }
+    };
+    for (name, how, what) in [
+        ("model.safetensors", "link", "symbolic link"),
+        ("model.safetensors", "link to nothing", "symbolic link"),
+        ("model.safetensors", "hard link", "hard link"),
+        ("model.safetensors", "pipe", "pipe"),
+        ("journal.jsonl", "link", "symbolic link"),
+        ("journal.jsonl", "folder", "folder"),
+        ("journal.new", "link", "symbolic link"),
+        ("journal.new", "link to nothing", "symbolic link"),
+        ("lock", "link to nothing", "symbolic link"),
+        ("lock", "pipe", "pipe"),
+        ("config.json", "link", "symbolic link"),
+        ("strix.json", "hard link", "hard link"),
+        ("letter.txt", "file", "not written by strix"),
+        ("journal.old", "file", "not written by strix"),
+    ] {
+        for started in [false, true] {
+            if started {
+                begun(&out);
+            } else {
+                fs::create_dir_all(&partial).unwrap();
+            }
+            make(name, how);
+            let before = contents(&dir.path(""));
+            for args in [
+                &["convert", NANO, &out, "--dtype", "int8"] as &[&str],
+                &["convert", NANO, &out, "--dtype", "int8", "--force"],
+                &["export", NANO, &out, "--force"],
+                &["synth", "--preset", "8m", "--dtype", "int8", &out, "--force"],
+            ] {
+                let said = refuses(args);
+                assert!(said.contains(what) && said.contains(name), "{name}, {how}: {said}");
+                assert!(said.contains("remove it"), "{name}, {how}: {said}");
+            }
+            assert!(contents(&dir.path("")) == before, "{name}, {how}: a refused run changed something");
+            fs::remove_dir_all(&out).unwrap();
+        }
+    }
+    // `.partial` itself.
+    fs::create_dir(&out).unwrap();
+    symlink(&precious, &partial).unwrap();
+    let said = refuses(&["convert", NANO, &out, "--dtype", "int8", "--force"]);
+    assert!(said.contains(".partial: is a symbolic link"), "{said}");
+    fs::remove_file(&partial).unwrap();
+    // An empty `.partial` makes no foreign folder ours.
+    fs::create_dir(&partial).unwrap();
+    fs::write(format!("{out}/config.json"), "mine").unwrap();
+    let said = refuses(&["convert", NANO, &out, "--dtype", "int8", "--force"]);
+    assert!(said.contains("holds config.json and was not written by strix"), "{said}");
+    fs::remove_dir_all(&out).unwrap();
+    // In a finished folder, what it did not write stays.
+    prints(&["convert", NANO, &out, "--dtype", "int8"]);
+    for name in ["model-mine.safetensors", "model.safetensors.index.json"] {
+        fs::write(format!("{out}/{name}"), "mine").unwrap();
+        let said = refuses(&["convert", NANO, &out, "--dtype", "bf16", "--force"]);
+        assert!(said.contains(&format!("holds {name}, which strix did not write")), "{said}");
+        fs::remove_file(format!("{out}/{name}")).unwrap();
+    }
+    fs::rename(format!("{out}/model.safetensors"), format!("{precious}/moved")).unwrap();
+    symlink(format!("{precious}/moved"), format!("{out}/model.safetensors")).unwrap();
+    assert!(prints(&["convert", NANO, &out, "--dtype", "int8"]).contains("already complete"));
+    let said = refuses(&["convert", NANO, &out, "--dtype", "bf16", "--force"]);
+    assert!(said.contains("model.safetensors: is a symbolic link"), "{said}");
+    fs::remove_file(format!("{out}/model.safetensors")).unwrap();
+    prints(&["convert", NANO, &out, "--dtype", "bf16", "--force"]);
+    assert!(prints(&["verify", &out]).contains("all as they were written"));
+}
+
+#[test]
+fn a_journal_that_is_none_says_how_to_begin_anew() {
+    let dir = Dir::new();
+    let out = dir.path("out");
+    let convert = ["convert", NANO, &out, "--dtype", "int8"];
+    for how in ["folder", "bytes", "words"] {
+        fs::create_dir_all(format!("{out}/.partial")).unwrap();
+        match how {
+            "folder" => fs::create_dir(journal(&out)).unwrap(),
+            "bytes" => fs::write(journal(&out), [0xff, 0xfe, 0, 1]).unwrap(),
+            _ => fs::write(journal(&out), "not a journal\n").unwrap(),
+        }
+        let before = contents(&out);
+        let said = refuses(&convert);
+        assert!(said.contains("journal.jsonl") && said.contains("give --force to begin anew"), "{said}");
+        // All but the lock file.
+        let after: Vec<_> = contents(&out).into_iter().filter(|(path, _)| !path.ends_with("lock")).collect();
+        assert!(after == before, "{how}: a refused run changed something");
+        prints(&[&convert[..], &["--force"]].concat());
+        assert!(prints(&["verify", &out]).contains("all as they were written"));
+        fs::remove_dir_all(&out).unwrap();
+    }
 }
