@@ -1,6 +1,6 @@
 //! Reader of `tokenizer.json`, as transformers makes it of a `tokenizer.model`: what is LLaMA's, and nothing else.
 //!
-//! The file is counted while it is read: a long list is refused at its bound, whatever follows.
+//! What is listed is counted before any of it is kept.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,14 +10,32 @@ use serde::{Deserialize, Deserializer};
 use tokenizers::models::bpe::{BPE, Vocab};
 
 use super::normalizer::{Normalizer, UserDefined};
-use super::{MAX_PIECES, Merges, Special, Tokenizer, byte_of, index};
+use super::{Merges, Special, Tokenizer, byte_of, index};
 use crate::read::without_bom;
 use crate::sentencepiece::{Kind, Piece};
 
-/// Merges of a vocabulary; that of 256,000 pieces has 580,000.
-const MAX_MERGES: usize = 2 << 20;
+/// Most merges to a piece; LLaMA has two.
+const MERGES_PER_PIECE: usize = 16;
 /// Steps of a normaliser or a pre-tokenizer.
 const MAX_STEPS: usize = 16;
+
+/// How much the file lists.
+#[derive(Deserialize)]
+struct Counts {
+    model: ModelCounts,
+}
+
+#[derive(Deserialize)]
+struct ModelCounts {
+    #[serde(default)]
+    vocab: Count,
+    #[serde(default)]
+    merges: Count,
+}
+
+/// Entries of a list or an object, none of which is kept.
+#[derive(Default)]
+struct Count(usize);
 
 /// The part of the file that is read.
 #[derive(Deserialize)]
@@ -31,7 +49,7 @@ struct Json {
 struct Model {
     r#type: Option<String>,
     vocab: Pieces,
-    merges: Few<Merge, MAX_MERGES>,
+    merges: Option<Vec<Merge>>,
     unk_token: Option<String>,
     #[serde(default)]
     byte_fallback: bool,
@@ -95,8 +113,17 @@ impl Steps {
 
 /// Reads a file whose vocabulary has at most `max_pieces`.
 pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Tokenizer, String> {
+    let bytes = without_bom(bytes);
+    let Counts { model: ModelCounts { vocab, merges } } =
+        serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    if vocab.0 > max_pieces {
+        return Err(super::too_many(vocab.0, max_pieces));
+    }
+    if merges.0 > MERGES_PER_PIECE * max_pieces {
+        return Err(format!("it lists {} merges, too many for {max_pieces} pieces", merges.0));
+    }
     let Json { model, normalizer, pre_tokenizer } =
-        serde_json::from_slice(without_bom(bytes)).map_err(|e| e.to_string())?;
+        serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if let Some(kind) = model.r#type.as_ref().filter(|kind| *kind != "BPE") {
         return Err(format!("its model is {kind}, not BPE"));
     }
@@ -112,9 +139,6 @@ pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Toke
     }
     let add_dummy_prefix = add_dummy_prefix(normalizer, pre_tokenizer)?;
     let Pieces(vocab) = model.vocab;
-    if vocab.len() > max_pieces {
-        return Err(super::too_many(vocab.len(), max_pieces));
-    }
     let pieces = by_id(vocab, model.unk_token.as_deref(), model.byte_fallback)?;
     let known = index(&pieces)?;
     let id = |text: &str| known.get(text).copied().ok_or_else(|| format!("the vocabulary has no {text:?}"));
@@ -122,7 +146,7 @@ pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Toke
     let special = Special { unk: id(unk)?, bos: id("<s>")?, eos: id("</s>")? };
 
     let mut merges = Vec::new();
-    for Merge(left, right) in model.merges.0 {
+    for Merge(left, right) in model.merges.ok_or("its model lists no merges")? {
         // The builder trusts that joined pieces are in the vocabulary, and indexes past its buffer if not.
         if !known.contains_key(&format!("{left}{right}")) {
             return Err(format!("the merge of {left:?} and {right:?} gives no piece of the vocabulary"));
@@ -199,6 +223,36 @@ fn by_id(
     Ok(pieces.into_iter().flatten().collect())
 }
 
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list or an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Count, A::Error> {
+                let mut count = 0;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Count(count))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Count, A::Error> {
+                let mut count = 0;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Count(count))
+            }
+        }
+        deserializer.deserialize_any(Entries)
+    }
+}
+
 impl<'de> Deserialize<'de> for Pieces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
@@ -212,9 +266,6 @@ impl<'de> Deserialize<'de> for Pieces {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pieces, A::Error> {
                 let mut pieces = Vec::new();
                 while let Some(piece) = map.next_entry()? {
-                    if pieces.len() == MAX_PIECES {
-                        return Err(A::Error::custom(format!("more than {MAX_PIECES} pieces")));
-                    }
                     pieces.push(piece);
                 }
                 Ok(Pieces(pieces))

@@ -36,9 +36,8 @@ struct Pair {
 
 impl Ord for Pair {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Of equal scores, which -0 and 0 are, the leftmost.
-        let by_score = self.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal);
-        by_score.then(other.left.cmp(&self.left))
+        // Of equal scores the leftmost. -0 is less than 0, as sentencepiece 0.2.3 has it; 0.1 took them for equal.
+        self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
     }
 }
 

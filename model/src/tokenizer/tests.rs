@@ -268,6 +268,10 @@ fn a_vocabulary_beyond_its_bound_is_refused_before_it_is_worked_on() {
     let text = format!(r#"{{"model": {{"vocab": {{{}}}, "merges": []}}}}"#, entries.join(","));
     let error = json::read(text.as_bytes(), true, 40).unwrap_err();
     assert_eq!(error, "its vocabulary has 50 pieces, the model has 40: is it this model's tokenizer?");
+    let merges = vec![r#""a b""#; 16 * 40 + 1].join(",");
+    let text = format!(r#"{{"model": {{"vocab": {{}}, "merges": [{merges}]}}}}"#);
+    let error = json::read(text.as_bytes(), true, 40).unwrap_err();
+    assert_eq!(error, "it lists 641 merges, too many for 40 pieces");
     let entries = vec![r#"{"type": "Prepend"}"#; 17].join(",");
     let steps = format!(
         r#"{{"model": {{"vocab": {{}}, "merges": []}}, "normalizer": {{"type": "Sequence", "normalizers": [{entries}]}}}}"#
@@ -348,6 +352,8 @@ fn json_of_another_family_is_refused() {
     let nfkc = refusal(&text(r#""normalizer": {"type": "NFKC"}"#));
     assert!(nfkc.contains("NFKC"), "{nfkc}");
     let unigram = refusal(r#"{"model": {"type": "Unigram", "vocab": {}, "merges": []}}"#);
+    assert_eq!(unigram, "its model is Unigram, not BPE");
+    let unigram = refusal(r#"{"model": {"type": "Unigram", "vocab": [["<unk>", 0.0], ["a", -1.5]]}}"#);
     assert_eq!(unigram, "its model is Unigram, not BPE");
 }
 
