@@ -369,10 +369,9 @@ fn fits_kernels(g: &Graph, limit: u64) -> Result<()> {
             )));
         }
         let bytes = step.args.iter().map(|arg| (g.bytes_of(arg.id), g.label_of(arg.id)));
-        if let Some((bytes, of)) = bytes.filter(|(bytes, _)| *bytes > limit).max() {
-            return Err(Error::Option(format!(
-                "{label}: {of} takes {bytes} bytes in one binding, the device allows {limit}: choose another adapter"
-            )));
+        if let Some((bytes, label)) = bytes.filter(|(bytes, _)| *bytes > limit).max() {
+            let label = label.to_owned();
+            return Err(strix_engine::Error::BufferTooLarge { label, bytes, limit }.into());
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::{Config, RopeScaling};
 const MAX_HEAD_DIM: usize = 256;
 
 /// More layers than any model has: an absurd count must not become a list of that length.
-const MAX_LAYERS: usize = 1024;
+const MAX_LAYERS: usize = 256;
 
 /// Widest row. 16 rows of f32 are a block of packed weights, and must fit the smallest binding that devices have.
 const MAX_WIDTH: usize = 1 << 20;

@@ -150,7 +150,8 @@ fn what_grids_and_kernels_do_not_take_is_refused_with_the_numbers() {
         (vec![image], 3584, ["image_size 3584", "65537 rows; at most 65535"]),
         (vec![("", "vocab_size")], 1 << 24, ["vocab_size is 16777216", "8379136"]),
         ([&WIDTHS[..], &HEADS].concat(), 1 << 20, ["num_attention_heads is 1048576", "65535"]),
-        (vec![("", "vocab_size")], 8_000_000, ["lm_head", "65535 a side"]),
+        (vec![image], 3570, ["pixels: 152938800 bytes", "134217728 this device allows"]),
+        (vec![(VISION, "num_hidden_layers")], 257, ["num_hidden_layers is 257", "256"]),
     ] {
         let error = planned(&with(&places, &value.into())).map(|_| ()).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
