@@ -215,18 +215,19 @@ impl Declared {
             Programs { chunk, vision, prefill: self.decoder_usage(config, target, chunk).0, decode }
         };
         let asked = programs(options.chunk);
-        fits_loops(asked.prefill.trips.max(decode.trips), ctx)?;
+        let prefill = self.decoder_graph(config, target, asked.chunk);
+        let steps =
+            step.steps().iter().chain(prefill.steps()).filter(|step| step.label.contains("attention"));
+        fits_loops(steps.map(|step| step.trips).max().unwrap_or(0), ctx)?;
         kv_cache::fits_binding(&self.kv, options.kv, ctx, limit)?;
-        let largest = asked.prefill.largest_bytes;
-        if largest > limit {
-            let chunk = asked.chunk;
+        let (chunk, largest) = (asked.chunk, asked.prefill.largest_bytes);
+        let rows = u64::from(chunk) * limit / largest.max(1);
+        if largest > limit && rows >= 2 {
             return Err(Error::Option(format!(
                 "a prefill chunk of {chunk} rows takes {largest} bytes in one binding, the device allows {limit}: \
-                 take chunks of {} rows or choose another adapter",
-                u64::from(chunk) * limit / largest
+                 take chunks of {rows} rows or choose another adapter"
             )));
         }
-        let prefill = self.decoder_graph(config, target, asked.chunk);
         [&encode, &step, &prefill].into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {

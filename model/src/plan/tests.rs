@@ -151,6 +151,7 @@ fn what_grids_and_kernels_do_not_take_is_refused_with_the_numbers() {
         (vec![("", "vocab_size")], 1 << 24, ["vocab_size is 16777216", "8379136"]),
         ([&WIDTHS[..], &HEADS].concat(), 1 << 20, ["num_attention_heads is 1048576", "65535"]),
         (vec![image], 3570, ["pixels: 152938800 bytes", "134217728 this device allows"]),
+        (vec![("", "intermediate_size")], 1 << 20, ["down_proj would loop", "what exceeds 32767"]),
         (vec![(VISION, "num_hidden_layers")], 257, ["num_hidden_layers is 257", "256"]),
     ] {
         let error = planned(&with(&places, &value.into())).map(|_| ()).unwrap_err().to_string();
