@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
+use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
 use strix_shaders::Activations;
 
 use crate::abstractor::Abstractor;
@@ -207,23 +207,28 @@ impl Declared {
         room: Room,
     ) -> Result<MemoryPlan> {
         let limit = target.max_binding_bytes;
-        let (vision, decode) = (self.vision_usage(config, target), self.decoder_usage(config, target, 1).0);
+        let encode = self.vision_graph(config, target);
+        let step = self.decoder_graph(config, target, 1);
+        let (vision, decode) = (encode.plan().usage, step.plan().usage);
         let programs = |rows: u32| {
             let chunk = rows.min(ctx.max(2));
             Programs { chunk, vision, prefill: self.decoder_usage(config, target, chunk).0, decode }
         };
         let asked = programs(options.chunk);
-        fits_loops(asked.prefill.trips.max(decode.trips), ctx)?;
+        let prefill = self.decoder_graph(config, target, asked.chunk);
+        let steps =
+            step.steps().iter().chain(prefill.steps()).filter(|step| step.label.contains("attention"));
+        fits_loops(steps.map(|step| step.trips).max().unwrap_or(0), ctx)?;
         kv_cache::fits_binding(&self.kv, options.kv, ctx, limit)?;
-        let largest = asked.prefill.largest_bytes;
-        if largest > limit {
-            let chunk = asked.chunk;
+        let (chunk, largest) = (asked.chunk, asked.prefill.largest_bytes);
+        let rows = u64::from(chunk) * limit / largest.max(1);
+        if largest > limit && rows >= 2 {
             return Err(Error::Option(format!(
                 "a prefill chunk of {chunk} rows takes {largest} bytes in one binding, the device allows {limit}: \
-                 take chunks of {} rows or choose another adapter",
-                u64::from(chunk) * limit / largest
+                 take chunks of {rows} rows or choose another adapter"
             )));
         }
+        [&encode, &step, &prefill].into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {
             return Ok(whole);
@@ -345,6 +350,32 @@ fn fits_loops(trips: u64, ctx: u32) -> Result<()> {
          exceeds {MAX_TRIPS}: lower --ctx to {}",
         u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips
     )))
+}
+
+/// Checks that every step of a program is one that kernels and the device can run.
+fn fits_kernels(g: &Graph, limit: u64) -> Result<()> {
+    for step in g.steps() {
+        let (label, [x, y, z]) = (&step.label, step.groups);
+        if step.groups.iter().any(|&side| side > MAX_GROUPS) {
+            return Err(Error::Config(format!(
+                "{label} would be a grid of {x} x {y} x {z} workgroups, and devices take {MAX_GROUPS} a side: its sizes \
+                 are too large"
+            )));
+        }
+        if step.trips > MAX_TRIPS {
+            return Err(Error::Config(format!(
+                "{label} would loop {} times in one invocation, and drivers drop what exceeds {MAX_TRIPS}: its sizes \
+                 are too large",
+                step.trips
+            )));
+        }
+        let bytes = step.args.iter().map(|arg| (g.bytes_of(arg.id), g.label_of(arg.id)));
+        if let Some((bytes, label)) = bytes.filter(|(bytes, _)| *bytes > limit).max() {
+            let label = label.to_owned();
+            return Err(strix_engine::Error::BufferTooLarge { label, bytes, limit }.into());
+        }
+    }
+    Ok(())
 }
 
 /// What the programs of a session take.

@@ -11,14 +11,12 @@ mod scores;
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde::Deserialize;
 use tokenizers::Model as _;
 use tokenizers::models::bpe::BPE;
 
 use crate::Error;
-use crate::read::{
-    MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there, without_bom,
-};
+use crate::config::legacy_of;
+use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
 use crate::sentencepiece::{Kind, Piece, SentencePiece};
 pub use detokenizer::{DecodeStream, Detokenizer};
 use normalizer::{Normalizer, UserDefined};
@@ -330,15 +328,6 @@ enum Part<'a> {
 fn byte_of(piece: &str) -> Option<u8> {
     let hex = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     (hex.len() == 2).then(|| u8::from_str_radix(hex, 16).ok())?
-}
-
-fn legacy_of(config: &[u8]) -> Result<bool, String> {
-    #[derive(Deserialize)]
-    struct Config {
-        legacy: Option<bool>,
-    }
-    let config: Config = serde_json::from_slice(without_bom(config)).map_err(|e| e.to_string())?;
-    Ok(config.legacy.unwrap_or(true))
 }
 
 fn read_sentencepiece(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Tokenizer, String> {

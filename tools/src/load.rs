@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, shown};
 
+use crate::terminal::note;
 use crate::{Usage, cache};
 
 /// Reads a size on the command line.
@@ -161,7 +162,7 @@ pub(crate) fn load(
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    model
+    model.inspect(|model| model.notes().iter().for_each(|line| note(line)))
 }
 
 fn style() -> ProgressStyle {

@@ -50,6 +50,11 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", lines(text));
 }
 
+/// A dim line on stderr that a user should know of.
+pub(crate) fn note(line: &str) {
+    whisper(&format!("note: {line}"));
+}
+
 /// One dim line on stderr.
 pub(crate) fn whisper(line: &str) {
     let _ = writeln!(io::stderr(), "{}", paint(colours(&io::stderr()), DIM, &lines(line)));

@@ -215,6 +215,32 @@ fn plan_needs_no_weights() {
 }
 
 #[test]
+fn plan_takes_a_preset_and_says_what_it_passes_over() {
+    let plan: Value =
+        serde_json::from_str(&prints(&["plan", "--preset", "8.2b", "--ctx", "2048", "--json"])).unwrap();
+    assert_eq!(plan["kv_cache_bytes"].as_u64(), Some(32 * 2 * 2048 * 4096 * 4), "{plan}");
+    let said = |args: &[&str]| {
+        let out = output(args);
+        assert_eq!(out.status.code(), Some(0));
+        String::from_utf8(out.stderr).unwrap()
+    };
+    assert_eq!(said(&["plan", "--preset", "8m"]), "");
+    let beyond = said(&["plan", "--preset", "8m", "--ctx", "1025"]);
+    assert!(beyond.starts_with("note: a context of 1025 positions") && beyond.contains("1024"), "{beyond}");
+    let config = file("keys.json", br#"{"model_type": "mplug_owl2", "my_key": 1, "top_p": 0.9}"#);
+    let notes = said(&["plan", "--config", config.to_str().unwrap()]);
+    assert!(notes.contains("passes over: my_key\n") && notes.contains("decide: top_p 0.9\n"), "{notes}");
+}
+
+#[test]
+fn plan_refuses_sizes_with_the_numbers() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/plan");
+    let refuses = |name: &str| refuses(&["plan", "--config", &format!("{corpus}/{name}")]);
+    assert!(refuses("queries_65536").ends_with("num_learnable_queries is 65536, above 65535"));
+    assert!(refuses("vocab_16777216").ends_with("vocab_size is 16777216, above 8379136"));
+}
+
+#[test]
 fn the_demo_gives_its_expected_answers() {
     let text = prints(&["demo", "--all"]);
     assert!(text.contains("21 of 21 as expected") && text.contains("tokens/s"), "{text}");

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = PRESETS, conflicts_with = "checkpoint")]
     preset: Option<String>,
     /// Another number of decoder layers of the preset, for a quick look
-    #[arg(long, value_name = "LAYERS", requires = "preset", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "LAYERS", requires = "preset", value_parser = clap::value_parser!(u32).range(1..=256))]
     layers: Option<u32>,
     /// Contexts to decode at, the token itself counted [default: 128,512,2048]
     #[arg(long, value_name = "POSITIONS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
