@@ -37,7 +37,7 @@ use crate::abstractor::Abstractor;
 use crate::decoder::Decoder;
 use crate::loader::{Dtype, Item, Loader, Rounding, view};
 use crate::vision::Vision;
-use crate::weights::{Dtype as Stored, Weights};
+use crate::weights::{Dtype as Stored, Located, Weights};
 use crate::{Config, Error, Result};
 
 /// Largest file unless told otherwise: 4 GiB, which every file system takes.
@@ -130,9 +130,10 @@ struct Checkpoint {
 impl Checkpoint {
     /// Opens a folder, or a file whose folder holds the config.
     fn open(path: &Path) -> Result<Self> {
-        let dir = folder_of(path);
+        let located = Located::find(path)?;
+        let dir = &*located.config;
         let config = Config::load(dir)?;
-        let weights = Weights::open(path)?;
+        let weights = Weights::open(&located.weights)?;
         let mut files = vec![];
         for name in COPIED {
             let path = dir.join(name);

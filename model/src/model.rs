@@ -19,7 +19,7 @@ use crate::memory::{Declared, MemoryPlan, Room};
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::Weights;
+use crate::weights::{Located, Weights, check_config};
 use crate::{Error, Result};
 
 /// How a model is loaded.
@@ -65,7 +65,8 @@ impl Default for LoadOptions {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Source<'a> {
-    /// A folder in Hugging Face layout: `config.json`, safetensors, tokenizer.
+    /// A folder in Hugging Face layout: `config.json`, weights, tokenizer; or a file of weights in one, as
+    /// [`Located::find`] takes it.
     Dir(&'a Path),
     /// A folder with `config.json` and the tokenizer, and the weights elsewhere: a safetensors file, or a
     /// folder of them.
@@ -112,6 +113,8 @@ pub(crate) struct Inner {
     pub(crate) decoder: Decoder,
     /// The row that ends every image.
     vit_eos: Vec<f32>,
+    /// [`Weights::notes`].
+    notes: Vec<String>,
     /// Compiled with the first picture.
     encoder: Mutex<Option<Encoder>>,
 }
@@ -139,8 +142,12 @@ struct Checkpoint {
 impl Checkpoint {
     fn open(source: Source<'_>) -> Result<Self> {
         match source {
-            Source::Dir(dir) => Self::open(Source::Files { config: dir, weights: dir }),
+            Source::Dir(path) => {
+                let Located { config, weights } = Located::find(path)?;
+                Self::open(Source::Files { config: &config, weights: &weights })
+            }
             Source::Files { config: dir, weights } => {
+                check_config(dir)?;
                 let config = Config::load(dir)?;
                 Ok(Self {
                     preprocessor: PreprocessorConfig::load(dir, &config.vision)?,
@@ -179,10 +186,32 @@ impl Checkpoint {
             }
         }
     }
+
+    /// The same, if its parts fit each other.
+    fn checked(self) -> Result<Self> {
+        self.weights.check(&self.config)?;
+        if self.preprocessor.crop_size != self.config.vision.image_size {
+            return Err(Error::Config(format!(
+                "vision image_size {} against preprocessor_config.json's crop_size {}",
+                self.config.vision.image_size, self.preprocessor.crop_size
+            )));
+        }
+        if let Some(tokenizer) =
+            self.tokenizer.as_ref().filter(|t| t.vocab_size() > self.config.text.vocab_size)
+        {
+            return Err(Error::Config(format!(
+                "vocab_size {} against the tokenizer's {} pieces",
+                self.config.text.vocab_size,
+                tokenizer.vocab_size()
+            )));
+        }
+        Ok(self)
+    }
 }
 
 impl Model {
-    /// Loads a folder onto the best adapter, or the one `STRIX_ADAPTER` names.
+    /// Loads a folder, or a file of weights with its config beside it, onto the best adapter, or the one `STRIX_ADAPTER`
+    /// names.
     ///
     /// # Errors
     ///
@@ -213,21 +242,8 @@ impl Model {
         options: &LoadOptions,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Self> {
-        let Checkpoint { config, preprocessor, eos, tokenizer, weights } = Checkpoint::open(source)?;
-        weights.check(&config)?;
-        if preprocessor.crop_size != config.vision.image_size {
-            return Err(Error::Config(format!(
-                "vision image_size {} against preprocessor_config.json's crop_size {}",
-                config.vision.image_size, preprocessor.crop_size
-            )));
-        }
-        if let Some(tokenizer) = tokenizer.as_ref().filter(|t| t.vocab_size() > config.text.vocab_size) {
-            return Err(Error::Config(format!(
-                "vocab_size {} against the tokenizer's {} pieces",
-                config.text.vocab_size,
-                tokenizer.vocab_size()
-            )));
-        }
+        let Checkpoint { config, preprocessor, eos, tokenizer, weights } =
+            Checkpoint::open(source)?.checked()?;
         let ctx = check_options(&config, options)?;
         fits_packing(&weights, options)?;
         fits_activations(Some(&weights), options)?;
@@ -277,6 +293,7 @@ impl Model {
             abstractor,
             decoder,
             vit_eos,
+            notes: weights.notes().to_vec(),
             encoder: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -305,6 +322,11 @@ impl Model {
     /// Parameters in all.
     pub fn num_parameters(&self) -> u64 {
         self.inner.config.num_parameters()
+    }
+
+    /// What was done to find its tensors, for people to read: [`Weights::notes`].
+    pub fn notes(&self) -> &[String] {
+        &self.inner.notes
     }
 
     /// Bytes of the weights on the device.
@@ -563,6 +585,17 @@ fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
     }
     kv_cache::check(&config.text, options.kv)?;
     Ok(ctx)
+}
+
+/// Opens a checkpoint and holds its parts against each other, as loading one does before anything else: config, tokenizer
+/// and the names, shapes and dtypes of its tensors. Needs no device. What had to be done to find the tensors is returned:
+/// [`Weights::notes`].
+///
+/// # Errors
+///
+/// As [`Model::load`], but for what the device or the tensors' elements say.
+pub fn check(source: Source<'_>) -> Result<Vec<String>> {
+    Ok(Checkpoint::open(source)?.checked()?.weights.notes().to_vec())
 }
 
 /// What a model of some config needs, before any of it is read or allocated.

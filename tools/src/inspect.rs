@@ -93,6 +93,8 @@ fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
         "parameters": total,
         "parameters_by_part": parts,
         "tensors": tensors.collect::<Vec<_>>(),
+        "unread": found.unread,
+        "notes": found.notes,
         "rounding": errors,
     });
     writeln!(io::stdout().lock(), "{object:#}")
@@ -109,6 +111,12 @@ fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result
     }
     if found.tensors.len() > shown {
         writeln!(out, "and {} more (--tensors)", found.tensors.len() - shown)?;
+    }
+    for (name, reason) in &found.unread {
+        writeln!(out, "{name}: {reason}")?;
+    }
+    for note in &found.notes {
+        writeln!(out, "{note}")?;
     }
     if let Some(parts) = &found.parts {
         writeln!(out)?;

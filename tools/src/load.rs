@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source};
 
-use crate::{Usage, cache};
+use crate::{Usage, cache, whisper};
 
 /// Reads a size on the command line.
 pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
@@ -161,6 +161,7 @@ pub(crate) fn load(
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
+    model.iter().flat_map(Model::notes).for_each(|note| whisper(note));
     model
 }
 
