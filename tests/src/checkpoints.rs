@@ -172,8 +172,8 @@ fn open(root: &Path, dir: &Path, expected: Option<Expected>) -> Found {
             (None, text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.into())).unwrap_or_default())
         }
     };
-    // Where the tree lies says nothing of what is in it.
-    let said = said.replace(&format!("{}/", root.display()), "");
+    // Where the folder lies says nothing of what is in it.
+    let said = said.replace(&dir.display().to_string(), ".").replace(&format!("{}/", root.display()), "");
     let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
     let name = if name.is_empty() { ".".into() } else { name };
     Found { name, verdict, said: escaped(&said), expected }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::cursor::shown;
-use super::file_error;
-use super::kinds::{self, Kind, Sign};
+use super::kinds::{self, Sign};
+use super::{Weights, file_error};
 use crate::convert::refuse_unfinished;
 use crate::read::read_file;
 use crate::{Error, Result};
@@ -77,7 +77,7 @@ impl Located {
         }
         let adapter = kinds::ADAPTER_SIGNS.iter().any(|sign| sign.fits(&name));
         if adapter {
-            return Err(file_error(path, is(kinds::ADAPTER, base_of(dir).as_deref())));
+            return Err(file_error(path, is_adapter_of(dir)));
         }
         if [".json", ".model", ".txt", ".md"].iter().any(|end| name.ends_with(end))
             && !name.ends_with(".index.json")
@@ -189,13 +189,13 @@ pub(super) fn check_adapter(dir: &Path) -> Result<()> {
     let base = names.iter().find(|name| is_weights(name) && !is_adapter(name));
     let reason = match base {
         Some(base) => format!(
-            "holds {} beside {}: {}. To run the base alone, name {}",
+            "holds {} beside {}: it {}. To run the base alone, name {}",
             shown(found),
             shown(base),
-            is(kinds::ADAPTER, base_of(dir).as_deref()),
+            is_adapter_of(dir),
             shown(base)
         ),
-        None => format!("holds {}, which {}", shown(found), is(kinds::ADAPTER, base_of(dir).as_deref())),
+        None => format!("holds {}, which {}", shown(found), is_adapter_of(dir)),
     };
     Err(file_error(dir, reason))
 }
@@ -215,7 +215,7 @@ pub(super) fn no_weights(dir: &Path) -> String {
             "holds no .safetensors or .bin file: is it a checkpoint's folder? download the weights too".into()
         }
         _ => format!(
-            "holds no .safetensors or .bin file, but {} does: name it, or move its files here",
+            "holds no .safetensors or .bin file, but its folder {} does: move its files here",
             listed(&below)
         ),
     }
@@ -225,7 +225,11 @@ pub(super) fn no_weights(dir: &Path) -> String {
 fn no_config(dir: &Path) -> String {
     let names = names(dir);
     if let Some(found) = first(&names, &kinds::ADAPTER_SIGNS) {
-        return format!("holds {}, which {}", shown(found), is(kinds::ADAPTER, base_of(dir).as_deref()));
+        return format!("holds {}, which {}", shown(found), is_adapter_of(dir));
+    }
+    // Its parts have configs of their own.
+    if names.iter().any(|name| name == kinds::PIPELINE) {
+        return other_kind(dir, &names).unwrap_or_default();
     }
     if let Some(reason) = cache_of(dir) {
         return reason;
@@ -353,10 +357,22 @@ fn not_there(path: &Path, source: std::io::Error) -> Error {
     }
 }
 
-/// `is WHAT: TODO`, with the base an adapter was made for.
-fn is(kind: Kind, base: Option<&str>) -> String {
-    let base = base.map_or(String::new(), |base| format!(" (its base: {base})"));
-    format!("is {}{base}. {}", kind.what, kind.todo)
+/// `is WHAT. TODO`, with the base that an adapter was learned on, and what its tensors look like.
+fn is_adapter_of(dir: &Path) -> String {
+    let kinds::Kind { what, todo } = kinds::ADAPTER;
+    let base = base_of(dir).map_or(String::new(), |base| format!(" (its base: {base})"));
+    let file = names(dir).into_iter().find(|name| is_adapter(name) && is_weights(name));
+    let weights = file.and_then(|file| Weights::from_files(dir, &[dir.join(file)]).ok());
+    let tensors: Vec<String> = weights.iter().flat_map(|w| w.names().take(2).map(shown)).collect();
+    let tensors = match tensors.is_empty() {
+        true => String::new(),
+        false => format!(
+            "Its tensors are such as {}; a model's are such as {}. ",
+            tensors.join(", "),
+            kinds::EXPECTED
+        ),
+    };
+    format!("is {what}{base}. {tensors}{todo}")
 }
 
 /// The model that an adapter was learned on, as its config says.

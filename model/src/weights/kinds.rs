@@ -145,9 +145,15 @@ const TORCH: Kind = kind(
     "if it is the model's state_dict(), name that file itself, or rename it to pytorch_model.bin",
 );
 
+/// What a pipeline of diffusers has in place of a config.
+pub(super) const PIPELINE: &str = "model_index.json";
+
+/// A tensor of the model, for messages.
+pub(super) const EXPECTED: &str = "model.layers.0.self_attn.q_proj.weight";
+
 /// What a folder holds that holds no weights one could load, by the names in it. The first that fits says it.
 pub(super) const FOLDERS: [(Sign, Kind); 38] = [
-    (Is("model_index.json"), kind("a pipeline of diffusers", "name a folder of mPLUG-Owl2")),
+    (Is(PIPELINE), kind("a pipeline of diffusers", "name a folder of mPLUG-Owl2")),
     (Holds("_zero_pp_rank_"), ZERO),
     (Begins("zero_pp_rank_"), ZERO),
     (Begins("bf16_zero_pp_rank_"), ZERO),

@@ -137,7 +137,8 @@ pub(super) fn refuse_others<'n>(
         Err(file_error(path, format!("holds {}: {what}. {todo}", shown(found))))
     };
     if let Some(found) = find(&|name| kinds::ADAPTER_NAMES.iter().any(|part| name.contains(part))) {
-        let what = format!("it is {}", kinds::ADAPTER.what);
+        let what =
+            format!("it is {}; a model's tensors are such as {}", kinds::ADAPTER.what, kinds::EXPECTED);
         return refuse(found, &what, kinds::ADAPTER.todo);
     }
     if let Some(found) = find(&|name| kinds::SHARDED_NAMES.iter().any(|part| name.contains(part))) {

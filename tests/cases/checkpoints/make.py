@@ -267,7 +267,7 @@ def quantised():
 
 def adapters():
     files = {"adapter_config.json": PEFT, "adapter_model.safetensors": LORA}
-    said = "refused: adapter; LoRA; its base: MAGAer13/mplug-owl2-llama2-7b; merge_and_unload; save_pretrained"
+    said = "refused: adapter; LoRA; q_proj.lora_A.weight; model.layers.0.self_attn.q_proj.weight; its base: MAGAer13/mplug-owl2-llama2-7b; merge_and_unload; save_pretrained"
     folder("adapter", said, files, config=False)
     folder("adapter_config", said, files)
     folder("adapter_base", said + "; model.safetensors", {**files, "model.safetensors": PLAIN})
@@ -313,7 +313,7 @@ def other_programs():
     folder("lfs_config", "refused: config.json; Git LFS; git lfs pull", {"config.json": LFS, "model.safetensors": PLAIN}, config=False)
     folder("lfs_tokenizer", "refused: tokenizer.model; Git LFS; git lfs pull", {"tokenizer.model": LFS, "model.safetensors": PLAIN})
     folder("lfs_tokenizer_json", "refused: tokenizer.json; Git LFS; git lfs pull", {"tokenizer.json": LFS, "model.safetensors": PLAIN})
-    folder("diffusers", "refused: diffusers", {"model_index.json": "{}", "unet/config.json": "{}", "vae/config.json": "{}"}, config=False)
+    folder("diffusers", "refused: model_index.json; a pipeline of diffusers", {"model_index.json": "{}", "unet/config.json": "{}", "vae/config.json": "{}"}, config=False)
     for name, said, changes in [
         ("llava", "LLaVA", {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"]}),
         ("owl3", "mPLUG-Owl3", {"model_type": "mplugowl3", "architectures": ["mPLUGOwl3Model"]}),
@@ -342,7 +342,7 @@ def places():
     folder("high_twice", "refused hub: MAGAer13/owl; name that one", deep, config=False)
     folder("high_two", "refused: 2 of its folders; one of a, b", {"a/config.json": "{}", "b/config.json": "{}"}, config=False)
     folder("low", "refused weights: config.json; the folder it is in", {"weights/model.safetensors": PLAIN})
-    folder("weights_below", "refused: weights; name it", {"weights/model.safetensors": PLAIN})
+    folder("weights_below", "refused: its folder weights; move", {"weights/model.safetensors": PLAIN})
     folder("no_weights", "refused: no .safetensors or .bin file", {})
     folder("no_config", "refused: model.safetensors; no config.json; copy", {"model.safetensors": PLAIN}, config=False)
     folder("no_config_file", "refused model.safetensors: no config.json beside it; copy", {"model.safetensors": PLAIN}, config=False)
