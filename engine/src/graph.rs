@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::resident::Storage;
-use crate::{Access, Decision, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
+use crate::{Access, Decision, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
 
 /// A recorded sequence of dispatches over named tensors. Holds no device memory.
 #[derive(Debug)]
@@ -105,8 +105,8 @@ impl Graph {
         }
     }
 
-    /// An empty graph that is only planned, so that steps which would loop too often are recorded: the plan says how
-    /// often, and whoever asks for it can be told.
+    /// An empty graph that is only planned, so that steps which would loop too often, or whose grid is too wide, are
+    /// recorded: the plan says so, and whoever asks for it can be told.
     pub fn for_planning(target: Target) -> Self {
         Self { for_planning: true, ..Self::new(target) }
     }
@@ -211,9 +211,9 @@ impl Graph {
     /// # Panics
     ///
     /// If the tensors are not as many as the kernel's bindings, a tensor is both written and read (but as texels, where
-    /// the kernel promises not to read what it writes), or read as texels that has none, the grid
-    /// is empty or wider than 65,535, or one invocation would loop more than [`MAX_TRIPS`] times and the graph is not
-    /// [for planning](Graph::for_planning).
+    /// the kernel promises not to read what it writes), or read as texels that has none, or the grid is empty. Unless
+    /// the graph is [for planning](Graph::for_planning), if the grid is wider than [`MAX_GROUPS`], or one invocation
+    /// would loop more than [`MAX_TRIPS`] times.
     pub fn push(&mut self, mut step: Step) {
         let written = step.args.iter().find(|a| a.access == Access::ReadWrite);
         if let (true, Some(written)) = (step.label.is_empty(), written) {
@@ -243,8 +243,8 @@ impl Graph {
             assert_eq!(uses, 1, "{name}: {} is written and bound twice", self.label_of(arg.id));
         }
         assert!(
-            step.groups.iter().all(|&n| (1..=65_535).contains(&n)),
-            "{name}: a grid of {:?} workgroups; each side must be 1 to 65,535",
+            !step.groups.contains(&0) && (self.for_planning || step.groups.iter().all(|&n| n <= MAX_GROUPS)),
+            "{name}: a grid of {:?} workgroups; each side must be 1 to {MAX_GROUPS}",
             step.groups
         );
         assert!(
@@ -254,6 +254,11 @@ impl Graph {
             step.trips
         );
         self.steps.push(step);
+    }
+
+    /// Bytes of a tensor.
+    pub fn bytes_of(&self, id: TensorId) -> u64 {
+        self.values[id.0 as usize].bytes
     }
 
     /// The dispatches recorded so far, in order.

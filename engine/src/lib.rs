@@ -53,7 +53,7 @@ pub use plan::{Plan, Usage};
 pub use profile::StepTime;
 pub use program::{Deviation, Difference, Program, Traced};
 pub use resident::{HostBytes, Resident, ResidentBytes};
-pub use shader::{Access, Binding, MAX_TRIPS, Shader, TEXEL_ROW};
+pub use shader::{Access, Binding, MAX_GROUPS, MAX_TRIPS, Shader, TEXEL_ROW};
 pub use software::use_wide_vectors;
 pub use stream::{Stream, Streamed};
 pub use target::{Family, Target};

@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// its cap is what is always safe. [`Graph::push`](crate::Graph::push) refuses a step whose bound is above it.
 pub const MAX_TRIPS: u64 = 65_535 / 2;
 
+/// Workgroups a side of a grid, as every device allows.
+pub const MAX_GROUPS: u32 = 65_535;
+
 /// Texels of 16 bytes in a row of a tensor that is read as such; a power of two.
 pub const TEXEL_ROW: u32 = 1024;
 

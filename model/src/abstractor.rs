@@ -3,7 +3,7 @@
 
 use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 use strix_shaders::{
-    HeadShape, Heads, Linear, Mask, add, attention, layer_norm_into, linear, linear_add, swiglu,
+    HeadShape, Heads, Linear, Mask, Routing, add, attention, layer_norm_into, linear, linear_add, swiglu,
 };
 
 use crate::Result;
@@ -53,11 +53,14 @@ impl Abstractor {
         features: Tensor<f32, 2>,
     ) -> Tensor<f32, 2> {
         let mut x = g.bind(&self.query_embeds);
+        let [few, all] =
+            [0, features.shape()[0] as usize].map(|more| all_rows(g, c.num_learnable_queries + more));
         for (i, layer) in self.layers.iter().enumerate() {
-            x = g.scoped(&format!("abstractor.{i}"), |g| abstractor_layer(g, c, layer, x, features));
+            x = g.scoped(&format!("abstractor.{i}"), |g| {
+                abstractor_layer(g, c, layer, x, features, [few, all])
+            });
         }
-        let rows = all_rows(g, c.num_learnable_queries);
-        linear(g, x, &self.visual_fc, rows)
+        linear(g, x, &self.visual_fc, few)
     }
 
     /// Reads the abstractor of a checkpoint. Position tables missing from it are computed.
@@ -103,17 +106,18 @@ impl Abstractor {
     }
 }
 
-/// One layer: cross-attention of the queries to themselves and the image, then a SwiGLU with its own norm.
+/// One layer: cross-attention of the queries to themselves and the image, then a SwiGLU with its own norm. `few` are
+/// the rows of the queries, `all` those of the image too.
 fn abstractor_layer(
     g: &mut Graph,
     c: &AbstractorConfig,
     w: &Layer,
     x: Tensor<f32, 2>,
     features: Tensor<f32, 2>,
+    [few, all]: [Routing; 2],
 ) -> Tensor<f32, 2> {
     let queries = c.num_learnable_queries as u32;
     let keys = queries + features.shape()[0];
-    let (few, all) = (all_rows(g, queries as usize), all_rows(g, keys as usize));
 
     // Keys and values are [y ; f]: the normalised queries first, then the image.
     let kv = g.activation("kv", [keys, c.hidden_size as u32]);
@@ -162,11 +166,14 @@ impl Layer {
         let normk = norm("normk", "normk", dim)?;
         let norm2 = norm("norm2", "output.norm2", dim)?;
         let ffn_ln = norm("ffn_ln", "output.mlp.ffn_ln", wide)?;
-        let q_pos = sincos_1d(dim, 0..c.num_learnable_queries);
-        let k_pos = sincos_2d(dim, c.grid_size);
         let tables = ["q_pos_embed", "k_pos_embed"].map(|name| format!("{at}.attention.{name}"));
-        let pos_embed =
-            loader.joined(&tables, &format!("{label}.pos_embed"), dim as u32, [&q_pos, &k_pos])?;
+        let pos_embed = loader.joined(
+            &tables,
+            &format!("{label}.pos_embed"),
+            [c.num_learnable_queries, c.grid_size * c.grid_size + 1],
+            dim,
+            [&|| sincos_1d(dim, 0..c.num_learnable_queries), &|| sincos_2d(dim, c.grid_size)],
+        )?;
         let mut linear = |name: &str, n: usize, k: usize, modules: &[&str]| {
             let modules = vec![modules.iter().map(|m| vec![format!("{at}.{m}")]).collect()];
             loader.linear(&Sources {

@@ -232,8 +232,13 @@ impl Decoder {
             shared: 0,
             bias: false,
         })?;
-        let tables = crate::position::rope_tables(c, positions);
-        let rope = RopeTables::new("rope", positions as u32, c.head_dim() as u32, &tables.cos, &tables.sin);
+        let shape = [positions as u32, c.head_dim() as u32];
+        let rope = if loader.is_declaring() {
+            RopeTables::declare("rope", shape[0], shape[1])
+        } else {
+            let tables = crate::position::rope_tables(c, positions);
+            RopeTables::new("rope", shape[0], shape[1], &tables.cos, &tables.sin)
+        };
         Ok(Self { embed_tokens, layers, norm, lm_head, rope })
     }
 

@@ -285,6 +285,11 @@ impl<'a> Loader<'a> {
         Some((self.weights?, self.device.as_ref()?.gpu))
     }
 
+    /// Whether tensors are only declared: their content is not looked at, nor computed.
+    pub(crate) fn is_declaring(&self) -> bool {
+        self.source().is_none()
+    }
+
     /// A vector or table of the checkpoint as f32, under any shape of as many elements.
     pub(crate) fn tensor<const R: usize>(
         &mut self,
@@ -314,33 +319,39 @@ impl<'a> Loader<'a> {
         Ok(Resident::from_slice(label, shape, &values).with_texels())
     }
 
-    /// Tables of `dim` columns one below the other, each from the checkpoint where it holds it, else computed.
+    /// Tables of `[rows, dim]` one below the other, each from the checkpoint where it holds it, else computed.
     pub(crate) fn joined(
         &mut self,
         names: &[String; 2],
         label: &str,
-        dim: u32,
-        computed: [&[f32]; 2],
+        rows: [usize; 2],
+        dim: usize,
+        computed: [&dyn Fn() -> Vec<f32>; 2],
     ) -> Result<Resident<f32, 2>> {
-        let mut values = vec![];
-        for (name, computed) in names.iter().zip(computed) {
-            match self.weights {
-                Some(weights) if weights.get(name).is_some() => {
-                    self.items.push(Item::Vector(name.clone()));
-                    let table = read(weights, name)?;
-                    if table.len() != computed.len() {
-                        let (rows, found) = (computed.len() as u32 / dim, view(weights, name)?.shape);
-                        let reason =
-                            format!("config.json asks for [{rows}, {dim}], the file holds {found:?}");
-                        return Err(Error::Tensor { name: name.clone(), reason });
-                    }
-                    values.extend(table);
-                    self.count(name)?;
-                }
-                _ => values.extend_from_slice(computed),
-            }
+        let shape = [rows.iter().sum::<usize>() as u32, dim as u32];
+        let stored = |name: &String| self.weights.filter(|weights| weights.get(name).is_some());
+        let stored = [stored(&names[0]), stored(&names[1])];
+        let named = names.iter().zip(stored).filter(|(_, stored)| stored.is_some());
+        self.items.extend(named.map(|(name, _)| Item::Vector(name.clone())));
+        if self.is_declaring() {
+            return Ok(Resident::zeros(label, shape).with_texels());
         }
-        Ok(Resident::from_slice(label, [values.len() as u32 / dim, dim], &values).with_texels())
+        let mut values = vec![];
+        for (i, name) in names.iter().enumerate() {
+            let Some(weights) = stored[i] else {
+                values.extend(computed[i]());
+                continue;
+            };
+            let table = read(weights, name)?;
+            if table.len() != rows[i] * dim {
+                let found = view(weights, name)?.shape;
+                let reason = format!("config.json asks for [{}, {dim}], the file holds {found:?}", rows[i]);
+                return Err(Error::Tensor { name: name.clone(), reason });
+            }
+            values.extend(table);
+            self.count(name)?;
+        }
+        Ok(Resident::from_slice(label, shape, &values).with_texels())
     }
 
     /// Whether the checkpoint's weights and biases of these modules are the same bytes: MAM off.
@@ -546,7 +557,16 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
         let found = scale.as_ref().map(|scale| scale.shape.to_vec());
         let formats = [None, Some(32), Some(64), Some(128)].map(|group| Format::Int8 { group });
         // The shape alone does not tell a group as long as a row, which is another kernel, from none.
-        let said = weights.metadata().get("strix.group").and_then(|group| group.parse().ok());
+        let said = match weights.metadata().get("strix.group").map(|group| (group, group.parse())) {
+            None => None,
+            Some((_, Ok(group))) => Some(group),
+            Some((group, Err(_))) => {
+                let reason = format!(
+                    "the file's metadata says strix.group = {group:?}, which is no number: convert the checkpoint again"
+                );
+                return Err(wrong(&scale_name, reason));
+            }
+        };
         let fits = |format: &Format| {
             let shape = Layout { format: *format, ..layout }.scale_shape();
             *format == Format::Int8 { group: said } && Some(shape) == found
@@ -578,7 +598,9 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
     Ok(Some((layout, weights.host_bytes(&name).ok_or_else(missing)?, scale)))
 }
 
-/// Checks that scales are magnitudes. Those of groups are too many to be looked at each time; `strix verify` does.
+/// Checks that scales are magnitudes. Those of groups are too many to be looked at each time a model is loaded: one
+/// below zero is computed with, as the number it is, one that is no number makes logits that are an error, and
+/// [`verify`](crate::convert::verify) refuses both.
 fn check_scales(weights: &Weights, s: &Sources<'_>, layout: &Layout) -> Result<()> {
     if layout.format != (Format::Int8 { group: None }) {
         return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Gpu, Graph, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
+use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
 use strix_shaders::Activations;
 
 use crate::abstractor::Abstractor;
@@ -207,7 +207,9 @@ impl Declared {
         room: Room,
     ) -> Result<MemoryPlan> {
         let limit = target.max_binding_bytes;
-        let (vision, decode) = (self.vision_usage(config, target), self.decoder_usage(config, target, 1).0);
+        let encode = self.vision_graph(config, target);
+        let step = self.decoder_graph(config, target, 1);
+        let (vision, decode) = (encode.plan().usage, step.plan().usage);
         let programs = |rows: u32| {
             let chunk = rows.min(ctx.max(2));
             Programs { chunk, vision, prefill: self.decoder_usage(config, target, chunk).0, decode }
@@ -224,6 +226,8 @@ impl Declared {
                 u64::from(chunk) * limit / largest
             )));
         }
+        let prefill = self.decoder_graph(config, target, asked.chunk);
+        [&encode, &step, &prefill].into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {
             return Ok(whole);
@@ -345,6 +349,32 @@ fn fits_loops(trips: u64, ctx: u32) -> Result<()> {
          exceeds {MAX_TRIPS}: lower --ctx to {}",
         u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips
     )))
+}
+
+/// Checks that every step of a program is one that kernels and the device can run.
+fn fits_kernels(g: &Graph, limit: u64) -> Result<()> {
+    for step in g.steps() {
+        let (label, [x, y, z]) = (&step.label, step.groups);
+        if step.groups.iter().any(|&side| side > MAX_GROUPS) {
+            return Err(Error::Config(format!(
+                "{label} would be a grid of {x} x {y} x {z} workgroups, and devices take {MAX_GROUPS} a side: its sizes \
+                 are too large"
+            )));
+        }
+        if step.trips > MAX_TRIPS {
+            return Err(Error::Config(format!(
+                "{label} would loop {} times in one invocation, and drivers drop what exceeds {MAX_TRIPS}: its sizes \
+                 are too large",
+                step.trips
+            )));
+        }
+        let bytes = step.args.iter().map(|arg| (g.bytes_of(arg.id), g.label_of(arg.id)));
+        if let Some((bytes, label)) = bytes.filter(|(bytes, _)| *bytes > limit).max() {
+            let label = label.to_owned();
+            return Err(strix_engine::Error::BufferTooLarge { label, bytes, limit }.into());
+        }
+    }
+    Ok(())
 }
 
 /// What the programs of a session take.

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{
-    Difference, Gpu, Graph, Program, Shader, StepTime, Stream, Streamed, Target, Tensor, Usage,
-};
+use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
 use strix_shaders::Activations;
 
 use crate::abstractor::Abstractor;
@@ -16,6 +14,7 @@ use crate::image::{Preprocess, RgbImage, preprocess};
 use crate::kv_cache::{self, KvDtype};
 use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
+use crate::plan::beyond_training;
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -106,6 +105,7 @@ pub(crate) struct Inner {
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
+    notes: Vec<String>,
     memory: MemoryPlan,
     pub(crate) streams: Vec<Arc<Stream>>,
     vision: Vision,
@@ -113,8 +113,6 @@ pub(crate) struct Inner {
     pub(crate) decoder: Decoder,
     /// The row that ends every image.
     vit_eos: Vec<f32>,
-    /// [`Weights::notes`].
-    notes: Vec<String>,
     /// Compiled with the first picture.
     encoder: Mutex<Option<Encoder>>,
 }
@@ -137,6 +135,8 @@ struct Checkpoint {
     eos: Vec<u32>,
     tokenizer: Option<Arc<Tokenizer>>,
     weights: Arc<Weights>,
+    /// What its files say that has no effect, and [`Weights::notes`].
+    notes: Vec<String>,
 }
 
 impl Checkpoint {
@@ -148,10 +148,15 @@ impl Checkpoint {
             }
             Source::Files { config: dir, weights } => {
                 check_config(dir)?;
-                let config = Config::load(dir)?;
+                let (config, mut notes) = Config::load_with_notes(dir)?;
+                let (preprocessor, more) = PreprocessorConfig::load_with_notes(dir, &config.vision)?;
+                notes.extend(more);
+                let (generation, more) = GenerationConfig::load_with_notes(dir, &config.text)?;
+                notes.extend(more);
                 Ok(Self {
-                    preprocessor: PreprocessorConfig::load(dir, &config.vision)?,
-                    eos: GenerationConfig::load(dir, &config.text)?.eos_token_id,
+                    notes,
+                    preprocessor,
+                    eos: generation.eos_token_id,
                     // Without one, only prepared ids can be run.
                     tokenizer: match dir.join("tokenizer.model").exists()
                         || dir.join("tokenizer.json").exists()
@@ -169,6 +174,7 @@ impl Checkpoint {
                 tokenizer: tokenizer.cloned(),
                 weights: weights.clone(),
                 config: config.clone(),
+                notes: vec![],
             }),
             #[cfg(feature = "nano")]
             Source::Nano => {
@@ -182,14 +188,16 @@ impl Checkpoint {
                     ),
                     weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?.into(),
                     config,
+                    notes: vec![],
                 })
             }
         }
     }
 
     /// The same, if its parts fit each other.
-    fn checked(self) -> Result<Self> {
+    fn checked(mut self) -> Result<Self> {
         self.weights.check(&self.config)?;
+        self.notes.extend_from_slice(self.weights.notes());
         if self.preprocessor.crop_size != self.config.vision.image_size {
             return Err(Error::Config(format!(
                 "vision image_size {} against preprocessor_config.json's crop_size {}",
@@ -242,9 +250,10 @@ impl Model {
         options: &LoadOptions,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Self> {
-        let Checkpoint { config, preprocessor, eos, tokenizer, weights } =
+        let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } =
             Checkpoint::open(source)?.checked()?;
         let ctx = check_options(&config, options)?;
+        notes.extend(beyond_training(&config, ctx));
         fits_packing(&weights, options)?;
         fits_activations(Some(&weights), options)?;
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
@@ -286,6 +295,7 @@ impl Model {
             eos,
             tokenizer,
             options: LoadOptions { chunk: memory.chunk, ..options.clone() },
+            notes,
             memory,
             streams,
             ctx,
@@ -293,7 +303,6 @@ impl Model {
             abstractor,
             decoder,
             vit_eos,
-            notes: weights.notes().to_vec(),
             encoder: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -324,11 +333,6 @@ impl Model {
         self.inner.config.num_parameters()
     }
 
-    /// What was done to find its tensors, for people to read: [`Weights::notes`].
-    pub fn notes(&self) -> &[String] {
-        &self.inner.notes
-    }
-
     /// Bytes of the weights on the device.
     pub fn weight_bytes(&self) -> u64 {
         self.inner.vision.bytes() + self.inner.abstractor.bytes() + self.inner.decoder.bytes()
@@ -339,6 +343,12 @@ impl Model {
     pub fn decode_bytes(&self) -> u64 {
         let decoder = &self.inner.decoder;
         decoder.decoded_bytes().iter().sum::<u64>() + decoder.head_bytes()
+    }
+
+    /// What a user should know of the files and the options, a line each: keys that were passed over, a context that is
+    /// longer than what the model was trained for, a prefix that was taken off the names of tensors.
+    pub fn notes(&self) -> &[String] {
+        &self.inner.notes
     }
 
     /// What lives where.
@@ -530,7 +540,7 @@ impl LoadOptions {
 }
 
 /// Refuses another dtype than that of a converted folder.
-fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
+pub(crate) fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
     if !weights.is_packed() || options.dtype == Dtype::Auto {
         return Ok(());
     }
@@ -550,7 +560,7 @@ fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
 }
 
 /// Refuses to round activations where no weights are int8.
-fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<()> {
+pub(crate) fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<()> {
     let stored = weights.filter(|weights| weights.is_packed()).and_then(|w| w.metadata().get("strix.dtype"));
     let int8 = matches!(options.dtype, Dtype::Int8 { .. }) || stored.is_some_and(|dtype| dtype == "int8");
     if options.activations == Activations::F32 || int8 {
@@ -563,7 +573,7 @@ fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<
 }
 
 /// Checks the options against the config; returns the positions of the KV cache.
-fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
+pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
     let trained = config.text.max_position_embeddings as u32;
     let ctx = options.ctx.unwrap_or(trained);
     let option = |message: String| Err(Error::Option(message));
@@ -588,151 +598,11 @@ fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
 }
 
 /// Opens a checkpoint and holds its parts against each other, as loading one does before anything else: config, tokenizer
-/// and the names, shapes and dtypes of its tensors. Needs no device. What had to be done to find the tensors is returned:
-/// [`Weights::notes`].
+/// and the names, shapes and dtypes of its tensors. Needs no device. Returns what a user should know of it, a line each.
 ///
 /// # Errors
 ///
 /// As [`Model::load`], but for what the device or the tensors' elements say.
 pub fn check(source: Source<'_>) -> Result<Vec<String>> {
-    Ok(Checkpoint::open(source)?.checked()?.weights.notes().to_vec())
-}
-
-/// What a model of some config needs, before any of it is read or allocated.
-#[derive(Clone, Debug)]
-pub struct PlanReport {
-    /// Positions of the KV cache.
-    pub ctx: u32,
-    /// What the programs below are planned for.
-    pub dtype: String,
-    /// What each dtype would take.
-    pub weights: Vec<WeightPlan>,
-    /// Device bytes of one session's KV cache.
-    pub kv_cache_bytes: u64,
-    /// Name, bytes and dispatches of each program.
-    pub programs: Vec<(String, Usage)>,
-    /// Dispatches of one decoder layer when decoding.
-    pub decode_dispatches_per_layer: usize,
-    /// What lives where.
-    pub memory: MemoryPlan,
-}
-
-/// The weights under one dtype.
-#[derive(Clone, Debug)]
-pub struct WeightPlan {
-    /// E.g. `int8 group 32`.
-    pub dtype: String,
-    /// Device bytes.
-    pub bytes: u64,
-    /// Dispatches of one decoder layer when decoding; more where a matrix is split over bindings.
-    pub decode_dispatches_per_layer: usize,
-}
-
-/// Plans a model of this config: weight bytes under each dtype, KV cache, activations, dispatches, and what lives
-/// where. Needs neither weights nor a device; `weights` tell what dtypes are stored.
-///
-/// # Errors
-///
-/// If the options contradict the config, or the model does not fit the room there is.
-pub fn plan(
-    config: &Config,
-    options: &LoadOptions,
-    target: &Target,
-    weights: Option<&Weights>,
-    room: Room,
-) -> Result<PlanReport> {
-    let ctx = check_options(config, options)?;
-    if let Some(weights) = weights {
-        weights.check(config)?;
-        fits_packing(weights, options)?;
-    }
-    fits_activations(weights, options)?;
-    let declare = |dtype| {
-        let rounding = Rounding { dtype, ..options.rounding() };
-        // A converted checkpoint is what it is; of another, each dtype is a choice.
-        let stored = weights.filter(|weights| dtype == options.dtype || !weights.is_packed());
-        Declared::new(config, rounding, options.activations, options.kv, target, stored, ctx)
-    };
-    let int8 = |group| Dtype::Int8 { group };
-    let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
-    let weight_plan = |dtype: Dtype| -> Result<WeightPlan> {
-        let declared = declare(dtype)?;
-        Ok(WeightPlan {
-            dtype: dtype.to_string(),
-            bytes: declared.weight_bytes(),
-            decode_dispatches_per_layer: declared.decoder_usage(config, target, 1).1,
-        })
-    };
-    let all = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
-
-    let declared = declare(options.dtype)?;
-    let memory = declared.plan(config, options, target, ctx, room)?;
-    let (decode, decode_dispatches_per_layer) = declared.decoder_usage(config, target, 1);
-    let programs = vec![
-        ("vision".to_owned(), declared.vision_usage(config, target)),
-        (format!("prefill {}", memory.chunk), declared.decoder_usage(config, target, memory.chunk).0),
-        ("decode".to_owned(), decode),
-    ];
-    // Without a file to ask, `auto` is what the published weights are.
-    let dtype = match (options.dtype, weights) {
-        (Dtype::Auto, None) => Dtype::Bf16.to_string(),
-        (Dtype::Auto, Some(weights)) if weights.is_packed() => {
-            weights.metadata().get("strix.dtype").cloned().unwrap_or_default()
-        }
-        (dtype, _) => dtype.to_string(),
-    };
-    let kv_cache_bytes = declared.kv_bytes();
-    Ok(PlanReport { ctx, dtype, weights: all, kv_cache_bytes, programs, decode_dispatches_per_layer, memory })
-}
-
-/// Every kernel that a model of this config runs on a device, as it is specialised there: of decoding, of prefill and of
-/// encoding a picture, each once. Needs neither weights nor a device.
-///
-/// # Errors
-///
-/// If the options contradict the config.
-pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Arc<Shader>>> {
-    let ctx = check_options(config, options)?;
-    let declared =
-        Declared::new(config, options.rounding(), options.activations, options.kv, target, None, ctx)?;
-    Ok(declared.shaders(config, target, options.chunk))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan_8b(dtype: Dtype) -> PlanReport {
-        let json =
-            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
-        let options = LoadOptions { dtype, ctx: Some(2048), ..LoadOptions::default() };
-        plan(&Config::from_json(&json).unwrap(), &options, &Target::default(), None, Room::default()).unwrap()
-    }
-
-    #[test]
-    fn the_8b_model_is_planned_without_weights_or_device() {
-        let report = plan_8b(Dtype::Auto);
-        assert_eq!(report.kv_cache_bytes, 32 * 2 * 2048 * 4096 * 4);
-        let bytes = |name: &str| report.weights.iter().find(|w| w.dtype == name).unwrap().bytes as f64;
-        let parameters = 8_197_859_328.0;
-        assert!((bytes("f32") / (4.0 * parameters) - 1.0).abs() < 0.01, "f32 {}", bytes("f32"));
-        assert!((bytes("bf16") / (2.0 * parameters) - 1.0).abs() < 0.01, "bf16 {}", bytes("bf16"));
-        let (_, prefill) = &report.programs[1];
-        assert!(prefill.activation_bytes < prefill.unshared_bytes / 10, "{prefill:?}");
-    }
-
-    #[test]
-    fn a_decode_step_takes_at_most_6_dispatches_a_layer_and_200_a_token() {
-        // gate_up_proj of bf16 is above the least binding that devices allow, 128 MiB, and takes two.
-        for (dtype, a_layer) in
-            [(Dtype::Int8 { group: None }, 5), (Dtype::Int8 { group: Some(32) }, 5), (Dtype::Bf16, 6)]
-        {
-            let report = plan_8b(dtype);
-            let (name, decode) = &report.programs[2];
-            assert_eq!((name.as_str(), report.decode_dispatches_per_layer), ("decode", a_layer), "{dtype}");
-            println!("{dtype}: {} dispatches a token", decode.dispatches);
-            // Its sampling too: nothing else runs.
-            assert!(decode.dispatches <= 200, "{dtype}: {decode:?}");
-        }
-    }
+    Ok(Checkpoint::open(source)?.checked()?.notes)
 }

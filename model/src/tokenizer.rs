@@ -13,6 +13,8 @@ use tokenizers::Model as _;
 use tokenizers::models::bpe::{BPE, Vocab};
 
 use crate::Error;
+use crate::config::legacy_of;
+use crate::json::without_mark;
 use crate::sentencepiece::{Kind, Piece, SentencePiece};
 
 /// The text that stands for a picture in a prompt.
@@ -441,15 +443,6 @@ fn read_if_there(path: &Path) -> crate::Result<Option<(PathBuf, Vec<u8>)>> {
     }
 }
 
-fn legacy_of(config: &[u8]) -> Result<bool, String> {
-    #[derive(Deserialize)]
-    struct Config {
-        legacy: Option<bool>,
-    }
-    let config: Config = serde_json::from_slice(config).map_err(|e| e.to_string())?;
-    Ok(config.legacy.unwrap_or(true))
-}
-
 fn read_sentencepiece(bytes: &[u8], legacy: bool) -> Result<Tokenizer, String> {
     let file = SentencePiece::parse(bytes)?;
     if !file.bpe {
@@ -534,7 +527,7 @@ enum JsonMerge {
 
 fn read_json(bytes: &[u8], legacy: bool) -> Result<Tokenizer, String> {
     let Json { model, normalizer, pre_tokenizer } =
-        serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        serde_json::from_slice(without_mark(bytes)).map_err(|e| e.to_string())?;
     if model.r#type.as_deref().is_some_and(|kind| kind != "BPE") {
         return Err(format!("its model is {}, not BPE", model.r#type.unwrap_or_default()));
     }

@@ -305,7 +305,8 @@ impl Weights {
     /// # Errors
     ///
     /// If its tensors are an adapter's or quantised, or some are missing, have another shape, or a dtype that is not
-    /// F32, F16 or BF16: the first few of them.
+    /// F32, F16 or BF16: the first few of them. If there are layers beyond those that the config counts: another model
+    /// would be computed.
     pub fn check(&self, config: &Config) -> Result<()> {
         let packed = self.is_packed();
         if !packed {
@@ -316,7 +317,7 @@ impl Weights {
             )?;
         }
         let specs = config.tensors();
-        let (mut problems, mut missing, mut empty, mut todo) = (Vec::new(), 0, 0, None);
+        let (mut problems, mut missing, mut empty, mut todo) = (self.more_layers(config), 0, 0, None);
         for spec in &specs {
             let problem = match (self.get(&spec.name), self.unread.get(&spec.name)) {
                 (None, Some((_, reason))) => reason.clone(),
@@ -367,6 +368,36 @@ impl Weights {
             reason += &format!("\n  {todo}");
         }
         Err(file_error(&self.path, reason))
+    }
+
+    /// Layers beyond those that a config counts.
+    fn more_layers(&self, config: &Config) -> Vec<String> {
+        let (text, vision, abstractor) = (&config.text, &config.vision, &config.abstractor);
+        let mut problems = vec![];
+        for (at, packed, key, counted) in [
+            ("model.layers.", "decoder.", "num_hidden_layers", text.num_hidden_layers),
+            (
+                "model.vision_model.encoder.layers.",
+                "vision.",
+                "visual_model.num_hidden_layers",
+                vision.num_hidden_layers,
+            ),
+            (
+                "model.visual_abstractor.encoder.layers.",
+                "abstractor.",
+                "visual_abstractor.num_hidden_layers",
+                abstractor.num_hidden_layers,
+            ),
+        ] {
+            for at in [at, packed] {
+                let layer = |name: &str| name.strip_prefix(at)?.split('.').next()?.parse::<usize>().ok();
+                if let Some(last) = self.names().filter_map(layer).max().filter(|&last| last >= counted) {
+                    problems
+                        .push(format!("{at}{last}.* is in the file, and config.json's {key} is {counted}"));
+                }
+            }
+        }
+        problems
     }
 
     /// Tensors that the config does not prescribe; [`Weights::check`] lets them pass. The rotary `inv_freq` of

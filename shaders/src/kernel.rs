@@ -27,6 +27,15 @@ pub struct Kernel {
 /// The rendered specialisations, by label.
 static SHADERS: LazyLock<Mutex<HashMap<String, Arc<Shader>>>> = LazyLock::new(Mutex::default);
 
+/// Bounds of loops that were counted, by label and `Params`: the layers of a model ask for the same ones.
+static TRIPS: LazyLock<Mutex<HashMap<Dispatched, u64>>> = LazyLock::new(Mutex::default);
+
+/// Label of a shader, and the bytes of its `Params`.
+type Dispatched = (String, Vec<u8>);
+
+/// Bounds that are kept at most.
+const MOST_TRIPS: usize = 4096;
+
 impl Kernel {
     /// The specialisation with these values, one for each of [`Kernel::variants`].
     ///
@@ -45,7 +54,6 @@ impl Kernel {
             let known = self.variants.iter().any(|(n, values)| n == name && values.contains(value));
             assert!(known, "{}: no {name} = {value} in {:?}", self.name, self.variants);
         }
-        assert!(self.is_legal(chosen), "{}: {chosen:?} is ruled out", self.name);
         let choice: Vec<_> = chosen.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let label = if choice.is_empty() {
             self.name.into()
@@ -54,6 +62,7 @@ impl Kernel {
         };
         let mut shaders = SHADERS.lock().unwrap_or_else(PoisonError::into_inner);
         let shader = shaders.entry(label.clone()).or_insert_with(|| {
+            assert!(self.is_legal(chosen), "{}: {chosen:?} is ruled out", self.name);
             let text = template::render(self.template, chosen);
             let wgsl = text.unwrap_or_else(|e| panic!("{label}: {e}")).into();
             let texels = chosen.contains(&("loads", "texels"));
@@ -81,6 +90,20 @@ impl Kernel {
 
     /// Upper bound on the loop iterations of one invocation: the sum of the text's `//~ trips` annotations.
     pub fn trips(&self, shader: &Shader, params: &[u8], chosen: &[(&str, &str)]) -> u64 {
+        let mut known = TRIPS.lock().unwrap_or_else(PoisonError::into_inner);
+        let dispatched = (shader.label.clone(), params.to_vec());
+        if let Some(&trips) = known.get(&dispatched) {
+            return trips;
+        }
+        if known.len() >= MOST_TRIPS {
+            known.clear();
+        }
+        let trips = self.count_trips(shader, params, chosen);
+        known.insert(dispatched, trips);
+        trips
+    }
+
+    fn count_trips(&self, shader: &Shader, params: &[u8], chosen: &[(&str, &str)]) -> u64 {
         let words = params.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
         let numbers: Vec<_> = self
             .fields

@@ -26,6 +26,11 @@ impl RopeTables {
         let values: Vec<_> = rows.flat_map(|(cos, sin)| cos.iter().chain(sin).copied()).collect();
         Self { cos_sin: Resident::from_slice(label, [positions, head_dim], &values) }
     }
+
+    /// Tables of that size without content, for a graph that is only planned.
+    pub fn declare(label: &str, positions: u32, head_dim: u32) -> Self {
+        Self { cos_sin: Resident::zeros(label, [positions, head_dim]) }
+    }
 }
 
 /// Rotates q and k, appends k and v to the cache, and returns the rotated q.

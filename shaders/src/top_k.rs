@@ -9,6 +9,15 @@ pub use crate::generated::top_k::{KERNEL, Params};
 /// Id where there are fewer than k logits.
 pub const NO_ID: u32 = u32::MAX;
 
+/// The largest vocabulary of which [`top_k`] takes at least one logit; see [`max_k`].
+pub const MAX_VOCAB: u32 = (MAX_TRIPS as u32 - 1 - ROUND) * LANES;
+
+/// Lanes that share the vocabulary.
+const LANES: u32 = 256;
+
+/// Loop iterations of a round, beyond one for each of a lane's logits.
+const ROUND: u32 = 35;
+
 /// The `k` largest logits, largest first; where values tie, the lowest id first. Exact.
 ///
 /// NaN counts as larger than every number, so that a broken model shows; 0 and -0 tie. Past the end of the
@@ -67,7 +76,7 @@ pub fn arg_max(g: &mut Graph, name: &str, logits: Tensor<f32, 2>) -> Tensor<u32,
 /// The largest k that [`top_k`] takes: one lane may loop [`MAX_TRIPS`] times at most.
 pub fn max_k(vocab: u32) -> u32 {
     // A round is itself one, a lane's logits at most vocab / 256 + 2, and twice 16.
-    ((MAX_TRIPS - 1) / (u64::from(vocab).div_ceil(256) + 35)) as u32
+    ((MAX_TRIPS - 1) / (u64::from(vocab.div_ceil(LANES)) + u64::from(ROUND))) as u32
 }
 
 /// [`top_k`] in the plainest code that is right.

@@ -3,19 +3,21 @@
 
 use std::io::Cursor;
 
+use strix_engine::Target as Limits;
 use strix_model::image::{self, Exif, Preprocess};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::{Config, Weights, config};
+use strix_model::{Config, LoadOptions, Room, Weights, config};
 
 /// A target by name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("safetensors", safetensors),
     ("torch_bin", torch_bin),
     ("tokenizer_model", tokenizer_model),
     ("config_json", config_json),
+    ("plan", plan),
     ("image", picture),
 ];
 
@@ -59,6 +61,43 @@ pub fn config_json(bytes: &[u8]) {
     assert_eq!(config.parameters_by_part().iter().map(|(_, n)| n).sum::<u64>(), config.num_parameters());
     let _ =
         (config.num_image_tokens(), config.text.head_dim(), config.text.kv_dim(), config.vision.num_tokens());
+}
+
+/// A `config.json` that is planned. What does not begin with `{` is a list of changes to the smallest preset: a byte for
+/// the key, eight for its number. Configs of many layers are left alone: they are allowed to cost time.
+pub fn plan(bytes: &[u8]) {
+    let json = if bytes.starts_with(b"{") { bytes.to_vec() } else { changed(bytes) };
+    let Ok(config) = Config::from_json(&json) else { return };
+    let layers =
+        [config.text.num_hidden_layers, config.vision.num_hidden_layers, config.abstractor.num_hidden_layers];
+    if layers.iter().sum::<usize>() > 64 {
+        return;
+    }
+    let ctx = Some(config.text.max_position_embeddings.min(1 << 20) as u32);
+    for target in [Limits::default(), Limits { max_binding_bytes: 1 << 31, ..Limits::default() }] {
+        let options = LoadOptions { ctx, ..LoadOptions::default() };
+        let Ok(report) = strix_model::plan(&config, &options, &target, None, Room::default()) else {
+            continue;
+        };
+        assert!(report.memory.device_bytes() >= report.kv_cache_bytes);
+    }
+}
+
+/// The smallest preset with numbers of its config replaced.
+fn changed(bytes: &[u8]) -> Vec<u8> {
+    const SECTIONS: [&str; 3] = ["", "/visual_config/visual_model", "/visual_config/visual_abstractor"];
+    let preset = strix_model::convert::preset("8m").expect("a preset");
+    let mut config: serde_json::Value = serde_json::from_str(preset).expect("a config");
+    for change in bytes.chunks_exact(9) {
+        let (at, number) =
+            (usize::from(change[0]), u64::from_le_bytes(change[1..].try_into().expect("eight")));
+        let section = config.pointer_mut(SECTIONS[at % 3]).and_then(serde_json::Value::as_object_mut);
+        let mut numbers: Vec<_> =
+            section.into_iter().flatten().map(|(_, value)| value).filter(|value| value.is_number()).collect();
+        let len = numbers.len();
+        *numbers[at / 3 % len] = number.into();
+    }
+    config.to_string().into_bytes()
 }
 
 /// A picture or an animation. Those with a side above 1024 are left alone: they are allowed to cost memory and, made

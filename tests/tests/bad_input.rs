@@ -234,6 +234,67 @@ fn a_config_that_contradicts_itself_is_refused_with_both_numbers() {
     checkpoint.refused(&["config.json", "5"]);
 }
 
+/// Weights that match such a config are not even looked at.
+#[test]
+fn sizes_that_no_kernel_takes_are_refused_before_anything_is_computed() {
+    let mut checkpoint = Checkpoint::tiny();
+    checkpoint.config["visual_config"]["visual_abstractor"]["num_learnable_queries"] = json!(65_536);
+    checkpoint.refused(&["config.json", "num_learnable_queries is 65536", "65535"]);
+    let mut checkpoint = Checkpoint::tiny();
+    checkpoint.config["vocab_size"] = json!(1 << 24);
+    checkpoint.refused(&["config.json", "vocab_size is 16777216", "8379136"]);
+}
+
+#[test]
+fn layers_beyond_the_config_and_end_tokens_beyond_the_vocabulary_are_refused() {
+    let mut checkpoint = Checkpoint::tiny();
+    checkpoint.config["num_hidden_layers"] = json!(1);
+    checkpoint.refused(&["model.layers.2.* is in the file", "num_hidden_layers is 1"]);
+    let mut checkpoint = Checkpoint::tiny();
+    checkpoint.config["eos_token_id"] = json!([2, 320]);
+    checkpoint.refused(&["config.json", "eos_token_id 320", "vocab_size 320"]);
+    let generation = Checkpoint::tiny();
+    std::fs::write(generation.dir.path().join("generation_config.json"), r#"{"eos_token_id": 4000}"#)
+        .unwrap();
+    generation.refused(&["generation_config.json", "eos_token_id 4000", "vocab_size 320"]);
+}
+
+#[test]
+fn what_is_passed_over_is_said_in_notes() {
+    let mut checkpoint = Checkpoint::tiny();
+    assert_eq!(checkpoint.load_as(&LoadOptions::default()).unwrap().notes(), [""; 0]);
+    checkpoint.config["my_key"] = json!(1);
+    std::fs::write(checkpoint.dir.path().join("generation_config.json"), r#"{"temperature": 0.5}"#).unwrap();
+    let trained = checkpoint.config["max_position_embeddings"].as_u64().unwrap() as u32;
+    let model =
+        checkpoint.load_as(&LoadOptions { ctx: Some(trained + 1), ..LoadOptions::default() }).unwrap();
+    let [unknown, sampling, beyond] = model.notes() else { panic!("{:?}", model.notes()) };
+    assert!(unknown.starts_with("config.json: ") && unknown.ends_with(": my_key"), "{unknown}");
+    assert!(
+        sampling.starts_with("generation_config.json: ") && sampling.contains("temperature 0.5"),
+        "{sampling}"
+    );
+    assert!(beyond.contains(&trained.to_string()), "{beyond}");
+}
+
+/// Files of transformers 5 say the base of the rotations elsewhere.
+#[test]
+fn rope_parameters_compute_what_rope_theta_does() {
+    let logits = |change: fn(&mut Value)| {
+        let mut checkpoint = Checkpoint::tiny();
+        change(&mut checkpoint.config);
+        let model = checkpoint.load_as(&LoadOptions::default()).unwrap();
+        model.session().unwrap().greedy(&[1, 5, 9, 30, 7], 1).unwrap().remove(0)
+    };
+    let old = logits(|config| config["rope_theta"] = json!(1e6));
+    let new = logits(|config| {
+        config.as_object_mut().unwrap().remove("rope_theta");
+        config["rope_parameters"] = json!({ "rope_theta": 1e6, "rope_type": "default" });
+    });
+    assert_eq!(old, new);
+    assert_ne!(old, logits(|_| ()));
+}
+
 #[test]
 fn nan_weights_are_refused_at_load_with_the_first_tensor_that_shows_one() {
     let embed = "model.embed_tokens.weight";
@@ -334,7 +395,7 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
         Model::load_on(gpu, Source::Dir(checkpoint.dir.path()), &options, &mut |_| ())
     };
     let load = |gpu: &Gpu, ctx| load_kv(gpu, ctx, KvDtype::F32);
-    says(load(&small, 100).err(), &["vision.patch_embed", "38912 bytes", "30000 this device allows"]);
+    says(load(&small, 100).err(), &["pixels", "37632 bytes", "30000 this device allows"]);
 
     // All weights fit, the cache does not, whose keys are in blocks of 16; 144 positions would.
     let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };

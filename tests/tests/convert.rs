@@ -276,6 +276,21 @@ fn a_layout_that_this_program_does_not_know_is_refused() {
 }
 
 #[test]
+fn a_group_that_is_no_number_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));
+    let rounding = Rounding { dtype: Dtype::Int8 { group: Some(32) }, vision: false };
+    convert(&source, &out, rounding, &WriteOptions::default(), &mut { GO_ON }).unwrap();
+    edit(&out.join("model.safetensors"), |metadata, _| {
+        drop(metadata.insert("strix.group".into(), "3\u{1b}2".into()));
+    });
+    says(
+        load(&out),
+        &["decoder.0.qkv_proj.scale", r#"strix.group = "3\u{1b}2""#, "convert the checkpoint again"],
+    );
+}
+
+#[test]
 fn a_scale_that_is_no_magnitude_is_refused_by_name_and_element() {
     let temp = tempfile::tempdir().unwrap();
     let (source, out) = (folder("tiny", temp.path()), temp.path().join("out"));

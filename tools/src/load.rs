@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source};
 
-use crate::{Usage, cache, whisper};
+use crate::terminal::note;
+use crate::{Usage, cache};
 
 /// Reads a size on the command line.
 pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
@@ -161,8 +162,7 @@ pub(crate) fn load(
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    model.iter().flat_map(Model::notes).for_each(|note| whisper(note));
-    model
+    model.inspect(|model| model.notes().iter().for_each(|line| note(line)))
 }
 
 fn style() -> ProgressStyle {

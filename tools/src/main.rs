@@ -15,6 +15,7 @@ mod load;
 mod pictures;
 mod plan;
 mod shader;
+mod shape;
 mod svg;
 mod synth;
 mod terminal;

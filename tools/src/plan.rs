@@ -10,20 +10,24 @@ use strix_engine::{Gpu, Target};
 use strix_model::{Config, Home, LoadOptions, Located, MemoryPart, MemoryPlan, Room, Weights};
 
 use crate::load::{Adapter, Storage};
+use crate::shape::Shape;
+use crate::terminal::note;
 
 const EXAMPLES: &str = "\
 Examples:
   strix plan --model mplug-owl2-int8 --ctx 2048
   strix plan --model mplug-owl2-int8 --ctx 4096 --device-memory 4GiB
-  strix plan --config config.json --ctx 2048 --dtype int8 --json";
+  strix plan --preset 8.2b --dtype int8 --group 32
+  strix plan --config config.json --ctx 2048 --dtype int8 --json
+
+Of a preset or a config alone: a plan without weights and without a device.";
 
 /// Print what of a model will live where, and its bytes and dispatches, before anything is allocated
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true, group = clap::ArgGroup::new("of").required(true))]
 pub(crate) struct Args {
-    /// A config.json: a plan without weights and without a device
-    #[arg(long, value_name = "FILE", group = "of")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    shape: Shape,
     /// Folder of a model, planned for the device it would run on; no weight is read
     #[arg(long, value_name = "DIR", group = "of")]
     model: Option<PathBuf>,
@@ -43,10 +47,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut options = args.storage.options()?;
     options.chunk = args.chunk.unwrap_or(LoadOptions::default().chunk);
     let model = args.model.as_deref().map(Located::find).transpose()?;
-    let config = match (&args.config, &model) {
-        (Some(file), _) => Config::load_file(file)?,
-        (_, Some(model)) => Config::load(&model.config)?,
-        _ => Config::load(Path::new("."))?,
+    let (config, mut notes) = match (args.shape.read()?, &model) {
+        (Some(read), _) => read,
+        (None, Some(model)) => Config::load_with_notes(&model.config)?,
+        (None, None) => Config::load_with_notes(Path::new("."))?,
     };
     let weights = match &model {
         Some(model) => weights(&model.weights)?,
@@ -63,6 +67,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         None => Room { budget_bytes: options.device_memory, asked: true, ..Room::default() },
     };
     let plan = strix_model::plan(&config, &options, &target, weights.as_ref(), room)?;
+    notes.extend(plan.notes.iter().cloned());
+    notes.iter().for_each(|line| note(line));
 
     let mut out = io::stdout().lock();
     if args.json {

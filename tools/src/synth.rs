@@ -1,16 +1,14 @@
 //! `strix synth`: a checkpoint of made-up values.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::HumanBytes;
-use strix_model::Config;
-use strix_model::convert::{PRESETS, Synthesis, free_bytes, preset, synthesize};
+use strix_model::convert::{Synthesis, free_bytes, synthesize};
 use strix_model::weights::Dtype;
 
 use crate::Usage;
+use crate::shape::Shape;
 use crate::terminal::whisper;
 use crate::write::{Int8, Packed, Writing};
 
@@ -44,12 +42,8 @@ enum Stored {
 pub(crate) struct Args {
     /// Folder to write
     out: PathBuf,
-    /// A built-in config
-    #[arg(long, group = "of", value_parser = PRESETS)]
-    preset: Option<String>,
-    /// A config.json
-    #[arg(long, value_name = "FILE", group = "of")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    shape: Shape,
     /// What weight matrices are; f16 only with --layout hf, int8 only without
     #[arg(long, value_enum)]
     dtype: Stored,
@@ -91,13 +85,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             (dtype, None)
         }
     };
-    let config = match (&args.config, &args.preset) {
-        (Some(file), _) => {
-            Config::load_file(file)?;
-            fs::read_to_string(file).with_context(|| file.display().to_string())?
-        }
-        (_, name) => name.as_deref().and_then(preset).unwrap_or_default().to_owned(),
-    };
+    let config = args.shape.json()?.unwrap_or_default();
     let mut synthesis = Synthesis { config, dtype, seed: args.seed, rounding };
     if let Some(layers) = args.layers {
         synthesis.set_layers(layers as usize)?;

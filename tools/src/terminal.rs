@@ -43,6 +43,11 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// A dim line on stderr that a user should know of.
+pub(crate) fn note(line: &str) {
+    whisper(&format!("note: {line}"));
+}
+
 /// One dim line on stderr.
 pub(crate) fn whisper(line: &str) {
     say(&paint(colours(&io::stderr()), DIM, line));

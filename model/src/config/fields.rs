@@ -1,11 +1,11 @@
 //! JSON files read field by field, so that errors can name the field.
 
-use std::fmt::Display;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::json::shown;
 use crate::{Error, Result};
 
 /// A number or a list of them.
@@ -25,9 +25,30 @@ impl From<OneOrMany> for Vec<u32> {
     }
 }
 
+/// A number for all colours, or one for each.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "expected a number or three of them")]
+pub(super) enum Colours {
+    All(f64),
+    Each([f64; 3]),
+}
+
+impl From<Colours> for [f64; 3] {
+    fn from(colours: Colours) -> Self {
+        match colours {
+            Colours::All(value) => [value; 3],
+            Colours::Each(values) => values,
+        }
+    }
+}
+
 /// The ways the years have written a side: `448`, `{"shortest_edge": 448}`, `{"height": 448, "width": 448}`.
 #[derive(serde::Deserialize)]
-#[serde(untagged, expecting = "expected pixels, {\"shortest_edge\"} or {\"height\", \"width\"}")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected pixels, {\"shortest_edge\"} or {\"height\", \"width\"}"
+)]
 pub(super) enum Size {
     Side(usize),
     Shortest { shortest_edge: usize },
@@ -61,39 +82,20 @@ impl<'a> Fields<'a> {
 
     pub(super) fn get<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, String> {
         let Some(value) = self.value(key) else { return Ok(default) };
-        T::deserialize(value).map_err(|e| format!("{}: {e}", self.path(key)))
-    }
-
-    /// Refuses every value but the one that is supported, which is also the default.
-    pub(super) fn only<T: Display>(&self, key: &str, supported: T) -> Result<(), String>
-    where
-        Value: PartialEq<T>,
-    {
-        match self.value(key) {
-            Some(value) if *value != supported => {
-                Err(format!("{} is {value}; only {supported} is supported", self.path(key)))
-            }
-            _ => Ok(()),
-        }
+        T::deserialize(value).map_err(|e| format!("{} is {}: {e}", self.path(key), shown(value)))
     }
 
     pub(super) fn section(&self, key: &str, section: &'static str) -> Result<Self, String> {
         match self.value(key) {
             None => Ok(Self { section, map: None }),
             Some(Value::Object(map)) => Ok(Self { section, map: Some(map) }),
-            Some(other) => Err(format!("{section} is {other}, expected an object")),
+            Some(other) => Err(format!("{section} is {}, expected an object", shown(other))),
         }
     }
 
     pub(super) fn path(&self, key: &str) -> String {
         if self.section.is_empty() { key.into() } else { format!("{}.{key}", self.section) }
     }
-}
-
-pub(super) fn parse(file: &str, json: &[u8]) -> Result<Map<String, Value>, String> {
-    // Editors on Windows put a byte order mark in front.
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    serde_json::from_slice(json).map_err(|e| format!("not a JSON object: {e}; copy {file} again"))
 }
 
 pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {

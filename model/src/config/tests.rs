@@ -107,9 +107,10 @@ fn contradictions_are_refused_with_both_numbers() {
         ("/num_key_value_heads".into(), 5.into(), ["32", "5"]),
         ("/vocab_size".into(), 0.into(), ["vocab_size", "0"]),
         ("/vocab_size".into(), 1.into(), ["vocab_size 1", "bos_token_id 1"]),
-        ("/vocab_size".into(), 2_000_000_000.into(), ["2^32", "2000000000, 4096"]),
-        ("/intermediate_size".into(), u64::MAX.into(), ["intermediate_size", "2147483647"]),
-        ("/num_hidden_layers".into(), 2_000_000_000.into(), ["num_hidden_layers", "1024"]),
+        ("/vocab_size".into(), 2_000_000_000.into(), ["vocab_size is 2000000000", "8379136"]),
+        ("/vocab_size".into(), 2_000_000.into(), ["2^32", "2000000, 4096"]),
+        ("/intermediate_size".into(), u64::MAX.into(), ["intermediate_size", "1048576"]),
+        ("/num_hidden_layers".into(), 2_000_000_000.into(), ["num_hidden_layers", "256"]),
         ("/hidden_act".into(), "gelu".into(), ["hidden_act", "silu"]),
         ("/rms_norm_eps".into(), (-1.0).into(), ["rms_norm_eps", "-1"]),
         ("/rope_theta".into(), 1e300.into(), ["rope_theta", "inf"]),
@@ -153,9 +154,141 @@ fn rope_scaling_is_read() {
 }
 
 #[test]
+fn rope_parameters_of_transformers_5_are_read() {
+    use serde_json::json;
+    let read = |json: Value| Config::from_json(json.to_string().as_bytes()).map(|config| config.text);
+    let million = read(json!({ "rope_theta": 1e6 })).unwrap();
+    for file in [
+        json!({ "rope_parameters": { "rope_theta": 1e6, "rope_type": "default" } }),
+        json!({ "rope_parameters": { "rope_theta": 1000000 }, "rope_scaling": null, "rope_theta": 1e6 }),
+        json!({ "rope_scaling": { "rope_theta": 1e6, "type": "default", "factor": 1.0 } }),
+        json!({ "rope_parameters": {}, "rope_scaling": { "type": "linear", "factor": 1 }, "rope_theta": 1e6 }),
+    ] {
+        assert_eq!(read(file.clone()).unwrap(), million, "{file}");
+    }
+    let linear = Some(RopeScaling::Linear { factor: 4.0 });
+    for file in [
+        json!({ "rope_scaling": { "rope_type": "linear", "factor": 4.0 } }),
+        json!({ "rope_scaling": { "type": "linear", "rope_type": "linear", "factor": 4 } }),
+        json!({ "rope_parameters": { "rope_type": "linear", "factor": 4, "rope_theta": 10000.0,
+            "partial_rotary_factor": 1.0, "original_max_position_embeddings": 2048 } }),
+    ] {
+        assert_eq!(read(file.clone()).unwrap().rope_scaling, linear, "{file}");
+    }
+    let twice = |a: Value, b: Value| json!({ "rope_scaling": a, "rope_parameters": b });
+    for (file, words) in [
+        (json!({ "rope_parameters": { "rope_theta": 1e6 }, "rope_theta": 1e4 }), ["10000", "1000000"]),
+        (
+            json!({ "rope_parameters": { "rope_type": "yarn", "factor": 2 } }),
+            ["rope_parameters.rope_type", "yarn"],
+        ),
+        (
+            json!({ "rope_scaling": { "rope_type": "llama3", "factor": 8 } }),
+            ["rope_scaling.rope_type", "llama3"],
+        ),
+        (
+            json!({ "rope_scaling": { "type": "linear", "rope_type": "dynamic", "factor": 8 } }),
+            ["linear", "dynamic"],
+        ),
+        (json!({ "rope_scaling": { "rope_type": "linear" } }), ["rope_scaling.factor", "missing"]),
+        (json!({ "rope_scaling": { "factor": 2.0 } }), ["rope_scaling.factor is 2", "no scaling"]),
+        (
+            json!({ "rope_scaling": { "rope_type": "linear", "factor": 2, "beta_fast": 32 } }),
+            ["beta_fast", "32"],
+        ),
+        (json!({ "rope_parameters": { "partial_rotary_factor": 0.5 } }), ["partial_rotary_factor", "0.5"]),
+        (
+            json!({ "rope_scaling": { "type": "dynamic", "factor": 2, "original_max_position_embeddings": 1024 } }),
+            ["1024", "2048"],
+        ),
+        (
+            json!({ "rope_parameters": { "full_attention": { "rope_theta": 1e6 } } }),
+            ["rope_parameters.full_attention", "all layers"],
+        ),
+        (
+            twice(json!({ "type": "linear", "factor": 2 }), json!({ "rope_type": "linear", "factor": 4 })),
+            ["2.0", "4.0"],
+        ),
+    ] {
+        let error = read(file.clone()).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{file}: {error}");
+    }
+}
+
+#[test]
+fn what_changes_numbers_is_refused_with_its_value() {
+    use serde_json::json;
+    let vision = "/visual_config/visual_model";
+    let abstractor = "/visual_config/visual_abstractor";
+    for (pointer, value, words) in [
+        ("/head_dim".to_owned(), json!(64), ["head_dim is 64", "128"]),
+        ("/mlp_bias".into(), json!(true), ["mlp_bias is true", "false"]),
+        ("/eos_token_id".into(), json!(32000), ["eos_token_id 32000", "vocab_size 32000"]),
+        ("/eos_token_id".into(), json!([2, 40000]), ["eos_token_id 40000", "vocab_size 32000"]),
+        ("/eos_token_id".into(), json!([]), ["eos_token_id", "empty"]),
+        ("/partial_rotary_factor".into(), json!(0.25), ["partial_rotary_factor", "0.25"]),
+        ("/sliding_window".into(), json!(4096), ["sliding_window", "4096"]),
+        ("/layer_types".into(), json!(["full_attention", "sliding_attention"]), ["layer_types", "sliding"]),
+        ("/num_beams".into(), json!(4), ["num_beams is 4", "1"]),
+        (format!("{vision}/head_dim"), json!(32), ["visual_model.head_dim is 32", "64"]),
+        (format!("{vision}/model_type"), json!("clip_vision_model"), ["clip_vision_model", "mplug_owl"]),
+        (format!("{abstractor}/hidden_act"), json!("gelu"), ["visual_abstractor.hidden_act", "gelu"]),
+    ] {
+        let error = with(&pointer, value).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{pointer}: {error}");
+    }
+    // The same said aloud.
+    for (pointer, value) in [
+        ("/head_dim", json!(128)),
+        ("/pretraining_tp", json!(2)),
+        ("/layer_types", json!(["full_attention"])),
+        ("/visual_config/visual_model/head_dim", json!(64)),
+    ] {
+        assert_eq!(with(pointer, value).unwrap(), with("/use_cache", json!(false)).unwrap(), "{pointer}");
+    }
+    let text = Config::from_json(b"{}").unwrap().text;
+    for (json, word) in [
+        (r#"{"eos_token_id": [2, 32000]}"#, "32000"),
+        (r#"{"no_repeat_ngram_size": 3}"#, "no_repeat_ngram_size is 3"),
+        (r#"{"suppress_tokens": [5]}"#, "suppress_tokens is [5]"),
+    ] {
+        let error = GenerationConfig::from_json(json.as_bytes(), &text).unwrap_err().to_string();
+        assert!(error.contains(word), "{json}: {error}");
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_refused() {
+    let text = Config::from_json(b"{}").unwrap();
+    for json in [
+        r#"{"rope_theta": 1, "rope_theta": 1}"#,
+        r#"{"visual_config": {"visual_model": {"patch_size": 14, "patch_size": 14}}}"#,
+    ] {
+        let error = Config::from_json(json.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("is there twice"), "{error}");
+    }
+    let twice = br#"{"size": 448, "size": 448}"#;
+    assert!(PreprocessorConfig::from_json(twice, &text.vision).unwrap_err().to_string().contains("\"size\""));
+    let twice = br#"{"eos_token_id": 2, "eos_token_id": 2}"#;
+    assert!(
+        GenerationConfig::from_json(twice, &text.text).unwrap_err().to_string().contains("\"eos_token_id\"")
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_taken_in_every_file() {
+    let config = Config::from_json("\u{feff}{}".as_bytes()).unwrap();
+    GenerationConfig::from_json("\u{feff}{}".as_bytes(), &config.text).unwrap();
+    PreprocessorConfig::from_json("\u{feff}{}".as_bytes(), &config.vision).unwrap();
+    let nano = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/nano/tokenizer.json")).unwrap();
+    crate::tokenizer::Tokenizer::from_json(&[b"\xef\xbb\xbf", &nano[..]].concat(), true).unwrap();
+    assert!(!legacy_of("\u{feff}{\"legacy\": false}".as_bytes()).unwrap());
+}
+
+#[test]
 fn several_end_tokens_are_read() {
     let text = Config::from_json(b"{}").unwrap().text;
-    let read = |json: &[u8]| GenerationConfig::read(json, &text);
+    let read = |json: &[u8]| GenerationConfig::read(json, &text, &mut Notes::default());
     assert_eq!(read(b"{\"eos_token_id\": [2, 7]}").unwrap().eos_token_id, [2, 7]);
     assert_eq!(read(b"{}").unwrap(), GenerationConfig { bos_token_id: 1, eos_token_id: vec![2] });
     let error = read(b"{\"eos_token_id\": \"</s>\"}").unwrap_err();
@@ -165,7 +298,7 @@ fn several_end_tokens_are_read() {
 #[test]
 fn preprocessor_sizes_are_read_in_every_spelling() {
     let vision = Config::from_json(b"{}").unwrap().vision;
-    let read = |json: &str| PreprocessorConfig::read(json.as_bytes(), &vision);
+    let read = |json: &str| PreprocessorConfig::read(json.as_bytes(), &vision, &mut Notes::default());
     for json in [
         "{}",
         r#"{"size": 448, "crop_size": 448}"#,
@@ -181,6 +314,11 @@ fn preprocessor_sizes_are_read_in_every_spelling() {
         (r#"{"resample": 2}"#, "resample"),
         (r#"{"image_std": [0, 1, 1]}"#, "image_std"),
         (r#"{"image_mean": [0.5, 0.5]}"#, "image_mean"),
+        (r#"{"do_convert_rgb": false}"#, "do_convert_rgb"),
+        (r#"{"do_pad": true}"#, "do_pad"),
+        (r#"{"rescale_factor": 1}"#, "rescale_factor"),
+        (r#"{"size": {"shortest_edge": 448, "longest_edge": 600}}"#, "longest_edge"),
+        (r#"{"image_processor_type": "SiglipImageProcessor"}"#, "SiglipImageProcessor"),
     ] {
         let error = read(json).unwrap_err();
         assert!(error.contains(word), "{json}: {error}");

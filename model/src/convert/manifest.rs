@@ -92,7 +92,7 @@ impl Manifest {
             Err(source) => return Err(Error::Io { path, source }),
         };
         let wrong = |reason| Error::File { path: path.clone(), reason };
-        let manifest: Self = serde_json::from_slice(&json)
+        let manifest: Self = serde_json::from_slice(crate::json::without_mark(&json))
             .map_err(|e| wrong(format!("not a manifest of strix: {e}; convert the checkpoint again")))?;
         if manifest.layout_version != LAYOUT_VERSION {
             return Err(wrong(format!(

@@ -45,8 +45,7 @@ impl Synthesis {
     ///
     /// If the config is not a JSON object.
     pub fn set_layers(&mut self, layers: usize) -> Result<()> {
-        let mut config: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(&self.config).map_err(|e| Error::Config(e.to_string()))?;
+        let mut config = crate::json::object("config.json", self.config.as_bytes()).map_err(Error::Config)?;
         config.insert("num_hidden_layers".into(), layers.into());
         self.config = format!("{:#}\n", serde_json::Value::Object(config));
         Ok(())

@@ -108,8 +108,9 @@ impl Weights {
             ));
         }
         let json = std::fs::read(index).map_err(io)?;
-        let Index { weight_map: WeightMap(weight_map) } = serde_json::from_slice(&json)
-            .map_err(|e| file_error(index, format!("not an index of shards: {e}; download it again")))?;
+        let Index { weight_map: WeightMap(weight_map) } =
+            serde_json::from_slice(crate::json::without_mark(&json))
+                .map_err(|e| file_error(index, format!("not an index of shards: {e}; download it again")))?;
 
         let mut shards: Vec<&String> = weight_map.values().collect();
         shards.sort_unstable();

@@ -90,6 +90,38 @@ fn a_checkpoint_against_another_config_names_the_first_tensors() {
 }
 
 #[test]
+fn layers_beyond_those_of_the_config_are_refused() {
+    let (weights, whole) = golden("tiny");
+    let counts: [fn(&mut Config) -> &mut usize; 3] = [
+        |config| &mut config.text.num_hidden_layers,
+        |config| &mut config.vision.num_hidden_layers,
+        |config| &mut config.abstractor.num_hidden_layers,
+    ];
+    for (count, at) in
+        counts.into_iter().zip(["model.layers", "vision_model.encoder", "visual_abstractor.encoder"])
+    {
+        let mut config = whole.clone();
+        let layers = *count(&mut config);
+        *count(&mut config) = layers - 1;
+        let error = weights.check(&config).unwrap_err().to_string();
+        let says = error.contains(&format!("num_hidden_layers is {}", layers - 1)) && error.contains(at);
+        assert!(says && error.contains(&format!("layers.{}.* is in the file", layers - 1)), "{error}");
+    }
+}
+
+#[test]
+fn an_index_may_begin_with_a_byte_order_mark() {
+    let index = "\u{feff}{\"weight_map\": {\"x\": \"model-00001-of-00001.safetensors\"}}";
+    let files = [
+        ("model.safetensors.index.json", index.as_bytes()),
+        ("model-00001-of-00001.safetensors", &one("x", &[1.0])),
+    ];
+    let dir = folder("mark", &files);
+    assert!(Weights::open(&dir).unwrap().get("x").is_some());
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
 fn what_a_checkpoint_lacks_is_named() {
     let config = Config::from_json(b"{}").unwrap();
     let weights = from_bytes(one("extra", &[1.0])).unwrap();

@@ -1,0 +1,137 @@
+//! What a model of some config would need: bytes, dispatches and kernels, before any of it is read or allocated.
+
+use std::sync::Arc;
+
+use strix_engine::{Shader, Target, Usage};
+
+use crate::Result;
+use crate::config::Config;
+use crate::loader::{Dtype, Rounding};
+use crate::memory::{Declared, MemoryPlan, Room};
+use crate::model::{LoadOptions, check_options, fits_activations, fits_packing};
+use crate::weights::Weights;
+
+/// What is to be said of a context beyond the length that the model was trained for.
+pub(crate) fn beyond_training(config: &Config, ctx: u32) -> Option<String> {
+    let trained = config.text.max_position_embeddings;
+    (ctx as usize > trained).then(|| {
+        format!(
+            "a context of {ctx} positions, and the model was trained for {trained} (max_position_embeddings): answers \
+             get worse past them"
+        )
+    })
+}
+
+/// What a model of some config needs, before any of it is read or allocated.
+#[derive(Clone, Debug)]
+pub struct PlanReport {
+    /// Positions of the KV cache.
+    pub ctx: u32,
+    /// What a user should know of the options, a line each: see [`Model::notes`].
+    pub notes: Vec<String>,
+    /// What the programs below are planned for.
+    pub dtype: String,
+    /// What each dtype would take.
+    pub weights: Vec<WeightPlan>,
+    /// Device bytes of one session's KV cache.
+    pub kv_cache_bytes: u64,
+    /// Name, bytes and dispatches of each program.
+    pub programs: Vec<(String, Usage)>,
+    /// Dispatches of one decoder layer when decoding.
+    pub decode_dispatches_per_layer: usize,
+    /// What lives where.
+    pub memory: MemoryPlan,
+}
+
+/// The weights under one dtype.
+#[derive(Clone, Debug)]
+pub struct WeightPlan {
+    /// E.g. `int8 group 32`.
+    pub dtype: String,
+    /// Device bytes.
+    pub bytes: u64,
+    /// Dispatches of one decoder layer when decoding; more where a matrix is split over bindings.
+    pub decode_dispatches_per_layer: usize,
+}
+
+/// Plans a model of this config: weight bytes under each dtype, KV cache, activations, dispatches, and what lives
+/// where. Needs neither weights nor a device; `weights` tell what dtypes are stored.
+///
+/// # Errors
+///
+/// If the options contradict the config, or the model does not fit the room there is.
+pub fn plan(
+    config: &Config,
+    options: &LoadOptions,
+    target: &Target,
+    weights: Option<&Weights>,
+    room: Room,
+) -> Result<PlanReport> {
+    let ctx = check_options(config, options)?;
+    if let Some(weights) = weights {
+        weights.check(config)?;
+        fits_packing(weights, options)?;
+    }
+    fits_activations(weights, options)?;
+    let declare = |dtype| {
+        let rounding = Rounding { dtype, ..options.rounding() };
+        // A converted checkpoint is what it is; of another, each dtype is a choice.
+        let stored = weights.filter(|weights| dtype == options.dtype || !weights.is_packed());
+        Declared::new(config, rounding, options.activations, options.kv, target, stored, ctx)
+    };
+    let int8 = |group| Dtype::Int8 { group };
+    let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
+    let weight_plan = |dtype: Dtype| -> Result<WeightPlan> {
+        let declared = declare(dtype)?;
+        Ok(WeightPlan {
+            dtype: dtype.to_string(),
+            bytes: declared.weight_bytes(),
+            decode_dispatches_per_layer: declared.decoder_usage(config, target, 1).1,
+        })
+    };
+    let all = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
+
+    let declared = declare(options.dtype)?;
+    let memory = declared.plan(config, options, target, ctx, room)?;
+    let (decode, decode_dispatches_per_layer) = declared.decoder_usage(config, target, 1);
+    let programs = vec![
+        ("vision".to_owned(), declared.vision_usage(config, target)),
+        (format!("prefill {}", memory.chunk), declared.decoder_usage(config, target, memory.chunk).0),
+        ("decode".to_owned(), decode),
+    ];
+    // Without a file to ask, `auto` is what the published weights are.
+    let dtype = match (options.dtype, weights) {
+        (Dtype::Auto, None) => Dtype::Bf16.to_string(),
+        (Dtype::Auto, Some(weights)) if weights.is_packed() => {
+            weights.metadata().get("strix.dtype").cloned().unwrap_or_default()
+        }
+        (dtype, _) => dtype.to_string(),
+    };
+    let kv_cache_bytes = declared.kv_bytes();
+    Ok(PlanReport {
+        ctx,
+        notes: beyond_training(config, ctx).into_iter().collect(),
+        dtype,
+        weights: all,
+        kv_cache_bytes,
+        programs,
+        decode_dispatches_per_layer,
+        memory,
+    })
+}
+
+/// Every kernel that a model of this config runs on a device, as it is specialised there: of decoding, of prefill and of
+/// encoding a picture, each once. Needs neither weights nor a device.
+///
+/// # Errors
+///
+/// If the options contradict the config.
+pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Arc<Shader>>> {
+    let ctx = check_options(config, options)?;
+    let declared =
+        Declared::new(config, options.rounding(), options.activations, options.kv, target, None, ctx)?;
+    Ok(declared.shaders(config, target, options.chunk))
+}
+
+#[cfg(test)]
+mod tests;
