@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use strix_model::convert::{Synthesis, preset};
 use strix_model::image::RgbImage;
 use strix_model::weights::Dtype as Values;
-use strix_model::{Config, LoadOptions, Model, Session, Source, Weights};
+use strix_model::{Config, LoadOptions, Located, Model, Session, Source, Weights};
 
 use crate::clock::{Times, shares};
 use crate::processor::{cores, process_ns, thread_ns};
@@ -62,7 +62,7 @@ impl Of<'_> {
     /// If its config cannot be read.
     pub fn trained(&self) -> Result<u32> {
         let config = match self {
-            Self::Dir(dir) => Config::load(dir)?,
+            Self::Dir(path) => Config::load(&Located::find(path)?.config)?,
             Self::Nano => Config::nano(),
             Self::Preset { .. } => Loadable::open(self)?.made_up.expect("made up for a preset").0,
         };

@@ -39,7 +39,7 @@ use crate::decoder::Decoder;
 use crate::loader::{Dtype, Item, Loader, Rounding, view};
 use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
 use crate::vision::Vision;
-use crate::weights::{Dtype as Stored, Weights};
+use crate::weights::{Dtype as Stored, Located, Weights};
 use crate::{Config, Error, Result};
 
 /// Largest file unless told otherwise: 4 GiB, which every file system takes.
@@ -137,9 +137,10 @@ struct Checkpoint {
 impl Checkpoint {
     /// Opens a folder, or a file whose folder holds the config.
     fn open(path: &Path) -> Result<Self> {
-        let dir = folder_of(path);
+        let located = Located::find(path)?;
+        let dir = &*located.config;
         let config = Config::load(dir)?;
-        let weights = Weights::open(path)?;
+        let weights = Weights::open(&located.weights)?;
         let mut files = vec![];
         for (name, max_bytes) in COPIED {
             if let Some(contents) = read_if_there(&dir.join(name), max_bytes)? {

@@ -18,7 +18,7 @@ use crate::plan::beyond_training;
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::Weights;
+use crate::weights::{Located, Weights, check_config};
 use crate::{Error, Result};
 
 /// How a model is loaded.
@@ -64,7 +64,8 @@ impl Default for LoadOptions {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Source<'a> {
-    /// A folder in Hugging Face layout: `config.json`, safetensors, tokenizer.
+    /// A folder in Hugging Face layout: `config.json`, weights, tokenizer; or a file of weights in one, as
+    /// [`Located::find`] takes it.
     Dir(&'a Path),
     /// A folder with `config.json` and the tokenizer, and the weights elsewhere: a safetensors file, or a
     /// folder of them.
@@ -134,15 +135,19 @@ struct Checkpoint {
     eos: Vec<u32>,
     tokenizer: Option<Arc<Tokenizer>>,
     weights: Arc<Weights>,
-    /// What its files say that has no effect.
+    /// What its files say that has no effect, and [`Weights::notes`].
     notes: Vec<String>,
 }
 
 impl Checkpoint {
     fn open(source: Source<'_>) -> Result<Self> {
         match source {
-            Source::Dir(dir) => Self::open(Source::Files { config: dir, weights: dir }),
+            Source::Dir(path) => {
+                let Located { config, weights } = Located::find(path)?;
+                Self::open(Source::Files { config: &config, weights: &weights })
+            }
             Source::Files { config: dir, weights } => {
+                check_config(dir)?;
                 let (config, mut notes) = Config::load_with_notes(dir)?;
                 let (preprocessor, more) = PreprocessorConfig::load_with_notes(dir, &config.vision)?;
                 notes.extend(more);
@@ -188,10 +193,33 @@ impl Checkpoint {
             }
         }
     }
+
+    /// The same, if its parts fit each other.
+    fn checked(mut self) -> Result<Self> {
+        self.weights.check(&self.config)?;
+        self.notes.extend_from_slice(self.weights.notes());
+        if self.preprocessor.crop_size != self.config.vision.image_size {
+            return Err(Error::Config(format!(
+                "vision image_size {} against preprocessor_config.json's crop_size {}",
+                self.config.vision.image_size, self.preprocessor.crop_size
+            )));
+        }
+        if let Some(tokenizer) =
+            self.tokenizer.as_ref().filter(|t| t.vocab_size() > self.config.text.vocab_size)
+        {
+            return Err(Error::Config(format!(
+                "vocab_size {} against the tokenizer's {} pieces",
+                self.config.text.vocab_size,
+                tokenizer.vocab_size()
+            )));
+        }
+        Ok(self)
+    }
 }
 
 impl Model {
-    /// Loads a folder onto the best adapter, or the one `STRIX_ADAPTER` names.
+    /// Loads a folder, or a file of weights with its config beside it, onto the best adapter, or the one `STRIX_ADAPTER`
+    /// names.
     ///
     /// # Errors
     ///
@@ -223,21 +251,7 @@ impl Model {
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Self> {
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } =
-            Checkpoint::open(source)?;
-        weights.check(&config)?;
-        if preprocessor.crop_size != config.vision.image_size {
-            return Err(Error::Config(format!(
-                "vision image_size {} against preprocessor_config.json's crop_size {}",
-                config.vision.image_size, preprocessor.crop_size
-            )));
-        }
-        if let Some(tokenizer) = tokenizer.as_ref().filter(|t| t.vocab_size() > config.text.vocab_size) {
-            return Err(Error::Config(format!(
-                "vocab_size {} against the tokenizer's {} pieces",
-                config.text.vocab_size,
-                tokenizer.vocab_size()
-            )));
-        }
+            Checkpoint::open(source)?.checked()?;
         let ctx = check_options(&config, options)?;
         notes.extend(beyond_training(&config, ctx));
         fits_packing(&weights, options)?;
@@ -332,7 +346,7 @@ impl Model {
     }
 
     /// What a user should know of the files and the options, a line each: keys that were passed over, a context that is
-    /// longer than what the model was trained for.
+    /// longer than what the model was trained for, a prefix that was taken off the names of tensors.
     pub fn notes(&self) -> &[String] {
         &self.inner.notes
     }
@@ -581,4 +595,14 @@ pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u3
     }
     kv_cache::check(&config.text, options.kv)?;
     Ok(ctx)
+}
+
+/// Opens a checkpoint and holds its parts against each other, as loading one does before anything else: config, tokenizer
+/// and the names, shapes and dtypes of its tensors. Needs no device. Returns what a user should know of it, a line each.
+///
+/// # Errors
+///
+/// As [`Model::load`], but for what the device or the tensors' elements say.
+pub fn check(source: Source<'_>) -> Result<Vec<String>> {
+    Ok(Checkpoint::open(source)?.checked()?.notes)
 }

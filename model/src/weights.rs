@@ -6,7 +6,11 @@
 
 mod cursor;
 mod files;
+mod folder;
+mod globals;
 mod index;
+mod kinds;
+mod names;
 mod pickle;
 mod safetensors;
 mod synthetic;
@@ -15,7 +19,7 @@ mod view;
 mod zip;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -28,19 +32,23 @@ use crate::{Config, Error, Result};
 
 pub use ::safetensors::Dtype;
 pub use files::SharedBytes;
+pub use folder::Located;
+pub(crate) use folder::check_config;
 pub(crate) use index::is_file_name;
 pub use view::View;
 
+use cursor::shown;
 use files::Opened;
-use safetensors::Header;
 use synthetic::Stream;
 use view::Data;
 
 /// Problems that [`Weights::check`] spells out; the others are counted.
 const MAX_PROBLEMS: usize = 5;
 
-/// How the stand-in for a file begins that Git LFS has not fetched.
-const GIT_LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// Keys of metadata that are read, and so must be the same in all shards; so must all that begin with [`OURS`].
+const FORMAT: &str = "format";
+/// How the keys begin that a converted file has.
+const OURS: &str = "strix.";
 
 /// The tensors of a checkpoint, which stay in their files until they are read.
 #[derive(Debug)]
@@ -49,7 +57,13 @@ pub struct Weights {
     path: PathBuf,
     files: Vec<Opened>,
     tensors: BTreeMap<String, Place>,
+    /// Tensors that cannot be read: the file that holds each, and why.
+    unread: BTreeMap<String, (usize, String)>,
     metadata: BTreeMap<String, String>,
+    /// What was done to find the tensors, for people to read.
+    notes: Vec<String>,
+    /// Names as the files have them, if they were renamed.
+    names_in_files: Vec<String>,
     /// What [`Weights::same`] found.
     same: Mutex<HashMap<[String; 2], bool>>,
 }
@@ -86,49 +100,95 @@ impl Weights {
         let path = Path::new("checkpoint in memory");
         let mut weights = Self::empty(path);
         weights.add(Opened::memory(path, bytes))?;
+        weights.rename();
         Ok(weights)
     }
 
     fn empty(path: &Path) -> Self {
-        let (tensors, metadata) = (BTreeMap::new(), BTreeMap::new());
-        Self { path: path.into(), files: Vec::new(), tensors, metadata, same: Mutex::default() }
+        Self {
+            path: path.into(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            notes: Vec::new(),
+            names_in_files: Vec::new(),
+            same: Mutex::default(),
+        }
     }
 
     fn add(&mut self, opened: Opened) -> Result<()> {
         let error = |reason| file_error(&opened.path, reason);
         let file = self.files.len();
         let bytes = opened.get();
-        let header = match () {
-            () if bytes.starts_with(GIT_LFS) => Err(
-                "is a pointer of Git LFS, not the file itself: run git lfs pull, or download it from its page".into()
-            ),
-            () if opened.is_torch() => {
-                torch::read(bytes).map(|tensors| Header { tensors, metadata: BTreeMap::new() })
-            }
-            () => safetensors::read_header(bytes),
+        let header = match kinds::of_bytes(bytes) {
+            Some(kind) => Err(format!("is {}: {}", kind.what, kind.todo)),
+            None if opened.is_torch() => torch::read(bytes),
+            None => safetensors::read_header(bytes),
         };
         let header = header.map_err(error)?;
         for (name, place) in header.tensors {
             match self.tensors.entry(name) {
-                Entry::Vacant(entry) => {
+                Entry::Vacant(entry) if !self.unread.contains_key(entry.key()) => {
                     entry.insert(Place { file, ..place });
                 }
-                Entry::Occupied(entry) => {
-                    return Err(error(format!("{} is in an earlier shard too", entry.key())));
-                }
+                entry => return Err(error(format!("{} is in an earlier shard too", shown(entry.key())))),
             }
         }
+        for (name, reason) in header.unread {
+            match self.unread.entry(name) {
+                Entry::Vacant(entry) if !self.tensors.contains_key(entry.key()) => {
+                    entry.insert((file, reason));
+                }
+                entry => return Err(error(format!("{} is in an earlier shard too", shown(entry.key())))),
+            }
+        }
+        self.notes.extend(header.note);
         check_layout(&header.metadata).map_err(error)?;
         for (key, value) in header.metadata {
             let earlier = self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
-            if *earlier != value {
+            // What nobody reads may differ: torch's DCP writes what each shard holds.
+            if *earlier != value && (key == FORMAT || key.starts_with(OURS)) {
                 return Err(error(format!(
-                    "its metadata says {key} = {value:?}, an earlier shard {earlier:?}: are they of one checkpoint?"
+                    "its metadata says {} = {:?}, an earlier shard {:?}: are they of one checkpoint?",
+                    shown(&key),
+                    shown(&value),
+                    shown(earlier)
                 )));
             }
         }
         self.files.push(opened);
         Ok(())
+    }
+
+    /// Gives tensors the model's own names, where a wrapper has put something before or into all of them.
+    fn rename(&mut self) {
+        if self.is_packed() {
+            return;
+        }
+        let all = self.tensors.keys().chain(self.unread.keys()).map(String::as_str);
+        let Some(renaming) = names::Renaming::of(all.clone()) else { return };
+        let mut seen = HashSet::new();
+        if !all.map(|name| renaming.apply(name)).all(|name| seen.insert(name)) {
+            return;
+        }
+        let apply = |name: &str| renaming.apply(name);
+        self.names_in_files = self.tensors.keys().cloned().collect();
+        self.tensors = std::mem::take(&mut self.tensors).into_iter().map(|(n, p)| (apply(&n), p)).collect();
+        self.unread = std::mem::take(&mut self.unread).into_iter().map(|(n, p)| (apply(&n), p)).collect();
+        self.notes.push(renaming.note);
+    }
+
+    /// What was done to find the tensors where they were not plainly in the file, for people to read: the prefix of a
+    /// wrapper that was taken off their names, the dict within a training's checkpoint that was read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Tensors that cannot be read, and why: sparse or quantised ones of torch, or of a dtype that is not known. Only
+    /// where one is needed is that an error.
+    pub fn unread(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.unread.iter().map(|(name, (_, reason))| (name.as_str(), reason.as_str()))
     }
 
     /// The tensor of that name.
@@ -177,7 +237,7 @@ impl Weights {
 
     /// Whether its matrices are packed as the kernels stream them: `strix convert` made it.
     pub fn is_packed(&self) -> bool {
-        self.metadata.get("format").is_some_and(|format| format == "strix")
+        self.metadata.get(FORMAT).is_some_and(|format| format == "strix")
     }
 
     /// What the files say of themselves: the `__metadata__` of safetensors files, joined.
@@ -244,22 +304,42 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// If tensors are missing, have another shape, or a dtype that is not F32, F16 or BF16: the first few of them. If
-    /// there are layers beyond those that the config counts: another model would be computed.
+    /// If its tensors are an adapter's or quantised, or some are missing, have another shape, or a dtype that is not
+    /// F32, F16 or BF16: the first few of them. If there are layers beyond those that the config counts: another model
+    /// would be computed.
     pub fn check(&self, config: &Config) -> Result<()> {
-        let mut problems = self.more_layers(config);
-        for spec in config.tensors() {
-            match self.get(&spec.name) {
-                None if spec.required && !self.is_packed() => {
-                    problems.push(format!("{}: missing", spec.name))
+        let packed = self.is_packed();
+        if !packed {
+            let dtypes = self.tensors.iter().map(|(name, place)| (name.as_str(), Some(place.dtype)));
+            names::refuse_others(
+                &self.path,
+                dtypes.chain(self.unread.keys().map(|name| (name.as_str(), None))),
+            )?;
+        }
+        let specs = config.tensors();
+        let (mut problems, mut missing, mut empty, mut todo) = (self.more_layers(config), 0, 0, None);
+        for spec in &specs {
+            let problem = match (self.get(&spec.name), self.unread.get(&spec.name)) {
+                (None, Some((_, reason))) => reason.clone(),
+                (None, None) if spec.required && !packed => {
+                    missing += 1;
+                    "missing".into()
                 }
-                None => {}
-                Some(view) if view.shape != spec.shape => problems.push(format!(
-                    "{}: config.json says {} = {:?}, the file holds {:?}",
-                    spec.name, spec.axes, spec.shape, view.shape
-                )),
-                Some(view) => problems.extend(view.check_float().err().map(|e| e.to_string())),
-            }
+                (None, None) => continue,
+                (Some(view), _) if view.shape != spec.shape => {
+                    empty += usize::from(view.num_elements() == 0);
+                    let (axes, shape) = (spec.axes, &spec.shape);
+                    format!("config.json says {axes} = {shape:?}, the file holds {:?}", view.shape)
+                }
+                (Some(view), _) => match names::not_float(view.dtype) {
+                    Some((reason, advice)) => {
+                        todo = Some(advice);
+                        reason
+                    }
+                    None => continue,
+                },
+            };
+            problems.push(format!("{}: {problem}", spec.name));
         }
         if problems.is_empty() {
             return Ok(());
@@ -269,6 +349,23 @@ impl Weights {
         let mut reason = format!("tensors that do not fit config.json: {count}\n  {}", problems.join("\n  "));
         if count > MAX_PROBLEMS {
             reason += &format!("\n  and {} more", count - MAX_PROBLEMS);
+        }
+        if missing > 0 {
+            let held: Vec<&str> = match self.names_in_files.is_empty() {
+                true => self.names().collect(),
+                false => self.names_in_files.iter().map(String::as_str).collect(),
+            };
+            let expected: Vec<&str> = specs.iter().filter(|s| s.required).map(|s| s.name.as_str()).collect();
+            reason += &format!("\n  {}", names::instead(&held, &expected));
+            for note in self.notes.iter().cloned().chain(index::part_of(&self.path)) {
+                reason += &format!("\n  {note}");
+            }
+        }
+        if empty > 0 {
+            reason += &format!("\n  {}", names::EMPTY);
+        }
+        if let Some(todo) = todo {
+            reason += &format!("\n  {todo}");
         }
         Err(file_error(&self.path, reason))
     }
@@ -306,8 +403,7 @@ impl Weights {
     /// Tensors that the config does not prescribe; [`Weights::check`] lets them pass. The rotary `inv_freq` of
     /// older files, which is never read, does not count.
     pub fn num_unknown(&self, config: &Config) -> usize {
-        let known: std::collections::HashSet<String> =
-            config.tensors().into_iter().map(|spec| spec.name).collect();
+        let known: HashSet<String> = config.tensors().into_iter().map(|spec| spec.name).collect();
         self.names().filter(|&name| !known.contains(name) && !name.ends_with(".rotary_emb.inv_freq")).count()
     }
 
@@ -319,7 +415,7 @@ impl Weights {
 
 /// Refuses packed weights of another layout than the one this program streams.
 fn check_layout(metadata: &BTreeMap<String, String>) -> Result<(), String> {
-    if metadata.get("format").is_none_or(|format| format != "strix") {
+    if metadata.get(FORMAT).is_none_or(|format| format != "strix") {
         return Ok(());
     }
     let known = LAYOUT_VERSION.to_string();

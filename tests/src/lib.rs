@@ -1,10 +1,12 @@
 //! Harness of the tests: one device a process, seeded data, comparisons that print their worst element.
 
+pub mod checkpoints;
 pub mod checks;
 pub mod command;
 pub mod full_size;
 pub mod full_width;
 pub mod fuzz;
+pub mod fuzz_folders;
 pub mod golden;
 pub mod nano;
 pub mod reference;

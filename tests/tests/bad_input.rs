@@ -140,7 +140,7 @@ fn weight_files_that_are_none_are_refused() {
     lies(&[&whole[..], &[0; 3]].concat(), &[&(whole.len() + 3).to_string(), &len, "download it again"]);
     lies(b"", &["holds 0 bytes", "is it a .safetensors file?"]);
     lies(b"PK\x03\x04 a zip, as torch.save writes it", &["is it a .safetensors file?", "download it again"]);
-    lies(b"<!DOCTYPE html><html>not found</html>", &["is it a .safetensors file?"]);
+    lies(b"<!DOCTYPE html><html>not found</html>", &["is a page of HTML", "download it again"]);
     lies(
         &[&16_u64.to_le_bytes()[..], b"{\"a\": no json!!}"].concat(),
         &["header", "is it a .safetensors file?"],

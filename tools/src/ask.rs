@@ -35,7 +35,7 @@ const MAX_QUESTION_BYTES: u64 = 1 << 20;
 pub(crate) struct Args {
     /// The question; - reads it from stdin
     question: String,
-    /// Folder of a model: config.json, tokenizer and weights [default: nano, the built-in one]
+    /// Folder of a model: config.json, tokenizer and weights; or its file of weights [default: nano, the built-in one]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     #[command(flatten)]

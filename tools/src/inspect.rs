@@ -97,6 +97,8 @@ fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
         "parameters": total,
         "parameters_by_part": parts,
         "tensors": tensors.collect::<Vec<_>>(),
+        "unread": found.unread,
+        "notes": found.notes,
         "rounding": errors,
     });
     writeln!(io::stdout().lock(), "{}", json(&format!("{object:#}")))
@@ -114,6 +116,12 @@ fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result
     }
     if found.tensors.len() > most {
         writeln!(out, "and {} more (--tensors)", found.tensors.len() - most)?;
+    }
+    for (name, reason) in &found.unread {
+        writeln!(out, "{name}: {reason}")?;
+    }
+    for note in &found.notes {
+        writeln!(out, "{note}")?;
     }
     if let Some(parts) = &found.parts {
         writeln!(out)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use strix_engine::{Gpu, Target};
-use strix_model::{Config, Home, LoadOptions, MemoryPart, MemoryPlan, Room, Weights};
+use strix_model::{Config, Home, LoadOptions, Located, MemoryPart, MemoryPlan, Room, Weights};
 
 use crate::load::{Adapter, Storage};
 use crate::shape::Shape;
@@ -46,12 +46,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut options = args.storage.options()?;
     options.chunk = args.chunk.unwrap_or(LoadOptions::default().chunk);
-    let (config, mut notes) = match args.shape.read()? {
-        Some(read) => read,
-        None => Config::load_with_notes(args.model.as_deref().unwrap_or(Path::new(".")))?,
+    let model = args.model.as_deref().map(Located::find).transpose()?;
+    let (config, mut notes) = match (args.shape.read()?, &model) {
+        (Some(read), _) => read,
+        (None, Some(model)) => Config::load_with_notes(&model.config)?,
+        (None, None) => Config::load_with_notes(Path::new("."))?,
     };
-    let weights = match &args.model {
-        Some(dir) => weights(dir)?,
+    let weights = match &model {
+        Some(model) => weights(&model.weights)?,
         None => None,
     };
     // A config alone is planned for WebGPU's default limits, no subgroups and any amount of memory.
@@ -130,6 +132,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// The checkpoint in a folder, if there is one: a plan needs no more than a config.
 fn weights(dir: &Path) -> anyhow::Result<Option<Weights>> {
+    if dir.is_file() {
+        return Ok(Some(Weights::open(dir)?));
+    }
     let holds = |extension: &str| {
         let with = |entry: fs::DirEntry| entry.path().extension().is_some_and(|e| e == extension);
         fs::read_dir(dir).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(with)))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use strix_benches::tune::{Outcome, tune};
 use strix_engine::Gpu;
 use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
-use strix_model::{Config, shown};
+use strix_model::{Config, Located, shown};
 
 use crate::answer::cancelled_by_ctrl_c;
 use crate::load::Adapter;
@@ -62,7 +62,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let config = match (&args.config, &args.model) {
         (Some(file), _) => Config::load_file(file)?,
-        (_, Some(dir)) => Config::load(dir)?,
+        (_, Some(path)) => Config::load(&Located::find(path)?.config)?,
         // Every key has the 8.2B model's value as its default.
         _ => Config::from_json(b"{}")?,
     };

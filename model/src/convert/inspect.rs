@@ -41,6 +41,10 @@ pub struct Inspection {
     pub metadata: BTreeMap<String, String>,
     /// Every tensor, sorted by name.
     pub tensors: Vec<TensorInfo>,
+    /// Name of every tensor that cannot be read, and why.
+    pub unread: Vec<(String, String)>,
+    /// What was done to find the tensors: [`Weights::notes`].
+    pub notes: Vec<String>,
     /// Tensors and their bytes by dtype.
     pub by_dtype: BTreeMap<String, (usize, u64)>,
     /// Parameters by part of the model; `None` without a config that can be read.
@@ -115,6 +119,8 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         packed: weights.is_packed(),
         metadata: weights.metadata().clone(),
         tensors,
+        unread: weights.unread().map(|(name, reason)| (name.into(), reason.into())).collect(),
+        notes: weights.notes().to_vec(),
         by_dtype,
         parts: Config::load(folder_of(path)).ok().map(|config| config.parameters_by_part().to_vec()),
     })

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::{file_error, torch};
+use super::{file_error, safetensors, torch};
 use crate::read::open_file;
 use crate::{Error, Result};
 
@@ -109,11 +109,12 @@ impl Opened {
         (*self.bytes).as_ref()
     }
 
-    /// Whether it is, or should be, what `torch.save` writes: by the file's name, else by how it begins.
+    /// Whether it is, or should be, what `torch.save` writes: by the file's name, else by how it begins. A file of
+    /// safetensors under a name of torch's is what it is.
     pub(super) fn is_torch(&self) -> bool {
         match self.path.extension().and_then(|extension| extension.to_str()) {
             Some("safetensors") => false,
-            Some("bin" | "pt" | "pth") => true,
+            Some("bin" | "pt" | "pth" | "ckpt") => !safetensors::begins(self.get()),
             _ => torch::begins(self.get()),
         }
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 
 use super::files::Opened;
-use super::{Weights, file_error};
+use super::{Weights, file_error, folder};
 use crate::convert::{MANIFEST, refuse_unfinished};
 use crate::read::{MAX_INDEX_BYTES, read_file, without_bom};
 use crate::{Error, Result};
@@ -26,11 +26,11 @@ const KINDS: [Kind; 2] = [
     Kind { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", extension: "bin" },
 ];
 
-/// What trainers put beside the weights.
-const NOT_WEIGHTS: [&str; 4] = ["training_args.bin", "optimizer.bin", "scheduler.bin", "scaler.bin"];
-
 impl Weights {
     /// Opens a file, an index of shards, or a folder: safetensors, or the `.bin` that `torch.save` writes.
+    ///
+    /// Names of tensors are read without what wrappers (`torch.compile`, `DistributedDataParallel`, PEFT, ...) put before or
+    /// into all of them, and a training's checkpoint by its one state dict; [`Weights::notes`] tells of it.
     ///
     /// In a folder, the first of these: `model.safetensors`; `model.safetensors.index.json` and its shards; the only
     /// `*.safetensors` there is, or all of `NAME-1-of-N` to `NAME-N-of-N`, zero-padded or not; then the same of
@@ -39,8 +39,19 @@ impl Weights {
     /// # Errors
     ///
     /// If there is none, a file cannot be read, is cut short or is not what its header says, the index and its shards
-    /// disagree, or a pickle asks for anything but tensors.
+    /// disagree, or a pickle asks for what `torch.load(weights_only=True)` refuses; if a folder holds an adapter, or files of
+    /// another program: the message says what it is and what to do.
     pub fn open(path: &Path) -> Result<Self> {
+        let mut weights = Self::open_as_named(path)?;
+        weights.rename();
+        for note in &weights.notes {
+            tracing::warn!("{}: {note}", path.display());
+        }
+        Ok(weights)
+    }
+
+    /// The same with the names of the file.
+    fn open_as_named(path: &Path) -> Result<Self> {
         Self::open_files(path).map_err(|error| {
             let dir = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };
             if dir.join(MANIFEST).exists() { to_be_converted(error) } else { error }
@@ -55,6 +66,7 @@ impl Weights {
             };
         }
         refuse_unfinished(path)?;
+        folder::check_adapter(path)?;
         let entries = std::fs::read_dir(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.sort_unstable();
@@ -68,14 +80,14 @@ impl Weights {
             }
             let with_extension = |file: &&PathBuf| {
                 file.extension().is_some_and(|extension| extension == kind.extension)
-                    && !NOT_WEIGHTS.iter().any(|name| file.ends_with(name))
+                    && file.file_name().is_some_and(|name| folder::is_weights(&name.to_string_lossy()))
             };
             let candidates: Vec<&PathBuf> = files.iter().filter(with_extension).collect();
             if !candidates.is_empty() {
                 return Self::from_files(path, &whole(path, kind, &candidates)?);
             }
         }
-        Err(file_error(path, "holds no .safetensors or .bin file: is it a checkpoint's folder?".into()))
+        Err(file_error(path, folder::no_weights(path)))
     }
 
     pub(super) fn from_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
@@ -113,7 +125,8 @@ impl Weights {
         }
         let weights = Self::from_files(dir, &files)?;
         for (name, shard) in &weight_map {
-            let found = weights.tensors.get(name).map(|place| &files[place.file]);
+            let unread = weights.unread.get(name).map(|(file, _)| *file);
+            let found = weights.tensors.get(name).map(|place| place.file).or(unread).map(|file| &files[file]);
             if found != Some(&dir.join(shard)) {
                 let reason = match found {
                     None => {
@@ -149,6 +162,13 @@ fn to_be_converted(error: Error) -> Error {
         Error::Tensor { name, reason } => Error::Tensor { name, reason: again(reason) },
         error => error,
     }
+}
+
+/// What is to be said of one shard of several that was named alone.
+pub(super) fn part_of(path: &Path) -> Option<String> {
+    let Shard { number, count, .. } = KINDS.iter().find_map(|kind| Shard::parse(path, kind.extension))?;
+    let alone = count > 1 && path.is_file();
+    alone.then(|| format!("it is shard {number} of {count} alone: name its folder, or the index beside it"))
 }
 
 /// Whether it is a name without a path. An index or manifest names files so; any other may not be read.

@@ -1,14 +1,17 @@
 //! The pickle of a torch checkpoint, of which nothing is executed.
 //!
 //! A pickle is a program for a stack machine (Python's `pickletools` lists its instructions). Here it can only build
-//! dicts, lists and tuples, and describe tensors: the few globals it may name are kinds of values here, not functions,
-//! and any other is refused by its name. Objects are kept in one list and hold numbers into it, so nesting costs no
+//! dicts, lists and tuples, and describe tensors: the globals it may name ([`super::globals`]) are kinds of values here,
+//! not functions, and any other is refused by its name. Objects are kept in one list and hold numbers into it, so nesting costs no
 //! stack, and each instruction makes at most one.
+
+mod calls;
 
 use std::collections::HashMap;
 
 use super::Dtype;
-use super::cursor::{Cursor, shown};
+use super::cursor::Cursor;
+use super::globals::{Global, global, refused};
 
 /// Longest pickle read: that of some 20,000 tensors. The published model has 850.
 pub(super) const MAX_PICKLE_BYTES: usize = 4 << 20;
@@ -17,9 +20,6 @@ pub(super) const MAX_PICKLE_BYTES: usize = 4 << 20;
 /// named again and again, and is copied each time. Lists double as they grow, so that the process takes up to
 /// three times as much.
 const MAX_HELD_BYTES: usize = 64 << 20;
-
-/// Most axes of a tensor. Models have 4.
-const MAX_AXES: usize = 8;
 
 /// What a pickle describes: a value and the objects it refers to.
 #[derive(Debug)]
@@ -31,23 +31,18 @@ pub(super) struct Unpickled<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Value<'a> {
     None,
-    Bool,
+    Bool(bool),
     Int(i128),
     Float,
     Bytes,
     Str(&'a str),
     Global(Global),
+    /// A tensor that is not read: a sparse one, say.
+    Unread(&'static str),
+    /// What is no tensor, and what no model needs: a set, a device.
+    Opaque(&'static str),
     /// By its place in [`Unpickled`].
     Object(usize),
-}
-
-/// The globals that a checkpoint may name.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Dtype),
 }
 
 #[derive(Debug)]
@@ -111,6 +106,8 @@ pub(super) fn unpickle(pickle: &[u8]) -> Result<Unpickled<'_>, String> {
     }
 }
 
+const SET: Value<'static> = Value::Opaque("set");
+
 const CUT: &str = "it ends too early: download it again";
 
 #[derive(Default)]
@@ -159,7 +156,7 @@ impl<'a> Machine<'a> {
                 return Err(refused(module, name));
             }
             b'Q' => self.persistent_id()?,
-            b'R' => self.reduce()?,
+            b'R' | 0x81 => self.reduce()?,
             b'b' => self.build()?,
             b'q' | b'r' | 0x94 => {
                 let index = match op {
@@ -177,6 +174,19 @@ impl<'a> Machine<'a> {
                 self.stack.push(*value);
             }
             b'a' | b'e' | b's' | b'u' => self.put_in(op)?,
+            // Sets: what is in them is of no use here.
+            0x8f => self.stack.push(SET),
+            0x90 => {
+                self.pop_mark()?;
+                let into = self.top()?;
+                if into != SET {
+                    return Err(format!("it puts items into a {}", self.kind(into)));
+                }
+            }
+            0x91 => {
+                self.pop_mark()?;
+                self.stack.push(SET);
+            }
             b')' | 0x85 | 0x86 | 0x87 | b't' | b']' | b'l' | b'}' | b'd' => self.collect(op)?,
             // Protocol and frame: where to stop reading is known without.
             0x80 => {
@@ -274,73 +284,13 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// `('storage', class, key, device, numel)`
-    fn persistent_id(&mut self) -> Result<(), String> {
-        let id = self.pop()?;
-        let storage = match object(&self.objects, id) {
-            Some(Object::Tuple(id)) => match id[..] {
-                [
-                    Value::Str("storage"),
-                    Value::Global(Global::Storage(dtype)),
-                    Value::Str(key),
-                    Value::Str(_),
-                    Value::Int(numel),
-                    ..,
-                ] => Some(Storage { dtype, key, numel }),
-                _ => None,
-            },
-            _ => None,
-        };
-        let storage = storage.ok_or("a persistent id is not (\"storage\", class, key, device, numel)")?;
-        self.push_object(Object::Storage(Box::new(storage)));
-        Ok(())
-    }
-
-    /// A call: of the globals there are, what it would return.
-    fn reduce(&mut self) -> Result<(), String> {
-        let [callable, arguments] = self.pop_n()?;
-        let Some(Object::Tuple(arguments)) = object(&self.objects, arguments) else {
-            return Err(format!("it calls with a {} for arguments", self.kind(arguments)));
-        };
-        match (callable, &arguments[..]) {
-            (Value::Global(Global::OrderedDict), []) => self.push_object(Object::Dict(vec![])),
-            (Value::Global(Global::RebuildParameter), [data, ..])
-                if matches!(object(&self.objects, *data), Some(Object::Tensor(_))) =>
-            {
-                self.stack.push(*data);
-            }
-            (Value::Global(Global::RebuildTensor), &[storage, Value::Int(offset), size, stride, ..]) => {
-                let Some(Object::Storage(storage)) = object(&self.objects, storage) else {
-                    return Err(format!("a tensor is made of a {}", self.kind(storage)));
-                };
-                let storage = **storage;
-                let (size, stride) = (self.ints(size)?, self.ints(stride)?);
-                self.push_object(Object::Tensor(Box::new(Tensor { storage, offset, size, stride })));
-            }
-            _ => {
-                let kinds: Vec<_> = arguments.iter().take(8).map(|&value| self.kind(value)).collect();
-                return Err(format!("it calls a {} with ({})", self.kind(callable), kinds.join(", ")));
-            }
-        }
-        Ok(())
-    }
-
-    fn ints(&self, tuple: Value<'a>) -> Result<Vec<i128>, String> {
-        let not_ints = || "a tensor's size or stride is not a tuple of integers".to_owned();
-        let Some(Object::Tuple(values)) = object(&self.objects, tuple) else { return Err(not_ints()) };
-        if values.len() > MAX_AXES {
-            return Err(format!("a tensor of {} axes, above {MAX_AXES}", values.len()));
-        }
-        let int = |value: &Value<'a>| if let Value::Int(int) = value { Some(*int) } else { None };
-        values.iter().map(int).collect::<Option<_>>().ok_or_else(not_ints)
-    }
-
     /// Attributes, `_metadata` of a state dict among them: of no use here.
     fn build(&mut self) -> Result<(), String> {
         self.pop()?;
         let of = self.top()?;
         match object(&self.objects, of) {
-            Some(Object::Dict(_)) => Ok(()),
+            Some(Object::Dict(_) | Object::Tensor(_)) => Ok(()),
+            _ if matches!(of, Value::Unread(_) | Value::Opaque(_)) => Ok(()),
             _ => Err(format!("it sets the state of a {}", self.kind(of))),
         }
     }
@@ -353,15 +303,22 @@ fn object<'m, 'a>(objects: &'m [Object<'a>], value: Value<'a>) -> Option<&'m Obj
 fn kind(objects: &[Object<'_>], value: Value<'_>) -> &'static str {
     match value {
         Value::None => "None",
-        Value::Bool => "bool",
+        Value::Bool(_) => "bool",
         Value::Int(_) => "int",
         Value::Float => "float",
         Value::Bytes => "bytes",
         Value::Str(_) => "str",
-        Value::Global(Global::OrderedDict) => "collections.OrderedDict",
-        Value::Global(Global::RebuildTensor) => "torch._utils._rebuild_tensor_v2",
-        Value::Global(Global::RebuildParameter) => "torch._utils._rebuild_parameter",
-        Value::Global(Global::Storage(_)) => "storage class",
+        Value::Unread(kind) | Value::Opaque(kind) => kind,
+        Value::Global(global) => match global {
+            Global::Dict => "class of dicts",
+            Global::Size => "torch.Size",
+            Global::RebuildTensor | Global::RebuildTensorAs => "function that makes a tensor",
+            Global::First | Global::FirstAs | Global::RebuildFromType => "function that takes a tensor",
+            Global::Storage(_) | Global::OtherStorage(_) => "storage class",
+            Global::Dtype(_) | Global::OtherDtype(_) => "dtype",
+            Global::Encode => "_codecs.encode",
+            Global::Unread(kind) | Global::Opaque(kind) => kind,
+        },
         Value::Object(index) => match objects.get(index) {
             Some(Object::Tuple(_)) => "tuple",
             Some(Object::List(_)) => "list",
@@ -388,51 +345,22 @@ fn text(bytes: Option<&[u8]>) -> Result<&str, String> {
     std::str::from_utf8(bytes.ok_or(CUT)?).map_err(|_| "a name is not UTF-8".into())
 }
 
-fn global(module: &str, name: &str) -> Result<Global, String> {
-    let storage = |dtype| Ok(Global::Storage(dtype));
-    match (module, name) {
-        ("collections", "OrderedDict") => Ok(Global::OrderedDict),
-        ("torch._utils", "_rebuild_tensor_v2") => Ok(Global::RebuildTensor),
-        ("torch._utils", "_rebuild_parameter") => Ok(Global::RebuildParameter),
-        ("torch", "FloatStorage") => storage(Dtype::F32),
-        ("torch", "HalfStorage") => storage(Dtype::F16),
-        ("torch", "BFloat16Storage") => storage(Dtype::BF16),
-        ("torch", "DoubleStorage") => storage(Dtype::F64),
-        ("torch", "LongStorage") => storage(Dtype::I64),
-        ("torch", "IntStorage") => storage(Dtype::I32),
-        ("torch", "ShortStorage") => storage(Dtype::I16),
-        ("torch", "CharStorage") => storage(Dtype::I8),
-        ("torch", "ByteStorage") | ("torch.storage", "UntypedStorage") => storage(Dtype::U8),
-        ("torch", "BoolStorage") => storage(Dtype::BOOL),
-        ("torch", "ComplexFloatStorage") => storage(Dtype::C64),
-        _ => Err(refused(module, name)),
-    }
-}
-
-fn refused(module: &str, name: &str) -> String {
-    format!(
-        "refused: it asks for {}.{}, which no state dict needs; nothing of it was run. If you trust the file, load it \
-         in Python and save its state_dict() alone",
-        shown(module),
-        shown(name)
-    )
-}
-
 /// A number or a text.
 fn constant<'a>(op: u8, code: &mut Cursor<'a>) -> Result<Value<'a>, String> {
     let bytes = |code: &mut Cursor<'a>, len: Option<u64>| len.and_then(|len| code.take(len)).ok_or(CUT);
     let string = |bytes: &'a [u8]| text(Some(bytes)).map(Value::Str);
     Ok(match op {
         b'N' => Value::None,
-        0x88 | 0x89 => Value::Bool,
+        0x88 | 0x89 => Value::Bool(op == 0x88),
         b'K' => Value::Int(code.u8().ok_or(CUT)?.into()),
         b'M' => Value::Int(code.u16().ok_or(CUT)?.into()),
         b'J' => Value::Int((code.u32().ok_or(CUT)? as i32).into()),
         0x8a | 0x8b => {
             let len = if op == 0x8a { code.u8().map(u64::from) } else { code.u32().map(u64::from) };
             let bytes = bytes(code, len)?;
+            // No size is so large; the state of a random generator may be.
             if bytes.len() > 16 {
-                return Err(format!("an integer of {} bytes", bytes.len()));
+                return Ok(Value::Opaque("large int"));
             }
             // Two's complement: the sign of the last byte goes on.
             let sign = bytes.last().map_or(0, |&last| if last < 0x80 { 0 } else { 0xff });

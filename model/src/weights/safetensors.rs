@@ -6,13 +6,20 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, IntoDeserializer as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use super::cursor::shown;
 use super::{At, Dtype, Place};
 
 /// Longest header read, in bytes; the format's own limit.
 pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Whether a file begins like one: with the length of a header that is an object.
+pub(super) fn begins(file: &[u8]) -> bool {
+    let header = file.split_first_chunk().map(|(len, header)| (u64::from_le_bytes(*len), header.first()));
+    header.is_some_and(|(len, first)| len <= MAX_HEADER_BYTES && first == Some(&b'{'))
+}
 
 /// The tensors of a file and its metadata.
 ///
@@ -42,18 +49,20 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
         let [from, to] = info.data_offsets;
         if from != end || to < from {
             return Err(format!(
-                "{name} is at bytes {from} to {to}, expected it to start at {end}: download it again"
+                "{} is at bytes {from} to {to}, expected it to start at {end}: download it again",
+                shown(name)
             ));
         }
-        // A size of 0 must not hide that the others overflow.
-        let bits =
-            info.shape.iter().try_fold(info.dtype.bitsize() as u64, |n, &size| n.checked_mul(size.max(1)));
-        let bits = if info.shape.contains(&0) { bits.and(Some(0)) } else { bits };
-        if bits != (to - from).checked_mul(8) || bits.is_none() {
+        // A size of 0 must not hide that the others overflow. Of a dtype that is not known, any size may be right.
+        let bits = info.dtype.as_ref().ok().map(|dtype| dtype.bitsize() as u64);
+        let bits = bits.map(|bits| info.shape.iter().try_fold(bits, |n, &size| n.checked_mul(size.max(1))));
+        let bits = bits.map(|bits| if info.shape.contains(&0) { bits.and(Some(0)) } else { bits });
+        if bits.is_some_and(|bits| bits != (to - from).checked_mul(8) || bits.is_none()) {
             return Err(format!(
-                "{name} is {:?} of {} and has {} bytes: download it again",
+                "{} is {:?} of {} and has {} bytes: download it again",
+                shown(name),
                 info.shape,
-                info.dtype,
+                info.dtype.as_ref().map_or_else(|name| shown(name), Dtype::to_string),
                 to - from
             ));
         }
@@ -64,13 +73,17 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
         return Err(format!("holds {len} bytes, its header describes {described}: download it again"));
     }
     let start = 8 + header_len as usize;
-    let place = |(name, info): (String, Info)| {
+    let (mut tensors, mut unread) = (vec![], vec![]);
+    for (name, info) in infos {
         // All of these are at most the length of the file, except sizes beside a 0.
         let [from, to] = info.data_offsets.map(|offset| start + offset as usize);
         let shape = info.shape.iter().map(|&size| size as usize).collect();
-        (name, Place { file: 0, dtype: info.dtype, shape, at: At::Bytes(from..to) })
-    };
-    Ok(Header { tensors: infos.into_iter().map(place).collect(), metadata })
+        match info.dtype {
+            Ok(dtype) => tensors.push((name, Place { file: 0, dtype, shape, at: At::Bytes(from..to) })),
+            Err(dtype) => unread.push((name, format!("is of dtype {}, which is not known", shown(&dtype)))),
+        }
+    }
+    Ok(Header { tensors, unread, metadata, note: None })
 }
 
 /// What a header says.
@@ -78,7 +91,11 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
 pub(super) struct Header {
     /// In the order of their bytes.
     pub tensors: Vec<(String, Place)>,
+    /// Tensors that cannot be read, and why.
+    pub unread: Vec<(String, String)>,
     pub metadata: BTreeMap<String, String>,
+    /// Where in the file the tensors were, if not where they usually are.
+    pub note: Option<String>,
 }
 
 /// The header's entries, in its order, each name once.
@@ -90,9 +107,17 @@ struct Entries {
 
 #[derive(Deserialize)]
 struct Info {
-    dtype: Dtype,
+    /// Its name, if it is not known: a tensor that is not needed does no harm.
+    #[serde(deserialize_with = "known_dtype")]
+    dtype: Result<Dtype, String>,
     shape: Vec<u64>,
     data_offsets: [u64; 2],
+}
+
+fn known_dtype<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<Dtype, String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known: Result<Dtype, serde::de::value::Error> = Dtype::deserialize(name.as_str().into_deserializer());
+    Ok(known.map_err(|_| name))
 }
 
 impl<'de> Deserialize<'de> for Entries {
@@ -109,9 +134,9 @@ impl<'de> Deserialize<'de> for Entries {
                 let mut entries = Entries::default();
                 let mut names = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    let at = |e: A::Error| A::Error::custom(format!("{name}: {e}"));
+                    let at = |e: A::Error| A::Error::custom(format!("{}: {e}", shown(&name)));
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("{name} is listed twice")));
+                        return Err(A::Error::custom(format!("{} is listed twice", shown(&name))));
                     }
                     if name == "__metadata__" {
                         entries.metadata = map.next_value::<Option<_>>().map_err(at)?.unwrap_or_default();

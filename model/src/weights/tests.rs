@@ -150,6 +150,54 @@ fn other_dtypes_are_opaque() {
 }
 
 #[test]
+fn a_dtype_that_is_not_known_does_no_harm_until_it_is_needed() {
+    let header = r#"{"x":{"dtype":"F99\u001b[2J","shape":[3],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[],"data_offsets":[8,12]}}"#;
+    let weights = from_bytes(safetensors(header, &[0; 12])).unwrap();
+    assert_eq!(weights.names().collect::<Vec<_>>(), ["y"]);
+    let (name, reason) = weights.unread().next().unwrap();
+    assert_eq!((name, reason), ("x", r"is of dtype F99\u{1b}[2J, which is not known"));
+}
+
+#[test]
+fn names_are_read_without_what_wrappers_put_before_them() {
+    use super::names::Renaming;
+    let renamed = |names: &[&str]| {
+        let renaming = Renaming::of(names.iter().copied())?;
+        Some((names.iter().map(|name| renaming.apply(name)).collect::<Vec<_>>().join(" "), renaming.note))
+    };
+    let plain = ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "lm_head.weight"];
+    assert_eq!(renamed(&plain), None);
+    for (prefix, who) in [
+        ("module.", "DistributedDataParallel"),
+        ("_orig_mod.module.", "torch.compile"),
+        ("module._orig_mod.", "torch.compile"),
+        ("base_model.model.", "PEFT"),
+        ("model.", "Lightning"),
+        ("a.b.", "begin with a.b."),
+    ] {
+        let wrapped = plain.map(|name| format!("{prefix}{name}"));
+        let (names, note) = renamed(&wrapped.each_ref().map(String::as_str)).unwrap();
+        assert_eq!(names, plain.join(" "), "{prefix}");
+        assert!(note.contains(who), "{prefix}: {note}");
+    }
+    let inner =
+        ["model.embed_tokens.weight", "model.layers.0._orig_mod.mlp.up_proj.weight", "lm_head.weight"];
+    assert_eq!(renamed(&inner).unwrap().0, plain.join(" "));
+    let lacking = ["embed_tokens.weight", "layers.0.mlp.up_proj.weight", "lm_head.weight"];
+    assert_eq!(renamed(&lacking).unwrap().0, plain.join(" "));
+    // What begins with it and is of no module keeps its name; prefixes that differ are none.
+    assert_eq!(
+        renamed(&["module.model.norm.weight", "module.step"]).unwrap().0,
+        "model.norm.weight module.step"
+    );
+    assert_eq!(renamed(&["a.model.norm.weight", "b.model.norm.weight"]), None);
+    assert_eq!(renamed(&["base_model.model.model.layers.0.q_proj.lora_A.weight"]), None);
+    // Two that would become one stay two.
+    let two = r#"{"_orig_mod.lm_head.weight":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"lm_head._orig_mod.weight":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"_orig_mod.model.norm.weight":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}"#;
+    assert_eq!(from_bytes(safetensors(two, &[1, 2, 3])).unwrap().names().len(), 3);
+}
+
+#[test]
 fn the_first_nan_is_found() {
     let mut values = vec![1.0; 100_000];
     values[70_000] = f32::NAN;
@@ -240,7 +288,7 @@ fn headers_that_lie_are_errors() {
         (format!("{},{y}", x("U8", "[6]", 0, 6)), "expected it to start at 6"),
         (format!("{},{y}", x("U8", "[3]", 0, 3)), "expected it to start at 3"),
         (x("F32", "[3]", 0, 8), "has 8 bytes"),
-        (x("F99", "[2]", 0, 8), "x: unknown variant"),
+        (x("F99", "[2]", 0, 9), "its header describes"),
         (x("U8", "[-1]", 0, 8), "invalid value"),
         (x("F32", &format!("[{huge}]"), 0, 8), "has 8 bytes"),
         (x("F32", &format!("[0,{huge},{huge}]"), 0, 0), "has 0 bytes"),
@@ -299,6 +347,13 @@ fn metadata_of_all_shards_is_joined() {
     let got: Vec<_> = weights.metadata().iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(got, [("a", "1"), ("b", "2"), ("format", "pt")]);
 
+    // What nobody reads may differ, what is read may not.
+    std::fs::write(&paths[1], noted(r#"{"format":"pt","a":"2"}"#)).unwrap();
+    assert_eq!(Weights::from_files(&dir, &paths).unwrap().metadata()["a"], "1");
+    std::fs::write(&paths[0], noted(r#"{"strix.x":"1"}"#)).unwrap();
+    std::fs::write(&paths[1], noted(r#"{"strix.x":"2"}"#)).unwrap();
+    assert!(Weights::from_files(&dir, &paths).unwrap_err().to_string().contains("strix.x"));
+    std::fs::write(&paths[0], noted(r#"{"format":"pt","a":"1"}"#)).unwrap();
     std::fs::write(&paths[1], noted(r#"{"format":"np"}"#)).unwrap();
     let error = Weights::from_files(&dir, &paths).unwrap_err().to_string();
     assert!(
@@ -416,4 +471,20 @@ fn shards_of_torch_without_an_index_are_whole_or_an_error() {
         fails("is in an earlier shard too");
         std::fs::remove_dir_all(dir).unwrap();
     }
+}
+
+#[test]
+fn what_is_named_as_a_model_is_found_or_said_to_be_elsewhere() {
+    let config: &[u8] = br#"{"model_type":"mplug_owl2","architectures":["MPLUGOwl2LlamaForCausalLM"]}"#;
+    let dir = folder("located", &[("config.json", config), ("a.safetensors", b""), ("b.index.json", b"{}")]);
+    for (name, weights) in
+        [("", ""), ("a.safetensors", "a.safetensors"), ("b.index.json", "b.index.json"), ("config.json", "")]
+    {
+        let located = Located::find(&dir.join(name)).unwrap();
+        assert_eq!((located.config, located.weights), (dir.join(""), dir.join(weights)), "{name}");
+    }
+    let refused = |path: &str| Located::find(path.as_ref()).unwrap_err().to_string();
+    assert!(refused("MAGAer13/mplug-owl2-llama2-7b").contains("hf download"));
+    assert!(refused("/no/such/file").contains("No such file"));
+    std::fs::remove_dir_all(dir).unwrap();
 }

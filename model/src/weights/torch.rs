@@ -3,33 +3,37 @@
 //! `TOP/data.pkl` describes the tensors, `TOP/data/KEY` is a storage; several tensors may be parts of one.
 //! <https://docs.pytorch.org/docs/stable/notes/serialization.html>
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::cursor::shown;
-use super::pickle::{Object, Tensor, Value, unpickle};
+use super::pickle::{Object, Tensor, Unpickled, Value, unpickle};
+use super::safetensors::Header;
 use super::zip::{self, Entries};
 use super::{At, Place};
 
-/// How a file of before PyTorch 1.6 begins: a pickle of torch's own magic number.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// Key and value of a dict.
+type Item<'a> = (Value<'a>, Value<'a>);
 
 /// Longest key of a storage. They are numbers.
 const MAX_KEY_BYTES: usize = 100;
 
 /// Whether a file is one that torch wrote, by its first bytes.
 pub(super) fn begins(file: &[u8]) -> bool {
-    file.starts_with(zip::MAGIC) || file.starts_with(LEGACY)
+    file.starts_with(zip::MAGIC)
 }
 
+/// The most that a tensor whose elements are repeated (one of stride 0, say) may be once they are written out. No small
+/// file can then unfold into much.
+const MAX_REPEATED_BYTES: usize = 1 << 28;
+
+/// Keys under which a training keeps the model's state dict, beside an optimizer's and others.
+const NESTED: [&str; 5] = ["state_dict", "model_state_dict", "model", "module", "net"];
+
+/// Keys of a checkpoint of DeepSpeed, whose tensors may be parts only.
+const DEEPSPEED: [&str; 4] = ["ds_config", "ds_version", "param_shapes", "optimizer_state_dict"];
+
 /// The tensors of a file, in its order.
-pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Place)>, String> {
-    if file.starts_with(LEGACY) {
-        return Err(
-            "is a torch file of the time before PyTorch 1.6, which is not read; save it again, in Python: \
-                    torch.save(torch.load(FILE, map_location=\"cpu\"), FILE)"
-                .into(),
-        );
-    }
+pub(super) fn read(file: &[u8]) -> Result<Header, String> {
     if !file.starts_with(zip::MAGIC) {
         return Err(format!(
             "holds {} bytes and does not begin like a torch checkpoint: download it again",
@@ -38,6 +42,11 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Place)>, String> {
     }
     let entries = zip::entries(file)?;
     let top = top(&entries)?;
+    if entries.contains_key(format!("{top}constants.pkl").as_str()) {
+        return Err("is an archive of TorchScript, code and all: save the weights alone, in Python: \
+                    torch.save(torch.jit.load(FILE, map_location=\"cpu\").state_dict(), OUT)"
+            .into());
+    }
     if let Some(order) = entries.get(format!("{top}byteorder").as_str()).map(|range| &file[range.clone()])
         && order.trim_ascii() != b"little"
     {
@@ -45,37 +54,79 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Place)>, String> {
         return Err(format!("its byteorder is {order}, only little is read: save it on such a machine"));
     }
     let pickle = unpickle(&file[entries[format!("{top}data.pkl").as_str()].clone()])?;
+    let (items, note) = state_dict(&pickle)?;
+    let mut header = Header { tensors: vec![], unread: vec![], metadata: BTreeMap::new(), note };
+    let mut names = HashSet::new();
+    for &(key, value) in items {
+        let tensor = match pickle.object(value) {
+            Some(Object::Tensor(tensor)) => Some(tensor),
+            // Numbers and texts beside the tensors do no harm.
+            _ if !matches!(value, Value::Unread(_)) => continue,
+            _ => None,
+        };
+        let Value::Str(name) = key else {
+            if tensor.is_none() {
+                continue;
+            }
+            return Err(format!("a tensor's name is a {}, not a str", pickle.kind(key)));
+        };
+        if !names.insert(name) {
+            return Err(format!("{} is listed twice", shown(name)));
+        }
+        let found = match tensor {
+            Some(tensor) => {
+                place(tensor, top, &entries).map_err(|reason| format!("{}: {reason}", shown(name)))?
+            }
+            None => Err(format!("is a {}, which is not read", pickle.kind(value))),
+        };
+        match found {
+            Ok(place) => header.tensors.push((name.to_owned(), place)),
+            Err(reason) => header.unread.push((name.to_owned(), reason)),
+        }
+    }
+    Ok(header)
+}
+
+/// The dict of tensors: what the file holds, or the only one within a training's checkpoint.
+fn state_dict<'p, 'a>(pickle: &'p Unpickled<'a>) -> Result<(&'p [Item<'a>], Option<String>), String> {
     let Some(Object::Dict(items)) = pickle.object(pickle.top) else {
         return Err(format!(
             "holds a {}, not a dict of tensors: save the model's state_dict()",
             pickle.kind(pickle.top)
         ));
     };
-    let mut tensors = Vec::new();
-    let mut names = HashSet::new();
-    for &(key, value) in items {
-        // Numbers and texts beside the tensors do no harm.
-        let Some(Object::Tensor(tensor)) = pickle.object(value) else { continue };
-        let Value::Str(name) = key else {
-            return Err(format!("a tensor's name is a {}, not a str", pickle.kind(key)));
-        };
-        if !names.insert(name) {
-            return Err(format!("{} is listed twice", shown(name)));
-        }
-        let place = place(tensor, top, &entries).map_err(|reason| format!("{}: {reason}", shown(name)))?;
-        tensors.push((name.to_owned(), place));
+    let is_tensor = |&(_, value): &Item<'a>| matches!(pickle.object(value), Some(Object::Tensor(_)));
+    if items.is_empty() || items.iter().any(is_tensor) {
+        return Ok((items, None));
     }
-    if tensors.is_empty() && !items.is_empty() {
-        let keys = items.iter().take(5).map(|&(key, value)| match key {
-            Value::Str(key) => format!("{} ({})", shown(key), pickle.kind(value)),
-            _ => format!("a {} ({})", pickle.kind(key), pickle.kind(value)),
-        });
+    let has = |key: &str| items.iter().any(|(held, _)| *held == Value::Str(key));
+    if let Some(key) = DEEPSPEED.iter().find(|key| has(key)) {
         return Err(format!(
-            "holds no tensors but {}: save the model's state_dict() alone",
-            keys.collect::<Vec<_>>().join(", ")
+            "holds {key} beside other dicts: it is a part of a checkpoint of DeepSpeed (ZeRO). Join the parts: python \
+             zero_to_fp32.py FOLDER OUT (DeepSpeed writes that script beside them), and name OUT with the config.json"
         ));
     }
-    Ok(tensors)
+    let nested = items.iter().filter_map(|&(key, value)| match (key, pickle.object(value)) {
+        (Value::Str(key), Some(Object::Dict(inner)))
+            if inner.iter().any(is_tensor) && NESTED.contains(&key) =>
+        {
+            Some((key, &inner[..]))
+        }
+        _ => None,
+    });
+    match nested.collect::<Vec<_>>()[..] {
+        [(key, inner)] => Ok((inner, Some(format!("the state dict under {key:?} in it is read")))),
+        _ => {
+            let keys = items.iter().take(5).map(|&(key, value)| match key {
+                Value::Str(key) => format!("{} ({})", shown(key), pickle.kind(value)),
+                _ => format!("a {} ({})", pickle.kind(key), pickle.kind(value)),
+            });
+            Err(format!(
+                "holds no tensors but {}: save the model's state_dict() alone",
+                keys.collect::<Vec<_>>().join(", ")
+            ))
+        }
+    }
 }
 
 /// What comes before `data.pkl`: a folder and a slash.
@@ -85,7 +136,14 @@ fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
     let mut tops = entries.keys().filter_map(top);
     match (tops.next(), tops.next()) {
         (Some(top), None) => Ok(top),
-        (None, _) => Err("is a zip file without data.pkl: is it a torch checkpoint?".into()),
+        (None, _) if entries.keys().any(|name| name.ends_with(".npy")) => {
+            Err("is a zip file of NumPy's arrays (.npz): save the model's state_dict() with safetensors"
+                .into())
+        }
+        (None, _) => {
+            Err("is a zip file without data.pkl: is it a torch checkpoint? if it was packed, unpack it"
+                .into())
+        }
         (Some(a), Some(b)) => Err(format!(
             "holds two pickles, {}data.pkl and {}data.pkl: download it again",
             shown(a),
@@ -94,8 +152,9 @@ fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
     }
 }
 
-/// Where a tensor's elements are, if all of them are within its storage, and that within its entry.
-fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Place, String> {
+/// Where a tensor's elements are, if all of them are within its storage, and that within its entry. The inner error is why
+/// it cannot be read although nothing is wrong with it.
+fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Result<Place, String>, String> {
     let Tensor { storage, offset, size, stride } = tensor;
     // A long key may be named again and again, and is copied each time.
     let entry = Some(storage.key)
@@ -143,8 +202,11 @@ fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Place,
     if last.checked_mul(element_bytes).is_none_or(|at| if empty { at > held } else { at >= held }) {
         return Err(outside());
     }
-    if !empty && count > held / element_bytes {
-        return Err(format!("{}: it repeats elements; save a clone() of it", described()));
+    if !empty && count > held / element_bytes && count > MAX_REPEATED_BYTES / element_bytes {
+        return Ok(Err(format!(
+            "{}: it repeats elements to more than {MAX_REPEATED_BYTES} bytes; save a clone() of it",
+            described()
+        )));
     }
 
     let start = entry.start + offset * element_bytes;
@@ -162,12 +224,9 @@ fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Place,
     let at = match () {
         () if empty => At::Bytes(start..start),
         () if contiguous => At::Bytes(start..start + count * element_bytes),
-        () if strides.contains(&0) => {
-            return Err(format!("{}: it repeats elements; save a clone() of it", described()));
-        }
         () => At::Strided(start..start + (last - offset + 1) * element_bytes, strides),
     };
-    Ok(Place { file: 0, dtype: storage.dtype, shape, at })
+    Ok(Ok(Place { file: 0, dtype: storage.dtype, shape, at }))
 }
 
 #[cfg(test)]

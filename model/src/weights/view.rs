@@ -6,9 +6,9 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::Dtype;
 use super::synthetic::Stream;
-use crate::{Error, Result};
+use super::{Dtype, names};
+use crate::Result;
 
 /// Elements that are read at a time where the whole need not fit in memory.
 const PIECE: usize = 1 << 14;
@@ -177,11 +177,7 @@ impl View<'_> {
 
     /// Whether it is of floats that [`View::read_f32`] reads.
     pub(super) fn check_float(&self) -> Result<()> {
-        if matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Ok(());
-        }
-        let reason = format!("is {}; only F32, F16 and BF16 are read: save it as one of these", self.dtype);
-        Err(Error::Tensor { name: self.name.into(), reason })
+        names::check_float(self.name, self.dtype)
     }
 
     fn check_range(&self, start: usize, len: usize) {
@@ -284,8 +280,14 @@ fn gather<const N: usize, T>(
         } else {
             let first = row_start(row) + column * stride;
             let len = values.len().min(columns - column);
-            for (value, from) in values[..len].iter_mut().zip(from[first..].iter().step_by(*stride)) {
-                *value = number(*from);
+            match stride {
+                // One element stands for all.
+                0 => values[..len].iter_mut().for_each(|value| *value = number(from[first])),
+                _ => {
+                    for (value, from) in values[..len].iter_mut().zip(from[first..].iter().step_by(*stride)) {
+                        *value = number(*from);
+                    }
+                }
             }
             done += len;
         }
