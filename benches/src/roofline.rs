@@ -277,7 +277,7 @@ fn dispatches(gpu: &Gpu, rounds: usize) -> Result<[f64; 3]> {
             (0..each).for_each(|_| pass.dispatch_workgroups(1, 1, 1));
         }
         queue.submit([encoder.finish()]);
-        wait(gpu)?;
+        gpu.wait()?;
         Ok(start.elapsed().as_nanos() as f64)
     };
     let mut times = [vec![], vec![], vec![]];
@@ -295,11 +295,6 @@ fn dispatches(gpu: &Gpu, rounds: usize) -> Result<[f64; 3]> {
     Ok([more(inside), more(outside), one])
 }
 
-fn wait(gpu: &Gpu) -> Result<()> {
-    let done = gpu.device().poll(wgpu::PollType::wait_indefinitely());
-    done.map(drop).map_err(|e| strix_engine::Error::Lost(e.to_string()).into())
-}
-
 /// Bytes a second, the way weights go to the device.
 fn upload(gpu: &Gpu, runs: usize) -> Result<f64> {
     let bytes = UPLOADED.min(usize::try_from(gpu.target().max_binding_bytes).unwrap_or(UPLOADED));
@@ -308,7 +303,7 @@ fn upload(gpu: &Gpu, runs: usize) -> Result<f64> {
     for run in 0..=runs {
         let start = Instant::now();
         let tensor = Resident::upload(gpu, "upload", [bytes as u32 / 4], &data)?;
-        wait(gpu)?;
+        gpu.wait()?;
         // The first creates the staging buffers.
         if run > 0 {
             times.push(start.elapsed().as_nanos() as f64);

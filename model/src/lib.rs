@@ -47,7 +47,7 @@ pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
 pub use kv_cache::KvDtype;
 pub use loader::{Dtype, Progress, Rounding};
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
-pub use model::{LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan, shaders};
+pub use model::{Checkpoint, LoadOptions, Model, PlanReport, Source, Trace, WeightPlan, plan, shaders};
 pub use sampler::SamplingParams;
 pub use session::Session;
 pub use strix_shaders::Activations;
