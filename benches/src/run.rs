@@ -1,11 +1,11 @@
 //! A run of benches, as it is kept: the device, its limits, and a row for each bench with all its times.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use strix_engine::Gpu;
 use strix_engine::wgpu::DeviceType;
+use strix_model::read::{MAX_RUN_BYTES, read_file};
 
 use crate::clock::{Share, Source, Times, Work};
 use crate::model::Scaling;
@@ -235,21 +235,21 @@ impl Run {
     /// If it cannot be read, is no run, or is one of another schema.
     pub fn load(path: &Path) -> Result<Self> {
         let path = if path.is_dir() { path.join("run.json") } else { path.to_owned() };
-        let text = fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let text = read_file(&path, MAX_RUN_BYTES)?;
         let fail = |reason| Error::Run { path: path.clone(), reason };
         #[derive(Deserialize)]
         struct Versioned {
             schema: u32,
         }
         let no_run = |e: serde_json::Error| fail(format!("it is no run of strix bench: {e}"));
-        let Versioned { schema } = serde_json::from_str(&text).map_err(no_run)?;
+        let Versioned { schema } = serde_json::from_slice(&text).map_err(no_run)?;
         if schema != SCHEMA {
             return Err(fail(format!(
                 "its schema is {schema}, this program reads {SCHEMA}: take the run again, or read it with the version \
                  of Strix that wrote it"
             )));
         }
-        serde_json::from_str(&text).map_err(no_run)
+        serde_json::from_slice(&text).map_err(no_run)
     }
 
     /// As JSON, the way [`Run::load`] reads it.
@@ -453,6 +453,9 @@ pub(crate) mod tests {
         assert!(said("[").contains("it is no run"));
         let newer = run(vec![]).to_json().replacen("\"schema\": 1", "\"schema\": 99", 1);
         assert!(said(&newer).contains("its schema is 99, this program reads 1"), "{}", said(&newer));
-        assert!(matches!(Run::load(&dir.path().join("none.json")), Err(Error::Io { .. })));
+        assert!(matches!(
+            Run::load(&dir.path().join("none.json")),
+            Err(Error::Model(strix_model::Error::Io { .. }))
+        ));
     }
 }

@@ -23,14 +23,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use strix_engine::{Choices, Gpu, NAGA_VERSION, Way};
 
+use crate::read::{MAX_PIPELINE_BYTES, MAX_TUNING_BYTES, read_if_there};
 use crate::{Error, Result};
 
 /// Version of the form of [`Tuning`].
 const FORMAT: u32 = 1;
-/// No tuning is larger; what is was written by somebody else.
-const MAX_TUNING_BYTES: u64 = 16 << 20;
-/// No driver's data are larger.
-const MAX_PIPELINE_BYTES: u64 = 1 << 30;
 
 const TUNING: &str = "tuning.json";
 const PIPELINES: &str = "pipelines.bin";
@@ -277,15 +274,7 @@ pub fn in_words(way: &[(String, String)]) -> String {
 
 /// A file's bytes, or `None` where there is no file.
 fn read(path: &Path, most: u64) -> std::result::Result<Option<Vec<u8>>, String> {
-    let read = || match fs::metadata(path)?.len() {
-        bytes if bytes > most => Err(io::Error::other(format!("{bytes} bytes are more than there can be"))),
-        _ => fs::read(path),
-    };
-    match read() {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
+    read_if_there(path, most).map_err(|error| error.to_string())
 }
 
 /// A tuning of this device and version.

@@ -13,12 +13,9 @@ use std::path::Path;
 pub use tensors::TensorSpec;
 
 use crate::convert::refuse_unfinished;
-use crate::read::read_file;
+use crate::read::{MAX_CONFIG_BYTES, read_file};
 use crate::{Error, Result};
 use fields::{Fields, OneOrMany, Size, parse, read_optional, refuse};
-
-/// Longest `config.json` that is read.
-const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The whole of `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +142,7 @@ impl Config {
     ///
     /// If the file cannot be read or says nothing of a model, or as [`Config::from_json`].
     pub fn load_file(path: &Path) -> Result<Self> {
-        let json = read_file(path, MAX_FILE_BYTES)?;
+        let json = read_file(path, MAX_CONFIG_BYTES)?;
         let wrong = |reason| Error::File { path: path.into(), reason };
         let root = parse("it", &json).map_err(wrong)?;
         if !["model_type", "hidden_size", "num_hidden_layers", "visual_config"]

@@ -10,6 +10,7 @@ mod jobs;
 mod manifest;
 mod memory;
 mod output;
+mod own;
 mod run;
 mod shards;
 mod synth;
@@ -36,6 +37,7 @@ use run::Work;
 use crate::abstractor::Abstractor;
 use crate::decoder::Decoder;
 use crate::loader::{Dtype, Item, Loader, Rounding, view};
+use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
 use crate::vision::Vision;
 use crate::weights::{Dtype as Stored, Weights};
 use crate::{Config, Error, Result};
@@ -43,16 +45,21 @@ use crate::{Config, Error, Result};
 /// Largest file unless told otherwise: 4 GiB, which every file system takes.
 pub const SHARD_BYTES: u64 = (4 << 30) - 1;
 
-/// Files that go along with a checkpoint's tensors, where it has them.
-const COPIED: [&str; 7] = [
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
+/// Files that go along with a checkpoint's tensors, where it has them, and the most bytes of each.
+const COPIED: [(&str, u64); 7] = [
+    ("config.json", MAX_CONFIG_BYTES),
+    ("generation_config.json", MAX_CONFIG_BYTES),
+    ("preprocessor_config.json", MAX_CONFIG_BYTES),
+    ("special_tokens_map.json", MAX_CONFIG_BYTES),
+    ("tokenizer.json", MAX_TOKENIZER_JSON_BYTES),
+    ("tokenizer.model", MAX_SENTENCEPIECE_BYTES),
+    ("tokenizer_config.json", MAX_CONFIG_BYTES),
 ];
+
+/// Whether a file of that name goes along.
+fn is_copied(name: &str) -> bool {
+    COPIED.iter().any(|(copied, _)| *copied == name)
+}
 
 /// How a [`Manifest`] names what a folder was made from.
 const SOURCE_FILE: &str = "source file ";
@@ -134,12 +141,9 @@ impl Checkpoint {
         let config = Config::load(dir)?;
         let weights = Weights::open(path)?;
         let mut files = vec![];
-        for name in COPIED {
-            let path = dir.join(name);
-            match std::fs::read(&path) {
-                Ok(contents) => files.push((name.to_owned(), contents)),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Error::Io { path, source }),
+        for (name, max_bytes) in COPIED {
+            if let Some(contents) = read_if_there(&dir.join(name), max_bytes)? {
+                files.push((name.to_owned(), contents));
             }
         }
         let mut made_from = describe_files(&files);
@@ -165,7 +169,7 @@ pub fn source_difference(path: &Path, source: &Path) -> Result<Option<String>> {
     let Some(manifest) = Manifest::load(folder_of(path))? else { return Ok(None) };
     let mut then = manifest.made_from;
     // The options are no part of the source.
-    then.retain(|key, _| key.starts_with(SOURCE_FILE) || key == SEED || COPIED.contains(&&**key));
+    then.retain(|key, _| key.starts_with(SOURCE_FILE) || key == SEED || is_copied(key));
     Ok(manifest::difference(&then, &Checkpoint::open(source)?.made_from))
 }
 

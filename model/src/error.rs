@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
+use crate::shown::{shown, shown_list};
+
 /// Errors of loading, prompting and generating.
+///
+/// A message is written as [`shown_list`](crate::shown_list) does, so that it can be printed to a terminal whatever a
+/// file says. The fields are as they were.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be opened, mapped or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", shown(path.display()), shown(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -15,7 +20,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file was read and is not what it should be.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", shown(path.display()), shown_list(reason))]
     File {
         /// The file.
         path: PathBuf,
@@ -23,10 +28,10 @@ pub enum Error {
         reason: String,
     },
     /// `config.json` asks for something contradictory or unsupported.
-    #[error("config.json: {0}")]
+    #[error("config.json: {}", shown(_0))]
     Config(String),
     /// A tensor is missing, or has another shape or dtype than the config says.
-    #[error("{name}: {reason}")]
+    #[error("{}: {}", shown(name), shown(reason))]
     Tensor {
         /// Name in the checkpoint.
         name: String,
@@ -34,7 +39,7 @@ pub enum Error {
         reason: String,
     },
     /// A picture could not be decoded or is of no use.
-    #[error("{name}: {reason}")]
+    #[error("{}: {}", shown(name), shown(reason))]
     Image {
         /// File name, or "image" for bytes in memory.
         name: String,
@@ -42,13 +47,13 @@ pub enum Error {
         reason: String,
     },
     /// The prompt cannot be run: too long, or its places do not match its pictures.
-    #[error("{0}")]
+    #[error("{}", shown(_0))]
     Prompt(String),
     /// The device, its memory or its driver.
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Engine(#[from] strix_engine::Error),
     /// A sampling, loading or converting option out of its range.
-    #[error("{0}")]
+    #[error("{}", shown(_0))]
     Option(String),
     /// The caller broke off. What was being written is kept: running it again continues.
     #[error("interrupted")]
@@ -57,3 +62,28 @@ pub enum Error {
 
 /// Result with the model's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_holds_a_character_that_a_terminal_acts_on() {
+        let text = || "a\x1b]0;owned\x07\u{202e}\nb".to_owned();
+        let io = std::io::Error::other(text());
+        for error in [
+            Error::Io { path: text().into(), source: io },
+            Error::File { path: text().into(), reason: text() },
+            Error::Config(text()),
+            Error::Tensor { name: text(), reason: text() },
+            Error::Image { name: text(), reason: text() },
+            Error::Prompt(text()),
+            Error::Engine(strix_engine::Error::Lost(text())),
+            Error::Option(text()),
+        ] {
+            let message = error.to_string();
+            assert!(message.contains(r"a\x1b]0;owned\x07\u{202e}\nb"), "{message}");
+            assert!(!message.contains(char::is_control), "{message:?}");
+        }
+    }
+}

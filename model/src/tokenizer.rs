@@ -6,13 +6,16 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use tokenizers::Model as _;
 use tokenizers::models::bpe::{BPE, Vocab};
 
 use crate::Error;
+use crate::read::{
+    MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there, without_bom,
+};
 use crate::sentencepiece::{Kind, Piece, SentencePiece};
 
 /// The text that stands for a picture in a prompt.
@@ -62,14 +65,17 @@ impl Tokenizer {
     ///
     /// If neither file is there, or one that is there cannot be read or is broken.
     pub fn from_dir(dir: &Path) -> crate::Result<Self> {
-        let legacy = match read_if_there(&dir.join("tokenizer_config.json"))? {
-            Some((path, bytes)) => legacy_of(&bytes).map_err(|reason| Error::File { path, reason })?,
+        let path = dir.join("tokenizer_config.json");
+        let legacy = match read_if_there(&path, MAX_CONFIG_BYTES)? {
+            Some(bytes) => legacy_of(&bytes).map_err(|reason| Error::File { path, reason })?,
             None => true,
         };
-        if let Some((path, bytes)) = read_if_there(&dir.join("tokenizer.model"))? {
+        let path = dir.join("tokenizer.model");
+        if let Some(bytes) = read_if_there(&path, MAX_SENTENCEPIECE_BYTES)? {
             return read_sentencepiece(&bytes, legacy).map_err(|reason| Error::File { path, reason });
         }
-        if let Some((path, bytes)) = read_if_there(&dir.join("tokenizer.json"))? {
+        let path = dir.join("tokenizer.json");
+        if let Some(bytes) = read_if_there(&path, MAX_TOKENIZER_JSON_BYTES)? {
             return read_json(&bytes, legacy).map_err(|reason| Error::File { path, reason });
         }
         Err(Error::File {
@@ -433,20 +439,12 @@ fn byte_of(piece: &str) -> Option<u8> {
     (hex.len() == 2).then(|| u8::from_str_radix(hex, 16).ok())?
 }
 
-fn read_if_there(path: &Path) -> crate::Result<Option<(PathBuf, Vec<u8>)>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some((path.to_owned(), bytes))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
-    }
-}
-
 fn legacy_of(config: &[u8]) -> Result<bool, String> {
     #[derive(Deserialize)]
     struct Config {
         legacy: Option<bool>,
     }
-    let config: Config = serde_json::from_slice(config).map_err(|e| e.to_string())?;
+    let config: Config = serde_json::from_slice(without_bom(config)).map_err(|e| e.to_string())?;
     Ok(config.legacy.unwrap_or(true))
 }
 
@@ -534,7 +532,7 @@ enum JsonMerge {
 
 fn read_json(bytes: &[u8], legacy: bool) -> Result<Tokenizer, String> {
     let Json { model, normalizer, pre_tokenizer } =
-        serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        serde_json::from_slice(without_bom(bytes)).map_err(|e| e.to_string())?;
     if model.r#type.as_deref().is_some_and(|kind| kind != "BPE") {
         return Err(format!("its model is {}, not BPE", model.r#type.unwrap_or_default()));
     }

@@ -15,7 +15,7 @@ use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter, Storage};
 use crate::pictures::Pictures;
-use crate::terminal::{say, whisper};
+use crate::terminal::{self, say, whisper};
 use crate::{DONE, INTERRUPTED, Usage, cache};
 
 const EXAMPLES: &str = "\
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         if args.json {
             return Ok(());
         }
-        out.write_all(text.as_bytes())?;
+        out.write_all(terminal::answer(text).as_bytes())?;
         out.flush()
     })?;
 
@@ -170,7 +170,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             };
             result["profile"] = profile.iter().map(run).collect();
         }
-        writeln!(out, "{result}")?;
+        writeln!(out, "{}", terminal::json(&result.to_string()))?;
     } else {
         writeln!(out)?;
         let rate = timing.tokens_per_second();

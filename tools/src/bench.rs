@@ -3,7 +3,7 @@
 mod kernels;
 mod model;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use jiff::SignedDuration;
 use strix_benches::output::{html, markdown, table};
 use strix_benches::{Clock, Event, Kind, Roofline, Run, compare, save, write};
 use strix_engine::{Gpu, GpuOptions};
+use strix_model::shown;
 
 use crate::Usage;
 use crate::answer::cancelled_by_ctrl_c;
 use crate::cache;
 use crate::load::Adapter;
-use crate::terminal::whisper;
+use crate::terminal::{self, whisper};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,7 +95,7 @@ impl Output {
     fn after(&self, run: &Run, stored: Option<&Run>) -> anyhow::Result<()> {
         let comparison = stored.map(|stored| compare(stored, run));
         let comparison = comparison.as_ref();
-        write!(io::stdout().lock(), "{}", table::page(run, comparison))?;
+        write!(terminal::out(), "{}", table::page(run, comparison))?;
         let texts: [(_, &dyn Fn() -> String); 3] = [
             (&self.json, &|| run.to_json()),
             (&self.markdown, &|| markdown::page(run, comparison)),
@@ -175,8 +176,8 @@ impl Progress {
     }
 
     fn say(&self, what: &str, message: &str) {
-        self.bar.set_prefix(what.to_owned());
-        self.bar.set_message(message.to_owned());
+        self.bar.set_prefix(shown(what).to_string());
+        self.bar.set_message(shown(message).to_string());
     }
 
     /// Shows what a run does, of `all` benches.
@@ -189,7 +190,7 @@ impl Progress {
             Event::Done(row) => {
                 *done += 1;
                 if row.check.is_wrong() {
-                    self.bar.println(format!("{} is WRONG", row.name));
+                    self.bar.println(format!("{} is WRONG", shown(&row.name)));
                 }
             }
         }

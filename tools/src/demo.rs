@@ -11,7 +11,7 @@ use strix_model::{FinishReason, GenerateOptions, LoadOptions};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
-use crate::terminal::{BOLD, DIM, GREEN, RED, colours, columns, paint};
+use crate::terminal::{self, BOLD, DIM, GREEN, RED, colours, columns, paint};
 use crate::{half_blocks, svg};
 
 const SAMPLES: &str = include_str!("../../tests/nano/samples/samples.json");
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
         let mut answer = session.complete(&sample.prompt, &options)?;
         screen.label("answer")?;
-        answer::stream(&mut answer, waiting, |text| screen.print(text))?;
+        answer::stream(&mut answer, waiting, |text| screen.print(&terminal::answer(text)))?;
         screen.print("\n")?;
         if matches!(answer.finish_reason(), Some(FinishReason::Cancelled)) {
             return Ok(crate::INTERRUPTED);

@@ -6,9 +6,10 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use strix_engine::wgpu::DeviceType;
 use strix_engine::{AdapterReport, Gpu, adapters};
+use strix_model::shown;
 
 use crate::load::Adapter;
-use crate::terminal::{BOLD, RED, colours, paint};
+use crate::terminal::{self, BOLD, RED, colours, paint};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut out = io::stdout().lock();
     if args.json {
         let list: Value = reports.iter().map(to_json).collect();
-        writeln!(out, "{list:#}")?;
+        writeln!(out, "{}", terminal::json(&format!("{list:#}")))?;
     } else {
         for report in &reports {
             print(&mut out, report)?;
@@ -49,10 +50,10 @@ fn print(out: &mut impl Write, report: &AdapterReport) -> io::Result<()> {
     let AdapterReport { info, limits, .. } = report;
     let painted = colours(&io::stdout());
     let mark = if report.chosen { "*" } else { " " };
-    writeln!(out, "{mark} {}", paint(painted, BOLD, &info.name))?;
+    writeln!(out, "{mark} {}", paint(painted, BOLD, &shown(&info.name).to_string()))?;
     let mut row = |name: &str, value: String| writeln!(out, "    {name:<12}{value}");
     row("backend", format!("{:?}, {}", info.backend, kind(info.device_type)))?;
-    row("driver", format!("{} {}", info.driver, info.driver_info).trim().to_owned())?;
+    row("driver", format!("{} {}", shown(&info.driver), shown(&info.driver_info)).trim().to_owned())?;
     if let Some(bytes) = report.memory_bytes {
         let shared = if report.shares_memory { ", the host's" } else { "" };
         row("memory", format!("{}{shared}", HumanBytes(bytes)))?;
@@ -70,7 +71,7 @@ fn print(out: &mut impl Write, report: &AdapterReport) -> io::Result<()> {
     row("subgroups", subgroup(report).map_or("not used".into(), |lanes| format!("{lanes} lanes")))?;
     row("features", features(report).join(", "))?;
     match &report.missing {
-        Some(missing) => row("unusable", paint(painted, RED, missing)),
+        Some(missing) => row("unusable", paint(painted, RED, &shown(missing).to_string())),
         None => Ok(()),
     }
 }

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use strix_model::convert::{Inspection, RoundingError, inspect, rounding_errors, source_difference};
+use strix_model::shown;
 
-use crate::terminal::say;
+use crate::terminal::{json, out, say};
 use crate::write::with_bar;
 
 const EXAMPLES: &str = "\
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Columns of the names; formats take no more than 65,535, and people less.
+const MAX_WIDTH: usize = 100;
+
 type Errors = Vec<(String, RoundingError)>;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -60,7 +64,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
     let tensors = found.tensors.iter().map(|tensor| {
-        json!({
+        serde_json::json!({
             "name": tensor.name,
             "dtype": tensor.dtype,
             "shape": tensor.shape,
@@ -69,12 +73,12 @@ fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
         })
     });
     let by_dtype = found.by_dtype.iter();
-    let by_dtype =
-        by_dtype.map(|(dtype, &(count, bytes))| (dtype, json!({ "tensors": count, "bytes": bytes })));
+    let by_dtype = by_dtype
+        .map(|(dtype, &(count, bytes))| (dtype, serde_json::json!({ "tensors": count, "bytes": bytes })));
     let errors = errors.map(|errors| {
         let entry = |(name, error): &(String, RoundingError)| {
             let snr = Some(error.snr_db()).filter(|snr| snr.is_finite());
-            json!({
+            serde_json::json!({
                 "name": name,
                 "max_abs": error.max_abs,
                 "rms_relative": error.rms_relative(),
@@ -85,7 +89,7 @@ fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
     });
     let parts = found.parts.as_ref().map(|parts| parts.iter().copied().collect::<BTreeMap<_, _>>());
     let total = found.parts.as_ref().map(|parts| parts.iter().map(|(_, count)| count).sum::<u64>());
-    let object = json!({
+    let object = serde_json::json!({
         "packed": found.packed,
         "metadata": found.metadata,
         "bytes": found.tensors.iter().map(|tensor| tensor.bytes).sum::<u64>(),
@@ -95,20 +99,21 @@ fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
         "tensors": tensors.collect::<Vec<_>>(),
         "rounding": errors,
     });
-    writeln!(io::stdout().lock(), "{object:#}")
+    writeln!(io::stdout().lock(), "{}", json(&format!("{object:#}")))
 }
 
 fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let shown = if args.tensors { usize::MAX } else { SHOWN };
-    let width = |names: &mut dyn Iterator<Item = &str>| names.map(str::len).max().unwrap_or(0);
-    let wide = width(&mut found.tensors.iter().take(shown).map(|tensor| &*tensor.name));
-    for tensor in found.tensors.iter().take(shown) {
+    let mut out = out();
+    let most = if args.tensors { usize::MAX } else { SHOWN };
+    let listed = &found.tensors[..found.tensors.len().min(most)];
+    let wide = width(listed.iter().map(|tensor| &tensor.name));
+    for tensor in listed {
+        let (name, dtype, file) = (shown(&tensor.name), shown(&tensor.dtype), shown(&tensor.file));
         let (shape, bytes) = (format!("{:?}", tensor.shape), HumanBytes(tensor.bytes).to_string());
-        writeln!(out, "{:<wide$}  {:<5}{shape:<26}{bytes:>12}  {}", tensor.name, tensor.dtype, tensor.file)?;
+        writeln!(out, "{name:<wide$}  {dtype:<5}{shape:<26}{bytes:>12}  {file}")?;
     }
-    if found.tensors.len() > shown {
-        writeln!(out, "and {} more (--tensors)", found.tensors.len() - shown)?;
+    if found.tensors.len() > most {
+        writeln!(out, "and {} more (--tensors)", found.tensors.len() - most)?;
     }
     if let Some(parts) = &found.parts {
         writeln!(out)?;
@@ -119,10 +124,11 @@ fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result
     }
     writeln!(out)?;
     for (dtype, (count, bytes)) in &found.by_dtype {
+        let dtype = shown(dtype);
         writeln!(out, "{dtype:<10}{count:>6} tensors{:>14}  {bytes} bytes", HumanBytes(*bytes).to_string())?;
     }
     if found.packed {
-        let said = |key: &str| found.metadata.get(key).map_or("?", String::as_str);
+        let said = |key: &str| shown(found.metadata.get(key).map_or("?", String::as_str));
         writeln!(out, "converted to {}, layout {}", said("strix.dtype"), said("strix.layout"))?;
     }
     let Some(errors) = errors else { return Ok(()) };
@@ -135,13 +141,19 @@ fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result
         "\n{} of {} tensors were changed by rounding{}",
         changed.len(),
         errors.len(),
-        if changed.len() > shown { ", the most changed:" } else { "" }
+        if changed.len() > most { ", the most changed:" } else { "" }
     )?;
-    let wide = width(&mut changed.iter().take(shown).map(|(name, _)| &**name)).max(8);
+    let wide = width(changed.iter().take(most).map(|(name, _)| name)).max(8);
     writeln!(out, "{:<wide$}{:>14}{:>14}{:>10}", "", "largest", "rms relative", "SNR")?;
-    for (name, error) in changed.into_iter().take(shown) {
+    for (name, error) in changed.into_iter().take(most) {
+        let name = shown(name);
         let (largest, rms, snr) = (error.max_abs, error.rms_relative(), error.snr_db());
         writeln!(out, "{name:<wide$}{largest:>14.3e}{rms:>14.3e}{snr:>7.1} dB")?;
     }
     Ok(())
+}
+
+/// Characters of the longest of these names as they are shown. One endless name does not push the others off.
+fn width<'a>(names: impl Iterator<Item = &'a String>) -> usize {
+    names.map(|name| shown(name).to_string().chars().count()).max().unwrap_or(0).min(MAX_WIDTH)
 }

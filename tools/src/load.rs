@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
-use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source};
+use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, shown};
 
 use crate::{Usage, cache};
 
@@ -154,7 +154,7 @@ pub(crate) fn load(
     let model = Model::load_on(gpu, dir.map_or(Source::Nano, Source::Dir), options, &mut |progress| {
         if started.elapsed() > Duration::from_secs(1) {
             let bar = bar.get_or_insert_with(|| ProgressBar::new(progress.total_bytes).with_style(style()));
-            bar.set_message(progress.what.clone());
+            bar.set_message(shown(&progress.what).to_string());
             bar.set_position(progress.done_bytes);
         }
     });

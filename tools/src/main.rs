@@ -22,11 +22,13 @@ mod tune;
 mod verify;
 mod write;
 
+use std::ffi::OsString;
 use std::io;
 use std::panic;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use strix_model::{is_acted_on, shown_list};
 use tracing_subscriber::EnvFilter;
 
 use crate::terminal::say;
@@ -103,11 +105,20 @@ fn main() -> ExitCode {
     let code = panic::catch_unwind(|| match Cli::try_parse() {
         Ok(cli) => run(cli.command).unwrap_or_else(|error| report(&error)),
         Err(help) => {
-            let _ = help.print();
+            print_help(&help);
             u8::try_from(help.exit_code()).unwrap_or(BAD_INPUT)
         }
     });
     ExitCode::from(code.unwrap_or(FAULT))
+}
+
+/// Prints help, or what is wrong with the arguments; in colours unless an argument holds what a terminal acts on.
+fn print_help(help: &clap::Error) {
+    let acted_on = |arg: OsString| arg.to_string_lossy().chars().any(is_acted_on);
+    match std::env::args_os().any(acted_on) {
+        true => say(help.render().to_string().trim_end()),
+        false => _ = help.print(),
+    }
 }
 
 #[expect(unsafe_code, reason = "it changes the environment")]
@@ -120,7 +131,11 @@ fn run(command: Command) -> anyhow::Result<u8> {
     if let Ok(filter) = std::env::var("STRIX_LOG") {
         let filter = EnvFilter::try_new(filter).map_err(|e| Usage(format!("STRIX_LOG: {e}")))?;
         let painted = terminal::colours(&io::stderr());
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(painted).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(terminal::log)
+            .with_ansi(painted)
+            .init();
     }
     match command {
         Command::Demo(args) => demo::run(&args),
@@ -159,7 +174,7 @@ fn words(error: &anyhow::Error) -> String {
             chain = format!("{chain}: {cause}");
         }
     }
-    chain
+    shown_list(chain).to_string()
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

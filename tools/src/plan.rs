@@ -10,6 +10,7 @@ use strix_engine::{Gpu, Target};
 use strix_model::{Config, Home, LoadOptions, MemoryPart, MemoryPlan, Room, Weights};
 
 use crate::load::{Adapter, Storage};
+use crate::terminal;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     };
     let plan = strix_model::plan(&config, &options, &target, weights.as_ref(), room)?;
 
-    let mut out = io::stdout().lock();
+    let mut out = terminal::out();
     if args.json {
         let weights: Value = plan.weights.iter().map(|w| (w.dtype.clone(), w.bytes)).collect();
         let layer = plan.weights.iter().map(|w| (w.dtype.clone(), w.decode_dispatches_per_layer));
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "decode_dispatches_per_layer": plan.decode_dispatches_per_layer,
             "decode_dispatches_per_layer_by_dtype": layer.collect::<Value>(),
         });
-        writeln!(out, "{plan:#}")?;
+        writeln!(out, "{}", terminal::json(&format!("{plan:#}")))?;
         return Ok(crate::DONE);
     }
     print_memory(&mut out, &plan.memory, gpu.as_ref())?;

@@ -1,6 +1,5 @@
 //! `strix synth`: a checkpoint of made-up values.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -8,6 +7,7 @@ use clap::ValueEnum;
 use indicatif::HumanBytes;
 use strix_model::Config;
 use strix_model::convert::{PRESETS, Synthesis, free_bytes, preset, synthesize};
+use strix_model::read::{MAX_CONFIG_BYTES, read_file};
 use strix_model::weights::Dtype;
 
 use crate::Usage;
@@ -94,7 +94,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let config = match (&args.config, &args.preset) {
         (Some(file), _) => {
             Config::load_file(file)?;
-            fs::read_to_string(file).with_context(|| file.display().to_string())?
+            String::from_utf8(read_file(file, MAX_CONFIG_BYTES)?)
+                .with_context(|| file.display().to_string())?
         }
         (_, name) => name.as_deref().and_then(preset).unwrap_or_default().to_owned(),
     };

@@ -1,9 +1,16 @@
-//! What the terminal can show.
+//! What the terminal can show, and what it must not be given.
+//!
+//! Whatever comes from a file, a model or a device passes through here on its way out: characters that a terminal acts
+//! on are shown as `\x1b` or `\u{202e}`. Only an answer that goes to a file or a pipe is written as it is.
 
+use std::borrow::Cow;
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, StderrLock, StdoutLock, Write};
 use std::path::Path;
+
+use strix_model::{is_acted_on, shown};
 
 /// Whether `stream` is a terminal that may be painted.
 pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
@@ -38,12 +45,135 @@ pub(crate) fn quiet_wayland() {
     }
 }
 
-/// One line on stderr; if that is closed, there is nobody to tell.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// A text, perhaps of several lines, on stderr; if that is closed, there is nobody to tell.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", lines(text));
 }
 
 /// One dim line on stderr.
 pub(crate) fn whisper(line: &str) {
-    say(&paint(colours(&io::stderr()), DIM, line));
+    let _ = writeln!(io::stderr(), "{}", paint(colours(&io::stderr()), DIM, &lines(line)));
+}
+
+/// Stdout, for everything but an answer or JSON. Names that are put in a line go through [`shown`] first, since here
+/// line ends pass.
+pub(crate) fn out() -> Escaped<StdoutLock<'static>> {
+    Escaped { to: io::stdout().lock(), escape: |text| lines(text) }
+}
+
+/// Stderr, for lines of the log, in which the logger's own colours pass.
+pub(crate) fn log() -> Escaped<StderrLock<'static>> {
+    Escaped { to: io::stderr().lock(), escape: |line| log_line(line) }
+}
+
+/// What the model answered: as it is where stdout is a file or a pipe, escaped on a terminal.
+pub(crate) fn answer(text: &str) -> Cow<'_, str> {
+    if io::stdout().is_terminal() {
+        escaped(text, |c| matches!(c, '\n' | '\t') || !is_acted_on(c))
+    } else {
+        text.into()
+    }
+}
+
+/// A JSON text in which the characters that a terminal acts on are escaped as JSON does it: the same values.
+pub(crate) fn json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Between values, line ends are layout; within strings, serde has escaped them.
+        if c == '\n' || !is_acted_on(c) {
+            escaped.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
+}
+
+/// A stream that escapes what is written to it. A character is written whole, never in parts.
+pub(crate) struct Escaped<W> {
+    to: W,
+    escape: fn(&str) -> Cow<'_, str>,
+}
+
+impl<W: Write> Write for Escaped<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        self.to.write_all((self.escape)(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Text in which line ends and tabs are layout.
+fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| matches!(c, '\n' | '\t') || !is_acted_on(c))
+}
+
+fn escaped(text: &str, passes: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if text.chars().all(&passes) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match passes(c) {
+            true => escaped.push(c),
+            false => escaped += &shown(c).to_string(),
+        }
+    }
+    escaped.into()
+}
+
+/// A line of the log. The logger has escaped ESC in what it was given, so the codes of colours are its own.
+fn log_line(line: &str) -> Cow<'_, str> {
+    let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+    let mut escaped = String::with_capacity(line.len());
+    let mut parts = text.split('\x1b');
+    escaped += &shown(parts.next().unwrap_or("")).to_string();
+    for part in parts {
+        let code = part.strip_prefix('[').and_then(|rest| rest.split_once('m')).map(|(code, _)| code);
+        match code.filter(|code| code.bytes().all(|b| b.is_ascii_digit() || b == b';')) {
+            Some(code) => {
+                let _ = write!(escaped, "\x1b[{code}m{}", shown(&part[code.len() + 2..]));
+            }
+            None => {
+                let _ = write!(escaped, "\\x1b{}", shown(part));
+            }
+        }
+    }
+    (escaped + end).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_layout_passes_to_the_terminal() {
+        assert_eq!(lines("a\n\tb \u{200f}ש"), "a\n\tb \u{200f}ש");
+        assert_eq!(lines("\x1b[2Ja\r\u{9b}\u{202e}"), r"\x1b[2Ja\r\u{9b}\u{202e}");
+        let mut out = Escaped { to: vec![], escape: lines };
+        writeln!(out, "{} {:<3}|", "a\x07", 1).unwrap();
+        assert_eq!(out.to, b"a\\x07 1  |\n");
+    }
+
+    #[test]
+    fn json_keeps_its_values() {
+        let value = serde_json::json!({ "a\x7f": "\x1b\u{9b}\u{202e}\n🦉" });
+        for text in [value.to_string(), format!("{value:#}")] {
+            let escaped = json(&text);
+            assert!(!escaped.chars().any(|c| c != '\n' && is_acted_on(c)), "{escaped:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_log_keeps_its_own_colours_only() {
+        assert_eq!(log_line("\x1b[33m WARN\x1b[0m a\nb\x07\n"), "\x1b[33m WARN\x1b[0m a\\nb\\x07\n");
+        assert_eq!(log_line("\x1b]0;x\x07\x1b[2J"), r"\x1b]0;x\x07\x1b[2J");
+    }
 }

@@ -11,12 +11,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use strix_benches::tune::{Outcome, tune};
 use strix_engine::Gpu;
-use strix_model::Config;
 use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
+use strix_model::{Config, shown};
 
 use crate::answer::cancelled_by_ctrl_c;
 use crate::load::Adapter;
-use crate::terminal::{say, whisper};
+use crate::terminal::{self, say, whisper};
 use crate::{DONE, INTERRUPTED, cache};
 
 const EXAMPLES: &str = "\
@@ -100,7 +100,7 @@ fn measure(gpu: &Gpu, cache: &DeviceCache, config: &Config, budget: Duration) ->
     let outcome = tune(gpu, cache, config, budget, &mut |progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
-        bar.set_message(progress.what.clone());
+        bar.set_message(shown(&progress.what).to_string());
         if cancel.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
@@ -114,7 +114,7 @@ fn print(
     tuning: &Tuning,
     defaults: &[Chosen],
 ) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::out();
     if args.json {
         let rejected: Vec<_> =
             tuning.measured.iter().filter(|m| m.result.is_err()).map(measurement).collect();
@@ -129,7 +129,7 @@ fn print(
             "timed": timed,
             "rejected": rejected,
         });
-        return writeln!(out, "{report:#}");
+        return writeln!(out, "{}", terminal::json(&format!("{report:#}")));
     }
     if tuning.measured.is_empty() {
         return writeln!(out, "{} is not tuned: `strix tune` does it", gpu.name());

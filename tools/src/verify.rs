@@ -1,13 +1,13 @@
 //! `strix verify`: reads a converted folder again.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use indicatif::HumanBytes;
-use serde_json::json;
 use strix_model::convert::{Problem, verify};
+use strix_model::shown;
 
-use crate::terminal::say;
+use crate::terminal::{json, out, say};
 use crate::write::with_bar;
 
 const EXAMPLES: &str = "\
@@ -31,16 +31,16 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let found = with_bar(|progress| verify(&args.folder, progress))?;
     let good = found.problems.is_empty();
-    let mut out = io::stdout().lock();
+    let mut out = out();
     if args.json {
         let problems: Vec<_> = found
             .problems
             .iter()
             .map(
-                |problem| json!({ "file": problem.file, "tensor": problem.tensor, "reason": problem.reason }),
+                |problem| serde_json::json!({ "file": problem.file, "tensor": problem.tensor, "reason": problem.reason }),
             )
             .collect();
-        let found = json!({
+        let found = serde_json::json!({
             "good": good,
             "tensors": found.num_tensors,
             "files": found.num_files,
@@ -48,12 +48,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "good_bytes": found.good_bytes,
             "problems": problems,
         });
-        writeln!(out, "{found:#}")?;
+        writeln!(out, "{}", json(&format!("{found:#}")))?;
     } else if good {
         writeln!(
             out,
             "{}: {} tensors in {} files, {} of tensors, all as they were written",
-            args.folder.display(),
+            shown(args.folder.display()),
             found.num_tensors,
             found.num_files,
             HumanBytes(found.total_bytes)
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         let tensors = found.problems.iter().filter(|problem| problem.tensor.is_some()).skip(SHOWN);
         let hidden: Vec<&Problem> = tensors.collect();
         for problem in found.problems.iter().filter(|problem| !hidden.contains(problem)) {
-            say(&format!("{}/{problem}", args.folder.display()));
+            say(&format!("{}/{problem}", shown(args.folder.display())));
         }
         if !hidden.is_empty() {
             say(&format!("and {} more tensors (--json lists them)", hidden.len()));
@@ -75,6 +75,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         1 => "1 problem".to_owned(),
         count => format!("{count} problems"),
     };
-    say(&format!("error: {}: {problems}", args.folder.display()));
+    say(&format!("error: {}: {problems}", shown(args.folder.display())));
     Ok(crate::BAD_INPUT)
 }

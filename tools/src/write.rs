@@ -11,11 +11,12 @@ use clap::ValueEnum;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use strix_model::convert::{OnProgress, Report, WriteOptions};
-use strix_model::{Dtype, Rounding};
+use strix_model::{Dtype, Rounding, shown};
 
 use crate::Usage;
 use crate::answer::cancelled_by_ctrl_c;
 use crate::load::size;
+use crate::terminal;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Packed {
@@ -93,7 +94,7 @@ impl Writing {
     }
 
     fn report(&self, out: &Path, made_up: bool, report: &Report) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = terminal::out();
         let rate = |bytes: u64, seconds: f64| if seconds > 0.0 { bytes as f64 / seconds / 1e9 } else { 0.0 };
         let read_rate = rate(report.read_bytes, report.work_seconds);
         let read = |value: Value| if made_up { Value::Null } else { value };
@@ -116,16 +117,16 @@ impl Writing {
                 "peak_rss_bytes": report.peak_resident_bytes,
                 "peak_anonymous_bytes": report.peak_anonymous_bytes,
             });
-            return writeln!(stdout, "{report:#}");
+            return writeln!(stdout, "{}", terminal::json(&format!("{report:#}")));
         }
         if report.already_complete {
-            return writeln!(stdout, "{} is already complete", out.display());
+            return writeln!(stdout, "{} is already complete", shown(out.display()));
         }
         let human = |bytes| HumanBytes(bytes).to_string();
         write!(
             stdout,
             "{}: {} tensors in {} files, {} of tensors. ",
-            out.display(),
+            shown(out.display()),
             report.num_tensors,
             report.num_files,
             human(report.total_bytes),
@@ -173,7 +174,7 @@ pub(crate) fn with_bar<T>(work: impl FnOnce(OnProgress<'_>) -> strix_model::Resu
             let bar = bar.get_or_insert_with(|| {
                 ProgressBar::new(progress.total_bytes).with_style(style()).with_position(progress.done_bytes)
             });
-            bar.set_message(progress.what.clone());
+            bar.set_message(shown(&progress.what).to_string());
             bar.set_position(progress.done_bytes);
         }
         if cancel.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

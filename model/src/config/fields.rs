@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::read::{MAX_CONFIG_BYTES, read_if_there, without_bom};
 
 /// A number or a list of them.
 #[derive(serde::Deserialize)]
@@ -91,17 +92,12 @@ impl<'a> Fields<'a> {
 }
 
 pub(super) fn parse(file: &str, json: &[u8]) -> Result<Map<String, Value>, String> {
-    // Editors on Windows put a byte order mark in front.
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    serde_json::from_slice(json).map_err(|e| format!("not a JSON object: {e}; copy {file} again"))
+    serde_json::from_slice(without_bom(json))
+        .map_err(|e| format!("not a JSON object: {e}; copy {file} again"))
 }
 
 pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.into(), source }),
-    }
+    read_if_there(path, MAX_CONFIG_BYTES)
 }
 
 pub(super) fn refuse(wrong: bool, reason: impl FnOnce() -> String) -> Result<(), String> {

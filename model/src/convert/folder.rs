@@ -2,8 +2,10 @@
 //!
 //! Everything is made in `.partial`, beside a journal of the tensors that are finished. When all are, the files
 //! move up, the manifest last. So a folder without a manifest is unfinished, and one with it is whole.
+//!
+//! What was not written here is neither written over nor removed, whatever was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,14 +13,21 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST, Manifest, difference};
+use super::own;
+use crate::read::{MAX_MANIFEST_BYTES, read_stream};
 use crate::{Error, Result};
 
 const PARTIAL: &str = ".partial";
+const LOCK: &str = "lock";
 const JOURNAL: &str = "journal.jsonl";
+const NEW_JOURNAL: &str = "journal.new";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// What to do with a folder that was damaged since.
 const FORCE: &str = "Give --force to write the folder again";
+
+/// What to do where nothing says what an earlier run had finished.
+const ANEW: &str = "give --force to begin anew";
 
 /// A folder that this process alone writes to.
 #[derive(Debug)]
@@ -66,7 +75,7 @@ pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
-fn wrong(path: &Path, reason: String) -> Error {
+pub(super) fn wrong(path: &Path, reason: String) -> Error {
     Error::File { path: path.into(), reason }
 }
 
@@ -74,15 +83,15 @@ impl Folder {
     /// Opens or makes `out`. `force` begins again where something else was written before.
     pub(super) fn open(out: &Path, made_from: &BTreeMap<String, String>, force: bool) -> Result<Found> {
         let partial = out.join(PARTIAL);
-        if !out.join(MANIFEST).exists() && !partial.exists() {
-            refuse_other_files(out)?;
-        }
+        refuse_foreign(out, force)?;
         let left = partial.exists();
         let lock = lock(out, &partial)?;
         // It was checked as a path without links; had it changed since, the check would be of another folder.
         if out.canonicalize().map_err(io_error(out))? != out {
             return Err(wrong(out, "was replaced by a link meanwhile: name another folder".into()));
         }
+        // And now that nobody else writes there, again.
+        refuse_foreign(out, force)?;
         let mut folder =
             Self { out: out.into(), partial, _lock: lock, finished: BTreeMap::new(), journal: None };
         match folder.begin(made_from, force) {
@@ -106,13 +115,17 @@ impl Folder {
             Err(error) => return Err(wrong(&self.out, format!("{error}. {FORCE}"))),
             Ok(manifest) => manifest,
         };
+        if force {
+            // The journal first: a folder that was half cleared is an unfinished one.
+            self.begin_journal(made_from)?;
+            self.clear(manifest.as_ref())?;
+            return Ok(None);
+        }
         let then = match &manifest {
             Some(manifest) => Some(manifest.made_from.clone()),
             None => self.read_journal()?,
         };
-        if force {
-            self.clear()?;
-        } else if let Some(then) = &then
+        if let Some(then) = &then
             && let Some(difference) = difference(then, made_from)
         {
             let reason = format!(
@@ -177,7 +190,7 @@ impl Folder {
     /// Writes a whole small file, to be moved up with the others.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
         let path = self.new_place(name);
-        let mut file = File::create(&path).map_err(io_error(&path))?;
+        let mut file = own::create(&path)?;
         file.write_all(contents).and_then(|()| file.sync_all()).map_err(io_error(&path))
     }
 
@@ -198,24 +211,29 @@ impl Folder {
     }
 
     fn remove_partial(&self) -> Result<()> {
-        fs::remove_dir_all(&self.partial).map_err(io_error(&self.partial))
+        for name in names(&self.partial)? {
+            if is_partial(&name) {
+                own::remove(&self.partial.join(name))?;
+            }
+        }
+        match fs::remove_dir(&self.partial) {
+            // Something came there meanwhile, which is not ours to remove.
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed.map_err(io_error(&self.partial)),
+        }
     }
 
     /// Removes what an earlier run wrote. The manifest goes first, so that a half-cleared folder is unfinished.
-    fn clear(&mut self) -> Result<()> {
-        self.finished.clear();
-        let remove = |path: &Path| match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(path)(e)),
-            _ => Ok(()),
-        };
-        remove(&self.out.join(MANIFEST))?;
-        for dir in [&self.out, &self.partial] {
-            for entry in fs::read_dir(dir).map_err(io_error(dir))? {
-                let path = entry.map_err(io_error(dir))?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if is_ours(&name) {
-                    remove(&path)?;
-                }
+    fn clear(&mut self, manifest: Option<&Manifest>) -> Result<()> {
+        own::remove(&self.out.join(MANIFEST))?;
+        for name in names(&self.out)? {
+            if wrote(manifest, &name) {
+                own::remove(&self.out.join(name))?;
+            }
+        }
+        for name in names(&self.partial)? {
+            if is_ours(&name) || name == MANIFEST {
+                own::remove(&self.partial.join(name))?;
             }
         }
         Ok(())
@@ -224,17 +242,20 @@ impl Folder {
     /// What an unfinished run was making; `None` if there was none.
     fn read_journal(&mut self) -> Result<Option<BTreeMap<String, String>>> {
         let path = self.partial.join(JOURNAL);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(io_error(&path)(e)),
-        };
-        // What cannot be read was cut off with the process that wrote it.
-        let mut lines = text.lines();
-        let Some(begin) = lines.next().and_then(|line| serde_json::from_str::<Begin>(line).ok()) else {
+        if !own::check(&path)? {
             return Ok(None);
-        };
-        for finished in lines.map_while(|line| serde_json::from_str::<Finished>(line).ok()) {
+        }
+        let file = own::open(&path, OpenOptions::new().read(true))?;
+        let bytes = read_stream(file, &path, MAX_MANIFEST_BYTES)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        // What cannot be read further down was cut off with the process that wrote it.
+        let mut lines = bytes.split(|&byte| byte == b'\n');
+        let begin = lines.next().unwrap_or_default();
+        let begin = serde_json::from_slice::<Begin>(begin)
+            .map_err(|e| wrong(&path, format!("is no journal of strix ({e}): {ANEW}")))?;
+        for finished in lines.map_while(|line| serde_json::from_slice::<Finished>(line).ok()) {
             self.finished.insert(finished.job, finished.blake3);
         }
         Ok(Some(begin.made_from))
@@ -242,7 +263,7 @@ impl Folder {
 
     /// Writes the journal anew with what is finished, so that nothing follows a line that was cut off.
     fn begin_journal(&mut self, made_from: &BTreeMap<String, String>) -> Result<()> {
-        let (path, new) = (self.partial.join(JOURNAL), self.partial.join("journal.new"));
+        let (path, new) = (self.partial.join(JOURNAL), self.partial.join(NEW_JOURNAL));
         let mut text = serde_json::to_string(&Begin { made_from: made_from.clone() }).expect("only strings");
         text.push('\n');
         for (job, blake3) in &self.finished {
@@ -250,37 +271,99 @@ impl Folder {
             text += &serde_json::to_string(&line).expect("only strings");
             text.push('\n');
         }
-        fs::write(&new, text).map_err(io_error(&new))?;
+        own::create(&new)?.write_all(text.as_bytes()).map_err(io_error(&new))?;
+        if path.is_dir() {
+            // Empty, and it was asked for: see `refuse_foreign`.
+            fs::remove_dir(&path).map_err(io_error(&path))?;
+        }
         fs::rename(&new, &path).map_err(io_error(&path))?;
-        let journal = OpenOptions::new().append(true).open(&path).map_err(io_error(&path))?;
-        self.journal = Some(journal);
+        self.journal = Some(own::open(&path, OpenOptions::new().append(true))?);
         Ok(())
     }
 }
 
-/// A name that a run writes.
+/// A name that a run gives a file that moves up.
 fn is_ours(name: &str) -> bool {
     let shard = name == "model.safetensors" || name.starts_with("model-") && name.ends_with(".safetensors");
-    shard || name == INDEX || name.starts_with("journal.") || super::COPIED.contains(&name)
+    shard || name == INDEX || super::is_copied(name)
 }
 
-/// A folder that holds something else is left alone.
-fn refuse_other_files(out: &Path) -> Result<()> {
-    let entries = match fs::read_dir(out) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(io_error(out)(e)),
+/// A name that a run gives a file in `.partial`.
+fn is_partial(name: &str) -> bool {
+    is_ours(name) || [MANIFEST, LOCK, JOURNAL, NEW_JOURNAL].contains(&name)
+}
+
+/// Whether a run wrote the file of that name: the manifest says so, and of a damaged one the name has to do.
+fn wrote(manifest: Option<&Manifest>, name: &str) -> bool {
+    is_ours(name) && manifest.is_none_or(|manifest| manifest.files.contains_key(name))
+}
+
+/// The names in a folder, in order; none where there is no folder.
+fn names(dir: &Path) -> Result<BTreeSet<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries.map_err(io_error(dir))?,
     };
-    match entries.flatten().next() {
-        None => Ok(()),
-        Some(entry) => Err(wrong(
-            out,
-            format!(
-                "holds {} and was not written by strix: name another folder",
-                entry.file_name().to_string_lossy()
-            ),
-        )),
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect::<io::Result<_>>().map_err(io_error(dir))
+}
+
+/// Leaves alone a folder that holds what was not written here: other files, links, folders.
+fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
+    let partial = out.join(PARTIAL);
+    let mut begun = false;
+    match partial.symlink_metadata() {
+        Ok(metadata) if !metadata.is_dir() => {
+            let what = if metadata.is_symlink() { "is a symbolic link" } else { "is not a folder" };
+            return Err(wrong(&partial, format!("{what}, and strix did not make it: remove it")));
+        }
+        Ok(_) => {
+            for name in names(&partial)? {
+                let path = partial.join(&name);
+                if !is_partial(&name) {
+                    let reason = "was not written by strix: remove it, or name another folder";
+                    return Err(wrong(&path, reason.into()));
+                }
+                if name == JOURNAL && is_empty_folder(&path) {
+                    match force {
+                        true => continue,
+                        false => return Err(wrong(&path, format!("is a folder, not a journal: {ANEW}"))),
+                    }
+                }
+                own::check(&path)?;
+                begun |= name == JOURNAL;
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(io_error(&partial)(e)),
     }
+
+    let manifest = own::check(&out.join(MANIFEST))?;
+    let written = if manifest && force { Manifest::load(out).ok().flatten() } else { None };
+    for name in names(out)?.iter().filter(|&name| name != PARTIAL && name != MANIFEST) {
+        // Without a manifest, only what a run was moving up.
+        if !manifest && !(begun && is_ours(name)) {
+            return Err(wrong(
+                out,
+                format!("holds {name} and was not written by strix: name another folder"),
+            ));
+        }
+        if (!manifest || force) && is_ours(name) {
+            own::check(&out.join(name))?;
+            if !wrote(written.as_ref(), name) {
+                return Err(wrong(
+                    out,
+                    format!("holds {name}, which strix did not write: move it away, or name another folder"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    is_folder && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Refuses to read a folder that a run has begun and not finished.
@@ -295,13 +378,13 @@ pub(crate) fn refuse_unfinished(dir: &Path) -> Result<()> {
 }
 
 fn lock(out: &Path, partial: &Path) -> Result<File> {
-    let path = partial.join("lock");
+    let path = partial.join(LOCK);
     loop {
         fs::create_dir_all(partial).map_err(io_error(partial))?;
-        let lock = match OpenOptions::new().create(true).truncate(false).write(true).open(&path) {
+        let lock = match own::open(&path, OpenOptions::new().create(true).truncate(false).write(true)) {
             // Another process finished and took the folder away in between.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            file => file.map_err(io_error(&path))?,
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
         };
         match lock.try_lock() {
             Ok(()) if path.exists() => return Ok(lock),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::read::{MAX_MANIFEST_BYTES, read_if_there, without_bom};
 use crate::{Error, Result};
 
 /// Name of the manifest. It is written last: a folder that has one is complete.
@@ -82,17 +83,9 @@ impl Manifest {
     /// If it cannot be read, is damaged, or is of another layout.
     pub fn load(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(MANIFEST);
-        let json = match std::fs::read(&path) {
-            Ok(json) => json,
-            Err(e)
-                if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
-            {
-                return Ok(None);
-            }
-            Err(source) => return Err(Error::Io { path, source }),
-        };
+        let Some(json) = read_if_there(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
         let wrong = |reason| Error::File { path: path.clone(), reason };
-        let manifest: Self = serde_json::from_slice(&json)
+        let manifest: Self = serde_json::from_slice(without_bom(&json))
             .map_err(|e| wrong(format!("not a manifest of strix: {e}; convert the checkpoint again")))?;
         if manifest.layout_version != LAYOUT_VERSION {
             return Err(wrong(format!(

@@ -17,8 +17,10 @@ use super::folder::{Folder, Found, io_error};
 use super::jobs::{Bytes, Job};
 use super::manifest::{FileEntry, MANIFEST, Manifest, TensorEntry};
 use super::memory::Peak;
+use super::own;
 use super::shards::{Plan, Tensor};
 use crate::loader::Progress;
+use crate::read::open_file;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -268,10 +270,10 @@ fn prepare(
     let mut keep = BTreeMap::new();
     for shard in &plan.shards {
         let mut path = folder.place(&shard.name);
-        if !same_header(&path, &shard.header, shard.bytes) {
+        if !same_header(&path, &shard.header, shard.bytes)? {
             // Not where another version of the program had moved its own to: an empty file would look whole there.
             path = folder.new_place(&shard.name);
-            create(&path, &shard.header, shard.bytes).map_err(|e| write_error(&path, e, plan.bytes()))?;
+            create(&path, &shard.header, shard.bytes, plan.bytes())?;
         } else {
             let finished: Vec<usize> = shard
                 .jobs
@@ -284,7 +286,7 @@ fn prepare(
                     .map(|&job| {
                         let hashes = work.jobs[job].tensors().iter().zip(&plan.places[job]);
                         let hashes = hashes.map(|(tensor, &at)| hash_range(&path, at, tensor.bytes()));
-                        let hashes = hashes.collect::<io::Result<Vec<_>>>().map_err(io_error(&path))?;
+                        let hashes = hashes.collect::<Result<Vec<_>>>()?;
                         Ok(folder.finished[work.jobs[job].name()] == hashes)
                     })
                     .collect::<Result<_>>()?;
@@ -295,7 +297,7 @@ fn prepare(
                 }
             }
         }
-        let file = OpenOptions::new().write(true).open(&path).map_err(io_error(&path))?;
+        let file = own::open(&path, OpenOptions::new().write(true))?;
         files.push((path, file));
     }
     folder.keep(keep, &work.manifest.made_from)?;
@@ -303,25 +305,33 @@ fn prepare(
 }
 
 /// Whether a file of an earlier run was laid out as this run would.
-fn same_header(path: &Path, header: &[u8], bytes: u64) -> bool {
-    let read = || -> io::Result<bool> {
-        let mut file = File::open(path)?;
+fn same_header(path: &Path, header: &[u8], bytes: u64) -> Result<bool> {
+    if !own::check(path)? {
+        return Ok(false);
+    }
+    let mut file = own::open(path, OpenOptions::new().read(true))?;
+    let mut read = || -> io::Result<bool> {
         let mut found = vec![0; header.len()];
         file.read_exact(&mut found)?;
         Ok(found == header && file.metadata()?.len() == bytes)
     };
-    read().unwrap_or(false)
+    Ok(read().unwrap_or(false))
 }
 
-fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(header)?;
-    file.set_len(bytes)
+/// `left` bytes are to be written in all.
+fn create(path: &Path, header: &[u8], bytes: u64, left: u64) -> Result<()> {
+    let mut file = own::create(path)?;
+    let written = file.write_all(header).and_then(|()| file.set_len(bytes));
+    written.map_err(|e| write_error(path, e, left))
 }
 
 /// BLAKE3 of part of a file.
-pub(super) fn hash_range(path: &Path, at: u64, bytes: u64) -> io::Result<String> {
-    let mut file = File::open(path)?;
+pub(super) fn hash_range(path: &Path, at: u64, bytes: u64) -> Result<String> {
+    let file = open_file(path)?;
+    hash(file, at, bytes).map_err(io_error(path))
+}
+
+fn hash(mut file: File, at: u64, bytes: u64) -> io::Result<String> {
     file.seek(SeekFrom::Start(at))?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 18];
@@ -449,7 +459,7 @@ mod tests {
     #[test]
     fn what_an_unfinished_job_has_of_the_disk_is_not_asked_for_again() {
         let path = std::env::temp_dir().join(format!("strix-begun-{}", std::process::id()));
-        create(&path, &[1; 4096], 1 << 20).unwrap();
+        create(&path, &[1; 4096], 1 << 20, 0).unwrap();
         let mut file = OpenOptions::new().write(true).open(&path).unwrap();
         file.seek(SeekFrom::Start(4096)).unwrap();
         file.write_all(&[2; 3 << 16]).unwrap();

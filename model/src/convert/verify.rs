@@ -13,7 +13,7 @@ use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
 use super::run::{OnProgress, hash_range};
 use crate::loader::{Item, Progress, Rounding};
 use crate::weights::{Dtype, Weights, is_file_name};
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, shown};
 
 /// Tensors that are read between two calls of the progress callback.
 const AT_ONCE: usize = 8;
@@ -48,11 +48,14 @@ pub struct Problem {
     pub reason: String,
 }
 
+/// One line, as [`shown`] writes it.
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.tensor {
-            Some(tensor) => write!(f, "{}: {tensor}: {}", self.file, self.reason),
-            None => write!(f, "{}: {}", self.file, self.reason),
+            Some(tensor) => {
+                write!(f, "{}: {}: {}", shown(&self.file), shown(tensor), shown(&self.reason))
+            }
+            None => write!(f, "{}: {}", shown(&self.file), shown(&self.reason)),
         }
     }
 }
@@ -138,7 +141,7 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         match hash_range(&path, 0, entry.bytes) {
-            Err(e) => self.problem(name, None, e.to_string()),
+            Err(error) => self.problem(name, None, reason(error)),
             Ok(found) if found != *blake3 => self.problem(name, None, changed()),
             Ok(_) => self.found.good_bytes += entry.bytes,
         }

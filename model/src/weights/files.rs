@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use memmap2::Mmap;
 
 use super::{file_error, torch};
+use crate::read::open_file;
 use crate::{Error, Result};
 
 /// Bytes of the smallest page there is.
@@ -55,7 +56,7 @@ impl Opened {
 
     pub(super) fn map(path: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: path.into(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = open_file(path)?;
         let state = State::of(path, &file)?;
         #[expect(unsafe_code, reason = "a checkpoint of 16 GB must not be copied into memory")]
         // SAFETY: nothing here writes to the map. It stays valid as long as nobody changes or cuts the file while

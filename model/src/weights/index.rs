@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 
 use super::files::Opened;
-use super::safetensors::MAX_HEADER_BYTES;
 use super::{Weights, file_error};
 use crate::convert::{MANIFEST, refuse_unfinished};
+use crate::read::{MAX_INDEX_BYTES, read_file, without_bom};
 use crate::{Error, Result};
 
 /// Names that transformers gives the files of a checkpoint.
@@ -87,16 +87,8 @@ impl Weights {
     }
 
     fn from_index(dir: &Path, index: &Path) -> Result<Self> {
-        let io = |source| Error::Io { path: index.into(), source };
-        let len = std::fs::metadata(index).map_err(io)?.len();
-        if len > MAX_HEADER_BYTES {
-            return Err(file_error(
-                index,
-                format!("holds {len} bytes, above {MAX_HEADER_BYTES}: is it an index?"),
-            ));
-        }
-        let json = std::fs::read(index).map_err(io)?;
-        let Index { weight_map: WeightMap(weight_map) } = serde_json::from_slice(&json)
+        let json = read_file(index, MAX_INDEX_BYTES)?;
+        let Index { weight_map: WeightMap(weight_map) } = serde_json::from_slice(without_bom(&json))
             .map_err(|e| file_error(index, format!("not an index of shards: {e}; download it again")))?;
 
         let mut shards: Vec<&String> = weight_map.values().collect();
