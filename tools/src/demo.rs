@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use strix_model::image::{self, Exif, RgbImage};
-use strix_model::{FinishReason, GenerateOptions, LoadOptions};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions, Source};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let samples: Vec<Sample> = serde_json::from_str(SAMPLES).context("samples.json")?;
     let chosen = |s: &&Sample| s.correct && (args.all || HANDFUL.contains(&s.name.as_str()));
     let gpu = args.adapter.open()?;
-    let model = load::load(&gpu, None, &LoadOptions::default())?;
+    let model = load::load(&gpu, Source::Nano, &LoadOptions::default())?;
     let options =
         GenerateOptions { cancel: Some(answer::cancelled_by_ctrl_c()?), ..GenerateOptions::default() };
 

@@ -90,17 +90,17 @@ impl Session {
         tap.layers.dedup();
         let mut chunk = self.whole(ids, &mut tap)?;
         chunk.program.run(&tap.probs.iter().map(|p| p.id()).collect::<Vec<_>>())?;
-        let of = |layer: &usize| {
+        let of = |layer: &usize| -> Result<Vec<f32>> {
             let at = tap.layers.binary_search(layer).expect("one of them");
             let [_, size, _] = tap.probs[at].shape();
             let all: Vec<f32> = chunk.program.read(tap.probs[at])?;
             // A single row runs in a chunk of two.
             let live = all.chunks_exact((size * size) as usize);
-            live.flat_map(|head| head.chunks_exact(size as usize).take(rows).flat_map(|row| &row[..rows]))
-                .copied()
-                .collect()
+            let live = live
+                .flat_map(|head| head.chunks_exact(size as usize).take(rows).flat_map(|row| &row[..rows]));
+            Ok(live.copied().collect())
         };
-        Ok(layers.iter().map(of).collect())
+        layers.iter().map(of).collect()
     }
 
     /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
