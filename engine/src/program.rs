@@ -227,8 +227,11 @@ impl Program {
         }
         let streams = self.streams.clone();
         let ran = self.run_holding(reads, most, go_on, &mut lock(&streams));
-        // One that ended early leaves them as one that did not.
-        let mapped = self.map_inputs();
+        if let Ok(true) = ran {
+            return ran;
+        }
+        // One that ended early leaves them mapped, as one that did not.
+        let mapped = self.map_inputs().and_then(|()| self.gpu.wait());
         ran.and_then(|ran| mapped.map(|()| ran))
     }
 
@@ -246,7 +249,6 @@ impl Program {
             if index > 0 {
                 queue.submit()?;
                 if !go_on() {
-                    self.gpu.wait()?;
                     return Ok(false);
                 }
                 if most < usize::MAX {

@@ -11,6 +11,7 @@ mod devices;
 mod export;
 mod failure;
 mod half_blocks;
+mod help;
 mod inspect;
 mod load;
 mod pictures;
@@ -29,7 +30,7 @@ use std::io;
 use std::panic;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// All went well.
@@ -54,18 +55,22 @@ Exit codes:
   2    bad input: arguments, files, prompt, no adapter that can do it, or output that was closed early
   130  interrupted by Ctrl-C; another signal n ends it with 128 + n
 
+Errors are one line on stderr. With --json they are also one object on stdout, {\"error\": {\"message\", \"kind\", \
+\"exit_code\"}}, whose kind is input, fault or interrupted.
+
 Environment:
   STRIX_ADAPTER       adapter to use, as --adapter
   STRIX_FAMILY        subgroup, tiled, plain or coop: use the kernels of that family, whatever is best here
   STRIX_NO_SUBGROUPS  1: use the kernels that need no subgroups
-  STRIX_CACHE_DIR     folder for what `strix tune` finds and for compiled kernels [default: strix in the
-                      user's cache folder]
-  STRIX_TRACE         e.g. decoder.3: write the tensors of each step so named to strix-trace/, and replay
-                      every step through its CPU reference (STRIX_LOG=info shows the first that differs)
+  STRIX_CACHE_DIR     folder for what `strix tune` finds and for compiled kernels [default: strix in the user's \
+                      cache folder]
+  STRIX_TRACE         e.g. decoder.3: write the tensors of each step so named to strix-trace/, and replay every step \
+                      through its CPU reference (STRIX_LOG=info shows the first that differs)
   STRIX_LOG           what to log to stderr, e.g. info or strix_engine=debug
   NO_COLOR            print no colours
-  LP_NATIVE_VECTOR_WIDTH  bits of a vector in Mesa's software driver: 512 with Mesa 22 on processors that
-                          have them, unless set";
+  LP_NATIVE_VECTOR_WIDTH
+                      bits of a vector in Mesa's software driver: 512 with Mesa 22 on processors that have them, \
+                      unless set";
 
 /// Asks a vision-language model questions about pictures, on any GPU.
 #[derive(Parser)]
@@ -102,9 +107,13 @@ fn main() -> ExitCode {
     wide_vectors();
     system::fail_instead_of_ending();
     panic::set_hook(Box::new(failure::on_panic));
-    let code = panic::catch_unwind(|| match Cli::try_parse() {
-        Ok(cli) => run(cli.command).unwrap_or_else(|error| failure::report(&error)),
-        Err(error) => failure::report_arguments(error, &Cli::command()),
+    let code = panic::catch_unwind(|| {
+        let program = help::fitted(Cli::command(), help::columns());
+        let parsed = program.try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+        match parsed {
+            Ok(cli) => run(cli.command).unwrap_or_else(|error| failure::report(&error)),
+            Err(error) => failure::report_arguments(error, &Cli::command()),
+        }
     });
     ExitCode::from(code.unwrap_or_else(|panic| failure::report_panic(&*panic)))
 }

@@ -20,8 +20,8 @@ Examples:
   strix bench kernels --shape gemm/256x11008x4096/int8 --shape attention/1024x1024x32x128
   strix bench kernels --quick --compare benches/runs/2026-11-26-llvmpipe-kernels
 
-Names are KERNEL/REGIME/SIZES/DTYPE, e.g. gemm/prefill/256x4096x4096/int8. --shape takes the same without a regime, and
-without a dtype every dtype of the kernel:
+Names are KERNEL/REGIME/SIZES/DTYPE, e.g. gemm/prefill/256x4096x4096/int8. --shape takes the same without a regime, \
+and without a dtype every dtype of the kernel:
 ";
 
 /// Time every kernel at the shapes of the 8.2B model, or at shapes of yours
