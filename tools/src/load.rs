@@ -202,6 +202,7 @@ pub(crate) fn load(
     source: Source<'_>,
     options: &LoadOptions,
 ) -> Result<Model, strix_model::Error> {
+    cache::mention_unwritable(gpu);
     let started = Instant::now();
     let options = &LoadOptions { cache_dir: cache::dir(), ..options.clone() };
     let mut bar = None;

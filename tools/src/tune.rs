@@ -15,7 +15,7 @@ use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
 use strix_model::{Config, shown};
 
 use crate::answer::cancelled_by_ctrl_c;
-use crate::load::Adapter;
+use crate::load::{Adapter, named};
 use crate::terminal::{self, say, whisper};
 use crate::{DONE, INTERRUPTED, cache};
 
@@ -34,8 +34,8 @@ pub(crate) struct Args {
     /// A config.json whose shapes to tune for [default: the 8.2B model's]
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     config: Option<PathBuf>,
-    /// Folder of a model whose shapes to tune for; no weight is read
-    #[arg(long, value_name = "DIR")]
+    /// Folder of a model whose shapes to tune for, or nano, which is built in; no weight is read
+    #[arg(short, long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Seconds to measure for; what is left is measured by the next run
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -62,7 +62,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let config = match (&args.config, &args.model) {
         (Some(file), _) => Config::load_file(file)?,
-        (_, Some(dir)) => Config::load(dir)?,
+        (_, Some(dir)) => named(Some(dir)).map_or_else(|| Ok(Config::nano()), Config::load)?,
         // Every key has the 8.2B model's value as its default.
         _ => Config::from_json(b"{}")?,
     };

@@ -73,6 +73,7 @@ impl Session {
                 break;
             };
             *picture = Picture::Embeds(embeds.into());
+            tracing::debug!(picture = index, "encoded");
         }
         self.image_encode += start.elapsed();
         Ok(whole)
