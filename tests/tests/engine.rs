@@ -399,6 +399,8 @@ fn a_device_of_the_callers_runs_the_model_and_stays_the_callers() {
     let (device, queue) = plain_device(wgpu::Limits::default());
     let gpu = Gpu::from_wgpu(device.clone(), queue.clone()).unwrap();
     assert_eq!(gpu.target().subgroup, None, "the device was made without subgroups");
+    let profile = gpu.can_profile().unwrap_err().to_string();
+    assert!(profile.contains("has no timestamp queries"), "{profile}");
     let model = nano::load(&gpu, 256, 64);
     let mut session = model.session().unwrap();
     let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;

@@ -125,7 +125,7 @@ impl Output {
 }
 
 /// Sees to it that a file can be written; one that is there is not touched.
-fn try_file(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn try_file(path: &Path) -> anyhow::Result<()> {
     let failed = || format!("{}: no file can be written there", path.display());
     match path.exists() {
         true => OpenOptions::new().append(true).open(path).map(drop).with_context(failed),

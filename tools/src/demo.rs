@@ -12,7 +12,7 @@ use strix_model::{FinishReason, GenerateOptions, LoadOptions, Source};
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
 use crate::terminal::{self, BOLD, DIM, GREEN, RED, colours, columns, paint};
-use crate::{half_blocks, svg};
+use crate::{bench, half_blocks, svg};
 
 const SAMPLES: &str = include_str!("../../tests/nano/samples/samples.json");
 
@@ -63,6 +63,9 @@ struct Sample {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let samples: Vec<Sample> = serde_json::from_str(SAMPLES).context("samples.json")?;
     let chosen = |s: &&Sample| s.correct && (args.all || HANDFUL.contains(&s.name.as_str()));
+    if let Some(path) = &args.svg {
+        bench::try_file(path)?;
+    }
     let gpu = args.adapter.open()?;
     let model = load::load(&gpu, Source::Nano, &LoadOptions::default())?;
     let options =

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
@@ -11,7 +12,13 @@ use serde_json::{Value, json};
 use strix_model::{is_acted_on, shown, shown_list};
 
 use crate::terminal::{self, say};
-use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, strays};
+use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, strays, system};
+
+const NO_THREADS: &str =
+    "the system gives no more threads: it is short of memory, or a limit is too low (see ulimit -a)";
+
+/// Whether that was said.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// Whether errors are told as JSON too: where `--json` is a switch, not a file to write.
 pub(crate) fn as_json() -> bool {
@@ -50,19 +57,33 @@ pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
     code
 }
 
-/// Says of a panic that it is a fault of Strix, unless it is one of a driver or a decoder, which becomes an error.
+/// Says of a panic that it is a fault of Strix, unless it is one of a driver, which becomes an error, or of the system.
 pub(crate) fn on_panic(panic: &PanicHookInfo<'_>) {
-    if !strix_engine::is_guarded() {
-        say(&format!("error: this is a bug in Strix: {}", shown(panic)));
+    if strix_engine::is_guarded() {
+        return;
+    }
+    match system::is_out_of_threads(text(panic.payload())) {
+        // Several threads may say so.
+        true if SAID.swap(true, Ordering::Relaxed) => {}
+        true => say(&format!("error: {NO_THREADS}")),
+        false => say(&format!("error: this is a bug in Strix: {}", shown(panic))),
     }
 }
 
 /// Which exit code it is after a panic.
 pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
+    let (words, code) = match text(panic) {
+        text if system::is_out_of_threads(text) => (NO_THREADS.to_owned(), BAD_INPUT),
+        text => (format!("this is a bug in Strix: {text}"), FAULT),
+    };
+    tell(&words, code);
+    code
+}
+
+/// What a panic says.
+fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-    tell(&format!("this is a bug in Strix: {text}"), FAULT);
-    FAULT
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
 }
 
 /// Tells an error as one JSON object on stdout, where JSON is asked for.

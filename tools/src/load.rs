@@ -11,7 +11,7 @@ use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, shown};
 
 use crate::terminal::whisper;
-use crate::{Usage, cache};
+use crate::{Usage, cache, system};
 
 /// Name of the model that is built in.
 const NANO: &str = "nano";
@@ -49,6 +49,7 @@ impl Adapter {
     }
 
     pub(crate) fn open(&self) -> Result<Gpu, strix_engine::Error> {
+        system::mention_limits();
         Gpu::with(&self.options())
     }
 }

@@ -2,7 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytesize::ByteSize;
+
 use crate::Usage;
+use crate::terminal::whisper;
+
+/// Address space and memory that Mesa's software driver takes for the smallest model, and some more: it ends the
+/// process where there is less.
+#[cfg(unix)]
+const LEAST_ADDRESSES: u64 = 2 << 30;
+#[cfg(unix)]
+const LEAST_DATA: u64 = 512 << 20;
 
 /// Set before `main` where stdout was closed: std opens `/dev/null` in its place, and nobody would hear of it.
 static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -25,6 +35,33 @@ pub(crate) fn fail_instead_of_ending() {
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
+}
+
+/// Says which limit of the process (`ulimit -v` or `-d`) is so low that a driver may end it: no driver says so itself.
+pub(crate) fn mention_limits() {
+    #[cfg(unix)]
+    for (what, option, kind, needed) in [
+        ("address space", "-v", libc::RLIMIT_AS, LEAST_ADDRESSES),
+        ("memory", "-d", libc::RLIMIT_DATA, LEAST_DATA),
+    ] {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        #[expect(unsafe_code, reason = "the system's own call")]
+        // SAFETY: the limit is written to a value of the type that it has.
+        let asked = unsafe { libc::getrlimit(kind, &raw mut limit) };
+        if asked == 0 && limit.rlim_cur < needed {
+            whisper(&format!(
+                "this process may have {} of {what} (ulimit {option}), where a driver may need {}: it may end without a \
+                 word",
+                ByteSize(limit.rlim_cur),
+                ByteSize(needed)
+            ));
+        }
+    }
+}
+
+/// Whether a panic says that the system gave no thread, which is no fault of ours.
+pub(crate) fn is_out_of_threads(panic: &str) -> bool {
+    ["failed to spawn thread", "ThreadPoolBuildError"].iter().any(|words| panic.contains(words))
 }
 
 /// Runs before `main`, and before std has a look at the descriptors.

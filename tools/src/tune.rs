@@ -77,9 +77,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         print(args, &gpu, &cache, &cache.tuning(&gpu), &[])?;
         return Ok(DONE);
     }
-    if args.force {
-        cache.store_tuning(&gpu, &Tuning::default())?;
-    }
+    // Also where nothing changes: a cache that cannot be written is an error before the work.
+    let known = if args.force { Tuning::default() } else { cache.tuning(&gpu) };
+    cache.store_tuning(&gpu, &known)?;
     let outcome = measure(&gpu, &cache, &config, Duration::from_secs(args.budget))?;
     print(args, &gpu, &cache, &outcome.tuning, &outcome.defaults)?;
     let Outcome { measured, left, interrupted, .. } = outcome;

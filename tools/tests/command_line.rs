@@ -167,6 +167,20 @@ fn a_full_disk_and_a_limit_on_files_are_errors() {
     assert!(stderr(&out).contains("File too large"), "{}", stderr(&out));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn limits_of_memory_are_named() {
+    let out = shell("ulimit -v 100000; \"$STRIX\" ask hi");
+    assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+    assert!(stderr(&out).contains("(ulimit -v), where a driver may need 2.0 GiB"), "{}", stderr(&out));
+    // No thread for it.
+    let dir = tempfile::tempdir().unwrap();
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano");
+    let convert = format!("\"$STRIX\" convert {from} {} --dtype int8", dir.path().join("out").display());
+    let out = shell(&format!("ulimit -v 40000; {convert}"));
+    assert!(!stderr(&out).contains("bug in Strix"), "{}", stderr(&out));
+}
+
 #[test]
 fn what_can_be_refused_is_refused_before_anything_is_encoded_or_loaded() {
     let pictures: Vec<_> = (0..150).flat_map(|_| ["--image", DRAWING]).collect();
