@@ -95,7 +95,7 @@ struct Asked {
 impl Asked {
     /// Everything that can be refused by then is refused here.
     fn new(args: &Args) -> anyhow::Result<Self> {
-        strays::refuse(&args.question, &args.rest)?;
+        strays::refuse(args.pictures.images(), &args.question, &args.rest)?;
         let options = load_options(args)?;
         let generate = generate_options(args)?;
         args.pictures.check(args.question == "-")?;

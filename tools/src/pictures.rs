@@ -48,6 +48,11 @@ impl Pictures {
         }
     }
 
+    /// The pictures that are named, as they are.
+    pub(crate) fn images(&self) -> &[PathBuf] {
+        &self.image
+    }
+
     /// Refuses what stdin cannot give twice, before it is read; `question` says whether the question comes from there.
     pub(crate) fn check(&self, question: bool) -> Result<(), Usage> {
         let named = self.image.iter().chain(&self.video).filter(|path| is_stdin(path)).count();

@@ -1,6 +1,6 @@
 //! What was typed where a question should be: pictures without their option, words without quotes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Usage;
 
@@ -10,8 +10,9 @@ const PICTURES: [&str; 17] = [
     "jxl", "jp2", "svg",
 ];
 
-/// Refuses a question that is a picture's name, and words after it, with what to type instead.
-pub(crate) fn refuse(question: &str, rest: &[String]) -> Result<(), Usage> {
+/// Refuses a question that is a picture's name, and words after it, with what to type instead. `given` are the pictures
+/// that have their option.
+pub(crate) fn refuse(given: &[PathBuf], question: &str, rest: &[String]) -> Result<(), Usage> {
     let words = || std::iter::once(question).chain(rest.iter().map(String::as_str));
     let pictures: Vec<_> = words().filter(|word| is_picture(word)).collect();
     let asked: Vec<_> = words().filter(|word| !is_picture(word)).collect();
@@ -20,11 +21,12 @@ pub(crate) fn refuse(question: &str, rest: &[String]) -> Result<(), Usage> {
         ([], false) => "a question of several words is written in quotes",
         // One that is not there may be what is asked about.
         ([picture], true) if !Path::new(picture).exists() => return Ok(()),
-        ([_], _) => "a picture is given with --image",
+        ([_], _) if given.is_empty() => "a picture is given with --image",
         _ => "pictures are given with --image each",
     };
-    let pictures: String =
-        pictures.iter().map(|picture| format!("--image {} ", quoted(picture, false))).collect();
+    let given = given.iter().map(|path| path.display().to_string());
+    let pictures = given.chain(pictures.iter().map(ToString::to_string));
+    let pictures: String = pictures.map(|picture| format!("--image {} ", quoted(&picture, false))).collect();
     let asked = if asked.is_empty() { "What is in this picture?".to_owned() } else { asked.join(" ") };
     Err(Usage(format!("{advice}: strix ask {pictures}{}", quoted(&asked, true))))
 }
@@ -61,7 +63,7 @@ mod tests {
 
     fn advice(words: &[&str]) -> String {
         let rest: Vec<_> = words[1..].iter().map(|&word| word.to_owned()).collect();
-        refuse(words[0], &rest).err().map_or(String::new(), |usage| usage.to_string())
+        refuse(&[], words[0], &rest).err().map_or(String::new(), |usage| usage.to_string())
     }
 
     #[test]
@@ -72,6 +74,8 @@ mod tests {
         assert!(advice(&["What?", "photo.JPG"]).ends_with("strix ask --image photo.JPG \"What?\""));
         let two = advice(&["a.png", "b c.png", "What's", "new?"]);
         assert!(two.ends_with("strix ask --image a.png \"b c.png What's new?\""), "{two}");
+        let given = refuse(&["a.png".into()], "b.png", &["What?".to_owned()]).unwrap_err().to_string();
+        assert!(given.ends_with("each: strix ask --image a.png --image b.png \"What?\""), "{given}");
         let words = advice(&["What", "is", "this?"]);
         assert_eq!(words, "a question of several words is written in quotes: strix ask \"What is this?\"");
         assert!(advice(&["say", "\"hi\""]).ends_with("strix ask 'say \"hi\"'"));

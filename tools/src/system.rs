@@ -2,16 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytesize::ByteSize;
-
 use crate::Usage;
-use crate::terminal::whisper;
 
 /// Address space and memory that Mesa's software driver takes for the smallest model, and some more: it ends the
 /// process where there is less.
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 const LEAST_ADDRESSES: u64 = 2 << 30;
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 const LEAST_DATA: u64 = 512 << 20;
 
 /// Set before `main` where stdout was closed: std opens `/dev/null` in its place, and nobody would hear of it.
@@ -39,7 +36,7 @@ pub(crate) fn fail_instead_of_ending() {
 
 /// Says which limit of the process (`ulimit -v` or `-d`) is so low that a driver may end it: no driver says so itself.
 pub(crate) fn mention_limits() {
-    #[cfg(unix)]
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
     for (what, option, kind, needed) in [
         ("address space", "-v", libc::RLIMIT_AS, LEAST_ADDRESSES),
         ("memory", "-d", libc::RLIMIT_DATA, LEAST_DATA),
@@ -49,11 +46,11 @@ pub(crate) fn mention_limits() {
         // SAFETY: the limit is written to a value of the type that it has.
         let asked = unsafe { libc::getrlimit(kind, &raw mut limit) };
         if asked == 0 && limit.rlim_cur < needed {
-            whisper(&format!(
+            crate::terminal::whisper(&format!(
                 "this process may have {} of {what} (ulimit {option}), where a driver may need {}: it may end without a \
                  word",
-                ByteSize(limit.rlim_cur),
-                ByteSize(needed)
+                bytesize::ByteSize(limit.rlim_cur),
+                bytesize::ByteSize(needed)
             ));
         }
     }
