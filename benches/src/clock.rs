@@ -4,7 +4,7 @@
 //! everything else on the machine, the processor time of this process is taken as well: spread over the cores it is the
 //! time an idle machine would need, and the only one of the three that another program hardly disturbs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use strix_engine::wgpu::{DeviceType, Features};
@@ -226,6 +226,13 @@ impl Timed {
         let wall_ns = wall.elapsed().as_nanos() as f64;
         let idle_ns = busy.and_then(|before| Some((process_ns()? - before) / self.cores));
         Ok((result, wall_ns, idle_ns))
+    }
+
+    /// How long the next run will take.
+    pub fn expected(&self) -> Duration {
+        // One for timestamps and one without.
+        let twice = self.stamped && self.last_ns <= LONG_RUN_NS;
+        Duration::from_nanos(self.last_ns as u64) * if twice { 2 } else { 1 }
     }
 
     /// Nanoseconds of one pass: the median of what rates are made of; 0 before the first run.

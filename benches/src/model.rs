@@ -89,6 +89,8 @@ pub struct Options<'a> {
     pub runs: (usize, usize),
     /// Time for the runs of each; further runs up to the most are not begun after it.
     pub each: Duration,
+    /// When to end: nothing but the first is begun after it.
+    pub until: Option<Instant>,
     /// Counts allocations, where that is possible.
     pub count: Option<Count>,
 }
@@ -244,15 +246,20 @@ impl Bench<'_> {
         let mut warm = vec![];
         for turn in turns.iter() {
             let kind = std::mem::discriminant(&turn.task);
-            if !warm.contains(&kind) {
+            if !warm.contains(&kind) && (warm.is_empty() || !self.is_late()) {
                 warm.push(kind);
                 let _ = on(Event::Preparing { name: &turn.task.name() });
                 self.run(turn.task)?;
             }
         }
+        let mut begun = false;
         for round in 0..most {
             let mut ran = false;
             for turn in turns.iter_mut().filter(|turn| round < least || turn.spent < self.options.each) {
+                if begun && self.is_late() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                begun = true;
                 if on(Event::Timing { name: &turn.task.name(), runs: round }).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -264,6 +271,10 @@ impl Bench<'_> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn is_late(&self) -> bool {
+        self.options.until.is_some_and(|until| Instant::now() >= until)
     }
 
     fn time(&mut self, turn: &mut Turn) -> Result<()> {

@@ -67,16 +67,21 @@ pub struct Roofline {
 }
 
 impl Roofline {
-    /// Measures it: of each limit the best over workgroup sizes and widths of a load, since which is best differs.
-    /// `on` is told what is measured.
+    /// Measures it: of each limit the best over workgroup sizes and widths of a load, since which is best differs. After
+    /// `until` the first of them has to do. `on` is told what is measured.
     ///
     /// # Errors
     ///
     /// If the device refuses or fails.
-    pub fn measure(clock: &Clock, quick: bool, on: &mut dyn FnMut(&str)) -> Result<Self> {
+    pub fn measure(
+        clock: &Clock,
+        quick: bool,
+        until: Option<Instant>,
+        on: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
         let gpu = clock.gpu();
         let lanes: Vec<u32> = gpu.target().subgroup.into_iter().chain([64, 256]).collect();
-        let probe = Probe { clock, runs: if quick { 3 } else { 5 } };
+        let probe = Probe { clock, runs: if quick { 3 } else { 5 }, until };
         let mut roof = Self::default();
         on("streaming reads");
         // No zeros: pages that were never written may all be one page.
@@ -88,12 +93,17 @@ impl Roofline {
             let mut loads = vec![Load::Words(2), Load::Words(4)];
             loads.extend(gpu.target().texels.then_some(Load::Texels));
             for (load, streams) in loads.iter().flat_map(|&load| STREAMS.map(|streams| (load, streams))) {
-                roof.bytes_per_s = roof.bytes_per_s.max(probe.stream(&x, lanes, load, streams)?);
+                if roof.bytes_per_s == 0.0 || !probe.is_late() {
+                    roof.bytes_per_s = roof.bytes_per_s.max(probe.stream(&x, lanes, load, streams)?);
+                }
             }
         }
         drop(x);
         let best = |arithmetic| -> Result<f64> {
-            lanes.iter().try_fold(0.0, |best: f64, &lanes| Ok(best.max(probe.compute(arithmetic, lanes)?)))
+            lanes.iter().try_fold(0.0, |best: f64, &lanes| match best > 0.0 && probe.is_late() {
+                true => Ok(best),
+                false => Ok(best.max(probe.compute(arithmetic, lanes)?)),
+            })
         };
         on("multiply-adds of f32");
         roof.flops_per_s = best(Arithmetic::F32)?;
@@ -104,9 +114,18 @@ impl Roofline {
         on("dot products of int8");
         roof.dot4_ops_per_s = Some(best(Arithmetic::Dot4)?);
         on("dispatches and submits");
-        [roof.dispatch_ns, roof.pass_ns, roof.submit_ns] = dispatches(gpu, if quick { 5 } else { 15 })?;
+        [roof.dispatch_ns, roof.pass_ns, roof.submit_ns] = dispatches(
+            gpu,
+            if probe.is_late() {
+                1
+            } else if quick {
+                5
+            } else {
+                15
+            },
+        )?;
         on("uploads");
-        roof.upload_bytes_per_s = upload(gpu, probe.runs)?;
+        roof.upload_bytes_per_s = upload(gpu, probe.runs())?;
         Ok(roof)
     }
 
@@ -145,9 +164,19 @@ enum Load {
 struct Probe<'a> {
     clock: &'a Clock,
     runs: usize,
+    until: Option<Instant>,
 }
 
 impl Probe<'_> {
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Runs of each: one when it is late.
+    fn runs(&self) -> usize {
+        if self.is_late() { 1 } else { self.runs }
+    }
+
     /// Nanoseconds of the quickest run.
     fn best_ns(&self, shader: &Arc<Shader>, x: &Resident<u32, 1>, words: u32, groups: u32) -> Result<f64> {
         let record = |g: &mut Graph| {
@@ -155,7 +184,7 @@ impl Probe<'_> {
             let y = g.activation::<u32, 1>("sums", [words]);
             push(g, shader, x.id(), y.id(), groups);
         };
-        let times = self.clock.time(&record, self.runs, 3e8)?.times;
+        let times = self.clock.time(&record, self.runs(), if self.is_late() { 0.0 } else { 3e8 })?.times;
         let least = |runs: &[f64]| runs.iter().copied().fold(f64::INFINITY, f64::min);
         // A limit is what was reached once.
         let measured =
@@ -277,7 +306,7 @@ fn dispatches(gpu: &Gpu, rounds: usize) -> Result<[f64; 3]> {
             (0..each).for_each(|_| pass.dispatch_workgroups(1, 1, 1));
         }
         queue.submit([encoder.finish()]);
-        wait(gpu)?;
+        gpu.wait()?;
         Ok(start.elapsed().as_nanos() as f64)
     };
     let mut times = [vec![], vec![], vec![]];
@@ -295,11 +324,6 @@ fn dispatches(gpu: &Gpu, rounds: usize) -> Result<[f64; 3]> {
     Ok([more(inside), more(outside), one])
 }
 
-fn wait(gpu: &Gpu) -> Result<()> {
-    let done = gpu.device().poll(wgpu::PollType::wait_indefinitely());
-    done.map(drop).map_err(|e| strix_engine::Error::Lost(e.to_string()).into())
-}
-
 /// Bytes a second, the way weights go to the device.
 fn upload(gpu: &Gpu, runs: usize) -> Result<f64> {
     let bytes = UPLOADED.min(usize::try_from(gpu.target().max_binding_bytes).unwrap_or(UPLOADED));
@@ -308,7 +332,7 @@ fn upload(gpu: &Gpu, runs: usize) -> Result<f64> {
     for run in 0..=runs {
         let start = Instant::now();
         let tensor = Resident::upload(gpu, "upload", [bytes as u32 / 4], &data)?;
-        wait(gpu)?;
+        gpu.wait()?;
         // The first creates the staging buffers.
         if run > 0 {
             times.push(start.elapsed().as_nanos() as f64);
@@ -349,7 +373,7 @@ mod tests {
     fn every_limit_of_this_device_is_found() {
         let clock = Clock::new(&Gpu::new().expect("these tests need an adapter; lavapipe will do"));
         let mut said = vec![];
-        let roof = Roofline::measure(&clock, true, &mut |what| said.push(what.to_owned())).unwrap();
+        let roof = Roofline::measure(&clock, true, None, &mut |what| said.push(what.to_owned())).unwrap();
         println!("{roof:?}");
         let limits = [roof.bytes_per_s, roof.flops_per_s, roof.submit_ns, roof.upload_bytes_per_s];
         assert!(limits.iter().all(|&limit| limit.is_finite() && limit > 0.0), "{roof:?}");

@@ -26,20 +26,31 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Whether results are compared with the CPU references.
     pub check: bool,
+    /// When to end: no bench is begun, the first excepted, whose runs would come after it.
+    pub until: Option<Instant>,
 }
 
 impl Settings {
     /// The usual ones, or for `quick` looks those of few runs.
     pub fn new(quick: bool, memory_bytes: u64) -> Self {
         let (runs, each) = if quick { ((3, 3), 1) } else { ((5, 20), 3) };
-        Self { runs, each: Duration::from_secs(each), memory_bytes, check: true }
+        Self { runs, each: Duration::from_secs(each), memory_bytes, check: true, until: None }
     }
 
-    /// The same with the time for all of `benches` together: fewer runs, but never less than three.
+    /// The same until some moment, which is `left` from now for `benches` together: fewer runs, but never less than
+    /// three, and fewer benches where that does not do.
     #[must_use]
-    pub fn within(self, budget: Duration, benches: usize) -> Self {
-        let each = budget / u32::try_from(benches.max(1)).unwrap_or(u32::MAX);
-        Self { runs: (self.runs.0.min(3), self.runs.1), each, ..self }
+    pub fn until(self, left: Duration, benches: usize) -> Self {
+        // Half of it is for operands, compiling and references.
+        let each = left / 2 / u32::try_from(benches.max(1)).unwrap_or(u32::MAX);
+        let until = Some(Instant::now() + left);
+        Self { runs: (self.runs.0.min(3), self.runs.1), each, until, ..self }
+    }
+
+    /// Whether the runs of these would end after the time is up.
+    fn is_over(&self, turns: &[Turn]) -> bool {
+        let runs: Duration = turns.iter().map(|turn| turn.timed.expected() * self.runs.0 as u32).sum();
+        self.until.is_some_and(|until| Instant::now() + runs >= until)
     }
 }
 
@@ -94,6 +105,10 @@ pub fn run_kernels(
             if !turns.is_empty() && held + bench.work.bytes > settings.memory_bytes {
                 break;
             }
+            if !(rows.is_empty() && turns.is_empty()) && settings.is_over(&turns) {
+                stopped = true;
+                break;
+            }
             let bench = waiting.next().expect("just seen");
             stopped = on(Event::Preparing { name: &bench.name() }).is_break();
             if stopped {
@@ -102,7 +117,7 @@ pub fn run_kernels(
             let (row, timed) = prepare(clock, bench, &mut operands, settings.check)?;
             turns.push(Turn { row, timed, spent: Duration::ZERO });
         }
-        stopped = take_turns(&mut turns, settings, on)?.is_break() || stopped;
+        stopped |= take_turns(&mut turns, settings, on)?.is_break();
         for Turn { mut row, timed, .. } in turns {
             row.times = timed.times;
             row.fill(roof);
@@ -275,7 +290,20 @@ mod tests {
 
     #[test]
     fn a_budget_is_shared() {
-        let settings = Settings::new(false, 0).within(Duration::from_secs(10), 100);
+        let settings = Settings::new(false, 0).until(Duration::from_secs(20), 100);
         assert_eq!((settings.each, settings.runs), (Duration::from_millis(100), (3, 20)));
+    }
+
+    #[test]
+    fn a_budget_that_is_spent_leaves_one_bench() {
+        let names = ["rms_norm/2x64", "gemm/3x64x64/int8", "decode_attention/1x40x2x32/f16"];
+        let roof = Roofline { bytes_per_s: 1e10, flops_per_s: 1e11, ..Roofline::default() };
+        for memory in [0, u64::MAX] {
+            let settings = Settings::new(true, memory).until(Duration::ZERO, names.len());
+            let rows =
+                run_kernels(&clock(), &roof, &tiny(&names), &settings, &mut |_| ControlFlow::Continue(()));
+            let rows = rows.unwrap();
+            assert_eq!((rows.len(), rows[0].times.wall_ns.len()), (1, 3));
+        }
     }
 }

@@ -78,8 +78,8 @@ pub struct Gpu {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
     target: RwLock<Target>,
     /// Each behind its own lock, so that several are compiled at once.
@@ -90,7 +90,9 @@ pub(crate) struct Inner {
     pub(crate) imported_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines_created: AtomicU64,
-    submits: AtomicU64,
+    pub(crate) submits: AtomicU64,
+    /// Set once the device is found to be lost.
+    pub(crate) lost: AtomicBool,
     /// Whether host memory may be imported; unset when the driver refuses.
     pub(crate) imports: AtomicBool,
     pub(crate) ring: Mutex<Ring>,
@@ -343,6 +345,7 @@ impl Gpu {
             bind_groups: AtomicU64::new(0),
             pipelines_created: AtomicU64::new(0),
             submits: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
         };
         let gpu = Self { inner: Arc::new(inner) };
         let enough = limits.max_texture_dimension_2d >= TEXEL_ROW
@@ -385,6 +388,21 @@ impl Gpu {
         self.inner.imports.load(Ordering::Relaxed)
     }
 
+    /// Whether the device can tell the time of each step.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot: it has no timestamp queries.
+    pub fn can_profile(&self) -> Result<()> {
+        match self.inner.device.features().contains(Features::TIMESTAMP_QUERY) {
+            true => Ok(()),
+            false => Err(Error::Unsupported(format!(
+                "{} has no timestamp queries, which profiling needs",
+                self.name()
+            ))),
+        }
+    }
+
     /// Whether the host may map the buffers that kernels read.
     pub fn maps_storage(&self) -> bool {
         self.inner.device.features().contains(Features::MAPPABLE_PRIMARY_BUFFERS) && self.inner.shares
@@ -423,31 +441,6 @@ impl Gpu {
         self.inner.submits.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
-        self.inner.submits.fetch_add(1, Ordering::Relaxed);
-        self.inner.queue.submit([encoder.finish()])
-    }
-
-    /// Waits until the device has done that submission and those before it.
-    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let done = self
-            .inner
-            .device
-            .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
-        done.map(drop).map_err(|e| Error::Lost(e.to_string()))
-    }
-
-    /// Runs the callbacks of what the device has done, without waiting.
-    pub(crate) fn poll(&self) -> Result<()> {
-        self.inner.device.poll(wgpu::PollType::Poll).map(drop).map_err(|e| Error::Lost(e.to_string()))
-    }
-
-    /// Waits until the device has done all that was submitted.
-    pub(crate) fn wait(&self) -> Result<()> {
-        let done = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
-        done.map(drop).map_err(|e| Error::Lost(e.to_string()))
-    }
-
     pub(crate) fn buffer(
         &self,
         label: &str,
@@ -455,6 +448,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
         mapped: bool,
     ) -> Result<wgpu::Buffer> {
+        self.check_alive()?;
         self.fits(label, bytes, usage)?;
         let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
@@ -504,10 +498,10 @@ impl Gpu {
         let mut encoder =
             self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&place.buffer, place.offset, &staging, 0, place.bytes);
-        self.submit(encoder);
-        staging.map_async(wgpu::MapMode::Read, .., |_| ());
+        self.submit(encoder)?;
+        self.guarded(|| staging.map_async(wgpu::MapMode::Read, .., |_| ()))?;
         self.wait()?;
-        let view = staging.get_mapped_range(..).map_err(|e| Error::Lost(e.to_string()))?;
+        let view = staging.get_mapped_range(..).map_err(|e| self.lose(e))?;
         Ok(view.to_vec())
     }
 

@@ -18,7 +18,7 @@
 //! let mut program = Program::compile(&gpu, g)?;
 //! program.write(x, &[1.0, 2.0, 3.0, 4.0]);
 //! program.run(&[y.id()])?;
-//! println!("{:?}", program.read(y));
+//! println!("{:?}", program.read(y)?);
 //! # Ok::<(), strix_engine::Error>(())
 //! ```
 
@@ -29,6 +29,7 @@ mod gpu;
 mod graph;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
 mod import;
+mod lost;
 mod memory;
 mod pipelines;
 mod plan;
@@ -48,6 +49,7 @@ pub use coop::Coop;
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
+pub use lost::is_guarded;
 pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;

@@ -13,7 +13,10 @@ use crate::profile::StepTime;
 use crate::resident::Place;
 use crate::segments::{Load, Queue, Segment, lock, segments};
 use crate::stream::{State, Stream, Streamed};
-use crate::{Access, Error, Gpu, Result, Tensor, TensorId};
+use crate::{Access, Gpu, Result, Tensor, TensorId};
+
+/// Most steps of one submit of [`Program::run_while`]: a twentieth of a picture of the 8.2B model.
+const STEPS_A_PIECE: usize = 8;
 
 /// A compiled [`Graph`]: all memory, pipelines and bind groups exist, and running it creates none.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ struct Compiled {
 #[derive(Debug)]
 struct Inputs {
     staging: Option<wgpu::Buffer>,
+    /// Whether it is mapped, or will be once what was submitted is done.
+    mapped: bool,
     /// Tensor, offset in `staging`, bytes, written since the last run.
     ranges: Vec<(TensorId, u64, u64, bool)>,
 }
@@ -165,6 +170,12 @@ impl Program {
         &self.graph.steps
     }
 
+    /// Labels of the tensors that its steps write, as [`Program::trace`] shows them.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        let written = self.graph.steps.iter().flat_map(|step| &step.args);
+        written.filter(|arg| arg.access == Access::ReadWrite).map(|arg| self.graph.label_of(arg.id))
+    }
+
     /// Sets the first elements of an input for the runs that follow.
     ///
     /// # Panics
@@ -193,26 +204,62 @@ impl Program {
     ///
     /// If the device is lost.
     pub fn run(&mut self, reads: &[TensorId]) -> Result<()> {
-        let streams = self.streams.clone();
-        let result = self.run_holding(reads, &mut lock(&streams));
-        if result.is_err() {
-            self.map_inputs();
-        }
-        result
+        self.run_in_pieces(reads, usize::MAX, &|| true).map(drop)
     }
 
-    fn run_holding(&mut self, reads: &[TensorId], states: &mut [MutexGuard<'_, State>]) -> Result<()> {
+    /// [`Program::run`] in submits of a few steps, which ends early when `go_on` says no. It is asked before each
+    /// submit; when it says no, at most two are under way and are waited for. Returns whether every step ran: only
+    /// then is there anything to read.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn run_while(&mut self, reads: &[TensorId], go_on: &dyn Fn() -> bool) -> Result<bool> {
+        // Streamed tensors cut it already, and another is copied during the last submit.
+        let most = if self.streams.is_empty() { STEPS_A_PIECE } else { usize::MAX };
+        self.run_in_pieces(reads, most, go_on)
+    }
+
+    fn run_in_pieces(&mut self, reads: &[TensorId], most: usize, go_on: &dyn Fn() -> bool) -> Result<bool> {
+        self.gpu.check_alive()?;
+        if !go_on() {
+            return Ok(false);
+        }
+        let streams = self.streams.clone();
+        let ran = self.run_holding(reads, most, go_on, &mut lock(&streams));
+        if let Ok(true) = ran {
+            return ran;
+        }
+        // One that ended early leaves them mapped, as one that did not.
+        let mapped = self.map_inputs().and_then(|()| self.gpu.wait());
+        ran.and_then(|ran| mapped.map(|()| ran))
+    }
+
+    fn run_holding(
+        &mut self,
+        reads: &[TensorId],
+        most: usize,
+        go_on: &dyn Fn() -> bool,
+        states: &mut [MutexGuard<'_, State>],
+    ) -> Result<bool> {
         let mut queue = Queue::new(&self.gpu);
-        self.begin(queue.encoder());
-        for (index, Segment { steps, load }) in self.segments.iter().enumerate() {
+        self.begin(queue.encoder())?;
+        let pieces = self.segments.iter().flat_map(|segment| segment.pieces(most));
+        for (index, Segment { steps, load }) in pieces.enumerate() {
             if index > 0 {
-                queue.submit();
+                queue.submit()?;
+                if !go_on() {
+                    return Ok(false);
+                }
+                if most < usize::MAX {
+                    queue.wait_for_all_but_the_last()?;
+                }
             }
-            if let Some(load) = *load {
+            if let Some(load) = load {
                 queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
             }
             let mut pass = queue.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for at in steps.clone() {
+            for at in steps {
                 dispatch(&mut pass, &self.graph.steps[at].label, &self.steps[at]);
             }
         }
@@ -221,18 +268,30 @@ impl Program {
             let bytes = output.staging.size();
             queue.encoder().copy_buffer_to_buffer(&from.buffer, from.offset, &output.staging, 0, bytes);
         }
-        queue.submit();
-        self.map_inputs();
+        queue.submit()?;
+        self.map_inputs()?;
         for output in self.outputs.iter_mut().filter(|o| reads.contains(&o.id)) {
-            output.staging.map_async(wgpu::MapMode::Read, .., |_| ());
+            self.gpu.guarded(|| output.staging.map_async(wgpu::MapMode::Read, .., |_| ()))?;
             output.mapped = true;
         }
         if let Some(load) = self.next_load() {
             queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
-            queue.submit();
+            queue.submit()?;
         }
         self.moved = self.moved.and(queue.moved);
-        self.gpu.wait()
+        self.gpu.wait()?;
+        self.check_mapped().map(|()| true)
+    }
+
+    /// Sees to it that what a run maps is mapped: on a lost device wgpu says of nothing that it failed.
+    fn check_mapped(&self) -> Result<()> {
+        if let Some(staging) = &self.inputs.staging {
+            staging.get_mapped_range_mut(..4).map_err(|e| self.gpu.lose(e))?;
+        }
+        for output in self.outputs.iter().filter(|o| o.mapped) {
+            output.staging.get_mapped_range(..4).map_err(|e| self.gpu.lose(e))?;
+        }
+        Ok(())
     }
 
     /// What its runs have brought to the device of streamed tensors so far.
@@ -248,13 +307,14 @@ impl Program {
     }
 
     /// Unmaps what the last run mapped and copies the inputs that changed.
-    fn begin(&mut self, encoder: &mut wgpu::CommandEncoder) {
+    fn begin(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         for output in self.outputs.iter_mut().filter(|o| o.mapped) {
-            output.staging.unmap();
+            self.gpu.guarded(|| output.staging.unmap())?;
             output.mapped = false;
         }
         if let Some(staging) = &self.inputs.staging {
-            staging.unmap();
+            self.gpu.guarded(|| staging.unmap())?;
+            self.inputs.mapped = false;
             for (id, offset, bytes, dirty) in self.inputs.ranges.iter_mut().filter(|r| r.3) {
                 if let Some(to) = &self.places[id.0 as usize] {
                     encoder.copy_buffer_to_buffer(staging, *offset, &to.buffer, to.offset, *bytes);
@@ -262,22 +322,26 @@ impl Program {
                 *dirty = false;
             }
         }
+        Ok(())
     }
 
     /// Copies the inputs for steps that are run one by one.
-    fn submit_inputs(&mut self) {
+    fn submit_inputs(&mut self) -> Result<()> {
+        self.gpu.check_alive()?;
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.begin(&mut encoder);
-        self.gpu.submit(encoder);
-        self.map_inputs();
+        self.begin(&mut encoder)?;
+        self.gpu.submit(encoder)?;
+        self.map_inputs()
     }
 
     /// Maps the inputs for the next run, once what was submitted has read them.
-    fn map_inputs(&self) {
-        if let Some(staging) = &self.inputs.staging {
-            staging.map_async(wgpu::MapMode::Write, .., |_| ());
+    fn map_inputs(&mut self) -> Result<()> {
+        if let (Some(staging), false) = (&self.inputs.staging, self.inputs.mapped) {
+            self.gpu.guarded(|| staging.map_async(wgpu::MapMode::Write, .., |_| ()))?;
+            self.inputs.mapped = true;
         }
+        Ok(())
     }
 
     /// Brings in what a step uses of a stream, nothing else being under way, and keeps it there.
@@ -289,7 +353,7 @@ impl Program {
         let mut queue = Queue::new(&self.gpu);
         self.gpu.wait()?;
         queue.bring(stream, load, &mut state)?;
-        queue.submit();
+        queue.submit()?;
         Ok(Some(state))
     }
 
@@ -300,29 +364,43 @@ impl Program {
 
     /// Content of an output as the last run left it.
     ///
+    /// # Errors
+    ///
+    /// If the device was lost since.
+    ///
     /// # Panics
     ///
     /// If the last run was not asked to read it.
-    pub fn read<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>) -> Vec<T> {
+    pub fn read<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>) -> Result<Vec<T>> {
         let mut content = vec![];
-        self.read_into(tensor, &mut content);
-        content
+        self.read_into(tensor, &mut content)?;
+        Ok(content)
     }
 
     /// [`Program::read`] into a vector that is there already, in place of what it holds.
     ///
+    /// # Errors
+    ///
+    /// If the device was lost since.
+    ///
     /// # Panics
     ///
     /// If the last run was not asked to read it.
-    pub fn read_into<T: Pod, const R: usize>(&self, tensor: Tensor<T, R>, content: &mut Vec<T>) {
+    pub fn read_into<T: Pod, const R: usize>(
+        &self,
+        tensor: Tensor<T, R>,
+        content: &mut Vec<T>,
+    ) -> Result<()> {
         let name = self.graph.label_of(tensor.id);
         let output = self.outputs.iter().find(|o| o.id == tensor.id && o.mapped);
         let output =
             output.unwrap_or_else(|| panic!("{name} was not among the tensors of the last run's reads"));
         let bytes = (tensor.len() * size_of::<T>()) as u64;
-        let view = output.staging.get_mapped_range(0..bytes.next_multiple_of(4)).expect("mapped by the run");
+        let view = output.staging.get_mapped_range(0..bytes.next_multiple_of(4));
+        let view = view.map_err(|e| self.gpu.lose(e))?;
         content.resize(tensor.len(), T::zeroed());
         bytemuck::cast_slice_mut(content).copy_from_slice(&view[..bytes as usize]);
+        Ok(())
     }
 
     /// Runs step by step and shows what each wrote. Slow: two submits a step.
@@ -331,7 +409,7 @@ impl Program {
     ///
     /// If the device is lost.
     pub fn trace(&mut self, mut see: impl FnMut(Traced<'_>)) -> Result<()> {
-        self.submit_inputs();
+        self.submit_inputs()?;
         for (index, step) in self.graph.steps.iter().enumerate() {
             let _held = self.hold(index)?;
             self.run_step(index)?;
@@ -386,7 +464,7 @@ impl Program {
     /// Runs step by step, each also through its CPU reference on the same inputs, and shows both results until `see`
     /// says that it has seen enough.
     fn beside_references(&mut self, mut see: impl FnMut(Compared<'_>) -> bool) -> Result<()> {
-        self.submit_inputs();
+        self.submit_inputs()?;
         'steps: for (index, step) in self.graph.steps.iter().enumerate() {
             let _held = self.hold(index)?;
             let Some(reference) = step.reference else {
@@ -418,15 +496,10 @@ impl Program {
     ///
     /// If the device has no timestamp queries, or is lost.
     pub fn profile(&mut self) -> Result<Vec<StepTime>> {
-        if !self.gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(Error::Unsupported(format!(
-                "{} has no timestamp queries to profile with",
-                self.gpu.name()
-            )));
-        }
+        self.gpu.can_profile()?;
         // A query set holds at most 4,096 queries.
         let mut times = Vec::with_capacity(self.steps.len());
-        self.submit_inputs();
+        self.submit_inputs()?;
         for Segment { steps, .. } in &self.segments {
             let _held = self.hold(steps.start)?;
             for at in steps.clone().step_by(2048) {
@@ -459,7 +532,7 @@ impl Program {
             dispatch(&mut encoder.begin_compute_pass(&descriptor), label, &self.steps[at]);
         }
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
-        self.gpu.submit(encoder);
+        self.gpu.submit(encoder)?;
         let resolved = Place::of(resolved, bytes);
         let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.download(&resolved)?);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
@@ -509,7 +582,7 @@ impl Program {
             &self.graph.steps[index].label,
             &self.steps[index],
         );
-        self.gpu.submit(encoder);
+        self.gpu.submit(encoder)?;
         self.gpu.wait()
     }
 }
@@ -637,7 +710,7 @@ impl Inputs {
         }
         let usage = U::MAP_WRITE | U::COPY_SRC;
         let staging = if end > 0 { Some(gpu.buffer("inputs", end, usage, true)?) } else { None };
-        Ok(Self { staging, ranges })
+        Ok(Self { staging, mapped: true, ranges })
     }
 }
 

@@ -27,6 +27,20 @@ pub(crate) struct Load {
     pub(crate) first_only: bool,
 }
 
+impl Segment {
+    /// It in pieces of so many steps at most; the first brings what all of them use.
+    pub(crate) fn pieces(&self, most: usize) -> impl Iterator<Item = Self> {
+        let Range { start, end } = self.steps;
+        // One of no steps brings its group all the same.
+        let pieces = (end - start).div_ceil(most).max(1);
+        (0..pieces).map(move |piece| {
+            let from = start + piece * most.min(end - start);
+            let load = self.load.filter(|_| piece == 0);
+            Self { steps: from..end.min(from.saturating_add(most)), load }
+        })
+    }
+}
+
 /// Cuts the steps wherever another group of a stream is needed. The groups of a stream alternate between its slots.
 pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
     let mut streams: Vec<Arc<Stream>> = vec![];
@@ -97,10 +111,19 @@ impl Queue {
     }
 
     /// Submits what is recorded, if anything is.
-    pub(crate) fn submit(&mut self) {
+    pub(crate) fn submit(&mut self) -> Result<()> {
         if let Some(encoder) = self.encoder.take() {
-            let last = Some(self.gpu.submit(encoder));
+            let last = Some(self.gpu.submit(encoder)?);
             self.submitted = [self.submitted[1].take(), last];
+        }
+        Ok(())
+    }
+
+    /// Waits until all but the last submission is done.
+    pub(crate) fn wait_for_all_but_the_last(&self) -> Result<()> {
+        match &self.submitted[0] {
+            Some(before) => self.gpu.wait_for(before.clone()),
+            None => Ok(()),
         }
     }
 
@@ -112,9 +135,7 @@ impl Queue {
             return Ok(());
         }
         // The slot was last used by the submission before the last, and the last but one copied from staging.
-        if let [Some(before), _] = &self.submitted {
-            self.gpu.wait_for(before.clone())?;
-        }
+        self.wait_for_all_but_the_last()?;
         // When the device is done with the last one as well, it waits for us.
         let start = Instant::now();
         let done = Arc::new(atomic::AtomicU64::new(if self.submitted[1].is_none() { 0 } else { u64::MAX }));
@@ -126,7 +147,7 @@ impl Queue {
         state.holds[load.slot] = None;
         let bytes = stream.fill(load.group, load.slot, load.first_only, || self.gpu.poll())?;
         if stream.copy(self.encoder(), load.group, load.slot, load.first_only) {
-            self.submit();
+            self.submit()?;
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
         state.holds[load.slot] = Some((load.group, !load.first_only));

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 const WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
 /// Mesa's variable for where compiled kernels are kept.
 const CACHE: &str = "MESA_SHADER_CACHE_DIR";
+/// Mesa's variable to keep none.
+const NO_CACHE: &str = "MESA_SHADER_CACHE_DISABLE";
 /// The Vulkan header of Mesa 22.3, the last Mesa that is known to make one instruction of a broadcast among 16 lanes.
 /// Mesa 25.0 and 26.2 (headers 305 and 354) make a loop over the lanes of it, at 512 bits only: projections of many
 /// rows then take five times as long as at 256.
@@ -21,7 +23,8 @@ const LAST_WIDE: u32 = 230;
 ///
 /// Which Mesa there is, its manifest says, found as Vulkan's loader finds it. It sets `LP_NATIVE_VECTOR_WIDTH`, unless
 /// that is set, and with it `MESA_SHADER_CACHE_DIR`: Mesa 22 does not tell kernels of one width from those of another,
-/// and a kernel compiled for the other gives wrong numbers. Returns whether it did.
+/// and a kernel compiled for the other gives wrong numbers. Where that folder cannot be made, kernels are not kept
+/// (`MESA_SHADER_CACHE_DISABLE`). Returns whether it set them.
 ///
 /// # Safety
 ///
@@ -30,27 +33,31 @@ const LAST_WIDE: u32 = 230;
 #[expect(unsafe_code, reason = "the environment is how the driver is told")]
 pub unsafe fn use_wide_vectors() -> bool {
     let get = |name: &str| env::var_os(name).filter(|v| !v.is_empty());
-    let home = || get("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let kept = get(CACHE).or_else(|| get("XDG_CACHE_HOME")).map(PathBuf::from).or_else(home);
     let wide = has_512_bits() && drivers_are_good_at_it(&get);
-    let Some((width, cache)) = settings(wide, get(WIDTH), kept) else { return false };
+    if !wide || get(WIDTH).is_some() {
+        return false;
+    }
+    let cache = kept(&get, env::home_dir()).map(|kept| kept.join("strix-llvmpipe-512"));
     // Mesa makes only the last folder of that path, and keeps nothing where others are missing, as on a new account.
-    // Where none can be made it says so, and keeps nothing.
-    fs::create_dir_all(&cache).ok();
+    let cache = cache.filter(|cache| fs::create_dir_all(cache).is_ok());
     // SAFETY: the caller's promise is that nothing else uses the environment now.
     unsafe {
-        env::set_var(WIDTH, width);
-        env::set_var(CACHE, cache);
+        env::set_var(WIDTH, "512");
+        match cache {
+            Some(cache) => env::set_var(CACHE, cache),
+            // Nowhere to keep them apart from those of another width.
+            None => env::set_var(NO_CACHE, "true"),
+        }
     }
     true
 }
 
-/// What to set: the width, and a place for its kernels within where kernels are kept anyway.
-fn settings(wide: bool, width: Option<OsString>, kept: Option<PathBuf>) -> Option<(&'static str, PathBuf)> {
-    if !wide || width.is_some() {
-        return None;
-    }
-    Some(("512", kept?.join("strix-llvmpipe-512")))
+/// Where kernels are kept anyway. As the standard has it, a relative path counts for none, wherever Mesa would make it;
+/// a user without `HOME` has the home that the system's list of users says.
+fn kept(get: &impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let xdg = || get("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let home = || home.filter(|home| home.is_absolute()).map(|home| home.join(".cache"));
+    get(CACHE).map(PathBuf::from).or_else(xdg).or_else(home)
 }
 
 /// Whether there is a software driver of Mesa's, and none is newer than what is known to be fast at 512 bits.
@@ -110,13 +117,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wide_vectors_have_a_cache_of_their_own_and_never_override() {
-        let kept = || Some(PathBuf::from("/cache"));
-        let place = PathBuf::from("/cache/strix-llvmpipe-512");
-        assert_eq!(settings(true, None, kept()), Some(("512", place)));
-        assert_eq!(settings(false, None, kept()), None);
-        assert_eq!(settings(true, Some("256".into()), kept()), None);
-        assert_eq!(settings(true, None, None), None, "nowhere to keep them apart");
+    fn kernels_are_kept_where_the_standard_says() {
+        let of = |set: &[(&str, &str)], home: Option<&str>| {
+            let get =
+                |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            kept(&get, home.map(PathBuf::from))
+        };
+        let is = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(of(&[(CACHE, "/mesa"), ("XDG_CACHE_HOME", "/cache")], Some("/root")), is("/mesa"));
+        assert_eq!(of(&[("XDG_CACHE_HOME", "/cache")], Some("/root")), is("/cache"));
+        assert_eq!(of(&[("XDG_CACHE_HOME", "cache")], Some("/root")), is("/root/.cache"), "relative");
+        assert_eq!(of(&[], Some("/root")), is("/root/.cache"));
+        assert_eq!(of(&[("XDG_CACHE_HOME", "cache")], None), None);
     }
 
     /// As Debian has them: Mesa 22.3.6, 25.0.7 and 26.2.6.

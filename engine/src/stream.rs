@@ -7,7 +7,7 @@ use std::time::Duration;
 use wgpu::BufferUsages as U;
 
 use crate::resident::{Place, Storage};
-use crate::{Error, Gpu, ResidentBytes, Result};
+use crate::{Gpu, ResidentBytes, Result};
 
 /// Bytes copied between two looks at what the device has done.
 const PIECE: usize = 4 << 20;
@@ -141,12 +141,12 @@ impl Stream {
         let slot = if self.staging.is_empty() { &self.slots[slot] } else { &self.staging };
         let buffers = &slot[..self.groups[group].len()];
         for buffer in buffers {
-            buffer.map_async(wgpu::MapMode::Write, .., |_| ());
+            self.gpu.guarded(|| buffer.map_async(wgpu::MapMode::Write, .., |_| ()))?;
         }
         let filled = self.gpu.poll().and_then(|()| self.write(group, buffers, first_only, &mut idle));
         // Also where it failed: a mapped buffer cannot be used, nor mapped again.
         for buffer in buffers {
-            buffer.unmap();
+            self.gpu.guarded(|| buffer.unmap())?;
         }
         filled
     }
@@ -161,7 +161,7 @@ impl Stream {
         let (mut bytes, mut since) = (0, 0);
         for (storage, buffer) in self.groups[group].iter().zip(buffers) {
             let source = storage.source.as_ref().expect("checked when it was seated").get();
-            let mut view = buffer.get_mapped_range_mut(..).map_err(|e| Error::Lost(e.to_string()))?;
+            let mut view = buffer.get_mapped_range_mut(..).map_err(|e| self.gpu.lose(e))?;
             for piece in storage.pieces(first_only, PIECE) {
                 view.slice(piece.clone()).copy_from_slice(&source[piece.clone()]);
                 bytes += piece.len() as u64;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use wgpu::BufferUsages as U;
 
-use crate::{Error, Gpu, HostBytes, Result};
+use crate::{Gpu, HostBytes, Result};
 
 /// Bytes of one staging buffer. lavapipe copies larger writes 4 to 6 times slower.
 const CHUNK: u64 = 4 << 20;
@@ -73,18 +73,17 @@ impl Gpu {
             // Copies are of whole words.
             let size = (piece.len() as u64).next_multiple_of(4);
             {
-                let mut view =
-                    staging.get_mapped_range_mut(..size).map_err(|e| Error::Lost(e.to_string()))?;
+                let mut view = staging.get_mapped_range_mut(..size).map_err(|e| self.lose(e))?;
                 view.slice(..piece.len()).copy_from_slice(piece);
                 view.slice(piece.len()..).copy_from_slice(&[0; 4][..size as usize - piece.len()]);
             }
             copied(at as usize..at as usize + piece.len());
-            staging.unmap();
+            self.guarded(|| staging.unmap())?;
             let mut encoder =
                 self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(&staging, 0, buffer, at, size);
-            let reader = self.submit(encoder);
-            staging.map_async(wgpu::MapMode::Write, .., |_| ());
+            let reader = self.submit(encoder)?;
+            self.guarded(|| staging.map_async(wgpu::MapMode::Write, .., |_| ()))?;
             ring.chunks.push_back(Staging { buffer: staging, reader });
             at += size;
         }

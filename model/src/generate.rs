@@ -8,8 +8,9 @@ use strix_engine::Streamed;
 
 use crate::Result;
 use crate::decoder::CANDIDATES;
+use crate::model::Model;
 use crate::sampler::{Sampler, SamplingParams};
-use crate::session::{Row, Scores, Session, Want};
+use crate::session::{Before, Row, Scores, Session, Want};
 use crate::stop::StopMatcher;
 use crate::tokenizer::Detokenizer;
 
@@ -25,7 +26,8 @@ pub struct GenerateOptions {
     pub max_tokens: u32,
     /// Texts that end the answer and are not part of it.
     pub stop: Vec<String>,
-    /// Set it, from any thread, to end the answer with the text so far.
+    /// Set it, from any thread, to end the answer with the text so far. It is looked at between two submits to the
+    /// device, while pictures are encoded too.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -92,13 +94,10 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Decoding speed; where there was one token only, one over the time it took.
-    pub fn tokens_per_second(&self) -> f64 {
-        let (tokens, time) = match self.decode_tokens {
-            0 => (1, self.first_token),
-            n => (n, self.decode),
-        };
-        if time.is_zero() { 0.0 } else { f64::from(tokens) / time.as_secs_f64() }
+    /// Decoding speed; `None` where there was one token only, which comes from the prompt: there is no speed of one.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let known = self.decode_tokens > 0 && !self.decode.is_zero();
+        known.then(|| f64::from(self.decode_tokens) / self.decode.as_secs_f64())
     }
 
     /// Bytes streamed to the device for each decoded token; 0 where all layers are on the device.
@@ -131,37 +130,38 @@ pub struct Answer<'a> {
     finish: Option<FinishReason>,
     failed: bool,
     timing: Timing,
-    /// Whether it belongs to the session's conversation.
-    turn: bool,
+    /// How to take it back while no token has come.
+    before: Option<Before>,
 }
 
-impl<'a> Answer<'a> {
-    pub(crate) fn start(
-        session: &'a mut Session,
-        rows: Vec<Row>,
-        options: GenerateOptions,
-        turn: bool,
-    ) -> Result<Self> {
-        let result = Self::prepare(session, &options);
-        let (mut sampler, stops) = match result {
-            Ok(parts) => parts,
-            Err(error) => {
-                if turn {
-                    session.undo();
-                }
-                return Err(error);
-            }
-        };
+/// What can be refused of an answer before anything else is done for it.
+pub(crate) struct Start {
+    options: GenerateOptions,
+    sampler: Sampler,
+    stops: StopMatcher,
+}
+
+impl Start {
+    pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
+        Ok(Self {
+            options: options.clone(),
+            sampler: Sampler::new(options.sampling.clone(), &model.inner.eos)?,
+            stops: StopMatcher::new(options.stop.clone())?,
+        })
+    }
+
+    /// An answer to these positions; it was `before` before they were asked.
+    pub(crate) fn answer(self, session: &mut Session, rows: Vec<Row>, before: Before) -> Answer<'_> {
+        let Self { options, mut sampler, stops } = self;
         #[expect(clippy::float_cmp, reason = "1 is the value that switches it off")]
         if options.sampling.repetition_penalty != 1.0 {
             sampler.see(rows.iter().filter_map(|r| if let Row::Token(id) = r { Some(*id) } else { None }));
         }
         let keep = session.reuse(&rows);
-        let image_encode = std::mem::take(&mut session.image_encode);
-        let timing = Timing { image_encode, prefill_tokens: (rows.len() - keep) as u32, ..Timing::default() };
+        let timing = Timing { prefill_tokens: (rows.len() - keep) as u32, ..Timing::default() };
         // Room for the whole answer, so that no token allocates.
         let room = (options.max_tokens as usize).min(session.model().inner.ctx as usize - rows.len() + 1);
-        Ok(Self {
+        Answer {
             session,
             options,
             sampler,
@@ -175,15 +175,12 @@ impl<'a> Answer<'a> {
             finish: None,
             failed: false,
             timing,
-            turn,
-        })
+            before: Some(before),
+        }
     }
+}
 
-    fn prepare(session: &Session, options: &GenerateOptions) -> Result<(Sampler, StopMatcher)> {
-        let eos = &session.model().inner.eos;
-        Ok((Sampler::new(options.sampling.clone(), eos)?, StopMatcher::new(options.stop.clone())?))
-    }
-
+impl Answer<'_> {
     /// Why it ended; `None` while it goes on.
     pub fn finish_reason(&self) -> Option<&FinishReason> {
         self.finish.as_ref()
@@ -224,13 +221,23 @@ impl<'a> Answer<'a> {
     }
 
     fn step(&mut self) -> Result<Option<u32>> {
+        let cancel = self.options.cancel.clone();
+        let go_on = || !cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+        // Between two tokens it is asked elsewhere.
+        let go_on: Option<&dyn Fn() -> bool> =
+            if cancel.is_some() && self.ids.is_empty() { Some(&go_on) } else { None };
+        if self.ids.is_empty() {
+            if go_on.is_some_and(|go_on| !go_on()) || !self.session.encode(go_on)? {
+                self.finish = Some(FinishReason::Cancelled);
+                return Ok(None);
+            }
+            self.timing.image_encode = std::mem::take(&mut self.session.image_encode);
+        }
         let start = Instant::now();
         let before = self.session.moved();
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
         let want = needed.filter(|&n| n <= CANDIDATES).map_or(Want::Full, Want::Candidates);
-        let cancel = self.options.cancel.clone();
-        let cancelled = || cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed));
-        let Some(scores) = self.session.forward(&self.rows, want, &cancelled)? else {
+        let Some(scores) = self.session.forward(&self.rows, want, go_on)? else {
             self.finish = Some(FinishReason::Cancelled);
             return Ok(None);
         };
@@ -307,12 +314,15 @@ impl Iterator for Answer<'_> {
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
-        if !self.turn {
-            return;
-        }
-        // Nothing generated: the question was not answered, and may be asked again.
-        if self.ids.is_empty() || self.session.conversation.reply(self.text.trim()).is_err() {
-            self.session.undo();
+        let Some(before) = self.before.take() else { return };
+        // Nothing generated: it was not answered, and may be asked again.
+        let answered = !self.ids.is_empty()
+            && match &before {
+                Before::Turn => self.session.conversation.reply(self.text.trim()).is_ok(),
+                Before::Chat { .. } => true,
+            };
+        if !answered {
+            self.session.restore(before);
         }
     }
 }

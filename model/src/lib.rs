@@ -50,7 +50,7 @@ pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
 pub use kv_cache::KvDtype;
 pub use loader::{Dtype, Progress, Rounding};
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
-pub use model::{LoadOptions, Model, Source, Trace, check};
+pub use model::{Checkpoint, LoadOptions, Model, Source, Trace};
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::SamplingParams;
 pub use session::Session;

@@ -15,7 +15,7 @@ use crate::kv_cache::{self, KvDtype};
 use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::plan::beyond_training;
-use crate::session::Session;
+use crate::session::{Session, rows};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
 use crate::weights::{Located, Weights, check_config};
@@ -85,6 +85,8 @@ pub enum Source<'a> {
         /// Without one, only prepared ids can be run.
         tokenizer: Option<&'a Arc<Tokenizer>>,
     },
+    /// Files that are open already.
+    Checkpoint(&'a Checkpoint),
     /// The small model that is compiled into the library.
     #[cfg(feature = "nano")]
     Nano,
@@ -119,17 +121,51 @@ pub(crate) struct Inner {
 
 /// The compiled vision tower and abstractor.
 #[derive(Debug)]
-struct Encoder {
-    program: Program,
+pub(crate) struct Encoder {
+    pub(crate) program: Program,
     pixels: Tensor<f32, 3>,
     embeds: Tensor<f32, 2>,
+}
+
+impl Encoder {
+    /// Sets the picture of the next run.
+    pub(crate) fn write(&mut self, pixels: &[f32]) -> Result<()> {
+        let [channels, height, width] = self.pixels.shape();
+        if pixels.len() != self.pixels.len() {
+            return Err(Error::Image {
+                name: "image".into(),
+                reason: format!(
+                    "{} values; the vision tower takes {channels} x {height} x {width}, {} values, as Model::pixels \
+                     gives them",
+                    pixels.len(),
+                    self.pixels.len()
+                ),
+            });
+        }
+        self.program.write(self.pixels, pixels);
+        Ok(())
+    }
 }
 
 /// Label and content of every tensor that a traced run wrote, in order.
 pub type Trace = Vec<(String, Vec<f32>)>;
 
-/// The files of a checkpoint.
-struct Checkpoint {
+/// The files of a checkpoint, opened and checked against each other; no weight is read yet.
+///
+/// What is wrong with files, options or a prompt is found here, before a device is opened and a model is loaded:
+///
+/// ```no_run
+/// use strix_engine::Gpu;
+/// use strix_model::{Checkpoint, LoadOptions, Model, Source};
+///
+/// let options = LoadOptions::default();
+/// let checkpoint = Checkpoint::open(Source::Dir("mplug-owl2-llama2-7b".as_ref()))?;
+/// checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 1, &options)?;
+/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut |_| ())?;
+/// # Ok::<(), strix_model::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
     config: Config,
     preprocessor: PreprocessorConfig,
     eos: Vec<u32>,
@@ -140,11 +176,23 @@ struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn open(source: Source<'_>) -> Result<Self> {
+    /// Opens the files of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If they are missing, damaged or contradict each other; the message names the file, the tensor and the numbers.
+    pub fn open(source: Source<'_>) -> Result<Self> {
+        let mut checkpoint = Self::read(source)?;
+        checkpoint.check()?;
+        checkpoint.notes.extend_from_slice(checkpoint.weights.notes());
+        Ok(checkpoint)
+    }
+
+    fn read(source: Source<'_>) -> Result<Self> {
         match source {
             Source::Dir(path) => {
                 let Located { config, weights } = Located::find(path)?;
-                Self::open(Source::Files { config: &config, weights: &weights })
+                Self::read(Source::Files { config: &config, weights: &weights })
             }
             Source::Files { config: dir, weights } => {
                 check_config(dir)?;
@@ -168,6 +216,7 @@ impl Checkpoint {
                     config,
                 })
             }
+            Source::Checkpoint(checkpoint) => Ok(checkpoint.clone()),
             Source::Weights { config, weights, tokenizer } => Ok(Self {
                 preprocessor: PreprocessorConfig::new(config.vision.image_size),
                 eos: config.text.eos_token_id.clone(),
@@ -194,27 +243,64 @@ impl Checkpoint {
         }
     }
 
-    /// The same, if its parts fit each other.
-    fn checked(mut self) -> Result<Self> {
-        self.weights.check(&self.config)?;
-        self.notes.extend_from_slice(self.weights.notes());
-        if self.preprocessor.crop_size != self.config.vision.image_size {
+    fn check(&self) -> Result<()> {
+        let Self { config, preprocessor, tokenizer, weights, .. } = self;
+        weights.check(config)?;
+        if preprocessor.crop_size != config.vision.image_size {
             return Err(Error::Config(format!(
                 "vision image_size {} against preprocessor_config.json's crop_size {}",
-                self.config.vision.image_size, self.preprocessor.crop_size
+                config.vision.image_size, preprocessor.crop_size
             )));
         }
-        if let Some(tokenizer) =
-            self.tokenizer.as_ref().filter(|t| t.vocab_size() > self.config.text.vocab_size)
-        {
+        if let Some(tokenizer) = tokenizer.as_ref().filter(|t| t.vocab_size() > config.text.vocab_size) {
             return Err(Error::Config(format!(
                 "vocab_size {} against the tokenizer's {} pieces",
-                self.config.text.vocab_size,
+                config.text.vocab_size,
                 tokenizer.vocab_size()
             )));
         }
-        Ok(self)
+        Ok(())
     }
+
+    /// Sizes, names and constants of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What a user should know of its files, a line each, such as keys without effect.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Checks loading options against it; returns the positions that the KV cache would have.
+    ///
+    /// # Errors
+    ///
+    /// If one is out of its range, or contradicts the files.
+    pub fn check_options(&self, options: &LoadOptions) -> Result<u32> {
+        let ctx = check_options(&self.config, options)?;
+        fits_packing(&self.weights, options)?;
+        fits_activations(Some(&self.weights), options)?;
+        Ok(ctx)
+    }
+
+    /// Checks that a prompt with so many pictures can be run by a model of it, loaded with these options; returns its
+    /// positions. What [`Session::complete`] refuses is refused here.
+    ///
+    /// # Errors
+    ///
+    /// If the folder has no tokenizer, places and pictures differ in number, or the context does not hold the prompt.
+    pub fn check_prompt(&self, prompt: &str, num_images: usize, options: &LoadOptions) -> Result<usize> {
+        let ctx = self.check_options(options)?;
+        let tokenizer = present(self.tokenizer.as_deref())?;
+        Ok(rows::of_prompt(tokenizer, &self.config, ctx, prompt, num_images)?.len())
+    }
+}
+
+/// The tokenizer, for what cannot do without.
+fn present(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
+    let missing = "the folder has no tokenizer.model or tokenizer.json: copy one of them there";
+    tokenizer.ok_or_else(|| Error::Option(missing.into()))
 }
 
 impl Model {
@@ -250,12 +336,10 @@ impl Model {
         options: &LoadOptions,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Self> {
-        let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } =
-            Checkpoint::open(source)?.checked()?;
-        let ctx = check_options(&config, options)?;
+        let checkpoint = Checkpoint::open(source)?;
+        let ctx = checkpoint.check_options(options)?;
+        let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
-        fits_packing(&weights, options)?;
-        fits_activations(Some(&weights), options)?;
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
         let restored = cache.as_ref().map(|cache| cache.restore(gpu));
         tracing::info!(?restored, "kernels are chosen");
@@ -324,8 +408,7 @@ impl Model {
     ///
     /// If the folder holds none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        let missing = "the folder has no tokenizer.model or tokenizer.json: copy one of them there";
-        self.inner.tokenizer.as_deref().ok_or_else(|| Error::Option(missing.into()))
+        present(self.inner.tokenizer.as_deref())
     }
 
     /// Parameters in all.
@@ -388,18 +471,30 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// If the device fails.
-    ///
-    /// # Panics
-    ///
-    /// If `pixels` is not of the config's size.
+    /// If `pixels` is not of the config's size, or the device fails.
     pub fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.encode_while(pixels, None)?.expect("nobody ended it"))
+    }
+
+    /// The same, unless `go_on` says no between two submits.
+    pub(crate) fn encode_while(
+        &self,
+        pixels: &[f32],
+        go_on: Option<&dyn Fn() -> bool>,
+    ) -> Result<Option<Vec<f32>>> {
         self.with_encoder(|encoder| {
-            encoder.program.write(encoder.pixels, pixels);
-            encoder.program.run(&[encoder.embeds.id()])?;
-            let mut embeds = encoder.program.read(encoder.embeds);
+            encoder.write(pixels)?;
+            let reads = [encoder.embeds.id()];
+            let whole = match go_on {
+                None => encoder.program.run(&reads).map(|()| true)?,
+                Some(go_on) => encoder.program.run_while(&reads, go_on)?,
+            };
+            if !whole {
+                return Ok(None);
+            }
+            let mut embeds = encoder.program.read(encoder.embeds)?;
             embeds.extend(&self.inner.vit_eos);
-            Ok(embeds)
+            Ok(Some(embeds))
         })
     }
 
@@ -407,14 +502,10 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// If the device fails.
-    ///
-    /// # Panics
-    ///
-    /// If `pixels` is not of the config's size.
+    /// As [`Model::encode`].
     pub fn trace_encode(&self, pixels: &[f32]) -> Result<Trace> {
         self.with_encoder(|encoder| {
-            encoder.program.write(encoder.pixels, pixels);
+            encoder.write(pixels)?;
             trace(&mut encoder.program)
         })
     }
@@ -433,19 +524,15 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// If the device fails.
-    ///
-    /// # Panics
-    ///
-    /// If `pixels` is not of the config's size.
+    /// As [`Model::encode`].
     pub fn replay_encode(&self, pixels: &[f32], tolerance: f32) -> Result<Option<Difference>> {
         self.with_encoder(|encoder| {
-            encoder.program.write(encoder.pixels, pixels);
+            encoder.write(pixels)?;
             Ok(encoder.program.replay(tolerance)?)
         })
     }
 
-    fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
+    pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
         let mut encoder = self.inner.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *encoder {
             Some(encoder) => run(encoder),
@@ -595,14 +682,4 @@ pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u3
     }
     kv_cache::check(&config.text, options.kv)?;
     Ok(ctx)
-}
-
-/// Opens a checkpoint and holds its parts against each other, as loading one does before anything else: config, tokenizer
-/// and the names, shapes and dtypes of its tensors. Needs no device. Returns what a user should know of it, a line each.
-///
-/// # Errors
-///
-/// As [`Model::load`], but for what the device or the tensors' elements say.
-pub fn check(source: Source<'_>) -> Result<Vec<String>> {
-    Ok(Checkpoint::open(source)?.checked()?.notes)
 }

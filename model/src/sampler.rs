@@ -25,8 +25,9 @@ pub struct SamplingParams {
     pub top_p: f32,
     /// Tokens less likely than this fraction of the likeliest go, in [0, 1]; 0 keeps all.
     pub min_p: f32,
-    /// What the logits of tokens seen before are divided by if positive, multiplied with if not; more than 0,
-    /// 1 changes nothing (Keskar et al. 2019, arXiv:1909.05858).
+    /// What the logits of tokens seen before are divided by if positive, multiplied with if not; from 0.000001 to
+    /// 1000000, beyond which no logit would be left to choose by. 1 changes nothing (Keskar et al. 2019,
+    /// arXiv:1909.05858).
     pub repetition_penalty: f32,
     /// The end token is not chosen before this many tokens.
     pub min_new_tokens: usize,
@@ -69,7 +70,12 @@ impl SamplingParams {
             ("temperature", self.temperature, self.temperature >= 0.0, "0 or more"),
             ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "more than 0 and at most 1"),
             ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1"),
-            ("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0.0, "more than 0"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                (1e-6..=1e6).contains(&self.repetition_penalty),
+                "from 0.000001 to 1000000, where 1 changes nothing",
+            ),
         ];
         for (name, value, good, range) in checks {
             if !good || !value.is_finite() {
@@ -305,6 +311,20 @@ mod tests {
         let mut random = SplitMix64(1_234_567);
         let want = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431];
         assert_eq!([0; 4].map(|_| random.next()), want);
+    }
+
+    #[test]
+    fn a_penalty_that_leaves_nothing_to_choose_by_is_refused_by_its_name() {
+        let with = |repetition_penalty| SamplingParams { repetition_penalty, ..SamplingParams::default() };
+        for penalty in [1e-40, 0.0, -1.0, 1e7, f32::NAN, f32::INFINITY] {
+            let error = with(penalty).validate().unwrap_err().to_string();
+            assert!(error.contains(&format!("repetition_penalty is {penalty}; it can be from")), "{error}");
+        }
+        for penalty in [1e-6, 1e6] {
+            let mut sampler = sampler(&with(penalty));
+            sampler.see([0, 1]);
+            assert!(sampler.sample(&[1e30, -1e30, 0.0]).is_ok(), "{penalty}");
+        }
     }
 
     #[test]

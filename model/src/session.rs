@@ -1,31 +1,23 @@
 //! A conversation on the device: its programs, its KV cache and what the cache holds.
 
+mod pictures;
+pub(crate) mod rows;
 mod timing;
+mod trace;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use strix_engine::{Difference, Graph, Program, StepTime, Streamed};
+use strix_engine::{Graph, Program, StepTime, Streamed};
 use strix_shaders::Routing;
 
 use crate::decoder::{Logits, Rows, Tap};
-use crate::generate::{Answer, GenerateOptions};
-use crate::image::RgbImage;
+use crate::generate::{Answer, GenerateOptions, Start};
 use crate::kv_cache::LayerCache;
-use crate::model::{Model, Trace, profile, trace};
-use crate::prompt::{Conversation, Template, Turn, check_images, count_images};
-use crate::tokenizer::IMAGE_PLACEHOLDER;
-use crate::{Error, Result, kv_cache};
-
-/// One position of the sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
-    /// A token of the vocabulary.
-    Token(u32),
-    /// A row of a picture of this session.
-    Image { picture: usize, row: usize },
-}
+use crate::model::{Model, profile};
+use crate::prompt::{Conversation, Template, Turn, count_images};
+use crate::{Result, kv_cache};
+use pictures::Picture;
+pub(crate) use rows::Row;
 
 /// What a forward pass hands to the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +45,6 @@ struct Scratch {
     candidates: Vec<(u32, f32)>,
 }
 
-/// Most rows whose attention probabilities are written out: the table grows with their square, and its
-/// kernel loops over all keys.
-const MAX_TAPPED_ROWS: usize = 1000;
-
 /// A decoder program for a fixed number of rows.
 #[derive(Debug)]
 struct Chunk {
@@ -81,25 +69,38 @@ pub struct Session {
     cached: Vec<Row>,
     scratch: Scratch,
     pub(crate) conversation: Conversation,
-    /// Embeddings of every picture of the conversation.
-    pictures: Vec<Arc<[f32]>>,
+    /// Every picture of the conversation.
+    pictures: Vec<Picture>,
     /// Pictures that no question has used yet.
     pending: usize,
+    /// Time taken by pictures of which no token came yet.
     pub(crate) image_encode: Duration,
+}
+
+/// What an answer of which no token came leaves behind.
+#[derive(Debug)]
+pub(crate) enum Before {
+    /// The conversation without its last turn.
+    Turn,
+    /// This conversation, with so many pictures that no question has used.
+    Chat { conversation: Conversation, pending: usize },
 }
 
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
         let kv = kv_cache::allocate(&model.inner.config.text, model.inner.options.kv, model.inner.ctx);
+        let rows = model.inner.options.chunk.min(model.inner.ctx.max(2));
+        let prefill = Chunk::compile(model, &kv, rows, false, &mut Tap::default())?;
+        let decode = Chunk::compile(model, &kv, 1, false, &mut Tap::default())?;
+        if let Some(prefix) = trace::trace_prefix() {
+            model.with_encoder(|encoder| {
+                let programs = [&encoder.program, &prefill.program, &decode.program];
+                trace::check_prefix(&prefix, programs.into_iter().flat_map(Program::written))
+            })?;
+        }
         Ok(Self {
-            prefill: Chunk::compile(
-                model,
-                &kv,
-                model.inner.options.chunk.min(model.inner.ctx.max(2)),
-                false,
-                &mut Tap::default(),
-            )?,
-            decode: Chunk::compile(model, &kv, 1, false, &mut Tap::default())?,
+            prefill,
+            decode,
             model: model.clone(),
             kv,
             noise: false,
@@ -137,45 +138,20 @@ impl Session {
         self.image_encode = Duration::ZERO;
     }
 
-    /// A picture for the next question; several come in the order they were added.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be resized, or the device fails.
-    pub fn add_image(&mut self, picture: &RgbImage) -> Result<()> {
-        let start = Instant::now();
-        let pixels = self.model.pixels(picture)?;
-        let embeds = self.model.encode(&pixels)?;
-        self.add_embeds(embeds.into());
-        self.image_encode += start.elapsed();
-        Ok(())
-    }
-
-    /// A picture that [`Model::encode`] has seen already.
-    ///
-    /// # Panics
-    ///
-    /// If it is not of the config's size.
-    pub fn add_embeds(&mut self, embeds: Arc<[f32]>) {
-        let c = &self.model.inner.config;
-        assert_eq!(embeds.len(), c.num_image_tokens() * c.text.hidden_size, "embeddings of one image");
-        self.pictures.push(embeds);
-        self.pending += 1;
-    }
-
-    /// Asks within the conversation; tokens stream from the returned iterator.
+    /// Asks within the conversation; tokens stream from the returned iterator. What is refused is refused here, before
+    /// a picture is encoded, and leaves everything as it was; so does an answer of which no token came.
     ///
     /// # Errors
     ///
     /// If the prompt does not fit the context, places and pictures differ in number, or an option is out of
     /// range.
     pub fn ask(&mut self, question: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
+        let start = Start::new(&self.model, options)?;
         self.conversation.ask(question, self.pending)?;
-        let prompt = self.conversation.prompt();
-        match self.rows(&prompt) {
+        match self.rows(&self.conversation.prompt()) {
             Ok(rows) => {
                 self.pending = 0;
-                Answer::start(self, rows, options.clone(), true)
+                Ok(start.answer(self, rows, Before::Turn))
             }
             Err(error) => {
                 self.conversation.undo();
@@ -185,85 +161,40 @@ impl Session {
     }
 
     /// Continues a prompt that is complete with its `<|image|>` places, as a conversation of its own; the
-    /// pictures added before are its pictures.
+    /// pictures added before are its pictures. What fails leaves everything as it was, as [`Session::ask`] does.
     ///
     /// # Errors
     ///
     /// As [`Session::ask`].
     pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
-        self.conversation.clear();
-        self.pending = self.pictures.len();
+        let start = Start::new(&self.model, options)?;
         let rows = self.rows(prompt)?;
-        Answer::start(self, rows, options.clone(), false)
+        let conversation = self.conversation.clone();
+        self.conversation.clear();
+        let pending = std::mem::replace(&mut self.pending, self.pictures.len());
+        Ok(start.answer(self, rows, Before::Chat { conversation, pending }))
     }
 
-    /// Takes back the last question; its pictures wait for the next.
-    pub(crate) fn undo(&mut self) {
-        if let Some(turn) = self.conversation.undo() {
-            self.pending += count_images(&turn.user);
+    /// Takes back what was asked, of which no token came.
+    pub(crate) fn restore(&mut self, before: Before) {
+        match before {
+            // Its pictures wait for the next question.
+            Before::Turn => {
+                if let Some(turn) = self.conversation.undo() {
+                    self.pending += count_images(&turn.user);
+                }
+            }
+            Before::Chat { conversation, pending } => {
+                self.conversation = conversation;
+                self.pending = pending;
+            }
         }
     }
 
     /// The positions of a prompt.
     fn rows(&self, prompt: &str) -> Result<Vec<Row>> {
-        check_images(prompt, self.pictures.len())?;
-        let ids = self.model.tokenizer()?.encode_prompt(prompt);
-        let rows = self.place(&ids)?;
-        let ctx = self.model.inner.ctx as usize;
-        if rows.len() > ctx {
-            let text = ids.iter().filter(|&&id| id != IMAGE_PLACEHOLDER).count();
-            return Err(Error::Prompt(format!(
-                "the prompt takes {} positions ({text} tokens of text and {} {} of {}), the context holds {ctx}: \
-                 shorten it, use fewer pictures, or raise --ctx",
-                rows.len(),
-                self.pictures.len(),
-                if self.pictures.len() == 1 { "picture" } else { "pictures" },
-                self.model.inner.config.num_image_tokens(),
-            )));
-        }
-        if rows.is_empty() {
-            return Err(Error::Prompt("the prompt is empty".into()));
-        }
-        Ok(rows)
-    }
-
-    /// Puts the rows of the pictures where their placeholders are.
-    fn place(&self, ids: &[i32]) -> Result<Vec<Row>> {
-        let c = &self.model.inner.config;
-        let mut picture = 0;
-        let mut rows = vec![];
-        for &id in ids {
-            if id == IMAGE_PLACEHOLDER {
-                if picture == self.pictures.len() {
-                    return Err(Error::Prompt(format!(
-                        "the prompt has more places than the {picture} pictures given"
-                    )));
-                }
-                rows.extend((0..c.num_image_tokens()).map(|row| Row::Image { picture, row }));
-                picture += 1;
-            } else if id < 0 || id as usize >= c.text.vocab_size {
-                return Err(Error::Prompt(format!(
-                    "token {id} is not in the vocabulary of {}",
-                    c.text.vocab_size
-                )));
-            } else {
-                rows.push(Row::Token(id as u32));
-            }
-        }
-        Ok(rows)
-    }
-
-    /// The positions of prepared ids, if they and `more` tokens fit the context.
-    fn place_all(&self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
-        let rows = self.place(ids)?;
-        let ctx = self.model.inner.ctx as usize;
-        if rows.is_empty() || rows.len() + more > ctx {
-            return Err(Error::Prompt(format!(
-                "{} positions and {more} tokens after them; the context holds 1 to {ctx}: raise --ctx",
-                rows.len()
-            )));
-        }
-        Ok(rows)
+        let model = &self.model.inner;
+        rows::of_prompt(self.model.tokenizer()?, &model.config, model.ctx, prompt, self.pictures.len())
     }
 
     /// Positions the cache already holds of a sequence; at least its last row is left to run.
@@ -284,19 +215,16 @@ impl Session {
         self.cached.len()
     }
 
-    /// Runs rows behind those in the cache and returns the last one's logits, or `None` if `cancelled` said
-    /// so between two chunks.
+    /// Runs rows behind those in the cache, whose pictures are encoded, and returns the last one's logits, or `None` if
+    /// `go_on` said no between two submits.
     pub(crate) fn forward(
         &mut self,
         rows: &[Row],
         want: Want,
-        cancelled: &dyn Fn() -> bool,
+        go_on: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<Scores<'_>>> {
         let mut at = 0;
         while at < rows.len() {
-            if at > 0 && cancelled() {
-                return Ok(None);
-            }
             // A prompt's last row takes the same path however the prompt is cut: its bits do not depend on the chunk.
             let single = rows.len() == 1 && matches!(rows[at], Row::Token(_));
             let size = if single { 1 } else { self.prefill.size.min(rows.len() - at) };
@@ -306,8 +234,8 @@ impl Session {
             chunk.write(run, self.cached.len(), &self.pictures, &self.model);
             let wanted = if let (true, Want::Candidates(wanted)) = (last, want) { wanted } else { 1 };
             chunk.program.write(chunk.rows.candidates, &[wanted]);
-            if let Some(prefix) = trace_prefix() {
-                dump(&mut chunk.program, &self.model, &prefix, self.cached.len())?;
+            if let Some(prefix) = trace::trace_prefix() {
+                trace::dump(&mut chunk.program, &self.model, &prefix, &format!("{:05}", self.cached.len()))?;
             }
             let (candidates, full) = ([chunk.out.ids.id(), chunk.out.values.id()], [chunk.out.logits.id()]);
             let reads: &[_] = match want {
@@ -315,22 +243,29 @@ impl Session {
                 Want::Candidates(_) => &candidates,
                 Want::Full => &full,
             };
-            chunk.program.run(reads)?;
+            match go_on {
+                None => chunk.program.run(reads)?,
+                Some(go_on) => {
+                    if !chunk.program.run_while(reads, go_on)? {
+                        return Ok(None);
+                    }
+                }
+            }
             self.cached.extend(run);
             at += size;
             if last {
                 let Scratch { ids, logits, candidates } = &mut self.scratch;
                 return Ok(Some(match want {
                     Want::Candidates(wanted) => {
-                        chunk.program.read_into(chunk.out.ids, ids);
-                        chunk.program.read_into(chunk.out.values, logits);
+                        chunk.program.read_into(chunk.out.ids, ids)?;
+                        chunk.program.read_into(chunk.out.values, logits)?;
                         let both = ids.iter().copied().zip(logits.iter().copied());
                         candidates.clear();
                         candidates.extend(both.take(wanted as usize));
                         Scores::Candidates(candidates)
                     }
                     Want::Full => {
-                        chunk.program.read_into(chunk.out.logits, logits);
+                        chunk.program.read_into(chunk.out.logits, logits)?;
                         Scores::Full(logits)
                     }
                 }));
@@ -368,131 +303,6 @@ impl Session {
         self.cached.truncate(start);
         profile(&mut self.prefill.program)
     }
-
-    /// Runs ids (-200 where a picture goes) as one chunk and returns every tensor on the way, the logits of
-    /// all rows among them as `lm_head`. Leaves the session as after [`Session::reset`], pictures kept.
-    ///
-    /// # Errors
-    ///
-    /// If the ids do not fit.
-    pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
-        in_order(&mut self.whole(ids, &mut Tap::default())?.program, &self.model)
-    }
-
-    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
-    /// step; returns every tensor of the last chunk and of the decode step. Leaves the session as after
-    /// [`Session::reset`], pictures kept.
-    ///
-    /// # Errors
-    ///
-    /// If the ids do not fit.
-    pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
-        let rows = self.place_all(ids, 0)?;
-        self.cached.clear();
-        let last = (rows.len() - 1) / self.prefill.size;
-        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
-            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
-            if i < last {
-                self.prefill.program.run(&[])?;
-            }
-        }
-        let chunk = in_order(&mut self.prefill.program, &self.model)?;
-        let row = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
-        self.decode.write(&[row], rows.len() - 1, &self.pictures, &self.model);
-        Ok([chunk, in_order(&mut self.decode.program, &self.model)?])
-    }
-
-    /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
-    /// for each of `layers` in turn, `[num_attention_heads, rows, rows]`. Leaves the session as after
-    /// [`Session::reset`], pictures kept.
-    ///
-    /// # Errors
-    ///
-    /// If the ids do not fit, there is no such layer, or the device has no room for the tables.
-    pub fn attention_probs(&mut self, ids: &[i32], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
-        let num_layers = self.model.inner.config.text.num_hidden_layers;
-        if let Some(layer) = layers.iter().find(|&&layer| layer >= num_layers) {
-            return Err(Error::Option(format!(
-                "attention of decoder layer {layer}; there are 0 to {}",
-                num_layers - 1
-            )));
-        }
-        let rows = self.place_all(ids, 0)?.len();
-        if rows > MAX_TAPPED_ROWS {
-            return Err(Error::Prompt(format!(
-                "attention probabilities of {rows} positions; they are written out for up to {MAX_TAPPED_ROWS}: \
-                 shorten the prompt"
-            )));
-        }
-        let mut tap = Tap { layers: layers.to_vec(), probs: vec![] };
-        tap.layers.sort_unstable();
-        tap.layers.dedup();
-        let mut chunk = self.whole(ids, &mut tap)?;
-        chunk.program.run(&tap.probs.iter().map(|p| p.id()).collect::<Vec<_>>())?;
-        let of = |layer: &usize| {
-            let at = tap.layers.binary_search(layer).expect("one of them");
-            let [_, size, _] = tap.probs[at].shape();
-            let all = chunk.program.read(tap.probs[at]);
-            // A single row runs in a chunk of two.
-            let live = all.chunks_exact((size * size) as usize);
-            live.flat_map(|head| head.chunks_exact(size as usize).take(rows).flat_map(|row| &row[..rows]))
-                .copied()
-                .collect()
-        };
-        Ok(layers.iter().map(of).collect())
-    }
-
-    /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
-    fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Chunk> {
-        let rows = self.place_all(ids, 0)?;
-        let mut chunk = Chunk::compile(&self.model, &self.kv, (rows.len() as u32).max(2), true, tap)?;
-        self.cached.clear();
-        chunk.write(&rows, 0, &self.pictures, &self.model);
-        Ok(chunk)
-    }
-
-    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a
-    /// decode step, each step also through its kernel's CPU reference on the same inputs. Returns the first
-    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it. Leaves the
-    /// session as after [`Session::reset`], pictures kept. Slow.
-    ///
-    /// # Errors
-    ///
-    /// If the ids do not fit.
-    pub fn replay(&mut self, ids: &[i32], tolerance: f32) -> Result<Option<Difference>> {
-        let rows = self.place_all(ids, 0)?;
-        self.cached.clear();
-        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
-            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
-            if let Some(difference) = self.prefill.program.replay(tolerance)? {
-                return Ok(Some(difference));
-            }
-        }
-        let last = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
-        self.decode.write(&[last], rows.len() - 1, &self.pictures, &self.model);
-        Ok(self.decode.program.replay(tolerance)?)
-    }
-
-    /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
-    /// greedy steps; returns each step's logits.
-    ///
-    /// # Errors
-    ///
-    /// If the ids do not fit.
-    pub fn greedy(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<Vec<f32>>> {
-        let mut rows = self.place_all(ids, tokens.saturating_sub(1))?;
-        self.cached.clear();
-        let mut steps = vec![];
-        for _ in 0..tokens {
-            let Some(Scores::Full(logits)) = self.forward(&rows, Want::Full, &|| false)? else { break };
-            // The first of equals, as the sampler has it.
-            let best =
-                logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
-            rows = vec![Row::Token(best as u32)];
-            steps.push(logits.to_vec());
-        }
-        Ok(steps)
-    }
 }
 
 impl Chunk {
@@ -505,7 +315,7 @@ impl Chunk {
         Ok(Self { program, rows, out, size: size as usize, values: [vec![], vec![]] })
     }
 
-    fn write(&mut self, rows: &[Row], position: usize, pictures: &[Arc<[f32]>], model: &Model) {
+    fn write(&mut self, rows: &[Row], position: usize, pictures: &[Picture], model: &Model) {
         let Rows { tokens: t, modality: m, visual, routing, span, last, candidates: _ } = self.rows;
         let [values, modality] = &mut self.values;
         values.clear();
@@ -523,74 +333,10 @@ impl Chunk {
             let mut values = vec![0.0; rows.len() * dim];
             for (row, out) in rows.iter().zip(values.chunks_exact_mut(dim)) {
                 if let Row::Image { picture, row } = *row {
-                    out.copy_from_slice(&pictures[picture][row * dim..][..dim]);
+                    out.copy_from_slice(pictures[picture].row(row, dim));
                 }
             }
             self.program.write(visual, &values);
         }
-    }
-}
-
-/// `STRIX_TRACE=decoder.3`: the labels whose tensors are dumped.
-fn trace_prefix() -> Option<String> {
-    std::env::var("STRIX_TRACE").ok().filter(|v| !v.is_empty())
-}
-
-/// Whether a label begins with `prefix`; that of layer 1 is none of layer 10's.
-fn is_named(label: &str, prefix: &str) -> bool {
-    let rest = label.strip_prefix(prefix);
-    rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
-}
-
-/// A trace of a chunk, keys in the order of positions.
-fn in_order(program: &mut Program, model: &Model) -> Result<Trace> {
-    let (mut trace, model) = (trace(program)?, &model.inner);
-    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, model.ctx);
-    Ok(trace)
-}
-
-/// Writes the tensors of the steps named by `prefix` to `strix-trace/` and says on the log which step first
-/// differs from its CPU reference.
-fn dump(program: &mut Program, model: &Model, prefix: &str, position: usize) -> Result<()> {
-    let dir = PathBuf::from(std::env::var_os("STRIX_TRACE_DIR").unwrap_or_else(|| "strix-trace".into()));
-    let io = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| Error::Io { path, source }
-    };
-    std::fs::create_dir_all(&dir).map_err(io(&dir))?;
-    for (i, (label, values)) in
-        in_order(program, model)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
-    {
-        let path = dir.join(format!("{position:05}-{i:04}-{label}.f32"));
-        std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;
-    }
-    match program.replay(1e-3)? {
-        None => tracing::info!(position, "every step agrees with its CPU reference"),
-        Some(d) => tracing::error!(
-            position,
-            "step {} ({}, {}) is the first that differs: {}[{}] is {} where the reference has {}",
-            d.step,
-            d.label,
-            d.kernel,
-            d.tensor,
-            d.element,
-            d.got,
-            d.want
-        ),
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layer_is_not_traced_for_another_that_begins_like_it() {
-        assert!(is_named("decoder.1.q_proj", "decoder.1"));
-        assert!(is_named("decoder.1.q_proj", "decoder.1.q"));
-        assert!(is_named("decoder.1.q_proj", "decoder"));
-        assert!(!is_named("decoder.10.q_proj", "decoder.1"));
-        assert!(!is_named("vision.1.query_key_value", "decoder.1"));
     }
 }

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use strix_model::Source;
+use strix_model::{Checkpoint, Source};
 
 /// The folders of the copy in the repository.
 pub fn root() -> PathBuf {
@@ -163,7 +163,9 @@ fn open(root: &Path, dir: &Path, expected: Option<Expected>) -> Found {
         _ => dir.into(),
     };
     // As a user types it: an error names it so.
-    let said = catch_unwind(AssertUnwindSafe(|| strix_model::check(Source::Dir(&path))));
+    let said = catch_unwind(AssertUnwindSafe(|| {
+        Checkpoint::open(Source::Dir(&path)).map(|checkpoint| checkpoint.notes().to_vec())
+    }));
     let (verdict, said) = match said {
         Ok(Ok(notes)) => (Some(Verdict::Loads), notes.join("; ")),
         Ok(Err(error)) => (Some(Verdict::Refused), error.to_string()),

@@ -107,7 +107,7 @@ pub fn run_for<T: Pod, const R: usize>(
     let mut g = Graph::new(target);
     let result = record(&mut g);
     let result = g.output(result);
-    run_graph(gpu, g, &[result.id()], feed).read(result)
+    run_graph(gpu, g, &[result.id()], feed).read(result).unwrap()
 }
 
 /// The target of `gpu` with every choice that is legal while `record` runs, one after the other, and the choice in words.

@@ -188,7 +188,11 @@ fn memory_that_is_shared_holds_what_each_step_expects() {
             }
             program.run(&outputs.iter().map(|t| t.id()).collect::<Vec<_>>()).unwrap();
             for (i, &output) in outputs.iter().enumerate() {
-                assert_eq!(program.read(output), values[&output.id()], "seed {seed}, run {run}, output {i}");
+                assert_eq!(
+                    program.read(output).unwrap(),
+                    values[&output.id()],
+                    "seed {seed}, run {run}, output {i}"
+                );
             }
         }
         assert_eq!(program.replay(0.0).unwrap(), None, "seed {seed}");
@@ -261,8 +265,7 @@ fn nothing_is_created_while_tokens_flow_and_each_is_one_submit() {
     let mut session = model.session().unwrap();
     let (caption, rainbow) = (nano::sample("caption"), nano::sample("rainbow"));
     // The first picture compiles the vision tower.
-    caption.add_pictures(&mut session);
-    session.reset();
+    caption.run(&mut session, &GenerateOptions::default());
 
     let mut sampled = GenerateOptions { max_tokens: 100, ..GenerateOptions::default() };
     sampled.sampling =
@@ -279,13 +282,104 @@ fn nothing_is_created_while_tokens_flow_and_each_is_one_submit() {
         let mut answer = session.complete(&sample.prompt, &options).unwrap();
         for (i, token) in answer.by_ref().enumerate() {
             token.unwrap();
-            // The prompts fit one chunk: one submit for it, and the first token with it.
-            assert_eq!(gpu.submits() - submits, i as u64 + 1, "submits after {} tokens", i + 1);
+            // The prompts fit one chunk: one submit for it, and the first token with it, after one for each picture.
+            let expected = (sample.images.len() + i) as u64 + 1;
+            assert_eq!(gpu.submits() - submits, expected, "submits after {} tokens", i + 1);
             assert_eq!(gpu.created(), before, "created after {} tokens of {}", i + 1, sample.name);
         }
         assert!(answer.ids().len() >= 12, "{}: {:?}", sample.name, answer.ids());
     }
     assert_eq!(alive(&gpu), alive_before, "what is alive by wgpu's own count");
+}
+
+#[test]
+fn a_run_ends_between_two_submits_when_it_is_told_to() {
+    let mut g = Graph::new(gpu().target());
+    let x = g.input("x", [64]);
+    let mut y = x;
+    for i in 0..20 {
+        let next = g.activation(&format!("y{i}"), [64]);
+        mix(&mut g, y, x, next, i, mix_reference);
+        y = next;
+    }
+    let y = g.output(y);
+    let mut program = Program::compile(gpu(), g).unwrap();
+    let words: Vec<u32> = (0..64).collect();
+    program.write(x, &words);
+    program.run(&[y.id()]).unwrap();
+    let want = program.read(y).unwrap();
+
+    let asked = std::cell::Cell::new(0);
+    for most in 0..4 {
+        program.write(x, &vec![most; 64]);
+        asked.set(0);
+        let go_on = || asked.replace(asked.get() + 1) < most;
+        // 20 steps are three submits; it is asked before each.
+        let whole = program.run_while(&[y.id()], &go_on).unwrap();
+        assert_eq!((whole, asked.get()), (most == 3, most + u32::from(most < 3)));
+        // What comes after one that was ended is as if it had not been.
+        program.write(x, &words);
+        assert!(program.run_while(&[y.id()], &|| true).unwrap());
+        assert_eq!(program.read(y).unwrap(), want, "ended after {most}");
+    }
+}
+
+#[test]
+fn a_lost_device_is_an_error_everywhere() {
+    let is_lost = |error: strix_model::Error| {
+        assert!(matches!(error, strix_model::Error::Engine(strix_engine::Error::Lost(_))), "{error}");
+        assert!(error.to_string().contains("the device stopped answering"), "{error}");
+    };
+    let gpu = Gpu::new().unwrap();
+    let model = nano::load(&gpu, 400, 64);
+    let sample = nano::sample("caption");
+    let mut session = model.session().unwrap();
+    let mut fresh = model.session().unwrap();
+    let pixels = model.pixels(&sample.pictures()[0]).unwrap();
+    sample.add_pictures(&mut session);
+    sample.add_pictures(&mut fresh);
+    let options = GenerateOptions::default();
+    let mut answer = session.ask(&sample.question(), &options).unwrap();
+    for _ in 0..3 {
+        answer.next().unwrap().unwrap();
+    }
+    gpu.device().destroy();
+    is_lost(answer.next().unwrap().unwrap_err());
+    assert!(answer.next().is_none());
+    drop(answer);
+    assert!(session.turns()[0].reply.is_some(), "what was said is kept");
+    for _ in 0..2 {
+        is_lost(fresh.ask(&sample.question(), &options).unwrap().next().unwrap().unwrap_err());
+        assert_eq!(fresh.turns(), []);
+        is_lost(model.encode(&pixels).unwrap_err());
+        is_lost(model.trace_encode(&pixels).unwrap_err());
+        is_lost(model.profile_encode().unwrap_err());
+        is_lost(fresh.trace(&[1, 2, 3]).unwrap_err());
+        is_lost(fresh.profile().unwrap_err());
+        is_lost(fresh.fill(4).unwrap_err());
+        is_lost(model.session().unwrap_err());
+        let loaded = Model::load_on(&gpu, strix_model::Source::Nano, &LoadOptions::default(), &mut |_| ());
+        is_lost(loaded.unwrap_err());
+    }
+
+    // Lost after a run, before its result is read; and the caller's own device.
+    let (device, queue) = plain_device(wgpu::Limits::default());
+    let gpu = Gpu::from_wgpu(device.clone(), queue).unwrap();
+    let mut g = Graph::new(gpu.target());
+    let x = g.input("x", [64]);
+    let y = g.activation("y", [64]);
+    mix(&mut g, x, x, y, 1, mix_reference);
+    let y = g.output(y);
+    let mut program = Program::compile(&gpu, g).unwrap();
+    program.run(&[y.id()]).unwrap();
+    device.destroy();
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    // What was mapped may still be there.
+    drop(program.read(y));
+    for _ in 0..2 {
+        assert!(matches!(program.run(&[y.id()]), Err(strix_engine::Error::Lost(_))));
+        assert!(matches!(program.replay(0.0), Err(strix_engine::Error::Lost(_))));
+    }
 }
 
 /// A device made by plain wgpu with its default limits, on the adapter under test.
@@ -305,6 +399,8 @@ fn a_device_of_the_callers_runs_the_model_and_stays_the_callers() {
     let (device, queue) = plain_device(wgpu::Limits::default());
     let gpu = Gpu::from_wgpu(device.clone(), queue.clone()).unwrap();
     assert_eq!(gpu.target().subgroup, None, "the device was made without subgroups");
+    let profile = gpu.can_profile().unwrap_err().to_string();
+    assert!(profile.contains("has no timestamp queries"), "{profile}");
     let model = nano::load(&gpu, 256, 64);
     let mut session = model.session().unwrap();
     let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;

@@ -93,7 +93,7 @@ fn the_audit_counts_the_busiest_invocation() {
             panic!("one step, one count")
         };
         assert_eq!((counted, bound), (want, want), "nested {outer} {inner} {after}");
-        assert_eq!(u64::from(program.read(y)[3]), want, "what the lane says itself");
+        assert_eq!(u64::from(program.read(y).unwrap()[3]), want, "what the lane says itself");
     }
 }
 
@@ -108,7 +108,7 @@ fn a_step_at_the_cap_runs_every_iteration() {
         let (g, y) = record(nested(outer, inner, after), MAX_TRIPS);
         let mut program = Program::compile(gpu(), g).expect("the kernel compiles");
         program.run(&[y.id()]).expect("the kernel runs");
-        assert_eq!(program.read(y)[3], cap, "{outer} times {inner}, then {after}");
+        assert_eq!(program.read(y).unwrap()[3], cap, "{outer} times {inner}, then {after}");
     }
 }
 
@@ -125,7 +125,7 @@ fn this_device_beyond_the_cap() {
         let (g, y) = record(nested(outer, inner, after), MAX_TRIPS);
         let mut program = Program::compile(gpu(), g).expect("the kernel compiles");
         program.run(&[y.id()]).expect("the kernel runs");
-        let got = program.read(y)[3];
+        let got = program.read(y).unwrap()[3];
         let name = gpu().name();
         println!("{name}: {got} of {want} iterations{}", if got < want { ", the rest dropped" } else { "" });
     }

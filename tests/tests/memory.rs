@@ -50,7 +50,7 @@ fn sum(gpu: &Gpu, table: &Resident<f32, 2>, x: f32) -> Vec<f32> {
     let mut program = Program::compile(gpu, g).unwrap();
     program.write(input, &vec![x; input.len()]);
     program.run(&[y.id()]).unwrap();
-    program.read(y)
+    program.read(y).unwrap()
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn groups_take_turns_with_the_result_of_all_at_once() {
                 program.write(x, &vec![run as f32; 100_000]);
                 program.run(&[y.id()]).unwrap();
                 let want: Vec<f32> = (0..100_000).map(|i| run as f32 + starts + n * i as f32).collect();
-                assert_eq!(program.read(y), want, "{count} groups, run {run}");
+                assert_eq!(program.read(y).unwrap(), want, "{count} groups, run {run}");
             }
             // Two groups are never moved again; of more, each comes once a run, the first once ahead.
             let moved = stream.moved().bytes / 400_000;
@@ -146,7 +146,7 @@ fn groups_of_different_tensors_take_turns() {
         let mut program = Program::compile(&gpu, g).unwrap();
         for _ in 0..2 {
             program.run(&sums.iter().map(|y| y.id()).collect::<Vec<_>>()).unwrap();
-            let firsts: Vec<f32> = sums.iter().map(|y| program.read(*y)[0]).collect();
+            let firsts: Vec<f32> = sums.iter().map(|y| program.read(*y).unwrap()[0]).collect();
             assert_eq!(firsts, [0.0, 10.0, 11.0, 20.0, 30.0, 31.0, 40.0]);
         }
     }
@@ -315,7 +315,7 @@ fn a_kv_cache_takes_memory_as_it_fills() {
     program.write(qkv, &vec![1.0; qkv.len()]);
     program.write(span, &[0, 1]);
     program.run(&[y.id()]).unwrap();
-    assert_eq!(program.read(y), vec![1.0; 8 * 128]);
+    assert_eq!(program.read(y).unwrap(), vec![1.0; 8 * 128]);
     // Each head's keys and values are 2 MiB, a huge page.
     let taken = huge_pages() - before;
     assert!(taken < 4096, "{taken} KiB of huge pages for one position of {} bytes", cache.k.bytes());

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use strix_engine::Gpu;
 use strix_model::prompt::Template;
-use strix_model::{Answer, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session};
+use strix_model::{
+    Answer, Checkpoint, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session, Source,
+};
 use strix_tests::{assert_close, gpu, nano};
 
 /// nano with room for all that these tests ask.
@@ -338,6 +341,173 @@ fn questions_that_cannot_be_asked_change_nothing() {
 
     let said = all(session.ask(&sample.question(), &greedy()).unwrap());
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
+}
+
+/// How many submits to the device `run` makes.
+fn submits(gpu: &Gpu, run: impl FnOnce()) -> u64 {
+    let before = gpu.submits();
+    run();
+    gpu.submits() - before
+}
+
+#[test]
+fn what_is_refused_is_refused_before_a_picture_is_encoded() {
+    let gpu = Gpu::new().unwrap();
+    let model = nano::load(&gpu, 60, 64);
+    let mut session = model.session().unwrap();
+    let picture = nano::sample("caption").pictures().remove(0);
+    let refused = submits(&gpu, || {
+        for _ in 0..20 {
+            session.add_image(&picture).unwrap();
+        }
+        for (question, options) in [
+            ("What?", greedy()),
+            ("<|image|>", greedy()),
+            ("", GenerateOptions { stop: vec![String::new()], ..greedy() }),
+        ] {
+            assert!(session.ask(question, &options).is_err(), "{question:?}");
+            assert!(session.complete(question, &options).is_err(), "{question:?}");
+        }
+    });
+    assert_eq!(refused, 0, "submits");
+    session.reset();
+    session.add_image(&picture).unwrap();
+    let asked = submits(&gpu, || drop(session.ask("What?", &greedy()).unwrap()));
+    assert_eq!(asked, 0, "submits before the first token is asked for");
+}
+
+#[test]
+fn a_prompt_is_checked_against_files_alone() {
+    let options = LoadOptions { ctx: Some(60), ..LoadOptions::default() };
+    let checkpoint = Checkpoint::open(Source::Nano).unwrap();
+    let sample = nano::sample("caption");
+    let positions = checkpoint.check_prompt(&sample.prompt, 1, &options).unwrap();
+    let model = Model::load_on(gpu(), Source::Checkpoint(&checkpoint), &options, &mut |_| ()).unwrap();
+    let mut session = model.session().unwrap();
+    sample.add_pictures(&mut session);
+    let answer = session.complete(&sample.prompt, &greedy()).unwrap();
+    assert_eq!(answer.timing().prefill_tokens as usize, positions);
+    let error = |prompt: &str, pictures, options: &LoadOptions| {
+        checkpoint.check_prompt(prompt, pictures, options).unwrap_err().to_string()
+    };
+    let many = "<|image|>".repeat(150);
+    assert!(error(&many, 150, &options).contains("150 pictures of 17), the context holds 60"));
+    assert!(error("What?", 1, &options).contains("0 <|image|> places in the text for 1 picture"));
+    let huge = LoadOptions { ctx: Some(0), ..options };
+    assert!(error("What?", 0, &huge).contains("a context of 0 positions"));
+}
+
+#[test]
+fn a_prompt_that_fails_leaves_the_chat_as_it_was() {
+    let model = nano::load(gpu(), 120, 64);
+    let sample = nano::sample("two_turns");
+    let flag = Arc::new(AtomicBool::new(true));
+    let cancelled = GenerateOptions { cancel: Some(flag), ..greedy() };
+    let cold = SamplingParams { temperature: -1.0, ..SamplingParams::default() };
+    let long = format!("<|image|>{}", "What is it? ".repeat(80));
+    type Spoil<'a> = &'a dyn Fn(&mut Session);
+    let spoils: [Spoil<'_>; 6] = [
+        &|session| drop(session.complete("no place for it", &greedy()).unwrap_err()),
+        &|session| drop(session.complete(&long, &greedy()).unwrap_err()),
+        &|session| {
+            let options = GenerateOptions { sampling: cold.clone(), ..greedy() };
+            drop(session.complete(&sample.prompt, &options).unwrap_err());
+        },
+        &|session| {
+            let said = all(session.complete("<|image|>What?", &cancelled).unwrap());
+            assert_eq!((said.ids, said.finish), (vec![], FinishReason::Cancelled));
+        },
+        &|session| drop(session.complete("<|image|>What?", &greedy()).unwrap()),
+        &|session| drop(session.ask("Is it a bird?", &cancelled).unwrap().next()),
+    ];
+    for (i, spoil) in spoils.iter().enumerate() {
+        let mut session = model.session().unwrap();
+        sample.add_pictures(&mut session);
+        all(session.ask("What shape is in the image?", &greedy()).unwrap());
+        let turns = session.turns().to_vec();
+        spoil(&mut session);
+        assert_eq!(session.turns(), turns, "{i}");
+        let colour = all(session.ask("What color is it?", &greedy()).unwrap());
+        assert_eq!(colour.ids, sample.output_ids, "{i}: {}", colour.text);
+    }
+}
+
+#[test]
+fn an_answer_that_is_cancelled_before_its_start_runs_nothing_and_was_never_asked() {
+    let gpu = Gpu::new().unwrap();
+    let model = nano::load(&gpu, 400, 64);
+    let mut session = model.session().unwrap();
+    let sample = nano::sample("caption");
+    sample.add_pictures(&mut session);
+    let flag = Arc::new(AtomicBool::new(true));
+    let options = GenerateOptions { cancel: Some(flag.clone()), ..greedy() };
+    let ran = submits(&gpu, || {
+        let said = all(session.ask(&sample.question(), &options).unwrap());
+        assert_eq!((said.ids, said.finish), (vec![], FinishReason::Cancelled));
+    });
+    assert_eq!((ran, session.turns()), (0, [].as_slice()));
+    flag.store(false, Ordering::Relaxed);
+    let said = all(session.ask(&sample.question(), &options).unwrap());
+    assert_eq!(said.ids, sample.output_ids, "{}", said.text);
+}
+
+#[test]
+fn a_cancel_while_pictures_are_encoded_leaves_them_for_the_next_question() {
+    let gpu = Gpu::new().unwrap();
+    let model = nano::load(&gpu, 400, 64);
+    let sample = nano::sample("video");
+    let mut session = model.session().unwrap();
+    sample.add_pictures(&mut session);
+    let flag = Arc::new(AtomicBool::new(false));
+    let options = GenerateOptions { cancel: Some(flag.clone()), ..greedy() };
+    let before = gpu.submits();
+    let watcher = {
+        let (gpu, flag) = (gpu.clone(), flag.clone());
+        std::thread::spawn(move || {
+            while gpu.submits() < before + 2 {
+                std::hint::spin_loop();
+            }
+            flag.store(true, Ordering::Relaxed);
+        })
+    };
+    let said = all(session.ask(&sample.question(), &options).unwrap());
+    watcher.join().unwrap();
+    let ran = gpu.submits() - before;
+    assert_eq!((said.ids, said.finish, session.turns()), (vec![], FinishReason::Cancelled, [].as_slice()));
+    flag.store(false, Ordering::Relaxed);
+    let before = gpu.submits();
+    let said = all(session.ask(&sample.question(), &options).unwrap());
+    assert_eq!(said.ids, sample.output_ids, "{}", said.text);
+    assert!(ran < gpu.submits() - before, "{ran} submits before the cancel, of eight pictures");
+}
+
+#[test]
+fn pixels_of_another_size_are_refused_with_the_numbers() {
+    let model = model();
+    let size = model.config().vision.image_size;
+    let whole = vec![0.5; 3 * size * size];
+    model.encode(&whole).unwrap();
+    for pixels in [&whole[1..], &[], &vec![0.5; whole.len() + 1]] {
+        let expected = format!("{} values; the vision tower takes 3 x {size} x {size}", pixels.len());
+        for error in [
+            model.encode(pixels).unwrap_err(),
+            model.trace_encode(pixels).unwrap_err(),
+            model.replay_encode(pixels, 1e-3).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn one_token_has_no_speed() {
+    let model = model();
+    let mut session = model.session().unwrap();
+    let mut answer = session.ask("Hello!", &GenerateOptions { max_tokens: 2, ..greedy() }).unwrap();
+    answer.next().unwrap().unwrap();
+    assert_eq!(answer.timing().tokens_per_second(), None);
+    answer.next().unwrap().unwrap();
+    assert!(answer.timing().tokens_per_second() > Some(0.0));
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub(crate) struct Spinner {
 impl Spinner {
     pub(crate) fn start(message: &'static str) -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
-        let thread = thread::spawn(move || {
+        // Without a thread there is no sign of life, and the answer all the same.
+        let thread = thread::Builder::new().spawn(move || {
             if stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
                 let spinner = ProgressBar::new_spinner().with_message(message);
                 spinner.enable_steady_tick(Duration::from_millis(120));
@@ -59,7 +60,7 @@ impl Spinner {
                 spinner.finish_and_clear();
             }
         });
-        Self { stop: Some(stop), thread: Some(thread) }
+        Self { stop: Some(stop), thread: thread.ok() }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,13 +9,13 @@ use serde_json::{Value, json};
 use strix_engine::StepTime;
 use strix_model::prompt::{Conversation, check_images};
 use strix_model::stop::StopMatcher;
-use strix_model::{FinishReason, GenerateOptions, LoadOptions, SamplingParams};
+use strix_model::{Checkpoint, FinishReason, GenerateOptions, LoadOptions, SamplingParams, Source};
 
 use crate::answer::{self, Spinner};
-use crate::load::{self, Adapter, Storage};
+use crate::load::{self, Adapter, ModelArg, Storage};
 use crate::pictures::Pictures;
 use crate::terminal::{self, say, whisper};
-use crate::{DONE, INTERRUPTED, Usage, cache};
+use crate::{DONE, INTERRUPTED, Usage, strays};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +23,7 @@ Examples:
   strix ask --model mplug-owl2 --image a.png --image b.png \"What is the difference?\"
   strix ask --video clip.gif --frames 8 \"Which way does the circle move?\"
   strix ask --model mplug-owl2 --dtype int8 --temperature 0.7 --seed 1 - < question.txt
+  curl -s https://example.org/owl.jpg | strix ask --image - \"What is in this picture?\"
   strix ask --image photo.jpg --json \"How many shapes are there?\" | jq -r .answer";
 
 /// Longest question read from stdin.
@@ -33,11 +33,13 @@ const MAX_QUESTION_BYTES: u64 = 1 << 20;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct Args {
-    /// The question; - reads it from stdin
+    /// The question, in quotes; - reads it from stdin
     question: String,
-    /// Folder of a model: config.json, tokenizer and weights; or its file of weights [default: nano, the built-in one]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    /// What is left over where quotes or --image were forgotten
+    #[arg(hide = true)]
+    rest: Vec<String>,
+    #[command(flatten)]
+    model: ModelArg,
     #[command(flatten)]
     pictures: Pictures,
     #[command(flatten)]
@@ -59,9 +61,9 @@ pub(crate) struct Args {
     /// Make tokens that were there before less likely; 1 does not
     #[arg(long, value_name = "F", help_heading = "Sampling")]
     repetition_penalty: Option<f32>,
-    /// The same seed gives the same answer
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling")]
-    seed: u64,
+    /// The same seed gives the same answer [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    seed: Option<u64>,
     /// Longest answer, in tokens
     #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Sampling")]
     max_tokens: u32,
@@ -76,26 +78,61 @@ pub(crate) struct Args {
     raw: bool,
     /// Print one JSON object when done
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Print the device time of each kernel and layer: of encoding a picture, one prefill chunk and one decode step
     #[arg(long)]
     profile: bool,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let question = question(args)?;
-    let options = load_options(args)?;
-    let mut generate = generate_options(args)?;
-    let pictures = args.pictures.open()?;
-    check_prompt(args, &question, pictures.len())?;
-    let gpu = args.adapter.open()?;
-    if args.model.is_none() {
-        whisper("no --model: asking nano, the built-in model, which knows coloured shapes and little else");
-    } else {
-        cache::mention_tuning(&gpu);
+/// What is known of a question before a picture is decoded, a device opened or a model loaded.
+struct Asked {
+    question: String,
+    options: LoadOptions,
+    generate: GenerateOptions,
+    checkpoint: Checkpoint,
+}
+
+impl Asked {
+    /// Everything that can be refused by then is refused here.
+    fn new(args: &Args) -> anyhow::Result<Self> {
+        strays::refuse(args.pictures.images(), &args.question, &args.rest)?;
+        let options = load_options(args)?;
+        let generate = generate_options(args)?;
+        args.pictures.check(args.question == "-")?;
+        let question = question(args)?;
+        let known = args.pictures.number();
+        if let Some(number) = known {
+            prompt(args, &question, number)?;
+        }
+        let checkpoint = Checkpoint::open(args.model.source())?;
+        let asked = Self { question, options, generate, checkpoint };
+        if let Some(number) = known {
+            asked.check(args, number)?;
+        }
+        Ok(asked)
     }
+
+    /// Checks the question with so many pictures against the model.
+    fn check(&self, args: &Args, pictures: usize) -> strix_model::Result<()> {
+        let prompt = prompt(args, &self.question, pictures)?;
+        self.checkpoint.check_prompt(&prompt, pictures, &self.options).map(drop)
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let asked = Asked::new(args)?;
+    let pictures = args.pictures.open()?;
+    // A video tells its frames only now.
+    asked.check(args, pictures.len())?;
+    let Asked { question, options, mut generate, checkpoint } = asked;
+    let gpu = args.adapter.open()?;
+    if args.profile {
+        gpu.can_profile()?;
+    }
+    mention_idle_options(args, &generate.sampling);
+    args.model.mention(&gpu);
     let started = Instant::now();
-    let model = load::load(&gpu, args.model.as_deref(), &options)?;
+    let model = load::load(&gpu, Source::Checkpoint(&checkpoint), &options)?;
     let load = started.elapsed();
 
     // Only now: while a model loads, Ctrl-C ends the process.
@@ -150,7 +187,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "waiting_share": timing.waiting_share(),
         },
         "adapter": gpu.name(),
-        "model": args.model.as_ref().map_or("nano".into(), |dir| dir.display().to_string()),
+        "model": args.model.to_string(),
     });
     drop(answer);
     let mut profile = vec![];
@@ -173,8 +210,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         writeln!(out, "{}", terminal::json(&result.to_string()))?;
     } else {
         writeln!(out)?;
-        let rate = timing.tokens_per_second();
-        whisper(&format!("{}  {rate:.1} tokens/s  {reason}", gpu.name()));
+        let rate = timing.tokens_per_second().map_or(String::new(), |rate| format!("  {rate:.1} tokens/s"));
+        whisper(&format!("{}{rate}  {reason}", gpu.name()));
         if timing.streamed.bytes > 0 {
             whisper(&format!(
                 "{} of {} layers on the device, {:.2} GB streamed a token, {:.0}% of the time spent waiting for it",
@@ -204,8 +241,16 @@ fn question(args: &Args) -> anyhow::Result<String> {
             Usage(format!("the question on stdin is above {MAX_QUESTION_BYTES} bytes: shorten it")).into()
         );
     }
-    let text = String::from_utf8(text).map_err(|e| Usage(format!("the question on stdin: {e}")))?;
-    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+    let text = String::from_utf8(text)
+        .map_err(|e| Usage(format!("the question on stdin: {e}: save it as UTF-8")))?;
+    Ok(as_typed(&text))
+}
+
+/// A text of a file as it would have been typed: without a byte order mark, without the end of its last line, and with
+/// lines that end in LF, whatever wrote it.
+fn as_typed(text: &str) -> String {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    text.strip_suffix('\n').unwrap_or(&text).to_owned()
 }
 
 fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
@@ -220,7 +265,7 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
         top_p: args.top_p.unwrap_or(default.top_p),
         min_p: args.min_p.unwrap_or(default.min_p),
         repetition_penalty: args.repetition_penalty.unwrap_or(default.repetition_penalty),
-        seed: args.seed,
+        seed: args.seed.unwrap_or(default.seed),
         min_new_tokens: args.min_tokens,
     };
     sampling.validate()?;
@@ -228,11 +273,33 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
     Ok(GenerateOptions { sampling, max_tokens: args.max_tokens, stop: args.stop.clone(), cancel: None })
 }
 
-/// Holds the places for pictures in the question against the pictures.
-fn check_prompt(args: &Args, question: &str, pictures: usize) -> strix_model::Result<()> {
-    match args.raw {
-        true => check_images(question, pictures),
-        false => Conversation::default().ask(question, pictures),
+/// The prompt of a question with so many pictures, if it has as many places.
+fn prompt(args: &Args, question: &str, pictures: usize) -> strix_model::Result<String> {
+    if args.raw {
+        check_images(question, pictures)?;
+        return Ok(question.to_owned());
+    }
+    let mut conversation = Conversation::default();
+    conversation.ask(question, pictures)?;
+    Ok(conversation.prompt())
+}
+
+/// Says which options do nothing because no token is drawn.
+fn mention_idle_options(args: &Args, sampling: &SamplingParams) {
+    let given = [
+        ("--top-k", args.top_k.is_some()),
+        ("--top-p", args.top_p.is_some()),
+        ("--min-p", args.min_p.is_some()),
+        ("--seed", args.seed.is_some()),
+    ];
+    let idle: Vec<_> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+    if sampling.is_greedy() && !idle.is_empty() {
+        whisper(&format!(
+            "{} without effect: at a temperature of {} the likeliest token is taken each time; add --temperature 0.7 \
+             to draw",
+            idle.join(", "),
+            sampling.temperature
+        ));
     }
 }
 
@@ -256,5 +323,20 @@ fn print_profile(name: &str, steps: &[StepTime]) {
         for (name, (steps, ns)) in sums {
             say(&format!("{name:<48} {steps:>5} {:>9.1} {:>6.1}", ns / 1e3, 100.0 * ns / total));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_of_a_file_is_as_typed() {
+        assert_eq!(as_typed("\u{feff}What?\r\nWhere?\r\n"), "What?\nWhere?");
+        assert_eq!(as_typed("What?\n"), "What?");
+        assert_eq!(as_typed("What?\n\n"), "What?\n");
+        // A lone CR is no line end of today's.
+        assert_eq!(as_typed("a\rb"), "a\rb");
+        assert_eq!(as_typed(""), "");
     }
 }

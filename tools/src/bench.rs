@@ -3,13 +3,15 @@
 mod kernels;
 mod model;
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use strix_benches::output::{html, markdown, table};
@@ -84,9 +86,16 @@ impl Output {
             if !folder.is_dir() || file.is_dir() {
                 return Err(Usage(format!("{}: no file can be written there", file.display())).into());
             }
+            try_file(file)?;
         }
-        if let Some(dir) = self.out.as_ref().filter(|dir| dir.exists() && !dir.is_dir()) {
-            return Err(Usage(format!("{}: it is a file, --out is a folder", dir.display())).into());
+        let kept = self.out.as_deref().or_else(|| self.save.then_some(Path::new(RUNS)));
+        if let Some(dir) = kept {
+            if dir.exists() && !dir.is_dir() {
+                return Err(Usage(format!("{}: it is a file, --out is a folder", dir.display())).into());
+            }
+            // Of a folder that is not there yet, the first that is there above it.
+            let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
+            try_folder(there)?;
         }
         Ok(self.compare.as_deref().map(Run::load).transpose()?)
     }
@@ -115,6 +124,26 @@ impl Output {
     }
 }
 
+/// Sees to it that a file can be written; one that is there is not touched.
+pub(crate) fn try_file(path: &Path) -> anyhow::Result<()> {
+    let failed = || format!("{}: no file can be written there", path.display());
+    match path.exists() {
+        true => OpenOptions::new().append(true).open(path).map(drop).with_context(failed),
+        false => tempfile::tempfile_in(
+            path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(".".as_ref()),
+        )
+        .map(drop)
+        .with_context(failed),
+    }
+}
+
+/// Sees to it that a folder can be written to.
+fn try_folder(dir: &Path) -> anyhow::Result<()> {
+    let failed = || format!("{}: nothing can be written there", dir.display());
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    tempfile::tempfile_in(dir).map(drop).with_context(failed)
+}
+
 /// Which adapter, and which kernels on it.
 #[derive(clap::Args)]
 struct On {
@@ -141,7 +170,8 @@ struct Pace {
     /// The most telling benches only, and few runs
     #[arg(long)]
     quick: bool,
-    /// Time for all runs together, e.g. 90s or 5m: fewer runs of each, but never less than three
+    /// Time for all of it, compiling and checks too, e.g. 90s or 5m: fewer runs of each, though at least three, and then
+    /// fewer benches, though at least one
     #[arg(long, value_name = "TIME", value_parser = time)]
     budget: Option<Duration>,
 }
@@ -152,10 +182,50 @@ fn time(text: &str) -> Result<Duration, String> {
     parsed.filter(|time| !time.is_zero()).ok_or_else(|| "it is no length of time such as 90s or 5m".into())
 }
 
+/// When a budget that began with the command ends.
+#[derive(Clone, Copy)]
+struct Deadline {
+    began: Instant,
+    budget: Option<Duration>,
+}
+
+impl Deadline {
+    /// Of a command that begins now.
+    fn of(pace: &Pace) -> Self {
+        Self { began: Instant::now(), budget: pace.budget }
+    }
+
+    /// When such a part of it is over.
+    fn part(self, part: f64) -> Option<Instant> {
+        Some(self.began + self.budget?.mul_f64(part))
+    }
+
+    /// What is left of it.
+    fn left(self) -> Option<Duration> {
+        Some(self.budget?.saturating_sub(self.began.elapsed()))
+    }
+
+    /// What to say of a run of fewer benches than there are.
+    fn words(self, done: usize, all: usize) -> String {
+        match self.budget.filter(|budget| self.began.elapsed() >= *budget / 2) {
+            Some(budget) => format!("The budget of {budget:?} was spent after {done} of {all} benches."),
+            None => format!("Broken off after {done} of {all} benches."),
+        }
+    }
+}
+
 /// Opens the device and measures its limits.
-fn begin(on: &On, pace: &Pace, kind: Kind, progress: &mut Progress) -> anyhow::Result<(Clock, Run)> {
+fn begin(
+    on: &On,
+    pace: &Pace,
+    deadline: Deadline,
+    kind: Kind,
+    progress: &mut Progress,
+) -> anyhow::Result<(Clock, Run)> {
     let clock = Clock::new(&on.open()?);
-    let roof = Roofline::measure(&clock, pace.quick, &mut |what| progress.say("roofline", what))?;
+    // A third of a budget has to do for the limits.
+    let until = deadline.part(1.0 / 3.0);
+    let roof = Roofline::measure(&clock, pace.quick, until, &mut |what| progress.say("roofline", what))?;
     let run = Run::begin(kind, clock.gpu(), roof);
     Ok((clock, run))
 }

@@ -1,6 +1,7 @@
 //! The user's cache: what is kept of each device.
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
@@ -39,4 +40,36 @@ pub(crate) fn mention_tuning(gpu: &Gpu) {
             "kernels are those that are best on devices like this one; `strix tune` finds the best on this very one",
         );
     }
+}
+
+/// Says where compiled kernels cannot be kept: each start then compiles them anew, which takes many seconds.
+pub(crate) fn mention_unwritable(gpu: &Gpu) {
+    let Some(dir) = dir() else {
+        whisper(
+            "compiled kernels are not kept: there is no home directory; say with STRIX_CACHE_DIR where to keep them",
+        );
+        return;
+    };
+    let of_mesa = Some(mesa_dir()).filter(|_| gpu.info().driver == "llvmpipe");
+    let unwritable = |(dir, variable): (PathBuf, &'static str)| {
+        let error = fs::create_dir_all(&dir).and_then(|()| tempfile::tempfile_in(&dir)).err()?;
+        Some(format!("{}: {error}; name a folder with {variable}", dir.display()))
+    };
+    let both = [(Some(dir), "STRIX_CACHE_DIR"), (of_mesa.flatten(), "MESA_SHADER_CACHE_DIR")];
+    let reasons: Vec<_> =
+        both.into_iter().filter_map(|(dir, variable)| unwritable((dir?, variable))).collect();
+    if !reasons.is_empty() {
+        whisper(&format!(
+            "compiled kernels cannot be kept, so that a start may compile them anew, for seconds: {}",
+            reasons.join("; ")
+        ));
+    }
+}
+
+/// Where Mesa keeps compiled kernels of its software driver: it says nothing where it cannot.
+fn mesa_dir() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || Some(env::home_dir()?.join(".cache"));
+    let own = || set("XDG_CACHE_HOME").or_else(home).map(|dir| dir.join("mesa_shader_cache"));
+    set("MESA_SHADER_CACHE_DIR").or_else(own)
 }

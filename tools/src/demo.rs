@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use strix_model::image::{self, Exif, RgbImage};
-use strix_model::{FinishReason, GenerateOptions, LoadOptions, shown};
+use strix_model::{FinishReason, GenerateOptions, LoadOptions, Source, shown};
 
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
 use crate::terminal::{self, BOLD, DIM, GREEN, RED, colours, columns, paint};
-use crate::{half_blocks, svg};
+use crate::{bench, half_blocks, svg};
 
 const SAMPLES: &str = include_str!("../../tests/nano/samples/samples.json");
 
@@ -63,8 +63,11 @@ struct Sample {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let samples: Vec<Sample> = serde_json::from_str(SAMPLES).context("samples.json")?;
     let chosen = |s: &&Sample| s.correct && (args.all || HANDFUL.contains(&s.name.as_str()));
+    if let Some(path) = &args.svg {
+        bench::try_file(path)?;
+    }
     let gpu = args.adapter.open()?;
-    let model = load::load(&gpu, None, &LoadOptions::default())?;
+    let model = load::load(&gpu, Source::Nano, &LoadOptions::default())?;
     let options =
         GenerateOptions { cancel: Some(answer::cancelled_by_ctrl_c()?), ..GenerateOptions::default() };
 

@@ -31,16 +31,19 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let options = args.adapter.options();
     let reports = adapters(&options);
+    let usable = reports.iter().any(|r| r.chosen && r.missing.is_none());
     let mut out = io::stdout().lock();
-    if args.json {
+    // Where none is, the one thing on stdout is the error.
+    if args.json && usable {
         let list: Value = reports.iter().map(to_json).collect();
         writeln!(out, "{}", terminal::json(&format!("{list:#}")))?;
-    } else {
+    } else if !args.json {
         for report in &reports {
             print(&mut out, report)?;
         }
     }
-    if !reports.iter().any(|r| r.chosen && r.missing.is_none()) {
+    drop(out);
+    if !usable {
         Gpu::with(&options)?; // says what is wrong
     }
     Ok(crate::DONE)

@@ -1,6 +1,7 @@
 //! Adapter, storage and weights: options that several commands share, and loading with a progress bar.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -9,8 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, shown};
 
-use crate::terminal::note;
-use crate::{Usage, cache};
+use crate::terminal::{note, whisper};
+use crate::{Usage, cache, system};
+
+/// Name of the model that is built in.
+const NANO: &str = "nano";
 
 /// Reads a size on the command line.
 pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
@@ -45,8 +49,58 @@ impl Adapter {
     }
 
     pub(crate) fn open(&self) -> Result<Gpu, strix_engine::Error> {
+        system::mention_limits();
         Gpu::with(&self.options())
     }
+}
+
+/// Which model.
+#[derive(clap::Args)]
+pub(crate) struct ModelArg {
+    /// Folder of a model: config.json, tokenizer and weights, or its file of weights; nano is the built-in one, ./nano a
+    /// folder of that name [default: nano]
+    #[arg(short, long, value_name = "DIR")]
+    model: Option<PathBuf>,
+}
+
+impl ModelArg {
+    /// Its folder, unless it is the built-in one.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        named(self.model.as_deref())
+    }
+
+    pub(crate) fn source(&self) -> Source<'_> {
+        self.dir().map_or(Source::Nano, Source::Dir)
+    }
+
+    /// Says what a newcomer should know: that nano is tiny, or that the device can be tuned.
+    pub(crate) fn mention(&self, gpu: &Gpu) {
+        match (self.dir(), &self.model) {
+            (Some(_), _) => cache::mention_tuning(gpu),
+            (None, Some(_)) => {
+                whisper("asking nano, the built-in model, which knows coloured shapes and little else")
+            }
+            (None, None) => {
+                whisper(
+                    "no --model: asking nano, the built-in model, which knows coloured shapes and little else",
+                );
+            }
+        }
+    }
+}
+
+impl fmt::Display for ModelArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.dir() {
+            Some(dir) => dir.display().fmt(f),
+            None => f.write_str(NANO),
+        }
+    }
+}
+
+/// A folder that was named, or `None` for the built-in model, which is named as it is called.
+pub(crate) fn named(dir: Option<&Path>) -> Option<&Path> {
+    dir.filter(|dir| *dir != Path::new(NANO))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -143,16 +197,17 @@ impl Storage {
     }
 }
 
-/// The model in `dir`, or nano. A progress bar appears when it takes longer than a second.
+/// Loads a model. A progress bar appears when it takes longer than a second.
 pub(crate) fn load(
     gpu: &Gpu,
-    dir: Option<&Path>,
+    source: Source<'_>,
     options: &LoadOptions,
 ) -> Result<Model, strix_model::Error> {
+    cache::mention_unwritable(gpu);
     let started = Instant::now();
     let options = &LoadOptions { cache_dir: cache::dir(), ..options.clone() };
     let mut bar = None;
-    let model = Model::load_on(gpu, dir.map_or(Source::Nano, Source::Dir), options, &mut |progress| {
+    let model = Model::load_on(gpu, source, options, &mut |progress| {
         if started.elapsed() > Duration::from_secs(1) {
             let bar = bar.get_or_insert_with(|| ProgressBar::new(progress.total_bytes).with_style(style()));
             bar.set_message(shown(&progress.what).to_string());

@@ -15,7 +15,7 @@ use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
 use strix_model::{Config, Located, shown};
 
 use crate::answer::cancelled_by_ctrl_c;
-use crate::load::Adapter;
+use crate::load::{Adapter, named};
 use crate::terminal::{self, say, whisper};
 use crate::{DONE, INTERRUPTED, cache};
 
@@ -34,8 +34,8 @@ pub(crate) struct Args {
     /// A config.json whose shapes to tune for [default: the 8.2B model's]
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     config: Option<PathBuf>,
-    /// Folder of a model whose shapes to tune for; no weight is read
-    #[arg(long, value_name = "DIR")]
+    /// Folder of a model whose shapes to tune for, or nano, which is built in; no weight is read
+    #[arg(short, long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Seconds to measure for; what is left is measured by the next run
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -62,7 +62,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let config = match (&args.config, &args.model) {
         (Some(file), _) => Config::load_file(file)?,
-        (_, Some(path)) => Config::load(&Located::find(path)?.config)?,
+        (_, Some(path)) => match named(Some(path)) {
+            Some(path) => Config::load(&Located::find(path)?.config)?,
+            None => Config::nano(),
+        },
         // Every key has the 8.2B model's value as its default.
         _ => Config::from_json(b"{}")?,
     };
@@ -77,9 +80,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         print(args, &gpu, &cache, &cache.tuning(&gpu), &[])?;
         return Ok(DONE);
     }
-    if args.force {
-        cache.store_tuning(&gpu, &Tuning::default())?;
-    }
+    // Also where nothing changes: a cache that cannot be written is an error before the work.
+    let known = if args.force { Tuning::default() } else { cache.tuning(&gpu) };
+    cache.store_tuning(&gpu, &known)?;
     let outcome = measure(&gpu, &cache, &config, Duration::from_secs(args.budget))?;
     print(args, &gpu, &cache, &outcome.tuning, &outcome.defaults)?;
     let Outcome { measured, left, interrupted, .. } = outcome;

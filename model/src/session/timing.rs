@@ -63,7 +63,7 @@ impl Session {
         if token as usize >= vocab {
             return Err(Error::Prompt(format!("token {token} is not in the vocabulary of {vocab}")));
         }
-        let scores = self.forward(&[Row::Token(token)], Want::Candidates(1), &|| false)?;
+        let scores = self.forward(&[Row::Token(token)], Want::Candidates(1), None)?;
         Ok(match scores {
             Some(Scores::Candidates(best)) => best.first().map_or(0, |&(id, _)| id),
             _ => 0,

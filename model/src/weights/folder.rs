@@ -8,7 +8,7 @@ use super::cursor::shown;
 use super::kinds::{self, Sign};
 use super::{Weights, file_error};
 use crate::convert::refuse_unfinished;
-use crate::read::read_file;
+use crate::read::{MAX_CONFIG_BYTES, open_file, read_file, without_bom};
 use crate::{Error, Result};
 
 /// Most names of a folder that are looked at.
@@ -25,8 +25,6 @@ const SMALL: [&str; 5] = [
     "generation_config.json",
     "preprocessor_config.json",
 ];
-/// Longest `config.json` that is looked at.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Where the parts of a checkpoint are that someone named by one path.
 #[derive(Clone, Debug, PartialEq, Eq)]

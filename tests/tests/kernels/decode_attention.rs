@@ -82,7 +82,7 @@ impl Case {
         let program = run_graph(gpu, g, &[y.id()], |_| ());
         let [k, v] = [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read"));
         let HeadShape { num_kv_heads, head_dim, .. } = self.shape;
-        (program.read(y), [KvCache::keys_by_position(&k, num_kv_heads, self.context, head_dim), v])
+        (program.read(y).unwrap(), [KvCache::keys_by_position(&k, num_kv_heads, self.context, head_dim), v])
     }
 
     /// What [`rope_append::reference`] makes of the row: q, and the cache.
@@ -261,7 +261,12 @@ fn decode_attention_reads_its_span_at_run_time() {
             let case = Case { position, ..last };
             let (q, appended) = case.appended(&data);
             data.cache = appended;
-            assert_close(&format!("at {position}"), &program.read(y), &case.attended(&q, &data.cache), 1e-5);
+            assert_close(
+                &format!("at {position}"),
+                &program.read(y).unwrap(),
+                &case.attended(&q, &data.cache),
+                1e-5,
+            );
         }
         assert_eq!(gpu.created(), created);
     });

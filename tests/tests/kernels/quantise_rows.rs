@@ -16,8 +16,9 @@ fn run(gpu: &Gpu, [rows, k]: [u32; 2], x: &[f32], norm: Option<(&[f32], f32, u32
     let rounded = quantise_rows::quantise_rows(&mut g, "x", &input, routing);
     let (words, scale) = (g.output(rounded.words), g.output(rounded.scale));
     let program = run_graph(gpu, g, &[words.id(), scale.id()], |_| ());
-    let numbers = program.read(words).iter().flat_map(|word| word.to_le_bytes().map(|q| q as i8)).collect();
-    (numbers, program.read(scale))
+    let numbers =
+        program.read(words).unwrap().iter().flat_map(|word| word.to_le_bytes().map(|q| q as i8)).collect();
+    (numbers, program.read(scale).unwrap())
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn run_into<T: KvElement>(
     let rotated = rope_append(&mut g, "rotated", qkv, &tables, cache, heads, span);
     let rotated = g.output(rotated);
     let program = run_graph(gpu, g, &[rotated.id()], |_| ());
-    (program.read(rotated), held(gpu, cache))
+    (program.read(rotated).unwrap(), held(gpu, cache))
 }
 
 fn expected(rows: u32, heads: HeadShape, span: [u32; 2], k: &[f32], v: &[f32]) -> [Vec<f32>; 3] {

@@ -9,7 +9,7 @@ fn run(logits: &[f32], k: u32) -> (Vec<u32>, Vec<f32>) {
     let (ids, values) = top_k(&mut g, "ids", logits, k);
     let (ids, values) = (g.output(ids), g.output(values));
     let program = run_graph(gpu(), g, &[ids.id(), values.id()], |_| ());
-    (program.read(ids), program.read(values))
+    (program.read(ids).unwrap(), program.read(values).unwrap())
 }
 
 fn check(what: &str, logits: &[f32], k: u32) {
@@ -42,10 +42,10 @@ fn a_run_takes_as_many_as_it_wants() {
     let (ids, values) = top_k::top_k_wanted(&mut g, "ids", logits, 64, wanted);
     let (ids, values) = (g.output(ids), g.output(values));
     let mut program = run_graph(gpu(), g, &[ids.id(), values.id()], |p| p.write(wanted, &[3_u32]));
-    assert_eq!(program.read(ids)[..4], [want.0[0], want.0[1], want.0[2], 0]);
+    assert_eq!(program.read(ids).unwrap()[..4], [want.0[0], want.0[1], want.0[2], 0]);
     program.write(wanted, &[64_u32]);
     program.run(&[ids.id(), values.id()]).unwrap();
-    assert_eq!((program.read(ids), program.read(values)), want);
+    assert_eq!((program.read(ids).unwrap(), program.read(values).unwrap()), want);
 }
 
 #[test]

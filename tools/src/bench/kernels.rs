@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use strix_benches::shape::SIGNATURES;
 use strix_benches::{Bench, Kind, Settings, Shape, kernels, run_kernels};
 
-use super::{On, Output, Pace, Progress, begin};
+use super::{Deadline, On, Output, Pace, Progress, begin};
 use crate::Usage;
 use crate::load::size;
 
@@ -20,8 +20,8 @@ Examples:
   strix bench kernels --shape gemm/256x11008x4096/int8 --shape attention/1024x1024x32x128
   strix bench kernels --quick --compare benches/runs/2026-11-26-llvmpipe-kernels
 
-Names are KERNEL/REGIME/SIZES/DTYPE, e.g. gemm/prefill/256x4096x4096/int8. --shape takes the same without a regime, and
-without a dtype every dtype of the kernel:
+Names are KERNEL/REGIME/SIZES/DTYPE, e.g. gemm/prefill/256x4096x4096/int8. --shape takes the same without a regime, \
+and without a dtype every dtype of the kernel:
 ";
 
 /// Time every kernel at the shapes of the 8.2B model, or at shapes of yours
@@ -91,6 +91,7 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let deadline = Deadline::of(&args.pace);
     let benches = args.benches()?;
     if args.list {
         let mut out = io::stdout().lock();
@@ -99,19 +100,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let stored = args.output.before()?;
     let mut progress = Progress::begin()?;
-    let (clock, mut run) = begin(&args.on, &args.pace, Kind::Kernels, &mut progress)?;
+    let (clock, mut run) = begin(&args.on, &args.pace, deadline, Kind::Kernels, &mut progress)?;
     let quarter = clock.gpu().memory_bytes().map_or(MEMORY, |bytes| bytes / 4);
     let memory = args.memory.map_or(MEMORY.min(quarter), |size| size.as_u64());
     let mut settings = Settings { check: !args.no_check, ..Settings::new(args.pace.quick, memory) };
-    if let Some(budget) = args.pace.budget {
-        settings = settings.within(budget, benches.len());
+    if let Some(left) = deadline.left() {
+        settings = settings.until(left, benches.len());
     }
     let mut done = 0;
     run.rows = run_kernels(&clock, &run.roofline, &benches, &settings, &mut |event| {
         progress.on(&event, &mut done, benches.len())
     })?;
     if run.rows.len() < benches.len() {
-        run.notes.push(format!("Broken off after {} of {} benches.", run.rows.len(), benches.len()));
+        run.notes.push(deadline.words(run.rows.len(), benches.len()));
     }
     if args.no_check {
         run.notes.push("Results were not compared with the CPU references.".into());

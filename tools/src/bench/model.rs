@@ -8,8 +8,8 @@ use strix_benches::model::{CONTEXTS, LENGTHS, Of, Options, SCALING_CONTEXTS, SCA
 use strix_model::LoadOptions;
 use strix_model::convert::PRESETS;
 
-use super::{On, Output, Pace, Progress, begin};
-use crate::load::Storage;
+use super::{Deadline, On, Output, Pace, Progress, begin};
+use crate::load::{Storage, named};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ Weights of a preset are made up in memory: answers mean nothing, times are those
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder of a model [default: the small one that is built in]
+    /// Folder of a model; nano is the small one that is built in [default: nano]
     checkpoint: Option<PathBuf>,
     /// A built-in shape with made-up weights
     #[arg(long, value_parser = PRESETS, conflicts_with = "checkpoint")]
@@ -61,9 +61,9 @@ pub(crate) struct Args {
 impl Args {
     fn of(&self) -> Of<'_> {
         match (&self.checkpoint, &self.preset) {
-            (Some(dir), _) => Of::Dir(dir),
+            (Some(dir), _) if named(Some(dir)).is_some() => Of::Dir(dir),
             (None, Some(name)) => Of::Preset { name, layers: self.layers },
-            (None, None) => Of::Nano,
+            _ => Of::Nano,
         }
     }
 
@@ -82,16 +82,17 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let deadline = Deadline::of(&args.pace);
     let of = args.of();
     let mut load = args.storage.options()?;
     load.chunk = args.chunk.unwrap_or(LoadOptions::default().chunk);
     let [contexts, lengths] = args.sizes(of.trained()?);
     let stored = args.output.before()?;
     let mut progress = Progress::begin()?;
-    let (clock, mut run) = begin(&args.on, &args.pace, Kind::Model, &mut progress)?;
+    let (clock, mut run) = begin(&args.on, &args.pace, deadline, Kind::Model, &mut progress)?;
     let tasks = contexts.len() + lengths.len() + usize::from(!args.no_image);
     let (runs, each) = if args.pace.quick { ((2, 2), 1) } else { ((3, 10), 3) };
-    let each = args.pace.budget.map_or(Duration::from_secs(each), |all| all / tasks.max(1) as u32);
+    let each = deadline.left().map_or(Duration::from_secs(each), |left| left / tasks.max(1) as u32);
     let options = Options {
         of,
         load,
@@ -101,12 +102,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         scaling: args.scaling,
         runs,
         each,
+        until: deadline.part(1.0),
         count: Some(|work| allocation_counter::measure(work).count_total),
     };
     let mut done = 0;
     let (rows, scaling) =
         run_model(&clock, &run.roofline, &options, &mut |event| progress.on(&event, &mut done, 1 + tasks))?;
     (run.rows, run.scaling) = (rows, scaling);
+    if run.rows.len() < 1 + tasks {
+        run.notes.push(deadline.words(run.rows.len(), 1 + tasks));
+    }
     run.notes.push(format!("Of {}.", args.words()));
     run.notes.push(
         "load: the processor's time is of all threads together. Of prefill and decode the least bytes are the weights \
@@ -125,9 +130,9 @@ impl Args {
         let layers = self.layers.map_or(String::new(), |layers| format!(" with {layers} decoder layers"));
         let dtype = self.storage.words();
         match (&self.checkpoint, &self.preset) {
-            (Some(dir), _) => format!("{}, {dtype}", dir.display()),
+            (Some(dir), _) if named(Some(dir)).is_some() => format!("{}, {dtype}", dir.display()),
             (None, Some(name)) => format!("made-up weights of the {name} shape{layers}, {dtype}"),
-            (None, None) => format!("nano, which is built in, {dtype}"),
+            _ => format!("nano, which is built in, {dtype}"),
         }
     }
 }

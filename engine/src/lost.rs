@@ -1,0 +1,80 @@
+//! A device that is lost: an error wherever it is met, though wgpu panics of it in places.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+
+use crate::{Error, Gpu, Result};
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in a call of wgpu's whose panic becomes an [`Error::Lost`]: a panic hook may keep quiet then.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+impl Gpu {
+    /// Calls wgpu where it panics when the driver has lost the device or has no memory left.
+    pub(crate) fn guarded<T>(&self, call: impl FnOnce() -> T) -> Result<T> {
+        let outer = GUARDED.replace(true);
+        // wgpu's own state is behind locks that a panic opens.
+        let result = catch_unwind(AssertUnwindSafe(call));
+        GUARDED.set(outer);
+        result.map_err(|panic| self.lose(words(&*panic)))
+    }
+
+    /// Notes that the device is lost: no work is given to it any more.
+    pub(crate) fn lose(&self, reason: impl ToString) -> Error {
+        self.inner.lost.store(true, Ordering::Relaxed);
+        Error::Lost(reason.to_string())
+    }
+
+    /// An error once the device is known to be lost.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        match self.inner.lost.load(Ordering::Relaxed) {
+            true => {
+                Err(Error::Lost("it is lost since an earlier error; open it and load the model anew".into()))
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn poll_as(&self, kind: wgpu::PollType) -> Result<()> {
+        let done = self.guarded(|| self.inner.device.poll(kind))?;
+        done.map(drop).map_err(|error| self.lose(error))
+    }
+
+    /// Waits until the device has done that submission and those before it.
+    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        self.poll_as(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+    }
+
+    /// Runs the callbacks of what the device has done, without waiting.
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.poll_as(wgpu::PollType::Poll)
+    }
+
+    /// Waits until the device has done all that was submitted.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn wait(&self) -> Result<()> {
+        self.poll_as(wgpu::PollType::wait_indefinitely())
+    }
+
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
+        self.inner.submits.fetch_add(1, Ordering::Relaxed);
+        self.guarded(|| self.inner.queue.submit([encoder.finish()]))
+    }
+}
+
+/// What a panic said, without wgpu's heading.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("wgpu gave up");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

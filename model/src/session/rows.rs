@@ -1,0 +1,66 @@
+//! From a prompt to the positions of the sequence.
+
+use crate::config::Config;
+use crate::prompt::check_images;
+use crate::tokenizer::{IMAGE_PLACEHOLDER, Tokenizer};
+use crate::{Error, Result};
+
+/// One position of the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// A token of the vocabulary.
+    Token(u32),
+    /// A row of a picture of this session.
+    Image { picture: usize, row: usize },
+}
+
+/// The positions of a prompt with so many pictures, if the context holds them. Nothing is asked of a device: this is
+/// where a prompt is refused before a picture is encoded.
+pub(crate) fn of_prompt(
+    tokenizer: &Tokenizer,
+    config: &Config,
+    ctx: u32,
+    prompt: &str,
+    num_pictures: usize,
+) -> Result<Vec<Row>> {
+    check_images(prompt, num_pictures)?;
+    let ids = tokenizer.encode_prompt(prompt);
+    let rows = of_ids(config, &ids, num_pictures)?;
+    if rows.len() > ctx as usize {
+        let text = ids.iter().filter(|&&id| id != IMAGE_PLACEHOLDER).count();
+        return Err(Error::Prompt(format!(
+            "the prompt takes {} positions ({text} tokens of text and {num_pictures} {} of {}), the context holds {ctx}: \
+             shorten it, use fewer pictures, or raise --ctx",
+            rows.len(),
+            if num_pictures == 1 { "picture" } else { "pictures" },
+            config.num_image_tokens(),
+        )));
+    }
+    if rows.is_empty() {
+        return Err(Error::Prompt("the prompt is empty".into()));
+    }
+    Ok(rows)
+}
+
+/// Puts the rows of the pictures where their placeholders are.
+pub(super) fn of_ids(config: &Config, ids: &[i32], num_pictures: usize) -> Result<Vec<Row>> {
+    let vocab = config.text.vocab_size;
+    let mut picture = 0;
+    let mut rows = vec![];
+    for &id in ids {
+        if id == IMAGE_PLACEHOLDER {
+            if picture == num_pictures {
+                return Err(Error::Prompt(format!(
+                    "the prompt has more places than the {num_pictures} pictures given"
+                )));
+            }
+            rows.extend((0..config.num_image_tokens()).map(|row| Row::Image { picture, row }));
+            picture += 1;
+        } else if id < 0 || id as usize >= vocab {
+            return Err(Error::Prompt(format!("token {id} is not in the vocabulary of {vocab}")));
+        } else {
+            rows.push(Row::Token(id as u32));
+        }
+    }
+    Ok(rows)
+}

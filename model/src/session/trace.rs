@@ -1,0 +1,266 @@
+//! Looking into a session: every tensor of a run, replays beside the CPU references, attention probabilities.
+
+use std::path::PathBuf;
+
+use strix_engine::{Difference, Program};
+
+use super::rows::{self, Row};
+use super::{Chunk, Scores, Session, Want};
+use crate::decoder::Tap;
+use crate::kv_cache;
+use crate::model::{Model, Trace, trace};
+use crate::{Error, Result};
+
+/// Most rows whose attention probabilities are written out: the table grows with their square, and its
+/// kernel loops over all keys.
+const MAX_TAPPED_ROWS: usize = 1000;
+
+impl Session {
+    /// The positions of prepared ids, if they and `more` tokens fit the context; their pictures are encoded.
+    fn place_all(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
+        let rows = rows::of_ids(&self.model.inner.config, ids, self.pictures.len())?;
+        let ctx = self.model.inner.ctx as usize;
+        if rows.is_empty() || rows.len() + more > ctx {
+            return Err(Error::Prompt(format!(
+                "{} positions and {more} tokens after them; the context holds 1 to {ctx}: raise --ctx",
+                rows.len()
+            )));
+        }
+        self.encode(None)?;
+        Ok(rows)
+    }
+
+    /// Runs ids (-200 where a picture goes) as one chunk and returns every tensor on the way, the logits of
+    /// all rows among them as `lm_head`. Leaves the session as after [`Session::reset`], pictures kept.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
+        in_order(&mut self.whole(ids, &mut Tap::default())?.program, &self.model)
+    }
+
+    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
+    /// step; returns every tensor of the last chunk and of the decode step. Leaves the session as after
+    /// [`Session::reset`], pictures kept.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
+        let rows = self.place_all(ids, 0)?;
+        self.cached.clear();
+        let last = (rows.len() - 1) / self.prefill.size;
+        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
+            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
+            if i < last {
+                self.prefill.program.run(&[])?;
+            }
+        }
+        let chunk = in_order(&mut self.prefill.program, &self.model)?;
+        let row = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
+        self.decode.write(&[row], rows.len() - 1, &self.pictures, &self.model);
+        Ok([chunk, in_order(&mut self.decode.program, &self.model)?])
+    }
+
+    /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
+    /// for each of `layers` in turn, `[num_attention_heads, rows, rows]`. Leaves the session as after
+    /// [`Session::reset`], pictures kept.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit, there is no such layer, or the device has no room for the tables.
+    pub fn attention_probs(&mut self, ids: &[i32], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let num_layers = self.model.inner.config.text.num_hidden_layers;
+        if let Some(layer) = layers.iter().find(|&&layer| layer >= num_layers) {
+            return Err(Error::Option(format!(
+                "attention of decoder layer {layer}; there are 0 to {}",
+                num_layers - 1
+            )));
+        }
+        let rows = self.place_all(ids, 0)?.len();
+        if rows > MAX_TAPPED_ROWS {
+            return Err(Error::Prompt(format!(
+                "attention probabilities of {rows} positions; they are written out for up to {MAX_TAPPED_ROWS}: \
+                 shorten the prompt"
+            )));
+        }
+        let mut tap = Tap { layers: layers.to_vec(), probs: vec![] };
+        tap.layers.sort_unstable();
+        tap.layers.dedup();
+        let mut chunk = self.whole(ids, &mut tap)?;
+        chunk.program.run(&tap.probs.iter().map(|p| p.id()).collect::<Vec<_>>())?;
+        let of = |layer: &usize| -> Result<Vec<f32>> {
+            let at = tap.layers.binary_search(layer).expect("one of them");
+            let [_, size, _] = tap.probs[at].shape();
+            let all: Vec<f32> = chunk.program.read(tap.probs[at])?;
+            // A single row runs in a chunk of two.
+            let live = all.chunks_exact((size * size) as usize);
+            let live = live
+                .flat_map(|head| head.chunks_exact(size as usize).take(rows).flat_map(|row| &row[..rows]));
+            Ok(live.copied().collect())
+        };
+        layers.iter().map(of).collect()
+    }
+
+    /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
+    fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Chunk> {
+        let rows = self.place_all(ids, 0)?;
+        let mut chunk = Chunk::compile(&self.model, &self.kv, (rows.len() as u32).max(2), true, tap)?;
+        self.cached.clear();
+        chunk.write(&rows, 0, &self.pictures, &self.model);
+        Ok(chunk)
+    }
+
+    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a
+    /// decode step, each step also through its kernel's CPU reference on the same inputs. Returns the first
+    /// whose result is further than `tolerance` (relative to the tensor's largest value) from it. Leaves the
+    /// session as after [`Session::reset`], pictures kept. Slow.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn replay(&mut self, ids: &[i32], tolerance: f32) -> Result<Option<Difference>> {
+        let rows = self.place_all(ids, 0)?;
+        self.cached.clear();
+        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
+            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
+            if let Some(difference) = self.prefill.program.replay(tolerance)? {
+                return Ok(Some(difference));
+            }
+        }
+        let last = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
+        self.decode.write(&[last], rows.len() - 1, &self.pictures, &self.model);
+        Ok(self.decode.program.replay(tolerance)?)
+    }
+
+    /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
+    /// greedy steps; returns each step's logits.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn greedy(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<Vec<f32>>> {
+        let mut rows = self.place_all(ids, tokens.saturating_sub(1))?;
+        self.cached.clear();
+        let mut steps = vec![];
+        for _ in 0..tokens {
+            let Some(Scores::Full(logits)) = self.forward(&rows, Want::Full, None)? else { break };
+            // The first of equals, as the sampler has it.
+            let best =
+                logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
+            rows = vec![Row::Token(best as u32)];
+            steps.push(logits.to_vec());
+        }
+        Ok(steps)
+    }
+}
+
+/// `STRIX_TRACE=decoder.3`: the labels whose tensors are dumped.
+pub(super) fn trace_prefix() -> Option<String> {
+    std::env::var("STRIX_TRACE").ok().filter(|v| !v.is_empty())
+}
+
+/// Refuses a `STRIX_TRACE` that names no tensor of any program, before one is run.
+pub(super) fn check_prefix<'a>(prefix: &str, labels: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let mut names: Vec<String> = vec![];
+    for label in labels {
+        if is_named(label, prefix) {
+            return Ok(());
+        }
+        let name = label.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Err(Error::Option(format!(
+        "STRIX_TRACE={prefix} names no tensor of this model; there are {}",
+        ranges(&names)
+    )))
+}
+
+/// `decoder.0 to decoder.31, lm_head` of each layer's name and the others'.
+fn ranges(names: &[String]) -> String {
+    let kind = |name: &str| {
+        name.split_once('.').filter(|(_, n)| n.parse::<usize>().is_ok()).map(|(kind, _)| kind.to_owned())
+    };
+    let mut runs: Vec<[&str; 2]> = vec![];
+    for name in names {
+        match runs.last_mut() {
+            Some([_, last]) if kind(name).is_some() && kind(last) == kind(name) => *last = name,
+            _ => runs.push([name, name]),
+        }
+    }
+    let words = |[first, last]: &[&str; 2]| {
+        if first == last { (*first).to_owned() } else { format!("{first} to {last}") }
+    };
+    runs.iter().map(words).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a label begins with `prefix`; that of layer 1 is none of layer 10's.
+fn is_named(label: &str, prefix: &str) -> bool {
+    let rest = label.strip_prefix(prefix);
+    rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
+}
+
+/// A trace of a chunk, keys in the order of positions.
+fn in_order(program: &mut Program, model: &Model) -> Result<Trace> {
+    let (mut trace, model) = (trace(program)?, &model.inner);
+    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, model.ctx);
+    Ok(trace)
+}
+
+/// Writes the tensors of the steps named by `prefix` to `strix-trace/`, in files whose names begin with `position`, and
+/// says on the log which step first differs from its CPU reference.
+pub(super) fn dump(program: &mut Program, model: &Model, prefix: &str, position: &str) -> Result<()> {
+    let dir = PathBuf::from(std::env::var_os("STRIX_TRACE_DIR").unwrap_or_else(|| "strix-trace".into()));
+    let io = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| Error::Io { path, source }
+    };
+    std::fs::create_dir_all(&dir).map_err(io(&dir))?;
+    for (i, (label, values)) in
+        in_order(program, model)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
+    {
+        let path = dir.join(format!("{position}-{i:04}-{label}.f32"));
+        std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;
+    }
+    match program.replay(1e-3)? {
+        None => tracing::info!(position, "every step agrees with its CPU reference"),
+        Some(d) => tracing::error!(
+            position,
+            "step {} ({}, {}) is the first that differs: {}[{}] is {} where the reference has {}",
+            d.step,
+            d.label,
+            d.kernel,
+            d.tensor,
+            d.element,
+            d.got,
+            d.want
+        ),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_not_traced_for_another_that_begins_like_it() {
+        assert!(is_named("decoder.1.q_proj", "decoder.1"));
+        assert!(is_named("decoder.1.q_proj", "decoder.1.q"));
+        assert!(is_named("decoder.1.q_proj", "decoder"));
+        assert!(!is_named("decoder.10.q_proj", "decoder.1"));
+        assert!(!is_named("vision.1.query_key_value", "decoder.1"));
+    }
+
+    #[test]
+    fn what_names_nothing_is_refused_with_the_names_there_are() {
+        let labels = ["embedding", "decoder.0.q", "decoder.0.k", "decoder.1.q", "decoder.2.q", "lm_head"];
+        assert!(check_prefix("decoder.2", labels).is_ok());
+        let error = check_prefix("decodr", labels).unwrap_err().to_string();
+        assert!(error.contains("STRIX_TRACE=decodr"), "{error}");
+        assert!(error.ends_with("there are embedding, decoder.0 to decoder.2, lm_head"), "{error}");
+    }
+}

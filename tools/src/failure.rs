@@ -1,0 +1,204 @@
+//! What is said when a command fails, and the exit code it ends with.
+
+use std::any::Any;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error};
+use serde_json::{Value, json};
+use strix_model::{is_acted_on, shown, shown_list};
+
+use crate::terminal::{self, say};
+use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, strays, system};
+
+const NO_THREADS: &str =
+    "the system gives no more threads: it is short of memory, or a limit is too low (see ulimit -a)";
+
+/// Whether that was said.
+static SAID: AtomicBool = AtomicBool::new(false);
+
+/// Whether errors are told as JSON too: where `--json` is a switch, not a file to write.
+pub(crate) fn as_json() -> bool {
+    let mut args = std::env::args_os().skip(1).take_while(|arg| arg != "--");
+    args.next().is_some_and(|command| command != "bench") && args.any(|arg| arg == "--json")
+}
+
+/// Prints the chain of causes on one line and says which exit code it is.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    let (words, code) = (words(error), exit_code(error));
+    say(&format!("error: {words}"));
+    tell(&words, code);
+    code
+}
+
+/// Prints help, or what is wrong with the arguments; says which exit code it is.
+pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
+    let code = u8::try_from(error.exit_code()).unwrap_or(BAD_INPUT);
+    if code == DONE {
+        _ = error.print();
+        return code;
+    }
+    if let Some(instead) = suggest(&mut error, program) {
+        say(&format!("error: there is no such command; to ask a question, write: {instead}"));
+        tell(&format!("there is no such command; to ask a question, write: {instead}"), code);
+        return code;
+    }
+    // In colours, unless an argument holds what a terminal acts on.
+    let acted_on = |arg: OsString| arg.to_string_lossy().chars().any(is_acted_on);
+    let text = error.render().to_string();
+    match std::env::args_os().any(acted_on) {
+        true => say(text.trim_end()),
+        false => _ = error.print(),
+    }
+    tell(text.trim_end().trim_start_matches("error: "), code);
+    code
+}
+
+/// Says of a panic that it is a fault of Strix, unless it is one of a driver, which becomes an error, or of the system.
+pub(crate) fn on_panic(panic: &PanicHookInfo<'_>) {
+    if strix_engine::is_guarded() {
+        return;
+    }
+    match system::is_out_of_threads(text(panic.payload())) {
+        // Several threads may say so.
+        true if SAID.swap(true, Ordering::Relaxed) => {}
+        true => say(&format!("error: {NO_THREADS}")),
+        false => say(&format!("error: this is a bug in Strix: {}", shown(panic))),
+    }
+}
+
+/// Which exit code it is after a panic.
+pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
+    let (words, code) = match text(panic) {
+        text if system::is_out_of_threads(text) => (NO_THREADS.to_owned(), BAD_INPUT),
+        text => (format!("this is a bug in Strix: {text}"), FAULT),
+    };
+    tell(&words, code);
+    code
+}
+
+/// What a panic says.
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
+}
+
+/// Tells an error as one JSON object on stdout, where JSON is asked for.
+fn tell(message: &str, code: u8) {
+    if as_json() {
+        let text = terminal::json(&object(message, code).to_string());
+        // Whoever reads stdout has the exit code, if not this.
+        _ = writeln!(io::stdout(), "{text}");
+    }
+}
+
+fn object(message: &str, code: u8) -> Value {
+    let kind = match code {
+        BAD_INPUT => "input",
+        INTERRUPTED => "interrupted",
+        _ => "fault",
+    };
+    json!({ "error": { "message": message, "kind": kind, "exit_code": code } })
+}
+
+/// Adds the command that was meant, where clap finds none: two letters in the wrong order are too far apart for it.
+/// Returns what to type where a question or a picture stands in a command's place.
+fn suggest(error: &mut Error, program: &Command) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    if let Some(instead) = strays::instead_of_command(word) {
+        return Some(instead);
+    }
+    if error.get(ContextKind::SuggestedSubcommand).is_none() {
+        let near = |name: &&str| strsim::osa_distance(word, name) <= 1 + name.len() / 6;
+        let near: Vec<_> =
+            program.get_subcommands().map(Command::get_name).filter(near).map(str::to_owned).collect();
+        if !near.is_empty() {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
+        }
+    }
+    None
+}
+
+fn words(error: &anyhow::Error) -> String {
+    let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    let mut chain = String::new();
+    if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
+        chain = "the reader of the output left before it was complete".into();
+    }
+    for cause in error.chain().map(ToString::to_string) {
+        // Many messages end in that of their cause.
+        if chain.is_empty() {
+            chain = cause;
+        } else if !chain.contains(&cause) {
+            chain = format!("{chain}: {cause}");
+        }
+    }
+    shown_list(chain).to_string()
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    use strix_engine::Error as Engine;
+    let engine = |e: &Engine| match e {
+        Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
+        _ => BAD_INPUT,
+    };
+    let model = |e: &strix_model::Error| match e {
+        strix_model::Error::Engine(e) => engine(e),
+        strix_model::Error::Interrupted => INTERRUPTED,
+        _ => BAD_INPUT,
+    };
+    let known = error.chain().find_map(|cause| {
+        if let Some(e) = cause.downcast_ref::<strix_model::Error>() {
+            Some(model(e))
+        } else if let Some(e) = cause.downcast_ref::<strix_benches::Error>() {
+            Some(match e {
+                strix_benches::Error::Engine(e) => engine(e),
+                strix_benches::Error::Model(e) => model(e),
+                _ => BAD_INPUT,
+            })
+        } else if let Some(e) = cause.downcast_ref::<Engine>() {
+            Some(engine(e))
+        } else {
+            (cause.is::<io::Error>() || cause.is::<Usage>()).then_some(BAD_INPUT)
+        }
+    });
+    known.unwrap_or(FAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_written_is_kept_when_it_is_interrupted() {
+        let interrupted = || anyhow::Error::new(strix_model::Error::Interrupted);
+        assert_eq!(words(&interrupted()), "interrupted");
+        let kept = crate::write::kept(interrupted());
+        assert_eq!(words(&kept), "interrupted; what is finished is kept: run the same again to continue");
+        assert_eq!([exit_code(&interrupted()), exit_code(&kept)], [INTERRUPTED; 2]);
+    }
+
+    #[test]
+    fn an_error_is_told_as_json() {
+        let error = json!({ "error": { "message": "a", "kind": "input", "exit_code": 2 } });
+        assert_eq!(object("a", BAD_INPUT), error);
+        assert_eq!(object("a", INTERRUPTED)["error"]["kind"], "interrupted");
+        assert_eq!(object("a", FAULT)["error"]["kind"], "fault");
+    }
+
+    #[test]
+    fn exit_codes_tell_whose_fault_it_is() {
+        let model = anyhow::Error::new(strix_model::Error::Prompt("too long".into()));
+        assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
+        assert_eq!(exit_code(&strix_engine::Error::Lost("gone".into()).into()), FAULT);
+        assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), BAD_INPUT);
+        assert_eq!(exit_code(&Usage("no".into()).into()), BAD_INPUT);
+        assert_eq!(exit_code(&anyhow::anyhow!("2 of 5 answers differ")), FAULT);
+    }
+}
