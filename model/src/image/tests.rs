@@ -1,7 +1,10 @@
 //! Pictures against Pillow's, and broken ones.
 
+use std::io::Cursor;
+
 use super::*;
-use crate::Weights;
+use crate::config::PreprocessorConfig;
+use crate::{Weights, bicubic};
 use image::codecs::gif::GifEncoder;
 use image::{Frame, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
 use serde_json::Value;
