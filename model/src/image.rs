@@ -1,6 +1,8 @@
 //! Pictures: decoding to RGB as Pillow's `convert("RGB")`, and the vision tower's input from them.
 
 mod animation;
+mod cmyk;
+mod guard;
 mod jpeg;
 mod kind;
 mod preprocess;
@@ -137,6 +139,13 @@ fn check_size(name: &str, (width, height): (u32, u32)) -> Result<()> {
 
 fn image_error(name: &str, reason: String) -> Error {
     Error::Image { name: name.into(), reason }
+}
+
+fn cut_short(name: &str, bytes: &[u8]) -> Error {
+    image_error(
+        name,
+        format!("is cut short: it ends after {} bytes, before its picture does; copy it again", bytes.len()),
+    )
 }
 
 fn unreadable(name: &str) -> impl Fn(ImageError) -> Error {

@@ -21,6 +21,9 @@ impl Kind {
         if bytes.is_empty() {
             return Err(image_error(name, "is empty".into()));
         }
+        if matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]) {
+            return Ok(Self::Tiff);
+        }
         match image::guess_format(bytes) {
             Ok(ImageFormat::Png) => Ok(Self::Png),
             Ok(ImageFormat::Jpeg) => Ok(Self::Jpeg),
