@@ -6,7 +6,7 @@ mod unpack;
 mod ycbcr;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
+use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, Luma, RgbImage, RgbaImage};
 
 use super::cmyk::cmyk_to_rgb;
 use super::guard::guarded;
@@ -32,11 +32,18 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
                 layout.chunk
             )));
         }
-        let pixels = read(&layout, &ifd, bytes).map_err(|fault| match fault {
+        let fault = |fault| match fault {
             Fault::Cut => cut(),
             Fault::Damaged(reason) => wrong(format!("is a damaged TIFF: {reason}")),
-        })?;
-        let mut picture = picture(&layout, &ifd, pixels).map_err(wrong)?;
+        };
+        let mut picture = if layout.is_deep_gray() {
+            let words = read(&layout, &ifd, bytes, unpack::deep_gray).map_err(fault)?;
+            let whole = ImageBuffer::<Luma<u16>, _>::from_raw(side(width), side(height), words);
+            whole.expect("as many samples as its size says").into()
+        } else {
+            let samples = read(&layout, &ifd, bytes, unpack::samples).map_err(fault)?;
+            picture(&layout, &ifd, samples).map_err(wrong)?
+        };
         let turn = ifd.uint(Tag::Orientation).and_then(|o| Orientation::from_exif(u8::try_from(o).ok()?));
         // Not left to the option: Pillow turns it when it loads it.
         picture.apply_orientation(turn.unwrap_or(Orientation::NoTransforms));
@@ -49,13 +56,18 @@ enum Fault {
     Damaged(String),
 }
 
-/// The samples that are kept, pixel by pixel.
-fn read(layout: &Layout, ifd: &Ifd<'_>, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+/// The samples that are kept, pixel by pixel; `unpack` appends those of a row.
+fn read<T: Copy + Default>(
+    layout: &Layout,
+    ifd: &Ifd<'_>,
+    bytes: &[u8],
+    unpack: fn(&Layout, &[u8], &mut Vec<T>, usize),
+) -> Result<Vec<T>, Fault> {
     let [width, height] = [layout.width, layout.height];
     let [wide, high] = layout.chunk;
     let (across, down) = (width.div_ceil(wide), height.div_ceil(high));
     let kept = layout.kept();
-    let mut pixels = vec![0; width * height * kept];
+    let mut pixels = vec![T::default(); width * height * kept];
     let in_chunk = if layout.planar { 1 } else { layout.samples };
     let mut row = vec![];
     for plane in 0..layout.planes().min(kept) {
@@ -70,7 +82,7 @@ fn read(layout: &Layout, ifd: &Ifd<'_>, bytes: &[u8]) -> Result<Vec<u8>, Fault> 
             for (y, chunk) in chunk.chunks_exact(chunk.len() / rows).enumerate() {
                 row.clear();
                 let columns = wide.min(width - left);
-                unpack::samples(layout, chunk, &mut row, columns * in_chunk);
+                unpack(layout, chunk, &mut row, columns * in_chunk);
                 let to = &mut pixels[((top + y) * width + left) * kept..][..columns * kept];
                 for (to, from) in to.chunks_exact_mut(kept).zip(row.chunks_exact(in_chunk)) {
                     match layout.planar {

@@ -96,6 +96,11 @@ impl Layout {
         self.colours() + usize::from(self.alpha != Alpha::None)
     }
 
+    /// Whether it is gray of more than 8 bits.
+    pub(super) fn is_deep_gray(&self) -> bool {
+        matches!(self.colour, Colour::Gray { .. }) && self.bits > 8
+    }
+
     /// Whether chroma is stored once for several pixels.
     pub(super) fn shares_chroma(&self) -> bool {
         self.subsampling != [1, 1]

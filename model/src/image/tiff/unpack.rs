@@ -179,36 +179,49 @@ fn word(layout: &Layout, bytes: &[u8]) -> u32 {
     if layout.big_endian { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) }
 }
 
-/// The 8-bit samples of a row, as Pillow's modes have them after `convert("RGB")`: of colours the upper byte, of gray
-/// deeper than 8 bits the value cut at 255.
+/// The samples of a row in 8 bits: of colours of 16 bits the upper byte.
 pub(super) fn samples(layout: &Layout, row: &[u8], to: &mut Vec<u8>, count: usize) {
     let white_is_zero = layout.colour == Colour::Gray { white_is_zero: true };
     let gray = matches!(layout.colour, Colour::Gray { .. });
-    let bits = layout.bits;
-    let packed = |i: usize| {
-        let mask = (1u32 << bits) - 1;
-        let at = i * bits;
-        let bytes = [at / 8, at / 8 + 1].map(|at| u32::from(row.get(at).copied().unwrap_or(0)));
-        (bytes[0] << 8 | bytes[1]) >> (16 - bits - at % 8) & mask
-    };
-    let words = || row.chunks_exact(bits / 8).take(count).map(|bytes| word(layout, bytes));
-    match (layout.format, bits) {
-        (_, 8) if white_is_zero => to.extend(row[..count].iter().map(|byte| 255 - byte)),
-        (_, 8) => to.extend_from_slice(&row[..count]),
-        (_, 1 | 2 | 4) if gray => {
+    match layout.bits {
+        8 if white_is_zero => to.extend(row[..count].iter().map(|byte| 255 - byte)),
+        8 => to.extend_from_slice(&row[..count]),
+        16 => to.extend(words(layout, row).take(count).map(|word| (word >> 8) as u8)),
+        bits if gray => {
             let most = (1 << bits) - 1;
             to.extend((0..count).map(|i| {
-                let value = if white_is_zero { most - packed(i) } else { packed(i) };
+                let value = packed(row, bits, i);
+                let value = if white_is_zero { most - value } else { value };
                 (value * 255 / most) as u8
             }));
         }
-        (_, 1 | 2 | 4) => to.extend((0..count).map(|i| packed(i) as u8)),
-        (_, 12) => to.extend((0..count).map(|i| packed(i).min(255) as u8)),
-        (Format::Unsigned, 16) if !gray => to.extend(words().map(|word| (word >> 8) as u8)),
-        (Format::Unsigned, 16) => to.extend(words().map(|word| word.min(255) as u8)),
-        (Format::Signed, 16) => to.extend(words().map(|word| (word as u16 as i16).clamp(0, 255) as u8)),
-        (Format::Float, _) => to.extend(words().map(|word| f32::from_bits(word) as u8)),
-        // Pillow takes unsigned ones for signed, too.
-        _ => to.extend(words().map(|word| (word as i32).clamp(0, 255) as u8)),
+        bits => to.extend((0..count).map(|i| packed(row, bits, i) as u8)),
     }
+}
+
+/// The gray of a row, of more than 8 bits: whole, from 0 to 65535. Not inverted where white is zero, as Pillow has it.
+pub(super) fn deep_gray(layout: &Layout, row: &[u8], to: &mut Vec<u16>, count: usize) {
+    let cut = |word: i32| word.clamp(0, 65_535) as u16;
+    match (layout.format, layout.bits) {
+        (_, bits @ 12) => to.extend((0..count).map(|i| packed(row, bits, i) as u16)),
+        (Format::Signed, 16) => {
+            to.extend(words(layout, row).take(count).map(|word| cut(i32::from(word as u16 as i16))));
+        }
+        (Format::Float, _) => {
+            to.extend(words(layout, row).take(count).map(|word| f32::from_bits(word) as u16));
+        }
+        // Pillow takes unsigned ones of 32 bits for signed, too.
+        _ => to.extend(words(layout, row).take(count).map(|word| cut(word as i32))),
+    }
+}
+
+fn words(layout: &Layout, row: &[u8]) -> impl Iterator<Item = u32> {
+    row.chunks_exact(layout.bits / 8).map(|bytes| word(layout, bytes))
+}
+
+/// Value `i` of a row of values with fewer than 8 bits, or 12.
+fn packed(row: &[u8], bits: usize, i: usize) -> u32 {
+    let at = i * bits;
+    let bytes = [at / 8, at / 8 + 1].map(|at| u32::from(row.get(at).copied().unwrap_or(0)));
+    ((bytes[0] << 8 | bytes[1]) >> (16 - bits - at % 8)) & ((1 << bits) - 1)
 }
