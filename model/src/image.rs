@@ -13,6 +13,9 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageError, ImageFormat, Limits};
 
+pub use animation::{
+    Frames, MAX_DECODED_PIXELS, MAX_SAMPLED_PIXELS, frames, open_video, sample, sample_frames,
+};
 pub use image::RgbImage;
 pub use preprocess::{Preprocess, normalize, preprocess, resize};
 
@@ -57,7 +60,7 @@ pub fn open(path: &Path, exif: Exif) -> Result<RgbImage> {
     decode(&path.display().to_string(), &read(path)?, exif)
 }
 
-/// Reads a picture file, for [`decode`] or [`decode_frames`].
+/// Reads a picture file, for [`decode`], [`frames`] or [`sample`].
 ///
 /// # Errors
 ///
@@ -78,18 +81,6 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 pub fn decode(name: &str, bytes: &[u8], exif: Exif) -> Result<RgbImage> {
     let options = Options { exif, ..Options::default() };
     rgb::finish(name, decode_still(name, bytes, Kind::of(name, bytes)?)?, &options)
-}
-
-/// Frames of an animation, one after the other, each composed over those before it.
-pub type FrameIter<'a> = Box<dyn Iterator<Item = Result<RgbImage>> + 'a>;
-
-/// Decodes the frames of a GIF or WebP animation, one at a time; of a still picture, the only one.
-///
-/// # Errors
-///
-/// As [`decode`], of the file here and of a frame when it is reached; nothing follows a frame that failed.
-pub fn decode_frames<'a>(name: &'a str, bytes: &'a [u8]) -> Result<FrameIter<'a>> {
-    animation::frames(name, bytes, Kind::of(name, bytes)?, &Options::default())
 }
 
 /// What a decoder made of a file.

@@ -206,16 +206,17 @@ fn frames_of_a_gif_come_one_by_one() {
     let frames = colours.map(|colour| Frame::new(RgbaImage::from_pixel(4, 3, Rgba(colour))));
     GifEncoder::new(&mut bytes).encode_frames(frames).unwrap();
 
-    let frames: Vec<RgbImage> = decode_frames("x.gif", &bytes).unwrap().map(Result::unwrap).collect();
+    let frames: Vec<RgbImage> =
+        super::frames("x.gif", &bytes, &Options::default()).unwrap().map(Result::unwrap).collect();
     assert_eq!(frames.len(), 3);
     for (frame, colour) in frames.iter().zip(colours) {
         assert!(frame.pixels().all(|pixel| pixel.0 == colour[..3]));
     }
     assert_eq!(decode("x.gif", &bytes, Exif::Ignore).unwrap(), frames[0]);
     let png = encode(&frames[0].clone().into(), ImageFormat::Png);
-    assert_eq!(decode_frames("x.png", &png).unwrap().count(), 1);
+    assert_eq!(super::frames("x.png", &png, &Options::default()).unwrap().count(), 1);
     for end in 0..bytes.len() {
-        if let Ok(frames) = decode_frames("x.gif", &bytes[..end]) {
+        if let Ok(frames) = super::frames("x.gif", &bytes[..end], &Options::default()) {
             assert!(frames.count() <= 4);
         }
     }
@@ -279,7 +280,7 @@ fn mutated_pictures_do_not_panic() {
                 let mut bytes = whole.clone();
                 bytes[at] ^= flip;
                 let _ = decode("x", &bytes, Exif::Honour);
-                let _ = decode_frames("x", &bytes).map(|frames| frames.take(5).count());
+                let _ = super::frames("x", &bytes, &Options::default()).map(|frames| frames.take(5).count());
             }
         }
     }
