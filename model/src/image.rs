@@ -93,11 +93,10 @@ struct Decoded {
 /// The one picture of a file, of an animation the first.
 fn decode_still(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
     let decoded = match kind {
-        Kind::Png => still::decode(name, bytes, ImageFormat::Png),
         Kind::Bmp => still::decode(name, bytes, ImageFormat::Bmp),
         Kind::Jpeg => jpeg::decode(name, bytes),
         Kind::Tiff => tiff::decode(name, bytes),
-        Kind::Gif | Kind::WebP => animation::first(name, bytes, kind),
+        Kind::Png | Kind::Gif | Kind::WebP => animation::first(name, bytes, kind),
     }?;
     if (decoded.picture.width(), decoded.picture.height()) == (1, 1) {
         return Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into()));

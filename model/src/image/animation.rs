@@ -94,10 +94,16 @@ fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: Kind) -> Result<Box<dyn Com
     })
 }
 
-/// The first picture of a GIF or a WebP.
+/// The first picture of a GIF, a WebP or a PNG, animated or not.
 pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
-    if kind == Kind::WebP && webp::count(name, bytes)?.is_none() {
-        return still::decode(name, bytes, ImageFormat::WebP);
+    match kind {
+        Kind::WebP if webp::count(name, bytes)?.is_none() => {
+            return still::decode(name, bytes, ImageFormat::WebP);
+        }
+        Kind::Png if apng::count(name, bytes)?.is_none() => {
+            return still::decode(name, bytes, ImageFormat::Png);
+        }
+        _ => {}
     }
     let mut frames = compose(name, bytes, kind)?;
     if !frames.advance()? {

@@ -195,7 +195,13 @@ impl<'a> Apng<'a> {
         let mut data = Vec::new();
         loop {
             let at = self.header.chunks.at;
-            let Some((kind, content)) = self.header.chunks.next()? else { break };
+            let (kind, content) = match self.header.chunks.next() {
+                Ok(Some(chunk)) => chunk,
+                // What follows a frame does not harm it.
+                Err(_) if !data.is_empty() => break,
+                Ok(None) => break,
+                Err(cut) => return Err(cut),
+            };
             match kind {
                 b"IDAT" if self.num_drawn == 0 => data.push(content),
                 b"fdAT" if control.is_some() && self.num_drawn > 0 => {

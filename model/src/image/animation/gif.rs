@@ -34,7 +34,8 @@ pub(super) struct Gif<'a> {
     /// Whether the canvas of colours has no transparent areas, whatever its alpha.
     opaque: bool,
     /// Whether the next frame turns a canvas of indices into colours. A gray canvas stays one while its frames
-    /// have no palette.
+    /// have no palette, and while it draws the first that has one: a slip of Pillow's, which fails there if the
+    /// first frame has a transparent index.
     colours_next: bool,
     /// Method of the frames that name none: the last named.
     method: u8,
@@ -222,7 +223,7 @@ impl Compose for Gif<'_> {
         self.dispose();
         if self.num_drawn == 0 {
             self.start(&frame)?;
-        } else if self.colours_next {
+        } else if self.colours_next || self.transparent.is_some() && frame.palette.is_some() {
             self.colour()?;
         }
         if frame.method != 0 {

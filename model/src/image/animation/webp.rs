@@ -247,8 +247,10 @@ impl Compose for WebP<'_> {
 /// libwebp's blending of colours that are not multiplied with their alpha, in its integers.
 fn blend(over: [u8; 4], under: [u8; 4]) -> [u8; 4] {
     let (over_alpha, under_alpha) = (u32::from(over[3]), u32::from(under[3]));
-    if over_alpha == 0 {
-        return under;
+    match over_alpha {
+        0 => return under,
+        255 => return over,
+        _ => {}
     }
     let under_alpha = under_alpha * (256 - over_alpha) >> 8;
     let alpha = over_alpha + under_alpha;
