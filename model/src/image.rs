@@ -17,11 +17,15 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageError, Limits};
 
+pub use animation::{
+    Frames, MAX_DECODED_PIXELS, MAX_SAMPLED_PIXELS, frames, open_video, sample, sample_frames,
+};
 pub use image::RgbImage;
 pub use preprocess::{Preprocess, normalize, preprocess, resize};
 
 use crate::read::read_file;
 use crate::{Error, Result};
+use guard::guarded;
 use kind::Kind;
 
 /// Most pixels of a picture, refused before they are allocated: where Pillow sees a decompression bomb.
@@ -92,7 +96,7 @@ pub fn open_with(path: &Path, options: &Options) -> Result<Opened> {
     decode_with(&path.display().to_string(), &read(path)?, options)
 }
 
-/// Reads a picture file, for [`decode`] or [`decode_frames`].
+/// Reads a picture file, for [`decode`], [`frames`] or [`sample`].
 ///
 /// # Errors
 ///
@@ -124,18 +128,6 @@ pub fn decode_with(name: &str, bytes: &[u8], options: &Options) -> Result<Opened
     rgb::opened(name, decode_still(name, bytes, Kind::of(name, bytes)?)?, options)
 }
 
-/// Frames of an animation, one after the other, each composed over those before it.
-pub type FrameIter<'a> = Box<dyn Iterator<Item = Result<RgbImage>> + 'a>;
-
-/// Decodes the frames of a GIF or WebP animation, one at a time; of a still picture, the only one.
-///
-/// # Errors
-///
-/// As [`decode`], of the file here and of a frame when it is reached; nothing follows a frame that failed.
-pub fn decode_frames<'a>(name: &'a str, bytes: &'a [u8]) -> Result<FrameIter<'a>> {
-    animation::frames(name, bytes, Kind::of(name, bytes)?, &Options::default())
-}
-
 /// What a decoder made of a file.
 struct Decoded {
     picture: DynamicImage,
@@ -145,14 +137,13 @@ struct Decoded {
 
 /// The one picture of a file, of an animation the first.
 fn decode_still(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
-    let decoded = match kind {
-        Kind::Png => still::png(name, bytes),
+    let decode = || match kind {
         Kind::Bmp => still::bmp(name, bytes),
         Kind::Jpeg => jpeg::decode(name, bytes),
         Kind::Tiff => tiff::decode(name, bytes),
-        Kind::Gif | Kind::WebP => animation::first(name, bytes, kind),
+        Kind::Png | Kind::Gif | Kind::WebP => animation::first(name, bytes, kind),
     };
-    decoded
+    guarded(name, kind, decode)
         .and_then(|decoded| match (decoded.picture.width(), decoded.picture.height()) {
             (1, 1) => Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into())),
             _ => Ok(decoded),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strix_model::prompt::Template;
-use strix_model::{Answer, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session};
+use strix_model::{
+    Answer, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session, image,
+};
 use strix_tests::{assert_close, gpu, nano};
 
 /// nano with room for all that these tests ask.
@@ -80,8 +82,7 @@ fn asking_writes_the_prompt_that_the_samples_have() {
 fn the_frames_of_a_video_file_are_its_pictures() {
     let sample = nano::sample("video");
     let bytes = std::fs::read(nano::dir().join("video.gif")).unwrap();
-    let frames: Vec<_> =
-        strix_model::image::decode_frames("video.gif", &bytes).unwrap().collect::<Result<_, _>>().unwrap();
+    let frames = image::sample("video.gif", &bytes, 8, &image::Options::default()).unwrap();
     assert_eq!(frames.len(), sample.images.len());
     let model = model();
     let mut session = model.session().unwrap();

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use strix_model::image::{self, Exif, Preprocess, RgbImage};
-use strix_model::prompt::sample_frames;
+use strix_model::image::{self, Exif, Options, Preprocess, RgbImage};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Square {
@@ -21,8 +20,10 @@ pub(crate) struct Pictures {
     /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF); again for more, in order
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// An animated GIF, its frames asked about as pictures, after those of --image
-    #[arg(long, value_name = "GIF")]
+    /// An animated GIF, WebP or PNG, its frames asked about as pictures, after those of --image
+    ///
+    /// A still picture is a video of one frame.
+    #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
     /// Frames taken from the video, evenly spread
     #[arg(long, value_name = "N", default_value_t = 8, requires = "video", value_parser = clap::value_parser!(u32).range(1..))]
@@ -50,11 +51,8 @@ impl Pictures {
         let mut pictures =
             self.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &self.video {
-            let name = path.display().to_string();
-            let bytes = image::read(path)?;
-            let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
-            let chosen = sample_frames(frames.len(), self.frames as usize);
-            pictures.extend(chosen.into_iter().map(|i| frames[i].clone()));
+            let options = Options { exif, ..Options::default() };
+            pictures.extend(image::open_video(path, self.frames as usize, &options)?);
         }
         Ok(pictures)
     }

@@ -1,59 +1,306 @@
 //! GIF, WebP and APNG: their first picture, and their frames.
 
-use std::io::Cursor;
+mod apng;
+mod blocks;
+mod gif;
+mod webp;
 
-use image::codecs::gif::GifDecoder;
-use image::codecs::webp::WebPDecoder;
-use image::metadata::Orientation;
-use image::{AnimationDecoder, Frames, ImageDecoder, ImageFormat};
+use std::ops::Range;
+use std::path::Path;
 
+use image::{ImageFormat, RgbImage};
+
+use super::guard::guarded;
 use super::kind::Kind;
 use super::rgb::finish;
-use super::{Decoded, FrameIter, Options, check_size, decode_still, limits, still, unreadable};
+use super::{Decoded, Options, check_size, decode_still, image_error, of_kind, read, still};
 use crate::Result;
 
-/// The first picture of a GIF or a WebP.
-pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
-    let format = if kind == Kind::Gif { ImageFormat::Gif } else { ImageFormat::WebP };
-    still::decode(name, bytes, format)
+/// Most pixels of an animation's frames that are decoded, up to the last frame wanted: 2,071 frames of 1920 x 1080.
+pub const MAX_DECODED_PIXELS: u64 = 1 << 32;
+
+/// Most pixels of the frames that [`sample`] keeps: 129 of 1920 x 1080, 805 MB.
+pub const MAX_SAMPLED_PIXELS: u64 = 1 << 28;
+
+/// Reads the file of an animation and decodes some of its frames. As [`sample`], with the file's path as name.
+///
+/// # Errors
+///
+/// If the file cannot be read, or as [`sample`].
+pub fn open_video(path: &Path, num_frames: usize, options: &Options) -> Result<Vec<RgbImage>> {
+    sample(&path.display().to_string(), &read(path)?, num_frames, options)
 }
 
-/// The frames of an animation, one at a time; of a still picture, the only one.
-pub(super) fn frames<'a>(
-    name: &'a str,
-    bytes: &'a [u8],
-    kind: Kind,
-    options: &Options,
-) -> Result<FrameIter<'a>> {
-    let options = *options;
-    let frames: Frames = match kind {
-        Kind::Gif => {
-            let mut decoder = GifDecoder::new(Cursor::new(bytes)).map_err(unreadable(name))?;
-            check_size(name, decoder.dimensions())?;
-            decoder.set_limits(limits()).map_err(unreadable(name))?;
-            decoder.into_frames()
-        }
-        Kind::WebP if WebPDecoder::new(Cursor::new(bytes)).is_ok_and(|decoder| decoder.has_animation()) => {
-            let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(unreadable(name))?;
-            check_size(name, decoder.dimensions())?;
-            decoder.set_limits(limits()).map_err(unreadable(name))?;
-            decoder.into_frames()
-        }
-        _ => {
-            let only = finish(name, decode_still(name, bytes, kind)?, &options)?;
-            return Ok(Box::new(std::iter::once(Ok(only))));
-        }
+/// Decodes the frames of an animation that [`sample_frames`] chooses; of a still picture, the only one.
+///
+/// Only the frames chosen and one canvas are held, and nothing behind the last of them is decoded.
+///
+/// # Errors
+///
+/// As [`frames`], and if the frames chosen have more than [`MAX_SAMPLED_PIXELS`].
+pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) -> Result<Vec<RgbImage>> {
+    let mut frames = frames(name, bytes, options)?;
+    let chosen = sample_frames(frames.num_frames(), num_frames);
+    let Some(last) = chosen.last() else { return Ok(Vec::new()) };
+    let (width, height) = frames.size();
+    frames.check_decoded(last + 1)?;
+    let pixels = u64::from(width) * u64::from(height) * chosen.len() as u64;
+    if pixels > MAX_SAMPLED_PIXELS {
+        let reason = format!(
+            "has frames of {width} x {height}: {} of them are {pixels} pixels, above {MAX_SAMPLED_PIXELS}; \
+             take fewer, or make it smaller",
+            chosen.len()
+        );
+        return Err(image_error(name, reason));
+    }
+    chosen.into_iter().map(|frame| frames.seek(frame)).collect()
+}
+
+/// Decodes the frames of a GIF, WebP or PNG animation, one at a time, each composed over those before it as Pillow
+/// composes them; of a still picture, the only one.
+///
+/// # Errors
+///
+/// As [`decode`](super::decode), of the file here and of a frame when it is reached; nothing follows a frame that
+/// failed. Also if the file has no frames, or when the frames decoded come to more than [`MAX_DECODED_PIXELS`].
+pub fn frames<'a>(name: &'a str, bytes: &'a [u8], options: &Options) -> Result<Frames<'a>> {
+    let kind = Kind::of(name, bytes)?;
+    guarded(name, kind, || frames_of(name, bytes, kind, options)).map_err(|error| of_kind(error, kind))
+}
+
+fn frames_of<'a>(name: &'a str, bytes: &'a [u8], kind: Kind, options: &Options) -> Result<Frames<'a>> {
+    let counted = match kind {
+        Kind::Gif => Some(gif::count(name, bytes)?),
+        Kind::WebP => webp::count(name, bytes)?,
+        Kind::Png => apng::count(name, bytes)?,
+        _ => None,
     };
-    let mut failed = false;
-    Ok(Box::new(frames.map_while(move |frame| {
-        if failed {
-            return None;
+    let Some(counted) = counted else {
+        let only = finish(name, decode_still(name, bytes, kind)?, options)?;
+        let counted = Counted { num_frames: 1, size: only.dimensions() };
+        return Ok(Frames {
+            source: Source::Still(Some(only)),
+            name,
+            kind,
+            counted,
+            next: 0,
+            options: *options,
+        });
+    };
+    if counted.num_frames == 0 {
+        return Err(image_error(name, "has no frames: there is nothing to see".into()));
+    }
+    check_size(name, counted.size)?;
+    if counted.size == (1, 1) {
+        return Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into()));
+    }
+    let source = Source::Composed(compose(name, bytes, kind)?);
+    Ok(Frames { source, name, kind, counted, next: 0, options: *options })
+}
+
+fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: Kind) -> Result<Box<dyn Compose + 'a>> {
+    Ok(match kind {
+        Kind::Gif => Box::new(gif::Gif::new(name, bytes)?),
+        Kind::WebP => Box::new(webp::WebP::new(name, bytes)?),
+        _ => Box::new(apng::Apng::new(name, bytes)?),
+    })
+}
+
+/// The first picture of a GIF, a WebP or a PNG, animated or not.
+pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
+    match kind {
+        Kind::WebP if webp::count(name, bytes)?.is_none() => {
+            return still::decode(name, bytes, ImageFormat::WebP);
         }
-        failed = frame.is_err();
-        let composed = |frame: image::Frame| Decoded {
-            picture: frame.into_buffer().into(),
-            orientation: Orientation::NoTransforms,
+        Kind::Png if apng::count(name, bytes)?.is_none() => {
+            return still::png(name, bytes);
+        }
+        _ => {}
+    }
+    let mut frames = compose(name, bytes, kind)?;
+    if !frames.advance()? {
+        return Err(image_error(name, "has no frames: there is nothing to see".into()));
+    }
+    frames.picture()
+}
+
+/// Frames of a file, one after the other: see [`frames`].
+pub struct Frames<'a> {
+    source: Source<'a>,
+    name: &'a str,
+    kind: Kind,
+    counted: Counted,
+    /// Frame that follows; none after an error.
+    next: usize,
+    options: Options,
+}
+
+enum Source<'a> {
+    Still(Option<RgbImage>),
+    Composed(Box<dyn Compose + 'a>),
+    Failed,
+}
+
+impl Frames<'_> {
+    /// Number of frames in the file, counted without decoding them.
+    pub fn num_frames(&self) -> usize {
+        self.counted.num_frames
+    }
+
+    /// Width and height of the largest frame, as it is stored.
+    pub fn size(&self) -> (u32, u32) {
+        self.counted.size
+    }
+
+    /// The frame of that index, which is not before the next one.
+    fn seek(&mut self, frame: usize) -> Result<RgbImage> {
+        let (name, kind) = (self.name, self.kind);
+        let picture = guarded(name, kind, || self.compose_to(frame)).map_err(|e| of_kind(e, kind));
+        if picture.is_err() {
+            self.source = Source::Failed;
+        }
+        picture
+    }
+
+    fn compose_to(&mut self, frame: usize) -> Result<RgbImage> {
+        let cut = |frame| {
+            let reason = format!("ends before frame {frame} of {}; copy it again", self.counted.num_frames);
+            image_error(self.name, reason)
         };
-        Some(frame.map_err(unreadable(name)).and_then(|frame| finish(name, composed(frame), &options)))
-    })))
+        self.check_decoded(frame + 1)?;
+        match &mut self.source {
+            Source::Failed => Err(cut(frame)),
+            Source::Still(picture) => {
+                self.next += 1;
+                picture.take().ok_or_else(|| cut(frame))
+            }
+            Source::Composed(frames) => {
+                while self.next <= frame {
+                    if !frames.advance()? {
+                        return Err(cut(self.next));
+                    }
+                    self.next += 1;
+                }
+                finish(self.name, frames.picture()?, &self.options)
+            }
+        }
+    }
+
+    /// Refuses to decode so many frames where they have too many pixels.
+    fn check_decoded(&self, num_frames: usize) -> Result<()> {
+        let (width, height) = self.counted.size;
+        let pixels = (u64::from(width) * u64::from(height)).saturating_mul(num_frames as u64);
+        if pixels <= MAX_DECODED_PIXELS {
+            return Ok(());
+        }
+        let reason = format!(
+            "has frames of {width} x {height}: {num_frames} of them are {pixels} pixels to decode, above \
+             {MAX_DECODED_PIXELS}; make it smaller or shorter"
+        );
+        Err(image_error(self.name, reason))
+    }
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Result<RgbImage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let ended = matches!(self.source, Source::Failed) || self.next >= self.counted.num_frames;
+        (!ended).then(|| self.seek(self.next))
+    }
+}
+
+/// Which `num_samples` frames of a video of `num_frames` to show: evenly spaced, the first and the last
+/// included, the middle one if it is one. All frames if there are no more than that.
+///
+/// Neither the paper nor the code of mPLUG-Owl2 says how frames are chosen; this is our choice, and 8 frames
+/// are common.
+pub fn sample_frames(num_frames: usize, num_samples: usize) -> Vec<usize> {
+    match num_samples {
+        _ if num_samples >= num_frames => (0..num_frames).collect(),
+        0 => Vec::new(),
+        1 => vec![num_frames / 2],
+        // u128: the product of two sizes.
+        _ => (0..num_samples)
+            .map(|i| (i as u128 * (num_frames - 1) as u128 / (num_samples - 1) as u128) as usize)
+            .collect(),
+    }
+}
+
+/// What a file's structure says of its frames.
+struct Counted {
+    num_frames: usize,
+    /// Width and height of the canvas, at its largest.
+    size: (u32, u32),
+}
+
+/// An animation whose frames are composed one after the other.
+trait Compose {
+    /// Composes the next frame; false if there is none.
+    fn advance(&mut self) -> Result<bool>;
+
+    /// The frame composed last.
+    fn picture(&self) -> Result<Decoded>;
+}
+
+/// Part of a canvas, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rect {
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+}
+
+impl Rect {
+    fn right(&self) -> usize {
+        self.left + self.width
+    }
+
+    fn bottom(&self) -> usize {
+        self.top + self.height
+    }
+
+    /// Its rows on a canvas of that width, as ranges of pixels.
+    fn rows(self, width: usize) -> impl Iterator<Item = Range<usize>> {
+        (self.top..self.bottom()).map(move |y| width * y + self.left..width * y + self.right())
+    }
+
+    /// Lays its pixels over a canvas of that width.
+    fn paste<T: Copy>(self, pixels: &[T], canvas: &mut [T], width: usize) {
+        for (row, pixels) in self.rows(width).zip(pixels.chunks_exact(self.width)) {
+            canvas[row].copy_from_slice(pixels);
+        }
+    }
+
+    /// Its pixels of a canvas; zeros beyond.
+    fn crop<T: Copy + bytemuck::Zeroable>(
+        self,
+        name: &str,
+        canvas: &[T],
+        [width, height]: [usize; 2],
+    ) -> Result<Vec<T>> {
+        let mut pixels = zeroed(name, self.width * self.height)?;
+        let inside = self.left.min(width)..self.right().min(width);
+        let rows = canvas.chunks_exact(width).take(height).skip(self.top);
+        for (row, pixels) in rows.zip(pixels.chunks_exact_mut(self.width)) {
+            pixels[..inside.len()].copy_from_slice(&row[inside.clone()]);
+        }
+        Ok(pixels)
+    }
+}
+
+/// Room for so many pixels, or an error where the memory is not there.
+fn zeroed<T: Copy + bytemuck::Zeroable>(name: &str, len: usize) -> Result<Vec<T>> {
+    filled(name, len, T::zeroed())
+}
+
+fn filled<T: Copy>(name: &str, len: usize, value: T) -> Result<Vec<T>> {
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(len).map_err(|_| {
+        let megabytes = (len * size_of::<T>()).div_ceil(1 << 20);
+        image_error(name, format!("needs {megabytes} MiB of memory that is not there: make it smaller"))
+    })?;
+    pixels.resize(len, value);
+    Ok(pixels)
 }

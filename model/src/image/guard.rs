@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
@@ -18,7 +19,11 @@ thread_local! {
 /// The first call wraps the panic hook in one that is silent inside of such calls and otherwise passes on; a hook that
 /// the program sets after that prints, and the error is the same. What panics in a program built with `panic = "abort"`
 /// ends it.
-pub(super) fn guarded<T>(name: &str, decoder: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(
+    name: &str,
+    decoder: impl fmt::Display,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     static WRAPPED: Once = Once::new();
     if !std::thread::panicking() {
         WRAPPED.call_once(|| {

@@ -10,7 +10,6 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::cmyk::cmyk_to_rgb;
-use super::guard::guarded;
 use super::{Decoded, MAX_PIXELS, check_size, cut_short, image_error};
 use crate::Result;
 
@@ -40,22 +39,20 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
         );
         return Err(image_error(name, reason));
     }
-    guarded(name, "JPEG", || {
-        let ended = Cell::new(false);
-        let source = Source { bytes, ended: &ended };
-        // libjpeg's errors come as unwinding with a text.
-        match catch_unwind(AssertUnwindSafe(|| read(source, &header))) {
-            // What is missing would be grey.
-            Ok(Ok((_, cut))) if cut => Err(cut_short(name, bytes)),
-            Ok(Ok((decoded, _))) => Ok(decoded),
-            _ if ended.get() => Err(cut_short(name, bytes)),
-            Ok(Err(error)) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
-            Err(payload) => match libjpeg_error(payload.as_ref()) {
-                Some(error) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
-                None => resume_unwind(payload),
-            },
-        }
-    })
+    let ended = Cell::new(false);
+    let source = Source { bytes, ended: &ended };
+    // libjpeg's errors come as unwinding with a text.
+    match catch_unwind(AssertUnwindSafe(|| read(source, &header))) {
+        // What is missing would be grey.
+        Ok(Ok((_, cut))) if cut => Err(cut_short(name, bytes)),
+        Ok(Ok((decoded, _))) => Ok(decoded),
+        _ if ended.get() => Err(cut_short(name, bytes)),
+        Ok(Err(error)) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
+        Err(payload) => match libjpeg_error(payload.as_ref()) {
+            Some(error) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
+            None => resume_unwind(payload),
+        },
+    }
 }
 
 /// The picture, and whether the file ended before its last row.

@@ -4,23 +4,20 @@ use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, GrayAlphaImage, ImageDecoder, ImageFormat, ImageReader};
 
-use super::guard::guarded;
 use super::{Decoded, check_size, limits, unreadable};
 use crate::Result;
 
 /// Decodes a picture that has one, with what EXIF says of its orientation.
 pub(super) fn decode(name: &str, bytes: &[u8], format: ImageFormat) -> Result<Decoded> {
-    guarded(name, format.extensions_str()[0], || {
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        reader.limits(limits());
-        let mut decoder = reader.into_decoder().map_err(unreadable(name))?;
-        check_size(name, decoder.dimensions())?;
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let picture = DynamicImage::from_decoder(decoder).map_err(unreadable(name))?;
-        Ok(Decoded { picture, orientation })
-    })
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits());
+    let mut decoder = reader.into_decoder().map_err(unreadable(name))?;
+    check_size(name, decoder.dimensions())?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let picture = DynamicImage::from_decoder(decoder).map_err(unreadable(name))?;
+    Ok(Decoded { picture, orientation })
 }
 
 /// Decodes a PNG, of an animated one the default picture.
@@ -31,7 +28,17 @@ pub(super) fn png(name: &str, bytes: &[u8]) -> Result<Decoded> {
         true => Cow::Borrowed(bytes),
         false => Cow::Owned([bytes, END].concat()),
     };
-    decode(name, &whole, ImageFormat::Png)
+    let mut decoded = decode(name, &whole, ImageFormat::Png)?;
+    // Gray of 16 bits with one of its values transparent: cut as gray is, not as the gray of an alpha channel.
+    let deep_gray = bytes.get(24..26) == Some(&[16, 0]);
+    if let (true, DynamicImage::ImageLumaA16(picture)) = (deep_gray, &mut decoded.picture) {
+        let pixels = picture.as_chunks().0.iter();
+        let pixels = pixels.flat_map(|&[gray, alpha]| [gray.min(255) as u8, (alpha >> 8) as u8]).collect();
+        let (width, height) = picture.dimensions();
+        let whole = "two samples a pixel";
+        decoded.picture = GrayAlphaImage::from_raw(width, height, pixels).expect(whole).into();
+    }
+    Ok(decoded)
 }
 
 /// Decodes a BMP.

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::PreprocessorConfig;
 use crate::{Weights, bicubic};
 use image::codecs::gif::GifEncoder;
-use image::{Frame, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
+use image::{Frame, GrayImage, ImageBuffer, ImageFormat, Luma, Rgba, RgbaImage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -150,7 +150,7 @@ fn a_larger_size_than_crop_loses_its_borders() {
 #[test]
 fn alpha_is_dropped_and_sixteen_bits_are_cut() {
     let rgba = RgbaImage::from_pixel(2, 1, Rgba([1, 2, 3, 0]));
-    let deep: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_raw(2, 1, vec![0x12ff, 0xff00]).unwrap();
+    let deep: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_raw(2, 1, vec![0x0012, 0xff00]).unwrap();
     let gray = GrayImage::from_raw(2, 1, vec![7, 8]).unwrap();
     for (picture, want) in [
         (DynamicImage::from(rgba), [1, 2, 3, 1, 2, 3]),
@@ -194,16 +194,17 @@ fn frames_of_a_gif_come_one_by_one() {
     let frames = colours.map(|colour| Frame::new(RgbaImage::from_pixel(4, 3, Rgba(colour))));
     GifEncoder::new(&mut bytes).encode_frames(frames).unwrap();
 
-    let frames: Vec<RgbImage> = decode_frames("x.gif", &bytes).unwrap().map(Result::unwrap).collect();
+    let frames: Vec<RgbImage> =
+        super::frames("x.gif", &bytes, &Options::default()).unwrap().map(Result::unwrap).collect();
     assert_eq!(frames.len(), 3);
     for (frame, colour) in frames.iter().zip(colours) {
         assert!(frame.pixels().all(|pixel| pixel.0 == colour[..3]));
     }
     assert_eq!(decode("x.gif", &bytes, Exif::Ignore).unwrap(), frames[0]);
     let png = encode(&frames[0].clone().into(), ImageFormat::Png);
-    assert_eq!(decode_frames("x.png", &png).unwrap().count(), 1);
+    assert_eq!(super::frames("x.png", &png, &Options::default()).unwrap().count(), 1);
     for end in 0..bytes.len() {
-        if let Ok(frames) = decode_frames("x.gif", &bytes[..end]) {
+        if let Ok(frames) = super::frames("x.gif", &bytes[..end], &Options::default()) {
             assert!(frames.count() <= 4);
         }
     }
@@ -266,7 +267,7 @@ fn mutated_pictures_do_not_panic() {
                 let mut bytes = whole.clone();
                 bytes[at] ^= flip;
                 let _ = decode("x", &bytes, Exif::Honour);
-                let _ = decode_frames("x", &bytes).map(|frames| frames.take(5).count());
+                let _ = super::frames("x", &bytes, &Options::default()).map(|frames| frames.take(5).count());
             }
         }
     }

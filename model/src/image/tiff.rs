@@ -9,46 +9,43 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, Luma, RgbImage, RgbaImage};
 
 use super::cmyk::cmyk_to_rgb;
-use super::guard::guarded;
 use super::{Decoded, MAX_PIXELS, check_size, cut_short, image_error, jpeg};
 use crate::Result;
 use ifd::{Ifd, Tag};
 use layout::{Alpha, Colour, Compression, Layout};
 
 pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
-    guarded(name, "TIFF", || {
-        let cut = || cut_short(name, bytes);
-        let wrong = |reason| image_error(name, reason);
-        let ifd = Ifd::first(bytes).ok_or_else(cut)?;
-        let [width, height] = [Tag::ImageWidth, Tag::ImageLength].map(|tag| ifd.uint(tag).unwrap_or(0));
-        let side = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        check_size(name, (side(width), side(height)))?;
-        let layout = Layout::read(&ifd, [width, height]).map_err(wrong)?;
-        // Tiles reach beyond the picture's edges.
-        let padded = layout.chunk[0].saturating_mul(width.div_ceil(layout.chunk[0])).saturating_mul(height);
-        if padded as u64 > MAX_PIXELS {
-            return Err(wrong(format!(
-                "is a TIFF of {width} x {height} in tiles of {:?}, {padded} pixels in all, above {MAX_PIXELS}",
-                layout.chunk
-            )));
-        }
-        let fault = |fault| match fault {
-            Fault::Cut => cut(),
-            Fault::Damaged(reason) => wrong(format!("is a damaged TIFF: {reason}")),
-        };
-        let mut picture = if layout.is_deep_gray() {
-            let words = read(&layout, &ifd, bytes, unpack::deep_gray).map_err(fault)?;
-            let whole = ImageBuffer::<Luma<u16>, _>::from_raw(side(width), side(height), words);
-            whole.expect("as many samples as its size says").into()
-        } else {
-            let samples = read(&layout, &ifd, bytes, unpack::samples).map_err(fault)?;
-            picture(&layout, &ifd, samples).map_err(wrong)?
-        };
-        let turn = ifd.uint(Tag::Orientation).and_then(|o| Orientation::from_exif(u8::try_from(o).ok()?));
-        // Not left to the option: Pillow turns it when it loads it.
-        picture.apply_orientation(turn.unwrap_or(Orientation::NoTransforms));
-        Ok(Decoded { picture, orientation: Orientation::NoTransforms })
-    })
+    let cut = || cut_short(name, bytes);
+    let wrong = |reason| image_error(name, reason);
+    let ifd = Ifd::first(bytes).ok_or_else(cut)?;
+    let [width, height] = [Tag::ImageWidth, Tag::ImageLength].map(|tag| ifd.uint(tag).unwrap_or(0));
+    let side = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+    check_size(name, (side(width), side(height)))?;
+    let layout = Layout::read(&ifd, [width, height]).map_err(wrong)?;
+    // Tiles reach beyond the picture's edges.
+    let padded = layout.chunk[0].saturating_mul(width.div_ceil(layout.chunk[0])).saturating_mul(height);
+    if padded as u64 > MAX_PIXELS {
+        return Err(wrong(format!(
+            "is a TIFF of {width} x {height} in tiles of {:?}, {padded} pixels in all, above {MAX_PIXELS}",
+            layout.chunk
+        )));
+    }
+    let fault = |fault| match fault {
+        Fault::Cut => cut(),
+        Fault::Damaged(reason) => wrong(format!("is a damaged TIFF: {reason}")),
+    };
+    let mut picture = if layout.is_deep_gray() {
+        let words = read(&layout, &ifd, bytes, unpack::deep_gray).map_err(fault)?;
+        let whole = ImageBuffer::<Luma<u16>, _>::from_raw(side(width), side(height), words);
+        whole.expect("as many samples as its size says").into()
+    } else {
+        let samples = read(&layout, &ifd, bytes, unpack::samples).map_err(fault)?;
+        picture(&layout, &ifd, samples).map_err(wrong)?
+    };
+    let turn = ifd.uint(Tag::Orientation).and_then(|o| Orientation::from_exif(u8::try_from(o).ok()?));
+    // Not left to the option: Pillow turns it when it loads it.
+    picture.apply_orientation(turn.unwrap_or(Orientation::NoTransforms));
+    Ok(Decoded { picture, orientation: Orientation::NoTransforms })
 }
 
 enum Fault {
