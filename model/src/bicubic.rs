@@ -11,7 +11,7 @@ use std::ops::Range;
 use image::RgbImage;
 use rayon::prelude::*;
 
-pub(crate) use stretch::stretched;
+pub(crate) use stretch::{has_runs, stretched};
 
 /// Fractional bits of a weight.
 const BITS: u32 = 22;

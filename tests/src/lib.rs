@@ -7,6 +7,7 @@ pub mod full_width;
 pub mod fuzz;
 pub mod golden;
 pub mod nano;
+pub mod pictures;
 pub mod reference;
 
 use std::sync::OnceLock;

@@ -1,9 +1,11 @@
 //! The pictures of a question, from the command line: which files, which frames, and how each becomes square.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use strix_model::image::{self, Exif, Options, Preprocess, RgbImage};
+use strix_model::image::{self, Exif, Note, Options, Preprocess, RgbImage};
+
+use crate::terminal::say;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Square {
@@ -34,6 +36,61 @@ pub(crate) struct Pictures {
     /// Turn photos upright as their EXIF orientation says; the original does not
     #[arg(long)]
     exif: bool,
+    /// Colour behind what is transparent, as CSS has them: white, #fff, #ffffff; the original drops alpha
+    #[arg(long, value_name = "COLOR", value_parser = colour)]
+    background: Option<Colour>,
+}
+
+#[derive(Clone, Copy)]
+struct Colour([u8; 3]);
+
+/// An opaque colour.
+fn colour(text: &str) -> Result<Colour, String> {
+    let accepted = "name one as CSS has them, such as white, #fff or #ffffff";
+    match csscolorparser::parse(text).map(|colour| colour.to_rgba8()) {
+        Ok([red, green, blue, 255]) => Ok(Colour([red, green, blue])),
+        Ok(_) => Err(format!("it is transparent itself; {accepted}")),
+        Err(_) => Err(format!("it is no colour; {accepted}")),
+    }
+}
+
+/// Files of which something is to be known, in the order that they were named.
+#[derive(Default)]
+struct Notes(Vec<(Note, Vec<String>)>);
+
+impl Notes {
+    fn add(&mut self, file: &Path, notes: Vec<Note>) {
+        for note in notes {
+            let file = file.display().to_string();
+            match self.0.iter_mut().find(|(known, _)| *known == note) {
+                Some((_, files)) => files.push(file),
+                None => self.0.push((note, vec![file])),
+            }
+        }
+    }
+
+    /// One line for each kind.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|(note, files)| {
+            let words = match note {
+                Note::Transparent => {
+                    "transparent in places, whose hidden colours show, as in the original; \
+                     --background white puts a colour there"
+                }
+                Note::Turned => "stored turned, and shown so, as in the original; --exif turns it upright",
+                Note::DeepGray => {
+                    "gray of more than 8 bits: all above 255 is white, as in the original; save it with 8 bits"
+                }
+                _ => return None,
+            };
+            let (first, rest) = files.split_first()?;
+            let (more, is) = match rest.len() {
+                0 => (String::new(), "is"),
+                more => (format!(" and {more} more"), "are"),
+            };
+            Some(format!("note: {first}{more} {is} {words}"))
+        })
+    }
 }
 
 impl Pictures {
@@ -45,15 +102,54 @@ impl Pictures {
         }
     }
 
+    fn options(&self) -> Options {
+        let exif = if self.exif { Exif::Honour } else { Exif::Ignore };
+        Options { exif, background: self.background.map(|Colour(rgb)| rgb) }
+    }
+
     /// Decodes the pictures, then the frames of the video, in that order.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<RgbImage>> {
-        let exif = if self.exif { Exif::Honour } else { Exif::Ignore };
-        let mut pictures =
-            self.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
+        let options = self.options();
+        let (mut pictures, mut notes) = (vec![], Notes::default());
+        for path in &self.image {
+            let opened = image::open_with(path, &options)?;
+            notes.add(path, opened.notes);
+            pictures.push(opened.pixels);
+        }
         if let Some(path) = &self.video {
-            let options = Options { exif, ..Options::default() };
             pictures.extend(image::open_video(path, self.frames as usize, &options)?);
         }
+        notes.lines().for_each(|line| say(&line));
         Ok(pictures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_those_of_css() {
+        for (text, rgb) in [("white", [255; 3]), ("#08f", [0, 0x88, 0xff]), ("#0180Ff", [1, 0x80, 0xff])] {
+            assert_eq!(colour(text).map(|Colour(rgb)| rgb), Ok(rgb));
+        }
+        for text in ["", "whit", "#ff", "transparent", "#ffffff80"] {
+            assert!(colour(text).is_err_and(|error| error.contains("#ffffff")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kind_of_note_is_one_line() {
+        let mut notes = Notes::default();
+        notes.add(Path::new("a.png"), vec![Note::Transparent]);
+        notes.add(Path::new("b.jpg"), vec![Note::Turned]);
+        notes.add(Path::new("c.png"), vec![Note::Transparent]);
+        let lines: Vec<_> = notes.lines().collect();
+        assert!(
+            lines[0].starts_with("note: a.png and 1 more are transparent")
+                && lines[0].contains("--background")
+        );
+        assert!(lines[1].starts_with("note: b.jpg is stored turned") && lines[1].contains("--exif"));
+        assert_eq!(lines.len(), 2);
     }
 }

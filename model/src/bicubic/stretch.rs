@@ -120,6 +120,29 @@ impl Stretch {
     }
 }
 
+/// Whether [`stretched`] is quicker than computing every pixel of the square: where a picture is so narrow or so smooth
+/// that most stretched pixels are like their neighbours. Between two pixels there are about as many runs as levels.
+pub(crate) fn has_runs(image: &RgbImage) -> bool {
+    /// Pixels that cost as much as a run: measured on noise and on waves.
+    const RUN: u64 = 45;
+    let (width, height) = (u64::from(image.width()), u64::from(image.height()));
+    let (short, side) = (width.min(height), width.max(height));
+    let budget = 3 * side * side / RUN;
+    // A picture with many pixels for its longer side is not even looked at.
+    if 3 * short * side >= budget {
+        return false;
+    }
+    let bytes = image.as_raw();
+    let row = 3 * width as usize;
+    let steps = |a: &[u8], b: &[u8]| -> u64 { a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum() };
+    let levels: u64 = if width < height {
+        bytes.chunks_exact(row).map(|row| steps(&row[3..], row)).sum()
+    } else {
+        steps(&bytes[row..], bytes)
+    };
+    3 * short * side + levels < budget
+}
+
 /// The square of a picture's longer side that it is stretched to, resized to `size` a side, of which the part
 /// `window × window` is computed and returned.
 pub(crate) fn stretched(image: &RgbImage, size: usize, window: Range<usize>) -> Vec<u8> {
@@ -240,4 +263,76 @@ fn narrow_wide(image: &RgbImage, filter: &Filter) -> Vec<u8> {
         }
     });
     narrow
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A picture of noise, or of noise in black and white, or of slow waves.
+    fn picture(width: u32, height: u32, kind: u32) -> RgbImage {
+        let mut state = width * 31 + height + kind;
+        let byte = |i: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            match kind {
+                0 => (state >> 24) as u8,
+                1 => (state >> 31) as u8 * 255,
+                _ => (i / 97) as u8,
+            }
+        };
+        let bytes = (0..3 * width * height).map(byte).collect();
+        RgbImage::from_raw(width, height, bytes).unwrap()
+    }
+
+    /// The square, computed whole.
+    fn whole(image: &RgbImage, size: usize, window: Range<usize>) -> Vec<u8> {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let side = width.max(height);
+        let filter = Filter::new(width.min(height), side, 0..side);
+        let row = |y: usize, row: &mut [u8]| match width < height {
+            true => filter.row(&image.as_raw()[3 * width * y..][..3 * width], row),
+            false => filter.column(image.as_raw(), 0, y, row),
+        };
+        super::super::resize([side, side], row, [size, size], window.clone(), window)
+    }
+
+    #[test]
+    fn a_stretched_picture_is_that_of_the_whole_square() {
+        for (short, long) in
+            [(1, 2), (1, 40), (1, 700), (2, 35), (2, 601), (3, 50), (4, 333), (7, 130), (20, 333)]
+        {
+            for (width, height) in [(short, long), (long, short)] {
+                for kind in 0..3 {
+                    let picture = picture(width, height, kind);
+                    for (size, window) in [(28, 0..28), (56, 7..49)] {
+                        let want = whole(&picture, size, window.clone());
+                        assert!(
+                            stretched(&picture, size, window) == want,
+                            "{width} x {height}, {kind}, {size}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_padded_picture_is_that_of_the_whole_square() {
+        let colour = [1, 200, 99];
+        for (width, height) in [(1, 40), (40, 1), (7, 30), (30, 29), (31, 8), (12, 12)] {
+            let picture = picture(width, height, 0);
+            let (width, height) = (width as usize, height as usize);
+            let side = width.max(height);
+            let (left, top) = ((side - width) / 2, (side - height) / 2);
+            let row = |y: usize, row: &mut [u8]| {
+                row.as_chunks_mut().0.fill(colour);
+                if (top..top + height).contains(&y) {
+                    row[3 * left..][..3 * width]
+                        .copy_from_slice(&picture.as_raw()[3 * width * (y - top)..][..3 * width]);
+                }
+            };
+            let want = super::super::resize([side, side], row, [28, 28], 3..25, 3..25);
+            assert!(super::super::padded(&picture, colour, 28, 3..25) == want, "{width} x {height}");
+        }
+    }
 }

@@ -158,3 +158,55 @@ fn text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         () => ("a text", "look into it: a server may have answered with an error in place of the picture"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Exif, decode};
+
+    #[test]
+    fn what_is_not_read_is_named() {
+        for (bytes, word) in [
+            (&b"\0\0\0\x1cftypheic\0\0\0\0mif1heic"[..], "HEIC"),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF"),
+            (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41", "MP4"),
+            (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "QuickTime"),
+            (b"\xff\x0a\xfa\x7f", "JPEG XL"),
+            (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+            (b"\xef\xbb\xbf<?xml version=\"1.0\"?>\n<!-- a -->\n<svg xmlns=\"x\">", "SVG"),
+            (b"\n<!DOCTYPE html><html><svg/>", "SVG"),
+            (b"\n<!DOCTYPE html><html><title>404</title>", "HTML"),
+            (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "XML"),
+            (b"{\"message\": \"not found\"}", "JSON"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+            (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+            (b"P6 61 45 255\n\0\0", "PPM"),
+            (b"\0\0\x01\0\x01\0\x10\x10", "ICO"),
+            (b"qoif\0\0", "QOI"),
+            (b"8BPS\0\x01", "Photoshop"),
+            (b"\x1a\x45\xdf\xa3\x01", "WebM"),
+            (b"RIFF\x10\0\0\0AVI LIST", "AVI"),
+            (b"PK\x03\x04\x14\0", "zip"),
+            (b"\x1f\x8b\x08\0", "gzip"),
+            (b"\xff\xfeh\0i\0", "UTF-16"),
+            (b"BM is how this text begins", "a text"),
+            (b"\0\0\0\0\0\0\0\0\0\0\0\0", "zeros"),
+        ] {
+            let error = decode("cat.png", bytes, Exif::Ignore).unwrap_err().to_string();
+            assert!(error.starts_with("cat.png: is ") && error.contains(word), "{word}: {error}");
+            assert!(!error.contains("whole"), "{error}");
+        }
+        assert!(name(b"\xde\xad\xbe\xef\0\x01\x02\x03").is_none());
+    }
+
+    #[test]
+    fn only_files_that_end_early_are_asked_whether_they_are_whole() {
+        let png = crate::image::tests::picture_bytes("preproc/images/tiny_5x4.png");
+        let error = decode("x", &png[..png.len() - 30], Exif::Ignore).unwrap_err().to_string();
+        assert!(error.contains("PNG") && error.contains("whole"), "{error}");
+        let mut damaged = png;
+        damaged[30] ^= 1;
+        let error = decode("x", &damaged, Exif::Ignore).unwrap_err().to_string();
+        assert!(error.contains("PNG") && !error.contains("whole"), "{error}");
+    }
+}

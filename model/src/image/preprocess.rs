@@ -7,9 +7,6 @@ use crate::Result;
 use crate::bicubic::{self, Filter};
 use crate::config::PreprocessorConfig;
 
-/// Sides at whose ratio most pixels of the stretched square are like their neighbours, and are not computed singly.
-const EXTREME: usize = 16;
-
 /// How a picture of any shape becomes a square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preprocess {
@@ -51,9 +48,7 @@ pub fn resize(image: &RgbImage, mode: Preprocess, c: &PreprocessorConfig) -> Res
     };
     let bytes = match mode {
         // Two resizes, each rounded to 8 bits: first to a square, and that to `size`.
-        Preprocess::Resize if side > EXTREME * width.min(height) => {
-            bicubic::stretched(image, size, middle(size))
-        }
+        Preprocess::Resize if bicubic::has_runs(image) => bicubic::stretched(image, size, middle(size)),
         Preprocess::Resize if width < height => {
             let stretch = Filter::new(width, side, 0..side);
             squared(&|y, row| stretch.row(stored(y), row))

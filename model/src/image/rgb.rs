@@ -86,3 +86,42 @@ fn blend(above: u8, below: u8, alpha: u8) -> u8 {
     let sum = above * alpha + below * (255 - alpha) + 128;
     (((sum >> 8) + sum) >> 8) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageBuffer, Luma, Rgba, RgbaImage};
+
+    use super::*;
+
+    fn open(picture: impl Into<DynamicImage>, orientation: Orientation, options: &Options) -> Opened {
+        opened("x", Decoded { picture: picture.into(), orientation }, options).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_show_is_noted() {
+        let still = Orientation::NoTransforms;
+        let clear = RgbaImage::from_pixel(2, 1, Rgba([1, 2, 3, 254]));
+        let opaque = RgbaImage::from_pixel(2, 1, Rgba([1, 2, 3, 255]));
+        let options = Options::default();
+        assert_eq!(open(clear.clone(), still, &options).notes, [Note::Transparent]);
+        assert!(open(opaque.clone(), still, &options).notes.is_empty());
+        assert_eq!(open(opaque.clone(), Orientation::Rotate90, &options).notes, [Note::Turned]);
+        let upright = open(opaque, Orientation::Rotate90, &Options { exif: Exif::Honour, ..options });
+        assert_eq!((upright.pixels.dimensions(), upright.notes.len()), ((1, 2), 0));
+        let deep = |gray| ImageBuffer::<Luma<u16>, _>::from_raw(1, 1, vec![gray]).unwrap();
+        let cut = open(deep(300), still, &options);
+        assert_eq!((cut.pixels.as_raw()[0], cut.notes), (255, vec![Note::DeepGray]));
+        assert!(open(deep(255), still, &options).notes.is_empty());
+        assert!(open(clear, still, &Options { background: Some([0; 3]), ..options }).notes.is_empty());
+    }
+
+    // As `Image.new("RGBA", size, background).paste(picture, mask=picture)`.
+    #[test]
+    fn a_background_shows_through() {
+        let pixels = vec![10, 20, 30, 0, 10, 20, 30, 255, 10, 20, 30, 128, 255, 0, 1, 1];
+        let picture = RgbaImage::from_raw(4, 1, pixels).unwrap();
+        let options = Options { background: Some([255, 0, 100]), ..Options::default() };
+        let got = open(picture, Orientation::NoTransforms, &options).pixels;
+        assert_eq!(got.as_raw()[..], [255, 0, 100, 10, 20, 30, 132, 10, 65, 255, 0, 100]);
+    }
+}

@@ -16,6 +16,11 @@ fn load(path: &str) -> RgbImage {
     open(format!("{GOLDEN}/{path}").as_ref(), Exif::Ignore).unwrap()
 }
 
+/// The bytes of a golden file.
+pub(super) fn picture_bytes(path: &str) -> Vec<u8> {
+    std::fs::read(format!("{GOLDEN}/{path}")).unwrap()
+}
+
 /// The golden pictures, without the single pixel.
 fn manifest() -> serde_json::Map<String, Value> {
     let json = std::fs::read(format!("{GOLDEN}/preproc/manifest.json")).unwrap();

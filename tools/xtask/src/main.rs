@@ -14,6 +14,7 @@ cargo xtask TASK
   test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
   golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
+  pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         }),
         "test" if rest.is_empty() => test(),
         "golden" | "nano" => check(task, rest),
+        "pictures" => run_check(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
         "bench" => bench(rest),
         "peers" => driver(&VULKAN)
@@ -125,9 +127,14 @@ fn profile(args: &[String]) -> &'static str {
     if args.iter().any(|arg| arg == "--dev") { "dev" } else { "release" }
 }
 
-/// Runs a checking binary of strix-tests.
+/// Runs a checking binary of strix-tests that needs a device.
 fn check(name: &str, args: &[String]) -> Result {
     driver(&VULKAN)?;
+    run_check(name, args)
+}
+
+/// Runs a checking binary of strix-tests.
+fn run_check(name: &str, args: &[String]) -> Result {
     let profile = profile(args);
     let args = args.iter().filter(|arg| *arg != "--dev");
     run(cargo().args(["run", "--profile", profile, "-p", "strix-tests", "--bin", name, "--"]).args(args))
