@@ -13,7 +13,7 @@ use image::{ImageFormat, RgbImage};
 use super::kind::Kind;
 use super::rgb::finish;
 use super::{Decoded, Options, check_size, decode_still, image_error, read, still};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Most pixels of an animation's frames that are decoded, up to the last frame wanted: 2,071 frames of 1920 x 1080.
 pub const MAX_DECODED_PIXELS: u64 = 1 << 32;
@@ -52,7 +52,12 @@ pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) ->
         );
         return Err(image_error(name, reason));
     }
-    chosen.into_iter().map(|frame| frames.seek(frame)).collect()
+    let mut pictures = Vec::new();
+    for &frame in &chosen[..chosen.len() - 1] {
+        pictures.push(frames.seek(frame)?);
+    }
+    pictures.push(frames.into_frame(*last)?);
+    Ok(pictures)
 }
 
 /// Decodes the frames of a GIF, WebP or PNG animation, one at a time, each composed over those before it as Pillow
@@ -109,7 +114,7 @@ pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
     if !frames.advance()? {
         return Err(image_error(name, "has no frames: there is nothing to see".into()));
     }
-    frames.picture()
+    frames.into_picture()
 }
 
 /// Frames of a file, one after the other: see [`frames`].
@@ -141,35 +146,43 @@ impl Frames<'_> {
 
     /// The frame of that index, which is not before the next one.
     fn seek(&mut self, frame: usize) -> Result<RgbImage> {
-        let picture = self.compose_to(frame);
+        let picture = self.advance_to(frame).and_then(|()| match &mut self.source {
+            Source::Still(picture) => picture.take().ok_or_else(|| self.ends_before(frame)),
+            Source::Composed(frames) => finish(self.name, frames.picture()?, &self.options),
+            Source::Failed => Err(self.ends_before(frame)),
+        });
         if picture.is_err() {
             self.source = Source::Failed;
         }
         picture
     }
 
-    fn compose_to(&mut self, frame: usize) -> Result<RgbImage> {
-        let cut = |frame| {
-            let reason = format!("ends before frame {frame} of {}; copy it again", self.counted.num_frames);
-            image_error(self.name, reason)
-        };
-        self.check_decoded(frame + 1)?;
-        match &mut self.source {
-            Source::Failed => Err(cut(frame)),
-            Source::Still(picture) => {
-                self.next += 1;
-                picture.take().ok_or_else(|| cut(frame))
-            }
-            Source::Composed(frames) => {
-                while self.next <= frame {
-                    if !frames.advance()? {
-                        return Err(cut(self.next));
-                    }
-                    self.next += 1;
-                }
-                finish(self.name, frames.picture()?, &self.options)
-            }
+    /// As `seek`, of the last frame wanted.
+    fn into_frame(mut self, frame: usize) -> Result<RgbImage> {
+        self.advance_to(frame)?;
+        match self.source {
+            Source::Composed(frames) => finish(self.name, frames.into_picture()?, &self.options),
+            _ => self.seek(frame),
         }
+    }
+
+    /// Composes the frames up to that one.
+    fn advance_to(&mut self, frame: usize) -> Result<()> {
+        self.check_decoded(frame + 1)?;
+        while self.next <= frame {
+            if let Source::Composed(frames) = &mut self.source
+                && !frames.advance()?
+            {
+                return Err(self.ends_before(self.next));
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn ends_before(&self, frame: usize) -> Error {
+        let reason = format!("ends before frame {frame} of {}; copy it again", self.counted.num_frames);
+        image_error(self.name, reason)
     }
 
     /// Refuses to decode so many frames where they have too many pixels.
@@ -225,8 +238,11 @@ trait Compose {
     /// Composes the next frame; false if there is none.
     fn advance(&mut self) -> Result<bool>;
 
-    /// The frame composed last.
+    /// A copy of the frame composed last.
     fn picture(&self) -> Result<Decoded>;
+
+    /// The frame composed last, its canvas given away: large ones are not held twice.
+    fn into_picture(self: Box<Self>) -> Result<Decoded>;
 }
 
 /// Part of a canvas, in pixels.

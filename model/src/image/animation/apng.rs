@@ -2,8 +2,8 @@
 //!
 //! Pillow composes what is stored, palette indices too, and so does this.
 
-use image::DynamicImage;
 use image::metadata::Orientation;
+use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, RgbImage, RgbaImage};
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
 use super::super::{Decoded, MAX_PIXELS, check_size, image_error};
@@ -264,6 +264,41 @@ impl<'a> Apng<'a> {
         Ok(pixels)
     }
 
+    /// A canvas as a picture.
+    fn unpacked(&self, canvas: Vec<u8>) -> Result<Decoded> {
+        let (width, height, name) = (self.width as u32, self.height as u32, self.header.chunks.name);
+        let num_pixels = self.width * self.height;
+        let picture = match self.color {
+            ColorType::Grayscale if self.pixel_bytes == 2 => {
+                let mut pixels = zeroed(name, num_pixels)?;
+                for (pixel, stored) in pixels.iter_mut().zip(canvas.as_chunks().0) {
+                    *pixel = u16::from_be_bytes(*stored);
+                }
+                ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLuma16)
+            }
+            ColorType::Grayscale => GrayImage::from_raw(width, height, canvas).map(Into::into),
+            ColorType::GrayscaleAlpha => GrayAlphaImage::from_raw(width, height, canvas).map(Into::into),
+            ColorType::Rgba => RgbaImage::from_raw(width, height, canvas).map(Into::into),
+            ColorType::Rgb if self.header.transparency.is_none() => {
+                RgbImage::from_raw(width, height, canvas).map(Into::into)
+            }
+            ColorType::Rgb | ColorType::Indexed => {
+                let (palette, _) = self.header.palette.unwrap_or_default().as_chunks::<3>();
+                let mut pixels = zeroed::<[u8; 4]>(name, num_pixels)?;
+                for (pixel, stored) in pixels.iter_mut().zip(canvas.chunks_exact(self.pixel_bytes)) {
+                    let [r, g, b] = match *stored {
+                        [r, g, b] => [r, g, b],
+                        _ => palette.get(usize::from(stored[0])).copied().unwrap_or([0; 3]),
+                    };
+                    *pixel = [r, g, b, self.alpha(stored)];
+                }
+                RgbaImage::from_raw(width, height, pixels.into_flattened()).map(Into::into)
+            }
+        };
+        let picture = picture.expect("as many pixels as the canvas");
+        Ok(Decoded { picture, orientation: self.header.orientation })
+    }
+
     /// How much of a stored pixel is seen. Of grays Pillow asks nothing.
     fn alpha(&self, pixel: &[u8]) -> u8 {
         match (self.color, self.header.transparency) {
@@ -314,49 +349,15 @@ impl Compose for Apng<'_> {
     }
 
     fn picture(&self) -> Result<Decoded> {
-        let (width, height, name) = (self.width as u32, self.height as u32, self.header.chunks.name);
-        let num_pixels = self.width * self.height;
-        let copy = || -> Result<Vec<u8>> {
-            let mut pixels = zeroed(name, self.canvas.len())?;
-            pixels.copy_from_slice(&self.canvas);
-            Ok(pixels)
-        };
-        let picture: Option<DynamicImage> = match self.color {
-            ColorType::Grayscale if self.pixel_bytes == 2 => {
-                let mut pixels = zeroed(name, num_pixels)?;
-                for (pixel, stored) in pixels.iter_mut().zip(self.canvas.as_chunks().0) {
-                    *pixel = u16::from_be_bytes(*stored);
-                }
-                image::ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLuma16)
-            }
-            ColorType::Grayscale => {
-                image::GrayImage::from_raw(width, height, copy()?).map(DynamicImage::ImageLuma8)
-            }
-            ColorType::GrayscaleAlpha => {
-                image::GrayAlphaImage::from_raw(width, height, copy()?).map(DynamicImage::ImageLumaA8)
-            }
-            ColorType::Rgba => {
-                image::RgbaImage::from_raw(width, height, copy()?).map(DynamicImage::ImageRgba8)
-            }
-            ColorType::Rgb if self.header.transparency.is_none() => {
-                image::RgbImage::from_raw(width, height, copy()?).map(DynamicImage::ImageRgb8)
-            }
-            ColorType::Rgb | ColorType::Indexed => {
-                let (palette, _) = self.header.palette.unwrap_or_default().as_chunks::<3>();
-                let mut pixels = zeroed::<[u8; 4]>(name, num_pixels)?;
-                for (pixel, stored) in pixels.iter_mut().zip(self.canvas.chunks_exact(self.pixel_bytes)) {
-                    let [r, g, b] = match *stored {
-                        [r, g, b] => [r, g, b],
-                        _ => palette.get(usize::from(stored[0])).copied().unwrap_or([0; 3]),
-                    };
-                    *pixel = [r, g, b, self.alpha(stored)];
-                }
-                image::RgbaImage::from_raw(width, height, pixels.into_flattened())
-                    .map(DynamicImage::ImageRgba8)
-            }
-        };
-        let picture = picture.expect("as many pixels as the canvas");
-        Ok(Decoded { picture, orientation: self.header.orientation })
+        let mut canvas = zeroed(self.header.chunks.name, self.canvas.len())?;
+        canvas.copy_from_slice(&self.canvas);
+        self.unpacked(canvas)
+    }
+
+    fn into_picture(mut self: Box<Self>) -> Result<Decoded> {
+        self.disposal = None;
+        let canvas = std::mem::take(&mut self.canvas);
+        self.unpacked(canvas)
     }
 }
 

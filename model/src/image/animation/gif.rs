@@ -89,6 +89,10 @@ impl<'a> Gif<'a> {
         Ok(())
     }
 
+    fn is_gray(&self) -> bool {
+        matches!(self.pixels, Pixels::Indices { palette: None, .. })
+    }
+
     fn dispose(&mut self) {
         let width = self.width;
         match (self.disposal.take(), &mut self.pixels) {
@@ -223,7 +227,7 @@ impl Compose for Gif<'_> {
         self.dispose();
         if self.num_drawn == 0 {
             self.start(&frame)?;
-        } else if self.colours_next || self.transparent.is_some() && frame.palette.is_some() {
+        } else if self.colours_next || self.is_gray() && self.transparent.is_some() && frame.palette.is_some() {
             self.colour()?;
         }
         if frame.method != 0 {
@@ -290,6 +294,19 @@ impl Compose for Gif<'_> {
         };
         let picture = picture.expect("as many pixels as the canvas");
         Ok(Decoded { picture, orientation: Orientation::NoTransforms })
+    }
+
+    fn into_picture(mut self: Box<Self>) -> Result<Decoded> {
+        (self.disposal, self.frame) = (None, Vec::new());
+        match self.pixels {
+            Pixels::Rgba(pixels) if !self.opaque => {
+                let pixels = pixels.into_flattened();
+                let picture = RgbaImage::from_raw(self.width as u32, self.height as u32, pixels);
+                let picture = picture.expect("as many pixels as the canvas").into();
+                Ok(Decoded { picture, orientation: Orientation::NoTransforms })
+            }
+            _ => self.picture(),
+        }
     }
 }
 

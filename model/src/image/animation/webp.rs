@@ -165,6 +165,12 @@ impl<'a> WebP<'a> {
         })
     }
 
+    fn with_alpha(&self, pixels: Vec<[u8; 4]>) -> Decoded {
+        let picture = RgbaImage::from_raw(self.width as u32, self.height as u32, pixels.into_flattened());
+        let picture = picture.expect("as many pixels as the canvas").into();
+        Decoded { picture, orientation: self.orientation }
+    }
+
     /// Decodes a frame: whether it can have transparent areas, and its pixels.
     fn decode(&self, stored: &Stored) -> Result<(bool, RgbaImage)> {
         let file = stored.file(self.name)?;
@@ -228,19 +234,26 @@ impl Compose for WebP<'_> {
     }
 
     fn picture(&self) -> Result<Decoded> {
-        let (width, height) = (self.width as u32, self.height as u32);
-        let picture = if self.has_alpha {
+        if self.has_alpha {
             let mut pixels = zeroed(self.name, self.canvas.len())?;
             pixels.copy_from_slice(&self.canvas);
-            RgbaImage::from_raw(width, height, pixels.into_flattened()).map(Into::into)
-        } else {
-            let mut pixels = zeroed(self.name, self.canvas.len())?;
-            for (pixel, &[r, g, b, _]) in pixels.iter_mut().zip(&self.canvas) {
-                *pixel = [r, g, b];
-            }
-            RgbImage::from_raw(width, height, pixels.into_flattened()).map(Into::into)
-        };
-        Ok(Decoded { picture: picture.expect("as many pixels as the canvas"), orientation: self.orientation })
+            return Ok(self.with_alpha(pixels));
+        }
+        let mut pixels = zeroed(self.name, self.canvas.len())?;
+        for (pixel, &[r, g, b, _]) in pixels.iter_mut().zip(&self.canvas) {
+            *pixel = [r, g, b];
+        }
+        let picture = RgbImage::from_raw(self.width as u32, self.height as u32, pixels.into_flattened());
+        let picture = picture.expect("as many pixels as the canvas").into();
+        Ok(Decoded { picture, orientation: self.orientation })
+    }
+
+    fn into_picture(mut self: Box<Self>) -> Result<Decoded> {
+        if !self.has_alpha {
+            return self.picture();
+        }
+        let pixels = std::mem::take(&mut self.canvas);
+        Ok(self.with_alpha(pixels))
     }
 }
 
