@@ -1,6 +1,9 @@
 //! Pictures: decoding to RGB as Pillow's `convert("RGB")`, and the vision tower's input from them.
 
 mod animation;
+mod cmyk;
+mod foreign;
+mod guard;
 mod jpeg;
 mod kind;
 mod preprocess;
@@ -8,10 +11,11 @@ mod rgb;
 mod still;
 mod tiff;
 
+use std::io;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageError, ImageFormat, Limits};
+use image::{DynamicImage, ImageError, Limits};
 
 pub use animation::{
     Frames, MAX_DECODED_PIXELS, MAX_SAMPLED_PIXELS, frames, open_video, sample, sample_frames,
@@ -51,13 +55,44 @@ pub struct Options {
     pub background: Option<[u8; 3]>,
 }
 
+/// A picture, with what its user may want to know of it.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its pixels.
+    pub pixels: RgbImage,
+    /// Each at most once.
+    pub notes: Vec<Note>,
+}
+
+/// What a picture holds that does not show in its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// It is transparent in places, and no [`background`](Options::background) was given: the colours that are hidden
+    /// there show.
+    Transparent,
+    /// EXIF says that it is to be turned, and was [ignored](Exif::Ignore).
+    Turned,
+    /// Its gray has more than 8 bits, and values above 255, which are white, as Pillow has them.
+    DeepGray,
+}
+
 /// Reads and decodes a picture file. As [`decode`], with the file's path as name.
 ///
 /// # Errors
 ///
 /// If the file cannot be read, or as [`decode`].
 pub fn open(path: &Path, exif: Exif) -> Result<RgbImage> {
-    decode(&path.display().to_string(), &read(path)?, exif)
+    Ok(open_with(path, &Options { exif, ..Options::default() })?.pixels)
+}
+
+/// Reads and decodes a picture file. As [`decode_with`], with the file's path as name.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_with(path: &Path, options: &Options) -> Result<Opened> {
+    decode_with(&path.display().to_string(), &read(path)?, options)
 }
 
 /// Reads a picture file, for [`decode`], [`frames`] or [`sample`].
@@ -69,18 +104,27 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     read_file(path, MAX_FILE_BYTES)
 }
 
-/// Decodes a PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF.
+/// Decodes a PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF, to the pixels of Pillow's `convert("RGB")`.
 ///
-/// Gray is replicated, palettes are expanded, alpha is dropped without blending, and of 16 bits the upper 8 are
-/// kept. `name` is for error messages.
+/// Gray is replicated, palettes are expanded, CMYK is converted without a profile, and alpha is dropped without
+/// blending. Of 16 bits a colour the upper 8 are kept; gray deeper than 8 bits is cut at 255. `name` is for error
+/// messages. `PICTURES.md` says more of each format.
 ///
 /// # Errors
 ///
-/// If it is none of these, is damaged or cut short, is a single pixel (which the original refuses too) or CMYK
-/// (whose colours only its press's profile tells), or exceeds [`MAX_PIXELS`] or [`MAX_SIDE`].
+/// If it is none of these, in a form that is not read, is damaged or cut short, is a single pixel (which the original
+/// refuses too), or exceeds [`MAX_PIXELS`] or [`MAX_SIDE`].
 pub fn decode(name: &str, bytes: &[u8], exif: Exif) -> Result<RgbImage> {
-    let options = Options { exif, ..Options::default() };
-    rgb::finish(name, decode_still(name, bytes, Kind::of(name, bytes)?)?, &options)
+    Ok(decode_with(name, bytes, &Options { exif, ..Options::default() })?.pixels)
+}
+
+/// As [`decode`], with what is to be known of the picture.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_with(name: &str, bytes: &[u8], options: &Options) -> Result<Opened> {
+    rgb::opened(name, decode_still(name, bytes, Kind::of(name, bytes)?)?, options)
 }
 
 /// What a decoder made of a file.
@@ -93,15 +137,27 @@ struct Decoded {
 /// The one picture of a file, of an animation the first.
 fn decode_still(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
     let decoded = match kind {
-        Kind::Bmp => still::decode(name, bytes, ImageFormat::Bmp),
+        Kind::Bmp => still::bmp(name, bytes),
         Kind::Jpeg => jpeg::decode(name, bytes),
         Kind::Tiff => tiff::decode(name, bytes),
         Kind::Png | Kind::Gif | Kind::WebP => animation::first(name, bytes, kind),
-    }?;
-    if (decoded.picture.width(), decoded.picture.height()) == (1, 1) {
-        return Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into()));
+    };
+    decoded
+        .and_then(|decoded| match (decoded.picture.width(), decoded.picture.height()) {
+            (1, 1) => Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into())),
+            _ => Ok(decoded),
+        })
+        .map_err(|error| of_kind(error, kind))
+}
+
+/// An error that names the format, too.
+fn of_kind(error: Error, kind: Kind) -> Error {
+    match error {
+        Error::Image { name, reason } if !reason.contains(&kind.to_string()) => {
+            Error::Image { name, reason: format!("is a {kind} that {reason}") }
+        }
+        named => named,
     }
-    Ok(decoded)
 }
 
 fn limits() -> Limits {
@@ -129,8 +185,23 @@ fn image_error(name: &str, reason: String) -> Error {
     Error::Image { name: name.into(), reason }
 }
 
+fn cut_short(name: &str, bytes: &[u8]) -> Error {
+    let reason =
+        format!("is cut short: it ends after {} bytes; is the file whole? copy it again", bytes.len());
+    image_error(name, reason)
+}
+
 fn unreadable(name: &str) -> impl Fn(ImageError) -> Error {
-    move |error| image_error(name, format!("{error}; is the file whole?"))
+    move |error| {
+        let reason = match error {
+            ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                "is cut short; is the file whole? copy it again".into()
+            }
+            ImageError::Limits(_) => "needs more memory than a picture may: make it smaller".into(),
+            error => format!("is damaged or of an unusual kind: {error}"),
+        };
+        image_error(name, reason)
+    }
 }
 
 #[cfg(test)]

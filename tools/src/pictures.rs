@@ -52,7 +52,8 @@ impl Pictures {
             self.image.iter().map(|path| image::open(path, exif)).collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &self.video {
             let options = Options { exif, ..Options::default() };
-            pictures.extend(image::open_video(path, self.frames as usize, &options)?);
+            let frames = image::open_video(path, self.frames as usize, &options)?;
+            pictures.extend(frames.into_iter().map(|frame| frame.pixels));
         }
         Ok(pictures)
     }

@@ -7,6 +7,9 @@ use crate::Result;
 use crate::bicubic::{self, Filter};
 use crate::config::PreprocessorConfig;
 
+/// Sides at whose ratio most pixels of the stretched square are like their neighbours, and are not computed singly.
+const EXTREME: usize = 16;
+
 /// How a picture of any shape becomes a square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preprocess {
@@ -48,24 +51,21 @@ pub fn resize(image: &RgbImage, mode: Preprocess, c: &PreprocessorConfig) -> Res
     };
     let bytes = match mode {
         // Two resizes, each rounded to 8 bits: first to a square, and that to `size`.
+        Preprocess::Resize if side > EXTREME * width.min(height) => {
+            bicubic::stretched(image, size, middle(size))
+        }
         Preprocess::Resize if width < height => {
             let stretch = Filter::new(width, side, 0..side);
             squared(&|y, row| stretch.row(stored(y), row))
         }
         Preprocess::Resize if height < width => {
             let stretch = Filter::new(height, side, 0..side);
-            squared(&|y, row| stretch.column(image, y, row))
+            squared(&|y, row| stretch.column(image, 0, y, row))
         }
         Preprocess::Resize => squared(&|y, row| row.copy_from_slice(stored(y))),
         Preprocess::Pad => {
             let colour = c.image_mean.map(|mean| (mean * 255.0) as u8);
-            let (left, top) = ((side - width) / 2, (side - height) / 2);
-            squared(&|y, row| {
-                row.as_chunks_mut().0.fill(colour);
-                if (top..top + height).contains(&y) {
-                    row[3 * left..][..3 * width].copy_from_slice(stored(y - top));
-                }
-            })
+            bicubic::padded(image, colour, size, middle(size))
         }
         Preprocess::Crop => {
             let short = width.min(height);

@@ -3,9 +3,9 @@
 use image::metadata::Orientation;
 use image::{GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
 
-use super::super::{Decoded, check_size, image_error};
+use super::super::{Decoded, check_size};
 use super::blocks::{Blocks, Frame, Palette};
-use super::{Compose, Counted, Rect, filled, zeroed};
+use super::{Compose, Counted, Rect, bad_frame, filled, zeroed};
 use crate::Result;
 
 /// Pixels of the canvas. The first frame is drawn in palette indices, and every later one in colours: what a
@@ -218,7 +218,7 @@ impl Compose for Gif<'_> {
     fn advance(&mut self) -> Result<bool> {
         let Some(frame) = self.blocks.next_frame()? else { return Ok(false) };
         let Rect { width, height, .. } = frame.rect;
-        let bad = |reason: &str| image_error(self.name, format!("its frame {} {reason}", self.num_drawn));
+        let bad = |reason: &str| bad_frame(self.name, self.num_drawn, reason);
         if width == 0 || height == 0 {
             return Err(bad(&format!("is {width} x {height}: it has no pixels")));
         }
@@ -227,7 +227,8 @@ impl Compose for Gif<'_> {
         self.dispose();
         if self.num_drawn == 0 {
             self.start(&frame)?;
-        } else if self.colours_next || self.is_gray() && self.transparent.is_some() && frame.palette.is_some() {
+        } else if self.colours_next || self.is_gray() && self.transparent.is_some() && frame.palette.is_some()
+        {
             self.colour()?;
         }
         if frame.method != 0 {
@@ -235,7 +236,7 @@ impl Compose for Gif<'_> {
         }
         self.disposal = self.disposal(&frame)?;
 
-        let bad = |reason: &str| image_error(self.name, format!("its frame {} {reason}", self.num_drawn));
+        let bad = |reason: &str| bad_frame(self.name, self.num_drawn, reason);
         self.frame.clear();
         self.frame
             .try_reserve_exact(width * height)

@@ -7,8 +7,8 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, RgbImage, RgbaImage};
 
-use super::super::{Decoded, check_size, image_error, limits, unreadable};
-use super::{Compose, Counted, Rect, zeroed};
+use super::super::{Decoded, check_size, image_error, limits};
+use super::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
 /// Flags of the extended header.
@@ -139,8 +139,9 @@ pub(super) struct WebP<'a> {
 }
 
 impl<'a> WebP<'a> {
-    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Self> {
-        let Some(header) = Header::read(name, bytes)? else { return Err(damaged(name)) };
+    /// The frames of an animation; none of a still picture.
+    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
+        let Some(header) = Header::read(name, bytes)? else { return Ok(None) };
         let Header { flags, width, height, chunks } = header;
         let mut orientation = Orientation::NoTransforms;
         let mut rest = Chunks(chunks.0);
@@ -152,7 +153,7 @@ impl<'a> WebP<'a> {
                 break;
             }
         }
-        Ok(Self {
+        Ok(Some(Self {
             name,
             chunks,
             width,
@@ -162,7 +163,7 @@ impl<'a> WebP<'a> {
             canvas: zeroed(name, width * height)?,
             earlier: None,
             num_drawn: 0,
-        })
+        }))
     }
 
     fn with_alpha(&self, pixels: Vec<[u8; 4]>) -> Decoded {
@@ -174,15 +175,15 @@ impl<'a> WebP<'a> {
     /// Decodes a frame: whether it can have transparent areas, and its pixels.
     fn decode(&self, stored: &Stored) -> Result<(bool, RgbaImage)> {
         let file = stored.file(self.name)?;
-        let unreadable = |error| image_error(self.name, format!("its frame {}: {error}", self.num_drawn));
+        let unreadable = |error| bad_frame(self.name, self.num_drawn, format!("is damaged: {error}"));
         let mut decoder = WebPDecoder::new(std::io::Cursor::new(file.as_slice())).map_err(unreadable)?;
         let (width, height) = decoder.dimensions();
         if stored.left + width as usize > self.width || stored.top + height as usize > self.height {
             let reason = format!(
-                "its frame {}, {width} x {height} at {}, {}, is not inside its {} x {}",
-                self.num_drawn, stored.left, stored.top, self.width, self.height
+                "is {width} x {height} at {}, {}, which is not inside {} x {}",
+                stored.left, stored.top, self.width, self.height
             );
-            return Err(image_error(self.name, reason));
+            return Err(bad_frame(self.name, self.num_drawn, reason));
         }
         decoder.set_limits(limits()).map_err(unreadable)?;
         let has_alpha = decoder.color_type().has_alpha();
@@ -305,8 +306,5 @@ fn little_endian(bytes: &[u8]) -> u32 {
 }
 
 fn damaged(name: &str) -> Error {
-    unreadable(name)(image::ImageError::Decoding(image::error::DecodingError::new(
-        image::error::ImageFormatHint::Exact(image::ImageFormat::WebP),
-        "its chunks do not fit into each other",
-    )))
+    image_error(name, "is damaged: its chunks do not fit into each other".into())
 }
