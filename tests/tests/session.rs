@@ -87,7 +87,7 @@ fn the_frames_of_a_video_file_are_its_pictures() {
     let model = model();
     let mut session = model.session().unwrap();
     for frame in &frames {
-        session.add_image(frame).unwrap();
+        session.add_image(&frame.pixels).unwrap();
     }
     let said = all(session.ask(&sample.question(), &greedy()).unwrap());
     assert_eq!(said.text, sample.output);

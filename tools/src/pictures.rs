@@ -63,6 +63,8 @@ impl Notes {
         for note in notes {
             let file = file.display().to_string();
             match self.0.iter_mut().find(|(known, _)| *known == note) {
+                // Frames of a video are of one file.
+                Some((_, files)) if files.contains(&file) => (),
                 Some((_, files)) => files.push(file),
                 None => self.0.push((note, vec![file])),
             }
@@ -117,7 +119,10 @@ impl Pictures {
             pictures.push(opened.pixels);
         }
         if let Some(path) = &self.video {
-            pictures.extend(image::open_video(path, self.frames as usize, &options)?);
+            for opened in image::open_video(path, self.frames as usize, &options)? {
+                notes.add(path, opened.notes);
+                pictures.push(opened.pixels);
+            }
         }
         notes.lines().for_each(|line| say(&line));
         Ok(pictures)

@@ -5,16 +5,17 @@ mod blocks;
 mod gif;
 mod webp;
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 
-use image::{ImageFormat, RgbImage};
+use image::ImageFormat;
 
 use super::guard::guarded;
 use super::kind::Kind;
-use super::rgb::finish;
-use super::{Decoded, Options, check_size, decode_still, image_error, of_kind, read, still};
-use crate::Result;
+use super::rgb::opened;
+use super::{Decoded, Opened, Options, check_size, decode_still, image_error, of_kind, read, still};
+use crate::{Error, Result};
 
 /// Most pixels of an animation's frames that are decoded, up to the last frame wanted: 2,071 frames of 1920 x 1080.
 pub const MAX_DECODED_PIXELS: u64 = 1 << 32;
@@ -27,7 +28,7 @@ pub const MAX_SAMPLED_PIXELS: u64 = 1 << 28;
 /// # Errors
 ///
 /// If the file cannot be read, or as [`sample`].
-pub fn open_video(path: &Path, num_frames: usize, options: &Options) -> Result<Vec<RgbImage>> {
+pub fn open_video(path: &Path, num_frames: usize, options: &Options) -> Result<Vec<Opened>> {
     sample(&path.display().to_string(), &read(path)?, num_frames, options)
 }
 
@@ -38,22 +39,18 @@ pub fn open_video(path: &Path, num_frames: usize, options: &Options) -> Result<V
 /// # Errors
 ///
 /// As [`frames`], and if the frames chosen have more than [`MAX_SAMPLED_PIXELS`].
-pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) -> Result<Vec<RgbImage>> {
+pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) -> Result<Vec<Opened>> {
     let mut frames = frames(name, bytes, options)?;
     let chosen = sample_frames(frames.num_frames(), num_frames);
-    let Some(last) = chosen.last() else { return Ok(Vec::new()) };
-    let (width, height) = frames.size();
-    frames.check_decoded(last + 1)?;
-    let pixels = u64::from(width) * u64::from(height) * chosen.len() as u64;
-    if pixels > MAX_SAMPLED_PIXELS {
-        let reason = format!(
-            "has frames of {width} x {height}: {} of them are {pixels} pixels, above {MAX_SAMPLED_PIXELS}; \
-             take fewer, or make it smaller",
-            chosen.len()
-        );
-        return Err(image_error(name, reason));
+    let Some((&last, others)) = chosen.split_last() else { return Ok(Vec::new()) };
+    let checked = frames.check_decoded(last + 1).and_then(|()| frames.check_sampled(chosen.len()));
+    checked.map_err(|error| of_kind(error, frames.kind))?;
+    let mut pictures = Vec::new();
+    for &frame in others {
+        pictures.push(frames.seek(frame)?);
     }
-    chosen.into_iter().map(|frame| frames.seek(frame)).collect()
+    pictures.push(frames.into_frame(last)?);
+    Ok(pictures)
 }
 
 /// Decodes the frames of a GIF, WebP or PNG animation, one at a time, each composed over those before it as Pillow
@@ -64,64 +61,73 @@ pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) ->
 /// As [`decode`](super::decode), of the file here and of a frame when it is reached; nothing follows a frame that
 /// failed. Also if the file has no frames, or when the frames decoded come to more than [`MAX_DECODED_PIXELS`].
 pub fn frames<'a>(name: &'a str, bytes: &'a [u8], options: &Options) -> Result<Frames<'a>> {
-    let kind = Kind::of(name, bytes)?;
-    guarded(name, kind, || frames_of(name, bytes, kind, options)).map_err(|error| of_kind(error, kind))
+    let (kind, options) = (Kind::of(name, bytes)?, *options);
+    let composed = guarded(name, &kind.to_string(), || composed(name, bytes, kind));
+    let (source, counted) = match composed.map_err(|error| of_kind(error, kind))? {
+        Some((frames, counted)) => (Source::Composed(frames), counted),
+        None => {
+            let only = opened(name, decode_still(name, bytes, kind)?, &options)?;
+            let counted = Counted { num_frames: 1, size: only.pixels.dimensions() };
+            (Source::Still(Some(only)), counted)
+        }
+    };
+    Ok(Frames { source, name, kind, counted, next: 0, options })
 }
 
-fn frames_of<'a>(name: &'a str, bytes: &'a [u8], kind: Kind, options: &Options) -> Result<Frames<'a>> {
+/// The first picture of a GIF, a WebP or a PNG, animated or not.
+pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
+    let first = guarded(name, &kind.to_string(), || {
+        let Some(mut frames) = compose(name, bytes, kind)? else { return Ok(None) };
+        match frames.advance()? {
+            true => frames.into_picture().map(Some),
+            false => Err(no_frames(name)),
+        }
+    })?;
+    match (first, kind) {
+        (Some(first), _) => Ok(first),
+        (None, Kind::WebP) => still::decode(name, bytes, ImageFormat::WebP),
+        (None, _) => still::png(name, bytes),
+    }
+}
+
+/// The frames of an animation, with their number; none of a still picture.
+fn composed<'a>(
+    name: &'a str,
+    bytes: &'a [u8],
+    kind: Kind,
+) -> Result<Option<(Box<dyn Compose + 'a>, Counted)>> {
     let counted = match kind {
         Kind::Gif => Some(gif::count(name, bytes)?),
         Kind::WebP => webp::count(name, bytes)?,
-        Kind::Png => apng::count(name, bytes)?,
-        _ => None,
+        Kind::Png => apng::count(name, bytes),
+        Kind::Jpeg | Kind::Bmp | Kind::Tiff => None,
     };
-    let Some(counted) = counted else {
-        let only = finish(name, decode_still(name, bytes, kind)?, options)?;
-        let counted = Counted { num_frames: 1, size: only.dimensions() };
-        return Ok(Frames {
-            source: Source::Still(Some(only)),
-            name,
-            kind,
-            counted,
-            next: 0,
-            options: *options,
-        });
-    };
+    let Some(counted) = counted else { return Ok(None) };
     if counted.num_frames == 0 {
-        return Err(image_error(name, "has no frames: there is nothing to see".into()));
+        return Err(no_frames(name));
     }
     check_size(name, counted.size)?;
     if counted.size == (1, 1) {
         return Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into()));
     }
-    let source = Source::Composed(compose(name, bytes, kind)?);
-    Ok(Frames { source, name, kind, counted, next: 0, options: *options })
+    Ok(compose(name, bytes, kind)?.map(|frames| (frames, counted)))
 }
 
-fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: Kind) -> Result<Box<dyn Compose + 'a>> {
+fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: Kind) -> Result<Option<Box<dyn Compose + 'a>>> {
     Ok(match kind {
-        Kind::Gif => Box::new(gif::Gif::new(name, bytes)?),
-        Kind::WebP => Box::new(webp::WebP::new(name, bytes)?),
-        _ => Box::new(apng::Apng::new(name, bytes)?),
+        Kind::Gif => Some(Box::new(gif::Gif::new(name, bytes)?)),
+        Kind::WebP => webp::WebP::new(name, bytes)?.map(|frames| Box::new(frames) as _),
+        Kind::Png => apng::Apng::new(name, bytes)?.map(|frames| Box::new(frames) as _),
+        Kind::Jpeg | Kind::Bmp | Kind::Tiff => None,
     })
 }
 
-/// The first picture of a GIF, a WebP or a PNG, animated or not.
-pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
-    match kind {
-        Kind::WebP if webp::count(name, bytes)?.is_none() => {
-            return still::decode(name, bytes, ImageFormat::WebP);
-        }
-        Kind::Png if apng::count(name, bytes)?.is_none() => {
-            return still::png(name, bytes);
-        }
-        _ => {}
-    }
-    let mut frames = compose(name, bytes, kind)?;
-    if !frames.advance()? {
-        return Err(image_error(name, "has no frames: there is nothing to see".into()));
-    }
-    frames.picture()
+fn no_frames(name: &str) -> Error {
+    image_error(name, "has no frames: there is nothing to see".into())
+}
+
+fn bad_frame(name: &str, frame: usize, reason: impl Display) -> Error {
+    image_error(name, format!("cannot be read from frame {frame} on: it {reason}"))
 }
 
 /// Frames of a file, one after the other: see [`frames`].
@@ -130,13 +136,13 @@ pub struct Frames<'a> {
     name: &'a str,
     kind: Kind,
     counted: Counted,
-    /// Frame that follows; none after an error.
+    /// Frame that follows.
     next: usize,
     options: Options,
 }
 
 enum Source<'a> {
-    Still(Option<RgbImage>),
+    Still(Option<Opened>),
     Composed(Box<dyn Compose + 'a>),
     Failed,
 }
@@ -153,56 +159,75 @@ impl Frames<'_> {
     }
 
     /// The frame of that index, which is not before the next one.
-    fn seek(&mut self, frame: usize) -> Result<RgbImage> {
-        let (name, kind) = (self.name, self.kind);
-        let picture = guarded(name, kind, || self.compose_to(frame)).map_err(|e| of_kind(e, kind));
-        if picture.is_err() {
+    fn seek(&mut self, frame: usize) -> Result<Opened> {
+        let picture = self.advance_to(frame).and_then(|()| match &mut self.source {
+            Source::Still(picture) => picture.take().ok_or_else(|| self.ends_before(frame)),
+            Source::Composed(frames) => opened(self.name, frames.picture()?, &self.options),
+            Source::Failed => Err(self.ends_before(frame)),
+        });
+        picture.map_err(|error| {
             self.source = Source::Failed;
-        }
-        picture
+            of_kind(error, self.kind)
+        })
     }
 
-    fn compose_to(&mut self, frame: usize) -> Result<RgbImage> {
-        let cut = |frame| {
-            let reason = format!("ends before frame {frame} of {}; copy it again", self.counted.num_frames);
-            image_error(self.name, reason)
-        };
-        self.check_decoded(frame + 1)?;
-        match &mut self.source {
-            Source::Failed => Err(cut(frame)),
-            Source::Still(picture) => {
-                self.next += 1;
-                picture.take().ok_or_else(|| cut(frame))
-            }
+    /// As `seek`, of the last frame wanted.
+    fn into_frame(mut self, frame: usize) -> Result<Opened> {
+        let kind = self.kind;
+        self.advance_to(frame).map_err(|error| of_kind(error, kind))?;
+        match self.source {
             Source::Composed(frames) => {
-                while self.next <= frame {
-                    if !frames.advance()? {
-                        return Err(cut(self.next));
-                    }
-                    self.next += 1;
-                }
-                finish(self.name, frames.picture()?, &self.options)
+                let picture = frames.into_picture().map_err(|error| of_kind(error, kind))?;
+                opened(self.name, picture, &self.options)
             }
+            _ => self.seek(frame),
         }
+    }
+
+    /// Composes the frames up to that one.
+    fn advance_to(&mut self, frame: usize) -> Result<()> {
+        self.check_decoded(frame + 1)?;
+        while self.next <= frame {
+            if let Source::Composed(frames) = &mut self.source
+                && !guarded(self.name, &self.kind.to_string(), || frames.advance())?
+            {
+                return Err(self.ends_before(self.next));
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn ends_before(&self, frame: usize) -> Error {
+        let reason = format!("ends before frame {frame} of {}; copy it again", self.counted.num_frames);
+        image_error(self.name, reason)
     }
 
     /// Refuses to decode so many frames where they have too many pixels.
     fn check_decoded(&self, num_frames: usize) -> Result<()> {
+        self.check_pixels(num_frames, MAX_DECODED_PIXELS, "decoded", "make it smaller or shorter")
+    }
+
+    /// Refuses to keep so many frames where they have too many pixels.
+    fn check_sampled(&self, num_frames: usize) -> Result<()> {
+        self.check_pixels(num_frames, MAX_SAMPLED_PIXELS, "kept", "take fewer, or make it smaller")
+    }
+
+    fn check_pixels(&self, num_frames: usize, max: u64, what: &str, advice: &str) -> Result<()> {
         let (width, height) = self.counted.size;
         let pixels = (u64::from(width) * u64::from(height)).saturating_mul(num_frames as u64);
-        if pixels <= MAX_DECODED_PIXELS {
+        if pixels <= max {
             return Ok(());
         }
         let reason = format!(
-            "has frames of {width} x {height}: {num_frames} of them are {pixels} pixels to decode, above \
-             {MAX_DECODED_PIXELS}; make it smaller or shorter"
+            "has frames of {width} x {height}: {num_frames} of them {what} are {pixels} pixels, above {max}; {advice}"
         );
         Err(image_error(self.name, reason))
     }
 }
 
 impl Iterator for Frames<'_> {
-    type Item = Result<RgbImage>;
+    type Item = Result<Opened>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let ended = matches!(self.source, Source::Failed) || self.next >= self.counted.num_frames;
@@ -239,8 +264,11 @@ trait Compose {
     /// Composes the next frame; false if there is none.
     fn advance(&mut self) -> Result<bool>;
 
-    /// The frame composed last.
+    /// A copy of the frame composed last.
     fn picture(&self) -> Result<Decoded>;
+
+    /// The frame composed last, its canvas given away: large ones are not held twice.
+    fn into_picture(self: Box<Self>) -> Result<Decoded>;
 }
 
 /// Part of a canvas, in pixels.
@@ -304,3 +332,6 @@ fn filled<T: Copy>(name: &str, len: usize, value: T) -> Result<Vec<T>> {
     pixels.resize(len, value);
     Ok(pixels)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,7 @@ use image::{DynamicImage, RgbImage};
 use super::{Decoded, Exif, Note, Opened, Options, image_error};
 use crate::Result;
 
-/// What a decoder made, turned and converted as the options say.
-pub(super) fn finish(name: &str, decoded: Decoded, options: &Options) -> Result<RgbImage> {
-    Ok(opened(name, decoded, options)?.pixels)
-}
-
-/// As [`finish`], with what is to be known of it.
+/// What a decoder made, turned and converted as the options say, with what is to be known of it.
 pub(super) fn opened(name: &str, decoded: Decoded, options: &Options) -> Result<Opened> {
     let Decoded { mut picture, orientation } = decoded;
     let mut notes = vec![];

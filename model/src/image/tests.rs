@@ -199,8 +199,8 @@ fn frames_of_a_gif_come_one_by_one() {
     let frames = colours.map(|colour| Frame::new(RgbaImage::from_pixel(4, 3, Rgba(colour))));
     GifEncoder::new(&mut bytes).encode_frames(frames).unwrap();
 
-    let frames: Vec<RgbImage> =
-        super::frames("x.gif", &bytes, &Options::default()).unwrap().map(Result::unwrap).collect();
+    let frames: Vec<_> =
+        super::frames("x.gif", &bytes, &Options::default()).unwrap().map(|f| f.unwrap().pixels).collect();
     assert_eq!(frames.len(), 3);
     for (frame, colour) in frames.iter().zip(colours) {
         assert!(frame.pixels().all(|pixel| pixel.0 == colour[..3]));

@@ -2,12 +2,12 @@
 //!
 //! Pillow composes what is stored, palette indices too, and so does this.
 
-use image::DynamicImage;
 use image::metadata::Orientation;
+use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, RgbImage, RgbaImage};
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
 use super::super::{Decoded, MAX_PIXELS, check_size, image_error};
-use super::{Compose, Counted, Rect, zeroed};
+use super::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
 /// What becomes of a frame's area before the next frame is drawn.
@@ -70,14 +70,14 @@ struct Header<'a> {
 
 impl<'a> Header<'a> {
     /// The header of an animation; none of a still picture.
-    fn read(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
+    fn read(name: &'a str, bytes: &'a [u8]) -> Option<Self> {
         let mut chunks = Chunks { name, bytes, at: 8.min(bytes.len()) };
         let (mut ihdr, mut palette, mut transparency, mut control) = (None, None, None, None);
         let (mut orientation, mut num_frames) = (Orientation::NoTransforms, None);
         loop {
             let at = chunks.at;
             // A still picture is its decoder's, in whatever state.
-            let Ok(Some((kind, content))) = chunks.next() else { return Ok(None) };
+            let Ok(Some((kind, content))) = chunks.next() else { return None };
             match kind {
                 b"IHDR" => ihdr = content.try_into().ok(),
                 b"PLTE" => palette = Some(content),
@@ -89,13 +89,13 @@ impl<'a> Header<'a> {
                     chunks.at = at;
                     break;
                 }
-                b"IEND" => return Ok(None),
+                b"IEND" => return None,
                 _ => {}
             }
         }
-        let (Some(ihdr), Some(num_frames @ 1..=0x8000_0000)) = (ihdr, num_frames) else { return Ok(None) };
+        let (Some(ihdr), Some(num_frames @ 1..=0x8000_0000)) = (ihdr, num_frames) else { return None };
         let num_frames = num_frames as usize + usize::from(control.is_none());
-        Ok(Some(Self { chunks, ihdr, palette, transparency, orientation, num_frames, control }))
+        Some(Self { chunks, ihdr, palette, transparency, orientation, num_frames, control })
     }
 
     fn size(&self) -> [u32; 2] {
@@ -105,9 +105,9 @@ impl<'a> Header<'a> {
 }
 
 /// Counts the frames of an animation; none of a still picture.
-pub(super) fn count(name: &str, bytes: &[u8]) -> Result<Option<Counted>> {
-    Ok(Header::read(name, bytes)?
-        .map(|header| Counted { num_frames: header.num_frames, size: header.size().into() }))
+pub(super) fn count(name: &str, bytes: &[u8]) -> Option<Counted> {
+    let header = Header::read(name, bytes)?;
+    Some(Counted { num_frames: header.num_frames, size: header.size().into() })
 }
 
 pub(super) struct Apng<'a> {
@@ -126,10 +126,9 @@ pub(super) struct Apng<'a> {
 }
 
 impl<'a> Apng<'a> {
-    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Self> {
-        let Some(header) = Header::read(name, bytes)? else {
-            return Err(image_error(name, "is no animation".into()));
-        };
+    /// The frames of an animation; none of a still picture.
+    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
+        let Some(header) = Header::read(name, bytes) else { return Ok(None) };
         let [width, height] = header.size();
         check_size(name, (width, height))?;
         let (width, height) = (width as usize, height as usize);
@@ -139,7 +138,7 @@ impl<'a> Apng<'a> {
         let wide = color == ColorType::Grayscale && header.ihdr[8] == 16;
         let pixel_bytes = if wide { 2 } else { color.samples() };
         let canvas = zeroed(name, width * height * pixel_bytes)?;
-        Ok(Self {
+        Ok(Some(Self {
             header,
             width,
             height,
@@ -149,17 +148,19 @@ impl<'a> Apng<'a> {
             disposal: None,
             sequence: 0,
             num_drawn: 0,
-        })
+        }))
     }
 
     fn bad(&self, reason: impl std::fmt::Display) -> Error {
-        image_error(self.header.chunks.name, format!("its frame {} {reason}", self.num_drawn))
+        bad_frame(self.header.chunks.name, self.num_drawn, reason)
     }
 
     fn check_sequence(&mut self, content: &[u8]) -> Result<()> {
         let number = content.first_chunk().map(|n| u32::from_be_bytes(*n));
         if number != Some(self.sequence) {
-            return Err(self.bad(format!("is out of order: part {number:?} where {} follows", self.sequence)));
+            return Err(
+                self.bad(format!("is out of order: part {number:?}, where part {} should be", self.sequence))
+            );
         }
         self.sequence += 1;
         Ok(())
@@ -218,7 +219,7 @@ impl<'a> Apng<'a> {
         }
         let Some(control) = control else { return Ok(None) };
         if data.is_empty() {
-            return Err(self.bad("has no pixels; is the file whole?"));
+            return Err(self.bad("has no pixels; is the file whole? copy it again"));
         }
         let mut ihdr = *self.header.ihdr;
         ihdr[..4].copy_from_slice(&(control.rect.width as u32).to_be_bytes());
@@ -242,11 +243,12 @@ impl<'a> Apng<'a> {
             2 if self.color == ColorType::Grayscale => Transformations::IDENTITY,
             _ => Transformations::STRIP_16,
         });
-        let mut reader = decoder.read_info().map_err(|error| self.bad(error))?;
+        let mut reader = decoder.read_info().map_err(|error| self.bad(format!("is damaged: {error}")))?;
         let row_bytes = reader.output_line_size(rect.width as u32);
         let row_bytes = row_bytes.ok_or_else(|| self.bad("is too large"))?;
         let mut packed = zeroed(self.header.chunks.name, row_bytes * rect.height)?;
-        let info = reader.next_frame(&mut packed).map_err(|error| self.bad(error))?;
+        let info =
+            reader.next_frame(&mut packed).map_err(|error| self.bad(format!("is damaged: {error}")))?;
         let bits = match info.bit_depth {
             BitDepth::One => 1,
             BitDepth::Two => 2,
@@ -262,6 +264,41 @@ impl<'a> Apng<'a> {
             }
         }
         Ok(pixels)
+    }
+
+    /// A canvas as a picture.
+    fn unpacked(&self, canvas: Vec<u8>) -> Result<Decoded> {
+        let (width, height, name) = (self.width as u32, self.height as u32, self.header.chunks.name);
+        let num_pixels = self.width * self.height;
+        let picture = match self.color {
+            ColorType::Grayscale if self.pixel_bytes == 2 => {
+                let mut pixels = zeroed(name, num_pixels)?;
+                for (pixel, stored) in pixels.iter_mut().zip(canvas.as_chunks().0) {
+                    *pixel = u16::from_be_bytes(*stored);
+                }
+                ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLuma16)
+            }
+            ColorType::Grayscale => GrayImage::from_raw(width, height, canvas).map(Into::into),
+            ColorType::GrayscaleAlpha => GrayAlphaImage::from_raw(width, height, canvas).map(Into::into),
+            ColorType::Rgba => RgbaImage::from_raw(width, height, canvas).map(Into::into),
+            ColorType::Rgb if self.header.transparency.is_none() => {
+                RgbImage::from_raw(width, height, canvas).map(Into::into)
+            }
+            ColorType::Rgb | ColorType::Indexed => {
+                let (palette, _) = self.header.palette.unwrap_or_default().as_chunks::<3>();
+                let mut pixels = zeroed::<[u8; 4]>(name, num_pixels)?;
+                for (pixel, stored) in pixels.iter_mut().zip(canvas.chunks_exact(self.pixel_bytes)) {
+                    let [r, g, b] = match *stored {
+                        [r, g, b] => [r, g, b],
+                        _ => palette.get(usize::from(stored[0])).copied().unwrap_or([0; 3]),
+                    };
+                    *pixel = [r, g, b, self.alpha(stored)];
+                }
+                RgbaImage::from_raw(width, height, pixels.into_flattened()).map(Into::into)
+            }
+        };
+        let picture = picture.expect("as many pixels as the canvas");
+        Ok(Decoded { picture, orientation: self.header.orientation })
     }
 
     /// How much of a stored pixel is seen. Of grays Pillow asks nothing.
@@ -314,49 +351,15 @@ impl Compose for Apng<'_> {
     }
 
     fn picture(&self) -> Result<Decoded> {
-        let (width, height, name) = (self.width as u32, self.height as u32, self.header.chunks.name);
-        let num_pixels = self.width * self.height;
-        let copy = || -> Result<Vec<u8>> {
-            let mut pixels = zeroed(name, self.canvas.len())?;
-            pixels.copy_from_slice(&self.canvas);
-            Ok(pixels)
-        };
-        let picture: Option<DynamicImage> = match self.color {
-            ColorType::Grayscale if self.pixel_bytes == 2 => {
-                let mut pixels = zeroed(name, num_pixels)?;
-                for (pixel, stored) in pixels.iter_mut().zip(self.canvas.as_chunks().0) {
-                    *pixel = u16::from_be_bytes(*stored);
-                }
-                image::ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLuma16)
-            }
-            ColorType::Grayscale => {
-                image::GrayImage::from_raw(width, height, copy()?).map(DynamicImage::ImageLuma8)
-            }
-            ColorType::GrayscaleAlpha => {
-                image::GrayAlphaImage::from_raw(width, height, copy()?).map(DynamicImage::ImageLumaA8)
-            }
-            ColorType::Rgba => {
-                image::RgbaImage::from_raw(width, height, copy()?).map(DynamicImage::ImageRgba8)
-            }
-            ColorType::Rgb if self.header.transparency.is_none() => {
-                image::RgbImage::from_raw(width, height, copy()?).map(DynamicImage::ImageRgb8)
-            }
-            ColorType::Rgb | ColorType::Indexed => {
-                let (palette, _) = self.header.palette.unwrap_or_default().as_chunks::<3>();
-                let mut pixels = zeroed::<[u8; 4]>(name, num_pixels)?;
-                for (pixel, stored) in pixels.iter_mut().zip(self.canvas.chunks_exact(self.pixel_bytes)) {
-                    let [r, g, b] = match *stored {
-                        [r, g, b] => [r, g, b],
-                        _ => palette.get(usize::from(stored[0])).copied().unwrap_or([0; 3]),
-                    };
-                    *pixel = [r, g, b, self.alpha(stored)];
-                }
-                image::RgbaImage::from_raw(width, height, pixels.into_flattened())
-                    .map(DynamicImage::ImageRgba8)
-            }
-        };
-        let picture = picture.expect("as many pixels as the canvas");
-        Ok(Decoded { picture, orientation: self.header.orientation })
+        let mut canvas = zeroed(self.header.chunks.name, self.canvas.len())?;
+        canvas.copy_from_slice(&self.canvas);
+        self.unpacked(canvas)
+    }
+
+    fn into_picture(mut self: Box<Self>) -> Result<Decoded> {
+        self.disposal = None;
+        let canvas = std::mem::take(&mut self.canvas);
+        self.unpacked(canvas)
     }
 }
 

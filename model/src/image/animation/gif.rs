@@ -3,9 +3,9 @@
 use image::metadata::Orientation;
 use image::{GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
 
-use super::super::{Decoded, check_size, image_error};
+use super::super::{Decoded, check_size};
 use super::blocks::{Blocks, Frame, Palette};
-use super::{Compose, Counted, Rect, filled, zeroed};
+use super::{Compose, Counted, Rect, bad_frame, filled, zeroed};
 use crate::Result;
 
 /// Pixels of the canvas. The first frame is drawn in palette indices, and every later one in colours: what a
@@ -87,6 +87,10 @@ impl<'a> Gif<'a> {
         let palette = frame.palette.as_ref().or(self.blocks.palette.as_ref());
         self.pixels = Pixels::Indices { indices, palette: palette.cloned() };
         Ok(())
+    }
+
+    fn is_gray(&self) -> bool {
+        matches!(self.pixels, Pixels::Indices { palette: None, .. })
     }
 
     fn dispose(&mut self) {
@@ -214,7 +218,7 @@ impl Compose for Gif<'_> {
     fn advance(&mut self) -> Result<bool> {
         let Some(frame) = self.blocks.next_frame()? else { return Ok(false) };
         let Rect { width, height, .. } = frame.rect;
-        let bad = |reason: &str| image_error(self.name, format!("its frame {} {reason}", self.num_drawn));
+        let bad = |reason: &str| bad_frame(self.name, self.num_drawn, reason);
         if width == 0 || height == 0 {
             return Err(bad(&format!("is {width} x {height}: it has no pixels")));
         }
@@ -223,7 +227,8 @@ impl Compose for Gif<'_> {
         self.dispose();
         if self.num_drawn == 0 {
             self.start(&frame)?;
-        } else if self.colours_next || self.transparent.is_some() && frame.palette.is_some() {
+        } else if self.colours_next || self.is_gray() && self.transparent.is_some() && frame.palette.is_some()
+        {
             self.colour()?;
         }
         if frame.method != 0 {
@@ -231,7 +236,7 @@ impl Compose for Gif<'_> {
         }
         self.disposal = self.disposal(&frame)?;
 
-        let bad = |reason: &str| image_error(self.name, format!("its frame {} {reason}", self.num_drawn));
+        let bad = |reason: &str| bad_frame(self.name, self.num_drawn, reason);
         self.frame.clear();
         self.frame
             .try_reserve_exact(width * height)
@@ -290,6 +295,19 @@ impl Compose for Gif<'_> {
         };
         let picture = picture.expect("as many pixels as the canvas");
         Ok(Decoded { picture, orientation: Orientation::NoTransforms })
+    }
+
+    fn into_picture(mut self: Box<Self>) -> Result<Decoded> {
+        (self.disposal, self.frame) = (None, Vec::new());
+        match self.pixels {
+            Pixels::Rgba(pixels) if !self.opaque => {
+                let pixels = pixels.into_flattened();
+                let picture = RgbaImage::from_raw(self.width as u32, self.height as u32, pixels);
+                let picture = picture.expect("as many pixels as the canvas").into();
+                Ok(Decoded { picture, orientation: Orientation::NoTransforms })
+            }
+            _ => self.picture(),
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, RgbImage, RgbaImage};
 
-use super::super::{Decoded, check_size, image_error, limits, unreadable};
-use super::{Compose, Counted, Rect, zeroed};
+use super::super::{Decoded, check_size, image_error, limits};
+use super::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
 /// Flags of the extended header.
@@ -139,8 +139,9 @@ pub(super) struct WebP<'a> {
 }
 
 impl<'a> WebP<'a> {
-    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Self> {
-        let Some(header) = Header::read(name, bytes)? else { return Err(damaged(name)) };
+    /// The frames of an animation; none of a still picture.
+    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
+        let Some(header) = Header::read(name, bytes)? else { return Ok(None) };
         let Header { flags, width, height, chunks } = header;
         let mut orientation = Orientation::NoTransforms;
         let mut rest = Chunks(chunks.0);
@@ -152,7 +153,7 @@ impl<'a> WebP<'a> {
                 break;
             }
         }
-        Ok(Self {
+        Ok(Some(Self {
             name,
             chunks,
             width,
@@ -162,21 +163,27 @@ impl<'a> WebP<'a> {
             canvas: zeroed(name, width * height)?,
             earlier: None,
             num_drawn: 0,
-        })
+        }))
+    }
+
+    fn with_alpha(&self, pixels: Vec<[u8; 4]>) -> Decoded {
+        let picture = RgbaImage::from_raw(self.width as u32, self.height as u32, pixels.into_flattened());
+        let picture = picture.expect("as many pixels as the canvas").into();
+        Decoded { picture, orientation: self.orientation }
     }
 
     /// Decodes a frame: whether it can have transparent areas, and its pixels.
     fn decode(&self, stored: &Stored) -> Result<(bool, RgbaImage)> {
         let file = stored.file(self.name)?;
-        let unreadable = |error| image_error(self.name, format!("its frame {}: {error}", self.num_drawn));
+        let unreadable = |error| bad_frame(self.name, self.num_drawn, format!("is damaged: {error}"));
         let mut decoder = WebPDecoder::new(std::io::Cursor::new(file.as_slice())).map_err(unreadable)?;
         let (width, height) = decoder.dimensions();
         if stored.left + width as usize > self.width || stored.top + height as usize > self.height {
             let reason = format!(
-                "its frame {}, {width} x {height} at {}, {}, is not inside its {} x {}",
-                self.num_drawn, stored.left, stored.top, self.width, self.height
+                "is {width} x {height} at {}, {}, which is not inside {} x {}",
+                stored.left, stored.top, self.width, self.height
             );
-            return Err(image_error(self.name, reason));
+            return Err(bad_frame(self.name, self.num_drawn, reason));
         }
         decoder.set_limits(limits()).map_err(unreadable)?;
         let has_alpha = decoder.color_type().has_alpha();
@@ -228,19 +235,26 @@ impl Compose for WebP<'_> {
     }
 
     fn picture(&self) -> Result<Decoded> {
-        let (width, height) = (self.width as u32, self.height as u32);
-        let picture = if self.has_alpha {
+        if self.has_alpha {
             let mut pixels = zeroed(self.name, self.canvas.len())?;
             pixels.copy_from_slice(&self.canvas);
-            RgbaImage::from_raw(width, height, pixels.into_flattened()).map(Into::into)
-        } else {
-            let mut pixels = zeroed(self.name, self.canvas.len())?;
-            for (pixel, &[r, g, b, _]) in pixels.iter_mut().zip(&self.canvas) {
-                *pixel = [r, g, b];
-            }
-            RgbImage::from_raw(width, height, pixels.into_flattened()).map(Into::into)
-        };
-        Ok(Decoded { picture: picture.expect("as many pixels as the canvas"), orientation: self.orientation })
+            return Ok(self.with_alpha(pixels));
+        }
+        let mut pixels = zeroed(self.name, self.canvas.len())?;
+        for (pixel, &[r, g, b, _]) in pixels.iter_mut().zip(&self.canvas) {
+            *pixel = [r, g, b];
+        }
+        let picture = RgbImage::from_raw(self.width as u32, self.height as u32, pixels.into_flattened());
+        let picture = picture.expect("as many pixels as the canvas").into();
+        Ok(Decoded { picture, orientation: self.orientation })
+    }
+
+    fn into_picture(mut self: Box<Self>) -> Result<Decoded> {
+        if !self.has_alpha {
+            return self.picture();
+        }
+        let pixels = std::mem::take(&mut self.canvas);
+        Ok(self.with_alpha(pixels))
     }
 }
 
@@ -292,8 +306,5 @@ fn little_endian(bytes: &[u8]) -> u32 {
 }
 
 fn damaged(name: &str) -> Error {
-    unreadable(name)(image::ImageError::Decoding(image::error::DecodingError::new(
-        image::error::ImageFormatHint::Exact(image::ImageFormat::WebP),
-        "its chunks do not fit into each other",
-    )))
+    image_error(name, "is damaged: its chunks do not fit into each other".into())
 }
