@@ -4,9 +4,14 @@
 //! normalised in f64 and rounded to 22 fractional bits; downwards the kernel widens with the scale. Written after
 //! Pillow's `Resample.c`, whose results the tests hold.
 
+mod stretch;
+
 use std::ops::Range;
 
+use image::RgbImage;
 use rayon::prelude::*;
+
+pub(crate) use stretch::{has_runs, stretched};
 
 /// Fractional bits of a weight.
 const BITS: u32 = 22;
@@ -57,14 +62,21 @@ impl Filter {
         }
     }
 
-    /// Output row `y` of a picture resized in height, from its rows of `to.len()` bytes.
-    pub(crate) fn column(&self, from: &[u8], y: usize, to: &mut [u8]) {
+    /// The input pixels that any output is made from.
+    fn needed(&self) -> Range<usize> {
+        let start = self.taps.iter().map(|(first, _)| *first).min().unwrap_or(0);
+        start..self.taps.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(start)
+    }
+
+    /// Output row `y` of a picture resized in height, from its rows of `to.len()` bytes, beginning with row `start`.
+    pub(crate) fn column(&self, from: &[u8], start: usize, y: usize, to: &mut [u8]) {
         const BLOCK: usize = 1024;
         let (first, range) = &self.taps[y];
         let len = to.len();
         for (block, to) in to.chunks_mut(BLOCK).enumerate() {
             let mut sums = [1 << (BITS - 1); BLOCK];
-            for (row, weight) in from.chunks_exact(len).skip(*first).zip(&self.weights[range.clone()]) {
+            for (row, weight) in from.chunks_exact(len).skip(first - start).zip(&self.weights[range.clone()])
+            {
                 for (sum, &byte) in sums.iter_mut().zip(&row[block * BLOCK..][..to.len()]) {
                     *sum += weight * i32::from(byte);
                 }
@@ -87,21 +99,67 @@ pub(crate) fn resize(
     y: Range<usize>,
 ) -> Vec<u8> {
     let rows = Filter::new(width, to[0], x.clone());
-    let columns = Filter::new(height, to[1], y.clone());
+    let columns = Filter::new(height, to[1], y);
 
-    let mut narrow = vec![0; 3 * x.len() * height];
-    narrow.par_chunks_exact_mut(3 * x.len()).enumerate().for_each_init(
+    // Rows that none of the columns takes from are not asked for.
+    let needed = columns.needed();
+    let mut narrow = vec![0; 3 * x.len() * needed.len()];
+    narrow.par_chunks_exact_mut(3 * x.len()).zip(needed.clone()).for_each_init(
         || vec![0; 3 * width],
-        |bytes, (y, narrow)| {
+        |bytes, (narrow, y)| {
             row(y, bytes);
             rows.row(bytes, narrow);
         },
     );
-    let mut small = vec![0; 3 * x.len() * y.len()];
+    shrink_columns(&narrow, 3 * x.len(), needed.start, &columns)
+}
+
+/// A picture in the middle of a square of a colour, resized to `size` a side, of which the part `window × window` is
+/// computed and returned.
+pub(crate) fn padded(image: &RgbImage, colour: [u8; 3], size: usize, window: Range<usize>) -> Vec<u8> {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let side = width.max(height);
+    let (left, top) = ((side - width) / 2, (side - height) / 2);
+    let filter = Filter::new(side, size, window);
+    // What the colour adds beside the picture, and in rows without it.
+    let sums = |columns: &dyn Fn(usize) -> bool| -> Vec<i32> {
+        let sum = |(first, range): &(usize, Range<usize>)| {
+            let weights = filter.weights[range.clone()].iter().zip(*first..);
+            weights.filter(|(_, x)| columns(*x)).map(|(weight, _)| weight).sum()
+        };
+        filter.taps.iter().map(sum).collect()
+    };
+    let (beside, all) = (sums(&|x| !(left..left + width).contains(&x)), sums(&|_| true));
+    let len = 3 * filter.taps.len();
+    let mut narrow = vec![0; len * side];
+    narrow.par_chunks_exact_mut(len).enumerate().for_each(|(y, narrow)| {
+        let row =
+            (top..top + height).contains(&y).then(|| &image.as_raw()[3 * width * (y - top)..][..3 * width]);
+        let sums = if row.is_some() { &beside } else { &all };
+        for ((to, (first, range)), sum) in narrow.as_chunks_mut().0.iter_mut().zip(&filter.taps).zip(sums) {
+            let mut totals = colour.map(|part| (1 << (BITS - 1)) + sum * i32::from(part));
+            if let Some(row) = row {
+                let [from, end] = [*first, first + range.len()].map(|x| x.clamp(left, left + width));
+                for x in from..end {
+                    let weight = filter.weights[range.start + x - first];
+                    for (total, &byte) in totals.iter_mut().zip(&row[3 * (x - left)..]) {
+                        *total += weight * i32::from(byte);
+                    }
+                }
+            }
+            *to = totals.map(byte);
+        }
+    });
+    shrink_columns(&narrow, len, 0, &filter)
+}
+
+/// The second pass: resizes rows of `len` bytes, of which the first is the picture's row `start`, in height.
+fn shrink_columns(narrow: &[u8], len: usize, start: usize, columns: &Filter) -> Vec<u8> {
+    let mut small = vec![0; len * columns.taps.len()];
     small
-        .par_chunks_exact_mut(3 * x.len())
+        .par_chunks_exact_mut(len)
         .enumerate()
-        .for_each(|(y, small)| columns.column(&narrow, y, small));
+        .for_each(|(y, small)| columns.column(narrow, start, y, small));
     small
 }
 

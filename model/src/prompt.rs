@@ -222,23 +222,6 @@ pub fn multiple_choice(question: &str, choices: &[&str]) -> Result<String> {
     Ok(text + OPTION_LETTER)
 }
 
-/// Which `num_samples` frames of a video of `num_frames` to show: evenly spaced, the first and the last
-/// included, the middle one if it is one. All frames if there are no more than that.
-///
-/// Neither the paper nor the code of mPLUG-Owl2 says how frames are chosen; this is our choice, and 8 frames
-/// are common.
-pub fn sample_frames(num_frames: usize, num_samples: usize) -> Vec<usize> {
-    match num_samples {
-        _ if num_samples >= num_frames => (0..num_frames).collect(),
-        0 => Vec::new(),
-        1 => vec![num_frames / 2],
-        // u128: the product of two sizes.
-        _ => (0..num_samples)
-            .map(|i| (i as u128 * (num_frames - 1) as u128 / (num_samples - 1) as u128) as usize)
-            .collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,23 +352,5 @@ mod tests {
         assert_eq!(multiple_choice("Which?", &["cat", "dog"]).unwrap(), want);
         assert!(multiple_choice("Which?", &["cat"]).is_err());
         assert!(multiple_choice("Which?", &["cat"; 27]).is_err());
-    }
-
-    #[test]
-    fn frames_are_evenly_spaced_and_never_repeated() {
-        assert_eq!(sample_frames(100, 8), [0, 14, 28, 42, 56, 70, 84, 99]);
-        assert_eq!(sample_frames(9, 8), [0, 1, 2, 3, 4, 5, 6, 8]);
-        assert_eq!(sample_frames(8, 8), [0, 1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(sample_frames(3, 8), [0, 1, 2]);
-        assert_eq!(sample_frames(9, 1), [4]);
-        assert_eq!(sample_frames(usize::MAX, 3), [0, usize::MAX / 2, usize::MAX - 1]);
-        assert!(sample_frames(9, 0).is_empty() && sample_frames(0, 8).is_empty());
-        for total in 1..60 {
-            for samples in 1..12 {
-                let frames = sample_frames(total, samples);
-                assert_eq!(frames.len(), samples.min(total));
-                assert!(frames.is_sorted_by(|a, b| a < b) && frames[frames.len() - 1] < total);
-            }
-        }
     }
 }

@@ -115,9 +115,10 @@ pub fn picture(bytes: &[u8]) {
             let _ = image::preprocess(&picture, mode, &config);
         }
     }
-    if let Ok(frames) = image::decode_frames("picture", bytes) {
+    if let Ok(frames) = image::frames("picture", bytes, &image::Options::default()) {
         frames.take(4).for_each(drop);
     }
+    let _ = image::sample("picture", bytes, 2, &image::Options::default());
 }
 
 fn checkpoint(file: Vec<u8>) {

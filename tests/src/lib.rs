@@ -9,6 +9,7 @@ pub mod fuzz;
 pub mod fuzz_folders;
 pub mod golden;
 pub mod nano;
+pub mod pictures;
 pub mod reference;
 
 use std::sync::OnceLock;

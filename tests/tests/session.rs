@@ -8,6 +8,7 @@ use strix_engine::Gpu;
 use strix_model::prompt::Template;
 use strix_model::{
     Answer, Checkpoint, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session, Source,
+    image,
 };
 use strix_tests::{assert_close, gpu, nano};
 
@@ -83,13 +84,12 @@ fn asking_writes_the_prompt_that_the_samples_have() {
 fn the_frames_of_a_video_file_are_its_pictures() {
     let sample = nano::sample("video");
     let bytes = std::fs::read(nano::dir().join("video.gif")).unwrap();
-    let frames: Vec<_> =
-        strix_model::image::decode_frames("video.gif", &bytes).unwrap().collect::<Result<_, _>>().unwrap();
+    let frames = image::sample("video.gif", &bytes, 8, &image::Options::default()).unwrap();
     assert_eq!(frames.len(), sample.images.len());
     let model = model();
     let mut session = model.session().unwrap();
     for frame in &frames {
-        session.add_image(frame).unwrap();
+        session.add_image(&frame.pixels).unwrap();
     }
     let said = all(session.ask(&sample.question(), &greedy()).unwrap());
     assert_eq!(said.text, sample.output);

@@ -4,11 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use strix_model::image::{self, Exif, Preprocess, RgbImage};
-use strix_model::prompt::sample_frames;
+use strix_model::image::{self, Exif, Note, Options, Preprocess, RgbImage};
 use strix_model::read::{read_input, read_stream};
 
 use crate::Usage;
+use crate::terminal::say;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Square {
@@ -25,8 +25,10 @@ pub(crate) struct Pictures {
     /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF), - reads it from stdin; again for more, in order
     #[arg(short, long, value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// An animated GIF, its frames asked about as pictures, after those of --image
-    #[arg(long, value_name = "GIF")]
+    /// An animated GIF, WebP or PNG, its frames asked about as pictures, after those of --image
+    ///
+    /// A still picture is a video of one frame.
+    #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
     /// Frames taken from the video, evenly spread
     #[arg(long, value_name = "N", default_value_t = 8, requires = "video", value_parser = clap::value_parser!(u32).range(1..))]
@@ -37,6 +39,63 @@ pub(crate) struct Pictures {
     /// Turn photos upright as their EXIF orientation says; the original does not
     #[arg(long)]
     exif: bool,
+    /// Colour behind what is transparent, as CSS has them: white, #fff, #ffffff; the original drops alpha
+    #[arg(long, value_name = "COLOR", value_parser = colour)]
+    background: Option<Colour>,
+}
+
+#[derive(Clone, Copy)]
+struct Colour([u8; 3]);
+
+/// An opaque colour.
+fn colour(text: &str) -> Result<Colour, String> {
+    let accepted = "name one as CSS has them, such as white, #fff or #ffffff";
+    match csscolorparser::parse(text).map(|colour| colour.to_rgba8()) {
+        Ok([red, green, blue, 255]) => Ok(Colour([red, green, blue])),
+        Ok(_) => Err(format!("it is transparent itself; {accepted}")),
+        Err(_) => Err(format!("it is no colour; {accepted}")),
+    }
+}
+
+/// Files of which something is to be known, in the order that they were named.
+#[derive(Default)]
+struct Notes(Vec<(Note, Vec<String>)>);
+
+impl Notes {
+    fn add(&mut self, file: &Path, notes: Vec<Note>) {
+        for note in notes {
+            let file = file.display().to_string();
+            match self.0.iter_mut().find(|(known, _)| *known == note) {
+                // Frames of a video are of one file.
+                Some((_, files)) if files.contains(&file) => (),
+                Some((_, files)) => files.push(file),
+                None => self.0.push((note, vec![file])),
+            }
+        }
+    }
+
+    /// One line for each kind.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|(note, files)| {
+            let words = match note {
+                Note::Transparent => {
+                    "transparent in places, whose hidden colours show, as in the original; \
+                     --background white puts a colour there"
+                }
+                Note::Turned => "stored turned, and shown so, as in the original; --exif turns it upright",
+                Note::DeepGray => {
+                    "gray of more than 8 bits: all above 255 is white, as in the original; save it with 8 bits"
+                }
+                _ => return None,
+            };
+            let (first, rest) = files.split_first()?;
+            let (more, is) = match rest.len() {
+                0 => (String::new(), "is"),
+                more => (format!(" and {more} more"), "are"),
+            };
+            Some(format!("note: {first}{more} {is} {words}"))
+        })
+    }
 }
 
 impl Pictures {
@@ -71,18 +130,28 @@ impl Pictures {
         self.video.is_none().then_some(self.image.len())
     }
 
+    fn options(&self) -> Options {
+        let exif = if self.exif { Exif::Honour } else { Exif::Ignore };
+        Options { exif, background: self.background.map(|Colour(rgb)| rgb) }
+    }
+
     /// Decodes the pictures, then the frames of the video, in that order.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<RgbImage>> {
-        let exif = if self.exif { Exif::Honour } else { Exif::Ignore };
-        let open = |path: &PathBuf| image::decode(&path.display().to_string(), &read(path)?, exif);
-        let mut pictures = self.image.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        if let Some(path) = &self.video {
-            let name = path.display().to_string();
-            let bytes = read(path)?;
-            let frames = image::decode_frames(&name, &bytes)?.collect::<Result<Vec<_>, _>>()?;
-            let chosen = sample_frames(frames.len(), self.frames as usize);
-            pictures.extend(chosen.into_iter().map(|i| frames[i].clone()));
+        let options = self.options();
+        let (mut pictures, mut notes) = (vec![], Notes::default());
+        for path in &self.image {
+            let opened = image::decode_with(&path.display().to_string(), &read(path)?, &options)?;
+            notes.add(path, opened.notes);
+            pictures.push(opened.pixels);
         }
+        if let Some(path) = &self.video {
+            let (name, frames) = (path.display().to_string(), self.frames as usize);
+            for opened in image::sample(&name, &read(path)?, frames, &options)? {
+                notes.add(path, opened.notes);
+                pictures.push(opened.pixels);
+            }
+        }
+        notes.lines().for_each(|line| say(&line));
         Ok(pictures)
     }
 }
@@ -97,4 +166,33 @@ fn read(path: &Path) -> strix_model::Result<Vec<u8>> {
 
 fn is_stdin(path: &Path) -> bool {
     ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name))
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_those_of_css() {
+        for (text, rgb) in [("white", [255; 3]), ("#08f", [0, 0x88, 0xff]), ("#0180Ff", [1, 0x80, 0xff])] {
+            assert_eq!(colour(text).map(|Colour(rgb)| rgb), Ok(rgb));
+        }
+        for text in ["", "whit", "#ff", "transparent", "#ffffff80"] {
+            assert!(colour(text).is_err_and(|error| error.contains("#ffffff")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kind_of_note_is_one_line() {
+        let mut notes = Notes::default();
+        notes.add(Path::new("a.png"), vec![Note::Transparent]);
+        notes.add(Path::new("b.jpg"), vec![Note::Turned]);
+        notes.add(Path::new("c.png"), vec![Note::Transparent]);
+        let lines: Vec<_> = notes.lines().collect();
+        assert!(
+            lines[0].starts_with("note: a.png and 1 more are transparent")
+                && lines[0].contains("--background")
+        );
+        assert!(lines[1].starts_with("note: b.jpg is stored turned") && lines[1].contains("--exif"));
+        assert_eq!(lines.len(), 2);
+    }
 }

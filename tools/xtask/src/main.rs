@@ -16,6 +16,7 @@ cargo xtask TASK
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   checkpoints [DIR]     what Strix says of every folder of a tree, against its `expected` line; no device is needed
   fuzz-folders ARGS     folders of models with one thing changed, loaded and asked: [--minutes 10] [--seed 1]
+  pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         "test" if rest.is_empty() => test(),
         "golden" | "nano" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
-        "checkpoints" => checking(task, rest),
+        "checkpoints" | "pictures" => checking(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
         "bench" => bench(rest),
         "peers" => driver(&VULKAN)

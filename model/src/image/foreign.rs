@@ -1,0 +1,212 @@
+//! Names of what is not read, by its first bytes, with what to do.
+
+/// A kind of file that is not read.
+pub(super) struct Foreign {
+    /// With its article.
+    pub(super) what: &'static str,
+    pub(super) advice: &'static str,
+}
+
+const CONVERT: &str = "convert it to PNG, for example with ImageMagick: magick FILE picture.png";
+const DRAW: &str = "draw it as PNG, for example with ImageMagick: magick FILE picture.png";
+const FRAMES: &str = "take pictures from it, for example with ffmpeg: ffmpeg -i FILE -vf fps=1 frame%03d.png";
+const UNPACK: &str = "unpack it and name the picture in it";
+const DOWNLOAD: &str = "download the picture itself, whose address differs from that of its page";
+const LFS: &str = "fetch the picture that it stands for with: git lfs pull";
+const ANNEX: &str = "fetch the picture that it stands for with: git annex get FILE";
+const NAME: &str = "name a picture";
+
+/// First bytes, where they stand, and what they tell.
+#[rustfmt::skip]
+const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
+    (0, b"\xff\x0a", "a JPEG XL picture", CONVERT),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture", CONVERT),
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture", CONVERT),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", CONVERT),
+    (0, b"qoif", "a QOI picture", CONVERT),
+    (0, b"DDS ", "a DDS texture", CONVERT),
+    (0, b"\xabKTX ", "a KTX texture", CONVERT),
+    (0, b"8BPS", "a Photoshop document (PSD)", CONVERT),
+    (0, b"gimp xcf", "a GIMP picture (XCF)", CONVERT),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture", CONVERT),
+    (0, b"#?RADIANCE", "a Radiance HDR picture", CONVERT),
+    (0, b"#?RGBE", "a Radiance HDR picture", CONVERT),
+    (0, b"\0\0\x01\0", "an ICO icon", CONVERT),
+    (0, b"\0\0\x02\0", "a CUR cursor", CONVERT),
+    (0, b"icns", "an ICNS icon", CONVERT),
+    (0, b"farbfeld", "a farbfeld picture", CONVERT),
+    (0, b"\x8aMNG", "an MNG animation", CONVERT),
+    (0, b"\x8bJNG", "a JNG picture", CONVERT),
+    (0, b"BPG\xfb", "a BPG picture", CONVERT),
+    (0, b"FLIF", "a FLIF picture", CONVERT),
+    (0, b"\x01\xda", "an SGI picture", CONVERT),
+    (0, b"\x59\xa6\x6a\x95", "a Sun raster picture", CONVERT),
+    (0, b"\x0a\x05\x01\x08", "a PCX picture", CONVERT),
+    (0, b"SIMPLE  =", "a FITS picture", CONVERT),
+    (0, b"AT&TFORM", "a DjVu document", CONVERT),
+    (0, b"II\xbc\x01", "a JPEG XR picture", CONVERT),
+    (0, b"FUJIFILMCCD-RAW", "a camera's raw file", CONVERT),
+    (0, b"IIRO", "a camera's raw file", CONVERT),
+    (0, b"IIU\0", "a camera's raw file", CONVERT),
+    (0, b"FOVb", "a camera's raw file", CONVERT),
+    (128, b"DICM", "a DICOM picture", CONVERT),
+    (0, b"\xd7\xcd\xc6\x9a", "a WMF drawing", DRAW),
+    (40, b" EMF", "an EMF drawing", DRAW),
+    (0, b"%PDF-", "a PDF document", DRAW),
+    (0, b"%!PS", "a PostScript document", DRAW),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript document (EPS)", DRAW),
+    (0, b"\x1a\x45\xdf\xa3", "a WebM or Matroska video", FRAMES),
+    (8, b"AVI ", "an AVI video", FRAMES),
+    (0, b"FLV\x01", "a Flash video", FRAMES),
+    (0, b"OggS", "an Ogg video or sound", FRAMES),
+    (0, b"\x30\x26\xb2\x75", "a WMV video", FRAMES),
+    (0, b"\0\0\x01\xba", "an MPEG video", FRAMES),
+    (0, b"\0\0\x01\xb3", "an MPEG video", FRAMES),
+    (8, b"WAVE", "a sound (WAV)", NAME),
+    (0, b"ID3", "a sound (MP3)", NAME),
+    (0, b"fLaC", "a sound (FLAC)", NAME),
+    (0, b"PK\x03\x04", "a zip archive, or a document made of one", UNPACK),
+    (0, b"\x1f\x8b", "a gzip archive", UNPACK),
+    (0, b"BZh", "a bzip2 archive", UNPACK),
+    (0, b"\xfd7zXZ\0", "an xz archive", UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
+    (0, b"Rar!", "a RAR archive", UNPACK),
+    (257, b"ustar", "a tar archive", UNPACK),
+    (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", LFS),
+    (0, b"/annex/objects/", "a git-annex pointer", ANNEX),
+    (0, b"data:image/", "a data: address in a text", "decode its base64 part into a file"),
+    (0, b"\x93NUMPY", "a NumPy array", CONVERT),
+    (0, b"GGUF", "a GGUF model", NAME),
+    (8, b"{\"", "a safetensors file", NAME),
+    (0, b"\x7fELF", "a program", NAME),
+    (0, b"MZ", "a program", NAME),
+    (0, b"\xff\xfe", "a UTF-16 text", NAME),
+    (0, b"\xfe\xff", "a UTF-16 text", NAME),
+];
+
+/// What the file is, as far as its bytes tell.
+pub(super) fn name(bytes: &[u8]) -> Option<Foreign> {
+    let foreign = |what, advice| Some(Foreign { what, advice });
+    if let Some((what, advice)) = boxed(bytes) {
+        return foreign(what, advice);
+    }
+    if let [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n' | b'#', ..] = bytes {
+        return foreign("a PPM, PGM or PBM picture", CONVERT);
+    }
+    if let [b'P', b'F' | b'f', b'\n', ..] = bytes {
+        return foreign("a PFM picture", CONVERT);
+    }
+    let at = |at: usize, signature: &[u8]| bytes.get(at..).is_some_and(|rest| rest.starts_with(signature));
+    if let Some((.., what, advice)) = SIGNATURES.iter().find(|(start, signature, ..)| at(*start, signature)) {
+        return foreign(what, advice);
+    }
+    if at(0, b"G") && at(188, b"G") {
+        return foreign("an MPEG video (TS)", FRAMES);
+    }
+    if bytes.iter().all(|&byte| byte == 0) {
+        return foreign("nothing but zeros", "copy or download it again");
+    }
+    let (what, advice) = text(bytes)?;
+    foreign(what, advice)
+}
+
+/// Files of the MP4 family: HEIC and AVIF are pictures among them. Their brands are in the first box.
+fn boxed(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    if bytes.get(4..8)? != b"ftyp" {
+        // Old QuickTime files have no brand.
+        return matches!(bytes.get(4..8)?, b"moov" | b"mdat" | b"wide" | b"free" | b"skip")
+            .then_some(("a QuickTime video (MOV)", FRAMES));
+    }
+    let len = bytes.first_chunk().map_or(0, |len| u32::from_be_bytes(*len) as usize);
+    let brands = bytes.get(8..len.clamp(12, 256).min(bytes.len()))?;
+    let has = |names: &[&[u8; 4]]| brands.as_chunks().0.iter().any(|brand| names.contains(&brand));
+    Some(match () {
+        () if has(&[b"avif", b"avis"]) => ("an AVIF picture", CONVERT),
+        () if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"]) => {
+            ("a HEIC picture", CONVERT)
+        }
+        () if has(&[b"crx "]) => ("a camera's raw file (CR3)", CONVERT),
+        () if has(&[b"jpx ", b"jp2 "]) => ("a JPEG 2000 picture", CONVERT),
+        () if brands.starts_with(b"qt  ") => ("a QuickTime video (MOV)", FRAMES),
+        () if brands.starts_with(b"M4A ") => ("a sound (M4A)", NAME),
+        () => ("an MP4 video", FRAMES),
+    })
+}
+
+/// Kinds of text.
+fn text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    const READ: usize = 4096;
+    let start = &bytes[..bytes.len().min(READ)];
+    let control = |byte: &u8| *byte < b' ' && !b"\t\n\r\x0c\x1b".contains(byte);
+    let valid = std::str::from_utf8(start).map_or_else(|e| e.valid_up_to() + 4 > start.len(), |_| true);
+    if !valid || start.iter().any(control) {
+        return None;
+    }
+    let lower = String::from_utf8_lossy(start).to_lowercase();
+    let lower = lower.trim_start_matches('\u{feff}').trim_start();
+    let head = lower.starts_with('<');
+    Some(match () {
+        () if head && lower.contains("<svg") => ("an SVG drawing", DRAW),
+        () if head && ["<!doctype html", "<html", "<head", "<body"].iter().any(|tag| lower.contains(tag)) => {
+            ("an HTML page", DOWNLOAD)
+        }
+        () if lower.starts_with("<?xml") => ("an XML text", NAME),
+        () if lower.starts_with(['{', '[']) => {
+            ("a JSON text", "look into it: a server may have answered with an error in place of the picture")
+        }
+        () => ("a text", "look into it: a server may have answered with an error in place of the picture"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Exif, decode};
+
+    #[test]
+    fn what_is_not_read_is_named() {
+        for (bytes, word) in [
+            (&b"\0\0\0\x1cftypheic\0\0\0\0mif1heic"[..], "HEIC"),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF"),
+            (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41", "MP4"),
+            (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "QuickTime"),
+            (b"\xff\x0a\xfa\x7f", "JPEG XL"),
+            (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+            (b"\xef\xbb\xbf<?xml version=\"1.0\"?>\n<!-- a -->\n<svg xmlns=\"x\">", "SVG"),
+            (b"\n<!DOCTYPE html><html><svg/>", "SVG"),
+            (b"\n<!DOCTYPE html><html><title>404</title>", "HTML"),
+            (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "XML"),
+            (b"{\"message\": \"not found\"}", "JSON"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+            (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+            (b"P6 61 45 255\n\0\0", "PPM"),
+            (b"\0\0\x01\0\x01\0\x10\x10", "ICO"),
+            (b"qoif\0\0", "QOI"),
+            (b"8BPS\0\x01", "Photoshop"),
+            (b"\x1a\x45\xdf\xa3\x01", "WebM"),
+            (b"RIFF\x10\0\0\0AVI LIST", "AVI"),
+            (b"PK\x03\x04\x14\0", "zip"),
+            (b"\x1f\x8b\x08\0", "gzip"),
+            (b"\xff\xfeh\0i\0", "UTF-16"),
+            (b"BM is how this text begins", "a text"),
+            (b"\0\0\0\0\0\0\0\0\0\0\0\0", "zeros"),
+        ] {
+            let error = decode("cat.png", bytes, Exif::Ignore).unwrap_err().to_string();
+            assert!(error.starts_with("cat.png: is ") && error.contains(word), "{word}: {error}");
+            assert!(!error.contains("whole"), "{error}");
+        }
+        assert!(name(b"\xde\xad\xbe\xef\0\x01\x02\x03").is_none());
+    }
+
+    #[test]
+    fn only_files_that_end_early_are_asked_whether_they_are_whole() {
+        let png = crate::image::tests::picture_bytes("preproc/images/tiny_5x4.png");
+        let error = decode("x", &png[..png.len() - 30], Exif::Ignore).unwrap_err().to_string();
+        assert!(error.contains("PNG") && error.contains("whole"), "{error}");
+        let mut damaged = png;
+        damaged[30] ^= 1;
+        let error = decode("x", &damaged, Exif::Ignore).unwrap_err().to_string();
+        assert!(error.contains("PNG") && !error.contains("whole"), "{error}");
+    }
+}
