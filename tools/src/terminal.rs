@@ -58,12 +58,12 @@ pub(crate) fn whisper(line: &str) {
 /// Stdout, for everything but an answer or JSON. Names that are put in a line go through [`shown`] first, since here
 /// line ends pass.
 pub(crate) fn out() -> Escaped<StdoutLock<'static>> {
-    Escaped { to: io::stdout().lock(), escape: |text| lines(text) }
+    Escaped { to: io::stdout().lock(), escape: lines }
 }
 
 /// Stderr, for lines of the log. The logger must not paint them: the colours in a value would look like its own.
 pub(crate) fn log() -> Escaped<StderrLock<'static>> {
-    Escaped { to: io::stderr().lock(), escape: |line| log_line(line) }
+    Escaped { to: io::stderr().lock(), escape: log_line }
 }
 
 /// What the model answered: as it is where stdout is a file or a pipe, escaped on a terminal.
