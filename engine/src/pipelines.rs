@@ -79,6 +79,9 @@ impl Gpu {
 
     /// Compiles from now on with the help of what [`Gpu::pipeline_data`] returned in an earlier process.
     ///
+    /// The driver may trust these bytes as it trusts what it compiled itself. The checksum in front of them tells damage
+    /// and another device, and is no signature: give it only bytes that nobody else could have written.
+    ///
     /// # Errors
     ///
     /// If the bytes are damaged, or of another device or driver; nothing is changed then.

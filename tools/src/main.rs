@@ -129,12 +129,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
     system::check_stdout()?;
     if let Ok(filter) = std::env::var("STRIX_LOG") {
         let filter = EnvFilter::try_new(filter).map_err(|e| Usage(format!("STRIX_LOG: {e}")))?;
-        let painted = terminal::colours(&io::stderr());
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(terminal::log)
-            .with_ansi(painted)
-            .init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal::log).with_ansi(false).init();
     }
     match command {
         Command::Demo(args) => demo::run(&args),

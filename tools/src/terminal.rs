@@ -63,12 +63,12 @@ pub(crate) fn whisper(line: &str) {
 /// Stdout, for everything but an answer or JSON. Names that are put in a line go through [`shown`] first, since here
 /// line ends pass.
 pub(crate) fn out() -> Escaped<StdoutLock<'static>> {
-    Escaped { to: io::stdout().lock(), escape: |text| lines(text) }
+    Escaped { to: io::stdout().lock(), escape: lines }
 }
 
-/// Stderr, for lines of the log, in which the logger's own colours pass.
+/// Stderr, for lines of the log. The logger must not paint them: the colours in a value would look like its own.
 pub(crate) fn log() -> Escaped<StderrLock<'static>> {
-    Escaped { to: io::stderr().lock(), escape: |line| log_line(line) }
+    Escaped { to: io::stderr().lock(), escape: log_line }
 }
 
 /// What the model answered: as it is where stdout is a file or a pipe, escaped on a terminal.
@@ -133,24 +133,12 @@ fn escaped(text: &str, passes: impl Fn(char) -> bool) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// A line of the log. The logger has escaped ESC in what it was given, so the codes of colours are its own.
+/// A line of the log, whose end alone is layout.
 fn log_line(line: &str) -> Cow<'_, str> {
-    let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
-    let mut escaped = String::with_capacity(line.len());
-    let mut parts = text.split('\x1b');
-    escaped += &shown(parts.next().unwrap_or("")).to_string();
-    for part in parts {
-        let code = part.strip_prefix('[').and_then(|rest| rest.split_once('m')).map(|(code, _)| code);
-        match code.filter(|code| code.bytes().all(|b| b.is_ascii_digit() || b == b';')) {
-            Some(code) => {
-                let _ = write!(escaped, "\x1b[{code}m{}", shown(&part[code.len() + 2..]));
-            }
-            None => {
-                let _ = write!(escaped, "\\x1b{}", shown(part));
-            }
-        }
+    match line.strip_suffix('\n') {
+        Some(text) => format!("{}\n", shown(text)).into(),
+        None => shown(line).to_string().into(),
     }
-    (escaped + end).into()
 }
 
 #[cfg(test)]
@@ -177,8 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_log_keeps_its_own_colours_only() {
-        assert_eq!(log_line("\x1b[33m WARN\x1b[0m a\nb\x07\n"), "\x1b[33m WARN\x1b[0m a\\nb\\x07\n");
-        assert_eq!(log_line("\x1b]0;x\x07\x1b[2J"), r"\x1b]0;x\x07\x1b[2J");
+    fn a_line_of_the_log_is_one_line() {
+        assert_eq!(log_line("WARN a\nb\x07\x1b[31m\n"), "WARN a\\nb\\x07\\x1b[31m\n");
     }
 }

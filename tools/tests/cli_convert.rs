@@ -640,6 +640,10 @@ fn nothing_is_written_through_a_link_or_over_what_strix_did_not_write() {
     fs::write(format!("{out}/config.json"), "mine").unwrap();
     let said = refuses(&["convert", NANO, &out, "--dtype", "int8", "--force"]);
     assert!(said.contains("holds config.json and was not written by strix"), "{said}");
+    // Nor does a journal that is none.
+    fs::write(journal(&out), "mine").unwrap();
+    let said = refuses(&["convert", NANO, &out, "--dtype", "int8", "--force"]);
+    assert!(said.contains("holds config.json and was not written by strix"), "{said}");
     fs::remove_dir_all(&out).unwrap();
     // In a finished folder, what it did not write stays.
     prints(&["convert", NANO, &out, "--dtype", "int8"]);

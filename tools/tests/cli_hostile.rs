@@ -99,6 +99,33 @@ fn an_index_a_config_and_a_manifest_are_quoted_escaped() {
     said(&["a\u{1b}[2J\u{9b}"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_line_of_the_log_is_escaped() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let cache = dir.path().join("c\u{1b}[31m\u{202e}\nx");
+    let ask = || {
+        let mut command = strix(&["ask", "--max-tokens", "1", "hi"]);
+        command.env("STRIX_CACHE_DIR", &cache).env("STRIX_LOG", "strix_model=warn").output().unwrap()
+    };
+    assert!(ask().status.success());
+    // Not every device has compiled kernels that can be kept.
+    let Some(folder) =
+        fs::read_dir(&cache).ok().and_then(|mut folders| Some(folders.next()?.unwrap().path()))
+    else {
+        return;
+    };
+    // For its owner alone, or it is ignored.
+    assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    fs::set_permissions(folder.join("pipelines.bin"), fs::Permissions::from_mode(0o666)).unwrap();
+    let said = String::from_utf8(ask().stderr).unwrap();
+    clean(&said);
+    assert!(said.contains(r"c\x1b[31m\u{202e}\nx") && said.contains("others can write to"), "{said}");
+}
+
 #[test]
 fn a_manifest_with_hostile_names_is_verified_escaped() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

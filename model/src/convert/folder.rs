@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ const LOCK: &str = "lock";
 const JOURNAL: &str = "journal.jsonl";
 const NEW_JOURNAL: &str = "journal.new";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// What a file manager leaves in any folder that it shows.
+const OF_FILE_MANAGERS: &str = ".DS_Store";
 
 /// What to do with a folder that was damaged since.
 const FORCE: &str = "Give --force to write the folder again";
@@ -318,7 +321,7 @@ fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
             return Err(wrong(&partial, format!("{what}, and strix did not make it: remove it")));
         }
         Ok(_) => {
-            for name in names(&partial)? {
+            for name in names(&partial)?.into_iter().filter(|name| name != OF_FILE_MANAGERS) {
                 let path = partial.join(&name);
                 if !is_partial(&name) {
                     let reason = "was not written by strix: remove it, or name another folder";
@@ -331,7 +334,7 @@ fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
                     }
                 }
                 own::check(&path)?;
-                begun |= name == JOURNAL;
+                begun |= name == JOURNAL && begins(&path);
             }
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -340,7 +343,8 @@ fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
 
     let manifest = own::check(&out.join(MANIFEST))?;
     let written = if manifest && force { Manifest::load(out).ok().flatten() } else { None };
-    for name in names(out)?.iter().filter(|&name| name != PARTIAL && name != MANIFEST) {
+    let others = |name: &&String| ![PARTIAL, MANIFEST, OF_FILE_MANAGERS].contains(&name.as_str());
+    for name in names(out)?.iter().filter(others) {
         // Without a manifest, only what a run was moving up.
         if !manifest && !(begun && is_ours(name)) {
             return Err(wrong(
@@ -359,6 +363,14 @@ fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a file begins as a journal of ours.
+fn begins(path: &Path) -> bool {
+    let mut line = vec![];
+    let read = own::open(path, OpenOptions::new().read(true))
+        .map(|file| io::BufReader::new(file.take(MAX_MANIFEST_BYTES)).read_until(b'\n', &mut line));
+    matches!(read, Ok(Ok(_))) && serde_json::from_slice::<Begin>(&line).is_ok()
 }
 
 fn is_empty_folder(path: &Path) -> bool {
