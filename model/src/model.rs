@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
 use strix_shaders::Activations;
+use strix_shaders::gemm_dot::MAX_COLUMNS;
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
@@ -659,6 +660,30 @@ pub(crate) fn fits_activations(weights: Option<&Weights>, options: &LoadOptions)
     )))
 }
 
+/// Refuses rows of int8 that are so wide that a sum of their products might not fit.
+fn fits_sums(config: &Config, options: &LoadOptions) -> Result<()> {
+    if options.activations == Activations::F32 {
+        return Ok(());
+    }
+    let (text, vision, abstractor) = (&config.text, &config.vision, &config.abstractor);
+    let mut widths = vec![("hidden_size", text.hidden_size), ("intermediate_size", text.intermediate_size)];
+    if options.int8_vision {
+        widths.extend([
+            ("visual_model.hidden_size", vision.hidden_size),
+            ("visual_model.intermediate_size", vision.intermediate_size),
+            ("visual_model.patch_size squared, of 3 colours,", vision.patch_dim()),
+            ("visual_abstractor.intermediate_size", abstractor.intermediate_size),
+        ]);
+    }
+    match widths.into_iter().find(|(_, width)| *width > MAX_COLUMNS as usize) {
+        None => Ok(()),
+        Some((name, width)) => Err(Error::Option(format!(
+            "activations of int8 with rows of {width} values ({name}): sums of at most {MAX_COLUMNS} products fit; leave \
+             activations f32"
+        ))),
+    }
+}
+
 /// Checks the options against the config; returns the positions of the KV cache.
 pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
     let trained = config.text.max_position_embeddings as u32;
@@ -681,5 +706,6 @@ pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u3
         ));
     }
     kv_cache::check(&config.text, options.kv)?;
+    fits_sums(config, options)?;
     Ok(ctx)
 }

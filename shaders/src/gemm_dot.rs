@@ -10,6 +10,9 @@ use crate::{dispatch, lanes, quantise_rows};
 
 pub use crate::generated::gemm_dot::{KERNEL, Params};
 
+/// Columns whose products of int8 add up to what 32 bits hold.
+pub const MAX_COLUMNS: u32 = 131_072;
+
 /// [`gemm()`](gemm::gemm()) of rows rounded to int8: sums over a row, or over the columns that share a scale of the
 /// weights, are exact, and then multiplied by the row's scale.
 ///
@@ -28,7 +31,7 @@ pub(crate) fn gemm_dot(
     residual: Option<Tensor<f32, 2>>,
 ) -> Tensor<f32, 2> {
     let k = w.layout.k;
-    assert!(k <= 131_072, "{}: sums over {k} columns of int8 may not fit into 32 bits", w.name);
+    assert!(k <= MAX_COLUMNS, "{}: sums over {k} columns of int8 may not fit into 32 bits", w.name);
     let way = choose_way(g, w, rows.capacity());
     let epilogue = gemm::epilogue(activation, residual.is_some());
     let y = g.activation(&w.name, [rows.capacity(), w.layout.n]);

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use strix_engine::Target as Limits;
 use strix_model::image::{self, Exif, Preprocess};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::{Config, LoadOptions, Room, Weights, config};
+use strix_model::{Activations, Config, Dtype, KvDtype, LoadOptions, Room, Weights, config};
 
 /// A target by name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -74,8 +74,16 @@ pub fn plan(bytes: &[u8]) {
         return;
     }
     let ctx = Some(config.text.max_position_embeddings.min(1 << 20) as u32);
-    for target in [Limits::default(), Limits { max_binding_bytes: 1 << 31, ..Limits::default() }] {
-        let options = LoadOptions { ctx, ..LoadOptions::default() };
+    let plain = LoadOptions { ctx, ..LoadOptions::default() };
+    let int8 = LoadOptions {
+        dtype: Dtype::Int8 { group: Some(32) },
+        activations: Activations::Int8,
+        int8_vision: true,
+        kv: KvDtype::F16,
+        ..plain.clone()
+    };
+    let large = Limits { max_binding_bytes: 1 << 31, subgroup: Some(32), ..Limits::default() };
+    for (target, options) in [(Limits::default(), plain), (large, int8)] {
         let Ok(report) = strix_model::plan(&config, &options, &target, None, Room::default()) else {
             continue;
         };

@@ -334,7 +334,7 @@ fn synth_is_the_same_for_the_same_seed_and_says_what_it_needs() {
     assert_eq!(file(&a), file(&dir.path("packed")));
 
     let config = dir.path("config.json");
-    fs::write(&config, r#"{"num_hidden_layers": 600}"#).unwrap();
+    fs::write(&config, r#"{"num_hidden_layers": 256, "intermediate_size": 44032}"#).unwrap();
     let too_much = refuses(&["synth", "--config", &config, "--dtype", "f32", &dir.path("no")]);
     assert!(too_much.contains("are to be written") && too_much.contains("are free"), "{too_much}");
     assert!(!Path::new(&dir.path("no")).exists());

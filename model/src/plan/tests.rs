@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::KvDtype;
+use crate::{Activations, KvDtype};
 
 fn plan_8b(dtype: Dtype) -> PlanReport {
     let json = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
@@ -70,9 +70,17 @@ fn with(places: &[(&str, &str)], value: &Value) -> Value {
 
 fn planned(json: &Value) -> Result<PlanReport> {
     let config = Config::from_json(json.to_string().as_bytes())?;
-    let ctx = (config.text.max_position_embeddings as u32).min(1 << 20);
-    let options = LoadOptions { ctx: Some(ctx), kv: KvDtype::F16, ..LoadOptions::default() };
-    plan(&config, &options, &Target::default(), None, Room::default())
+    let ctx = Some((config.text.max_position_embeddings as u32).min(1 << 20));
+    let options = LoadOptions { ctx, kv: KvDtype::F16, ..LoadOptions::default() };
+    let plain = plan(&config, &options, &Target::default(), None, Room::default());
+    // The same for a device that allows more, with other kernels.
+    let target = Target { max_binding_bytes: 1 << 31, subgroup: Some(32), ..Target::default() };
+    let dtype = Dtype::Int8 { group: Some(32) };
+    let int8 = LoadOptions { dtype, activations: Activations::Int8, int8_vision: true, ..options };
+    if let Err(error) = plan(&config, &int8, &target, None, Room::default()) {
+        assert!(!error.to_string().is_empty());
+    }
+    plain
 }
 
 /// Widths that must be equal, and the heads that leave them narrow ones.
@@ -151,7 +159,7 @@ fn what_grids_and_kernels_do_not_take_is_refused_with_the_numbers() {
         (vec![("", "vocab_size")], 1 << 24, ["vocab_size is 16777216", "8379136"]),
         ([&WIDTHS[..], &HEADS].concat(), 1 << 20, ["num_attention_heads is 1048576", "65535"]),
         (vec![image], 3570, ["pixels: 152938800 bytes", "134217728 this device allows"]),
-        (vec![("", "intermediate_size")], 1 << 20, ["down_proj would loop", "what exceeds 32767"]),
+        (vec![("", "intermediate_size")], 500_000, ["down_proj would loop", "what exceeds 32767"]),
         (vec![(VISION, "num_hidden_layers")], 257, ["num_hidden_layers is 257", "256"]),
     ] {
         let error = planned(&with(&places, &value.into())).map(|_| ()).unwrap_err().to_string();
