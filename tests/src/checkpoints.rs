@@ -51,6 +51,8 @@ pub struct Found {
     pub verdict: Option<Verdict>,
     /// The error or the notes, fit for a terminal.
     pub said: String,
+    /// The same without the folder's name, which says nothing of what is in it.
+    nameless: String,
     /// What was expected, if something was.
     pub expected: Option<Expected>,
 }
@@ -88,7 +90,7 @@ impl Expected {
 impl Found {
     /// Whether it is as expected; of what nothing is expected, whether it did not panic.
     pub fn good(&self) -> bool {
-        let said = self.said.to_lowercase();
+        let said = self.nameless.to_lowercase();
         let fits = |expected: &Expected| {
             expected.verdict.is_none_or(|verdict| Some(verdict) == self.verdict)
                 && expected.phrases.iter().all(|phrase| said.contains(&phrase.to_lowercase()))
@@ -174,11 +176,11 @@ fn open(root: &Path, dir: &Path, expected: Option<Expected>) -> Found {
             (None, text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.into())).unwrap_or_default())
         }
     };
-    // Where the folder lies says nothing of what is in it.
-    let said = said.replace(&dir.display().to_string(), ".").replace(&format!("{}/", root.display()), "");
+    let nameless = said.replace(&dir.display().to_string(), ".");
+    let said = said.replace(&format!("{}/", root.display()), "");
     let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
     let name = if name.is_empty() { ".".into() } else { name };
-    Found { name, verdict, said: escaped(&said), expected }
+    Found { name, verdict, said: escaped(&said), nameless, expected }
 }
 
 /// Without what a terminal would obey; further lines are set in.
