@@ -16,6 +16,8 @@ use crate::{Error, Result, Shape, Work, data};
 
 /// Rows of a prefill: a short prompt's chunk, a long one's, and a picture's with the class token.
 const PREFILL: [u32; 3] = [64, 256, 1025];
+/// Rows of a decode step of several conversations: as many as there are conversations.
+const BATCH: [u32; 4] = [2, 4, 8, 16];
 /// Positions in the cache.
 const CONTEXTS: [u32; 3] = [512, 2048, 4096];
 

@@ -16,7 +16,9 @@ pub type Way = Vec<(&'static str, &'static str)>;
 pub fn rows_class(rows: u32) -> &'static str {
     match rows {
         1 => "rows=one",
-        2..=16 => "rows=few",
+        2 => "rows=two",
+        3..=4 => "rows=four",
+        5..=16 => "rows=few",
         _ => "rows=many",
     }
 }

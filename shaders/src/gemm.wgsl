@@ -14,14 +14,14 @@
 
 //~ variants: weights = f32 bf16 int8 int8_group
 //~ variants: lanes = 8 16 32 64 plain
-//~ variants: rows = 1 8 16
+//~ variants: rows = 1 2 4 8 16
 //~ variants: x = whole vec4 scalar
 //~ variants: loads = storage texels
 //~ variants: norm = no yes
 //~ variants: epilogue = none residual quick_gelu swiglu
 //~ where: norm == "no" or rows == 1
 //~ where: x != "whole" or lanes != "plain"
-//~ where: rows < 16 or lanes in [8, 16]
+//~ where: rows in [1, 8] or lanes in [8, 16]
 //~ where: loads == "storage" or (lanes in [8, 16] and x != "scalar")
 //% set textures = ["x", "gain", "weight"]
 #import projection

@@ -5,7 +5,7 @@ use strix_shaders::gemm::{Activation, Input, gemm};
 use strix_shaders::packing::BLOCK;
 use strix_shaders::{Layout, Routing};
 
-use super::{Bench, Operands, PREFILL, Record, Turns, copies};
+use super::{BATCH, Bench, Operands, PREFILL, Record, Turns, copies};
 use crate::{Error, Result, Shape, Work, data};
 
 /// A projection with whatever follows it.
@@ -100,6 +100,10 @@ pub(super) fn list(config: &Config, list: &mut Vec<(Shape, bool)>) {
     for rows in PREFILL {
         let quick: &[&str] = if rows == PREFILL[0] { &["bf16", "int8"] } else { &[] };
         push("gemm", "prefill", &[rows, dim, dim], if rows == PREFILL[0] { &all } else { stored }, quick);
+    }
+    // A decode step of several conversations at once.
+    for rows in BATCH {
+        push("gemm_swiglu", "decode", &[rows, wide, dim], &all[1..3], &[]);
     }
     push("gemv_by", "decode", &[qkv, dim], stored, &[]);
     for rows in PREFILL {

@@ -201,7 +201,7 @@ fn gemm_split_projects_each_row_by_its_modality() {
 #[test]
 fn gemm_matches_unpacked_weights_in_every_way_it_can_be_done() {
     for format in [Format::Bf16, Format::Int8 { group: Some(32) }] {
-        for rows in [1, 9, 150] {
+        for rows in [1, 2, 4, 9, 150] {
             let split = Layout { sets: 2, shared: 64, ..layout(140, 100, format) };
             let modality: Vec<_> = (0..rows).map(|r| u32::from(r % 7 > 2)).collect();
             let case = Case::new(split, &modality, Activation::None, true);
