@@ -171,6 +171,7 @@ fn a_background_shows_where_frames_are_transparent() {
             assert_eq!(transparent, with.pixels != without.pixels, "{name}, frame {i}");
             assert!(!with.notes.contains(&Note::Transparent), "{name}, frame {i}");
         }
+        assert!(all(name, &bytes).iter().any(|frame| frame.notes.contains(&Note::Transparent)), "{name}");
     }
 }
 
