@@ -11,7 +11,7 @@ use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::cmyk::cmyk_to_rgb;
 use super::{Decoded, MAX_PIXELS, check_size, cut_short, image_error};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Most samples that all scans together may fill, over those of the largest picture: a progressive file of a few
 /// kilobytes can ask for thousands of passes over all of it.
@@ -43,15 +43,26 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
     let source = Source { bytes, ended: &ended };
     // libjpeg's errors come as unwinding with a text.
     match catch_unwind(AssertUnwindSafe(|| read(source, &header))) {
+        Err(payload) if libjpeg_error(payload.as_ref()).is_none() => resume_unwind(payload),
+        Ok(Ok((decoded, false))) => Ok(decoded),
         // What is missing would be grey.
-        Ok(Ok((_, cut))) if cut => Err(cut_short(name, bytes)),
-        Ok(Ok((decoded, _))) => Ok(decoded),
+        Ok(Ok((_, true))) => Err(cut_short(name, bytes)),
         _ if ended.get() => Err(cut_short(name, bytes)),
-        Ok(Err(error)) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
-        Err(payload) => match libjpeg_error(payload.as_ref()) {
-            Some(error) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
-            None => resume_unwind(payload),
-        },
+        Ok(Err(error)) => Err(damaged(name, &error.to_string())),
+        Err(payload) => Err(damaged(name, libjpeg_error(payload.as_ref()).unwrap_or_default())),
+    }
+}
+
+fn damaged(name: &str, reason: &str) -> Error {
+    image_error(name, format!("is a damaged JPEG: {reason}"))
+}
+
+/// Width and height, as they are stored.
+pub(super) fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
+    let header = Header::read(bytes);
+    match header.process {
+        0 => Err(cut_short(name, bytes)),
+        _ => Ok((header.width, header.height)),
     }
 }
 
