@@ -216,3 +216,47 @@ impl Header {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::picture_bytes;
+
+    /// A JPEG with other bytes in its frame's header, counted from the marker.
+    fn patched(changes: &[(usize, u8)]) -> Vec<u8> {
+        let mut bytes = picture_bytes("decode/exif6_32x24.jpg");
+        let frame = bytes.windows(4).position(|four| four == [0xff, 0xc0, 0, 17]).unwrap();
+        for (at, byte) in changes {
+            bytes[frame + at] = *byte;
+        }
+        bytes
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        decode("x.jpg", bytes).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn what_is_not_decoded_is_named() {
+        assert!(decode("x.jpg", &patched(&[])).is_ok());
+        for (changes, word) in [
+            ([(1, 0xc3)], "lossless"),
+            ([(1, 0xc5)], "hierarchical"),
+            ([(1, 0xf7)], "JPEG-LS"),
+            ([(4, 12)], "12 bits"),
+            ([(9, 2)], "2 components"),
+        ] {
+            let error = refusal(&patched(&changes));
+            assert!(error.contains(word) && !error.contains("whole"), "{error}");
+        }
+    }
+
+    #[test]
+    fn passes_over_the_picture_are_bounded() {
+        // 10,000 x 10,000.
+        let mut bytes = patched(&[(5, 0x27), (6, 0x10), (7, 0x27), (8, 0x10)]);
+        bytes.extend(b"\xff\xda".repeat(200));
+        let error = refusal(&bytes);
+        assert!(error.contains("passes over 100000000 pixels"), "{error}");
+    }
+}

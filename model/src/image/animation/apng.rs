@@ -367,7 +367,7 @@ impl Compose for Apng<'_> {
 fn mix(alpha: u8, under: u8, over: u8) -> u8 {
     let [alpha, under, over] = [alpha, under, over].map(u32::from);
     let sum = under * (255 - alpha) + over * alpha + 128;
-    ((sum >> 8) + sum >> 8) as u8
+    (((sum >> 8) + sum) >> 8) as u8
 }
 
 /// A chunk; its sum is not checked and not made.

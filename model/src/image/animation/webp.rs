@@ -266,7 +266,7 @@ fn blend(over: [u8; 4], under: [u8; 4]) -> [u8; 4] {
         255 => return over,
         _ => {}
     }
-    let under_alpha = under_alpha * (256 - over_alpha) >> 8;
+    let under_alpha = (under_alpha * (256 - over_alpha)) >> 8;
     let alpha = over_alpha + under_alpha;
     let scale = (1 << 24) / alpha;
     let channel = |i: usize| {
