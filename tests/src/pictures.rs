@@ -134,12 +134,9 @@ fn verdict(path: &Path, file: &str, bytes: &[u8], entry: &Value) -> Verdict {
         return different(path, &picture, &entry["size"], is_jpeg);
     }
     let Some(hashes) = entry["frames_sha256"].as_array() else { return Verdict::Equal };
-    frames(
-        file,
-        bytes,
-        hash,
-        &hashes.iter().map(|hash| hash.as_str().unwrap_or_default()).collect::<Vec<_>>(),
-    )
+    let hashes: Vec<_> = hashes.iter().map(|hash| hash.as_str().unwrap_or_default()).collect();
+    let num_frames = entry["frames"].as_u64().map_or(hashes.len(), |frames| frames as usize);
+    frames(file, bytes, hash, num_frames, &hashes)
 }
 
 /// Compares the first frames of an animation, as many as are listed.
