@@ -22,9 +22,7 @@ pub(crate) struct Pictures {
     /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF); again for more, in order
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// An animated GIF, WebP or PNG, its frames asked about as pictures, after those of --image
-    ///
-    /// A still picture is a video of one frame.
+    /// An animated GIF, WebP or PNG, its frames asked about as pictures, after those of --image; a still one is a frame
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
     /// Frames taken from the video, evenly spread

@@ -41,10 +41,11 @@ pub fn open_video(path: &Path, num_frames: usize, options: &Options) -> Result<V
 /// As [`frames`], and if the frames chosen have more than [`MAX_SAMPLED_PIXELS`].
 pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) -> Result<Vec<Opened>> {
     let mut frames = frames(name, bytes, options)?;
-    let chosen = sample_frames(frames.num_frames(), num_frames);
+    let kept = num_frames.min(frames.num_frames());
+    frames.check_sampled(kept).map_err(|error| of_kind(error, frames.kind))?;
+    let chosen = sample_frames(frames.num_frames(), kept);
     let Some((&last, others)) = chosen.split_last() else { return Ok(Vec::new()) };
-    let checked = frames.check_decoded(last + 1).and_then(|()| frames.check_sampled(chosen.len()));
-    checked.map_err(|error| of_kind(error, frames.kind))?;
+    frames.check_decoded(last + 1).map_err(|error| of_kind(error, frames.kind))?;
     let mut pictures = Vec::new();
     for &frame in others {
         pictures.push(frames.seek(frame)?);

@@ -173,8 +173,8 @@ impl<'a> Apng<'a> {
         let rect = Rect { width: field(4), height: field(8), left: field(12), top: field(16) };
         if rect.width == 0 || rect.height == 0 || rect.right() > self.width || rect.bottom() > self.height {
             let Rect { width, height, left, top } = rect;
-            let reason =
-                format!("is {width} x {height} at {left}, {top}: not inside {:?}", self.header.size());
+            let [w, h] = self.header.size();
+            let reason = format!("is {width} x {height} at {left}, {top}, which is not inside {w} x {h}");
             return Err(self.bad(reason));
         }
         let dispose = match content[24] {

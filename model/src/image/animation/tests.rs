@@ -171,6 +171,7 @@ fn a_background_shows_where_frames_are_transparent() {
             assert_eq!(transparent, with.pixels != without.pixels, "{name}, frame {i}");
             assert!(!with.notes.contains(&Note::Transparent), "{name}, frame {i}");
         }
+        assert!(all(name, &bytes).iter().any(|frame| frame.notes.contains(&Note::Transparent)), "{name}");
     }
 }
 
@@ -193,8 +194,8 @@ fn broken_files_are_pictures_or_errors() {
     for entry in fs::read_dir(CASES).unwrap() {
         let path = entry.unwrap().path();
         let Ok(whole) = read(&path) else { continue };
-        for at in 0..whole.len().min(400) {
-            for flip in [0x01, 0x80, 0xff] {
+        for at in 0..whole.len().min(200) {
+            for flip in [0x01, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[at] ^= flip;
                 for result in [
