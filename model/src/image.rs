@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageError, Limits};
+use image::{DynamicImage, ImageError, ImageFormat, Limits};
 
 pub use animation::{
     Frames, MAX_DECODED_PIXELS, MAX_SAMPLED_PIXELS, frames, open_video, sample, sample_frames,
@@ -126,6 +126,24 @@ pub fn decode(name: &str, bytes: &[u8], exif: Exif) -> Result<RgbImage> {
 /// As [`decode`].
 pub fn decode_with(name: &str, bytes: &[u8], options: &Options) -> Result<Opened> {
     rgb::opened(name, decode_still(name, bytes, Kind::of(name, bytes)?)?, options)
+}
+
+/// Width and height of a picture as its file says, without decoding it: before EXIF turns it.
+///
+/// # Errors
+///
+/// If it is of no kind that is read, or its header is damaged or cut short.
+pub fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
+    let kind = Kind::of(name, bytes)?;
+    let read = || match kind {
+        Kind::Jpeg => jpeg::dimensions(name, bytes),
+        Kind::Tiff => tiff::dimensions(name, bytes),
+        Kind::Png => still::dimensions(name, bytes, ImageFormat::Png),
+        Kind::Bmp => still::dimensions(name, bytes, ImageFormat::Bmp),
+        Kind::Gif => still::dimensions(name, bytes, ImageFormat::Gif),
+        Kind::WebP => still::dimensions(name, bytes, ImageFormat::WebP),
+    };
+    guarded(name, kind, read).map_err(|error| of_kind(error, kind))
 }
 
 /// What a decoder made of a file.

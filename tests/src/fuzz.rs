@@ -1,8 +1,6 @@
 //! What the fuzz targets do with bytes that anyone may have written: all that a program does with such a file. Only
 //! panics are faults; `tests/fuzz` runs these with a fuzzer, and the tests with what it found.
 
-use std::io::Cursor;
-
 use strix_engine::Target as Limits;
 use strix_model::image::{self, Exif, Preprocess};
 use strix_model::tokenizer::Tokenizer;
@@ -111,9 +109,8 @@ fn changed(bytes: &[u8]) -> Vec<u8> {
 /// A picture or an animation. Those with a side above 1024 are left alone: they are allowed to cost memory and, made
 /// square, time.
 pub fn picture(bytes: &[u8]) {
-    let reader = ::image::ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let size = reader.ok().and_then(|reader| reader.into_dimensions().ok());
-    if size.is_some_and(|(width, height)| width.max(height) > 1024) {
+    let size = image::dimensions("picture", bytes);
+    if size.is_ok_and(|(width, height)| width.max(height) > 1024) {
         return;
     }
     let config = config::PreprocessorConfig::new(28);

@@ -134,25 +134,22 @@ fn verdict(path: &Path, file: &str, bytes: &[u8], entry: &Value) -> Verdict {
         return different(path, &picture, &entry["size"], is_jpeg);
     }
     let Some(hashes) = entry["frames_sha256"].as_array() else { return Verdict::Equal };
-    frames(
-        file,
-        bytes,
-        hash,
-        &hashes.iter().map(|hash| hash.as_str().unwrap_or_default()).collect::<Vec<_>>(),
-    )
+    let hashes: Vec<_> = hashes.iter().map(|hash| hash.as_str().unwrap_or_default()).collect();
+    let num_frames = entry["frames"].as_u64().map_or(hashes.len(), |frames| frames as usize);
+    frames(file, bytes, hash, num_frames, &hashes)
 }
 
-/// Compares the first frames of an animation.
-fn frames(file: &str, bytes: &[u8], first: &str, hashes: &[&str]) -> Verdict {
+/// Compares the first frames of an animation, as many as are listed.
+fn frames(file: &str, bytes: &[u8], first: &str, num_frames: usize, hashes: &[&str]) -> Verdict {
     let wrong = |what| Verdict::Different { what, allowed: false };
     let frames = match image::frames(file, bytes, &Options::default()) {
         Ok(frames) => frames,
         Err(error) => return refused(file, error.to_string()),
     };
-    if frames.num_frames() != hashes.len() {
-        return wrong(format!("{} frames against {}", frames.num_frames(), hashes.len()));
+    if frames.num_frames() != num_frames {
+        return wrong(format!("{} frames against {num_frames}", frames.num_frames()));
     }
-    // A list whose first frame is not the first picture was made when the last frame was shown: all are that one.
+    // A list whose first frame is not the first picture was made when its last frame was shown: all are that one.
     let only_last = hashes.first() != Some(&first) && hashes.iter().all(|hash| hash == &hashes[0]);
     for (i, (frame, hash)) in
         frames.zip(hashes).enumerate().take(if only_last { usize::MAX } else { MAX_FRAMES })

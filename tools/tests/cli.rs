@@ -437,6 +437,32 @@ fn bad_pictures_are_refused_by_name() {
 }
 
 #[test]
+fn what_a_picture_does_not_show_is_said_once() {
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases");
+    let [clear, turned] =
+        ["png/rgba8.png", "issue_13_exif_hint/j_exif6.jpg"].map(|file| format!("{cases}/{file}"));
+    let notes = |more: &[&str]| {
+        let ask = ["ask", "--max-tokens", "1", "--image", &clear, "--image", &turned, "--image", &clear];
+        let out = output(&[&ask[..], more, &["hi"]].concat());
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        stderr.lines().filter(|line| line.starts_with("note: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let both = notes(&[]);
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both[0].contains("rgba8.png") && both[0].contains("--background"), "{both:?}");
+    assert!(both[1].contains("j_exif6.jpg") && both[1].contains("--exif"), "{both:?}");
+    assert!(notes(&["--exif", "--background", "white"]).is_empty());
+    assert!(refuses(&["ask", "--image", &clear, "--background", "whit", "hi"]).contains("#ffffff"));
+}
+
+#[test]
+fn a_decoders_panic_is_no_bug_in_strix() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/issue_13_hostile/1659.png");
+    let error = refuses(&["ask", "--image", path, "hi"]);
+    assert!(error.contains("1659.png: the PNG decoder") && !error.contains("bug in Strix"), "{error}");
+}
+
+#[test]
 fn pictures_and_places_must_agree() {
     let picture = sample("single_96.png");
     let error = refuses(&["ask", "--raw", "--image", &picture, "USER: What? ASSISTANT:"]);

@@ -63,7 +63,7 @@ pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) ->
 /// failed. Also if the file has no frames, or when the frames decoded come to more than [`MAX_DECODED_PIXELS`].
 pub fn frames<'a>(name: &'a str, bytes: &'a [u8], options: &Options) -> Result<Frames<'a>> {
     let (kind, options) = (Kind::of(name, bytes)?, *options);
-    let composed = guarded(name, &kind.to_string(), || composed(name, bytes, kind));
+    let composed = guarded(name, kind, || composed(name, bytes, kind));
     let (source, counted) = match composed.map_err(|error| of_kind(error, kind))? {
         Some((frames, counted)) => (Source::Composed(frames), counted),
         None => {
@@ -77,7 +77,7 @@ pub fn frames<'a>(name: &'a str, bytes: &'a [u8], options: &Options) -> Result<F
 
 /// The first picture of a GIF, a WebP or a PNG, animated or not.
 pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
-    let first = guarded(name, &kind.to_string(), || {
+    let first = guarded(name, kind, || {
         let Some(mut frames) = compose(name, bytes, kind)? else { return Ok(None) };
         match frames.advance()? {
             true => frames.into_picture().map(Some),
@@ -190,7 +190,7 @@ impl Frames<'_> {
         self.check_decoded(frame + 1)?;
         while self.next <= frame {
             if let Source::Composed(frames) = &mut self.source
-                && !guarded(self.name, &self.kind.to_string(), || frames.advance())?
+                && !guarded(self.name, self.kind, || frames.advance())?
             {
                 return Err(self.ends_before(self.next));
             }

@@ -8,7 +8,7 @@ pub(super) fn cmyk_to_rgb(pixels: &[u8], ink: impl Fn(u8) -> u8) -> Vec<u8> {
         [c, m, y].map(|ink| {
             // Pillow's `MULDIV255`: ink * light / 255, rounded.
             let product = ink * light + 128;
-            (light - ((product >> 8) + product >> 8)).clamp(0, 255) as u8
+            (light - (((product >> 8) + product) >> 8)).clamp(0, 255) as u8
         })
     };
     pixels.as_chunks().0.iter().flat_map(rgb).collect()

@@ -11,7 +11,7 @@ use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::cmyk::cmyk_to_rgb;
 use super::{Decoded, MAX_PIXELS, check_size, cut_short, image_error};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Most samples that all scans together may fill, over those of the largest picture: a progressive file of a few
 /// kilobytes can ask for thousands of passes over all of it.
@@ -43,15 +43,26 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
     let source = Source { bytes, ended: &ended };
     // libjpeg's errors come as unwinding with a text.
     match catch_unwind(AssertUnwindSafe(|| read(source, &header))) {
+        Err(payload) if libjpeg_error(payload.as_ref()).is_none() => resume_unwind(payload),
+        Ok(Ok((decoded, false))) => Ok(decoded),
         // What is missing would be grey.
-        Ok(Ok((_, cut))) if cut => Err(cut_short(name, bytes)),
-        Ok(Ok((decoded, _))) => Ok(decoded),
+        Ok(Ok((_, true))) => Err(cut_short(name, bytes)),
         _ if ended.get() => Err(cut_short(name, bytes)),
-        Ok(Err(error)) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
-        Err(payload) => match libjpeg_error(payload.as_ref()) {
-            Some(error) => Err(image_error(name, format!("is a damaged JPEG: {error}"))),
-            None => resume_unwind(payload),
-        },
+        Ok(Err(error)) => Err(damaged(name, &error.to_string())),
+        Err(payload) => Err(damaged(name, libjpeg_error(payload.as_ref()).unwrap_or_default())),
+    }
+}
+
+fn damaged(name: &str, reason: &str) -> Error {
+    image_error(name, format!("is a damaged JPEG: {reason}"))
+}
+
+/// Width and height, as they are stored.
+pub(super) fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
+    let header = Header::read(bytes);
+    match header.process {
+        0 => Err(cut_short(name, bytes)),
+        _ => Ok((header.width, header.height)),
     }
 }
 
@@ -203,5 +214,49 @@ impl Header {
             (_, _, parts) if !matches!(parts, 1 | 3 | 4) => format!("a JPEG of {parts} components"),
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::picture_bytes;
+
+    /// A JPEG with other bytes in its frame's header, counted from the marker.
+    fn patched(changes: &[(usize, u8)]) -> Vec<u8> {
+        let mut bytes = picture_bytes("decode/exif6_32x24.jpg");
+        let frame = bytes.windows(4).position(|four| four == [0xff, 0xc0, 0, 17]).unwrap();
+        for (at, byte) in changes {
+            bytes[frame + at] = *byte;
+        }
+        bytes
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        decode("x.jpg", bytes).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn what_is_not_decoded_is_named() {
+        assert!(decode("x.jpg", &patched(&[])).is_ok());
+        for (changes, word) in [
+            ([(1, 0xc3)], "lossless"),
+            ([(1, 0xc5)], "hierarchical"),
+            ([(1, 0xf7)], "JPEG-LS"),
+            ([(4, 12)], "12 bits"),
+            ([(9, 2)], "2 components"),
+        ] {
+            let error = refusal(&patched(&changes));
+            assert!(error.contains(word) && !error.contains("whole"), "{error}");
+        }
+    }
+
+    #[test]
+    fn passes_over_the_picture_are_bounded() {
+        // 10,000 x 10,000.
+        let mut bytes = patched(&[(5, 0x27), (6, 0x10), (7, 0x27), (8, 0x10)]);
+        bytes.extend(b"\xff\xda".repeat(200));
+        let error = refusal(&bytes);
+        assert!(error.contains("passes over 100000000 pixels"), "{error}");
     }
 }

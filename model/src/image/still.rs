@@ -20,6 +20,12 @@ pub(super) fn decode(name: &str, bytes: &[u8], format: ImageFormat) -> Result<De
     Ok(Decoded { picture, orientation })
 }
 
+/// Width and height, as they are stored.
+pub(super) fn dimensions(name: &str, bytes: &[u8], format: ImageFormat) -> Result<(u32, u32)> {
+    let reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.into_dimensions().map_err(unreadable(name))
+}
+
 /// Decodes a PNG, of an animated one the default picture.
 pub(super) fn png(name: &str, bytes: &[u8]) -> Result<Decoded> {
     // Without it the pixels are whole, but the decoder reads up to it.

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::PreprocessorConfig;
 use crate::{Weights, bicubic};
 use image::codecs::gif::GifEncoder;
-use image::{Frame, GrayImage, ImageBuffer, ImageFormat, Luma, Rgba, RgbaImage};
+use image::{Frame, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -174,6 +174,15 @@ fn every_lossless_format_gives_the_same_pixels() {
         let bytes = encode(&picture.clone().into(), format);
         assert_eq!(decode("x", &bytes, Exif::Ignore).unwrap(), picture, "{format:?}");
     }
+}
+
+#[test]
+fn dimensions_are_those_of_the_picture() {
+    for path in ["preproc/images/tiny_5x4.png", "decode/cmyk_32x24.jpg", "decode/exif6_32x24.jpg"] {
+        let size = dimensions(path, &picture_bytes(path)).unwrap();
+        assert_eq!(size, load(path).dimensions(), "{path}");
+    }
+    assert!(dimensions("x.png", b"hello").is_err());
 }
 
 #[test]

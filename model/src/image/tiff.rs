@@ -18,9 +18,9 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
     let cut = || cut_short(name, bytes);
     let wrong = |reason| image_error(name, reason);
     let ifd = Ifd::first(bytes).ok_or_else(cut)?;
-    let [width, height] = [Tag::ImageWidth, Tag::ImageLength].map(|tag| ifd.uint(tag).unwrap_or(0));
-    let side = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-    check_size(name, (side(width), side(height)))?;
+    let sides = size(&ifd);
+    check_size(name, sides)?;
+    let [width, height] = [sides.0 as usize, sides.1 as usize];
     let layout = Layout::read(&ifd, [width, height]).map_err(wrong)?;
     // Tiles reach beyond the picture's edges.
     let padded = layout.chunk[0].saturating_mul(width.div_ceil(layout.chunk[0])).saturating_mul(height);
@@ -36,7 +36,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
     };
     let mut picture = if layout.is_deep_gray() {
         let words = read(&layout, &ifd, bytes, unpack::deep_gray).map_err(fault)?;
-        let whole = ImageBuffer::<Luma<u16>, _>::from_raw(side(width), side(height), words);
+        let whole = ImageBuffer::<Luma<u16>, _>::from_raw(sides.0, sides.1, words);
         whole.expect("as many samples as its size says").into()
     } else {
         let samples = read(&layout, &ifd, bytes, unpack::samples).map_err(fault)?;
@@ -46,6 +46,16 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
     // Not left to the option: Pillow turns it when it loads it.
     picture.apply_orientation(turn.unwrap_or(Orientation::NoTransforms));
     Ok(Decoded { picture, orientation: Orientation::NoTransforms })
+}
+
+/// Width and height, as they are stored.
+pub(super) fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
+    Ok(size(&Ifd::first(bytes).ok_or_else(|| cut_short(name, bytes))?))
+}
+
+fn size(ifd: &Ifd<'_>) -> (u32, u32) {
+    let side = |tag| ifd.uint(tag).map_or(0, |len| u32::try_from(len).unwrap_or(u32::MAX));
+    (side(Tag::ImageWidth), side(Tag::ImageLength))
 }
 
 enum Fault {
