@@ -35,21 +35,24 @@ pub struct Shown<T> {
 
 impl<T: Display> Display for Shown<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A width is that of the text as it is shown.
-        if f.width().is_some() || f.precision().is_some() {
-            return f.pad(&format!("{self}"));
+        let list = self.list;
+        if f.width().is_none() && f.precision().is_none() {
+            return write!(Escape { to: f, list }, "{}", self.value);
         }
-        write!(Escape { to: f, list: self.list }, "{}", self.value)
+        // A width is that of the text as it is shown.
+        let mut text = String::new();
+        write!(Escape { to: &mut text, list }, "{}", self.value)?;
+        f.pad(&text)
     }
 }
 
 /// Writes what it is given, escaped.
-struct Escape<'a, 'b> {
-    to: &'a mut fmt::Formatter<'b>,
+struct Escape<'a, W> {
+    to: &'a mut W,
     list: bool,
 }
 
-impl fmt::Write for Escape<'_, '_> {
+impl<W: fmt::Write> fmt::Write for Escape<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
         while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_acted_on(c) || is_unseen(c)) {

@@ -150,7 +150,8 @@ mod tests {
         assert_eq!(lines("a\n\tb \u{200f}ש"), "a\n\tb \u{200f}ש");
         assert_eq!(lines("\x1b[2Ja\r\u{9b}\u{202e}"), r"\x1b[2Ja\r\u{9b}\u{202e}");
         let mut out = Escaped { to: vec![], escape: lines };
-        writeln!(out, "{} {:<3}|", "a\x07", 1).unwrap();
+        let name = "a\x07";
+        writeln!(out, "{name} {:<3}|", 1).unwrap();
         assert_eq!(out.to, b"a\\x07 1  |\n");
     }
 

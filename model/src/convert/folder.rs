@@ -346,7 +346,8 @@ fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
     let others = |name: &&String| ![PARTIAL, MANIFEST, OF_FILE_MANAGERS].contains(&name.as_str());
     for name in names(out)?.iter().filter(others) {
         // Without a manifest, only what a run was moving up.
-        if !manifest && !(begun && is_ours(name)) {
+        let known = manifest || begun && is_ours(name);
+        if !known {
             return Err(wrong(
                 out,
                 format!("holds {name} and was not written by strix: name another folder"),
