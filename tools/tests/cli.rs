@@ -388,9 +388,12 @@ fn bad_checkpoints_are_refused_by_name() {
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tiny");
     let weights = fs::read(format!("{golden}/model.safetensors")).unwrap();
     let config = fs::read_to_string(format!("{golden}/hf/config.json")).unwrap();
-    let start = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
-    let mut nan = weights.clone();
-    nan[start..start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    // What is wrong with numbers is found once all else is right.
+    let nano = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano");
+    let nano_config = fs::read_to_string(format!("{nano}/config.json")).unwrap();
+    let mut nan = fs::read(format!("{nano}/model.safetensors")).unwrap();
+    let last = nan.len() - 4;
+    nan[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     let overlapping = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#;
     let header = |json: &[u8]| [&(json.len() as u64).to_le_bytes(), json, &[0; 6]].concat();
     let wider = config.replace("\"hidden_size\": 64", "\"hidden_size\": 128");
@@ -399,7 +402,7 @@ fn bad_checkpoints_are_refused_by_name() {
         ("empty", &config, b"", "model.safetensors"),
         ("text", &config, b"these are no weights, they are words", "model.safetensors"),
         ("overlapping", &config, &header(overlapping), "model.safetensors"),
-        ("nan", &config, &nan, "NaN"),
+        ("nan", &nano_config, &nan, "NaN"),
         ("wider", &wider, &weights, "that do not fit config.json"),
     ];
     for (name, config, weights, named) in bad {
@@ -407,6 +410,7 @@ fn bad_checkpoints_are_refused_by_name() {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("config.json"), config).unwrap();
         fs::write(dir.join("model.safetensors"), weights).unwrap();
+        fs::copy(format!("{nano}/tokenizer.model"), dir.join("tokenizer.model")).unwrap();
         let error = refuses(&["ask", "--model", dir.to_str().unwrap(), "hi"]);
         assert!(error.contains(named), "{name}: {error}");
         println!("{name}: {error}");
