@@ -27,7 +27,6 @@ mod tune;
 mod verify;
 mod write;
 
-use std::io;
 use std::panic;
 use std::process::ExitCode;
 
