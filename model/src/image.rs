@@ -20,6 +20,7 @@ use image::{DynamicImage, ImageError, ImageFormat, Limits};
 pub use animation::{
     Frames, MAX_DECODED_PIXELS, MAX_SAMPLED_PIXELS, frames, open_video, sample, sample_frames,
 };
+pub use guard::num_decoder_panics;
 pub use image::RgbImage;
 pub use preprocess::{Preprocess, normalize, preprocess, resize};
 

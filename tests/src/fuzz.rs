@@ -10,13 +10,20 @@ use strix_model::{Activations, Config, Dtype, KvDtype, LoadOptions, Room, Weight
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 13] = [
     ("safetensors", safetensors),
     ("torch_bin", torch_bin),
     ("tokenizer_model", tokenizer_model),
     ("config_json", config_json),
     ("plan", plan),
+    ("tokenizer_json", tokenizer_json),
     ("image", picture),
+    ("jpeg", jpeg),
+    ("png", png),
+    ("gif", gif),
+    ("webp", webp),
+    ("tiff", tiff),
+    ("bmp", bmp),
 ];
 
 /// A safetensors file; what begins with `{` is a header, to which length and data are added.
@@ -36,8 +43,17 @@ pub fn torch_bin(bytes: &[u8]) {
 
 /// A SentencePiece model.
 pub fn tokenizer_model(bytes: &[u8]) {
+    tokenizer(bytes, Tokenizer::from_sentencepiece);
+}
+
+/// A `tokenizer.json`.
+pub fn tokenizer_json(bytes: &[u8]) {
+    tokenizer(bytes, Tokenizer::from_json);
+}
+
+fn tokenizer(bytes: &[u8], read: fn(&[u8], bool) -> strix_model::Result<Tokenizer>) {
     for legacy in [true, false] {
-        let Ok(tokenizer) = Tokenizer::from_sentencepiece(bytes, legacy) else { return };
+        let Ok(tokenizer) = read(bytes, legacy) else { return };
         for text in
             ["", "A cat, 2 dogs\u{301}\n\0 \u{10ffff}", "<s>USER: <|image|>  Hi</s> <unk>", "aaaaaaaaaaaa"]
         {
@@ -104,6 +120,54 @@ fn changed(bytes: &[u8]) -> Vec<u8> {
         *numbers[at / 3 % len] = number.into();
     }
     config.to_string().into_bytes()
+}
+
+/// A picture of one format: behind its magic number anything may follow. A panic of its decoder, which is only an error
+/// to a program, is printed.
+fn of_format(magic: &[u8], bytes: &[u8]) {
+    let mut file = magic.to_vec();
+    file.extend(bytes.get(magic.len()..).unwrap_or_default());
+    let before = image::num_decoder_panics();
+    picture(&file);
+    if image::num_decoder_panics() > before {
+        let error = image::decode("picture", &file, Exif::Ignore).map(drop);
+        eprintln!("decoder panic {}: {error:?}", image::num_decoder_panics());
+    }
+}
+
+/// A JPEG.
+pub fn jpeg(bytes: &[u8]) {
+    of_format(b"\xff\xd8\xff", bytes);
+}
+
+/// A PNG, still or animated.
+pub fn png(bytes: &[u8]) {
+    of_format(b"\x89PNG\r\n\x1a\n", bytes);
+}
+
+/// A GIF.
+pub fn gif(bytes: &[u8]) {
+    of_format(b"GIF89a", bytes);
+}
+
+/// A WebP, still or animated.
+pub fn webp(bytes: &[u8]) {
+    let mut file = bytes.to_vec();
+    if file.len() >= 12 {
+        file[8..12].copy_from_slice(b"WEBP");
+    }
+    of_format(b"RIFF", &file);
+}
+
+/// A TIFF, of either byte order.
+pub fn tiff(bytes: &[u8]) {
+    let big = bytes.starts_with(b"MM");
+    of_format(if big { b"MM" } else { b"II" }, bytes);
+}
+
+/// A BMP.
+pub fn bmp(bytes: &[u8]) {
+    of_format(b"BM", bytes);
 }
 
 /// A picture or an animation. Those with a side above 1024 are left alone: they are allowed to cost memory and, made

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use strix_engine::Gpu;
@@ -52,7 +53,7 @@ pub(crate) fn mention_unwritable(gpu: &Gpu) {
     };
     let of_mesa = Some(mesa_dir()).filter(|_| gpu.info().driver == "llvmpipe");
     let unwritable = |(dir, variable): (PathBuf, &'static str)| {
-        let error = fs::create_dir_all(&dir).and_then(|()| tempfile::tempfile_in(&dir)).err()?;
+        let error = make_private(&dir).and_then(|()| tempfile::tempfile_in(&dir)).err()?;
         Some(format!("{}: {error}; name a folder with {variable}", dir.display()))
     };
     let both = [(Some(dir), "STRIX_CACHE_DIR"), (of_mesa.flatten(), "MESA_SHADER_CACHE_DIR")];
@@ -64,6 +65,14 @@ pub(crate) fn mention_unwritable(gpu: &Gpu) {
             reasons.join("; ")
         ));
     }
+}
+
+/// Makes a folder, and those it is in, for their owner alone; one that is there stays as it is.
+fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)
 }
 
 /// Where Mesa keeps compiled kernels of its software driver: it says nothing where it cannot.

@@ -410,7 +410,10 @@ fn bad_checkpoints_are_refused_by_name() {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("config.json"), config).unwrap();
         fs::write(dir.join("model.safetensors"), weights).unwrap();
-        fs::copy(format!("{nano}/tokenizer.model"), dir.join("tokenizer.model")).unwrap();
+        // A missing tokenizer is found before a NaN, and of the others this one has too many pieces.
+        if name == "nan" {
+            fs::copy(format!("{nano}/tokenizer.model"), dir.join("tokenizer.model")).unwrap();
+        }
         let error = refuses(&["ask", "--model", dir.to_str().unwrap(), "hi"]);
         assert!(error.contains(named), "{name}: {error}");
         println!("{name}: {error}");

@@ -113,9 +113,14 @@ fn ctrl_c_keeps_what_is_measured() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let is_there =
-        || fs::read_dir(dir.path()).unwrap().next().is_some_and(|_| tuning_file(dir.path()).exists());
-    while !is_there() {
+    // It is there from the start, and grows with the first result.
+    let len = || {
+        let any = fs::read_dir(dir.path()).unwrap().next().is_some();
+        any.then(|| fs::metadata(tuning_file(dir.path())).ok()).flatten().map(|file| file.len())
+    };
+    let mut empty = None;
+    while empty.is_none() || len() == empty {
+        empty = empty.or_else(len);
         assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }

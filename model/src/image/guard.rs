@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::image_error;
 use crate::Result;
@@ -12,6 +13,15 @@ use crate::Result;
 thread_local! {
     /// Guarded calls that this thread is in.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+static CAUGHT: AtomicU64 = AtomicU64::new(0);
+
+/// Number of panics of decoders that became errors since the program began.
+///
+/// A file that makes a decoder panic is only an error here; a fuzzer, or whoever watches a service, wants to know.
+pub fn num_decoder_panics() -> u64 {
+    CAUGHT.load(Ordering::Relaxed)
 }
 
 /// Runs a decoder on the file `name`; its panic becomes an error that names both, and is not printed.
@@ -39,6 +49,7 @@ pub(super) fn guarded<T>(
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     DEPTH.set(DEPTH.get() - 1);
     done.unwrap_or_else(|payload| {
+        CAUGHT.fetch_add(1, Ordering::Relaxed);
         let words = message(payload.as_ref());
         Err(image_error(
             name,
@@ -61,7 +72,9 @@ mod tests {
 
     #[test]
     fn a_decoders_panic_is_an_error_that_names_file_and_decoder() {
+        let before = num_decoder_panics();
         let done: Result<()> = guarded("cat.png", "PNG", || panic!("index {} of {}", 7, 3));
+        assert!(num_decoder_panics() > before);
         let error = done.unwrap_err().to_string();
         assert!(error.starts_with("cat.png: the PNG decoder") && error.contains("index 7 of 3"), "{error}");
         assert_eq!(DEPTH.get(), 0);
