@@ -129,7 +129,8 @@ pub fn decode_with(name: &str, bytes: &[u8], options: &Options) -> Result<Opened
     rgb::opened(name, decode_still(name, bytes, Kind::of(name, bytes)?)?, options)
 }
 
-/// Width and height of a picture as its file says, without decoding it: before EXIF turns it.
+/// Width and height of a picture as its file says, without decoding it: before EXIF turns it. Of a GIF, those of its largest
+/// frame.
 ///
 /// # Errors
 ///
@@ -141,7 +142,7 @@ pub fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
         Kind::Tiff => tiff::dimensions(name, bytes),
         Kind::Png => still::dimensions(name, bytes, ImageFormat::Png),
         Kind::Bmp => still::dimensions(name, bytes, ImageFormat::Bmp),
-        Kind::Gif => still::dimensions(name, bytes, ImageFormat::Gif),
+        Kind::Gif => animation::gif_dimensions(name, bytes),
         Kind::WebP => still::dimensions(name, bytes, ImageFormat::WebP),
     };
     guarded(name, kind, read).map_err(|error| of_kind(error, kind))

@@ -91,6 +91,11 @@ pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
     }
 }
 
+/// Width and height of the largest frame of a GIF: frames may lie outside of its screen.
+pub(super) fn gif_dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
+    Ok(gif::count(name, bytes)?.size)
+}
+
 /// The frames of an animation, with their number; none of a still picture.
 fn composed<'a>(
     name: &'a str,

@@ -34,6 +34,7 @@ pub(super) fn png(name: &str, bytes: &[u8]) -> Result<Decoded> {
         true => Cow::Borrowed(bytes),
         false => Cow::Owned([bytes, END].concat()),
     };
+    let whole = whole_palette(&whole).map_or(whole, Cow::Owned);
     let mut decoded = decode(name, &whole, ImageFormat::Png)?;
     // Gray of 16 bits with one of its values transparent: cut as gray is, not as the gray of an alpha channel.
     let deep_gray = bytes.get(24..26) == Some(&[16, 0]);
@@ -45,6 +46,38 @@ pub(super) fn png(name: &str, bytes: &[u8]) -> Result<Decoded> {
         decoded.picture = GrayAlphaImage::from_raw(width, height, pixels).expect(whole).into();
     }
     Ok(decoded)
+}
+
+/// The file without what is left over of its palette behind the last whole colour, on which the decoder panics; `None`
+/// where nothing is.
+fn whole_palette(bytes: &[u8]) -> Option<Vec<u8>> {
+    const SIGNATURE: usize = 8;
+    let mut at = SIGNATURE;
+    // A chunk: length, kind, content, sum.
+    while let Some((head, rest)) = bytes.get(at..)?.split_first_chunk::<8>() {
+        let len = u32::from_be_bytes(*head.first_chunk()?) as usize;
+        match &head[4..] {
+            b"PLTE" => {
+                let (colours, left) = (rest.get(..len - len % 3)?, len % 3);
+                let sum = |content: &[u8]| {
+                    let mut crc = flate2::Crc::new();
+                    crc.update(b"PLTE");
+                    crc.update(content);
+                    crc.sum().to_be_bytes()
+                };
+                // A damaged one is refused as it is.
+                if left == 0 || rest.get(len..len + 4)? != sum(&rest[..len]) {
+                    return None;
+                }
+                let len = (colours.len() as u32).to_be_bytes();
+                let end = &rest[colours.len() + left + 4..];
+                return Some([&bytes[..at], &len, b"PLTE", colours, &sum(colours), end].concat());
+            }
+            b"IDAT" => return None,
+            _ => at = at.checked_add(len)?.checked_add(12)?,
+        }
+    }
+    None
 }
 
 /// Decodes a BMP.

@@ -80,7 +80,8 @@ impl<'a> Header<'a> {
             let Ok(Some((kind, content))) = chunks.next() else { return None };
             match kind {
                 b"IHDR" => ihdr = content.try_into().ok(),
-                b"PLTE" => palette = Some(content),
+                // What is left over behind its last whole colour makes the decoder panic.
+                b"PLTE" => palette = Some(&content[..content.len() - content.len() % 3]),
                 b"tRNS" => transparency = Some(content),
                 b"eXIf" => orientation = Orientation::from_exif_chunk(content).unwrap_or(orientation),
                 b"acTL" => num_frames = content.first_chunk().map(|n| u32::from_be_bytes(*n)),
