@@ -27,7 +27,7 @@ pub(crate) fn beyond_training(config: &Config, ctx: u32) -> Option<String> {
 pub struct PlanReport {
     /// Positions of the KV cache.
     pub ctx: u32,
-    /// What a user should know of the options, a line each: see [`Model::notes`].
+    /// What a user should know of the options, a line each: see [`Model::notes`](crate::Model::notes).
     pub notes: Vec<String>,
     /// What the programs below are planned for.
     pub dtype: String,
