@@ -283,10 +283,7 @@ pub fn preprocessing(dir: &Path) -> Result<Identical> {
         if matches!(sides.max(), Some(1 | 3)) {
             continue;
         }
-        // JPEG decoders differ by a level or two; what Pillow decoded is recorded beside it.
-        let decoded = dir.join(format!("images/{stem}.decoded.png"));
-        let path = if decoded.exists() { decoded } else { dir.join("images").join(file) };
-        let picture = image::open(&path, Exif::Ignore)?;
+        let picture = image::open(&dir.join("images").join(file), Exif::Ignore)?;
         for (key, info) in entry.as_object().context("an entry")? {
             let Some(at) = key.find(|c: char| c.is_ascii_digit()) else { continue };
             let (mode, Ok(size)) = (&key[..at], key[at..].parse::<usize>()) else { continue };
