@@ -170,24 +170,27 @@ pub fn bmp(bytes: &[u8]) {
     of_format(b"BM", bytes);
 }
 
-/// A picture or an animation. Those with a side above 1024 are left alone: they are allowed to cost memory and, made
+/// A picture or an animation. Those with a side above 1024 are only decoded: they are allowed to cost memory and, made
 /// square, time.
 pub fn picture(bytes: &[u8]) {
-    let size = image::dimensions("picture", bytes);
-    if size.is_ok_and(|(width, height)| width.max(height) > 1024) {
-        return;
-    }
+    let small = |(width, height): (u32, u32)| width.max(height) <= 1024;
     let config = config::PreprocessorConfig::new(28);
     for exif in [Exif::Ignore, Exif::Honour] {
         let Ok(picture) = image::decode("picture", bytes, exif) else { break };
+        if !small(picture.dimensions()) {
+            break;
+        }
         for mode in [Preprocess::Resize, Preprocess::Pad, Preprocess::Crop] {
             let _ = image::preprocess(&picture, mode, &config);
         }
     }
-    if let Ok(frames) = image::frames("picture", bytes, &image::Options::default()) {
+    let options = image::Options::default();
+    if let Ok(frames) = image::frames("picture", bytes, &options)
+        && small(frames.size())
+    {
         frames.take(4).for_each(drop);
+        let _ = image::sample("picture", bytes, 2, &options);
     }
-    let _ = image::sample("picture", bytes, 2, &image::Options::default());
 }
 
 fn checkpoint(file: Vec<u8>) {
