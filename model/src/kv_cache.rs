@@ -70,6 +70,21 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
     )))
 }
 
+/// Whether kernels can count the elements of one layer's keys.
+pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> Result<()> {
+    let (block, position) = (u64::from(KEY_BLOCK), c.kv_dim() as u64);
+    let elements = u64::from(ctx).next_multiple_of(block) * position;
+    if elements <= u64::from(u32::MAX) {
+        return Ok(());
+    }
+    Err(Error::Option(format!(
+        "a context of {ctx} positions: the keys of one layer would have {elements} elements, and kernels count to {}; at most \
+         {} positions are possible",
+        u32::MAX,
+        u64::from(u32::MAX) / position / block * block,
+    )))
+}
+
 /// Checks that one layer's keys fit a binding of the device, as the cache is not split.
 ///
 /// # Errors
@@ -129,6 +144,14 @@ mod tests {
         check(&c, KvDtype::F32).unwrap();
         let error = check(&c, KvDtype::F16).unwrap_err().to_string();
         assert!(error.contains("head_dim 6") && error.contains("--kv f32"), "{error}");
+    }
+
+    #[test]
+    fn more_keys_than_kernels_count_are_refused_with_the_most_that_are_possible() {
+        let c = Config::from_json(b"{}").unwrap().text;
+        fits_counters(&c, (1 << 20) - 16).unwrap();
+        let error = fits_counters(&c, 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("4294967296 elements") && error.contains("1048560 positions"), "{error}");
     }
 
     #[test]

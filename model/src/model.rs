@@ -706,6 +706,7 @@ pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u3
         ));
     }
     kv_cache::check(&config.text, options.kv)?;
+    kv_cache::fits_counters(&config.text, ctx)?;
     fits_sums(config, options)?;
     Ok(ctx)
 }

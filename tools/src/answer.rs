@@ -10,6 +10,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use strix_model::Answer;
 
+use crate::failure;
+
 /// A flag that Ctrl-C sets. A second Ctrl-C ends the process.
 pub(crate) fn cancelled_by_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     let cancel = Arc::new(AtomicBool::new(false));
@@ -20,6 +22,36 @@ pub(crate) fn cancelled_by_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
         }
     })?;
     Ok(cancel)
+}
+
+/// Ctrl-C before an answer begins ends the process, and says so.
+pub(crate) struct Interrupt {
+    cancel: Arc<AtomicBool>,
+    answering: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    pub(crate) fn watch() -> anyhow::Result<Self> {
+        let [cancel, answering] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (pressed, begun) = (Arc::clone(&cancel), Arc::clone(&answering));
+        ctrlc::set_handler(move || {
+            if !begun.load(Ordering::Relaxed) {
+                let code = failure::report(&strix_model::Error::Interrupted.into());
+                std::process::exit(code.into());
+            }
+            // Nothing is printed: the answer holds stdout.
+            if pressed.swap(true, Ordering::Relaxed) {
+                std::process::exit(crate::INTERRUPTED.into());
+            }
+        })?;
+        Ok(Self { cancel, answering })
+    }
+
+    /// From now on the flag returned is set instead. A second Ctrl-C ends the process.
+    pub(crate) fn cancels(self) -> Arc<AtomicBool> {
+        self.answering.store(true, Ordering::Relaxed);
+        self.cancel
+    }
 }
 
 /// Runs `answer` to its end and passes its text on as it comes, without the space that the first word

@@ -11,7 +11,7 @@ use strix_model::prompt::{Conversation, check_images};
 use strix_model::stop::StopMatcher;
 use strix_model::{Checkpoint, FinishReason, GenerateOptions, LoadOptions, SamplingParams, Source};
 
-use crate::answer::{self, Spinner};
+use crate::answer::{self, Interrupt, Spinner};
 use crate::load::{self, Adapter, ModelArg, Storage};
 use crate::pictures::Pictures;
 use crate::terminal::{self, say, whisper};
@@ -120,6 +120,7 @@ impl Asked {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let interrupt = Interrupt::watch()?;
     let asked = Asked::new(args)?;
     let pictures = args.pictures.open()?;
     // A video tells its frames only now.
@@ -135,8 +136,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let model = load::load(&gpu, Source::Checkpoint(&checkpoint), &options)?;
     let load = started.elapsed();
 
-    // Only now: while a model loads, Ctrl-C ends the process.
-    generate.cancel = Some(answer::cancelled_by_ctrl_c()?);
+    generate.cancel = Some(interrupt.cancels());
     let waiting = Spinner::start(if pictures.is_empty() { "reading" } else { "looking" });
     let mut session = model.session()?;
     let ready = started.elapsed();
@@ -231,6 +231,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 fn question(args: &Args) -> anyhow::Result<String> {
+    let text = read_question(args)?;
+    match text.trim().is_empty() {
+        true => Err(Usage("the question is empty".into()).into()),
+        false => Ok(text),
+    }
+}
+
+fn read_question(args: &Args) -> anyhow::Result<String> {
     if args.question != "-" {
         return Ok(args.question.clone());
     }

@@ -155,10 +155,25 @@ impl Pictures {
 }
 
 /// A file, or what comes through a pipe or stdin.
-fn read(path: &Path) -> strix_model::Result<Vec<u8>> {
-    match path == Path::new("-") {
-        true => read_stream(io::stdin().lock(), path, image::MAX_FILE_BYTES),
-        false => read_input(path, image::MAX_FILE_BYTES),
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if let Some((scheme @ ("http" | "https" | "file" | "ftp" | "data"), _)) =
+        path.to_str().and_then(|name| name.split_once(':'))
+        && !path.exists()
+    {
+        return Err(Usage(format!(
+            "{}: is an address ({scheme}:), and nothing is fetched: download it and name the file, or pipe it in: \
+             curl ADDRESS | strix ask --image - \"...\"",
+            path.display()
+        ))
+        .into());
+    }
+    let bytes = match path == Path::new("-") {
+        true => read_stream(io::stdin().lock(), path, image::MAX_FILE_BYTES)?,
+        false => read_input(path, image::MAX_FILE_BYTES)?,
+    };
+    match bytes.is_empty() && is_stdin(path) {
+        true => Err(Usage("nothing came on stdin, where a picture was to come from".into()).into()),
+        false => Ok(bytes),
     }
 }
 

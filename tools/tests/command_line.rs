@@ -291,3 +291,22 @@ fn ctrl_c_ends_while_pictures_are_encoded() {
     assert_eq!((answer["finish_reason"].as_str(), answer["answer"].as_str()), (Some("cancelled"), Some("")));
     assert!(encoded < 120, "{encoded} pictures were encoded");
 }
+
+#[test]
+fn an_empty_question_an_address_and_an_empty_stdin_are_refused_by_name() {
+    for (args, said) in [
+        (&["ask", ""] as &[&str], "the question is empty"),
+        (&["ask", " \n"], "the question is empty"),
+        (&["ask", "-"], "the question is empty"),
+        (
+            &["ask", "-i", "https://example.org/a.png", "What?"],
+            "is an address (https:), and nothing is fetched",
+        ),
+        (&["ask", "-i", "-", "What?"], "nothing came on stdin"),
+    ] {
+        let out = strix(args).stdin(std::process::Stdio::null()).output().unwrap();
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(said), "{args:?}: {stderr}");
+    }
+}

@@ -43,11 +43,11 @@ pub struct Inspection {
     pub tensors: Vec<TensorInfo>,
     /// Name of every tensor that cannot be read, and why.
     pub unread: Vec<(String, String)>,
-    /// What was done to find the tensors: [`Weights::notes`].
+    /// What was done to find the tensors ([`Weights::notes`]), and that they are not those of the config.
     pub notes: Vec<String>,
     /// Tensors and their bytes by dtype.
     pub by_dtype: BTreeMap<String, (usize, u64)>,
-    /// Parameters by part of the model; `None` without a config that can be read.
+    /// Parameters by part of the model; `None` without a config that can be read and whose tensors these are.
     pub parts: Option<Vec<(&'static str, u64)>>,
 }
 
@@ -115,14 +115,23 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         *bytes += info.bytes;
         tensors.push(info);
     }
+    let mut notes = weights.notes().to_vec();
+    // A config whose tensors are not these would count others.
+    let parts = Config::load(folder_of(path)).ok().and_then(|config| match weights.check(&config) {
+        Ok(()) => Some(config.parameters_by_part().to_vec()),
+        Err(error) => {
+            notes.extend(error.to_string().lines().next().map(ToOwned::to_owned));
+            None
+        }
+    });
     Ok(Inspection {
         packed: weights.is_packed(),
         metadata: weights.metadata().clone(),
         tensors,
         unread: weights.unread().map(|(name, reason)| (name.into(), reason.into())).collect(),
-        notes: weights.notes().to_vec(),
+        notes,
         by_dtype,
-        parts: Config::load(folder_of(path)).ok().map(|config| config.parameters_by_part().to_vec()),
+        parts,
     })
 }
 

@@ -370,6 +370,13 @@ fn write_error(path: &Path, source: io::Error, left: u64) -> Error {
     if !matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
         return Error::Io { path: path.into(), source };
     }
+    if source.kind() == FileTooLarge {
+        let reason = format!(
+            "{source}: {left} bytes are still to be written, and files may not grow so large here. What is finished is kept: \
+             raise the limit (ulimit -f), and run the same again"
+        );
+        return Error::File { path: path.into(), reason };
+    }
     let free = super::free_bytes(path).unwrap_or(0);
     let reason = format!(
         "{source}: {left} bytes are still to be written, {free} are free there. What is finished is kept: \
@@ -455,6 +462,20 @@ impl<'a> Writer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_with_the_numbers() {
+        let error = |kind| write_error(&std::env::temp_dir(), io::Error::from(kind), 7).to_string();
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = error(kind);
+            assert!(
+                error.contains("7 bytes are still to be written") && error.contains("are free there"),
+                "{error}"
+            );
+            assert!(error.contains("make room and run the same again"), "{error}");
+        }
+        assert!(!error(io::ErrorKind::FileTooLarge).contains("make room"));
+    }
 
     #[test]
     fn what_an_unfinished_job_has_of_the_disk_is_not_asked_for_again() {
