@@ -149,7 +149,11 @@ impl Layout {
             samples: 1,
             planar: number(Tag::PlanarConfiguration, 1) == 2,
             compression,
-            predictor: number(Tag::Predictor, 1),
+            // The tag is of the compressions that take differences; with others it says nothing, as in libtiff.
+            predictor: match compression {
+                Compression::Lzw | Compression::Deflate | Compression::Zstd => number(Tag::Predictor, 1),
+                _ => 1,
+            },
             big_endian: ifd.big_endian,
             reversed: number(Tag::FillOrder, 1) == 2,
             subsampling: [1, 1],
