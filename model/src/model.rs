@@ -183,6 +183,9 @@ impl Checkpoint {
     ///
     /// If they are missing, damaged or contradict each other; the message names the file, the tensor and the numbers.
     pub fn open(source: Source<'_>) -> Result<Self> {
+        if let Source::Checkpoint(open) = source {
+            return Ok(open.clone());
+        }
         let mut checkpoint = Self::read(source)?;
         checkpoint.check()?;
         checkpoint.notes.extend_from_slice(checkpoint.weights.notes());
@@ -193,29 +196,11 @@ impl Checkpoint {
         match source {
             Source::Dir(path) => {
                 let Located { config, weights } = Located::find(path)?;
-                Self::read(Source::Files { config: &config, weights: &weights })
+                Self::files(&config, &weights)
             }
-            Source::Files { config: dir, weights } => {
-                check_config(dir)?;
-                let (config, mut notes) = Config::load_with_notes(dir)?;
-                let (preprocessor, more) = PreprocessorConfig::load_with_notes(dir, &config.vision)?;
-                notes.extend(more);
-                let (generation, more) = GenerationConfig::load_with_notes(dir, &config.text)?;
-                notes.extend(more);
-                Ok(Self {
-                    notes,
-                    preprocessor,
-                    eos: generation.eos_token_id,
-                    // Without one, only prepared ids can be run.
-                    tokenizer: match dir.join("tokenizer.model").exists()
-                        || dir.join("tokenizer.json").exists()
-                    {
-                        true => Some(Tokenizer::of_model(dir, config.text.vocab_size)?.into()),
-                        false => None,
-                    },
-                    weights: Weights::open(weights)?.into(),
-                    config,
-                })
+            Source::Files { config, weights } => {
+                check_config(config)?;
+                Self::files(config, weights)
             }
             Source::Checkpoint(checkpoint) => Ok(checkpoint.clone()),
             Source::Weights { config, weights, tokenizer } => Ok(Self {
@@ -242,6 +227,27 @@ impl Checkpoint {
                 })
             }
         }
+    }
+
+    /// Reads a folder of which [`check_config`] has nothing to say.
+    fn files(dir: &Path, weights: &Path) -> Result<Self> {
+        let (config, mut notes) = Config::load_with_notes(dir)?;
+        let (preprocessor, more) = PreprocessorConfig::load_with_notes(dir, &config.vision)?;
+        notes.extend(more);
+        let (generation, more) = GenerationConfig::load_with_notes(dir, &config.text)?;
+        notes.extend(more);
+        Ok(Self {
+            notes,
+            preprocessor,
+            eos: generation.eos_token_id,
+            // Without one, only prepared ids can be run.
+            tokenizer: match dir.join("tokenizer.model").exists() || dir.join("tokenizer.json").exists() {
+                true => Some(Tokenizer::of_model(dir, config.text.vocab_size)?.into()),
+                false => None,
+            },
+            weights: Weights::open(weights)?.into(),
+            config,
+        })
     }
 
     fn check(&self) -> Result<()> {

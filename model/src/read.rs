@@ -27,7 +27,7 @@ pub const MAX_TUNING_BYTES: u64 = 16 << 20;
 pub const MAX_PIPELINE_BYTES: u64 = 1 << 30;
 
 /// What Git leaves in place of a file that Git LFS keeps elsewhere begins so.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// What is wrong with a Git LFS pointer, and what to do.
 pub const LFS_ADVICE: &str = "is a Git LFS pointer, not the file itself: run `git lfs install` and `git lfs pull` in its \

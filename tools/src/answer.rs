@@ -14,14 +14,7 @@ use crate::failure;
 
 /// A flag that Ctrl-C sets. A second Ctrl-C ends the process.
 pub(crate) fn cancelled_by_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let pressed = Arc::clone(&cancel);
-    ctrlc::set_handler(move || {
-        if pressed.swap(true, Ordering::Relaxed) {
-            std::process::exit(crate::INTERRUPTED.into());
-        }
-    })?;
-    Ok(cancel)
+    Ok(Interrupt::watch()?.cancels())
 }
 
 /// Ctrl-C before an answer begins ends the process, and says so.

@@ -124,7 +124,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let asked = Asked::new(args)?;
     let pictures = args.pictures.open()?;
     // A video tells its frames only now.
-    asked.check(args, pictures.len())?;
+    if args.pictures.number().is_none() {
+        asked.check(args, pictures.len())?;
+    }
     let Asked { question, options, mut generate, checkpoint } = asked;
     let gpu = args.adapter.open()?;
     if args.profile {

@@ -180,6 +180,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 fn is_stdin(path: &Path) -> bool {
     ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name))
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

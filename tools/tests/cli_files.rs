@@ -41,6 +41,7 @@ fn a_prefix_is_taken_off_and_said() {
     let (said, stderr) = answer(dir);
     assert_eq!(said, answer(NANO).0);
     assert!(stderr.contains("module.") && stderr.contains("DistributedDataParallel"), "{stderr}");
+    assert_eq!(stderr.matches("DistributedDataParallel").count(), 1, "{stderr}");
     let listed = prints(&["inspect", dir]);
     assert!(listed.contains("begin with module."), "{listed}");
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::Result;
+use super::keys::Notes;
 use crate::json::brief;
 use crate::read::{MAX_CONFIG_BYTES, read_if_there};
+use crate::{Error, Result};
 
 /// A number or a list of them.
 #[derive(serde::Deserialize)]
@@ -99,8 +100,18 @@ impl<'a> Fields<'a> {
     }
 }
 
-pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    read_if_there(path, MAX_CONFIG_BYTES)
+/// Reads the file `name` of a folder, or `{}` where it is not there, with a line on each kind of key that was passed over.
+pub(super) fn load_beside<T>(
+    dir: &Path,
+    name: &str,
+    read: impl FnOnce(&[u8], &mut Notes) -> Result<T, String>,
+) -> Result<(T, Vec<String>)> {
+    let path = dir.join(name);
+    let json = read_if_there(&path, MAX_CONFIG_BYTES)?;
+    let mut notes = Notes::default();
+    let config =
+        read(json.as_deref().unwrap_or(b"{}"), &mut notes).map_err(|reason| Error::File { path, reason })?;
+    Ok((config, notes.lines(name)))
 }
 
 pub(super) fn refuse(wrong: bool, reason: impl FnOnce() -> String) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::fields::{Fields, OneOrMany, read_optional};
+use super::fields::{Fields, OneOrMany, load_beside};
 use super::keys::{Notes, Section};
 use super::{TextConfig, check};
 use crate::json::object;
@@ -35,12 +35,7 @@ impl GenerationConfig {
     ///
     /// As [`GenerationConfig::load`].
     pub fn load_with_notes(dir: &Path, text: &TextConfig) -> Result<(Self, Vec<String>)> {
-        let path = dir.join(NAME);
-        let json = read_optional(&path)?;
-        let mut notes = Notes::default();
-        let config = Self::read(json.as_deref().unwrap_or(b"{}"), text, &mut notes)
-            .map_err(|reason| Error::File { path, reason })?;
-        Ok((config, notes.lines(NAME)))
+        load_beside(dir, NAME, |json, notes| Self::read(json, text, notes))
     }
 
     /// Reads the text of a `generation_config.json`.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::VisionConfig;
-use super::fields::{Colours, Fields, Size, read_optional, refuse};
+use super::fields::{Colours, Fields, Size, load_beside, refuse};
 use super::keys::{Notes, Section};
 use crate::json::object;
 use crate::{Error, Result};
@@ -49,12 +49,7 @@ impl PreprocessorConfig {
     ///
     /// As [`PreprocessorConfig::load`].
     pub fn load_with_notes(dir: &Path, vision: &VisionConfig) -> Result<(Self, Vec<String>)> {
-        let path = dir.join(NAME);
-        let json = read_optional(&path)?;
-        let mut notes = Notes::default();
-        let config = Self::read(json.as_deref().unwrap_or(b"{}"), vision, &mut notes)
-            .map_err(|reason| Error::File { path, reason })?;
-        Ok((config, notes.lines(NAME)))
+        load_beside(dir, NAME, |json, notes| Self::read(json, vision, notes))
     }
 
     /// Reads the text of a `preprocessor_config.json`.

@@ -1,5 +1,7 @@
 //! Names of what is not read, by its first bytes, with what to do.
 
+use crate::read::LFS_POINTER;
+
 /// A kind of file that is not read.
 pub(super) struct Foreign {
     /// With its article.
@@ -73,7 +75,7 @@ const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
     (0, b"Rar!", "a RAR archive", UNPACK),
     (257, b"ustar", "a tar archive", UNPACK),
-    (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", LFS),
+    (0, LFS_POINTER, "a Git LFS pointer", LFS),
     (0, b"/annex/objects/", "a git-annex pointer", ANNEX),
     (0, b"data:image/", "a data: address in a text", "decode its base64 part into a file"),
     (0, b"\x93NUMPY", "a NumPy array", CONVERT),

@@ -58,11 +58,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A name from a file, fit for a message: nothing a terminal would obey, and no longer than a line.
+/// A name from a file, fit for a message: [`shown`](crate::shown()), and no longer than a line.
 pub(super) fn shown(name: &str) -> String {
-    let mut shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
-    if name.chars().nth(100).is_some() {
-        shown += "…";
+    match name.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", crate::shown(&name[..end])),
+        None => crate::shown(name).to_string(),
     }
-    shown
 }

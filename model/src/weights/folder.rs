@@ -73,8 +73,7 @@ impl Located {
         if let Some(kind) = head(path).and_then(|bytes| kinds::of_bytes(&bytes)) {
             return Err(file_error(path, format!("is {}: {}", kind.what, kind.todo)));
         }
-        let adapter = kinds::ADAPTER_SIGNS.iter().any(|sign| sign.fits(&name));
-        if adapter {
+        if is_adapter(&name) {
             return Err(file_error(path, is_adapter_of(dir)));
         }
         if [".json", ".model", ".txt", ".md"].iter().any(|end| name.ends_with(end))

@@ -3,6 +3,8 @@
 //! Everything that is told apart is a line of a table here. [`super::folder`] asks the tables about folders,
 //! [`super::Weights`] about files, [`super::names`] about the names of tensors.
 
+use crate::read::LFS_POINTER;
+
 /// What something is, and what to do with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Kind {
@@ -31,7 +33,7 @@ const FILES: [(usize, &[u8], Kind); 34] = [
     (0, b"algg", kind("a GGML adapter of llama.cpp", ORIGINAL)),
     (
         0,
-        b"version https://git-lfs.github.com/spec/",
+        LFS_POINTER,
         kind(
             "a Git LFS pointer, not the file itself",
             "run git lfs install and git lfs pull in its folder, or download the file from its page",
