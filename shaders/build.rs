@@ -82,40 +82,71 @@ fn kernel(file: &Path, name: &str) -> Result<String> {
     let all = described
         .into_iter()
         .try_fold(Described::default(), |all, more| all.and(more, &file.display().to_string()))?;
-    let [storage, texels] = all.0;
-    let (bindings, params) = storage.ok_or_else(|| format!("{}: no variant is legal", file.display()))?;
-    let texels = texels.map_or_else(|| "BINDINGS".into(), |(bindings, _)| bindings);
+    let params = all.params.as_ref().ok_or_else(|| format!("{}: no variant is legal", file.display()))?;
+    let bindings: String = all
+        .by_variants()
+        .into_iter()
+        .map(|(chosen, bindings)| format!("(&{chosen:?}, {bindings}),"))
+        .collect();
     Ok(format!(
-        "pub mod {name} {{ static BINDINGS: &[strix_engine::Binding] = {bindings}; {params} \
+        "pub mod {name} {{ static BINDINGS: &[crate::kernel::Bindings] = &[{bindings}]; {params} \
          pub static KERNEL: crate::Kernel = crate::Kernel {{ name: {name:?}, template: {text:?}, variants: &[{}], \
-         bindings: BINDINGS, texel_bindings: {texels}, fields: FIELDS }}; }}\n",
+         bindings: BINDINGS, fields: FIELDS }}; }}\n",
         variants.iter().map(|(n, v)| format!("({n:?}, &{v:?})")).collect::<Vec<_>>().join(", ")
     ))
 }
 
-/// Bindings and Params of a kernel that reads storage buffers, and of one that reads texels.
-#[derive(Default)]
-struct Described([Option<(String, String)>; 2]);
+/// Values of a kernel's variants.
+type Chosen<'a> = Vec<(&'a str, &'a str)>;
 
-impl Described {
-    /// Both, which must not differ.
-    fn and(self, more: Self, path: &str) -> Result<Self> {
-        let all = self.0.iter().chain(&more.0).flatten();
-        let mut params = all.map(|(_, params)| params);
-        let first = params.next();
-        let same = params.all(|params| Some(params) == first)
-            && self.0.iter().zip(&more.0).all(|(a, b)| a.is_none() || b.is_none() || a == b);
-        if !same {
-            return Err(format!("{path}: bindings or Params differ by variant"));
+/// `Params` of a kernel, and the bindings of each choice.
+#[derive(Default)]
+struct Described<'a> {
+    params: Option<String>,
+    bindings: Vec<(Chosen<'a>, String)>,
+}
+
+impl<'a> Described<'a> {
+    /// Both, whose `Params` must not differ.
+    fn and(mut self, more: Self, path: &str) -> Result<Self> {
+        if let (Some(a), Some(b)) = (&self.params, &more.params)
+            && a != b
+        {
+            return Err(format!("{path}: Params differ by variant"));
         }
-        let [a, b] = self.0;
-        let [c, d] = more.0;
-        Ok(Self([a.or(c), b.or(d)]))
+        self.params = self.params.or(more.params);
+        self.bindings.extend(more.bindings);
+        Ok(self)
+    }
+
+    /// The bindings, by the fewest variants that tell them.
+    fn by_variants(&self) -> Vec<(Chosen<'a>, &str)> {
+        let mut names: Vec<&str> =
+            self.bindings.first().map_or(vec![], |(c, _)| c.iter().map(|v| v.0).collect());
+        let of = |names: &[&str]| -> Option<Vec<(Chosen<'a>, &str)>> {
+            let mut told: Vec<(Chosen<'a>, &str)> = vec![];
+            for (chosen, bindings) in &self.bindings {
+                let some: Chosen<'a> = chosen.iter().filter(|v| names.contains(&v.0)).copied().collect();
+                match told.iter().find(|(same, _)| *same == some) {
+                    Some((_, others)) if others != bindings => return None,
+                    Some(_) => {}
+                    None => told.push((some, bindings)),
+                }
+            }
+            Some(told)
+        };
+        for name in names.clone() {
+            let fewer: Vec<_> = names.iter().copied().filter(|n| *n != name).collect();
+            if of(&fewer).is_some() {
+                names = fewer;
+            }
+        }
+        of(&names).expect("all variants tell")
     }
 }
 
 /// Renders and validates some specialisations of a kernel.
-fn describe(text: &str, name: &str, file: &Path, all: &[Vec<(&str, &str)>]) -> Result<Described> {
+fn describe<'a>(text: &str, name: &str, file: &Path, all: &[Chosen<'a>]) -> Result<Described<'a>> {
     let mut described = Described::default();
     for chosen in all {
         let path = format!("{}{chosen:?}", file.display());
@@ -125,10 +156,8 @@ fn describe(text: &str, name: &str, file: &Path, all: &[Vec<(&str, &str)>]) -> R
         let source = template::render(text, chosen).map_err(|e| format!("{path}: {e}"))?;
         let module = validate(&source, &path)?;
         check_loops(&source, &module, &path)?;
-        let mut one = Described::default();
-        let kind = usize::from(chosen.contains(&("loads", "texels")));
-        one.0[kind] = Some((bindings(&module, name, &path)?, params(&module, &path)?));
-        described = described.and(one, &path)?;
+        let bindings = vec![(chosen.clone(), bindings(&module, name, &path)?)];
+        described = described.and(Described { params: Some(params(&module, &path)?), bindings }, &path)?;
     }
     Ok(described)
 }
@@ -150,7 +179,7 @@ fn variants(text: &str) -> Vec<(String, Vec<String>)> {
 }
 
 /// Every choice of one value a variant.
-fn product(variants: &[(String, Vec<String>)]) -> Vec<Vec<(&str, &str)>> {
+fn product(variants: &[(String, Vec<String>)]) -> Vec<Chosen<'_>> {
     let mut all = vec![vec![]];
     for (name, values) in variants {
         let with = |chosen: &Vec<_>| -> Vec<Vec<(&str, &str)>> {

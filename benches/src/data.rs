@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use strix_engine::{Gpu, Resident, Result};
+use strix_shaders::cursors::PAGE;
 use strix_shaders::{Format, HeadShape, KvCache, KvElement, Layout, Linear, Routing};
 
 /// Weight formats, each with its name.
@@ -42,13 +43,13 @@ pub fn tensor<const R: usize>(gpu: &Gpu, label: &str, shape: [u32; R]) -> Result
     Resident::zeros(label, shape).with_texels().filled(gpu, &data)
 }
 
-/// A cache of keys and values of noise on the device.
+/// A cache of keys and values of noise on the device, with pages for `context` positions.
 ///
 /// # Errors
 ///
 /// If the device has no room for it.
 pub fn cache<T: KvElement>(gpu: &Gpu, heads: HeadShape, context: u32) -> Result<KvCache<T>> {
-    let KvCache { k, v } = KvCache::new("cache", context, heads);
+    let KvCache { k, v } = KvCache::new("cache", context.div_ceil(PAGE), heads);
     let filled = |tensor: Resident<T, 3>| {
         let noise = noise(tensor.shape().iter().map(|&n| n as usize).product());
         tensor.filled(gpu, &noise.into_iter().map(T::nearest).collect::<Vec<_>>())

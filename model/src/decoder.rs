@@ -1,10 +1,12 @@
 //! The language decoder with its modality-adaptive module (Ye et al. 2023, arXiv:2311.04257, §3.2; SPEC §5).
 
 use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
+use strix_shaders::embedding::Visual;
+use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
-    EmbeddingPart, HeadShape, Heads, Input, KvCache, KvElement, Linear, Mask, RopeTables, Routing, attention,
-    attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
-    take_rows, top_k,
+    Cursors, EmbeddingPart, HeadShape, Heads, Input, KvCache, KvElement, Linear, Mask, RopeTables, Routing,
+    attention, attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append,
+    swiglu, take_rows, top_k,
 };
 
 use crate::config::TextConfig;
@@ -40,22 +42,31 @@ pub(crate) struct Decoder {
     rope: RopeTables,
 }
 
+/// What the rows of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Regime {
+    /// Each a token behind what its own sequence has in the cache.
+    Decode,
+    /// Runs of rows of one or several sequences, of text and of pictures.
+    Prefill,
+}
+
 /// The rows of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
+    /// What they are.
+    pub regime: Regime,
     /// Token of each row; anything where an image row is.
     pub tokens: Tensor<u32, 1>,
-    /// 0 text, 1 image.
-    pub modality: Tensor<u32, 1>,
-    /// Image rows, at their place; absent when decoding.
-    pub visual: Option<Hidden>,
-    /// The same as `modality`, sorted for the projections.
+    /// Image rows among them; absent when decoding.
+    pub visual: Option<Visual>,
+    /// The same rows, sorted by modality for the projections.
     pub routing: Routing,
-    /// Position of the first row, number of rows.
-    pub span: Tensor<u32, 1>,
-    /// The row whose logits are wanted.
-    pub last: Tensor<u32, 1>,
-    /// How many candidates are.
+    /// Sequence and position of each row, and the pages of the sequences.
+    pub cursors: Cursors,
+    /// The row of each sequence whose logits are wanted; absent when decoding, where those of all rows are.
+    pub last: Option<Tensor<u32, 1>>,
+    /// Candidates wanted of each sequence.
     pub candidates: Tensor<u32, 1>,
 }
 
@@ -71,24 +82,35 @@ pub(crate) struct Tap {
 /// What one run gives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Logits {
-    /// `[1, vocab]`, or `[rows, vocab]` where all were asked for.
+    /// `[sequences, vocab]`, or `[rows, vocab]` where all were asked for.
     pub logits: Hidden,
-    /// The largest logits, largest first.
-    pub ids: Tensor<u32, 1>,
-    pub values: Tensor<f32, 1>,
+    /// The largest logits of each sequence, largest first: `[sequences, candidates]`.
+    pub ids: Tensor<u32, 2>,
+    pub values: Tensor<f32, 2>,
 }
 
 impl Rows {
-    /// Declares the inputs of a run of `rows` rows.
-    pub(crate) fn declare(g: &mut Graph, c: &TextConfig, rows: u32) -> Self {
+    /// Declares the inputs of runs of up to `rows` rows of up to `sequences` sequences of up to `ctx` positions.
+    pub(crate) fn declare(
+        g: &mut Graph,
+        c: &TextConfig,
+        regime: Regime,
+        rows: u32,
+        sequences: u32,
+        ctx: u32,
+    ) -> Self {
+        let prefills = regime == Regime::Prefill;
         Self {
+            regime,
             tokens: g.input("tokens", [rows]),
-            modality: g.input("modality", [rows]),
-            visual: (rows > 1).then(|| g.input("visual", [rows, c.hidden_size as u32])),
+            visual: prefills.then(|| Visual {
+                modality: g.input("modality", [rows]),
+                rows: g.input("visual", [rows, c.hidden_size as u32]),
+            }),
             routing: Routing(g.input("routing", [rows + 2])),
-            span: g.input("span", [2]),
-            last: g.input("last", [1]),
-            candidates: g.input("num_candidates", [1]),
+            cursors: Cursors::input(g, rows, sequences, ctx),
+            last: prefills.then(|| g.input("last", [sequences])),
+            candidates: g.input("num_candidates", [sequences]),
         }
     }
 }
@@ -108,8 +130,8 @@ fn decoder_layer(
     let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
     let qkv = linear(g, h, &w.qkv_proj, m.routing); // eq. 5-7: queries are shared, keys and values are not
     let a = match kv {
-        LayerCache::F32(kv) => attend(g, c, qkv, rope, kv, m.span, probs), // eq. 8
-        LayerCache::F16(kv) => attend(g, c, qkv, rope, kv, m.span, probs),
+        LayerCache::F32(kv) => attend(g, c, qkv, rope, kv, m, probs), // eq. 8
+        LayerCache::F16(kv) => attend(g, c, qkv, rope, kv, m, probs),
     };
     let x = linear_add(g, a, &w.o_proj, x, m.routing);
 
@@ -118,34 +140,37 @@ fn decoder_layer(
     linear_add(g, f, &w.down_proj, x, m.routing)
 }
 
-/// RMSNorm with the gain of each row's modality. A single row is normalised by the projections that read it.
+/// RMSNorm with the gain of each row's modality, of text where all is text. A single row is normalised by the projections that read it.
 fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, eps: f32) -> Input {
     match x.shape()[0] {
         1 => Input::normed(x, gain, eps),
-        _ => rms_norm(g, name, x, gain, m.modality, m.span, eps).into(),
+        _ => {
+            let mixed = m.visual.map(|visual| Mixed { modality: visual.modality, cursors: m.cursors });
+            rms_norm(g, name, x, gain, mixed, eps).into()
+        }
     }
 }
 
 /// Causal attention over the cache with these rows appended: softmax(QKᵀ / √head_dim) V. Where `probs` are
-/// wanted, there are several rows, and the cache holds nothing else. A single row is rotated and appended by its
-/// attention itself.
+/// wanted, the rows are of one sequence, of which the cache holds nothing else. Decoded rows are rotated and appended by
+/// their attention itself.
 fn attend<T: KvElement>(
     g: &mut Graph,
     c: &TextConfig,
     qkv: Hidden,
     rope: &RopeTables,
     kv: &KvCache<T>,
-    span: Tensor<u32, 1>,
+    Rows { regime, cursors, .. }: Rows,
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
 ) -> Hidden {
     let [rows, _] = qkv.shape();
-    if rows == 1 {
-        return decode_attention(g, "attention", qkv, rope, kv, heads(c), span);
+    if regime == Regime::Decode {
+        return decode_attention(g, "attention", qkv, rope, kv, heads(c), cursors);
     }
-    let q = rope_append(g, "rope", qkv, rope, kv, heads(c), span);
+    let q = rope_append(g, "rope", qkv, rope, kv, heads(c), cursors);
     let q = Heads::in_rows(q, 0, c.head_dim() as u32);
     let [k, v] = kv.heads(g);
-    let mask = Mask::Causal { span };
+    let mask = Mask::Causal { cursors };
     if let Some(probs) = probs {
         let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, mask);
         probs.push(g.output(p));
@@ -162,7 +187,7 @@ pub(crate) fn heads(c: &TextConfig) -> HeadShape {
 }
 
 impl Decoder {
-    /// Records a run: embeddings, layers, norm, `lm_head` and the largest logits; those of `rows.last`, or
+    /// Records a run: embeddings, layers, norm, `lm_head` and the largest logits; those of each sequence's last row, or
     /// with `all_logits` of every row. `tap` says which layers' attention probabilities are written too.
     pub(crate) fn record(
         &self,
@@ -178,29 +203,29 @@ impl Decoder {
             // A decoded token is text (SPEC §5).
             g.first_only();
         }
-        let mut x =
-            embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.modality, rows.visual, dim);
+        let mut x = embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.visual, dim);
         for (i, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             let probs = tap.layers.contains(&i).then_some(&mut tap.probs);
             x = g.scoped(&format!("decoder.{i}"), |g| {
                 decoder_layer(g, c, layer, &self.rope, kv, x, rows, probs)
             });
         }
-        let one = (x.shape()[0] > 1 && !all_logits).then(|| take_rows(g, "last_row", x, rows.last));
-        let x = one.unwrap_or(x);
+        let x = match rows.last {
+            Some(last) if !all_logits => take_rows(g, "last_rows", x, last),
+            _ => x,
+        };
         let num_rows = x.shape()[0];
         // The last norm and lm_head are shared by the modalities.
         let text = all_rows(g, num_rows as usize);
         let h = match num_rows {
             1 => Input::normed(x, &self.norm, c.rms_norm_eps),
-            n => {
-                let modality = g.bind(&Resident::from_slice("all text", [n], &vec![0_u32; n as usize]));
-                let span = g.bind(&Resident::from_slice("all live", [2], &[0, n]));
-                rms_norm(g, "norm", x, &self.norm, modality, span, c.rms_norm_eps).into()
-            }
+            _ => rms_norm(g, "norm", x, &self.norm, None, c.rms_norm_eps).into(),
         };
         let logits = linear(g, h, &self.lm_head, text);
-        let first = if all_logits { take_rows(g, "last_logits", logits, rows.last) } else { logits };
+        let first = match rows.last {
+            Some(last) if all_logits => take_rows(g, "last_logits", logits, last),
+            _ => logits,
+        };
         let k = CANDIDATES.min(c.vocab_size as u32).min(top_k::max_k(c.vocab_size as u32));
         let (ids, values) = top_k::top_k_wanted(g, "candidates", first, k, rows.candidates);
         Logits { logits: g.output(logits), ids: g.output(ids), values: g.output(values) }

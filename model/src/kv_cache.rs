@@ -1,9 +1,9 @@
-//! Keys and values of all positions so far, one pair of tensors a layer.
+//! Keys and values, one pair of tensors a layer, in pages of 16 positions.
 
 use std::fmt;
 
 use half::f16;
-use strix_shaders::kv_cache::KEY_BLOCK;
+use strix_shaders::cursors::PAGE;
 use strix_shaders::{HeadShape, KvCache};
 
 use crate::config::TextConfig;
@@ -42,7 +42,7 @@ pub(crate) enum LayerCache {
 }
 
 impl LayerCache {
-    /// Label and bytes of the keys, which are in whole blocks: the values take at most as many.
+    /// Label and bytes of the keys; the values take as many.
     pub(crate) fn keys(&self) -> (&str, u64) {
         match self {
             Self::F32(kv) => (kv.k.label(), kv.k.bytes()),
@@ -72,7 +72,7 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
 
 /// Whether kernels can count the elements of one layer's keys.
 pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> Result<()> {
-    let (block, position) = (u64::from(KEY_BLOCK), c.kv_dim() as u64);
+    let (block, position) = (u64::from(PAGE), c.kv_dim() as u64);
     let elements = u64::from(ctx).next_multiple_of(block) * position;
     if elements <= u64::from(u32::MAX) {
         return Ok(());
@@ -94,8 +94,8 @@ pub(crate) fn fits_binding(kv: &[LayerCache], dtype: KvDtype, ctx: u32, limit: u
     let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
         return Ok(());
     };
-    let block = u64::from(KEY_BLOCK);
-    let position = bytes / u64::from(ctx.next_multiple_of(KEY_BLOCK));
+    let block = u64::from(PAGE);
+    let position = bytes / u64::from(ctx.next_multiple_of(PAGE));
     let halve = if dtype == KvDtype::F32 && bytes / 2 <= limit { ", take --kv f16" } else { "" };
     Err(Error::Option(format!(
         "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: lower \
@@ -104,28 +104,46 @@ pub(crate) fn fits_binding(kv: &[LayerCache], dtype: KvDtype, ctx: u32, limit: u
     )))
 }
 
-/// Turns the keys in a trace from blocks into `[num_kv_heads, ctx, head_dim]`.
-pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, ctx: u32) {
+/// Makes of the cache in a trace what it holds of a sequence on these pages: `[num_kv_heads, positions, head_dim]`.
+pub(crate) fn by_position(
+    trace: &mut Trace,
+    c: &TextConfig,
+    dtype: KvDtype,
+    pages: &[u32],
+    positions: usize,
+) {
     let HeadShape { num_kv_heads, head_dim, .. } = heads(c);
-    for (_, keys) in trace.iter_mut().filter(|(label, _)| label.ends_with(".k_cache")) {
-        *keys = match dtype {
-            KvDtype::F32 => KvCache::keys_by_position(keys, num_kv_heads, ctx, head_dim),
-            KvDtype::F16 => {
-                let halves: Vec<_> = keys.iter().map(|&x| f16::from_f32(x)).collect();
-                let keys = KvCache::keys_by_position(&halves, num_kv_heads, ctx, head_dim);
-                keys.into_iter().map(f16::to_f32).collect()
-            }
-        };
+    let slots = (0..positions).map(|p| (pages[p / PAGE as usize] * PAGE) as usize + p % PAGE as usize);
+    let of = |values: &[f32]| -> Vec<f32> {
+        let heads = values.chunks_exact(values.len() / num_kv_heads as usize);
+        let dim = head_dim as usize;
+        heads.flat_map(|head| slots.clone().flat_map(move |at| &head[at * dim..][..dim])).copied().collect()
+    };
+    for (label, values) in trace.iter_mut() {
+        if label.ends_with(".v_cache") {
+            *values = of(values);
+        } else if label.ends_with(".k_cache") {
+            // Blocks are of 16 bytes, of f16 too.
+            let keys = match dtype {
+                KvDtype::F32 => KvCache::keys_in_order(values, num_kv_heads, head_dim),
+                KvDtype::F16 => {
+                    let halves: Vec<_> = values.iter().map(|&x| f16::from_f32(x)).collect();
+                    let keys = KvCache::keys_in_order(&halves, num_kv_heads, head_dim);
+                    keys.into_iter().map(f16::to_f32).collect()
+                }
+            };
+            *values = of(&keys);
+        }
     }
 }
 
-/// Declares the caches of all layers for `ctx` positions; allocated with the first program that uses them.
-pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, ctx: u32) -> Vec<LayerCache> {
+/// Declares the caches of all layers, of so many pages; allocated with the first program that uses them.
+pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, pages: u32) -> Vec<LayerCache> {
     let layer = |i| {
         let label = format!("decoder.{i}");
         match dtype {
-            KvDtype::F32 => LayerCache::F32(KvCache::new(&label, ctx, heads(c))),
-            KvDtype::F16 => LayerCache::F16(KvCache::new(&label, ctx, heads(c))),
+            KvDtype::F32 => LayerCache::F32(KvCache::new(&label, pages, heads(c))),
+            KvDtype::F16 => LayerCache::F16(KvCache::new(&label, pages, heads(c))),
         }
     };
     (0..c.num_hidden_layers).map(layer).collect()
@@ -157,7 +175,7 @@ mod tests {
     #[test]
     fn f16_takes_half_the_bytes() {
         let c = Config::from_json(b"{}").unwrap().text;
-        let bytes = |dtype| allocate(&c, dtype, 2048).iter().map(LayerCache::bytes).sum::<u64>();
+        let bytes = |dtype| allocate(&c, dtype, 2048 / PAGE).iter().map(LayerCache::bytes).sum::<u64>();
         assert_eq!(bytes(KvDtype::F32), 32 * 2 * 2048 * 4096 * 4);
         assert_eq!(bytes(KvDtype::F16), 32 * 2 * 2048 * 4096 * 2);
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
 use strix_shaders::Activations;
+use strix_shaders::cursors::PAGE;
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
-use crate::decoder::{Decoder, Rows, Tap, total_bytes};
+use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Rounding, Streaming};
 use crate::model::{LoadOptions, record_vision};
@@ -121,6 +122,7 @@ pub(crate) struct Declared {
     pub abstractor: Abstractor,
     pub decoder: Decoder,
     pub kv: Vec<LayerCache>,
+    ctx: u32,
 }
 
 impl Declared {
@@ -139,7 +141,8 @@ impl Declared {
             vision: Vision::load(&mut loader, &config.vision)?,
             abstractor: Abstractor::load(&mut loader, config)?,
             decoder: Decoder::load(&mut loader, &config.text, ctx as usize)?,
-            kv: kv_cache::allocate(&config.text, kv, ctx),
+            kv: kv_cache::allocate(&config.text, kv, ctx.div_ceil(PAGE)),
+            ctx,
         })
     }
 
@@ -187,7 +190,8 @@ impl Declared {
 
     fn decoder_graph(&self, config: &Config, target: &Target, rows: u32) -> Graph {
         let mut g = Graph::for_planning(target.clone());
-        let inputs = Rows::declare(&mut g, &config.text, rows);
+        let regime = if rows == 1 { Regime::Decode } else { Regime::Prefill };
+        let inputs = Rows::declare(&mut g, &config.text, regime, rows, 1, self.ctx);
         self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
         g
     }

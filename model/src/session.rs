@@ -8,9 +8,11 @@ mod trace;
 use std::time::Duration;
 
 use strix_engine::{Graph, Program, StepTime, Streamed};
+use strix_shaders::Cursors;
 use strix_shaders::Routing;
+use strix_shaders::cursors::{PAGE, Run};
 
-use crate::decoder::{Logits, Rows, Tap};
+use crate::decoder::{Logits, Regime, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions, Start};
 use crate::kv_cache::LayerCache;
 use crate::model::{Model, profile};
@@ -53,7 +55,7 @@ struct Chunk {
     out: Logits,
     size: usize,
     /// Values of an input before they are written.
-    values: [Vec<u32>; 2],
+    values: [Vec<u32>; 3],
 }
 
 /// A conversation: its turns, its pictures, and the KV cache they left on the device.
@@ -88,7 +90,11 @@ pub(crate) enum Before {
 
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
-        let kv = kv_cache::allocate(&model.inner.config.text, model.inner.options.kv, model.inner.ctx);
+        let kv = kv_cache::allocate(
+            &model.inner.config.text,
+            model.inner.options.kv,
+            model.inner.ctx.div_ceil(PAGE),
+        );
         let rows = model.inner.options.chunk.min(model.inner.ctx.max(2));
         let prefill = Chunk::compile(model, &kv, rows, false, &mut Tap::default())?;
         let decode = Chunk::compile(model, &kv, 1, false, &mut Tap::default())?;
@@ -309,25 +315,34 @@ impl Chunk {
     fn compile(model: &Model, kv: &[LayerCache], size: u32, all_logits: bool, tap: &mut Tap) -> Result<Self> {
         let inner = &model.inner;
         let mut g = Graph::new(inner.gpu.target());
-        let rows = Rows::declare(&mut g, &inner.config.text, size);
+        let regime = if size == 1 { Regime::Decode } else { Regime::Prefill };
+        let rows = Rows::declare(&mut g, &inner.config.text, regime, size, 1, inner.ctx);
         let out = inner.decoder.record(&mut g, &inner.config.text, kv, rows, all_logits, tap);
-        let program = Program::compile(&inner.gpu, g)?;
-        Ok(Self { program, rows, out, size: size as usize, values: [vec![], vec![]] })
+        let mut program = Program::compile(&inner.gpu, g)?;
+        program.write(rows.cursors.pages, &(0..inner.ctx.div_ceil(PAGE)).collect::<Vec<_>>());
+        Ok(Self { program, rows, out, size: size as usize, values: Default::default() })
     }
 
     fn write(&mut self, rows: &[Row], position: usize, pictures: &[Picture], model: &Model) {
-        let Rows { tokens: t, modality: m, visual, routing, span, last, candidates: _ } = self.rows;
-        let [values, modality] = &mut self.values;
+        let Rows { tokens: t, visual, routing, cursors, last, .. } = self.rows;
+        let [values, runs, modality] = &mut self.values;
         values.clear();
         values.extend(rows.iter().map(|row| if let Row::Token(id) = row { *id } else { 0 }));
         self.program.write(t, values);
         modality.clear();
         modality.extend(rows.iter().map(|row| u32::from(matches!(row, Row::Image { .. }))));
-        self.program.write(m, modality);
+        if let Some(visual) = visual {
+            self.program.write(visual.modality, modality);
+        }
         Routing::write(modality, values);
         self.program.write(routing.0, values);
-        self.program.write(span, &[position as u32, rows.len() as u32]);
-        self.program.write(last, &[rows.len() as u32 - 1]);
+        let run = Run { start: position as u32, rows: rows.len() as u32 };
+        Cursors::write(&[run], self.size as u32, 1, values, runs);
+        self.program.write(cursors.rows, values);
+        self.program.write(cursors.runs, runs);
+        if let Some(last) = last {
+            self.program.write(last, &[rows.len() as u32 - 1]);
+        }
         if let (Some(visual), true) = (visual, modality.contains(&1)) {
             let dim = model.inner.config.text.hidden_size;
             let mut values = vec![0.0; rows.len() * dim];
@@ -336,7 +351,7 @@ impl Chunk {
                     out.copy_from_slice(pictures[picture].row(row, dim));
                 }
             }
-            self.program.write(visual, &values);
+            self.program.write(visual.rows, &values);
         }
     }
 }

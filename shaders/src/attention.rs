@@ -5,6 +5,7 @@ use half::f16;
 use strix_engine::{Family, Graph, Target, Tensor, TensorId};
 
 use crate::choose::{self, Way};
+use crate::cursors::{self, Cursors, PAGE};
 use crate::kernel::{Specialised, read_texels};
 use crate::kv_cache::KeyStrides;
 use crate::{attention_tiled, dispatch, lanes};
@@ -76,11 +77,10 @@ pub enum Mask {
         /// n.
         keys: u32,
     },
-    /// Keys at positions up to the row's own.
+    /// Keys of the row's sequence at positions up to its own.
     Causal {
-        /// Row r of this run sits at position `span[0] + r`; `span[1]` rows are live, the rest are skipped.
-        /// Read at run time.
-        span: Tensor<u32, 1>,
+        /// Sequence and position of each row, and where the sequences' keys and values are. Read at run time.
+        cursors: Cursors,
     },
 }
 
@@ -175,6 +175,7 @@ impl HeadShape {
         self,
         g: &mut Graph,
         heads: &'static str,
+        mask: Mask,
         rows: u32,
         keys: u32,
         texels: bool,
@@ -184,7 +185,7 @@ impl HeadShape {
         ways.extend(self.plain_way(g.target(), heads, keys));
         let way = choose::choose(g, KERNEL.name, &self.situation(heads), &ways);
         let (lanes, queries, per_lane, loads) = match choose::value(&way, "family") {
-            "tiled" => return attention_tiled::specialise(self, heads, rows),
+            "tiled" => return attention_tiled::specialise(self, heads, mask, rows),
             "plain" => ("plain", "8", "1", "storage"),
             _ => {
                 let [queries, per_lane, loads] =
@@ -197,11 +198,12 @@ impl HeadShape {
             ("lanes", lanes),
             ("dims", dims),
             ("heads", heads),
+            ("mask", mask.name()),
             ("queries", queries),
             ("keys", per_lane),
             ("loads", loads),
         ];
-        let tiles = rows.div_ceil(queries.parse().expect("a number of rows"));
+        let tiles = mask.tiles(rows, queries.parse().expect("a number of rows"));
         Specialised { kernel: &KERNEL, chosen, groups: [tiles, self.num_heads, 1] }
     }
 
@@ -270,17 +272,34 @@ impl HeadShape {
 }
 
 impl Mask {
-    /// Most keys a row may see of `rows`, whether the mask is causal (1), and the tensor to bind as `span`: without a
-    /// span nothing is read there, and the keys take the place.
-    pub(crate) fn parts<T: KvElement>(self, kernel: &str, k: Heads<T>, rows: u32) -> (u32, u32, TensorId) {
+    /// Value of the variant `mask`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full { .. } => "full",
+            Self::Causal { .. } => "causal",
+        }
+    }
+
+    /// Tiles that hold `rows` rows, `queries` each: sequences do not share one.
+    pub(crate) fn tiles(self, rows: u32, queries: u32) -> u32 {
+        let others = match self {
+            Self::Full { .. } => 0,
+            Self::Causal { cursors } => cursors.pages.shape()[0] - 1,
+        };
+        rows.div_ceil(queries) + others
+    }
+
+    /// Most keys that one of `rows` rows may see of a tensor's `kv_rows`, how many sequences there are, and pages of
+    /// each.
+    pub(crate) fn sizes(self, kernel: &str, rows: u32, kv_rows: u32) -> [u32; 3] {
         match self {
             Self::Full { keys } => {
-                assert!((1..=rows).contains(&keys), "{kernel}: {keys} keys of {rows}");
-                (keys, 0, k.id())
+                assert!((1..=kv_rows).contains(&keys), "{kernel}: {keys} keys of {kv_rows}");
+                [keys, 0, 0]
             }
-            Self::Causal { span } => {
-                assert_eq!(span.shape(), [2], "{kernel}: span");
-                (rows, 1, span.id())
+            Self::Causal { cursors } => {
+                let [sequences, pages] = cursors.check(kernel, rows);
+                [pages * PAGE, sequences, pages]
             }
         }
     }
@@ -291,14 +310,15 @@ impl Mask {
 ///
 /// Dao et al. 2022, algorithm 1. `q`, `k` and `v` may lie in one tensor. Rows of `k` and `v` that `mask`
 /// hides from every row are never used, and may hold anything. Rows of the result that are not live are
-/// left as they were.
+/// left as they were. With a causal mask rows may be of several sequences, whose keys and values are found by their
+/// pages; row n of `k` and of `v` is slot n.
 ///
-/// | name     | shape                         | dtype      |
-/// |----------|-------------------------------|------------|
-/// | `q`      | heads of `≥ rows` rows        | f32        |
-/// | `k`, `v` | heads of `≥ keys` rows        | f32 or f16 |
-/// | `span`   | `[2]`, if causal              | u32        |
-/// | result   | `[rows, num_heads · head_dim]` | f32       |
+/// | name      | shape                          | dtype      |
+/// |-----------|--------------------------------|------------|
+/// | `q`       | heads of `≥ rows` rows         | f32        |
+/// | `k`, `v`  | heads of `≥ keys` rows         | f32 or f16 |
+/// | `cursors` | see [`Cursors`], if causal     | u32        |
+/// | result    | `[rows, num_heads · head_dim]` | f32        |
 ///
 /// # Panics
 ///
@@ -319,16 +339,17 @@ pub fn attention<T: KvElement>(
 ) -> Tensor<f32, 2> {
     let heads = shape.alignment("attention", q, k, v);
     assert!(rows <= q.rows, "attention: {rows} rows of q of {}", q.rows);
-    let (keys, causal, span) = mask.parts("attention", k, v.rows);
+    let [keys, sequences, sequence_pages] = mask.sizes("attention", rows, v.rows);
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
     let texels = heads != "scalar" && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
-    let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, rows, keys, texels);
+    let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, mask, rows, keys, texels);
     let params = Params {
         rows,
         keys,
-        causal,
+        sequences,
+        sequence_pages,
         num_heads,
         heads_per_kv: num_heads / num_kv_heads,
         head_dim,
@@ -345,32 +366,63 @@ pub fn attention<T: KvElement>(
         v_stride: v.stride,
     };
     let (q, k, v) = (q.id(), k.id(), v.id());
-    dispatch!(g, kernel, chosen, params, [q, k, v, span => y], groups, reference::<T>);
+    match mask {
+        Mask::Full { .. } => {
+            dispatch!(g, kernel, chosen, params, [q, k, v => y], groups, reference_full::<T>);
+        }
+        Mask::Causal { cursors: Cursors { runs, pages, .. } } => {
+            dispatch!(g, kernel, chosen, params, [q, k, v, runs, pages => y], groups, reference::<T>);
+        }
+    }
     y
 }
 
-/// [`attention`] in the plainest code that is right. Sums in f64.
-pub fn reference<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], span: &[u32], y: &mut [f32]) {
-    let (start, rows) =
-        if p.causal != 0 { (span[0] as usize, p.rows.min(span[1])) } else { (p.keys as usize, p.rows) };
-    let dim = p.head_dim as usize;
-    for row in 0..rows as usize {
-        let seen = (p.keys as usize).min(if p.causal != 0 { start + row + 1 } else { start });
-        for head in 0..p.num_heads {
-            let q = &q[row * p.q_row as usize + (p.q_offset + head * p.q_stride) as usize..][..dim];
-            let kv_head = head / p.heads_per_kv;
-            let k_head = (p.k_offset + kv_head * p.k_stride) as usize;
-            let v_head = (p.v_offset + kv_head * p.v_stride) as usize;
-            let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
-            let probs = softmax((0..seen).map(|j| dot(q, &keys.get(&k[k_head..], j, dim))), dim);
-            let y = &mut y[(row * p.num_heads as usize + head as usize) * dim..][..dim];
-            let mut sum = vec![0.0; dim];
-            for (j, p_j) in probs.iter().enumerate() {
-                let v = &v[j * p.v_row as usize + v_head..][..dim];
-                sum.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p_j * v.into());
-            }
-            y.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum as f32);
+/// [`attention`] with a causal mask in the plainest code that is right. Sums in f64.
+pub fn reference<T: KvElement>(
+    p: &Params,
+    q: &[f32],
+    k: &[T],
+    v: &[T],
+    runs: &[u32],
+    pages: &[u32],
+    y: &mut [f32],
+) {
+    for sequence in 0..p.sequences {
+        let [first, start, end] = [0, 1, 2].map(|i| runs[2 * sequence as usize + i]);
+        for row in first..end.min(p.rows) {
+            let seen = (start + row - first + 1).min(p.keys);
+            let slots: Vec<_> =
+                (0..seen).map(|j| cursors::slot(pages, p.sequence_pages, sequence, j)).collect();
+            attend(p, q, k, v, row as usize, &slots, y);
         }
+    }
+}
+
+/// [`attention`] with a full mask in the plainest code that is right.
+pub fn reference_full<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], y: &mut [f32]) {
+    let keys: Vec<_> = (0..p.keys as usize).collect();
+    for row in 0..p.rows as usize {
+        attend(p, q, k, v, row, &keys, y);
+    }
+}
+
+/// One row over the keys and values in these rows.
+fn attend<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], row: usize, seen: &[usize], y: &mut [f32]) {
+    let dim = p.head_dim as usize;
+    let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
+    for head in 0..p.num_heads {
+        let q = &q[row * p.q_row as usize + (p.q_offset + head * p.q_stride) as usize..][..dim];
+        let kv_head = head / p.heads_per_kv;
+        let k_head = (p.k_offset + kv_head * p.k_stride) as usize;
+        let v_head = (p.v_offset + kv_head * p.v_stride) as usize;
+        let probs = softmax(seen.iter().map(|&j| dot(q, &keys.get(&k[k_head..], j, dim))), dim);
+        let y = &mut y[(row * p.num_heads as usize + head as usize) * dim..][..dim];
+        let mut sum = vec![0.0; dim];
+        for (j, p_j) in seen.iter().zip(&probs) {
+            let v = &v[j * p.v_row as usize + v_head..][..dim];
+            sum.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p_j * v.into());
+        }
+        y.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum as f32);
     }
 }
 

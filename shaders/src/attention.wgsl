@@ -1,14 +1,15 @@
-// y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n'],   n' = n / heads_per_kv, j < seen(r)
+// y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n'],   n' = n / heads_per_kv, j ≤ position of r
 //
 // Dao et al. 2022 (FlashAttention), algorithm 1, over Milakov & Gimelshein 2018's online softmax. One
 // workgroup takes QUERIES rows of one head past all keys, KEYS * LANES at a time, so that each load of a key or
 // value serves all rows. Scores: a lane KEYS keys, the rows' q broadcast from the registers of all lanes.
 // Output: a lane some dimensions, probabilities broadcast. Where there are no subgroups both are broadcast through
-// workgroup memory.
+// workgroup memory. With a causal mask rows may be of several sequences; the rows of a workgroup are of one.
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
+//~ variants: mask = full causal
 //~ variants: queries = 8 16 32
 //~ variants: keys = 1 2 4
 //~ variants: loads = storage texels
@@ -21,6 +22,7 @@
 #import flash
 #import subgroups
 #import texels
+#import pages
 
 //% set plain = lanes == "plain"
 //% set team = 32 if plain else lanes
@@ -38,13 +40,14 @@ var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES,
 @compute @workgroup_size(LANES)
 fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.y;
-    let row = group.x * QUERIES;
-    let rows = live().rows;
-    let seen = live().seen;
+    let tile_rows = tile_at(group.x, QUERIES);
+    let row = tile_rows.row;
+    let rows = tile_rows.rows;
+    let sequence = tile_rows.sequence;
     if row >= rows {
         return;
     }
-    let keys = min(params.keys, seen + params.causal * (min(row + QUERIES, rows) - 1u));
+    let keys = min(params.keys, seen_by(tile_rows, min(QUERIES, rows - row) - 1u));
 
     let scale = inverseSqrt(f32(params.head_dim));
     let q_head = params.q_offset + head * params.q_stride;
@@ -54,7 +57,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 
 //% for r in range(queries)
     let q_row_${r} = min(row + ${r}u, rows - 1u) * params.q_row + q_head;
-    let seen_${r} = seen + params.causal * (row + ${r}u);
+    let seen_${r} = seen_by(tile_rows, ${r}u);
     var top_${r} = UNSEEN;
     var sum_${r} = 0.0;
 //% for i in range(slots)
@@ -77,22 +80,29 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let v_row = params.v_row / LOAD;
 //% for n in range(slots // vecs)
     let v_first_${n} = v_head / LOAD + v_part(${n * team}u + lane);
-    let v_last_${n} = v_first_${n} + (keys - 1u) * v_row;
 //% endfor
 //% endif
 
-    //~ trips: (keys + (32 if lanes == "plain" else lanes) - 1) // (32 if lanes == "plain" else lanes)
+    //~ trips: ((keys + ${team - 1}) // ${team} + 1)
     for (var first = 0u; first < keys; first += KEYS * LANES) {
         // What lies past the last key may be anything: those lanes take the last key instead, unseen.
 //% for g in range(keys)
         let key_${g} = first + ${g * team}u + lane;
-        let k_row_${g} = k_head + key_at(min(key_${g}, keys - 1u));
+//% if lanes in [8, 16]
+        // They are of one page: its table is looked at once.
+        let page_${g} = min(first + ${g * team}u, keys - 1u);
+        let slot_${g} = slot_of(sequence, page_${g});
+        let others_${g} = min(keys - 1u - page_${g}, LANES - 1u);
+        let k_row_${g} = k_head + key_at(slot_${g} + min(lane, others_${g}));
+//% else
+        let k_row_${g} = k_head + key_at(slot_of(sequence, min(key_${g}, keys - 1u)));
+//% endif
 //% for r in range(queries)
         var s_${r}_${g} = 0.0;
 //% endfor
 //% endfor
 //% if plain
-        //~ trips: (keys + 31) // 32 * ((head_dim + 3) // 4)
+        //~ trips: ((keys + 31) // 32 + 1) * ((head_dim + 3) // 4) 
         for (var d4 = 0u; d4 < (params.head_dim + 3u) / 4u; d4++) {
             let k4 = k_at(k_row_0, d4);
 //% for r in range(queries)
@@ -131,7 +141,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% for r in range(queries)
         var max_${r} = top_${r};
 //% endfor
-        //~ trips: (keys + 31) // 32 * 8
+        //~ trips: ((keys + 31) // 32 + 1) * 8 
         for (var j = 0u; j < LANES; j += 4u) {
 //% for r in range(queries)
             max_${r} = max(max_${r}, max(max(tile[${r * team}u + j], tile[${r * team + 1}u + j]), max(tile[${r * team + 2}u + j], tile[${r * team + 3}u + j])));
@@ -165,10 +175,10 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 
 //% if plain
         workgroupBarrier();
-        //~ trips: (keys + 31) // 32 * 8
+        //~ trips: ((keys + 31) // 32 + 1) * 8 
         for (var j = 0u; j < LANES; j += 4u) {
 //% for u in range(4)
-            let v_row_${u} = min(first + j + ${u}u, keys - 1u) * params.v_row + v_head;
+            let v_row_${u} = slot_of(sequence, min(first + j + ${u}u, keys - 1u)) * params.v_row + v_head;
 //% for i in range(slots)
             let v_${u}_${i} = v_at(v_row_${u}, place(${i}u, lane));
 //% for r in range(queries)
@@ -180,15 +190,25 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         workgroupBarrier();
 //% else
         // A row's sums stay in registers past LANES values, and a broadcast serves all of its dimensions.
-//% for n in range(slots // vecs)
-        var v_at_${n} = v_first_${n} + first * v_row;
-//% endfor
 //% for g in range(keys)
         {
 //% for j in range(lanes)
+//% if j % 16 == 0
+//% if lanes not in [8, 16]
+            let page_${j} = min(first + ${j}u, keys - 1u);
+            let slot_${j} = slot_of(sequence, page_${j});
+            let others_${j} = min(keys - 1u - page_${j}, 15u);
+//% endif
+//% set of = g if lanes in [8, 16] else j
 //% for n in range(slots // vecs)
-            let v_${j}_${n} = v_load(min(v_at_${n}, v_last_${n}), ${n * team}u + lane);
-            v_at_${n} += v_row;
+            var v_at_${j}_${n} = v_first_${n} + slot_${of} * v_row;
+            let v_last_${j}_${n} = v_at_${j}_${n} + others_${of} * v_row;
+//% endfor
+//% endif
+//% set page = j // 16 * 16
+//% for n in range(slots // vecs)
+            let v_${j}_${n} = v_load(min(v_at_${page}_${n}, v_last_${page}_${n}), ${n * team}u + lane);
+            v_at_${page}_${n} += v_row;
 //% endfor
 //% endfor
 //% for r in range(queries)

@@ -5,9 +5,11 @@
 
 //~ variants: lanes = 8 16 32 64 plain
 //~ variants: cache = f32 f16
+//~ variants: mask = full causal
 //% set per = 8 if cache == "f16" else 4
 #import lanes
 #import keys
+#import pages
 
 /// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
 const UNSEEN = -1e30;
@@ -19,8 +21,8 @@ struct Params {
     keys: u32,
     /// Keys in a row of `p`.
     width: u32,
-    /// Whether row r sees only keys up to position span[0] + r (1), or all `keys` of them (0).
-    causal: u32,
+    /// Pages of a sequence; if causal.
+    sequence_pages: u32,
     /// Heads of `q`.
     num_heads: u32,
     /// Heads that share a key and value head.
@@ -52,8 +54,13 @@ struct Params {
 //% else
 @group(0) @binding(2) var<storage, read> k: array<f32>;          // [≥ keys, k_row]
 //% endif
-@group(0) @binding(3) var<storage, read> span: array<u32>;       // [2] first position, live rows; if causal
-@group(0) @binding(4) var<storage, read_write> p: array<f32>;    // [num_heads, rows, width]
+//% if mask == "causal"
+@group(0) @binding(3) var<storage, read> cursors: array<vec2<u32>>;    // [rows] sequence, position
+@group(0) @binding(4) var<storage, read> pages: array<u32>;            // [sequences, sequence_pages]
+@group(0) @binding(5) var<storage, read_write> p: array<f32>;          // [num_heads, rows, width]
+//% else
+@group(0) @binding(3) var<storage, read_write> p: array<f32>;          // [num_heads, rows, width]
+//% endif
 
 /// Element `at` of `k`.
 fn key(at: u32) -> f32 {
@@ -69,10 +76,13 @@ fn key(at: u32) -> f32 {
 fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x;
     let head = group.y;
-    var seen = min(params.keys, params.width);
-    if params.causal != 0u {
-        seen = select(0u, min(seen, span[0] + row + 1u), row < span[1]);
-    }
+//% if mask == "causal"
+    let sequence = cursors[row].x;
+    let seen = select(min(params.keys, cursors[row].y + 1u), 0u, sequence == NOT_LIVE);
+//% else
+    let sequence = 0u;
+    let seen = params.keys;
+//% endif
     let q_at = row * params.q_row + params.q_offset + head * params.q_stride;
     let k_at = params.k_offset + head / params.heads_per_kv * params.k_stride;
     let p_at = (head * params.rows + row) * params.width;
@@ -85,7 +95,7 @@ fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         var score = 0.0;
         //~ trips: (keys // (64 if lanes == "plain" else lanes) + 1) * ((head_dim + 3) // 4)
         for (var d = 0u; d < params.head_dim; d += 4u) {
-            let four = k_at + key_at(j) + d / ${per}u * params.k_chunk + d % ${per}u;
+            let four = k_at + key_at(slot_of(sequence, j)) + d / ${per}u * params.k_chunk + d % ${per}u;
 //% for i in range(4)
             if d + ${i}u < params.head_dim {
                 score = fma(q[q_at + d + ${i}u], key(four + ${i}u), score);

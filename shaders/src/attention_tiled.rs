@@ -1,14 +1,14 @@
 //! Attention of many rows at once on a GPU: queries, keys and values in workgroup memory.
 
-use crate::HeadShape;
 use crate::kernel::Specialised;
+use crate::{HeadShape, Mask};
 
 pub use crate::generated::attention_tiled::{KERNEL, Params};
 
 /// [`attention()`](crate::attention()) of `rows` rows over heads of the variant `heads`, by this family.
 ///
 /// Same tensors, same [`reference`](crate::attention::reference()).
-pub(crate) fn specialise(shape: HeadShape, heads: &'static str, rows: u32) -> Specialised {
+pub(crate) fn specialise(shape: HeadShape, heads: &'static str, mask: Mask, rows: u32) -> Specialised {
     let dims = shape.dims();
     // Rows of a workgroup: as many queries as 8 KiB hold, at most 32.
     let queries = match dims {
@@ -16,6 +16,6 @@ pub(crate) fn specialise(shape: HeadShape, heads: &'static str, rows: u32) -> Sp
         "128" => 16,
         _ => 8,
     };
-    let chosen = vec![("dims", dims), ("heads", heads)];
-    Specialised { kernel: &KERNEL, chosen, groups: [rows.div_ceil(queries), shape.num_heads, 1] }
+    let chosen = vec![("dims", dims), ("heads", heads), ("mask", mask.name())];
+    Specialised { kernel: &KERNEL, chosen, groups: [mask.tiles(rows, queries), shape.num_heads, 1] }
 }

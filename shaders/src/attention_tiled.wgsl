@@ -8,9 +8,11 @@
 
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
+//~ variants: mask = full causal
 #import heads
 #import keys
 #import flash
+#import pages
 
 //% set team = {32: 8, 64: 16, 128: 16, 256: 32}[dims]
 //% set queries = {32: 32, 64: 32, 128: 16, 256: 8}[dims]
@@ -39,13 +41,14 @@ var<workgroup> part: array<vec4<f32>, ${keys * part_dims}>;           // [KEYS, 
 @compute @workgroup_size(THREADS)
 fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let head = group.y;
-    let row = group.x * QUERIES;
-    let rows = live().rows;
-    let seen = live().seen;
+    let tile = tile_at(group.x, QUERIES);
+    let row = tile.row;
+    let rows = tile.rows;
+    let sequence = tile.sequence;
     if row >= rows {
         return;
     }
-    let keys = min(params.keys, seen + params.causal * (min(row + QUERIES, rows) - 1u));
+    let keys = min(params.keys, seen_by(tile, min(QUERIES, rows - row) - 1u));
 
     let scale = inverseSqrt(f32(params.head_dim));
     let q_head = params.q_offset + head * params.q_stride;
@@ -64,7 +67,8 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     let lane = thread % TEAM;
     let team = thread / TEAM;
     // Keys that the team's four rows see.
-    let own_seen = vec4(seen) + params.causal * (vec4(row + 4u * team) + vec4(0u, 1u, 2u, 3u));
+    let own = 4u * team;
+    let own_seen = vec4(seen_by(tile, own), seen_by(tile, own + 1u), seen_by(tile, own + 2u), seen_by(tile, own + 3u));
     var top = vec4(UNSEEN);
     var sum = vec4(0.0);
 //% for r in range(4)
@@ -73,12 +77,12 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
 //% endfor
 //% endfor
 
-    //~ trips: (keys + 31) // 32
+    //~ trips: ((keys + 31) // 32 + 1)
     for (var first = 0u; first < keys; first += KEYS) {
 //% for j in range(own_keys)
         var s_${j} = vec4(0.0);
 //% endfor
-        //~ trips: (keys + 31) // 32 * (dims // 32 + 1)
+        //~ trips: ((keys + 31) // 32 + 1) * (dims // 32 + 1)
         for (var d4 = 0u; d4 < WIDTH; d4 += PART_WIDTH) {
             workgroupBarrier();
 //% for i in range(keys * part_dims // threads)
@@ -86,7 +90,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
                 let at = thread + ${i * threads}u;
                 let key = at / PART_WIDTH;
                 // What lies past the last key may be anything: the last key stands in, unseen.
-                let k_row = k_head + key_at(min(first + key, keys - 1u));
+                let k_row = k_head + key_at(slot_of(sequence, min(first + key, keys - 1u)));
                 part[key * PART_WIDTH + ((at ^ key) % PART_WIDTH)] = k_at(k_row, d4 + at % PART_WIDTH);
             }
 //% endfor
@@ -126,13 +130,13 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
 //% endfor
 //% endfor
 
-        //~ trips: (keys + 31) // 32 * (dims // 32 + 1)
+        //~ trips: ((keys + 31) // 32 + 1) * (dims // 32 + 1)
         for (var j = 0u; j < KEYS; j += PART_KEYS) {
             workgroupBarrier();
 //% for i in range(keys * part_dims // threads)
             {
                 let at = thread + ${i * threads}u;
-                let v_row = min(first + j + at / WIDTH, keys - 1u) * params.v_row + v_head;
+                let v_row = slot_of(sequence, min(first + j + at / WIDTH, keys - 1u)) * params.v_row + v_head;
                 part[at] = v_at(v_row, at % WIDTH);
             }
 //% endfor

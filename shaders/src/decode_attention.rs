@@ -1,33 +1,35 @@
-//! Attention of the one row of a decode step, with its rotation and its append to the cache.
+//! Attention of the rows of a decode step, each of another sequence, with their rotation and their append to the cache.
 
 use strix_engine::{Graph, Tensor};
 
+use crate::cursors::{NOT_LIVE, PAGE};
 use crate::kernel::read_texels;
 use crate::kv_cache::KeyStrides;
-use crate::rope_append::rotate;
-use crate::{HeadShape, Heads, KvCache, KvElement, RopeTables, attention, dispatch};
+use crate::{Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, attention, dispatch, rope_append};
 
 pub use crate::generated::decode_attention::{KERNEL, Params};
 
-/// `y[n] = Σ_j softmax_j(q[n] · k[n', j] / √head_dim) v[n', j]` over the keys at positions up to `span[0]`, where n'
-/// is n's head of keys: [`rope_append`](crate::rope_append()) and [`attention()`](attention()) of one causal row.
+/// `y[r, n] = Σ_j softmax_j(q[r, n] · k[n', j] / √head_dim) v[n', j]` over the keys of row r's sequence at positions up to
+/// its own, where n' is n's head of keys: [`rope_append`](crate::rope_append()) and [`attention()`](attention()) of rows
+/// that are each of another sequence.
 ///
-/// q and the new key are rotated, and key and value appended to the cache at position `span[0]`, which is read at
+/// q and the new key are rotated, and key and value appended to the cache at the row's position, which is read at
 /// run time. The result is as if they had been read from there, as f16 where the cache is. What the cache holds
-/// past that position is never used, and may be anything; a position past the cache is not written.
+/// past that position is never used, and may be anything; a position for which the sequence has no page is not written.
+/// Rows of the result that are not live are left as they were.
 ///
-/// | name             | shape                                            | dtype      |
-/// |------------------|--------------------------------------------------|------------|
-/// | `qkv`            | `[1, (num_heads + 2 · num_kv_heads) · head_dim]` | f32        |
-/// | `tables.cos_sin` | `[positions, head_dim]`                          | f32        |
-/// | `cache.k`, `.v`  | see [`KvCache`]                                  | f32 or f16 |
-/// | `span`           | `[2]`                                            | u32        |
-/// | result           | `[1, num_heads · head_dim]`                      | f32        |
+/// | name             | shape                                               | dtype      |
+/// |------------------|-----------------------------------------------------|------------|
+/// | `qkv`            | `[rows, (num_heads + 2 · num_kv_heads) · head_dim]` | f32        |
+/// | `tables.cos_sin` | `[positions, head_dim]`                             | f32        |
+/// | `cache.k`, `.v`  | see [`KvCache`]                                     | f32 or f16 |
+/// | `cursors`        | see [`Cursors`]                                     | u32        |
+/// | result           | `[rows, num_heads · head_dim]`                      | f32        |
 ///
 /// # Panics
 ///
 /// If a shape does not fit `shape`, `head_dim` is odd, above 256 or, with a cache of f16, no multiple of 4, the tables
-/// have fewer positions than the cache, or there are so many positions that a lane would loop more than
+/// have fewer positions than a sequence's pages, or there are so many positions that a lane would loop more than
 /// [`MAX_TRIPS`](strix_engine::MAX_TRIPS) times: above 260,000 with subgroups, 60,000 without.
 pub fn decode_attention<T: KvElement>(
     g: &mut Graph,
@@ -36,23 +38,25 @@ pub fn decode_attention<T: KvElement>(
     tables: &RopeTables,
     cache: &KvCache<T>,
     shape: HeadShape,
-    span: Tensor<u32, 1>,
+    cursors: Cursors,
 ) -> Tensor<f32, 2> {
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
-    let context = cache.check("decode_attention", tables, shape);
+    let [rows, _] = qkv.shape();
+    let slots = cache.check("decode_attention", tables, shape, cursors, rows);
     assert_eq!(
         qkv.shape(),
-        [1, (num_heads + 2 * num_kv_heads) * head_dim],
+        [rows, (num_heads + 2 * num_kv_heads) * head_dim],
         "decode_attention: qkv against {shape:?}"
     );
-    assert_eq!(span.shape(), [2], "decode_attention: span");
+    let Cursors { rows: cursors, pages, .. } = cursors;
+    let [_, sequence_pages] = pages.shape();
     let tables = g.bind(&tables.cos_sin);
     let [k, v] = cache.heads(g);
     let q = Heads::in_rows(qkv, 0, head_dim);
     let heads = shape.alignment("decode_attention", q, k, v);
 
-    let y = g.activation(name, [1, num_heads * head_dim]);
-    let lanes = shape.lanes(g, KERNEL.name, heads, context);
+    let y = g.activation(name, [rows, num_heads * head_dim]);
+    let lanes = shape.lanes(g, KERNEL.name, heads, sequence_pages * PAGE);
     // Barriers cost a software device more than teams gain.
     let teams = match lanes {
         "8" => "one",
@@ -71,11 +75,11 @@ pub fn decode_attention<T: KvElement>(
         ("loads", loads),
         ("width", width),
     ];
-    // Without texels nothing is read there.
-    let [k_texels, v_texels] = if texels { [k.id(), v.id()] } else { [span.id(); 2] };
     let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = k.keys;
     let params = Params {
-        context,
+        rows,
+        slots,
+        sequence_pages,
         num_heads,
         num_kv_heads,
         heads_per_kv: num_heads / num_kv_heads,
@@ -83,12 +87,17 @@ pub fn decode_attention<T: KvElement>(
         k_row,
         k_key,
         k_chunk,
-        k_stride: k.stride,
     };
-    let (k, v) = (k.id(), v.id());
-    dispatch!(
-        g, KERNEL, chosen, params, [qkv, tables, span, k_texels, v_texels => y, k, v], [num_heads, 1, 1], reference::<T>
-    );
+    let (k, v, groups) = (k.id(), v.id(), [num_heads, rows, 1]);
+    if texels {
+        let reads = [k, v];
+        dispatch!(
+            g, KERNEL, chosen, params, [qkv, tables, cursors, pages, reads[0], reads[1] => y, k, v], groups,
+            reference_of_texels::<T>
+        );
+    } else {
+        dispatch!(g, KERNEL, chosen, params, [qkv, tables, cursors, pages => y, k, v], groups, reference::<T>);
+    }
     y
 }
 
@@ -98,37 +107,71 @@ pub fn reference<T: KvElement>(
     p: &Params,
     qkv: &[f32],
     tables: &[f32],
-    span: &[u32],
-    _k: &[u32],
-    _v: &[u32],
+    cursors: &[u32],
+    pages: &[u32],
     y: &mut [f32],
     k: &mut [T],
     v: &mut [T],
 ) {
-    let (dim, context, position) = (p.head_dim as usize, p.context as usize, span[0] as usize);
-    let cos_sin = &tables[position * dim..][..dim];
-    let of = |head: u32| &qkv[head as usize * dim..][..dim];
-    let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
-    for head in 0..if position < context { p.num_kv_heads } else { 0 } {
-        let at = (head as usize * context + position) * dim;
-        let mut key = vec![T::zeroed(); dim];
-        rotate(of(p.num_heads + head), cos_sin, &mut key);
-        keys.set(&mut k[(head * p.k_stride) as usize..], position, &key);
-        let new = of(p.num_heads + p.num_kv_heads + head);
-        v[at..][..dim].iter_mut().zip(new).for_each(|(v, &x)| *v = T::nearest(x));
+    let mut rotated = vec![0.0; y.len()];
+    let appended = rope_append::Params {
+        rows: p.rows,
+        num_heads: p.num_heads,
+        num_kv_heads: p.num_kv_heads,
+        head_dim: p.head_dim,
+        slots: p.slots,
+        sequence_pages: p.sequence_pages,
+        k_row: p.k_row,
+        k_key: p.k_key,
+        k_chunk: p.k_chunk,
+    };
+    rope_append::reference(&appended, qkv, tables, cursors, pages, &mut rotated, k, v);
+    let row = p.num_heads * p.head_dim;
+    let stride = p.slots * p.head_dim;
+    let attended = attention::Params {
+        rows: p.rows,
+        keys: p.sequence_pages * PAGE,
+        sequences: pages.len() as u32 / p.sequence_pages,
+        sequence_pages: p.sequence_pages,
+        num_heads: p.num_heads,
+        heads_per_kv: p.heads_per_kv,
+        head_dim: p.head_dim,
+        q_row: row,
+        q_offset: 0,
+        q_stride: p.head_dim,
+        k_row: p.k_row,
+        k_key: p.k_key,
+        k_chunk: p.k_chunk,
+        k_offset: 0,
+        k_stride: stride,
+        v_row: p.head_dim,
+        v_offset: 0,
+        v_stride: stride,
+    };
+    // Of each sequence one row at most; of those without, runs that are empty.
+    let mut runs: Vec<u32> = vec![];
+    let live = cursors.chunks_exact(2).take(p.rows as usize).take_while(|cursor| cursor[0] != NOT_LIVE);
+    for sequence in 0..=attended.sequences {
+        let before = live.clone().filter(|cursor| cursor[0] < sequence).count() as u32;
+        let position = live.clone().find(|cursor| cursor[0] == sequence).map_or(0, |cursor| cursor[1]);
+        runs.extend([before, position]);
     }
-    let mut q = vec![0.0; dim];
-    for (head, y) in (0..).zip(y.chunks_exact_mut(dim)) {
-        let at = (head / p.heads_per_kv) as usize * context * dim;
-        let k = &k[(head / p.heads_per_kv * p.k_stride) as usize..];
-        let seen = 0..context.min(position + 1);
-        rotate(of(head), cos_sin, &mut q);
-        let probs = attention::softmax(seen.map(|j| attention::dot(&q, &keys.get(k, j, dim))), dim);
-        let values = v[at..].chunks_exact(dim);
-        let mut sum = vec![0.0; dim];
-        for (p, v) in probs.iter().zip(values) {
-            sum.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p * v.into());
-        }
-        y.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum as f32);
-    }
+    attention::reference(&attended, &rotated, k, v, &runs, pages, y);
+}
+
+/// The same, of which the cache is bound again to be read as texels.
+#[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
+fn reference_of_texels<T: KvElement>(
+    p: &Params,
+    qkv: &[f32],
+    tables: &[f32],
+    cursors: &[u32],
+    pages: &[u32],
+    _k: &[T],
+    _v: &[T],
+    y: &mut [f32],
+    k: &mut [T],
+    v: &mut [T],
+) {
+    reference(p, qkv, tables, cursors, pages, y, k, v);
 }

@@ -1,7 +1,7 @@
-// y[n] = Σ_j softmax_j(q[n] · k[n', j] / √head_dim) v[n', j],   n' = n / heads_per_kv, j ≤ span[0]
+// y[r, n] = Σ_j softmax_j(q[r, n] · k[n', j] / √head_dim) v[n', j],   n' = n / heads_per_kv, j ≤ position of r
 //
-// attention.wgsl for the one row of a decode step, which rotates q and the new key as rope_append.wgsl does and
-// appends key and value to the cache. One workgroup takes one head; its teams of LANES lanes take LANES keys
+// attention.wgsl for the rows of a decode step, each of another sequence, which rotates q and the new key as
+// rope_append.wgsl does and appends key and value to the cache. One workgroup takes one head of a row; its teams of LANES lanes take LANES keys
 // each in turn, and one team adds up the results of all at the end. The new key and value are taken from
 // registers, as the cache will hold them, and only the first head of those that share them writes them: of the
 // cache itself nobody reads what is written. Scores: a lane a key, q broadcast. Output: a lane some dimensions,
@@ -20,6 +20,7 @@
 //% set textures = ["k_texels", "v_texels"]
 #import heads
 #import keys
+#import pages
 #import halves
 #import subgroups
 #import texels
@@ -37,8 +38,12 @@ const TEAMS = ${teams}u;
 const LOWEST = -1e30;
 
 struct Params {
-    /// Positions the cache has room for.
-    context: u32,
+    /// Rows of `y`.
+    rows: u32,
+    /// Positions the cache has room for: whole pages of 16.
+    slots: u32,
+    /// Pages of a sequence.
+    sequence_pages: u32,
     /// Heads of q.
     num_heads: u32,
     /// Heads of k, and of v.
@@ -53,25 +58,22 @@ struct Params {
     k_key: u32,
     /// Elements from one 16 bytes of a key to its next.
     k_chunk: u32,
-    /// Elements from one head of k to the next.
-    k_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<Wide>;             // [num_heads + 2 num_kv_heads, head_dim]
+@group(0) @binding(1) var<storage, read> qkv: array<Wide>;             // [rows, num_heads + 2 num_kv_heads, head_dim]
 @group(0) @binding(2) var<storage, read> tables: array<Wide>;          // [positions, head_dim]: cos, sin
-@group(0) @binding(3) var<storage, read> span: array<u32>;             // [2] position
+@group(0) @binding(3) var<storage, read> cursors: array<vec2<u32>>;    // [rows] sequence, position
+@group(0) @binding(4) var<storage, read> pages: array<u32>;            // [sequences, sequence_pages]
 //% if loads == "texels"
 // k and v again: what this step writes of them it does not read.
-@group(0) @binding(4) var k_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, k_stride]
-@group(0) @binding(5) var v_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, context, head_dim]
-//% else
-@group(0) @binding(4) var<storage, read> no_k_texels: array<u32>;      // anything
-@group(0) @binding(5) var<storage, read> no_v_texels: array<u32>;      // anything
+@group(0) @binding(5) var k_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, slots, head_dim]
+@group(0) @binding(6) var v_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, slots, head_dim]
 //% endif
-@group(0) @binding(6) var<storage, read_write> y: array<Element>;      // [num_heads, head_dim]
-@group(0) @binding(7) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, k_stride]
-@group(0) @binding(8) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, context, head_dim]
+//% set first = 7 if loads == "texels" else 5
+@group(0) @binding(${first}) var<storage, read_write> y: array<Element>;          // [rows, num_heads, head_dim]
+@group(0) @binding(${first + 1}) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, slots, head_dim]
+@group(0) @binding(${first + 2}) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, slots, head_dim]
 
 //% if plain
 var<workgroup> q_tile: array<vec4<f32>, ${dims // 4}>;            // [dims / 4]
@@ -90,10 +92,10 @@ struct Turn {
 }
 
 //% if width == 4
-fn turn(d4: u32) -> Turn {
+fn turn(position: u32, d4: u32) -> Turn {
     let half = params.head_dim / 8u;
     let inside = min(d4, 2u * half - 1u);
-    let at = span[0] * 2u * half + select(inside - half, inside, inside < half);
+    let at = position * 2u * half + select(inside - half, inside, inside < half);
     return Turn(tables[at], tables[at + half]);
 }
 
@@ -112,13 +114,13 @@ fn new_value(at: u32, d4: u32) -> vec4<f32> {
     return qkv[at / 4u + min(d4, params.head_dim / 4u - 1u)];
 }
 //% else
-fn turn(d4: u32) -> Turn {
+fn turn(position: u32, d4: u32) -> Turn {
     let half = params.head_dim / 2u;
     var result = Turn(vec4(0.0), vec4(0.0));
 //% for c in range(4)
     {
         let d = min(4u * d4 + ${c}u, params.head_dim - 1u);
-        let at = span[0] * params.head_dim + select(d - half, d, d < half);
+        let at = position * params.head_dim + select(d - half, d, d < half);
         result.cos[${c}u] = tables[at];
         result.sin[${c}u] = tables[at + half];
     }
@@ -193,30 +195,38 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let head = group.x;
     let lane = index % LANES;
     let team = index / LANES;
-    let position = span[0];
+    let cursor = cursors[group.y];
+    if cursor.x == NOT_LIVE {
+        return;
+    }
+    let sequence = cursor.x;
+    let position = cursor.y;
+    let room = params.sequence_pages * 16u;
     // Those before the new one.
-    let keys = min(params.context, position);
+    let keys = min(room, position);
 
     let scale = inverseSqrt(f32(params.head_dim));
     let kv_head = head / params.heads_per_kv;
-    let q_new = head * params.head_dim;
-    let k_new = (params.num_heads + kv_head) * params.head_dim;
+    let row = group.y * (params.num_heads + 2u * params.num_kv_heads);
+    let q_new = (row + head) * params.head_dim;
+    let k_new = (row + params.num_heads + kv_head) * params.head_dim;
     let v_new = k_new + params.num_kv_heads * params.head_dim;
-    let cached = kv_head * params.context * params.head_dim;
-    let k_cached = kv_head * params.k_stride;
-    let appends = position < params.context && head % params.heads_per_kv == 0u;
+    let y_new = (group.y * params.num_heads + head) * params.head_dim;
+    let cached = kv_head * params.slots * params.head_dim;
+    let appends = position < room && head % params.heads_per_kv == 0u;
+    let slot = slot_of(sequence, min(position, room - 1u));
 
     // A lane's part of the new score.
     var part = 0.0;
 //% if plain
     if index < ${dims // 4}u {
-        let turn = turn(index);
+        let turn = turn(position, index);
         let q4 = rotated(q_new, index, turn) * scale;
         let k4 = rotated(k_new, index, turn);
         q_tile[index] = q4;
         part = dot(q4, kept(k4));
         if appends {
-            append_k(k_cached + key_at(position), index, k4);
+            append_k(cached + key_at(slot), index, k4);
         }
     }
     tile[index] = part;
@@ -229,12 +239,12 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     workgroupBarrier();
 //% else
 //% for i in range(slots)
-    let turn_${i} = turn(place(${i}u, lane));
+    let turn_${i} = turn(position, place(${i}u, lane));
     let q_${i} = rotated(q_new, place(${i}u, lane), turn_${i}) * scale;
     let new_k_${i} = rotated(k_new, place(${i}u, lane), turn_${i});
     part += dot(q_${i}, kept(new_k_${i}));
     if appends && team == 0u {
-        append_k(k_cached + key_at(position), place(${i}u, lane), new_k_${i});
+        append_k(cached + key_at(slot), place(${i}u, lane), new_k_${i});
     }
 //% endfor
     let new_score = subgroupAdd(part);
@@ -246,7 +256,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let new_v_${i} = new_value(v_new, place(${i}u, lane));
     var y_${i} = select(vec4(0.0), kept(new_v_${i}), team == 0u);
     if appends && team == 0u {
-        append_v(cached + position * params.head_dim, place(${i}u, lane), new_v_${i});
+        append_v(cached + slot * params.head_dim, place(${i}u, lane), new_v_${i});
     }
 //% endfor
 
@@ -263,19 +273,26 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let v_row = params.head_dim / LOAD;
 //% for n in range(slots // vecs)
     let v_first_${n} = cached / LOAD + v_part(${n * team}u + lane);
-    let v_last_${n} = v_first_${n} + (keys - 1u) * v_row;
 //% endfor
 //% endif
 
-    //~ trips: context // (lanes if teams == "one" else 128) + 1
+    //~ trips: sequence_pages * 16 // (lanes if teams == "one" else 128) + 1
     for (var base = 0u; base < keys; base += LANES * TEAMS) {
         let first = base + team * LANES;
         let key = first + lane;
         // What lies past the last key may be anything: those lanes take the last key again.
-        let k_row = k_cached + key_at(min(key, keys - 1u));
+//% if lanes in [8, 16]
+        // They are of one page: its table is looked at once.
+        let page_0 = min(first, keys - 1u);
+        let slot_0 = slot_of(sequence, page_0);
+        let others_0 = min(keys - 1u - page_0, LANES - 1u);
+        let k_row = cached + key_at(slot_0 + min(lane, others_0));
+//% else
+        let k_row = cached + key_at(slot_of(sequence, min(key, keys - 1u)));
+//% endif
         var score = 0.0;
 //% if plain
-        //~ trips: (context // 256 + 1) * ((head_dim + 3) // 4)
+        //~ trips: (sequence_pages // 16 + 1) * ((head_dim + 3) // 4)
         for (var d4 = 0u; d4 < (params.head_dim + 3u) / 4u; d4++) {
             score += dot(q_tile[d4], k_at(k_row, d4));
         }
@@ -296,7 +313,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         tile[index] = score;
         workgroupBarrier();
         var next_top = top;
-        //~ trips: (context // 256 + 1) * 32
+        //~ trips: (sequence_pages // 16 + 1) * 32
         for (var j = 0u; j < LANES; j++) {
             next_top = max(next_top, tile[team * LANES + j]);
         }
@@ -316,9 +333,9 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% if plain
         tile[index] = p;
         workgroupBarrier();
-        //~ trips: (context // 256 + 1) * 32
+        //~ trips: (sequence_pages // 16 + 1) * 32
         for (var j = 0u; j < LANES; j++) {
-            let v_row = min(first + j, keys - 1u) * params.head_dim + cached;
+            let v_row = slot_of(sequence, min(first + j, keys - 1u)) * params.head_dim + cached;
 //% for i in range(slots)
             y_${i} = fma(vec4(tile[team * LANES + j]), v_at(v_row, place(${i}u, lane)), y_${i});
 //% endfor
@@ -326,14 +343,23 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         workgroupBarrier();
 //% else
         let p_unit = p * UNIT;
-//% for n in range(slots // vecs)
-        var v_at_${n} = v_first_${n} + first * v_row;
-//% endfor
 //% for j in range(lanes)
+//% set page = j // 16 * 16
+//% if j == page
+//% if lanes not in [8, 16]
+        let page_${j} = min(first + ${j}u, keys - 1u);
+        let slot_${j} = slot_of(sequence, page_${j});
+        let others_${j} = min(keys - 1u - page_${j}, 15u);
+//% endif
+//% for n in range(slots // vecs)
+        var v_at_${j}_${n} = v_first_${n} + slot_${j} * v_row;
+        let v_last_${j}_${n} = v_at_${j}_${n} + others_${j} * v_row;
+//% endfor
+//% endif
         let p_${j} = vec4(subgroupBroadcast(p_unit, ${j}u));
 //% for n in range(slots // vecs)
-        let v_${j}_${n} = v_load(min(v_at_${n}, v_last_${n}), ${n * team}u + lane);
-        v_at_${n} += v_row;
+        let v_${j}_${n} = v_load(min(v_at_${page}_${n}, v_last_${page}_${n}), ${n * team}u + lane);
+        v_at_${page}_${n} += v_row;
 //% for v in range(vecs)
         y_${n * vecs + v} = fma(p_${j}, v_${j}_${n}[${v}u], y_${n * vecs + v});
 //% endfor
@@ -355,7 +381,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% endif
 //% if teams == 1
 //% for i in range(slots)
-    put(head * params.head_dim, place(${i}u, lane), y_${i} / sum);
+    put(y_new, place(${i}u, lane), y_${i} / sum);
 //% endfor
 //% else
     // A team that had no key adds zeros.
@@ -381,7 +407,7 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         all = fma(weight_${t}, sums[${t}u], all);
         result = fma(vec4(weight_${t}), parts[${t * dims // 4}u + index], result);
 //% endfor
-        put(head * params.head_dim, index, result / all);
+        put(y_new, index, result / all);
     }
 //% endif
 }

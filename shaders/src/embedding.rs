@@ -1,6 +1,8 @@
 //! The rows a decoder starts from: embeddings of tokens, with the image's rows among them.
 
-use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
+use bytemuck::Pod;
+use half::bf16;
+use strix_engine::{Graph, Resident, ResidentBytes, Tensor, TensorId};
 
 use crate::dispatch;
 
@@ -56,18 +58,28 @@ impl EmbeddingPart {
     }
 }
 
-/// `x[r] = table[tokens[r]]` where the modality is 0 (text), `visual[r]` where it is 1 (image).
+/// Rows of images among those of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Visual {
+    /// `[rows]`: 0 text, 1 image.
+    pub modality: Tensor<u32, 1>,
+    /// `[rows, dim]`: the image's rows, at their place.
+    pub rows: Tensor<f32, 2>,
+}
+
+/// `x[r] = table[tokens[r]]` where the modality is 0 (text), `visual[r]` where it is 1 (image); without `visual` all is
+/// text.
 ///
 /// Ye et al. 2023, section 3.1. One dispatch a part. A row of text whose token is in no part is not written
 /// and holds anything: the caller checks tokens. The token of an image's row is not looked at.
 ///
-/// | name       | shape         | dtype       |
-/// |------------|---------------|-------------|
-/// | `parts`    | `[vocab, dim]`| f32 or bf16 |
-/// | `tokens`   | `[rows]`      | u32         |
-/// | `modality` | `[rows]`      | u32         |
-/// | `visual`   | `[rows, dim]` | f32         |
-/// | result     | `[rows, dim]` | f32         |
+/// | name              | shape         | dtype       |
+/// |-------------------|---------------|-------------|
+/// | `parts`           | `[vocab, dim]`| f32 or bf16 |
+/// | `tokens`          | `[rows]`      | u32         |
+/// | `visual.modality` | `[rows]`      | u32         |
+/// | `visual.rows`     | `[rows, dim]` | f32         |
+/// | result            | `[rows, dim]` | f32         |
 ///
 /// # Panics
 ///
@@ -77,51 +89,98 @@ pub fn embedding(
     name: &str,
     parts: &[EmbeddingPart],
     tokens: Tensor<u32, 1>,
-    modality: Tensor<u32, 1>,
-    visual: Option<Tensor<f32, 2>>,
+    visual: Option<Visual>,
     dim: u32,
 ) -> Tensor<f32, 2> {
     let [rows] = tokens.shape();
     assert!(!parts.is_empty(), "embedding: no parts");
-    assert_eq!(modality.shape(), [rows], "embedding: modality against tokens");
-    if let Some(visual) = visual {
+    if let Some(Visual { modality, rows: visual }) = visual {
+        assert_eq!(modality.shape(), [rows], "embedding: modality against tokens");
         assert_eq!(visual.shape(), [rows, dim], "embedding: visual against tokens");
     }
-    let has_image = visual.is_some();
-    // Something must be bound all the same.
-    let visual = visual.unwrap_or_else(|| g.bind(&Resident::zeros("no image", [1, 1])));
 
     let y = g.activation(name, [rows, dim]);
     for (i, part) in parts.iter().enumerate() {
-        let images = u32::from(i == 0 && has_image);
-        let params = Params { rows, dim, first: part.first, count: part.count, images };
+        let params = Params { rows, dim, first: part.first, count: part.count, images: u32::from(i == 0) };
         let groups = [dim.div_ceil(512), rows, 1];
         match &part.table {
             Table::F32(table) => {
                 assert_eq!(table.shape(), [part.count, dim], "embedding: part {i}");
                 let table = g.bind(table);
-                dispatch!(g, KERNEL, [("table", "f32")], params, [table, tokens, modality, visual => y], groups, reference_f32);
+                record::<f32>(g, "f32", params, table.id(), tokens, visual, y, groups);
             }
             Table::Bf16(table) => {
                 assert_eq!(table.shape(), [part.count, dim.div_ceil(2)], "embedding: part {i}");
                 let table = g.bind(table);
-                dispatch!(g, KERNEL, [("table", "bf16")], params, [table, tokens, modality, visual => y], groups, reference_bf16);
+                record::<bf16>(g, "bf16", params, table.id(), tokens, visual, y, groups);
             }
         }
     }
     y
 }
 
-/// [`embedding`] of one part of f32, in the plainest code that is right.
-pub fn reference_f32(
+/// Records the dispatch of one part.
+#[expect(clippy::too_many_arguments, reason = "all of a dispatch")]
+fn record<T: Stored>(
+    g: &mut Graph,
+    stored: &'static str,
+    params: Params,
+    table: TensorId,
+    tokens: Tensor<u32, 1>,
+    visual: Option<Visual>,
+    y: Tensor<f32, 2>,
+    groups: [u32; 3],
+) {
+    let chosen = |images| [("table", stored), ("images", images)];
+    match visual {
+        None => {
+            dispatch!(g, KERNEL, chosen("none"), params, [table, tokens => y], groups, reference_of_text::<T>)
+        }
+        Some(Visual { modality, rows: visual }) => {
+            let chosen = chosen("some");
+            dispatch!(g, KERNEL, chosen, params, [table, tokens, modality, visual => y], groups, reference::<T>);
+        }
+    }
+}
+
+/// What a table holds.
+pub trait Stored: Pod {
+    /// Elements of a row of `dim` as it is stored.
+    fn row(dim: usize) -> usize;
+    /// Its value.
+    fn value(self) -> f32;
+}
+
+impl Stored for f32 {
+    fn row(dim: usize) -> usize {
+        dim
+    }
+
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+impl Stored for bf16 {
+    fn row(dim: usize) -> usize {
+        dim.next_multiple_of(2)
+    }
+
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// [`embedding`] of one part in the plainest code that is right.
+pub fn reference<T: Stored>(
     p: &Params,
-    part: &[f32],
+    part: &[T],
     tokens: &[u32],
     modality: &[u32],
     visual: &[f32],
     y: &mut [f32],
 ) {
-    let dim = p.dim as usize;
+    let (dim, stored) = (p.dim as usize, T::row(p.dim as usize));
     for row in 0..p.rows as usize {
         let y = &mut y[row * dim..][..dim];
         if modality[row] == 1 {
@@ -129,22 +188,13 @@ pub fn reference_f32(
                 y.copy_from_slice(&visual[row * dim..][..dim]);
             }
         } else if (p.first..p.first + p.count).contains(&tokens[row]) {
-            y.copy_from_slice(&part[(tokens[row] - p.first) as usize * dim..][..dim]);
+            let values = &part[(tokens[row] - p.first) as usize * stored..][..dim];
+            y.iter_mut().zip(values).for_each(|(y, value)| *y = value.value());
         }
     }
 }
 
-/// [`embedding`] of one part of bf16, in the plainest code that is right.
-pub fn reference_bf16(
-    p: &Params,
-    part: &[half::bf16],
-    tokens: &[u32],
-    modality: &[u32],
-    visual: &[f32],
-    y: &mut [f32],
-) {
-    let padded = p.dim.next_multiple_of(2) as usize;
-    let rows = part.chunks_exact(padded).flat_map(|row| &row[..p.dim as usize]);
-    let part: Vec<f32> = rows.map(|v| v.to_f32()).collect();
-    reference_f32(p, &part, tokens, modality, visual, y);
+/// The same without images.
+pub fn reference_of_text<T: Stored>(p: &Params, part: &[T], tokens: &[u32], y: &mut [f32]) {
+    reference(p, part, tokens, &vec![0; p.rows as usize], &[], y);
 }

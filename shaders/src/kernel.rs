@@ -16,13 +16,14 @@ pub struct Kernel {
     pub template: &'static str,
     /// What it can be specialised by, each with its values.
     pub variants: &'static [(&'static str, &'static [&'static str])],
-    /// Its bindings, `Params` first.
-    pub bindings: &'static [Binding],
-    /// The same where it reads texels (`loads = texels`).
-    pub texel_bindings: &'static [Binding],
+    /// Its bindings, by the values of the variants that they depend on.
+    pub bindings: &'static [Bindings],
     /// Fields of its `Params`, and whether each is a u32 (else f32).
     pub fields: &'static [(&'static str, bool)],
 }
+
+/// Bindings of the specialisations that have some values, `Params` first.
+pub type Bindings = (&'static [(&'static str, &'static str)], &'static [Binding]);
 
 /// The rendered specialisations, by label.
 static SHADERS: LazyLock<Mutex<HashMap<String, Arc<Shader>>>> = LazyLock::new(Mutex::default);
@@ -65,8 +66,8 @@ impl Kernel {
             assert!(self.is_legal(chosen), "{}: {chosen:?} is ruled out", self.name);
             let text = template::render(self.template, chosen);
             let wgsl = text.unwrap_or_else(|e| panic!("{label}: {e}")).into();
-            let texels = chosen.contains(&("loads", "texels"));
-            let bindings = if texels { self.texel_bindings } else { self.bindings };
+            let fit = |(values, _): &&Bindings| values.iter().all(|value| chosen.contains(value));
+            let (_, bindings) = self.bindings.iter().find(fit).expect("those of each legal choice");
             Arc::new(Shader { name: self.name, label, wgsl, bindings })
         });
         shader.clone()

@@ -2,29 +2,28 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
-use crate::{HeadShape, Heads, KvElement, RopeTables};
+use crate::cursors::PAGE;
+use crate::{Cursors, HeadShape, Heads, KvElement, RopeTables};
 
-/// Positions in a block of keys.
-pub const KEY_BLOCK: u32 = 16;
-
-/// Keys (after their rotation) and values of every position so far, for one layer.
+/// Keys (after their rotation) and values of sequences, for one layer: a pool of pages of [`PAGE`] positions, any of which
+/// may be any sequence's ([`Cursors`]).
 ///
-/// A value's dimensions lie together, and so do all values of a head. Keys lie in blocks of [`KEY_BLOCK`]: first the 16
+/// A value's dimensions lie together, and so do all values of a page and head. Keys lie in blocks of a page: first the 16
 /// bytes that begin each of them, then the next 16 of each, and so on. Scores are a lane a key, and what the lanes load
 /// at a time is one range of memory then, as is all that a head reads. (Heads that are no multiple of 16 bytes have
 /// their keys one after the other, as values are.)
 #[derive(Clone, Debug)]
 pub struct KvCache<T = f32> {
-    /// `[num_kv_heads, context, head_dim]`, context rounded up to whole blocks.
+    /// `[num_kv_heads, pages · PAGE, head_dim]`.
     pub k: Resident<T, 3>,
-    /// `[num_kv_heads, context, head_dim]`.
+    /// `[num_kv_heads, pages · PAGE, head_dim]`.
     pub v: Resident<T, 3>,
 }
 
 /// Where elements of keys lie, seen from the first of their head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyStrides {
-    /// Elements of a block, divided by [`KEY_BLOCK`].
+    /// Elements of a block, divided by [`PAGE`].
     pub(crate) row: u32,
     /// Elements from one key to the next in a block.
     pub(crate) key: u32,
@@ -43,12 +42,12 @@ impl KeyStrides {
         if !head_dim.is_multiple_of(T::PER_CHUNK) {
             return Self::rows::<T>(head_dim);
         }
-        Self { row: head_dim, key: T::PER_CHUNK, chunk: KEY_BLOCK * T::PER_CHUNK }
+        Self { row: head_dim, key: T::PER_CHUNK, chunk: PAGE * T::PER_CHUNK }
     }
 
     /// Where dimension `d` of key `j` lies.
     pub(crate) fn at<T: KvElement>(self, j: usize, d: usize) -> usize {
-        let (block, per) = (KEY_BLOCK as usize, T::PER_CHUNK as usize);
+        let (block, per) = (PAGE as usize, T::PER_CHUNK as usize);
         let [row, key, chunk] = [self.row, self.key, self.chunk].map(|n| n as usize);
         j / block * (block * row) + j % block * key + d / per * chunk + d % per
     }
@@ -67,13 +66,13 @@ impl KeyStrides {
 }
 
 impl<T: KvElement> KvCache<T> {
-    /// An empty cache of `context` positions; allocated with the first program that uses it.
-    pub fn new(label: &str, context: u32, heads: HeadShape) -> Self {
-        let zeros = |name, rows| {
-            let shape = [heads.num_kv_heads, rows, heads.head_dim];
+    /// An empty cache of `pages` pages; allocated with the first program that uses it.
+    pub fn new(label: &str, pages: u32, heads: HeadShape) -> Self {
+        let zeros = |name| {
+            let shape = [heads.num_kv_heads, pages * PAGE, heads.head_dim];
             Resident::zeros(&format!("{label}.{name}"), shape).with_texels()
         };
-        Self { k: zeros("k_cache", context.next_multiple_of(KEY_BLOCK)), v: zeros("v_cache", context) }
+        Self { k: zeros("k_cache"), v: zeros("v_cache") }
     }
 
     /// Its keys and values, as [`attention()`](crate::attention()) takes them.
@@ -81,55 +80,74 @@ impl<T: KvElement> KvCache<T> {
         [Heads::in_blocks(g.bind(&self.k)), Heads::by_head(g.bind(&self.v))]
     }
 
-    /// The keys `[num_kv_heads, context, head_dim]` of what [`KvCache::k`] holds: position by position.
+    /// The keys `[num_kv_heads, slots, head_dim]` of what [`KvCache::k`] holds: one after the other.
     ///
     /// # Panics
     ///
-    /// If `k` is not of `num_kv_heads` heads of whole blocks.
-    pub fn keys_by_position(k: &[T], num_kv_heads: u32, context: u32, head_dim: u32) -> Vec<T> {
+    /// If `k` is not of `num_kv_heads` heads of whole pages.
+    pub fn keys_in_order(k: &[T], num_kv_heads: u32, head_dim: u32) -> Vec<T> {
         let strides = KeyStrides::blocks::<T>(head_dim);
-        let rows = context.next_multiple_of(KEY_BLOCK) as usize;
-        assert_eq!(k.len(), num_kv_heads as usize * rows * head_dim as usize, "keys of {context} positions");
-        let heads = k.chunks_exact(rows * head_dim as usize);
-        let positions = |head| (0..context as usize).map(move |j| strides.get(head, j, head_dim as usize));
-        heads.flat_map(positions).flatten().collect()
+        let slots = slots(k.len(), num_kv_heads, head_dim);
+        let heads = k.chunks_exact(slots * head_dim as usize);
+        let keys = |head| (0..slots).map(move |j| strides.get(head, j, head_dim as usize));
+        heads.flat_map(keys).flatten().collect()
     }
 
-    /// What [`KvCache::k`] holds of the keys `[num_kv_heads, context, head_dim]`, and of positions past them: the inverse of
-    /// [`KvCache::keys_by_position`].
+    /// What [`KvCache::k`] holds of the keys `[num_kv_heads, slots, head_dim]`: the inverse of
+    /// [`KvCache::keys_in_order`].
     ///
     /// # Panics
     ///
-    /// If there are not as many keys.
-    pub fn keys_in_blocks(keys: &[T], num_kv_heads: u32, context: u32, head_dim: u32, rest: T) -> Vec<T> {
+    /// If `keys` is not of `num_kv_heads` heads of whole pages.
+    pub fn keys_in_blocks(keys: &[T], num_kv_heads: u32, head_dim: u32) -> Vec<T> {
         let strides = KeyStrides::blocks::<T>(head_dim);
-        let rows = context.next_multiple_of(KEY_BLOCK);
-        assert_eq!(keys.len(), (num_kv_heads * context * head_dim) as usize, "keys of {context} positions");
-        let mut blocks = vec![rest; (num_kv_heads * rows * head_dim) as usize];
-        let heads = keys.chunks_exact((context * head_dim) as usize);
-        for (head, blocks) in heads.zip(blocks.chunks_exact_mut((rows * head_dim) as usize)) {
-            head.chunks_exact(head_dim as usize).enumerate().for_each(|(j, key)| strides.set(blocks, j, key));
+        let head = slots(keys.len(), num_kv_heads, head_dim) * head_dim as usize;
+        let mut blocks = keys.to_vec();
+        for (keys, blocks) in keys.chunks_exact(head).zip(blocks.chunks_exact_mut(head)) {
+            let keys = keys.chunks_exact(head_dim as usize).enumerate();
+            keys.for_each(|(j, key)| strides.set(blocks, j, key));
         }
         blocks
     }
 
-    /// Asserts that it and `tables` are for such heads; returns its positions.
-    pub(crate) fn check(&self, kernel: &str, tables: &RopeTables, heads: HeadShape) -> u32 {
+    /// Asserts that it, `tables` and `cursors` are for such heads and so many rows; returns its slots.
+    pub(crate) fn check(
+        &self,
+        kernel: &str,
+        tables: &RopeTables,
+        heads: HeadShape,
+        cursors: Cursors,
+        rows: u32,
+    ) -> u32 {
         let HeadShape { num_kv_heads, head_dim, .. } = heads;
-        let [_, context, _] = self.v.shape();
+        let [_, slots, _] = self.v.shape();
         let [positions, _] = tables.cos_sin.shape();
         let least = if T::IS_F16 { 4 } else { 2 };
         assert!(
             head_dim.is_multiple_of(least),
             "{kernel}: {head_dim} elements in a head, no multiple of {least}"
         );
-        assert_eq!(self.v.shape(), [num_kv_heads, context, head_dim], "{kernel}: cache against {heads:?}");
-        let k = [num_kv_heads, context.next_multiple_of(KEY_BLOCK), head_dim];
-        assert_eq!(self.k.shape(), k, "{kernel}: k against v of the cache");
+        assert_eq!(self.v.shape(), [num_kv_heads, slots, head_dim], "{kernel}: cache against {heads:?}");
+        assert!(slots.is_multiple_of(PAGE), "{kernel}: a cache of {slots} slots, in pages of {PAGE}");
+        assert_eq!(self.k.shape(), self.v.shape(), "{kernel}: k against v of the cache");
         assert_eq!(tables.cos_sin.shape(), [positions, head_dim], "{kernel}: tables against {heads:?}");
-        assert!(positions >= context, "{kernel}: tables of {positions} for a cache of {context}");
-        context
+        let [_, pages] = cursors.check(kernel, rows);
+        let room = positions.next_multiple_of(PAGE);
+        assert!(pages * PAGE <= room, "{kernel}: tables of {positions} for sequences of {pages} pages");
+        slots
     }
+}
+
+/// Slots of a cache of so many elements.
+fn slots(elements: usize, num_kv_heads: u32, head_dim: u32) -> usize {
+    let slots = elements / (num_kv_heads * head_dim) as usize;
+    assert_eq!(
+        elements,
+        slots * (num_kv_heads * head_dim) as usize,
+        "{elements} elements of {num_kv_heads} heads"
+    );
+    assert!(slots.is_multiple_of(PAGE as usize), "{slots} slots in pages of {PAGE}");
+    slots
 }
 
 impl<T: KvElement> Heads<T> {
@@ -140,7 +158,7 @@ impl<T: KvElement> Heads<T> {
     /// If the rows are not in whole blocks.
     pub fn in_blocks(tensor: Tensor<T, 3>) -> Self {
         let [_, rows, head_dim] = tensor.shape();
-        assert!(rows.is_multiple_of(KEY_BLOCK), "{rows} keys in blocks of {KEY_BLOCK}");
+        assert!(rows.is_multiple_of(PAGE), "{rows} keys in blocks of {PAGE}");
         Self { keys: KeyStrides::blocks::<T>(head_dim), ..Self::by_head(tensor) }
     }
 }

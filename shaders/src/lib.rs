@@ -14,6 +14,7 @@ pub mod attention;
 pub mod attention_probs;
 pub mod attention_tiled;
 pub mod class_token;
+pub mod cursors;
 pub mod decode_attention;
 pub mod embedding;
 pub mod gemm;
@@ -36,10 +37,11 @@ pub use add::add;
 pub use attention::{HeadShape, Heads, KvElement, Mask, attention};
 pub use attention_probs::attention_probs;
 pub use class_token::class_token;
+pub use cursors::Cursors;
 pub use decode_attention::decode_attention;
 pub use embedding::{EmbeddingPart, Table, embedding};
 pub use gemm::{Input, Routing, linear, linear_add, linear_quick_gelu, swiglu};
-pub use kernel::{Kernel, lanes};
+pub use kernel::{Bindings, Kernel, lanes};
 pub use kv_cache::KvCache;
 pub use layer_norm::{layer_norm, layer_norm_into};
 pub use packing::{Activations, Format, Layout, Linear};
@@ -53,6 +55,6 @@ pub use top_k::{arg_max, top_k};
 /// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.
 pub mod generated {
     #![allow(missing_docs, reason = "one module a kernel; the kernels' own modules are the documentation")]
-    #![allow(rustdoc::broken_intra_doc_links, reason = "WGSL comments name array elements: `span[0]`")]
+    #![allow(rustdoc::broken_intra_doc_links, reason = "WGSL comments name array elements: `wanted[0]`")]
     include!(concat!(env!("OUT_DIR"), "/generated.rs"));
 }

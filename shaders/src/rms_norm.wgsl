@@ -1,9 +1,11 @@
 // y[r, i] = x[r, i] / sqrt(mean_j(x[r, j]^2) + eps) * gain[modality[r], i]
 //
 // Zhang & Sennrich 2019, eq. 4; the gain of the row's modality as in Ye et al. 2023, eq. 4 (LN_V, LN_T).
-// One workgroup per row; sums in f32. Rows that are not live are skipped.
+// One workgroup per row; sums in f32. Where rows are alike, all are live and have the one gain; else those that are not
+// live are skipped.
 
 //~ variants: lanes = 8 16 32 64 plain team
+//~ variants: rows = alike mixed
 //~ variants: width = 1 4
 #import lanes
 #import wide
@@ -20,9 +22,16 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Wide>;          // [rows, dim]
 @group(0) @binding(2) var<storage, read> gain: array<Wide>;       // [modalities, dim]
-@group(0) @binding(3) var<storage, read> modality: array<u32>;    // [rows]
-@group(0) @binding(4) var<storage, read> span: array<u32>;        // [2]: first position, live rows
-@group(0) @binding(5) var<storage, read_write> y: array<Wide>;    // [rows, dim]
+//% if rows == "mixed"
+@group(0) @binding(3) var<storage, read> modality: array<u32>;         // [rows]
+@group(0) @binding(4) var<storage, read> cursors: array<vec2<u32>>;    // [rows] sequence, position
+@group(0) @binding(5) var<storage, read_write> y: array<Wide>;         // [rows, dim]
+
+/// Sequence of a row that is not live.
+const NOT_LIVE = 0xffffffffu;
+//% else
+@group(0) @binding(3) var<storage, read_write> y: array<Wide>;         // [rows, dim]
+//% endif
 
 @compute @workgroup_size(LANES)
 fn rms_norm(
@@ -37,9 +46,11 @@ fn rms_norm(
     subgroup = subgroup_id;
     num_subgroups = subgroups;
 //% endif
-    if group.x >= span[1] {
+//% if rows == "mixed"
+    if cursors[group.x].x == NOT_LIVE {
         return;
     }
+//% endif
     let width = params.dim / WIDTH;
     let row = group.x * width;
 
@@ -51,7 +62,7 @@ fn rms_norm(
     let sum = lane_sum(lane, wide_sum(squares));
     let scale = inverseSqrt(sum / f32(params.dim) + params.eps);
 
-    let gain_row = modality[group.x] * width;
+    let gain_row = ${"modality[group.x] * width" if rows == "mixed" else "0u"};
     //~ trips: dim / width / (lanes if lanes is number else 64) + 1
     for (var i = lane; i < width; i += LANES) {
         y[row + i] = x[row + i] * scale * gain[gain_row + i];

@@ -2,6 +2,7 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
+use crate::cursors::{self, Cursors};
 use crate::kv_cache::KeyStrides;
 use crate::{HeadShape, KvCache, KvElement, dispatch};
 
@@ -35,28 +36,28 @@ impl RopeTables {
 
 /// Rotates q and k, appends k and v to the cache, and returns the rotated q.
 ///
-/// With `h = head_dim / 2`, `p = span[0] + r` the position of row `r` and `c`, `s` the cosine and sine of
+/// With `h = head_dim / 2`, `p` the position of row `r` and `c`, `s` the cosine and sine of
 /// `(p, j)`: `y[j] = x[j] c - x[j+h] s`, `y[j+h] = x[j+h] c + x[j] s` in every head. Su et al. 2021, eq. 34,
 /// in the half-split order of the converted LLaMA weights.
 ///
 /// A cache of f16 gets the nearest f16, ties to even, and of what is larger than any, 65,504: no infinity
 /// enters it. Below the smallest normal f16, 2^-14, the rounding is the device's, which may flush to zero.
 ///
-/// Rows from `span[1]` on write nothing, nor do positions past the cache; rows of the cache that are not
-/// `span[0]..span[0] + span[1]` stay as they are.
+/// Rows that are not live write nothing, nor do positions for which a sequence has no page; what of the cache is no row's
+/// stays as it is.
 ///
 /// | name             | shape                                | dtype      |
 /// |------------------|--------------------------------------|------------|
 /// | `qkv`            | `[rows, (num_heads + 2 · num_kv_heads) · head_dim]` | f32 |
 /// | `tables.cos_sin` | `[positions, head_dim]`              | f32        |
 /// | `cache.k`, `.v`  | see [`KvCache`]                      | f32 or f16 |
-/// | `span`           | `[2]`                                | u32        |
+/// | `cursors`        | see [`Cursors`]                      | u32        |
 /// | result           | `[rows, num_heads · head_dim]`       | f32        |
 ///
 /// # Panics
 ///
 /// If a shape does not fit `heads`, `head_dim` is odd or, with a cache of f16, no multiple of 4, or the tables
-/// have fewer positions than the cache.
+/// have fewer positions than a sequence's pages.
 pub fn rope_append<T: KvElement>(
     g: &mut Graph,
     name: &str,
@@ -64,23 +65,24 @@ pub fn rope_append<T: KvElement>(
     tables: &RopeTables,
     cache: &KvCache<T>,
     heads: HeadShape,
-    span: Tensor<u32, 1>,
+    cursors: Cursors,
 ) -> Tensor<f32, 2> {
     let HeadShape { num_heads, num_kv_heads, head_dim } = heads;
-    let context = cache.check("rope_append", tables, heads);
     let [rows, _] = qkv.shape();
+    let slots = cache.check("rope_append", tables, heads, cursors, rows);
     assert_eq!(
         qkv.shape(),
         [rows, (num_heads + 2 * num_kv_heads) * head_dim],
         "rope_append: qkv against {heads:?}"
     );
-    assert_eq!(span.shape(), [2], "rope_append: span");
 
     let rotated = g.activation(name, [rows, num_heads * head_dim]);
     let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
-    let [_, k_rows, _] = cache.k.shape();
-    let KeyStrides { key: k_key, chunk: k_chunk, .. } = KeyStrides::blocks::<T>(head_dim);
-    let params = Params { rows, num_heads, num_kv_heads, head_dim, context, k_rows, k_key, k_chunk };
+    let Cursors { rows: cursors, pages, .. } = cursors;
+    let [_, sequence_pages] = pages.shape();
+    let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = KeyStrides::blocks::<T>(head_dim);
+    let params =
+        Params { rows, num_heads, num_kv_heads, head_dim, slots, sequence_pages, k_row, k_key, k_chunk };
     let stored = match (T::IS_F16, head_dim.is_multiple_of(8)) {
         (true, true) => "f16x4",
         (true, false) => "f16x2",
@@ -89,30 +91,29 @@ pub fn rope_append<T: KvElement>(
     };
     let chosen = [("cache", stored)];
     let groups = [(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1];
-    dispatch!(g, KERNEL, chosen, params, [qkv, tables, span => rotated, k, v], groups, reference::<T>);
+    dispatch!(g, KERNEL, chosen, params, [qkv, tables, cursors, pages => rotated, k, v], groups, reference::<T>);
     rotated
 }
 
 /// [`rope_append`] in the plainest code that is right.
+#[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
 pub fn reference<T: KvElement>(
     p: &Params,
     qkv: &[f32],
     tables: &[f32],
-    span: &[u32],
+    cursors: &[u32],
+    pages: &[u32],
     rotated: &mut [f32],
     k: &mut [T],
     v: &mut [T],
 ) {
     let head_dim = p.head_dim as usize;
-    let (num_heads, num_kv_heads, context) =
-        (p.num_heads as usize, p.num_kv_heads as usize, p.context as usize);
-    let keys = KeyStrides { row: p.head_dim, key: p.k_key, chunk: p.k_chunk };
-    for row in 0..p.rows.min(span[1]) as usize {
-        let position = span[0] as usize + row;
-        if position >= context {
-            return;
-        }
-        let cos_sin = &tables[position * head_dim..][..head_dim];
+    let (num_heads, num_kv_heads, slots) = (p.num_heads as usize, p.num_kv_heads as usize, p.slots as usize);
+    let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
+    for row in 0..p.rows as usize {
+        let Some([sequence, position]) = cursors::live(cursors, row, p.sequence_pages) else { continue };
+        let slot = cursors::slot(pages, p.sequence_pages, sequence, position);
+        let cos_sin = &tables[position as usize * head_dim..][..head_dim];
         let all = (num_heads + 2 * num_kv_heads) * head_dim;
         for (head, x) in qkv[row * all..][..all].chunks_exact(head_dim).enumerate() {
             if head < num_heads {
@@ -120,9 +121,9 @@ pub fn reference<T: KvElement>(
             } else if head < num_heads + num_kv_heads {
                 let mut key = vec![T::zeroed(); head_dim];
                 rotate(x, cos_sin, &mut key);
-                keys.set(&mut k[(head - num_heads) * p.k_rows as usize * head_dim..], position, &key);
+                keys.set(&mut k[(head - num_heads) * slots * head_dim..], slot, &key);
             } else {
-                let v = &mut v[((head - num_heads - num_kv_heads) * context + position) * head_dim..];
+                let v = &mut v[((head - num_heads - num_kv_heads) * slots + slot) * head_dim..];
                 v.iter_mut().zip(x).for_each(|(v, &x)| *v = T::nearest(x));
             }
         }

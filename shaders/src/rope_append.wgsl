@@ -1,17 +1,19 @@
-// With h = head_dim / 2 and row r at position p = span[0] + r, in every head of q and k:
+// With h = head_dim / 2 and row r at position p, in every head of q and k:
 //
 //     y[j]     = x[j]     * cos[p, j] - x[j + h] * sin[p, j]
 //     y[j + h] = x[j + h] * cos[p, j] + x[j]     * sin[p, j]
 //
-// q goes to `rotated`, k to row p of the cache, and v there as it is; a cache of f16 gets them rounded. Su et
+// q goes to `rotated`, k to its place in the cache, and v there as it is; a cache of f16 gets them rounded. Su et
 // al. 2021, eq. 34, in the half-split order of the converted LLaMA weights. Rows that are not live are skipped,
-// and so are positions outside of the cache. A workgroup is 8 heads of a row by 8 lanes each.
+// and so are positions for which a sequence has no page. A workgroup is 8 heads of a row by 8 lanes each.
 
 //~ variants: cache = f32x1 f32x4 f16x2 f16x4
 //% set width = {"f32x1": 1, "f32x4": 4, "f16x2": 2, "f16x4": 4}[cache]
 //% set per = 8 if cache in ["f16x2", "f16x4"] else 4
 #import wide
 #import halves
+#import keys
+#import pages
 
 //% if cache == "f16x4"
 alias Stored = vec2<u32>;
@@ -30,10 +32,12 @@ struct Params {
     num_kv_heads: u32,
     /// Elements in a head.
     head_dim: u32,
-    /// Positions the cache has room for.
-    context: u32,
-    /// Positions that its keys have room for: whole blocks of 16.
-    k_rows: u32,
+    /// Positions the cache has room for: whole pages of 16.
+    slots: u32,
+    /// Pages of a sequence.
+    sequence_pages: u32,
+    /// Elements of a key: a 16th of those of 16 keys.
+    k_row: u32,
     /// Elements from one key to the next of a block.
     k_key: u32,
     /// Elements from one 16 bytes of a key to its next.
@@ -43,10 +47,11 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<Wide>;              // [rows, heads + 2 kv_heads, head_dim]
 @group(0) @binding(2) var<storage, read> tables: array<Wide>;           // [positions, head_dim]: cos, sin
-@group(0) @binding(3) var<storage, read> span: array<u32>;              // [2]: first position, live rows
-@group(0) @binding(4) var<storage, read_write> rotated: array<Wide>;    // [rows, heads, head_dim]
-@group(0) @binding(5) var<storage, read_write> k: array<Stored>;        // [kv_heads, k_rows, head_dim]
-@group(0) @binding(6) var<storage, read_write> v: array<Stored>;        // [kv_heads, context, head_dim]
+@group(0) @binding(3) var<storage, read> cursors: array<vec2<u32>>;     // [rows] sequence, position
+@group(0) @binding(4) var<storage, read> pages: array<u32>;             // [sequences, sequence_pages]
+@group(0) @binding(5) var<storage, read_write> rotated: array<Wide>;    // [rows, heads, head_dim]
+@group(0) @binding(6) var<storage, read_write> k: array<Stored>;        // [kv_heads, slots, head_dim]
+@group(0) @binding(7) var<storage, read_write> v: array<Stored>;        // [kv_heads, slots, head_dim]
 
 /// What the cache holds of `v`.
 fn stored(v: Wide) -> Stored {
@@ -67,10 +72,12 @@ fn key_part(d: u32) -> u32 {
 @compute @workgroup_size(8, 8)
 fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let row = group.y;
-    let position = span[0] + row;
-    if row >= span[1] || position >= params.context {
+    let cursor = cursors[row];
+    let position = cursor.y;
+    if cursor.x == NOT_LIVE || position >= params.sequence_pages * 16u {
         return;
     }
+    let slot = slot_of(cursor.x, position);
     let head_dim = params.head_dim / WIDTH;
     let half = head_dim / 2u;
     let table = position * head_dim;
@@ -81,9 +88,8 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let q_row = (row * params.num_heads + head) * head_dim;
     // Wraps around to a large number for heads of q.
     let kv_head = head - params.num_heads;
-    let block = (kv_head * params.k_rows + position / 16u * 16u) * params.head_dim;
-    let k_row = block + position % 16u * params.k_key;
-    let v_row = ((kv_head - params.num_kv_heads) * params.context + position) * head_dim;
+    let k_row = kv_head * params.slots * params.head_dim + key_at(slot);
+    let v_row = ((kv_head - params.num_kv_heads) * params.slots + slot) * head_dim;
 
     // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
     let q_end = select(0u, half, head < params.num_heads);

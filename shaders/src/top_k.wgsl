@@ -1,21 +1,23 @@
-// ids, values = the k largest of logits[0 .. vocab], largest first, the lowest id first where values tie
+// ids[r], values[r] = the k largest of logits[r, 0 .. vocab], largest first, the lowest id first where values tie
 //
-// One workgroup. Lane l owns the logits l, l + 256, … and knows the best of them that is not taken yet. A
+// One workgroup a row. Lane l owns the logits l, l + 256, … and knows the best of them that is not taken yet. A
 // round finds the best of these 256, in two steps of 16, and only the lane that owned it looks at its logits
 // again. Logits are compared as integers of the same order, so the result is exact; NaN is above all.
 
 struct Params {
-    /// Number of logits.
+    /// Rows of logits.
+    rows: u32,
+    /// Logits in a row.
     vocab: u32,
     /// How many to take at most.
     k: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<u32>;          // [vocab], the bits of f32
-@group(0) @binding(2) var<storage, read> wanted: array<u32>;          // [1], how many this run takes
-@group(0) @binding(3) var<storage, read_write> ids: array<u32>;       // [k]
-@group(0) @binding(4) var<storage, read_write> values: array<u32>;    // [k], the bits of f32
+@group(0) @binding(1) var<storage, read> logits: array<u32>;          // [rows, vocab], the bits of f32
+@group(0) @binding(2) var<storage, read> wanted: array<u32>;          // [rows], how many this run takes of each
+@group(0) @binding(3) var<storage, read_write> ids: array<u32>;       // [rows, k]
+@group(0) @binding(4) var<storage, read_write> values: array<u32>;    // [rows, k], the bits of f32
 
 struct Candidate {
     /// The logit, as `ordered` has it; 0 is below every logit.
@@ -42,8 +44,10 @@ fn better(a: Candidate, b: Candidate) -> bool {
 }
 
 @compute @workgroup_size(256)
-fn top_k(@builtin(local_invocation_index) lane: u32) {
-    let rounds = min(params.k, wanted[0]);
+fn top_k(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let rounds = min(params.k, wanted[group.x]);
+    let row = group.x * params.vocab;
+    let taken = group.x * params.k;
     // All of key `below` with an id under `first` are taken, as is all above.
     var below = 0xffffffffu;
     var first = 0u;
@@ -54,7 +58,7 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
             var best = NONE;
             //~ trips: k * (vocab / 256 + 2)
             for (var id = lane; id < params.vocab; id += 256u) {
-                let key = ordered(logits[id]);
+                let key = ordered(logits[row + id]);
                 let free = key < below || (key == below && id >= first);
                 if free && key > best.key {
                     best = Candidate(key, id);
@@ -82,10 +86,10 @@ fn top_k(@builtin(local_invocation_index) lane: u32) {
             }
         }
         if lane == 0u {
-            ids[rank] = best.id;
-            values[rank] = 0xff800000u;
+            ids[taken + rank] = best.id;
+            values[taken + rank] = 0xff800000u;
             if best.key > 0u {
-                values[rank] = logits[best.id];
+                values[taken + rank] = logits[row + best.id];
             }
         }
         below = best.key;

@@ -11,8 +11,9 @@ use strix_model::{
     Config, Dtype, Home, LoadOptions, MemoryPlan, Model, Progress, Room, Rounding, Source, Weights, weights,
 };
 use strix_shaders::attention::HeadShape;
+use strix_shaders::cursors::PAGE;
 use strix_shaders::rope_append::RopeTables;
-use strix_shaders::{KvCache, add, decode_attention};
+use strix_shaders::{Cursors, KvCache, add, decode_attention};
 use strix_tests::gpu;
 
 /// A file of `count` floats, mapped; its numbers begin at `first`.
@@ -305,15 +306,15 @@ fn a_kv_cache_takes_memory_as_it_fills() {
     };
     let zeros = vec![0.0; (CONTEXT * shape.head_dim / 2) as usize];
     let tables = RopeTables::new("tables", CONTEXT, shape.head_dim, &zeros, &zeros);
-    let cache = KvCache::<f32>::new("cache", CONTEXT, shape);
+    let cache = KvCache::<f32>::new("cache", CONTEXT / PAGE, shape);
     let mut g = Graph::new(gpu().target());
-    let (qkv, span) = (g.input("qkv", [1, 3 * 8 * 128]), g.input("span", [2]));
-    let y = decode_attention(&mut g, "y", qkv, &tables, &cache, shape, span);
+    let qkv = g.input("qkv", [1, 3 * 8 * 128]);
+    let cursors = Cursors::in_order(&mut g, 1, 0, 1, CONTEXT / PAGE);
+    let y = decode_attention(&mut g, "y", qkv, &tables, &cache, shape, cursors);
     let y = g.output(y);
     let mut program = Program::compile(gpu(), g).unwrap();
     let before = huge_pages();
     program.write(qkv, &vec![1.0; qkv.len()]);
-    program.write(span, &[0, 1]);
     program.run(&[y.id()]).unwrap();
     assert_eq!(program.read(y).unwrap(), vec![1.0; 8 * 128]);
     // Each head's keys and values are 2 MiB, a huge page.

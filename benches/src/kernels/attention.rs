@@ -3,8 +3,9 @@
 use half::f16;
 use strix_engine::{Graph, Resident};
 use strix_model::Config;
+use strix_shaders::cursors::PAGE;
 use strix_shaders::{
-    HeadShape, Heads, KvCache, KvElement, Mask, attention, attention_probs, decode_attention,
+    Cursors, HeadShape, Heads, KvCache, KvElement, Mask, attention, attention_probs, decode_attention,
 };
 
 use super::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of, rope_tables};
@@ -74,10 +75,10 @@ impl Sizes {
         Ok(data::cache(operands.gpu(), self.heads, self.keys)?)
     }
 
-    /// Position of the first live row, and how many are: all of them, or a few at the end.
-    fn spans(&self) -> [Resident<u32, 1>; 2] {
-        let span = |rows: u32| Resident::from_slice("span", [2], &[self.keys - rows, rows]);
-        [span(self.rows), span(self.rows.min(FEW))]
+    /// All rows at the end of the keys, or a few of them.
+    fn cursors(&self, g: &mut Graph, quickly: bool) -> Cursors {
+        let live = if quickly { self.rows.min(FEW) } else { self.rows };
+        Cursors::in_order(g, self.rows, self.keys - live, live, self.keys.div_ceil(PAGE))
     }
 
     /// The heads of queries, keys and values.
@@ -93,10 +94,9 @@ impl Sizes {
 
     fn causal<T: KvElement>(self, operands: &Operands) -> Result<Record> {
         let (q, kv) = (self.queries(operands)?, self.cache::<T>(operands)?);
-        let [all, few] = self.spans();
         Ok(Box::new(move |g, quickly| {
             let (q, [k, v]) = self.bind(g, &q, &kv);
-            let mask = Mask::Causal { span: g.bind(if quickly { &few } else { &all }) };
+            let mask = Mask::Causal { cursors: self.cursors(g, quickly) };
             attention(g, "y", q, k, v, self.heads, self.rows, mask);
         }))
     }
@@ -114,10 +114,9 @@ impl Sizes {
 
     fn probs(self, operands: &Operands) -> Result<Record> {
         let (q, kv) = (self.queries(operands)?, self.cache::<f32>(operands)?);
-        let [span, _] = self.spans();
         Ok(Box::new(move |g, _| {
             let (q, [k, _]) = self.bind(g, &q, &kv);
-            let mask = Mask::Causal { span: g.bind(&span) };
+            let mask = Mask::Causal { cursors: self.cursors(g, false) };
             attention_probs(g, "p", q, k, self.heads, self.rows, self.keys, mask);
         }))
     }
@@ -129,10 +128,9 @@ impl Sizes {
         let caches = 0..copies(self.work::<T>(0).bytes);
         let caches = Turns::new(caches.map(|_| self.cache::<T>(operands)).collect::<Result<Vec<_>>>()?);
         let tables = rope_tables(self.keys, head_dim);
-        let [span, _] = self.spans();
         Ok(Box::new(move |g, _| {
-            let (qkv, span) = (g.bind(&qkv), g.bind(&span));
-            decode_attention(g, "y", qkv, &tables, caches.next(), self.heads, span);
+            let (qkv, cursors) = (g.bind(&qkv), self.cursors(g, false));
+            decode_attention(g, "y", qkv, &tables, caches.next(), self.heads, cursors);
         }))
     }
 }

@@ -3,10 +3,12 @@
 use half::f16;
 use strix_engine::{Gpu, Resident};
 use strix_model::Config;
-use strix_shaders::embedding::Table;
+use strix_shaders::cursors::PAGE;
+use strix_shaders::embedding::{Table, Visual};
+use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
-    EmbeddingPart, HeadShape, KvCache, KvElement, add, class_token, embedding, layer_norm, layer_norm_into,
-    patches, rms_norm, rope_append, take_rows, top_k,
+    Cursors, EmbeddingPart, HeadShape, KvCache, KvElement, add, class_token, embedding, layer_norm,
+    layer_norm_into, patches, rms_norm, rope_append, take_rows, top_k,
 };
 
 use super::{Bench, Operands, PREFILL, Record, rope_tables};
@@ -104,10 +106,10 @@ fn norm(operands: &Operands, rows: u32, dim: u32) -> Result<Record> {
     let (x, gain) = (operands.tensor("x", [rows, dim])?, operands.tensor("gain", [2, dim])?);
     let modality: Vec<u32> = (0..rows).map(|r| r % 2).collect();
     let modality = Resident::from_slice("modality", [rows], &modality);
-    let span = Resident::from_slice("span", [2], &[0, rows]);
     Ok(Box::new(move |g, _| {
-        let (x, modality, span) = (g.bind(&x), g.bind(&modality), g.bind(&span));
-        rms_norm(g, "y", x, &gain, modality, span, 1e-5);
+        let (x, modality) = (g.bind(&x), g.bind(&modality));
+        let mixed = Mixed { modality, cursors: Cursors::in_order(g, rows, 0, rows, rows.div_ceil(PAGE)) };
+        rms_norm(g, "y", x, &gain, Some(mixed), 1e-5);
     }))
 }
 
@@ -132,9 +134,9 @@ fn embed(operands: &Operands, rows: u32, dim: u32, element: u64) -> Result<Recor
     let [tokens, modality] = [tokens, modality].map(|of| Resident::from_slice("rows", [rows], &of));
     let visual = operands.tensor("visual", [rows, dim])?;
     Ok(Box::new(move |g, _| {
-        let (tokens, modality) = (g.bind(&tokens), g.bind(&modality));
-        let visual = (rows > 1).then(|| g.bind(&visual));
-        embedding(g, "x", &parts, tokens, modality, visual, dim);
+        let tokens = g.bind(&tokens);
+        let visual = (rows > 1).then(|| Visual { modality: g.bind(&modality), rows: g.bind(&visual) });
+        embedding(g, "x", &parts, tokens, visual, dim);
     }))
 }
 
@@ -169,11 +171,12 @@ fn rope<T: KvElement>(shape: Shape) -> Bench {
     Bench::new(shape, work, move |operands| {
         let qkv = operands.tensor("qkv", [rows, q_dim + kv_dim])?;
         let tables = rope_tables(context, head_dim);
-        let cache = KvCache::<T>::new("bench", context, heads);
-        let span = Resident::from_slice("span", [2], &[APPEND_AT, rows]);
+        let pages = context.div_ceil(PAGE);
+        let cache = KvCache::<T>::new("bench", pages, heads);
         Ok(Box::new(move |g, _| {
-            let (qkv, span) = (g.bind(&qkv), g.bind(&span));
-            rope_append(g, "q", qkv, &tables, &cache, heads, span);
+            let qkv = g.bind(&qkv);
+            let cursors = Cursors::in_order(g, rows, APPEND_AT, rows, pages);
+            rope_append(g, "q", qkv, &tables, &cache, heads, cursors);
         }))
     })
 }

@@ -5,9 +5,11 @@ use half::f16;
 use strix_engine::{Gpu, Graph, Resident, Result};
 use strix_model::config::{Config, TextConfig};
 use strix_model::position;
+use strix_shaders::cursors::PAGE;
+use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
-    Format, HeadShape, Heads, KvElement, Layout, Mask, RopeTables, attention, decode_attention, layer_norm,
-    linear, rms_norm, swiglu,
+    Cursors, Format, HeadShape, Heads, KvElement, Layout, Mask, RopeTables, attention, decode_attention,
+    layer_norm, linear, rms_norm, swiglu,
 };
 
 use crate::data;
@@ -137,10 +139,10 @@ fn decode<T: KvElement + Send + Sync>(text: &TextConfig, h: HeadShape, keys: u32
             let tables = position::rope_tables(&text, keys as usize);
             let tables = RopeTables::new("rope", keys, h.head_dim, &tables.cos, &tables.sin);
             let cache = data::cache::<T>(gpu, h, keys)?;
-            let span = Resident::from_slice("span", [2], &[keys - 1, 1]);
             Ok(Box::new(move |g| {
-                let (qkv, span) = (g.bind(&qkv), g.bind(&span));
-                decode_attention(g, "y", qkv, &tables, &cache, h, span);
+                let cursors = Cursors::in_order(g, 1, keys - 1, 1, keys.div_ceil(PAGE));
+                let qkv = g.bind(&qkv);
+                decode_attention(g, "y", qkv, &tables, &cache, h, cursors);
             }))
         })
     };
@@ -155,11 +157,11 @@ fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Sub
     let prepare = |h: HeadShape, rows: u32, keys: u32| -> Prepare {
         Box::new(move |gpu| {
             let (q, cache) = (queries_of(gpu, h, rows)?, data::cache::<T>(gpu, h, keys)?);
-            let span = Resident::from_slice("span", [2], &[keys - rows, rows]);
             Ok(Box::new(move |g| {
                 let q = in_rows(g, &q, h);
                 let [k, v] = cache.heads(g);
-                let mask = Mask::Causal { span: g.bind(&span) };
+                let cursors = Cursors::in_order(g, rows, keys - rows, rows, keys.div_ceil(PAGE));
+                let mask = Mask::Causal { cursors };
                 attention(g, "y", q, k, v, h, rows, mask);
             }))
         })
@@ -197,10 +199,11 @@ fn rms(rows: u32, dim: u32) -> Subject {
         Box::new(move |gpu| {
             let (x, gain) = (data::tensor(gpu, "x", [rows, dim])?, data::tensor(gpu, "gain", [2, dim])?);
             let modality = Resident::from_slice("modality", [rows], &vec![0; rows as usize]);
-            let span = Resident::from_slice("span", [2], &[0, rows]);
             Ok(Box::new(move |g| {
-                let (x, modality, span) = (g.bind(&x), g.bind(&modality), g.bind(&span));
-                rms_norm(g, "y", x, &gain, modality, span, 1e-5);
+                let (x, modality) = (g.bind(&x), g.bind(&modality));
+                let mixed =
+                    Mixed { modality, cursors: Cursors::in_order(g, rows, 0, rows, rows.div_ceil(PAGE)) };
+                rms_norm(g, "y", x, &gain, Some(mixed), 1e-5);
             }))
         })
     };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use strix_engine::{Difference, Program};
+use strix_shaders::cursors::PAGE;
 
 use super::rows::{self, Row};
 use super::{Chunk, Scores, Session, Want};
@@ -206,7 +207,8 @@ fn is_named(label: &str, prefix: &str) -> bool {
 /// A trace of a chunk, keys in the order of positions.
 fn in_order(program: &mut Program, model: &Model) -> Result<Trace> {
     let (mut trace, model) = (trace(program)?, &model.inner);
-    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, model.ctx);
+    let pages: Vec<_> = (0..model.ctx.div_ceil(PAGE)).collect();
+    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, &pages, model.ctx as usize);
     Ok(trace)
 }
 

@@ -1,5 +1,5 @@
 // What every family of attention shares: parameters, bindings, and which keys a row sees. The importing kernel
-// also imports `heads`.
+// declares the variant `mask` and also imports `heads` and `pages`.
 
 /// Score of a key that is not seen: far below any other, and still finite when another is subtracted.
 const UNSEEN = -1e30;
@@ -7,10 +7,12 @@ const UNSEEN = -1e30;
 struct Params {
     /// Rows of `y`.
     rows: u32,
-    /// Most keys any row sees.
+    /// Most keys any row sees; all of them where the mask is not causal.
     keys: u32,
-    /// Whether row r sees only keys up to position span[0] + r (1), or all `keys` of them (0).
-    causal: u32,
+    /// Sequences that have pages; if causal.
+    sequences: u32,
+    /// Pages of a sequence; if causal.
+    sequence_pages: u32,
     /// Heads of `y`.
     num_heads: u32,
     /// Heads that share a key and value head.
@@ -50,20 +52,47 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<KvElement>;        // [≥ keys, k_row]
 @group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [≥ keys, v_row]
 //% endif
-@group(0) @binding(4) var<storage, read> span: array<u32>;           // [2] first position, live rows; if causal
-@group(0) @binding(5) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
+//% if mask == "causal"
+@group(0) @binding(4) var<storage, read> runs: array<vec2<u32>>;     // [sequences + 1] first row, its position
+@group(0) @binding(5) var<storage, read> pages: array<u32>;          // [sequences, sequence_pages]
+@group(0) @binding(6) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
+//% else
+@group(0) @binding(4) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
+//% endif
 
-/// The rows that are live, and what they see.
-struct Live {
-    /// How many there are.
+/// The rows that a workgroup takes.
+struct Tile {
+    /// The first of them.
+    row: u32,
+    /// Rows of `y` up to the last of their sequence: not above `row` where there are none.
     rows: u32,
-    /// Keys that row 0 sees, and every row where the mask is not causal; each next row sees `params.causal` more.
+    /// Whose they are.
+    sequence: u32,
+    /// Keys that the first row sees; with a causal mask each next one sees one more.
     seen: u32,
 }
 
-fn live() -> Live {
-    if params.causal != 0u {
-        return Live(min(params.rows, span[1]), span[0] + 1u);
+/// Tile n of `queries` rows each. No sequence shares one with another.
+fn tile_at(n: u32, queries: u32) -> Tile {
+//% if mask == "causal"
+    var rest = n;
+    //~ trips: sequences + 1
+    for (var s = 0u; s < params.sequences; s++) {
+        let first = runs[s];
+        let rows = runs[s + 1u].x;
+        let tiles = (rows - first.x + queries - 1u) / queries;
+        if rest < tiles {
+            return Tile(first.x + rest * queries, rows, s, first.y + rest * queries + 1u);
+        }
+        rest -= tiles;
     }
-    return Live(params.rows, params.keys);
+    return Tile(0u, 0u, 0u, 0u);
+//% else
+    return Tile(n * queries, params.rows, 0u, params.keys);
+//% endif
+}
+
+/// Keys that the row sees which follows the first of its tile by r rows.
+fn seen_by(tile: Tile, r: u32) -> u32 {
+    return tile.seen${" + r" if mask == "causal" else ""};
 }

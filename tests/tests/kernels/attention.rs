@@ -1,9 +1,11 @@
 use half::f16;
-use strix_engine::{Gpu, Graph, Program, Resident, Tensor};
-use strix_shaders::KvCache;
+use strix_engine::{Gpu, Graph, Program, Resident};
+use strix_shaders::Cursors;
 use strix_shaders::attention::{self, HeadShape, Heads, KvElement, Mask};
-use strix_shaders::kv_cache::KEY_BLOCK;
+use strix_shaders::cursors::{PAGE, Run};
 use strix_tests::{assert_close, on_all, run_on, uniform};
+
+use crate::sequences::{Several, cache_of};
 
 /// Heads and sizes of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +15,7 @@ pub(crate) struct Case {
     pub(crate) head_dim: u32,
     /// Rows of q.
     pub(crate) rows: u32,
-    /// Rows of k and v.
+    /// Rows of k and v; of a causal one whole pages, which the sequence has from the last to the first.
     pub(crate) keys: u32,
     /// First position and live rows of a causal one.
     pub(crate) span: Option<[u32; 2]>,
@@ -24,9 +26,9 @@ impl Case {
         Self { num_heads, num_kv_heads: num_heads, head_dim, rows, keys, span: None }
     }
 
-    /// As many rows as are live, and a cache with 40 rows more than are filled.
+    /// As many rows as are live, and a cache with 40 rows more than are filled, and what fills a page.
     pub(crate) fn causal(num_heads: u32, num_kv_heads: u32, head_dim: u32, start: u32, live: u32) -> Self {
-        let keys = start + live + 40;
+        let keys = (start + live + 40).next_multiple_of(PAGE);
         Self { num_heads, num_kv_heads, head_dim, rows: live, keys, span: Some([start, live]) }
     }
 
@@ -48,14 +50,35 @@ impl Case {
         self.span.map_or(self.rows, |[_, live]| live.min(self.rows))
     }
 
-    /// q, k and v. Rows past the last visible key are NaN. Scores reach ±10, so that the maximum matters.
+    pub(crate) fn pages(&self) -> Vec<u32> {
+        (0..self.keys / PAGE).rev().collect()
+    }
+
+    /// The one run of a causal one.
+    pub(crate) fn run(&self) -> Run {
+        let [start, rows] = self.span.unwrap_or_default();
+        Run { start, rows }
+    }
+
+    /// Row of k and v of a position.
+    fn slot(&self, position: u32) -> u32 {
+        match self.span {
+            Some(_) => self.keys - PAGE - position / PAGE * PAGE + position % PAGE,
+            None => position,
+        }
+    }
+
+    /// q, k and v. Rows that no row sees are NaN. Scores reach ±10, so that the maximum matters.
     pub(crate) fn data(&self) -> [Vec<f32>; 3] {
-        let visible = self.span.map_or(self.keys, |[start, _]| start + self.live()) * self.kv_row();
+        let visible = self.span.map_or(self.keys, |[start, _]| start + self.live());
+        let kv_row = self.kv_row() as usize;
         let mut q = uniform(1, (self.rows * self.row()) as usize);
         q.iter_mut().for_each(|v| *v *= 5.0);
         let [k, v] = [2, 3].map(|seed| {
             let mut data = uniform(seed, (self.keys * self.kv_row()) as usize);
-            data[visible as usize..].fill(f32::NAN);
+            for position in visible..self.keys {
+                data[self.slot(position) as usize * kv_row..][..kv_row].fill(f32::NAN);
+            }
             data
         });
         [q, k, v]
@@ -81,7 +104,7 @@ impl Case {
 
     pub(crate) fn mask(&self, g: &mut Graph) -> Mask {
         match self.span {
-            Some(span) => Mask::Causal { span: span_of(g, span) },
+            Some(_) => Mask::Causal { cursors: Cursors::of(g, self.rows, &[self.run()], &self.pages()) },
             None => Mask::Full { keys: self.keys },
         }
     }
@@ -90,7 +113,8 @@ impl Case {
         attention::Params {
             rows: self.rows,
             keys: self.keys,
-            causal: u32::from(self.span.is_some()),
+            sequences: 1,
+            sequence_pages: self.keys / PAGE,
             num_heads: self.num_heads,
             heads_per_kv: self.num_heads / self.num_kv_heads,
             head_dim: self.head_dim,
@@ -116,13 +140,17 @@ impl Case {
     /// The same over keys and values of any type.
     pub(crate) fn want_over<T: KvElement>(&self, q: &[f32], [k, v]: [&[T]; 2]) -> Vec<f32> {
         let mut want = vec![0.0; (self.live() * self.row()) as usize];
-        attention::reference(&self.params::<T>(), q, k, v, &self.span.unwrap_or_default(), &mut want);
+        let p = self.params::<T>();
+        match self.span {
+            // Rows that are not live are past its end.
+            Some([start, live]) => {
+                let p = attention::Params { rows: self.live(), ..p };
+                attention::reference(&p, q, k, v, &[0, start, live, 0], &self.pages(), &mut want);
+            }
+            None => attention::reference_full(&p, q, k, v, &mut want),
+        }
         want
     }
-}
-
-pub(crate) fn span_of(g: &mut Graph, span: [u32; 2]) -> Tensor<u32, 1> {
-    g.bind(&Resident::from_slice("span", [2], &span))
 }
 
 /// Keys and values as a cache of f16 has them.
@@ -298,35 +326,88 @@ fn over_a_cache<T: KvElement + Send + Sync>(gpu: &Gpu, case: Case, q: &[f32], kv
         all.flat_map(|(head, key)| of(head, key).to_vec()).collect()
     };
     let [k, v] = kv.map(by_head);
-    let k = KvCache::keys_in_blocks(&k, num_kv_heads, keys, dim, T::nearest(f32::NAN));
     let record = |g: &mut Graph| {
-        let of = |rows: u32, x: &[T]| Resident::from_slice("kv", [num_kv_heads, rows, dim], x);
-        let cache = KvCache { k: of(keys.next_multiple_of(KEY_BLOCK), &k), v: of(keys, &v) };
+        let cache = cache_of(num_kv_heads, dim, &k, &v);
         let (q, [k, v], mask) = (case.bind_q(g, q), cache.heads(g), case.mask(g));
         strix_shaders::attention(g, "y", q, k, v, case.shape(), case.rows, mask)
     };
     assert_close(&format!("cache {case:?}"), &run_on(gpu, record, |_| ()), want, 1e-5);
 }
 
-/// The same program at another position: nothing is recorded or compiled for it.
+/// Rows of several sequences in one run: what each gives alone, to the bit, and no key of another is looked at.
+fn check_several<T: KvElement + Send + Sync>(case: &Several) {
+    let HeadShape { num_heads, head_dim, .. } = case.shape;
+    let (row, rows) = (num_heads * head_dim, case.rows());
+    let q: Vec<_> = uniform(1, (rows * row) as usize).iter().map(|q| q * 5.0).collect();
+    let [k, v] = [2, 3].map(|seed| case.cache::<T>(seed, |run| run.start + run.rows));
+    on_all(|gpu| {
+        // Three rows more than are live.
+        let run = |q: &[f32], runs: &[Run], pages: &[u32]| {
+            let rows = q.len() as u32 / row + 3;
+            let mut q = q.to_vec();
+            q.resize((rows * row) as usize, f32::NAN);
+            let record = |g: &mut Graph| {
+                let cache = case.cache_of(&k, &v);
+                let q = Heads::in_rows(g.bind(&Resident::from_slice("q", [rows, row], &q)), 0, head_dim);
+                let [k, v] = cache.heads(g);
+                let mask = Mask::Causal { cursors: Cursors::of(g, rows, runs, pages) };
+                strix_shaders::attention(g, "y", q, k, v, case.shape, rows, mask)
+            };
+            let mut y = run_on(gpu, record, |_| ());
+            let dead = y.split_off(((rows - 3) * row) as usize);
+            assert_eq!(dead, vec![0.0; 3 * row as usize], "rows that are not live");
+            y
+        };
+        let pages = case.pages();
+        let together = run(&q, &case.runs, &pages);
+        let mut at = 0;
+        for (of, pages) in case.runs.iter().zip(pages.chunks(case.sequence_pages as usize)) {
+            let range = at..at + (of.rows * row) as usize;
+            let alone = run(&q[range.clone()], &[*of], pages);
+            assert!(alone.iter().all(|y| y.is_finite()), "{case:?}: {of:?}");
+            assert!(together[range.clone()] == alone, "{case:?}: {of:?} is another alone");
+            at = range.end;
+        }
+    });
+}
+
 #[test]
-fn attention_reads_its_span_at_run_time() {
+fn attention_of_several_sequences_is_that_of_each_alone() {
+    let runs: [&[[u32; 2]]; 4] = [
+        &[[0, 5], [7, 1], [40, 33], [3, 2]],
+        &[[30, 1], [0, 1], [100, 1], [15, 1], [16, 1]],
+        &[[0, 1]],
+        &[[0, 31], [9, 0], [0, 32], [17, 1]],
+    ];
+    for runs in runs {
+        check_several::<f32>(&Several::new(4, 2, 32, runs));
+        check_several::<f16>(&Several::new(4, 2, 32, runs));
+        check_several::<f32>(&Several::new(2, 1, 10, runs));
+        check_several::<f16>(&Several::new(3, 3, 128, runs));
+    }
+}
+
+/// The same program at other positions, on other pages: nothing is recorded or compiled for it.
+#[test]
+fn attention_reads_its_cursors_at_run_time() {
     let case = Case { keys: 64, ..Case::causal(2, 2, 16, 0, 12) };
     on_all(|gpu| {
         let mut g = Graph::new(gpu.target());
         let full = Case { span: Some([52, 12]), ..case };
         let data = full.data();
         let [q, k, v] = case.bind(&mut g, &data);
-        let span = g.input("span", [2]);
-        let y = strix_shaders::attention(&mut g, "y", q, k, v, case.shape(), 12, Mask::Causal { span });
+        let cursors = Cursors::input(&mut g, 12, 1, 64);
+        let y = strix_shaders::attention(&mut g, "y", q, k, v, case.shape(), 12, Mask::Causal { cursors });
         let y = g.output(y);
         let mut program = Program::compile(gpu, g).expect("the kernel compiles");
         let created = gpu.created();
         for at in [[0, 12], [30, 5], [52, 12]] {
-            program.write(span, &at);
+            let case = Case { span: Some(at), ..case };
+            program.write(cursors.runs, &[0, at[0], at[1], 0]);
+            program.write(cursors.pages, &case.pages());
             program.run(&[y.id()]).expect("the kernel runs");
-            let want = Case { span: Some(at), ..case }.want(&data);
-            assert_close(&format!("span {at:?}"), &program.read(y).unwrap()[..want.len()], &want, 1e-5);
+            let want = case.want(&data);
+            assert_close(&format!("rows at {at:?}"), &program.read(y).unwrap()[..want.len()], &want, 1e-5);
         }
         assert_eq!(gpu.created(), created);
     });
@@ -356,10 +437,9 @@ fn replay<T: KvElement>(case: Case, q: &[f32], kv: [&[T]; 2]) {
     on_all(|gpu| {
         let mut g = Graph::new(gpu.target());
         let (q, [k, v]) = (case.bind_q(&mut g, q), case.bind_kv(&mut g, kv));
-        let span = span_of(&mut g, [40, 1]);
-        let mask = Mask::Causal { span };
+        let mask = case.mask(&mut g);
         let rows = strix_shaders::attention(&mut g, "rows", q, k, v, case.shape(), 1, mask);
-        let p = strix_shaders::attention_probs(&mut g, "p", q, k, case.shape(), 1, 90, mask);
+        let p = strix_shaders::attention_probs(&mut g, "p", q, k, case.shape(), 1, 96, mask);
         g.output(rows);
         g.output(p);
         let mut program = Program::compile(gpu, g).expect("the kernels compile");
@@ -369,7 +449,7 @@ fn replay<T: KvElement>(case: Case, q: &[f32], kv: [&[T]; 2]) {
 
 #[test]
 fn attention_replays_its_references() {
-    let case = Case { keys: 90, ..Case::causal(4, 2, 32, 40, 1) };
+    let case = Case { keys: 96, ..Case::causal(4, 2, 32, 40, 1) };
     let data = case.data();
     replay(case, &data[0], [&data[1], &data[2]]);
     let [k, v] = as_f16(&data);

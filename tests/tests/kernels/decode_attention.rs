@@ -1,15 +1,18 @@
 use half::f16;
 use strix_engine::{Gpu, Graph, Program, Resident};
 use strix_shaders::attention::{self, HeadShape, KvElement};
-use strix_shaders::kv_cache::KEY_BLOCK;
+use strix_shaders::cursors::{PAGE, Run};
 use strix_shaders::rope_append::{self, RopeTables};
-use strix_shaders::{KvCache, decode_attention};
+use strix_shaders::{Cursors, KvCache, decode_attention};
 use strix_tests::{assert_close, constant, gpu, on_all, run_graph, run_on, uniform};
+
+use crate::sequences::{Several, cache_of, not_a_number, turned};
 
 /// A decode step over a cache.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     shape: HeadShape,
+    /// Positions of the sequence: whole pages, which it has from the last to the first.
     context: u32,
     position: u32,
     /// Whether the cache can be read as texels.
@@ -24,12 +27,7 @@ struct Data<T> {
 
 fn case(num_heads: u32, num_kv_heads: u32, head_dim: u32, position: u32) -> Case {
     let shape = HeadShape { num_heads, num_kv_heads, head_dim };
-    Case { shape, context: position + 40, position, texels: false }
-}
-
-fn not_a_number<T: KvElement>() -> T {
-    let bits: &[u8] = if T::IS_F16 { &[0, 0x7e] } else { &[0, 0, 0xc0, 0x7f] };
-    bytemuck::pod_read_unaligned(bits)
+    Case { shape, context: (position + 40).next_multiple_of(PAGE), position, texels: false }
 }
 
 impl Case {
@@ -64,25 +62,31 @@ impl Case {
 
     fn cache<T: KvElement + Send + Sync>(self, data: &Data<T>) -> KvCache<T> {
         let HeadShape { num_kv_heads, head_dim, .. } = self.shape;
-        let [k, v] = data.cache.each_ref();
-        let blocks = KvCache::keys_in_blocks(k, num_kv_heads, self.context, head_dim, not_a_number());
-        let rows = self.context.next_multiple_of(KEY_BLOCK);
-        let k = Resident::from_slice("k", [num_kv_heads, rows, head_dim], &blocks);
-        let v = Resident::from_slice("v", [num_kv_heads, self.context, head_dim], v);
+        let [k, v] = data.cache.each_ref().map(|x| turned(x, num_kv_heads, head_dim));
+        let KvCache { k, v } = cache_of(num_kv_heads, head_dim, &k, &v);
         if self.texels { KvCache { k: k.with_texels(), v: v.with_texels() } } else { KvCache { k, v } }
+    }
+
+    fn pages(self) -> Vec<u32> {
+        (0..self.context / PAGE).rev().collect()
+    }
+
+    fn cursors(self, g: &mut Graph) -> Cursors {
+        Cursors::of(g, 1, &[Run { start: self.position, rows: 1 }], &self.pages())
     }
 
     /// Result of the step, and the cache after it.
     fn run<T: KvElement + Send + Sync>(self, gpu: &Gpu, data: &Data<T>) -> (Vec<f32>, [Vec<T>; 2]) {
         let (cache, mut g) = (self.cache(data), Graph::new(gpu.target()));
         let qkv = constant(&mut g, [1, data.qkv.len() as u32], &data.qkv);
-        let span = constant(&mut g, [2], &[self.position, 1]);
-        let y = decode_attention(&mut g, "y", qkv, &self.tables(), &cache, self.shape, span);
+        let cursors = self.cursors(&mut g);
+        let y = decode_attention(&mut g, "y", qkv, &self.tables(), &cache, self.shape, cursors);
         let y = g.output(y);
         let program = run_graph(gpu, g, &[y.id()], |_| ());
         let [k, v] = [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read"));
         let HeadShape { num_kv_heads, head_dim, .. } = self.shape;
-        (program.read(y).unwrap(), [KvCache::keys_by_position(&k, num_kv_heads, self.context, head_dim), v])
+        let k = KvCache::keys_in_order(&k, num_kv_heads, head_dim);
+        (program.read(y).unwrap(), [k, v].map(|x| turned(&x, num_kv_heads, head_dim)))
     }
 
     /// What [`rope_append::reference`] makes of the row: q, and the cache.
@@ -93,8 +97,9 @@ impl Case {
             num_heads,
             num_kv_heads,
             head_dim,
-            context: self.context,
-            k_rows: self.context,
+            slots: self.context,
+            sequence_pages: self.context / PAGE,
+            k_row: head_dim,
             k_key: head_dim,
             k_chunk: T::PER_CHUNK,
         };
@@ -104,7 +109,8 @@ impl Case {
         let tables: Vec<f32> = cos.into_iter().zip(sin).flat_map(|(cos, sin)| [cos, sin].concat()).collect();
         let mut q = vec![0.0; (num_heads * head_dim) as usize];
         let [mut k, mut v] = data.cache.clone();
-        rope_append::reference(&p, &data.qkv, &tables, &[self.position, 1], &mut q, &mut k, &mut v);
+        let (cursors, pages) = ([0, self.position], self.in_order());
+        rope_append::reference(&p, &data.qkv, &tables, &cursors, &pages, &mut q, &mut k, &mut v);
         (q, [k, v])
     }
 
@@ -115,7 +121,8 @@ impl Case {
         let p = attention::Params {
             rows: 1,
             keys: self.context,
-            causal: 1,
+            sequences: 1,
+            sequence_pages: self.context / PAGE,
             num_heads,
             heads_per_kv: num_heads / num_kv_heads,
             head_dim,
@@ -132,8 +139,13 @@ impl Case {
             v_stride: stride,
         };
         let mut y = vec![0.0; q.len()];
-        attention::reference(&p, q, k, v, &[self.position, 1], &mut y);
+        attention::reference(&p, q, k, v, &[0, self.position, 1, 0], &self.in_order(), &mut y);
         y
+    }
+
+    /// Pages of the references, which have the cache by position.
+    fn in_order(self) -> Vec<u32> {
+        (0..self.context / PAGE).collect()
     }
 }
 
@@ -204,8 +216,8 @@ fn decode_attention_at_odd_sizes() {
             check::<f16>(case(6, 2, head_dim, position));
         }
     }
-    check::<f32>(Case { context: 1, ..case(1, 1, 4, 0) });
-    check::<f16>(Case { context: 1, ..case(1, 1, 4, 0) });
+    check::<f32>(Case { context: 16, ..case(1, 1, 4, 0) });
+    check::<f16>(Case { context: 16, ..case(1, 1, 4, 0) });
 }
 
 /// Whether the device takes subnormal numbers of f32 for zero, as WGSL lets it (and Mesa 26 does, but not Mesa 22).
@@ -243,20 +255,21 @@ fn decode_attention_over_the_whole_range_of_f16() {
 
 /// The same program at later positions, as tokens flow: each attends to what those before it appended.
 #[test]
-fn decode_attention_reads_its_span_at_run_time() {
-    let last = Case { context: 300, ..case(4, 2, 16, 0) };
+fn decode_attention_reads_its_cursors_at_run_time() {
+    let last = Case { context: 304, ..case(4, 2, 16, 0) };
     on_all_reads(last, |gpu, last| {
         let mut data = last.data::<f32>();
         let (cache, mut g) = (last.cache(&data), Graph::new(gpu.target()));
-        let (qkv, span) = (g.input("qkv", [1, 8 * 16]), g.input("span", [2]));
-        let y = decode_attention(&mut g, "y", qkv, &last.tables(), &cache, last.shape, span);
+        let (qkv, cursors) = (g.input("qkv", [1, 8 * 16]), Cursors::input(&mut g, 1, 1, 304));
+        let y = decode_attention(&mut g, "y", qkv, &last.tables(), &cache, last.shape, cursors);
         let y = g.output(y);
         let mut program = Program::compile(gpu, g).expect("the kernel compiles");
         let created = gpu.created();
         for position in 0..299 {
             data.qkv = uniform(u64::from(position) + 7, 8 * 16);
             program.write(qkv, &data.qkv);
-            program.write(span, &[position, 1]);
+            program.write(cursors.rows, &[0, position]);
+            program.write(cursors.pages, &last.pages());
             program.run(&[y.id()]).expect("the kernel runs");
             let case = Case { position, ..last };
             let (q, appended) = case.appended(&data);
@@ -283,8 +296,8 @@ fn decode_attention_replays_its_references() {
             };
             let (cache, mut g) = (case.cache(&data), Graph::new(gpu.target()));
             let qkv = constant(&mut g, [1, data.qkv.len() as u32], &data.qkv);
-            let span = constant(&mut g, [2], &[case.position, 1]);
-            let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, span);
+            let cursors = case.cursors(&mut g);
+            let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, cursors);
             g.output(y);
             let mut program = Program::compile(gpu, g).expect("the kernel compiles");
             assert_eq!(program.replay(1e-5).expect("the kernel runs"), None);
@@ -294,19 +307,65 @@ fn decode_attention_replays_its_references() {
     replay::<f16>(case(4, 2, 32, 40));
 }
 
-/// A position past the cache, which only a broken caller asks for, leaves every head of it alone.
+/// A position for which the sequence has no page, which only a broken caller asks for, leaves all of the cache alone.
 #[test]
-fn decode_attention_writes_nothing_past_the_cache() {
+fn decode_attention_writes_nothing_past_its_pages() {
     let case = case(2, 2, 8, 30);
     let mut g = Graph::new(gpu().target());
-    let cache: KvCache = KvCache::new("cache", 20, case.shape);
+    let cache: KvCache = KvCache::new("cache", 3, case.shape);
     let qkv = constant(&mut g, [1, 6 * 8], &uniform(1, 6 * 8));
-    let span = constant(&mut g, [2], &[20, 1]);
-    let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, span);
+    let cursors = Cursors::of(&mut g, 1, &[Run { start: 32, rows: 1 }], &[2, 1]);
+    let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, cursors);
     let y = g.output(y);
     run_graph(gpu(), g, &[y.id()], |_| ());
-    // Keys are in two blocks of 16.
-    for (cache, positions) in [(&cache.k, 32), (&cache.v, 20)] {
-        assert_eq!(cache.download(gpu()).expect("the cache can be read"), vec![0.0; 2 * positions * 8]);
+    for cache in [&cache.k, &cache.v] {
+        assert_eq!(cache.download(gpu()).expect("the cache can be read"), vec![0.0; 2 * 48 * 8]);
+    }
+}
+
+/// Rows of several sequences in one run: what each gives alone, to the bit, and no key of another is looked at.
+fn check_several<T: KvElement + Send + Sync>(case: &Several) {
+    let HeadShape { num_heads, num_kv_heads, head_dim } = case.shape;
+    let width = ((num_heads + 2 * num_kv_heads) * head_dim) as usize;
+    let row = (num_heads * head_dim) as usize;
+    let (rows, dead) = (case.runs.len(), 2);
+    let mut qkv = uniform(1, rows * width);
+    qkv.resize((rows + dead) * width, f32::NAN);
+    let [k, v] = [2, 3].map(|seed| case.cache::<T>(seed, |run| run.start));
+    on_all(|gpu| {
+        let tables = self::case(num_heads, num_kv_heads, head_dim, case.sequence_pages * PAGE).tables();
+        let run = |cache: &KvCache<T>, qkv: &[f32], runs: &[Run], pages: &[u32]| {
+            let record = |g: &mut Graph| {
+                let rows = (qkv.len() / width) as u32;
+                let qkv = constant(g, [rows, width as u32], qkv);
+                let cursors = Cursors::of(g, rows, runs, pages);
+                decode_attention(g, "y", qkv, &tables, cache, case.shape, cursors)
+            };
+            run_on(gpu, record, |_| ())
+        };
+        let [together, alone] = [0, 1].map(|_| case.cache_of(&k, &v));
+        let y = run(&together, &qkv, &case.runs, &case.pages());
+        assert_eq!(y[rows * row..], vec![0.0; dead * row], "rows that are not live");
+        for (s, (of, pages)) in
+            case.runs.iter().zip(case.pages().chunks(case.sequence_pages as usize)).enumerate()
+        {
+            let own = run(&alone, &qkv[s * width..][..width], &[*of], pages);
+            assert!(own.iter().all(|y| y.is_finite()), "{case:?}: {of:?}");
+            assert!(y[s * row..][..row] == own, "{case:?}: {of:?} is another alone");
+        }
+        let bytes = |kv: &Resident<T, 3>| bytemuck::cast_slice::<T, u8>(&kv.download(gpu).unwrap()).to_vec();
+        assert!(bytes(&together.k) == bytes(&alone.k) && bytes(&together.v) == bytes(&alone.v));
+    });
+}
+
+#[test]
+fn decode_attention_of_several_sequences_is_that_of_each_alone() {
+    let runs: [&[[u32; 2]]; 2] =
+        [&[[30, 1], [0, 1], [100, 1], [15, 1], [16, 1], [270, 1]], &[[47, 1], [48, 1]]];
+    for runs in runs {
+        check_several::<f32>(&Several::new(4, 2, 32, runs));
+        check_several::<f16>(&Several::new(4, 2, 32, runs));
+        check_several::<f32>(&Several::new(2, 1, 10, runs));
+        check_several::<f16>(&Several::new(3, 3, 128, runs));
     }
 }

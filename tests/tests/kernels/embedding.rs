@@ -1,5 +1,6 @@
 use half::bf16;
 use strix_engine::{Graph, Resident};
+use strix_shaders::embedding::Visual;
 use strix_shaders::{EmbeddingPart, Table, embedding};
 use strix_tests::{constant, gpu, run_on, uniform};
 
@@ -36,9 +37,12 @@ fn check(vocab: u32, dim: u32, most: u32, tokens: &[u32], modality: &[u32]) {
         };
         let want: Vec<f32> = tokens.iter().zip(modality).enumerate().flat_map(row).copied().collect();
         let record = |g: &mut Graph| {
-            let (tokens, m) = (constant(g, [rows], tokens), constant(g, [rows], modality));
-            let visual = modality.contains(&1).then(|| constant(g, [rows, dim], &visual));
-            embedding(g, "x", &parts, tokens, m, visual, dim)
+            let tokens = constant(g, [rows], tokens);
+            let visual = modality.contains(&1).then(|| Visual {
+                modality: constant(g, [rows], modality),
+                rows: constant(g, [rows, dim], &visual),
+            });
+            embedding(g, "x", &parts, tokens, visual, dim)
         };
         let got = run_on(gpu(), record, |_| ());
         assert!(got == want, "embedding of {tokens:?} x {dim}, bf16 {in_bf16}, {} parts", parts.len());
@@ -79,7 +83,7 @@ fn embedding_replays_without_a_difference() {
         let tokens = constant(&mut g, [3], &[9_u32, 0, 2]);
         let modality = constant(&mut g, [3], &[0_u32, 1, 0]);
         let visual = constant(&mut g, [3, dim], &uniform(2, 99));
-        let x = embedding(&mut g, "x", &parts, tokens, modality, Some(visual), dim);
+        let x = embedding(&mut g, "x", &parts, tokens, Some(Visual { modality, rows: visual }), dim);
         g.output(x);
         let mut program = strix_engine::Program::compile(gpu(), g).expect("it compiles");
         assert_eq!(program.replay(0.0).expect("it runs"), None);

@@ -15,5 +15,6 @@ mod patches;
 mod quantise_rows;
 mod rms_norm;
 mod rope_append;
+mod sequences;
 mod take_rows;
 mod top_k;

@@ -1,10 +1,14 @@
 use half::f16;
-use strix_engine::{Gpu, Graph, Program, Resident};
+use strix_engine::{Gpu, Graph, Program};
+use strix_shaders::cursors::{PAGE, Run};
 use strix_shaders::rope_append::Params;
-use strix_shaders::{HeadShape, KvCache, KvElement, RopeTables, rope_append};
+use strix_shaders::{Cursors, HeadShape, KvCache, KvElement, RopeTables, rope_append};
 use strix_tests::{assert_close, constant, gpu, run_graph, uniform};
 
-const CONTEXT: u32 = 40;
+use crate::sequences::{self, Several, cursors_of, turned};
+
+/// Positions of the tables, and of most caches: whole pages, which the sequence has from the last to the first.
+const CONTEXT: u32 = 48;
 
 fn heads(num_heads: u32, num_kv_heads: u32, head_dim: u32) -> HeadShape {
     HeadShape { num_heads, num_kv_heads, head_dim }
@@ -22,25 +26,22 @@ fn tables(head_dim: u32) -> RopeTables {
 fn filled(context: u32, heads: HeadShape) -> KvCache {
     let elements = heads.num_kv_heads * context * heads.head_dim;
     let [k, v] = [11, 12].map(|seed| uniform(seed, elements as usize));
-    cache_of(context, heads, &k, &v)
+    cache_of(heads, &k, &v)
 }
 
-/// A cache of these keys and values, `[num_kv_heads, context, head_dim]`. What is in a block past them is NaN.
-fn cache_of<T: KvElement>(context: u32, heads: HeadShape, k: &[T], v: &[T]) -> KvCache<T> {
+/// A cache of these keys and values, `[num_kv_heads, context, head_dim]`.
+fn cache_of<T: KvElement>(heads: HeadShape, k: &[T], v: &[T]) -> KvCache<T> {
     let HeadShape { num_kv_heads, head_dim, .. } = heads;
-    let k = KvCache::keys_in_blocks(k, num_kv_heads, context, head_dim, T::nearest(f32::NAN));
-    let of = |values: &[T]| {
-        let rows = values.len() as u32 / num_kv_heads / head_dim;
-        Resident::from_slice("cache", [num_kv_heads, rows, head_dim], values)
-    };
-    KvCache { k: of(&k), v: of(v) }
+    let [k, v] = [k, v].map(|x| turned(x, num_kv_heads, head_dim));
+    sequences::cache_of(num_kv_heads, head_dim, &k, &v)
 }
 
 /// Keys and values on the device, `[num_kv_heads, context, head_dim]`.
 fn held<T: KvElement>(gpu: &Gpu, cache: &KvCache<T>) -> [Vec<T>; 2] {
-    let [num_kv_heads, context, head_dim] = cache.v.shape();
+    let [num_kv_heads, _, head_dim] = cache.v.shape();
     let [k, v] = [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read"));
-    [KvCache::keys_by_position(&k, num_kv_heads, context, head_dim), v]
+    let k = KvCache::keys_in_order(&k, num_kv_heads, head_dim);
+    [k, v].map(|x| turned(&x, num_kv_heads, head_dim))
 }
 
 /// Rows of q with their rows of k and v behind them.
@@ -72,8 +73,10 @@ fn run_into<T: KvElement>(
     let (q_dim, kv_dim) = (heads.num_heads * heads.head_dim, 2 * heads.num_kv_heads * heads.head_dim);
     let qkv = joined(&uniform(1, (rows * q_dim) as usize), kv, rows);
     let qkv = constant(&mut g, [rows, q_dim + kv_dim], &qkv);
-    let span = constant(&mut g, [2], &span);
-    let rotated = rope_append(&mut g, "rotated", qkv, &tables, cache, heads, span);
+    let pages: Vec<_> = (0..cache.v.shape()[1] / PAGE).rev().collect();
+    let run = Run { start: span[0], rows: span[1] };
+    let cursors = Cursors::of(&mut g, rows, &[run], &pages);
+    let rotated = rope_append(&mut g, "rotated", qkv, &tables, cache, heads, cursors);
     let rotated = g.output(rotated);
     let program = run_graph(gpu, g, &[rotated.id()], |_| ());
     (program.read(rotated).unwrap(), held(gpu, cache))
@@ -99,19 +102,22 @@ fn expected_in<T: KvElement>(
     let angle = |p: u32, j: u32| f64::from(p) * 1e4_f64.powf(-2.0 * f64::from(j) / f64::from(head_dim));
     let row = |p| (0..half).map(move |j| angle(p, j).cos()).chain((0..half).map(move |j| angle(p, j).sin()));
     let tables: Vec<f32> = (0..CONTEXT).flat_map(row).map(|v| v as f32).collect();
-    // The reference has its keys one after the other.
+    // The reference has its keys one after the other, and its pages in order.
     let p = Params {
         rows,
         num_heads,
         num_kv_heads,
         head_dim,
-        context: CONTEXT,
-        k_rows: CONTEXT,
+        slots: CONTEXT,
+        sequence_pages: CONTEXT / PAGE,
+        k_row: head_dim,
         k_key: head_dim,
         k_chunk: T::PER_CHUNK,
     };
+    let (cursors, pages) = (cursors_of(rows, span[0], span[1]), (0..CONTEXT / PAGE).collect::<Vec<_>>());
     let (mut rotated, [mut k, mut v]) = (vec![0.0; q.len()], cache.map(<[T]>::to_vec));
-    rope_append::reference(&p, &joined(&q, kv, rows), &tables, &span, &mut rotated, &mut k, &mut v);
+    let qkv = joined(&q, kv, rows);
+    rope_append::reference(&p, &qkv, &tables, &cursors, &pages, &mut rotated, &mut k, &mut v);
     (rotated, [k, v])
 }
 
@@ -127,8 +133,8 @@ fn rope_append_matches_reference() {
         heads(1, 1, 2),
     ];
     for shape in shapes {
-        for (rows, span) in [(1, [0, 1]), (1, [39, 1]), (7, [5, 7])] {
-            let cache = KvCache::new("cache", CONTEXT, shape);
+        for (rows, span) in [(1, [0, 1]), (1, [39, 1]), (7, [5, 7]), (20, [13, 20])] {
+            let cache = KvCache::new("cache", CONTEXT / PAGE, shape);
             let zeros = vec![0.0; cache.v.shape().iter().product::<u32>() as usize];
             let want = expected(rows, shape, span, &zeros, &zeros);
             let got = run(gpu(), rows, shape, span, &cache);
@@ -185,7 +191,7 @@ fn rope_append_writes_the_live_rows_of_its_span() {
 #[test]
 fn rope_append_writes_nothing_past_the_cache() {
     // The tables reach further than the cache.
-    let (shape, context) = (heads(2, 2, 8), CONTEXT - 2);
+    let (shape, context) = (heads(2, 2, 8), CONTEXT - PAGE);
     let cache = filled(context, shape);
     let [q, k, _] = run(gpu(), 4, shape, [context - 2, 4], &cache);
     assert!(q[..2 * 16].iter().all(|&v| v != 0.0));
@@ -218,7 +224,7 @@ fn rope_append_to_a_cache_of_f16_matches_reference() {
                 let elements = CONTEXT * shape.num_kv_heads * shape.head_dim;
                 uniform(seed, elements as usize).into_iter().map(f16::from_f32).collect()
             });
-            let cache = cache_of(CONTEXT, shape, &before[0], &before[1]);
+            let cache = cache_of(shape, &before[0], &before[1]);
             let (want_q, want) = expected_in(rows, shape, span, &kv, before.each_ref().map(Vec::as_slice));
             let (q, got) = run_into(gpu(), rows, shape, span, &kv, &cache);
             assert_close(&format!("q of {shape:?} at {span:?}"), &q, &want_q, 5e-6);
@@ -244,9 +250,9 @@ fn rope_append_to_a_cache_of_f16_replays_its_reference() {
     let row = shape.num_heads * shape.head_dim;
     let mut g = Graph::new(gpu().target());
     let qkv = constant(&mut g, [rows, 3 * row], &uniform(1, (rows * 3 * row) as usize));
-    let span = constant(&mut g, [2], &[0, rows]);
-    let cache = KvCache::<f16>::new("cache", CONTEXT, shape);
-    rope_append(&mut g, "rotated", qkv, &tables(shape.head_dim), &cache, shape, span);
+    let cursors = Cursors::in_order(&mut g, rows, 0, rows, CONTEXT / PAGE);
+    let cache = KvCache::<f16>::new("cache", CONTEXT / PAGE, shape);
+    rope_append(&mut g, "rotated", qkv, &tables(shape.head_dim), &cache, shape, cursors);
     let mut program = Program::compile(gpu(), g).expect("the kernel compiles");
     assert_eq!(program.replay(1e-6).expect("the kernel runs"), None);
 }
@@ -279,12 +285,52 @@ fn a_cache_of_f16_holds_the_nearest_f16_and_no_infinity() {
             // At position 0 keys are not turned, but an infinite one would be multiplied by a sine of 0.
             let k = if x.is_finite() { x } else { 0.0 };
             let kv: Vec<f32> = [vec![k; dim], vec![x; dim]].concat();
-            let cache = KvCache::<f16>::new("cache", CONTEXT, shape);
+            let cache = KvCache::<f16>::new("cache", CONTEXT / PAGE, shape);
             let (_, [got_k, got_v]) = run_into(gpu(), 1, shape, [0, 1], &kv, &cache);
             assert_eq!(got_v[..dim], vec![f16::from_f32(want); dim], "{x} as a value of {shape:?}");
             if x.is_finite() {
                 assert_eq!(got_k[..dim], vec![f16::from_f32(want); dim], "{x} as a key of {shape:?}");
             }
         }
+    }
+}
+
+/// Each row goes to its own sequence, at its own position; what is between them stays.
+#[test]
+fn rope_append_of_several_sequences_is_that_of_each_alone() {
+    for shape in [heads(4, 2, 32), heads(3, 1, 6)] {
+        let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
+        let case = Several::new(num_heads, num_kv_heads, head_dim, &[[0, 5], [31, 1], [15, 2], [16, 3]]);
+        let width = ((num_heads + 2 * num_kv_heads) * head_dim) as usize;
+        let (rows, dead) = (case.rows(), 2);
+        let mut qkv = uniform(1, rows as usize * width);
+        qkv.resize((rows as usize + dead) * width, f32::NAN);
+        let run = |cache: &KvCache, qkv: &[f32], runs: &[Run], pages: &[u32]| {
+            let mut g = Graph::new(gpu().target());
+            let rows = (qkv.len() / width) as u32;
+            let x = constant(&mut g, [rows, width as u32], qkv);
+            let cursors = Cursors::of(&mut g, rows, runs, pages);
+            let rotated = rope_append(&mut g, "rotated", x, &tables(head_dim), cache, shape, cursors);
+            let rotated = g.output(rotated);
+            run_graph(gpu(), g, &[rotated.id()], |_| ()).read(rotated).unwrap()
+        };
+        let empty = || case.cache_of::<f32>(&case.cache(7, |_| 48), &case.cache(8, |_| 48));
+        let (together, alone) = (empty(), empty());
+        let rotated = run(&together, &qkv, &case.runs, &case.pages());
+        let mut expected = vec![];
+        let mut at = 0;
+        for (of, pages) in case.runs.iter().zip(case.pages().chunks(case.sequence_pages as usize)) {
+            let end = at + of.rows as usize * width;
+            expected.extend(run(&alone, &qkv[at..end], &[*of], pages));
+            at = end;
+        }
+        expected.resize(rotated.len(), 0.0);
+        assert_eq!(rotated, expected);
+        let bits = |cache: &KvCache| {
+            [&cache.k, &cache.v]
+                .map(|r| r.download(gpu()).unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+        };
+        assert!(bits(&together) == bits(&alone));
+        assert!(bits(&together) != bits(&empty()), "something was appended");
     }
 }

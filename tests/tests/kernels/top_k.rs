@@ -14,7 +14,7 @@ fn run(logits: &[f32], k: u32) -> (Vec<u32>, Vec<f32>) {
 
 fn check(what: &str, logits: &[f32], k: u32) {
     let (mut ids, mut values) = (vec![0; k as usize], vec![0.0; k as usize]);
-    top_k::reference(&Params { vocab: logits.len() as u32, k }, logits, &[k], &mut ids, &mut values);
+    top_k::reference(&Params { rows: 1, vocab: logits.len() as u32, k }, logits, &[k], &mut ids, &mut values);
     let got = run(logits, k);
     let what = format!("{what}: {k} of {}", logits.len());
     assert_eq!(got.0, ids, "{what}");
@@ -35,7 +35,7 @@ fn top_k_matches_reference() {
 fn a_run_takes_as_many_as_it_wants() {
     let logits = uniform(3, 1000);
     let mut want = (vec![0; 64], vec![0.0; 64]);
-    top_k::reference(&Params { vocab: 1000, k: 64 }, &logits, &[64], &mut want.0, &mut want.1);
+    top_k::reference(&Params { rows: 1, vocab: 1000, k: 64 }, &logits, &[64], &mut want.0, &mut want.1);
     let mut g = Graph::new(gpu().target());
     let wanted = g.input("wanted", [1]);
     let logits = constant(&mut g, [1, 1000], &logits);
@@ -46,6 +46,21 @@ fn a_run_takes_as_many_as_it_wants() {
     program.write(wanted, &[64_u32]);
     program.run(&[ids.id(), values.id()]).unwrap();
     assert_eq!((program.read(ids).unwrap(), program.read(values).unwrap()), want);
+}
+
+/// Rows of which a run takes a different number each, one of them none.
+#[test]
+fn top_k_of_several_rows_is_that_of_each() {
+    let (p, wanted) = (Params { rows: 5, vocab: 1003, k: 20 }, [20, 0, 1, 7, 20]);
+    let logits = uniform(5, 5 * 1003);
+    let (mut ids, mut values) = (vec![0; 100], vec![0.0; 100]);
+    top_k::reference(&p, &logits, &wanted, &mut ids, &mut values);
+    let mut g = Graph::new(gpu().target());
+    let (logits, wanted) = (constant(&mut g, [5, 1003], &logits), constant(&mut g, [5], &wanted));
+    let (got, of) = top_k::top_k_wanted(&mut g, "ids", logits, 20, wanted);
+    let (got, of) = (g.output(got), g.output(of));
+    let program = run_graph(gpu(), g, &[got.id(), of.id()], |_| ());
+    assert_eq!((program.read(got).unwrap(), program.read(of).unwrap()), (ids, values));
 }
 
 #[test]
