@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use strix_model::convert::{Synthesis, preset};
 use strix_model::image::RgbImage;
 use strix_model::weights::Dtype as Values;
-use strix_model::{Config, LoadOptions, Located, Model, Session, Source, Weights};
+use strix_model::{Config, KvDtype, LoadOptions, Located, Model, Session, Source, Weights};
 
 use crate::clock::{Times, shares};
 use crate::processor::{cores, process_ns, thread_ns};
@@ -61,12 +61,7 @@ impl Of<'_> {
     ///
     /// If its config cannot be read.
     pub fn trained(&self) -> Result<u32> {
-        let config = match self {
-            Self::Dir(path) => Config::load(&Located::find(path)?.config)?,
-            Self::Nano => Config::nano(),
-            Self::Preset { .. } => Loadable::open(self)?.made_up.expect("made up for a preset").0,
-        };
-        Ok(config.text.max_position_embeddings as u32)
+        Ok(Loadable::open(self)?.config()?.text.max_position_embeddings as u32)
     }
 }
 
@@ -79,6 +74,8 @@ pub struct Options<'a> {
     pub load: LoadOptions,
     /// Contexts that decode is timed at. A context counts the token itself.
     pub contexts: Vec<u32>,
+    /// Numbers of sequences that are decoded together at each context.
+    pub batches: Vec<u32>,
     /// Lengths that prefill is timed at.
     pub lengths: Vec<u32>,
     /// Whether a picture is encoded.
@@ -100,15 +97,26 @@ pub struct Options<'a> {
 enum Task {
     Image,
     Prefill(u32),
-    Decode(u32),
+    /// Of so many sequences together, with so many positions each.
+    Decode(u32, u32),
 }
 
 impl Task {
+    /// Tells tasks that run other programs.
+    fn program(self) -> (u32, u32) {
+        match self {
+            Self::Image => (0, 0),
+            Self::Prefill(_) => (1, 0),
+            Self::Decode(together, _) => (2, together.next_power_of_two()),
+        }
+    }
+
     fn name(self) -> String {
         match self {
             Self::Image => "image encode".into(),
             Self::Prefill(length) => format!("prefill/{length}"),
-            Self::Decode(context) => format!("decode/{context}"),
+            Self::Decode(1, context) => format!("decode/{context}"),
+            Self::Decode(together, context) => format!("decode/{context}x{together}"),
         }
     }
 }
@@ -127,7 +135,8 @@ struct Bench<'a> {
     clock: &'a Clock,
     options: &'a Options<'a>,
     model: Model,
-    session: Session,
+    /// As many as are decoded together at most, and one at least.
+    sessions: Vec<Session>,
     pixels: Vec<f32>,
 }
 
@@ -145,7 +154,17 @@ pub fn run_model(
 ) -> Result<(Vec<Row>, Option<Scaling>)> {
     let longest = options.contexts.iter().chain(&options.lengths).copied().max().unwrap_or(2);
     let source = Loadable::open(&options.of)?;
-    let load = LoadOptions { ctx: Some(longest.max(options.load.ctx.unwrap_or(2))), ..options.load.clone() };
+    let ctx = longest.max(options.load.ctx.unwrap_or(2));
+    let together = options.batches.iter().copied().max().unwrap_or(1);
+    let most = options.contexts.iter().copied().max().unwrap_or(0);
+    let config = source.config()?;
+    // For one sequence the usual one is large enough.
+    let pool = || {
+        let positions = u64::from(most.next_multiple_of(16)) * u64::from(together);
+        work::kv_bytes(&config, positions.max(u64::from(ctx.next_multiple_of(16))), element(&options.load))
+    };
+    let kv_memory = options.load.kv_memory.or_else(|| (together > 1).then(pool));
+    let load = LoadOptions { ctx: Some(ctx), kv_memory, ..options.load.clone() };
 
     let mut rows = vec![];
     let _ = on(Event::Preparing { name: "load" });
@@ -165,11 +184,13 @@ pub fn run_model(
     }
     let size = model.config().vision.image_size as u32;
     let picture = RgbImage::from_fn(size, size, |x, y| [x as u8, y as u8, (x ^ y) as u8].into());
-    let (pixels, session) = (model.pixels(&picture)?, model.session()?);
-    let mut bench = Bench { clock, options, model, session, pixels };
+    let pixels = model.pixels(&picture)?;
+    let sessions = (0..together.max(1)).map(|_| model.session()).collect::<strix_model::Result<_>>()?;
+    let mut bench = Bench { clock, options, model, sessions, pixels };
     let image = options.image.then_some(Task::Image);
     let prefill = options.lengths.iter().map(|&length| Task::Prefill(length));
-    let decode = options.contexts.iter().map(|&context| Task::Decode(context));
+    let batches = |context| options.batches.iter().map(move |&together| Task::Decode(together, context));
+    let decode = options.contexts.iter().flat_map(|&context| batches(context));
     let turn = |task| Turn { task, times: Times::default(), spent: Duration::ZERO, host: vec![] };
     let mut turns: Vec<_> = image.into_iter().chain(prefill).chain(decode).map(turn).collect();
     let broken = bench.take_turns(&mut turns, on)?.is_break();
@@ -203,6 +224,14 @@ impl<'a> Loadable<'a> {
         let config = Config::from_json(synthesis.config.as_bytes())?;
         let weights = Weights::synthetic(&config, Values::BF16, 0);
         Ok(Self { of, made_up: Some((config, weights.into())) })
+    }
+
+    fn config(&self) -> Result<Config> {
+        Ok(match (self.of, &self.made_up) {
+            (_, Some((config, _))) => config.clone(),
+            (Of::Dir(dir), None) => Config::load(&Located::find(dir)?.config)?,
+            _ => Config::nano(),
+        })
     }
 
     fn load(&self, clock: &Clock, options: &LoadOptions) -> Result<Model> {
@@ -245,10 +274,13 @@ impl Bench<'_> {
         // Prefills and decode steps are one program each: the shortest warms up for all.
         let mut warm = vec![];
         for turn in turns.iter() {
-            let kind = std::mem::discriminant(&turn.task);
+            let kind = turn.task.program();
             if !warm.contains(&kind) && (warm.is_empty() || !self.is_late()) {
                 warm.push(kind);
                 let _ = on(Event::Preparing { name: &turn.task.name() });
+                if let Task::Decode(together, context) = turn.task {
+                    self.fill(together, context - 1)?;
+                }
                 self.run(turn.task)?;
             }
         }
@@ -278,9 +310,9 @@ impl Bench<'_> {
     }
 
     fn time(&mut self, turn: &mut Turn) -> Result<()> {
-        if let Task::Decode(context) = turn.task {
+        if let Task::Decode(together, context) = turn.task {
             // Not part of the time: the positions before the token.
-            self.session.fill(context as usize - 1)?;
+            self.fill(together, context - 1)?;
         }
         let software = self.clock.is_software();
         let (wall, busy, own) = (Instant::now(), process_ns().filter(|_| software), thread_ns());
@@ -309,12 +341,25 @@ impl Bench<'_> {
             Task::Prefill(length) => {
                 let vocab = self.model.config().text.vocab_size as i32;
                 let ids: Vec<i32> = (0..length as i32).map(|i| (3 + 7 * i) % vocab).collect();
-                drop(self.session.greedy(&ids, 1)?);
+                drop(self.sessions[0].greedy(&ids, 1)?);
+                self.sessions[0].reset();
             }
-            Task::Decode(context) => {
-                self.session.fill(context as usize - 1)?;
-                self.session.step(1)?;
+            Task::Decode(1, _) => {
+                self.sessions[0].step(1)?;
             }
+            Task::Decode(together, _) => {
+                let tokens = vec![1; together as usize];
+                Session::step_together(&mut self.sessions[..together as usize], &tokens)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has so many sequences so many positions, and the others none.
+    fn fill(&mut self, together: u32, positions: u32) -> Result<()> {
+        self.sessions.iter_mut().for_each(Session::reset);
+        for session in &mut self.sessions[..together as usize] {
+            session.fill(positions as usize)?;
         }
         Ok(())
     }
@@ -324,18 +369,16 @@ impl Bench<'_> {
         let Turn { task, times, host, .. } = turn;
         let model = self.model.clone();
         let config = model.config();
-        let kv_element = match self.options.load.kv {
-            strix_model::KvDtype::F32 => 4,
-            strix_model::KvDtype::F16 => 2,
-        };
+        let kv_element = element(&self.options.load);
         let (work, tokens) = match task {
             Task::Image => (work::image(config), None),
             Task::Prefill(length) => {
                 let bytes = model.decode_bytes();
                 (work::prefill(config, bytes, model.memory().chunk, length, kv_element), Some(length))
             }
-            Task::Decode(context) => {
-                (work::decode(config, model.decode_bytes(), context, kv_element), Some(1))
+            Task::Decode(together, context) => {
+                let bytes = model.decode_bytes();
+                (work::decode(config, bytes, context, together, kv_element), Some(together))
             }
         };
         let mut row = Row { name: task.name(), work, tokens, repeats: 1, times, ..Row::default() };
@@ -344,21 +387,33 @@ impl Bench<'_> {
             let steps = match task {
                 Task::Image => model.profile_encode()?,
                 Task::Prefill(length) => {
-                    self.session.fill(length as usize)?;
-                    self.session.profile_prefill()?
+                    self.fill(1, length)?;
+                    self.sessions[0].profile_prefill()?
                 }
-                Task::Decode(context) => {
-                    self.session.fill(context as usize)?;
-                    let steps = self.session.profile()?;
+                Task::Decode(1, context) => {
+                    self.fill(1, context)?;
+                    let steps = self.sessions[0].profile()?;
                     layers = scaling::per_layer(&steps, config.text.num_hidden_layers);
                     steps
+                }
+                Task::Decode(together, context) => {
+                    self.fill(together, context - 1)?;
+                    Session::profile_together(&mut self.sessions[..together as usize])?
                 }
             };
             row.dispatches = steps.len();
             row.shares = shares(&steps, |step| step.kernel.split('[').next().unwrap_or(""));
         }
-        row.host = matches!(task, Task::Decode(_)).then(|| host_of(&row.times, &host)).flatten();
+        row.host = matches!(task, Task::Decode(..)).then(|| host_of(&row.times, &host)).flatten();
         Ok((row, layers))
+    }
+}
+
+/// Bytes of an element of keys and values.
+fn element(load: &LoadOptions) -> u64 {
+    match load.kv {
+        KvDtype::F32 => 4,
+        KvDtype::F16 => 2,
     }
 }
 

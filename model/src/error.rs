@@ -49,6 +49,21 @@ pub enum Error {
     /// The prompt cannot be run: too long, or its places do not match its pictures.
     #[error("{}", shown(_0))]
     Prompt(String),
+    /// The KV cache has no room for a sequence beside those that run.
+    #[error(
+        "{positions} positions take {needed} pages of the KV cache beside what it holds of them, and {left} of {total} are \
+         left: ask for fewer tokens, wait until another answer ends, or load the model with more kv_memory"
+    )]
+    PoolFull {
+        /// Positions that the sequence may come to.
+        positions: usize,
+        /// Pages of 16 positions that it needs.
+        needed: usize,
+        /// Pages that are left for it.
+        left: usize,
+        /// Pages in all.
+        total: usize,
+    },
     /// The device, its memory or its driver.
     #[error("{}", shown(_0))]
     Engine(#[from] strix_engine::Error),

@@ -83,6 +83,8 @@ pub struct Timing {
     pub prefill: Duration,
     /// Positions of the prompt that were run; those already in the cache are not.
     pub prefill_tokens: u32,
+    /// Positions of the prompt that the cache held already.
+    pub reused_tokens: u32,
     /// Running one token after the other.
     pub decode: Duration,
     /// Tokens that took part in `decode`: all but the first.
@@ -150,15 +152,16 @@ impl Start {
         })
     }
 
-    /// An answer to these positions; it was `before` before they were asked.
-    pub(crate) fn answer(self, session: &mut Session, rows: Vec<Row>, before: Before) -> Answer<'_> {
+    /// An answer to these positions, which the session has begun; it was `before` before they were asked.
+    pub(crate) fn answer<'a>(self, session: &'a mut Session, rows: &[Row], before: Before) -> Answer<'a> {
         let Self { options, mut sampler, stops } = self;
         #[expect(clippy::float_cmp, reason = "1 is the value that switches it off")]
         if options.sampling.repetition_penalty != 1.0 {
             sampler.see(rows.iter().filter_map(|r| if let Row::Token(id) = r { Some(*id) } else { None }));
         }
-        let keep = session.reuse(&rows);
-        let timing = Timing { prefill_tokens: (rows.len() - keep) as u32, ..Timing::default() };
+        let keep = session.len();
+        let (reused, prefilled) = (keep as u32, (rows.len() - keep) as u32);
+        let timing = Timing { prefill_tokens: prefilled, reused_tokens: reused, ..Timing::default() };
         // Room for the whole answer, so that no token allocates.
         let room = (options.max_tokens as usize).min(session.model().inner.ctx as usize - rows.len() + 1);
         Answer {
@@ -234,7 +237,7 @@ impl Answer<'_> {
             self.timing.image_encode = std::mem::take(&mut self.session.image_encode);
         }
         let start = Instant::now();
-        let before = self.session.moved();
+        let before = self.session.model().moved();
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
         let want = needed.filter(|&n| n <= CANDIDATES).map_or(Want::Full, Want::Candidates);
         let Some(scores) = self.session.forward(&self.rows, want, go_on)? else {
@@ -252,7 +255,7 @@ impl Answer<'_> {
         } else {
             self.timing.decode += elapsed;
             self.timing.decode_tokens += 1;
-            let now = self.session.moved();
+            let now = self.session.model().moved();
             self.timing.streamed.bytes += now.bytes - before.bytes;
             self.timing.streamed.waiting += now.waiting - before.waiting;
         }
@@ -314,6 +317,7 @@ impl Iterator for Answer<'_> {
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
+        self.session.end();
         let Some(before) = self.before.take() else { return };
         // Nothing generated: it was not answered, and may be asked again.
         let answered = !self.ids.is_empty()

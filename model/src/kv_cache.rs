@@ -8,7 +8,7 @@ use strix_shaders::{HeadShape, KvCache};
 
 use crate::config::TextConfig;
 use crate::decoder::heads;
-use crate::{Error, Result, Trace};
+use crate::{Error, LoadOptions, Result, Trace};
 
 /// What keys and values are stored as.
 ///
@@ -104,16 +104,48 @@ pub(crate) fn fits_binding(kv: &[LayerCache], dtype: KvDtype, ctx: u32, limit: u
     )))
 }
 
-/// Makes of the cache in a trace what it holds of a sequence on these pages: `[num_kv_heads, positions, head_dim]`.
-pub(crate) fn by_position(
-    trace: &mut Trace,
-    c: &TextConfig,
-    dtype: KvDtype,
-    pages: &[u32],
-    positions: usize,
-) {
+/// Bytes that are spent on more than one whole context where nobody said how many.
+const SPENT: u64 = 1 << 30;
+
+/// Whole contexts that are enough where nobody said how many.
+const ENOUGH: u64 = 16;
+
+/// Pages of the pool that all conversations share, where a binding may have `limit` bytes.
+///
+/// # Errors
+///
+/// If `kv_memory` is less than a page, or more than bindings hold.
+pub(crate) fn pool_pages(c: &TextConfig, options: &LoadOptions, ctx: u32, limit: u64) -> Result<u32> {
+    let element = if options.kv == KvDtype::F16 { 2 } else { 4 };
+    // Of the keys of one layer.
+    let keys = u64::from(PAGE) * c.kv_dim() as u64 * element;
+    let page = 2 * keys * c.num_hidden_layers as u64;
+    let (context, most) = (u64::from(ctx.div_ceil(PAGE)), (limit / keys).min(u64::from(u32::MAX / PAGE)));
+    let pages = match options.kv_memory {
+        None if options.device_memory.is_some() => context,
+        None => context * (SPENT / (context * page)).clamp(1, ENOUGH).min((most / context).max(1)),
+        Some(bytes) if bytes < page => {
+            return Err(Error::Option(format!(
+                "kv_memory of {bytes} bytes: a page of {PAGE} positions takes {page}, ask for at least one"
+            )));
+        }
+        Some(bytes) if bytes / page > most => {
+            return Err(Error::Option(format!(
+                "kv_memory of {bytes} bytes: the keys of a layer would take {} bytes in one binding, the device allows \
+                 {limit}; ask for at most {}",
+                bytes / page * keys,
+                most * page
+            )));
+        }
+        Some(bytes) => bytes / page,
+    };
+    Ok(pages as u32)
+}
+
+/// Makes of the cache in a trace what it holds of a sequence on these pages: `[num_kv_heads, 16 · pages, head_dim]`.
+pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, pages: &[u32]) {
     let HeadShape { num_kv_heads, head_dim, .. } = heads(c);
-    let slots = (0..positions).map(|p| (pages[p / PAGE as usize] * PAGE) as usize + p % PAGE as usize);
+    let slots = pages.iter().flat_map(|page| page * PAGE..(page + 1) * PAGE).map(|slot| slot as usize);
     let of = |values: &[f32]| -> Vec<f32> {
         let heads = values.chunks_exact(values.len() / num_kv_heads as usize);
         let dim = head_dim as usize;

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
-use strix_shaders::Activations;
-use strix_shaders::cursors::PAGE;
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
 use crate::kv_cache::{KvDtype, LayerCache};
-use crate::loader::{Loader, Rounding, Streaming};
+use crate::loader::{Loader, Streaming};
 use crate::model::{LoadOptions, record_vision};
 use crate::vision::Vision;
 use crate::weights::Weights;
@@ -122,6 +120,8 @@ pub(crate) struct Declared {
     pub abstractor: Abstractor,
     pub decoder: Decoder,
     pub kv: Vec<LayerCache>,
+    /// Pages of the KV cache.
+    pub pages: u32,
     ctx: u32,
 }
 
@@ -129,19 +129,20 @@ impl Declared {
     /// `weights` tell what dtypes are stored; without them the published ones are assumed.
     pub(crate) fn new(
         config: &Config,
-        rounding: Rounding,
-        activations: Activations,
-        kv: KvDtype,
+        options: &LoadOptions,
         target: &Target,
         weights: Option<&Weights>,
         ctx: u32,
     ) -> Result<Self> {
-        let mut loader = Loader { activations, ..Loader::declare(target.clone(), rounding, weights) };
+        let pages = kv_cache::pool_pages(&config.text, options, ctx, target.max_binding_bytes)?;
+        let declare = Loader::declare(target.clone(), options.rounding(), weights);
+        let mut loader = Loader { activations: options.activations, ..declare };
         Ok(Self {
             vision: Vision::load(&mut loader, &config.vision)?,
             abstractor: Abstractor::load(&mut loader, config)?,
             decoder: Decoder::load(&mut loader, &config.text, ctx as usize)?,
-            kv: kv_cache::allocate(&config.text, kv, ctx.div_ceil(PAGE)),
+            kv: kv_cache::allocate(&config.text, options.kv, pages),
+            pages,
             ctx,
         })
     }

@@ -1,10 +1,13 @@
 //! A loaded model, and what one would need.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
 use strix_shaders::Activations;
+use strix_shaders::cursors::PAGE;
 use strix_shaders::gemm_dot::MAX_COLUMNS;
 
 use crate::abstractor::Abstractor;
@@ -12,10 +15,13 @@ use crate::cache::DeviceCache;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
-use crate::kv_cache::{self, KvDtype};
+use crate::kv_cache::{self, KvDtype, LayerCache};
+use crate::kv_pool::{Full, Pages};
 use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
+use crate::pictures::{PictureId, Pictures};
 use crate::plan::beyond_training;
+use crate::runner::Runner;
 use crate::session::{Session, rows};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -31,8 +37,11 @@ pub struct LoadOptions {
     pub kv: KvDtype,
     /// What projections by int8 weights make of the rows they are given.
     pub activations: Activations,
-    /// Positions of the KV cache; `None`: the config's `max_position_embeddings`.
+    /// Positions of a conversation; `None`: the config's `max_position_embeddings`.
     pub ctx: Option<u32>,
+    /// Bytes of the KV cache, which all conversations share page by page. `None`: for one of `ctx` positions, or as many
+    /// as take no more than 1 GiB, up to 16.
+    pub kv_memory: Option<u64>,
     /// With int8: the vision tower's and the abstractor's matrices as well.
     pub int8_vision: bool,
     /// Rows of one prefill chunk; up to 512 where layers are streamed, since each chunk brings all of them.
@@ -52,6 +61,7 @@ impl Default for LoadOptions {
             kv: KvDtype::F32,
             activations: Activations::F32,
             ctx: None,
+            kv_memory: None,
             int8_vision: false,
             chunk: 64,
             preprocess: Preprocess::Resize,
@@ -114,10 +124,47 @@ pub(crate) struct Inner {
     vision: Vision,
     abstractor: Abstractor,
     pub(crate) decoder: Decoder,
+    /// Keys and values of all conversations.
+    pub(crate) kv: Vec<LayerCache>,
+    pages: Mutex<Pages>,
+    /// Whether noise was written to all of the cache once, for timing.
+    pub(crate) has_noise: AtomicBool,
+    pictures: Mutex<Pictures>,
+    /// Compiled with the first session.
+    runner: Mutex<Option<Runner>>,
     /// The row that ends every image.
     vit_eos: Vec<f32>,
     /// Compiled with the first picture.
     encoder: Mutex<Option<Encoder>>,
+}
+
+impl Inner {
+    /// What is on which page of the cache.
+    pub(crate) fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Encoded pictures.
+    pub(crate) fn pictures(&self) -> MutexGuard<'_, Pictures> {
+        self.pictures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The programs of a model, as long as nobody else runs them.
+pub(crate) struct Running<'a>(MutexGuard<'a, Option<Runner>>);
+
+impl Deref for Running<'_> {
+    type Target = Runner;
+
+    fn deref(&self) -> &Runner {
+        self.0.as_ref().expect("compiled before it is given")
+    }
+}
+
+impl DerefMut for Running<'_> {
+    fn deref_mut(&mut self) -> &mut Runner {
+        self.0.as_mut().expect("compiled before it is given")
+    }
 }
 
 /// The compiled vision tower and abstractor.
@@ -300,7 +347,8 @@ impl Checkpoint {
     pub fn check_prompt(&self, prompt: &str, num_images: usize, options: &LoadOptions) -> Result<usize> {
         let ctx = self.check_options(options)?;
         let tokenizer = present(self.tokenizer.as_deref())?;
-        Ok(rows::of_prompt(tokenizer, &self.config, ctx, prompt, num_images)?.len())
+        let pictures: Vec<_> = (0..num_images as u64).collect();
+        Ok(rows::of_prompt(tokenizer, &self.config, ctx, prompt, &pictures)?.len())
     }
 }
 
@@ -353,10 +401,10 @@ impl Model {
         let target = gpu.target();
         let rounding = options.rounding();
         let room = Room::of(gpu, options.device_memory, Some(&weights));
-        let declared =
-            Declared::new(&config, rounding, options.activations, options.kv, &target, Some(&weights), ctx)?;
+        let declared = Declared::new(&config, options, &target, Some(&weights), ctx)?;
         let memory = declared.plan(&config, options, &target, ctx, room)?;
         let compiling = gpu.compile_ahead(declared.shaders(&config, &target, memory.chunk));
+        let pages = declared.pages;
         drop(declared);
 
         let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
@@ -381,6 +429,11 @@ impl Model {
         }
         let inner = Inner {
             gpu: gpu.clone(),
+            kv: kv_cache::allocate(&config.text, options.kv, pages),
+            pages: Pages::new(pages).into(),
+            has_noise: AtomicBool::new(false),
+            pictures: Mutex::default(),
+            runner: Mutex::default(),
             config,
             preprocessor,
             eos,
@@ -451,16 +504,47 @@ impl Model {
         self.inner.streams.iter().map(|stream| stream.moved()).fold(Streamed::default(), Streamed::and)
     }
 
-    /// Positions of a session's KV cache.
+    /// Positions that a conversation may come to.
     pub fn ctx(&self) -> u32 {
         self.inner.ctx
     }
 
-    /// Starts a conversation, with a KV cache of its own.
+    /// Positions that the KV cache has room for, and how many of them no running answer has or may still take.
+    pub fn kv_positions(&self) -> [u64; 2] {
+        let pages = self.inner.pages();
+        [pages.total(), pages.left()].map(|pages| pages as u64 * u64::from(PAGE))
+    }
+
+    /// Pictures encoded so far. One that several conversations are about counts once, as long as it is kept.
+    pub fn encoded_pictures(&self) -> u64 {
+        self.inner.pictures().encoded
+    }
+
+    /// The programs, compiled when they are first needed.
+    pub(crate) fn runner(&self) -> Result<Running<'_>> {
+        let mut runner = self.inner.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        if runner.is_none() {
+            *runner = Some(Runner::compile(self)?);
+        }
+        Ok(Running(runner))
+    }
+
+    /// What its programs have brought to the device of streamed layers so far.
+    pub(crate) fn moved(&self) -> Streamed {
+        let runner = self.inner.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        runner.as_ref().map_or_else(Streamed::default, Runner::moved)
+    }
+
+    /// The error of a sequence that the cache has no room for.
+    pub(crate) fn is_full(&self, Full { needed, left, total }: Full, positions: usize) -> Error {
+        Error::PoolFull { positions, needed, left, total }
+    }
+
+    /// Starts a conversation. It shares the programs and the KV cache with all others.
     ///
     /// # Errors
     ///
-    /// If the device has no room for it.
+    /// If the device has no room for the programs.
     pub fn session(&self) -> Result<Session> {
         Session::new(self)
     }
@@ -503,6 +587,24 @@ impl Model {
             embeds.extend(&self.inner.vit_eos);
             Ok(Some(embeds))
         })
+    }
+
+    /// [`Model::encode_while`] of a picture that may be kept already, and is kept then.
+    pub(crate) fn encode_once(
+        &self,
+        id: PictureId,
+        pixels: &[f32],
+        go_on: Option<&dyn Fn() -> bool>,
+    ) -> Result<Option<Arc<[f32]>>> {
+        let kept = self.inner.pictures().embeds(id);
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let embeds: Option<Arc<[f32]>> = self.encode_while(pixels, go_on)?.map(Into::into);
+        if let Some(embeds) = &embeds {
+            self.inner.pictures().keep(id, embeds.clone());
+        }
+        Ok(embeds)
     }
 
     /// [`Model::encode`] with every tensor on the way.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use strix_engine::{Shader, Target, Usage};
+use strix_shaders::cursors::PAGE;
 
 use crate::Result;
 use crate::config::Config;
-use crate::loader::{Dtype, Rounding};
+use crate::loader::Dtype;
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::model::{LoadOptions, check_options, fits_activations, fits_packing};
 use crate::weights::Weights;
@@ -25,7 +26,7 @@ pub(crate) fn beyond_training(config: &Config, ctx: u32) -> Option<String> {
 /// What a model of some config needs, before any of it is read or allocated.
 #[derive(Clone, Debug)]
 pub struct PlanReport {
-    /// Positions of the KV cache.
+    /// Positions of a conversation.
     pub ctx: u32,
     /// What a user should know of the options, a line each: see [`Model::notes`](crate::Model::notes).
     pub notes: Vec<String>,
@@ -33,8 +34,10 @@ pub struct PlanReport {
     pub dtype: String,
     /// What each dtype would take.
     pub weights: Vec<WeightPlan>,
-    /// Device bytes of one session's KV cache.
+    /// Device bytes of the KV cache, which all conversations share.
     pub kv_cache_bytes: u64,
+    /// Positions that it has room for, in pages of 16.
+    pub kv_cache_positions: u64,
     /// Name, bytes and dispatches of each program.
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
@@ -74,10 +77,9 @@ pub fn plan(
     }
     fits_activations(weights, options)?;
     let declare = |dtype| {
-        let rounding = Rounding { dtype, ..options.rounding() };
         // A converted checkpoint is what it is; of another, each dtype is a choice.
         let stored = weights.filter(|weights| dtype == options.dtype || !weights.is_packed());
-        Declared::new(config, rounding, options.activations, options.kv, target, stored, ctx)
+        Declared::new(config, &LoadOptions { dtype, ..options.clone() }, target, stored, ctx)
     };
     let int8 = |group| Dtype::Int8 { group };
     let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
@@ -114,6 +116,7 @@ pub fn plan(
         dtype,
         weights: all,
         kv_cache_bytes,
+        kv_cache_positions: u64::from(declared.pages) * u64::from(PAGE),
         programs,
         decode_dispatches_per_layer,
         memory,
@@ -128,8 +131,7 @@ pub fn plan(
 /// If the options contradict the config.
 pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Arc<Shader>>> {
     let ctx = check_options(config, options)?;
-    let declared =
-        Declared::new(config, options.rounding(), options.activations, options.kv, target, None, ctx)?;
+    let declared = Declared::new(config, options, target, None, ctx)?;
     Ok(declared.shaders(config, target, options.chunk))
 }
 

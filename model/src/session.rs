@@ -1,24 +1,22 @@
-//! A conversation on the device: its programs, its KV cache and what the cache holds.
+//! A conversation: its turns, its pictures, and the run of its prompts.
 
 mod pictures;
 pub(crate) mod rows;
 mod timing;
-mod trace;
+pub(crate) mod trace;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use strix_engine::{Graph, Program, StepTime, Streamed};
-use strix_shaders::Cursors;
-use strix_shaders::Routing;
-use strix_shaders::cursors::{PAGE, Run};
+use strix_engine::StepTime;
 
-use crate::decoder::{Logits, Regime, Rows, Tap};
 use crate::generate::{Answer, GenerateOptions, Start};
-use crate::kv_cache::LayerCache;
+use crate::kv_pool::{Sequence, Stamp};
 use crate::model::{Model, profile};
 use crate::prompt::{Conversation, Template, Turn, count_images};
-use crate::{Result, kv_cache};
-use pictures::Picture;
+use crate::runner::{Part, Pass, Runner, TOGETHER};
+use crate::{Error, Result};
+pub(crate) use pictures::Picture;
 pub(crate) use rows::Row;
 
 /// What a forward pass hands to the sampler.
@@ -47,28 +45,15 @@ struct Scratch {
     candidates: Vec<(u32, f32)>,
 }
 
-/// A decoder program for a fixed number of rows.
-#[derive(Debug)]
-struct Chunk {
-    program: Program,
-    rows: Rows,
-    out: Logits,
-    size: usize,
-    /// Values of an input before they are written.
-    values: [Vec<u32>; 3],
-}
-
-/// A conversation: its turns, its pictures, and the KV cache they left on the device.
+/// A conversation: its turns and its pictures. It has pages of the model's KV cache only while it is answered; what they
+/// hold stays there for its next turn until others need the room.
 #[derive(Debug)]
 pub struct Session {
     model: Model,
-    prefill: Chunk,
-    decode: Chunk,
-    kv: Vec<LayerCache>,
-    /// Whether noise was written to all of it once, for timing.
-    noise: bool,
-    /// What the first positions of the cache hold.
-    cached: Vec<Row>,
+    /// What is being run.
+    sequence: Option<Sequence>,
+    /// What the last answer left in the cache.
+    left: Vec<Stamp>,
     scratch: Scratch,
     pub(crate) conversation: Conversation,
     /// Every picture of the conversation.
@@ -90,27 +75,12 @@ pub(crate) enum Before {
 
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
-        let kv = kv_cache::allocate(
-            &model.inner.config.text,
-            model.inner.options.kv,
-            model.inner.ctx.div_ceil(PAGE),
-        );
-        let rows = model.inner.options.chunk.min(model.inner.ctx.max(2));
-        let prefill = Chunk::compile(model, &kv, rows, false, &mut Tap::default())?;
-        let decode = Chunk::compile(model, &kv, 1, false, &mut Tap::default())?;
-        if let Some(prefix) = trace::trace_prefix() {
-            model.with_encoder(|encoder| {
-                let programs = [&encoder.program, &prefill.program, &decode.program];
-                trace::check_prefix(&prefix, programs.into_iter().flat_map(Program::written))
-            })?;
-        }
+        // What does not fit the device is found here.
+        model.runner().map(drop)?;
         Ok(Self {
-            prefill,
-            decode,
             model: model.clone(),
-            kv,
-            noise: false,
-            cached: Vec::with_capacity(model.inner.ctx as usize),
+            sequence: None,
+            left: vec![],
             scratch: Scratch::default(),
             conversation: Conversation::default(),
             pictures: vec![],
@@ -135,11 +105,11 @@ impl Session {
         self.conversation = Conversation::new(template);
     }
 
-    /// Forgets turns and pictures; the template and the device memory stay.
+    /// Forgets turns and pictures; the template stays.
     pub fn reset(&mut self) {
+        self.end();
         self.conversation.clear();
         self.pictures.clear();
-        self.cached.clear();
         self.pending = 0;
         self.image_encode = Duration::ZERO;
     }
@@ -154,10 +124,14 @@ impl Session {
     pub fn ask(&mut self, question: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
         let start = Start::new(&self.model, options)?;
         self.conversation.ask(question, self.pending)?;
-        match self.rows(&self.conversation.prompt()) {
+        let begun = self.rows(&self.conversation.prompt()).and_then(|rows| {
+            self.begin(&rows, options.max_tokens)?;
+            Ok(rows)
+        });
+        match begun {
             Ok(rows) => {
                 self.pending = 0;
-                Ok(start.answer(self, rows, Before::Turn))
+                Ok(start.answer(self, &rows, Before::Turn))
             }
             Err(error) => {
                 self.conversation.undo();
@@ -175,10 +149,11 @@ impl Session {
     pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
         let start = Start::new(&self.model, options)?;
         let rows = self.rows(prompt)?;
+        self.begin(&rows, options.max_tokens)?;
         let conversation = self.conversation.clone();
         self.conversation.clear();
         let pending = std::mem::replace(&mut self.pending, self.pictures.len());
-        Ok(start.answer(self, rows, Before::Chat { conversation, pending }))
+        Ok(start.answer(self, &rows, Before::Chat { conversation, pending }))
     }
 
     /// Takes back what was asked, of which no token came.
@@ -200,25 +175,36 @@ impl Session {
     /// The positions of a prompt.
     fn rows(&self, prompt: &str) -> Result<Vec<Row>> {
         let model = &self.model.inner;
-        rows::of_prompt(self.model.tokenizer()?, &model.config, model.ctx, prompt, self.pictures.len())
+        rows::of_prompt(self.model.tokenizer()?, &model.config, model.ctx, prompt, &self.picture_ids())
     }
 
-    /// Positions the cache already holds of a sequence; at least its last row is left to run.
-    pub(crate) fn reuse(&mut self, rows: &[Row]) -> usize {
-        let common = self.cached.iter().zip(rows).take_while(|(a, b)| a == b).count();
-        let keep = common.min(rows.len() - 1);
-        self.cached.truncate(keep);
-        keep
+    /// Begins to run a prompt that up to `max_tokens` follow. What the cache holds of it need not be run.
+    fn begin(&mut self, rows: &[Row], max_tokens: u32) -> Result<()> {
+        self.end();
+        // The last token is not run.
+        let most = (rows.len() + (max_tokens.max(1) - 1) as usize).min(self.model.inner.ctx as usize);
+        let begun = self.model.inner.pages().start(rows, most, &self.left);
+        self.sequence = Some(begun.map_err(|full| self.model.is_full(full, most))?);
+        Ok(())
     }
 
-    /// What its programs have brought to the device of streamed layers so far.
-    pub(crate) fn moved(&self) -> Streamed {
-        self.prefill.program.moved().and(self.decode.program.moved())
+    /// Begins to run up to `most` positions that have nothing to do with what the cache holds.
+    fn begin_apart(&mut self, most: usize) -> Result<&mut Sequence> {
+        self.end();
+        let begun = self.model.inner.pages().start_apart(most);
+        Ok(self.sequence.insert(begun.map_err(|full| self.model.is_full(full, most))?))
+    }
+
+    /// Lets go of its pages.
+    pub(crate) fn end(&mut self) {
+        if let Some(sequence) = self.sequence.take() {
+            self.left = self.model.inner.pages().finish(sequence);
+        }
     }
 
     /// Positions in the cache.
     pub(crate) fn len(&self) -> usize {
-        self.cached.len()
+        self.sequence.as_ref().map_or(0, Sequence::len)
     }
 
     /// Runs rows behind those in the cache, whose pictures are encoded, and returns the last one's logits, or `None` if
@@ -229,129 +215,173 @@ impl Session {
         want: Want,
         go_on: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<Scores<'_>>> {
-        let mut at = 0;
-        while at < rows.len() {
-            // A prompt's last row takes the same path however the prompt is cut: its bits do not depend on the chunk.
-            let single = rows.len() == 1 && matches!(rows[at], Row::Token(_));
-            let size = if single { 1 } else { self.prefill.size.min(rows.len() - at) };
-            let last = at + size == rows.len();
-            let run = &rows[at..at + size];
-            let chunk = if single { &mut self.decode } else { &mut self.prefill };
-            chunk.write(run, self.cached.len(), &self.pictures, &self.model);
-            let wanted = if let (true, Want::Candidates(wanted)) = (last, want) { wanted } else { 1 };
-            chunk.program.write(chunk.rows.candidates, &[wanted]);
+        let Self { model, sequence, pictures, scratch, .. } = self;
+        let sequence = sequence.as_mut().expect("rows are run of a sequence that was begun");
+        // A prompt's last row takes the same path however the prompt is cut: its bits do not depend on the chunk.
+        let single = rows.len() == 1 && matches!(rows[0], Row::Token(_));
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let mut runner = model.runner()?;
+            let pass = if single { runner.decode(model, 1)? } else { &mut runner.prefill };
+            let (run, after) = rest.split_at(pass.size.min(rest.len()));
+            rest = after;
+            let position = sequence.len();
+            model.inner.pages().grow(sequence, position + run.len());
+            let candidates =
+                if let (true, Want::Candidates(wanted)) = (rest.is_empty(), want) { wanted } else { 1 };
+            pass.write(&[Part { sequence, rows: run, pictures, candidates }]);
             if let Some(prefix) = trace::trace_prefix() {
-                trace::dump(&mut chunk.program, &self.model, &prefix, &format!("{:05}", self.cached.len()))?;
+                trace::dump(&mut pass.program, model, sequence.pages(), &prefix, &format!("{position:05}"))?;
             }
-            let (candidates, full) = ([chunk.out.ids.id(), chunk.out.values.id()], [chunk.out.logits.id()]);
+            let (candidates, full) = ([pass.out.ids.id(), pass.out.values.id()], [pass.out.logits.id()]);
             let reads: &[_] = match want {
-                _ if !last => &[],
+                _ if !rest.is_empty() => &[],
                 Want::Candidates(_) => &candidates,
                 Want::Full => &full,
             };
-            match go_on {
-                None => chunk.program.run(reads)?,
-                Some(go_on) => {
-                    if !chunk.program.run_while(reads, go_on)? {
-                        return Ok(None);
-                    }
-                }
+            if !pass.run(reads, go_on)? {
+                return Ok(None);
             }
-            self.cached.extend(run);
-            at += size;
-            if last {
-                let Scratch { ids, logits, candidates } = &mut self.scratch;
-                return Ok(Some(match want {
-                    Want::Candidates(wanted) => {
-                        chunk.program.read_into(chunk.out.ids, ids)?;
-                        chunk.program.read_into(chunk.out.values, logits)?;
-                        let both = ids.iter().copied().zip(logits.iter().copied());
-                        candidates.clear();
-                        candidates.extend(both.take(wanted as usize));
-                        Scores::Candidates(candidates)
-                    }
-                    Want::Full => {
-                        chunk.program.read_into(chunk.out.logits, logits)?;
-                        Scores::Full(logits)
-                    }
-                }));
+            model.inner.pages().extend(sequence, run);
+            if rest.is_empty() {
+                scratch.read(pass, want)?;
             }
         }
-        Ok(None)
+        Ok(Some(scratch.scores(want)))
+    }
+
+    /// Runs a token behind what each of these sessions has in the cache, all in one decode step, and returns the likeliest
+    /// next of each. [`Session::fill`] begins them.
+    ///
+    /// # Errors
+    ///
+    /// If they are none or more than 16, as many tokens are not given, one was not begun or has no room, or the device
+    /// fails.
+    pub fn step_together(sessions: &mut [Self], tokens: &[u32]) -> Result<Vec<u32>> {
+        if !(1..=TOGETHER).contains(&sessions.len()) || sessions.len() != tokens.len() {
+            return Err(Error::Option(format!(
+                "{} sessions and {} tokens; a step takes 1 to {TOGETHER} sessions and a token for each",
+                sessions.len(),
+                tokens.len()
+            )));
+        }
+        let model = sessions[0].model.clone();
+        let vocab = model.inner.config.text.vocab_size;
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+            return Err(Error::Prompt(format!("token {token} is not in the vocabulary of {vocab}")));
+        }
+        let rows: Vec<_> = tokens.iter().map(|&token| [Row::Token(token)]).collect();
+        let mut runner = model.runner()?;
+        let pass = Self::write_together(&mut runner, &model, sessions, &rows)?;
+        pass.run(&[pass.out.ids.id()], None)?;
+        let ids = pass.program.read(pass.out.ids)?;
+        let [_, candidates] = pass.out.ids.shape();
+        for (session, rows) in sessions.iter_mut().zip(&rows) {
+            let sequence = session.sequence.as_mut().expect("its row was run");
+            model.inner.pages().extend(sequence, rows);
+        }
+        Ok(ids.chunks_exact(candidates as usize).take(tokens.len()).map(|ids| ids[0]).collect())
+    }
+
+    /// Device time of every step of [`Session::step_together`], of which nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::step_together`], or if the device has no timestamp queries.
+    pub fn profile_together(sessions: &mut [Self]) -> Result<Vec<StepTime>> {
+        let Some(model) = sessions.first().map(|session| session.model.clone()) else { return Ok(vec![]) };
+        let rows = vec![[Row::Token(0)]; sessions.len()];
+        let mut runner = model.runner()?;
+        profile(&mut Self::write_together(&mut runner, &model, sessions, &rows)?.program)
+    }
+
+    /// The decode program of so many sessions, with these rows behind what each has in the cache.
+    fn write_together<'a>(
+        runner: &'a mut Runner,
+        model: &Model,
+        sessions: &mut [Self],
+        rows: &[[Row; 1]],
+    ) -> Result<&'a mut Pass> {
+        let mut parts = vec![];
+        for (session, rows) in sessions.iter_mut().zip(rows) {
+            let Some(sequence) = &mut session.sequence else {
+                return Err(Error::Option("a session that nothing was begun of: fill it first".into()));
+            };
+            if sequence.len() >= sequence.room() || !Arc::ptr_eq(&session.model.inner, &model.inner) {
+                return Err(Error::Option(format!(
+                    "a session of another model, or one whose {} positions are all taken",
+                    sequence.room()
+                )));
+            }
+            model.inner.pages().grow(sequence, sequence.len() + 1);
+            parts.push(Part { sequence, rows, pictures: &[], candidates: 1 });
+        }
+        let pass = runner.decode(model, parts.len())?;
+        pass.write(&parts);
+        Ok(pass)
     }
 
     /// Device time of every step of the decode program, at the cache's present length.
     ///
     /// # Errors
     ///
-    /// If the device has no timestamp queries.
+    /// If the device has no timestamp queries, or the context is full.
     pub fn profile(&mut self) -> Result<Vec<StepTime>> {
-        let position = self.cached.len().saturating_sub(1);
-        let row =
-            [self.cached.last().copied().filter(|r| matches!(r, Row::Token(_))).unwrap_or(Row::Token(0))];
-        self.decode.write(&row, position, &self.pictures, &self.model);
-        // It overwrites the last position's keys and values with themselves, or with those of token 0.
-        self.cached.truncate(position);
-        profile(&mut self.decode.program)
+        let position = self.len().saturating_sub(1);
+        self.fill(position)?;
+        let mut runner = self.model.runner()?;
+        let pass = runner.decode(&self.model, 1)?;
+        let sequence = self.sequence.as_mut().expect("filled");
+        self.model.inner.pages().grow(sequence, position + 1);
+        pass.write(&[Part { sequence, rows: &[Row::Token(0)], pictures: &[], candidates: 1 }]);
+        profile(&mut pass.program)
     }
 
-    /// Device time of every step of one prefill chunk of the pictures' and prompt's last rows.
+    /// Device time of every step of one prefill chunk that ends at the cache's present length.
     ///
     /// # Errors
     ///
     /// If the device has no timestamp queries.
     pub fn profile_prefill(&mut self) -> Result<Vec<StepTime>> {
-        let size = self.prefill.size.min(self.cached.len().max(1));
-        let start = self.cached.len().saturating_sub(size);
-        let mut rows = self.cached[start..].to_vec();
-        rows.resize(size, Row::Token(0));
-        self.prefill.write(&rows, start, &self.pictures, &self.model);
-        self.cached.truncate(start);
-        profile(&mut self.prefill.program)
+        let len = self.len().max(1);
+        let rows = vec![Row::Token(0); self.model.runner()?.prefill.size.min(len)];
+        self.fill(len - rows.len())?;
+        let mut runner = self.model.runner()?;
+        let sequence = self.sequence.as_mut().expect("filled");
+        self.model.inner.pages().grow(sequence, len);
+        let pass = &mut runner.prefill;
+        pass.write(&[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }]);
+        profile(&mut pass.program)
     }
 }
 
-impl Chunk {
-    fn compile(model: &Model, kv: &[LayerCache], size: u32, all_logits: bool, tap: &mut Tap) -> Result<Self> {
-        let inner = &model.inner;
-        let mut g = Graph::new(inner.gpu.target());
-        let regime = if size == 1 { Regime::Decode } else { Regime::Prefill };
-        let rows = Rows::declare(&mut g, &inner.config.text, regime, size, 1, inner.ctx);
-        let out = inner.decoder.record(&mut g, &inner.config.text, kv, rows, all_logits, tap);
-        let mut program = Program::compile(&inner.gpu, g)?;
-        program.write(rows.cursors.pages, &(0..inner.ctx.div_ceil(PAGE)).collect::<Vec<_>>());
-        Ok(Self { program, rows, out, size: size as usize, values: Default::default() })
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Scratch {
+    /// Takes what a pass read for its one sequence.
+    fn read(&mut self, pass: &Pass, want: Want) -> Result<()> {
+        let Self { ids, logits, candidates } = self;
+        match want {
+            Want::Candidates(wanted) => {
+                pass.program.read_into(pass.out.ids, ids)?;
+                pass.program.read_into(pass.out.values, logits)?;
+                candidates.clear();
+                candidates.extend(ids.iter().copied().zip(logits.iter().copied()).take(wanted as usize));
+            }
+            Want::Full => pass.program.read_into(pass.out.logits, logits)?,
+        }
+        Ok(())
     }
 
-    fn write(&mut self, rows: &[Row], position: usize, pictures: &[Picture], model: &Model) {
-        let Rows { tokens: t, visual, routing, cursors, last, .. } = self.rows;
-        let [values, runs, modality] = &mut self.values;
-        values.clear();
-        values.extend(rows.iter().map(|row| if let Row::Token(id) = row { *id } else { 0 }));
-        self.program.write(t, values);
-        modality.clear();
-        modality.extend(rows.iter().map(|row| u32::from(matches!(row, Row::Image { .. }))));
-        if let Some(visual) = visual {
-            self.program.write(visual.modality, modality);
-        }
-        Routing::write(modality, values);
-        self.program.write(routing.0, values);
-        let run = Run { start: position as u32, rows: rows.len() as u32 };
-        Cursors::write(&[run], self.size as u32, 1, values, runs);
-        self.program.write(cursors.rows, values);
-        self.program.write(cursors.runs, runs);
-        if let Some(last) = last {
-            self.program.write(last, &[rows.len() as u32 - 1]);
-        }
-        if let (Some(visual), true) = (visual, modality.contains(&1)) {
-            let dim = model.inner.config.text.hidden_size;
-            let mut values = vec![0.0; rows.len() * dim];
-            for (row, out) in rows.iter().zip(values.chunks_exact_mut(dim)) {
-                if let Row::Image { picture, row } = *row {
-                    out.copy_from_slice(pictures[picture].row(row, dim));
-                }
-            }
-            self.program.write(visual.rows, &values);
+    /// The same as scores.
+    fn scores(&self, want: Want) -> Scores<'_> {
+        match want {
+            Want::Candidates(_) => Scores::Candidates(&self.candidates),
+            Want::Full => Scores::Full(&self.logits),
         }
     }
 }

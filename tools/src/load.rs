@@ -146,6 +146,10 @@ pub(crate) struct Storage {
     /// Positions of prompt and answer together [default: as many as the model was trained for]
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     ctx: Option<u32>,
+    /// Memory of the KV cache, which conversations share, e.g. 2GiB [default: for one of --ctx positions, or for as many
+    /// as 1 GiB holds, up to 16]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    kv_memory: Option<ByteSize>,
     /// Device memory to stay within, e.g. 4GiB: layers that do not fit are streamed from the file. All weights count,
     /// even those that could be read where the file is mapped, so that it stands for a smaller device [default: what is
     /// free]
@@ -191,6 +195,7 @@ impl Storage {
             activations,
             int8_vision: self.vision,
             ctx: self.ctx,
+            kv_memory: self.kv_memory.map(|size| size.as_u64()),
             device_memory: self.device_memory.map(|size| size.as_u64()),
             ..LoadOptions::default()
         })

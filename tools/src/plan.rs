@@ -88,6 +88,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "dtype": plan.dtype,
             "weight_bytes": weights,
             "kv_cache_bytes": plan.kv_cache_bytes,
+            "kv_cache_positions": plan.kv_cache_positions,
             "kv_dtype": options.kv.to_string(),
             "programs": programs.collect::<Vec<_>>(),
             "memory": memory_json(&plan.memory),
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         )?;
     }
     let bytes = plan.kv_cache_bytes;
-    let name = format!("KV cache, {} positions", plan.ctx);
+    let name = format!("KV cache, {} positions", plan.kv_cache_positions);
     writeln!(out, "{name:<26}{:>12}  {bytes} bytes as {}", human(bytes), options.kv)?;
     writeln!(
         out,

@@ -22,16 +22,16 @@ fn attention_flops(c: &Config, seen: u64) -> u64 {
 }
 
 /// Bytes of the keys and values of so many positions.
-fn kv_bytes(c: &Config, positions: u64, element: u64) -> u64 {
+pub(super) fn kv_bytes(c: &Config, positions: u64, element: u64) -> u64 {
     2 * element * positions * (c.text.kv_dim() * c.text.num_hidden_layers) as u64
 }
 
-/// One token at the end of a context: every weight that it reads, and the cache, once.
-pub(super) fn decode(c: &Config, weight_bytes: u64, context: u32, element: u64) -> Work {
-    let context = u64::from(context);
+/// A token each at the end of the contexts of so many sequences: every weight that they read, and each one's cache, once.
+pub(super) fn decode(c: &Config, weight_bytes: u64, context: u32, together: u32, element: u64) -> Work {
+    let (context, together) = (u64::from(context), u64::from(together));
     Work {
-        bytes: weight_bytes + kv_bytes(c, context, element),
-        flops: row_flops(c) + head_flops(c) + attention_flops(c, context),
+        bytes: weight_bytes + together * kv_bytes(c, context, element),
+        flops: together * (row_flops(c) + head_flops(c) + attention_flops(c, context)),
     }
 }
 
@@ -78,12 +78,12 @@ mod tests {
     fn the_8b_models_work_is_what_its_size_says() {
         let c = Config::from_json(b"{}").unwrap();
         // 32 layers of 202 million weights of text each and 131 million of lm_head.
-        let flops = decode(&c, 0, 1, 4).flops as f64;
+        let flops = decode(&c, 0, 1, 1, 4).flops as f64;
         assert!((flops / (2.0 * 6.6e9) - 1.0).abs() < 0.02, "{flops}");
         // A cache of f32: 4,096 keys and as many values a layer and position.
-        assert_eq!(decode(&c, 7, 100, 4).bytes, 7 + 100 * 32 * 2 * 4096 * 4);
+        assert_eq!(decode(&c, 7, 100, 1, 4).bytes, 7 + 100 * 32 * 2 * 4096 * 4);
         assert_eq!(prefill(&c, 7, 64, 100, 2).bytes, 2 * 7 + (64 + 100) * 32 * 2 * 4096 * 2);
-        assert_eq!(prefill(&c, 7, 64, 1, 4), decode(&c, 7, 1, 4));
+        assert_eq!(prefill(&c, 7, 64, 1, 4), decode(&c, 7, 1, 1, 4));
         // ViT-L/14 on 1,025 rows: about 0.7 TFLOP.
         let image = image(&c).flops as f64;
         assert!((0.6e12..0.9e12).contains(&image), "{image}");

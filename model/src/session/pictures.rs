@@ -7,10 +7,17 @@ use super::Session;
 use super::trace::{dump, trace_prefix};
 use crate::Result;
 use crate::image::RgbImage;
+use crate::pictures::PictureId;
 
 /// A picture of a session.
 #[derive(Debug)]
-pub(super) enum Picture {
+pub(crate) struct Picture {
+    pub(crate) id: PictureId,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
     /// As the vision tower takes it: it waits to be encoded.
     Pixels(Vec<f32>),
     /// What the decoder sees of it.
@@ -19,17 +26,18 @@ pub(super) enum Picture {
 
 impl Picture {
     /// A row of an encoded picture.
-    pub(super) fn row(&self, row: usize, hidden_size: usize) -> &[f32] {
-        match self {
-            Self::Embeds(embeds) => &embeds[row * hidden_size..][..hidden_size],
-            Self::Pixels(_) => unreachable!("pictures are encoded before a row of them is run"),
+    pub(crate) fn row(&self, row: usize, hidden_size: usize) -> &[f32] {
+        match &self.content {
+            Content::Embeds(embeds) => &embeds[row * hidden_size..][..hidden_size],
+            Content::Pixels(_) => unreachable!("pictures are encoded before a row of them is run"),
         }
     }
 }
 
 impl Session {
     /// A picture for the next question; several come in the order they were added. It is made square here, and encoded
-    /// once the first token of an answer about it is asked for: a question that is refused costs no encoding.
+    /// once the first token of an answer about it is asked for: a question that is refused costs no encoding, and one
+    /// that the model has encoded lately, for whatever conversation, costs none either.
     ///
     /// # Errors
     ///
@@ -37,7 +45,8 @@ impl Session {
     pub fn add_image(&mut self, picture: &RgbImage) -> Result<()> {
         let start = Instant::now();
         let pixels = self.model.pixels(picture)?;
-        self.pictures.push(Picture::Pixels(pixels));
+        let id = self.model.inner.pictures().id("pixels", &pixels);
+        self.pictures.push(Picture { id, content: Content::Pixels(pixels) });
         self.pending += 1;
         self.image_encode += start.elapsed();
         Ok(())
@@ -51,8 +60,14 @@ impl Session {
     pub fn add_embeds(&mut self, embeds: Arc<[f32]>) {
         let c = &self.model.inner.config;
         assert_eq!(embeds.len(), c.num_image_tokens() * c.text.hidden_size, "embeddings of one image");
-        self.pictures.push(Picture::Embeds(embeds));
+        let id = self.model.inner.pictures().id("embeds", &embeds);
+        self.pictures.push(Picture { id, content: Content::Embeds(embeds) });
         self.pending += 1;
+    }
+
+    /// Numbers of its pictures, in order.
+    pub(super) fn picture_ids(&self) -> Vec<PictureId> {
+        self.pictures.iter().map(|picture| picture.id).collect()
     }
 
     /// Encodes the pictures that wait for it, unless `go_on` says no on the way; whether all are encoded. Those that
@@ -61,18 +76,18 @@ impl Session {
         let start = Instant::now();
         let mut whole = true;
         for (index, picture) in self.pictures.iter_mut().enumerate() {
-            let Picture::Pixels(pixels) = picture else { continue };
+            let Content::Pixels(pixels) = &picture.content else { continue };
             if let Some(prefix) = trace_prefix() {
                 self.model.with_encoder(|encoder| {
                     encoder.write(pixels)?;
-                    dump(&mut encoder.program, &self.model, &prefix, &format!("picture{index}"))
+                    dump(&mut encoder.program, &self.model, &[], &prefix, &format!("picture{index}"))
                 })?;
             }
-            let Some(embeds) = self.model.encode_while(pixels, go_on)? else {
+            let Some(embeds) = self.model.encode_once(picture.id, pixels, go_on)? else {
                 whole = false;
                 break;
             };
-            *picture = Picture::Embeds(embeds.into());
+            picture.content = Content::Embeds(embeds);
             tracing::debug!(picture = index, "encoded");
         }
         self.image_encode += start.elapsed();

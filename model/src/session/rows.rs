@@ -1,31 +1,33 @@
 //! From a prompt to the positions of the sequence.
 
 use crate::config::Config;
+use crate::pictures::PictureId;
 use crate::prompt::check_images;
 use crate::tokenizer::{IMAGE_PLACEHOLDER, Tokenizer};
 use crate::{Error, Result};
 
-/// One position of the sequence.
+/// One position of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
     /// A token of the vocabulary.
     Token(u32),
-    /// A row of a picture of this session.
-    Image { picture: usize, row: usize },
+    /// A row of a picture.
+    Image { picture: PictureId, row: u32 },
 }
 
-/// The positions of a prompt with so many pictures, if the context holds them. Nothing is asked of a device: this is
+/// The positions of a prompt with these pictures, if the context holds them. Nothing is asked of a device: this is
 /// where a prompt is refused before a picture is encoded.
 pub(crate) fn of_prompt(
     tokenizer: &Tokenizer,
     config: &Config,
     ctx: u32,
     prompt: &str,
-    num_pictures: usize,
+    pictures: &[PictureId],
 ) -> Result<Vec<Row>> {
+    let num_pictures = pictures.len();
     check_images(prompt, num_pictures)?;
     let ids = tokenizer.encode_prompt(prompt);
-    let rows = of_ids(config, &ids, num_pictures)?;
+    let rows = of_ids(config, &ids, pictures)?;
     if rows.len() > ctx as usize {
         let text = ids.iter().filter(|&&id| id != IMAGE_PLACEHOLDER).count();
         return Err(Error::Prompt(format!(
@@ -43,19 +45,19 @@ pub(crate) fn of_prompt(
 }
 
 /// Puts the rows of the pictures where their placeholders are.
-pub(super) fn of_ids(config: &Config, ids: &[i32], num_pictures: usize) -> Result<Vec<Row>> {
+pub(super) fn of_ids(config: &Config, ids: &[i32], pictures: &[PictureId]) -> Result<Vec<Row>> {
     let vocab = config.text.vocab_size;
-    let mut picture = 0;
+    let mut left = pictures.iter();
     let mut rows = vec![];
     for &id in ids {
         if id == IMAGE_PLACEHOLDER {
-            if picture == num_pictures {
+            let Some(&picture) = left.next() else {
                 return Err(Error::Prompt(format!(
-                    "the prompt has more places than the {num_pictures} pictures given"
+                    "the prompt has more places than the {} pictures given",
+                    pictures.len()
                 )));
-            }
-            rows.extend((0..config.num_image_tokens()).map(|row| Row::Image { picture, row }));
-            picture += 1;
+            };
+            rows.extend((0..config.num_image_tokens() as u32).map(|row| Row::Image { picture, row }));
         } else if id < 0 || id as usize >= vocab {
             return Err(Error::Prompt(format!("token {id} is not in the vocabulary of {vocab}")));
         } else {

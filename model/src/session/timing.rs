@@ -1,5 +1,7 @@
 //! What it takes to time a session: a context of any length without a prompt, and single steps.
 
+use std::sync::atomic::Ordering;
+
 use strix_shaders::{KvCache, KvElement};
 
 use super::{Row, Scores, Session, Want};
@@ -9,13 +11,16 @@ use crate::{Error, Result};
 /// Numbers that noise repeats; a prime, so that rows differ.
 const NOISE: usize = 65_521;
 
+/// Steps that there is room for behind what a cache was filled with.
+const STEPS: usize = 64;
+
 impl Session {
     /// Lets the cache hold so many positions, whatever they are: a decode step over them takes as long as over a prompt.
     /// The first time, noise is written to the whole cache. [`Session::reset`] comes before the next question.
     ///
     /// # Errors
     ///
-    /// If the context is shorter, or the device fails.
+    /// If the context is shorter, the cache has no room, others run when noise is written, or the device fails.
     pub fn fill(&mut self, positions: usize) -> Result<()> {
         let ctx = self.model.inner.ctx as usize;
         if positions > ctx {
@@ -23,27 +28,47 @@ impl Session {
                 "{positions} positions; the context holds {ctx}: raise --ctx"
             )));
         }
+        self.end();
         // What no kernel wrote is zeros, which a driver may hold in one page.
-        if !self.noise {
-            for layer in &self.kv {
-                match layer {
-                    LayerCache::F32(kv) => self.write_noise(kv)?,
-                    LayerCache::F16(kv) => self.write_noise(kv)?,
-                }
-            }
-            self.noise = true;
+        if !self.model.inner.has_noise.load(Ordering::Relaxed) {
+            self.write_noise()?;
         }
-        self.cached.clear();
-        self.cached.resize(positions, Row::Token(0));
+        // Room for the steps that follow.
+        let most = (positions + STEPS).min(ctx);
+        let model = self.model.clone();
+        let sequence = self.begin_apart(most)?;
+        let mut pages = model.inner.pages();
+        pages.grow(sequence, positions);
+        pages.extend(sequence, &vec![Row::Token(0); positions]);
         Ok(())
     }
 
-    fn write_noise<T: KvElement>(&self, kv: &KvCache<T>) -> Result<()> {
+    fn write_noise(&self) -> Result<()> {
+        let inner = &self.model.inner;
+        {
+            let mut pages = inner.pages();
+            pages.clear();
+            if pages.left() < pages.total() {
+                let reason = "noise is written to the whole cache, of which others have pages: end their answers first";
+                return Err(Error::Option(reason.into()));
+            }
+        }
+        for layer in &inner.kv {
+            match layer {
+                LayerCache::F32(kv) => self.write_noise_to(kv)?,
+                LayerCache::F16(kv) => self.write_noise_to(kv)?,
+            }
+        }
+        inner.has_noise.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write_noise_to<T: KvElement>(&self, kv: &KvCache<T>) -> Result<()> {
         // Between -1 and 1, as keys and values are of which norms were taken.
         let value = |i: usize| T::nearest((i * 7919 % NOISE) as f32 / NOISE as f32 * 2.0 - 1.0);
+        let elements = kv.k.shape().iter().map(|&n| n as usize).product();
+        let noise: Vec<T> = (0..elements).map(value).collect();
         for kv in [&kv.k, &kv.v] {
-            let elements = kv.shape().iter().map(|&n| n as usize).product();
-            let noise: Vec<T> = (0..elements).map(value).collect();
             kv.write(&self.model.inner.gpu, &noise)?;
         }
         Ok(())
@@ -56,7 +81,7 @@ impl Session {
     /// If the context is full, there is no such token, or the device fails.
     pub fn step(&mut self, token: u32) -> Result<u32> {
         let ctx = self.model.inner.ctx as usize;
-        if self.cached.len() >= ctx {
+        if self.len() >= ctx {
             return Err(Error::Option(format!("the context of {ctx} positions is full: raise --ctx")));
         }
         let vocab = self.model.inner.config.text.vocab_size;

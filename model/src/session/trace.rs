@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use strix_engine::{Difference, Program};
-use strix_shaders::cursors::PAGE;
 
 use super::rows::{self, Row};
-use super::{Chunk, Scores, Session, Want};
-use crate::decoder::Tap;
+use super::{Scores, Session, Want};
+use crate::decoder::{Regime, Tap};
 use crate::kv_cache;
+use crate::kv_pool::Sequence;
 use crate::model::{Model, Trace, trace};
+use crate::runner::{Part, Pass};
 use crate::{Error, Result};
 
 /// Most rows whose attention probabilities are written out: the table grows with their square, and its
@@ -19,7 +20,7 @@ const MAX_TAPPED_ROWS: usize = 1000;
 impl Session {
     /// The positions of prepared ids, if they and `more` tokens fit the context; their pictures are encoded.
     fn place_all(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
-        let rows = rows::of_ids(&self.model.inner.config, ids, self.pictures.len())?;
+        let rows = rows::of_ids(&self.model.inner.config, ids, &self.picture_ids())?;
         let ctx = self.model.inner.ctx as usize;
         if rows.is_empty() || rows.len() + more > ctx {
             return Err(Error::Prompt(format!(
@@ -38,7 +39,10 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
-        in_order(&mut self.whole(ids, &mut Tap::default())?.program, &self.model)
+        let mut pass = self.whole(ids, &mut Tap::default())?;
+        let trace = in_order(&mut pass.program, &self.model, self.pages());
+        self.end();
+        trace
     }
 
     /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
@@ -49,19 +53,17 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
-        let rows = self.place_all(ids, 0)?;
-        self.cached.clear();
-        let last = (rows.len() - 1) / self.prefill.size;
-        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
-            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
-            if i < last {
-                self.prefill.program.run(&[])?;
+        let mut last = None;
+        let decoded = self.each_pass(ids, |pass, model, pages, ends| {
+            last = ends.then(|| in_order(&mut pass.program, model, pages)).transpose()?;
+            if !ends {
+                pass.program.run(&[])?;
             }
-        }
-        let chunk = in_order(&mut self.prefill.program, &self.model)?;
-        let row = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
-        self.decode.write(&[row], rows.len() - 1, &self.pictures, &self.model);
-        Ok([chunk, in_order(&mut self.decode.program, &self.model)?])
+            Ok(false)
+        })?;
+        debug_assert!(!decoded);
+        let decode = self.decode_last(|pass, model, pages| in_order(&mut pass.program, model, pages))?;
+        Ok([last.expect("there is a last chunk"), decode])
     }
 
     /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
@@ -90,6 +92,7 @@ impl Session {
         tap.layers.sort_unstable();
         tap.layers.dedup();
         let mut chunk = self.whole(ids, &mut tap)?;
+        self.end();
         chunk.program.run(&tap.probs.iter().map(|p| p.id()).collect::<Vec<_>>())?;
         let of = |layer: &usize| -> Result<Vec<f32>> {
             let at = tap.layers.binary_search(layer).expect("one of them");
@@ -105,12 +108,64 @@ impl Session {
     }
 
     /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
-    fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Chunk> {
+    fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Pass> {
         let rows = self.place_all(ids, 0)?;
-        let mut chunk = Chunk::compile(&self.model, &self.kv, (rows.len() as u32).max(2), true, tap)?;
-        self.cached.clear();
-        chunk.write(&rows, 0, &self.pictures, &self.model);
-        Ok(chunk)
+        let size = (rows.len() as u32).max(2);
+        let mut pass = Pass::compile(&self.model, Regime::Prefill, size, 1, true, tap)?;
+        self.begin_apart(rows.len())?;
+        let Self { model, sequence, pictures, .. } = self;
+        let sequence = sequence.as_mut().expect("begun");
+        model.inner.pages().grow(sequence, rows.len());
+        pass.write(&[Part { sequence, rows: &rows, pictures, candidates: 1 }]);
+        Ok(pass)
+    }
+
+    /// Pages of what is being run.
+    fn pages(&self) -> &[u32] {
+        self.sequence.as_ref().map_or(&[], Sequence::pages)
+    }
+
+    /// Runs ids (-200 where a picture goes) in chunks of the prefill program: for each, `run` does so with its inputs
+    /// written, its pages, and whether it is the last; it may end it all by saying so. Whether it did.
+    fn each_pass(
+        &mut self,
+        ids: &[i32],
+        mut run: impl FnMut(&mut Pass, &Model, &[u32], bool) -> Result<bool>,
+    ) -> Result<bool> {
+        let rows = self.place_all(ids, 0)?;
+        self.begin_apart(rows.len())?;
+        let Self { model, sequence, pictures, .. } = self;
+        let sequence = sequence.as_mut().expect("begun");
+        let mut runner = model.runner()?;
+        let pass = &mut runner.prefill;
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(pass.size.min(rest.len()));
+            rest = after;
+            model.inner.pages().grow(sequence, sequence.len() + part.len());
+            pass.write(&[Part { sequence, rows: part, pictures, candidates: 1 }]);
+            if run(pass, model, sequence.pages(), rest.is_empty())? {
+                return Ok(true);
+            }
+            model.inner.pages().extend(sequence, part);
+        }
+        Ok(false)
+    }
+
+    /// Runs the last position of what was run once more, as a decode step, and ends it.
+    fn decode_last<R>(&mut self, run: impl FnOnce(&mut Pass, &Model, &[u32]) -> Result<R>) -> Result<R> {
+        let last = self.sequence.as_mut().and_then(|sequence| self.model.inner.pages().shorten(sequence));
+        let row = [last.filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0))];
+        let result = {
+            let Self { model, sequence, .. } = &mut *self;
+            let sequence = sequence.as_mut().expect("begun");
+            let mut runner = model.runner()?;
+            let pass = runner.decode(model, 1)?;
+            pass.write(&[Part { sequence, rows: &row, pictures: &[], candidates: 1 }]);
+            run(pass, model, sequence.pages())
+        };
+        self.end();
+        result
     }
 
     /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a
@@ -122,17 +177,15 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn replay(&mut self, ids: &[i32], tolerance: f32) -> Result<Option<Difference>> {
-        let rows = self.place_all(ids, 0)?;
-        self.cached.clear();
-        for (i, run) in rows.chunks(self.prefill.size).enumerate() {
-            self.prefill.write(run, i * self.prefill.size, &self.pictures, &self.model);
-            if let Some(difference) = self.prefill.program.replay(tolerance)? {
-                return Ok(Some(difference));
-            }
+        let mut found = None;
+        if self.each_pass(ids, |pass, _, _, _| {
+            found = pass.program.replay(tolerance)?;
+            Ok(found.is_some())
+        })? {
+            self.end();
+            return Ok(found);
         }
-        let last = rows.last().copied().filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0));
-        self.decode.write(&[last], rows.len() - 1, &self.pictures, &self.model);
-        Ok(self.decode.program.replay(tolerance)?)
+        self.decode_last(|pass, _, _| Ok(pass.program.replay(tolerance)?))
     }
 
     /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
@@ -143,7 +196,7 @@ impl Session {
     /// If the ids do not fit.
     pub fn greedy(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<Vec<f32>>> {
         let mut rows = self.place_all(ids, tokens.saturating_sub(1))?;
-        self.cached.clear();
+        self.begin_apart(rows.len() + tokens.saturating_sub(1))?;
         let mut steps = vec![];
         for _ in 0..tokens {
             let Some(Scores::Full(logits)) = self.forward(&rows, Want::Full, None)? else { break };
@@ -158,12 +211,12 @@ impl Session {
 }
 
 /// `STRIX_TRACE=decoder.3`: the labels whose tensors are dumped.
-pub(super) fn trace_prefix() -> Option<String> {
+pub(crate) fn trace_prefix() -> Option<String> {
     std::env::var("STRIX_TRACE").ok().filter(|v| !v.is_empty())
 }
 
 /// Refuses a `STRIX_TRACE` that names no tensor of any program, before one is run.
-pub(super) fn check_prefix<'a>(prefix: &str, labels: impl IntoIterator<Item = &'a str>) -> Result<()> {
+pub(crate) fn check_prefix<'a>(prefix: &str, labels: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut names: Vec<String> = vec![];
     for label in labels {
         if is_named(label, prefix) {
@@ -204,17 +257,22 @@ fn is_named(label: &str, prefix: &str) -> bool {
     rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
 }
 
-/// A trace of a chunk, keys in the order of positions.
-fn in_order(program: &mut Program, model: &Model) -> Result<Trace> {
+/// A trace of a pass of a sequence on these pages, its keys and values in the order of positions.
+fn in_order(program: &mut Program, model: &Model, pages: &[u32]) -> Result<Trace> {
     let (mut trace, model) = (trace(program)?, &model.inner);
-    let pages: Vec<_> = (0..model.ctx.div_ceil(PAGE)).collect();
-    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, &pages, model.ctx as usize);
+    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, pages);
     Ok(trace)
 }
 
 /// Writes the tensors of the steps named by `prefix` to `strix-trace/`, in files whose names begin with `position`, and
 /// says on the log which step first differs from its CPU reference.
-pub(super) fn dump(program: &mut Program, model: &Model, prefix: &str, position: &str) -> Result<()> {
+pub(super) fn dump(
+    program: &mut Program,
+    model: &Model,
+    pages: &[u32],
+    prefix: &str,
+    position: &str,
+) -> Result<()> {
     let dir = PathBuf::from(std::env::var_os("STRIX_TRACE_DIR").unwrap_or_else(|| "strix-trace".into()));
     let io = |path: &PathBuf| {
         let path = path.clone();
@@ -222,7 +280,7 @@ pub(super) fn dump(program: &mut Program, model: &Model, prefix: &str, position:
     };
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
     for (i, (label, values)) in
-        in_order(program, model)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
+        in_order(program, model, pages)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
     {
         let path = dir.join(format!("{position}-{i:04}-{label}.f32"));
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;

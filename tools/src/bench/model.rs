@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Contexts to decode at, the token itself counted [default: 128,512,2048]
     #[arg(long, value_name = "POSITIONS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     context: Option<Vec<u32>>,
+    /// Numbers of conversations to decode together at each context
+    #[arg(long, value_name = "SEQUENCES", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=16))]
+    batch: Vec<u32>,
     /// Lengths of prompts to prefill [default: 64,256]
     #[arg(long, value_name = "POSITIONS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     prefill: Option<Vec<u32>>,
@@ -90,13 +93,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let stored = args.output.before()?;
     let mut progress = Progress::begin()?;
     let (clock, mut run) = begin(&args.on, &args.pace, deadline, Kind::Model, &mut progress)?;
-    let tasks = contexts.len() + lengths.len() + usize::from(!args.no_image);
+    let tasks = contexts.len() * args.batch.len() + lengths.len() + usize::from(!args.no_image);
     let (runs, each) = if args.pace.quick { ((2, 2), 1) } else { ((3, 10), 3) };
     let each = deadline.left().map_or(Duration::from_secs(each), |left| left / tasks.max(1) as u32);
     let options = Options {
         of,
         load,
         contexts,
+        batches: args.batch.clone(),
         lengths,
         image: !args.no_image,
         scaling: args.scaling,
