@@ -11,12 +11,14 @@ mod keys;
 #[cfg(test)]
 mod keys_tests;
 mod preprocessor;
+mod quantised;
 mod rope;
 mod tables;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod words;
 
 use std::path::Path;
 
@@ -24,6 +26,7 @@ use serde_json::{Map, Value};
 
 pub use generation::GenerationConfig;
 pub use preprocessor::PreprocessorConfig;
+pub(crate) use quantised::{UNQUANTISED, quantised};
 pub use rope::RopeScaling;
 pub use tensors::TensorSpec;
 pub(crate) use tokenizer::legacy_of;
@@ -200,6 +203,9 @@ impl Config {
         }
         if let Some((key, value)) = root.get_key_value("model_type") {
             notes.judge(Section::Text, "", &Map::from_iter([(key.clone(), value.clone())]))?;
+        }
+        if let Some(reason) = quantised(root) {
+            return Err(reason);
         }
         notes.judge(Section::Text, "", root)?;
         let visual = f.section("visual_config", "visual_config")?;
