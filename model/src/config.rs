@@ -179,7 +179,7 @@ impl Config {
     /// The config of the small model that is compiled into the library.
     #[cfg(feature = "nano")]
     pub fn nano() -> Self {
-        Self::from_json(include_bytes!("../nano/config.json")).expect("it is part of the library")
+        Self::from_json(crate::nano::CONFIG).expect("it is part of the library")
     }
 
     /// Reads the text of a `config.json`.

@@ -44,7 +44,7 @@ pub(crate) fn fault(file: &str, json: &[u8], e: &serde_json::Error) -> String {
         return format!("not JSON: it ends in the middle, {place}; copy {file} again");
     }
     match foreign(text, e.line(), e.column()) {
-        Some((what, todo)) => format!("not JSON: {what} {place} is no JSON; {todo}"),
+        Some((what, todo)) => format!("{what} {place} is no JSON; {todo}"),
         None => format!("not JSON: {e}; mend it there, or copy {file} again"),
     }
 }

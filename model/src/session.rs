@@ -18,6 +18,7 @@ use crate::prompt::{Conversation, Template, Turn, count_images};
 use crate::{Result, kv_cache};
 use pictures::Picture;
 pub(crate) use rows::Row;
+pub use trace::trace_dir;
 
 /// What a forward pass hands to the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -383,7 +383,7 @@ impl Weights {
             // Matrices may lie the other way round, and fit nevertheless.
             Some((name, kind)) => Err(file_error(
                 &self.path,
-                format!("its metadata says format {name}: {}. {}", kind.what, kind.todo),
+                format!("its metadata says format {name}, {}: {}", kind.what, kind.todo),
             )),
             None => Ok(()),
         }

@@ -1,7 +1,6 @@
 //! What is said when a command fails, and the exit code it ends with.
 
 use std::any::Any;
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,8 +37,10 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
 pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
     let code = u8::try_from(error.exit_code()).unwrap_or(BAD_INPUT);
     if code == DONE {
-        _ = error.print();
-        return code;
+        // Help that nobody can read is no success.
+        let printed = system::check_stdout().map_err(anyhow::Error::from);
+        let printed = printed.and_then(|()| Ok(error.print().map_err(terminal::of_stdout)?));
+        return printed.map_or_else(|error| report(&error), |()| code);
     }
     if let Some(instead) = suggest(&mut error, program) {
         say(&format!("error: there is no such command; to ask a question, write: {instead}"));
@@ -47,14 +48,31 @@ pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
         return code;
     }
     // In colours, unless an argument holds what a terminal acts on.
-    let acted_on = |arg: OsString| arg.to_string_lossy().chars().any(is_acted_on);
-    let text = error.render().to_string();
-    match std::env::args_os().any(acted_on) {
-        true => say(text.trim_end()),
-        false => _ = error.print(),
+    let acted_on: Vec<String> = std::env::args_os()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .filter(|arg| arg.chars().any(is_acted_on))
+        .collect();
+    let text = escaped(&error.render().to_string(), &acted_on);
+    match acted_on.is_empty() {
+        false => say(text.trim_end()),
+        true => _ = error.print(),
     }
     tell(text.trim_end().trim_start_matches("error: "), code);
     code
+}
+
+/// A message of clap's, in which line ends are layout unless they come of an argument.
+fn escaped(text: &str, args: &[String]) -> String {
+    let parts = |arg: &String| {
+        let value = arg.split_once('=').map(|(_, value)| value.to_owned());
+        // Of an option of one letter the rest is its value.
+        let rest = arg.strip_prefix('-').and_then(|rest| rest.get(1..)).map(str::to_owned);
+        [Some(arg.clone()), value, rest].into_iter().flatten()
+    };
+    let mut parts: Vec<String> =
+        args.iter().flat_map(parts).filter(|part| part.chars().any(is_acted_on)).collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.iter().fold(text.to_owned(), |text, part| text.replace(part, &shown(part).to_string()))
 }
 
 /// Says of a panic that it is a fault of Strix, unless it is one of a driver, which becomes an error, or of the system.
@@ -182,6 +200,13 @@ mod tests {
         let kept = crate::write::kept(interrupted());
         assert_eq!(words(&kept), "interrupted; what is finished is kept: run the same again to continue");
         assert_eq!([exit_code(&interrupted()), exit_code(&kept)], [INTERRUPTED; 2]);
+    }
+
+    #[test]
+    fn what_an_argument_holds_is_escaped_in_a_message() {
+        let args = ["--x=a\nb".to_owned(), "-ic\x1b[1md".to_owned()];
+        let text = "error: 'a\nb' for --x\n  tip: '--x=a\nb', 'c\x1b[1md'\n";
+        assert_eq!(escaped(text, &args), "error: 'a\\nb' for --x\n  tip: '--x=a\\nb', 'c\\x1b[1md'\n");
     }
 
     #[test]
