@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
@@ -13,11 +13,8 @@ use strix_model::{is_acted_on, shown, shown_list};
 use crate::terminal::{self, say};
 use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, strays, system};
 
-const NO_THREADS: &str =
-    "the system gives no more threads: it is short of memory, or a limit is too low (see ulimit -a)";
-
-/// Whether that was said.
-static SAID: AtomicBool = AtomicBool::new(false);
+/// What the system lacks, once a panic has said so: those that follow say it of other threads.
+static SHORTAGE: OnceLock<&str> = OnceLock::new();
 
 /// Whether errors are told as JSON too: where `--json` is a switch, not a file to write.
 pub(crate) fn as_json() -> bool {
@@ -80,19 +77,22 @@ pub(crate) fn on_panic(panic: &PanicHookInfo<'_>) {
     if strix_engine::is_guarded() {
         return;
     }
-    match system::is_out_of_threads(text(panic.payload())) {
-        // Several threads may say so.
-        true if SAID.swap(true, Ordering::Relaxed) => {}
-        true => say(&format!("error: {NO_THREADS}")),
-        false => say(&format!("error: this is a bug in Strix: {}", shown(panic))),
+    let shortage = system::shortage(text(panic.payload()));
+    if SHORTAGE.get().is_some() {
+        return;
+    }
+    match shortage {
+        Some(shortage) if SHORTAGE.set(shortage).is_ok() => say(&format!("error: {shortage}")),
+        Some(_) => {}
+        None => say(&format!("error: this is a bug in Strix: {}", shown(panic))),
     }
 }
 
 /// Which exit code it is after a panic.
 pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
-    let (words, code) = match text(panic) {
-        text if system::is_out_of_threads(text) => (NO_THREADS.to_owned(), BAD_INPUT),
-        text => (format!("this is a bug in Strix: {text}"), FAULT),
+    let (words, code) = match SHORTAGE.get() {
+        Some(shortage) => ((*shortage).to_owned(), BAD_INPUT),
+        None => (format!("this is a bug in Strix: {}", text(panic)), FAULT),
     };
     tell(&words, code);
     code

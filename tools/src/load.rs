@@ -56,9 +56,9 @@ impl Adapter {
         options
     }
 
-    pub(crate) fn open(&self) -> Result<Gpu, strix_engine::Error> {
-        system::mention_limits();
-        Gpu::with(&self.options())
+    pub(crate) fn open(&self) -> anyhow::Result<Gpu> {
+        system::check_limits()?;
+        Ok(Gpu::with(&self.options())?)
     }
 }
 

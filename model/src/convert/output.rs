@@ -80,7 +80,10 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
                     }
                     Err(e) if e.kind() == ErrorKind::NotFound && found.is_symlink() => {
                         let link = resolved.display();
-                        return refuse(path.into(), format!("{link} is a link to nothing: remove it, or name another"));
+                        return refuse(
+                            path.into(),
+                            format!("{link} is a link to nothing: remove it, or name another"),
+                        );
                     }
                     Err(e) => return Err(io(&resolved)(e)),
                 };
