@@ -100,8 +100,7 @@ pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
 
 /// What a panic says.
 fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
+    strix_engine::panic_text(panic).unwrap_or("a panic")
 }
 
 /// Tells an error as one JSON object on stdout, where JSON is asked for.
