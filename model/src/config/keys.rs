@@ -124,7 +124,7 @@ impl Notes {
                     return Err(format!(
                         "{} is {}, which Strix does not know, and by its name it changes numbers; take it out of the file \
                          if the model was trained without it",
-                        path(name),
+                        crate::shown(path(name)),
                         brief(value)
                     ));
                 }

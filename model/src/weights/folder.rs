@@ -240,6 +240,9 @@ fn no_config(dir: &Path) -> String {
     if let Some(name) = names.iter().find(|name| is_pointer(&dir.join(name.as_str()))) {
         return format!("holds no config.json, and {} {LFS_ADVICE}", shown(name));
     }
+    if dir.join("config.json").is_symlink() {
+        return "holds a config.json that is a link to nothing: copy the file that it points to, or download it again".into();
+    }
     if let Some(found) = adapter_in(&names) {
         return holds_adapter(dir, found);
     }
@@ -384,6 +387,11 @@ fn below(dir: &Path, names: &[String], holds: impl Fn(&Path) -> bool) -> Vec<Str
 /// Why there is nothing to open.
 fn not_there(path: &Path, source: std::io::Error) -> Error {
     let text = path.to_string_lossy();
+    if text.contains("://") {
+        let reason = "is an address, and nothing is downloaded by this program: download it first, e.g. hf download NAME \
+                      --local-dir FOLDER, and name that folder";
+        return file_error(path, reason.into());
+    }
     let is_part = |part: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         !part.is_empty() && part.chars().all(plain) && !part.starts_with('.')

@@ -10,6 +10,7 @@ use super::pickle::{Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
 use super::{At, Place};
+use crate::config::UNQUANTISED;
 
 /// Key and value of a dict.
 type Item<'a> = (Value<'a>, Value<'a>);
@@ -107,6 +108,9 @@ fn state_dict<'p, 'a>(pickle: &'p Unpickled<'a>) -> Result<(&'p [Item<'a>], Opti
                 .into(),
         );
     }
+    if items.iter().any(|&(_, value)| is_hqq(pickle, value)) {
+        return Err(format!("holds weights that HQQ quantised, which is not read: {UNQUANTISED}"));
+    }
     if has("checkpoint_version") && has("args") {
         return Err("is a part of a checkpoint of Megatron-LM, in its own layout: convert it with Megatron's own script \
                     (tools/checkpoint) to transformers' layout, and name what that writes"
@@ -143,6 +147,12 @@ fn state_dict<'p, 'a>(pickle: &'p Unpickled<'a>) -> Result<(&'p [Item<'a>], Opti
             ))
         }
     }
+}
+
+/// Whether it is a layer as HQQ saves it.
+fn is_hqq(pickle: &Unpickled<'_>, value: Value<'_>) -> bool {
+    let Some(Object::Dict(items)) = pickle.object(value) else { return false };
+    items.iter().any(|(key, _)| *key == Value::Str("W_q"))
 }
 
 /// Refuses a file in which another dict has tensors of the same names as the one that is read: either may be meant.

@@ -465,6 +465,9 @@ def foreign():
         ("vptq", "VPTQ", {"quant_method": "vptq"}),
     ]:
         folder(f"quantised_config_{name}", f"refused: config.json; quantization_config; {found}", {"model.safetensors": PLAIN}, config(quantization_config=section))
+    folder("quantised_hqq_file", "refused: qmodel.pt; HQQ; take the checkpoint it was made from", {"qmodel.pt": b"PK\x03\x04"})
+    folder("quantised_hqq_named", "refused qmodel.pt: HQQ; take the checkpoint it was made from", {"qmodel.pt": torch_zip(
+        {q[:-1]: {"W_q": tensor("0", [8]), "meta": {"nbits": 4}}}, {"0": 8})})
     off = {"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": False, "bnb_4bit_quant_type": "fp4"}
     folder("quantised_config_off", "loads", {"model.safetensors": PLAIN}, config(quantization_config=off))
     folder("quantised_config_off_old", "loads", {"model.safetensors": PLAIN}, config(quantization_config={"load_in_4bit": False, "load_in_8bit": False}))
@@ -485,6 +488,8 @@ def foreign():
     folder("adapter_rest", "refused: non_lora_trainables.bin; trained besides", {"non_lora_trainables.bin": rest})
     folder("adapter_rest_file", "refused non_lora_trainables.bin: trained besides", {"non_lora_trainables.bin": rest})
     folder("adapter_rest_beside", "refused: adapter; LoRA; non_lora_trainables.bin; trained besides", {**adapter, "non_lora_trainables.bin": rest})
+    folder("other_archive", "refused: model.tar.gz; an archive; unpack", {"model.tar.gz": b"\x1f\x8b"})
+    folder("numbers_escaped", r"refused: config.json; my_\x1b[2Jnorm is true", {"model.safetensors": PLAIN}, config(**{"my_\x1b[2Jnorm": True}))
     for name, file, data, said in [
         ("nemo", "owl.nemo", b"\0" * 257 + b"ustar", "NeMo"), ("onnx", "model.onnx", b"\x08\x07", "ONNX"),
         ("openvino", "openvino_model.bin", b"\0", "OpenVINO"), ("openvino_xml", "owl.xml", b"<?xml version=\"1.0\"?><net>", "OpenVINO"),

@@ -1,7 +1,7 @@
 //! Files and folders by their names.
 
 use super::Sign::{self, Begins, Ends, Holds, Is};
-use super::{FSDP, Kind, LIGHTNING, MEGATRON, MLX, ORIGINAL, ZERO, kind};
+use super::{FSDP, Kind, LIGHTNING, MEGATRON, MLX, ORIGINAL, UNPACK, UNQUANTISED, ZERO, kind};
 
 pub(in super::super) const ADAPTER_SIGNS: [Sign; 3] =
     [Is("adapter_config.json"), Begins("adapter_model."), Begins("adapter_model-")];
@@ -20,6 +20,7 @@ const TORCH: Kind = kind(
     "if it is the model's state_dict(), name that file itself, or rename it to pytorch_model.bin",
 );
 
+const ARCHIVE: Kind = kind("an archive", UNPACK);
 const ONNX: Kind = kind("a model of ONNX", ORIGINAL);
 const OPENVINO: Kind = kind("a model of OpenVINO", ORIGINAL);
 const TENSORRT: Kind = kind("an engine of TensorRT", ORIGINAL);
@@ -86,7 +87,8 @@ pub(in super::super) const OTHER_PROGRAMS: [(Sign, Kind); 31] = [
 ];
 
 /// What else a folder holds that holds no weights one could load.
-pub(in super::super) const OTHERS: [(Sign, Kind); 7] = [
+pub(in super::super) const OTHERS: [(Sign, Kind); 16] = [
+    (Is("qmodel.pt"), kind("weights that HQQ quantised, which is not read", UNQUANTISED)),
     (
         Begins("consolidated."),
         kind("weights in the layout of their author", "take those in transformers' layout"),
@@ -97,6 +99,14 @@ pub(in super::super) const OTHERS: [(Sign, Kind); 7] = [
     (Ends(".aria2"), UNFINISHED),
     (Ends(".download"), UNFINISHED),
     (Begins("weights.0"), MLX),
+    (Ends(".zip"), ARCHIVE),
+    (Ends(".tar"), ARCHIVE),
+    (Ends(".tgz"), ARCHIVE),
+    (Ends(".gz"), ARCHIVE),
+    (Ends(".zst"), ARCHIVE),
+    (Ends(".xz"), ARCHIVE),
+    (Ends(".7z"), ARCHIVE),
+    (Ends(".rar"), ARCHIVE),
 ];
 
 /// Files of torch that a folder is not searched for, of which each may be the model or not.
