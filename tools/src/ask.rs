@@ -151,13 +151,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         false => session.ask(&question, &generate)?,
     };
     let mut out = terminal::stdout();
-    answer::stream(&mut answer, waiting, |text| {
+    let mut is_begun = false;
+    let streamed = answer::stream(&mut answer, waiting, |text| {
         if args.json {
             return Ok(());
         }
+        is_begun |= !text.is_empty();
         out.write_all(terminal::answer(text).as_bytes())?;
         out.flush()
-    })?;
+    });
+    if let Err(error) = streamed {
+        // The error is on a line of its own, unless it is that nothing can be printed.
+        if is_begun {
+            let _ = writeln!(out);
+        }
+        return Err(error);
+    }
 
     let (timing, reason) = (answer.timing(), answer.finish_reason());
     let cancelled = matches!(reason, Some(FinishReason::Cancelled));

@@ -39,9 +39,12 @@ pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
         let printed = printed.and_then(|()| Ok(error.print().map_err(terminal::of_stdout)?));
         return printed.map_or_else(|error| report(&error), |()| code);
     }
-    if let Some(instead) = suggest(&mut error, program) {
-        say(&format!("error: there is no such command; to ask a question, write: {instead}"));
-        tell(&format!("there is no such command; to ask a question, write: {instead}"), code);
+    let question = suggest(&mut error, program)
+        .map(|instead| format!("there is no such command; to ask a question, write: {instead}"));
+    if let Some(words) = question.or_else(|| misplaced(&error)) {
+        let words = shown(words).to_string();
+        say(&format!("error: {words}"));
+        tell(&words, code);
         return code;
     }
     // In colours, unless an argument holds what a terminal acts on.
@@ -140,6 +143,34 @@ fn suggest(error: &mut Error, program: &Command) -> Option<String> {
         }
     }
     None
+}
+
+/// What to type where a model is named with an option that the command does not have, or without the one it has.
+fn misplaced(error: &Error) -> Option<String> {
+    let Some(ContextValue::String(found)) = error.get(ContextKind::InvalidArg) else { return None };
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let command = args.first()?.as_str();
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    match command {
+        "inspect" | "convert" | "export" | "verify" if found == "-m" || found == "--model" => {
+            let value = args.iter().find_map(|arg| arg.strip_prefix("--model=").map(ToOwned::to_owned));
+            let after = || args.iter().skip_while(|arg| arg != &found).nth(1).cloned();
+            let name = value.or_else(after).unwrap_or_else(|| "FOLDER".into());
+            let more = match command {
+                "convert" => " OUT --dtype int8",
+                "export" => " OUT",
+                _ => "",
+            };
+            Some(format!("{command} takes the model without an option: strix {command} {name}{more}"))
+        }
+        "plan" | "tune" if !found.starts_with('-') => {
+            Some(format!("{command} takes a model with --model: strix {command} --model {found}"))
+        }
+        _ => None,
+    }
 }
 
 fn words(error: &anyhow::Error) -> String {

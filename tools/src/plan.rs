@@ -32,7 +32,7 @@ pub(crate) struct Args {
     shape: Shape,
     /// Folder of a model, or its file of weights, planned for the device it would run on; no weight is read. nano is the
     /// built-in one
-    #[arg(long, value_name = "DIR", group = "of")]
+    #[arg(short, long, value_name = "DIR", group = "of")]
     model: Option<PathBuf>,
     #[command(flatten)]
     storage: Storage,

@@ -57,6 +57,12 @@ fn a_slip_is_answered_with_what_to_type() {
         (&["dmeo"], "a similar subcommand exists: 'demo'"),
         (&["owl.jpg"], "strix ask --image owl.jpg"),
         (&["What is this?"], "strix ask \"What is this?\""),
+        (&["plan", "nano"], "strix plan --model nano"),
+        (&["tune", "owl"], "strix tune --model owl"),
+        (&["inspect", "--model", "nano"], "strix inspect nano"),
+        (&["convert", "-m", "nano", "out"], "strix convert nano OUT"),
+        (&["export", "--model=owl", "out"], "strix export owl OUT"),
+        (&["verify", "-m", "owl"], "strix verify owl"),
     ] {
         let error = refuses(args);
         assert!(error.contains(words), "{args:?}: {error}");

@@ -123,7 +123,16 @@ const HARMLESS: [&str; 30] = [
 const FACTORS: [&str; 6] = ["scale", "scaling", "multiplier", "rescale", "penalty", "guidance"];
 
 fn has(name: &str, words: &[&str]) -> bool {
-    name.split('_').any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
+    // Of useBias, ln_2 and norm1 too.
+    let is_end = |c: char| !c.is_ascii_alphabetic();
+    let parts = name.split(is_end).flat_map(|part| {
+        let upper = part.char_indices().filter(|(at, c)| *at > 0 && c.is_ascii_uppercase()).map(|(at, _)| at);
+        let camel = !part.chars().all(|c| c.is_ascii_uppercase());
+        let starts: Vec<usize> =
+            std::iter::once(0).chain(upper.filter(|_| camel)).chain([part.len()]).collect();
+        starts.windows(2).map(|pair| &part[pair[0]..pair[1]]).collect::<Vec<_>>()
+    });
+    parts.into_iter().any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
 }
 
 /// Whether a key of that name changes numbers, as far as its words tell.
@@ -169,6 +178,9 @@ mod tests {
             "rotary_pct",
             "embedding_multiplier_2",
             "lm_head_bias",
+            "useBias",
+            "norm1",
+            "NORM_AFTER",
             "dry_penalty",
         ] {
             assert!(text(name), "{name}");

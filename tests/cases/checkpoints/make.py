@@ -489,7 +489,7 @@ def foreign():
     folder("adapter_rest_file", "refused non_lora_trainables.bin: trained besides", {"non_lora_trainables.bin": rest})
     folder("adapter_rest_beside", "refused: adapter; LoRA; non_lora_trainables.bin; trained besides", {**adapter, "non_lora_trainables.bin": rest})
     folder("other_archive", "refused: model.tar.gz; an archive; unpack", {"model.tar.gz": b"\x1f\x8b"})
-    folder("numbers_escaped", r"refused: config.json; my_\x1b[2Jnorm is true", {"model.safetensors": PLAIN}, config(**{"my_\x1b[2Jnorm": True}))
+    folder("numbers_escaped", r"refused: config.json; my_\x1b[2J_norm is true", {"model.safetensors": PLAIN}, config(**{"my_\x1b[2J_norm": True}))
     for name, file, data, said in [
         ("nemo", "owl.nemo", b"\0" * 257 + b"ustar", "NeMo"), ("onnx", "model.onnx", b"\x08\x07", "ONNX"),
         ("openvino", "openvino_model.bin", b"\0", "OpenVINO"), ("openvino_xml", "owl.xml", b"<?xml version=\"1.0\"?><net>", "OpenVINO"),
