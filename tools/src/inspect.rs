@@ -121,10 +121,10 @@ fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result
         writeln!(out, "and {} more (--tensors)", found.tensors.len() - most)?;
     }
     for (name, reason) in &found.unread {
-        writeln!(out, "{name}: {reason}")?;
+        writeln!(out, "{}: {}", shown(name), shown(reason))?;
     }
     for note in &found.notes {
-        writeln!(out, "{note}")?;
+        writeln!(out, "{}", shown(note))?;
     }
     if let Some(parts) = &found.parts {
         writeln!(out)?;

@@ -155,3 +155,14 @@ fn the_context_that_a_plan_names_is_one_that_it_takes() {
         assert!(found.status.success(), "{more:?} {most}: {}", stderr(&found));
     }
 }
+
+#[test]
+fn names_of_a_file_stay_in_their_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let header = r#"{"x\nerror: all":{"dtype":"Q\nerror: all","shape":[1],"data_offsets":[0,4]}}"#;
+    std::fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat())
+        .unwrap();
+    let listed = prints(&["inspect", path.to_str().unwrap()]);
+    assert!(listed.contains("x\\nerror: all: is of dtype Q\\nerror: all"), "{listed}");
+}

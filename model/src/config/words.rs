@@ -155,7 +155,8 @@ pub(super) fn is_harmless(name: &str, value: &Value) -> bool {
         Value::Bool(true) => false,
         Value::Number(number) => {
             let number = number.as_f64();
-            number == Some(0.0) && !has(name, &FACTORS) || number == Some(1.0) && has(name, &FACTORS)
+            number == Some(0.0) && !has(name, &FACTORS) && !has(name, &["eps", "epsilon"])
+                || number == Some(1.0) && has(name, &FACTORS)
         }
         Value::String(text) => text.is_empty() || text.eq_ignore_ascii_case("none"),
         Value::Array(list) => list.is_empty(),

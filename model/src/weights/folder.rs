@@ -87,7 +87,7 @@ impl Located {
         if is_lfs_pointer(&bytes) {
             return Err(file_error(path, LFS_ADVICE.into()));
         }
-        if let Some(kind) = of_name(&name).or_else(|| kinds::of_bytes(&bytes)) {
+        if let Some(kind) = of_name(&name).or_else(|| beside_bin(path)).or_else(|| kinds::of_bytes(&bytes)) {
             return Err(file_error(path, format!("is {}: {}", kind.what, kind.todo)));
         }
         if is_adapter(&name) {
@@ -145,7 +145,12 @@ fn other_model(config: &Map<String, Value>) -> Option<String> {
     const ARCHITECTURE: &str = "MPLUGOwl2LlamaForCausalLM";
     let said = config.get("model_type").and_then(Value::as_str);
     let architectures = config.get("architectures").and_then(Value::as_array);
-    let architectures: Vec<&str> = architectures.into_iter().flatten().filter_map(Value::as_str).collect();
+    // Where others write it: TensorRT-LLM, timm, diffusers.
+    let built = config.get("pretrained_config").and_then(Value::as_object).unwrap_or(config);
+    let others = ["architecture", "_class_name"].iter().filter_map(|&key| built.get(key));
+    let others = others.filter(|_| said.is_none());
+    let architectures: Vec<&str> =
+        architectures.into_iter().flatten().chain(others).filter_map(Value::as_str).collect();
     if architectures.contains(&ARCHITECTURE)
         || said.is_none_or(|said| said == TYPE) && architectures.is_empty()
     {
@@ -348,6 +353,13 @@ fn kind_below(dir: &Path, names: &[String]) -> Option<String> {
 fn of_name(name: &str) -> Option<Kind> {
     let other = kinds::OTHER_PROGRAMS.iter().find(|(sign, _)| sign.fits(name)).map(|&(_, kind)| kind);
     other.or_else(|| is_state(name).then_some(kinds::STATE))
+}
+
+/// What a `.bin` is beside which there is another program's file of the same name.
+pub(super) fn beside_bin(path: &Path) -> Option<Kind> {
+    let is_bin = path.extension().is_some_and(|extension| extension == "bin");
+    let beside = |(extension, _): &&(&str, Kind)| is_bin && path.with_extension(extension).is_file();
+    kinds::BESIDE_BIN.iter().find(beside).map(|&(_, kind)| kind)
 }
 
 /// Whether a file of that name is a part of a training's state.

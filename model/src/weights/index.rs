@@ -94,6 +94,7 @@ impl Weights {
             let with_extension = |file: &&PathBuf| {
                 file.extension().is_some_and(|extension| extension == kind.extension)
                     && file.file_name().is_some_and(|name| folder::is_weights(&name.to_string_lossy()))
+                    && folder::beside_bin(file).is_none()
             };
             let candidates: Vec<&PathBuf> = files.iter().filter(with_extension).collect();
             if !candidates.is_empty() {

@@ -488,6 +488,16 @@ def foreign():
     folder("adapter_rest", "refused: non_lora_trainables.bin; trained besides", {"non_lora_trainables.bin": rest})
     folder("adapter_rest_file", "refused non_lora_trainables.bin: trained besides", {"non_lora_trainables.bin": rest})
     folder("adapter_rest_beside", "refused: adapter; LoRA; non_lora_trainables.bin; trained besides", {**adapter, "non_lora_trainables.bin": rest})
+    for name, file, said in [("openvino_pair", "owl.xml", "OpenVINO"), ("ncnn", "owl.param", "ncnn")]:
+        folder(f"other_{name}", f"refused: {file}; {said}", {file: "<?xml?>", "owl.bin": b"\0\0"})
+        folder(f"other_{name}_bin", f"refused owl.bin: {said}; take the checkpoint it was made from", {file: "<?xml?>", "owl.bin": b"\0\0"})
+    folder("other_nemo_unpacked", "refused: NeMo", {"model_weights.ckpt": b"PK\x03\x04", "model_config.yaml": ""}, config=False)
+    folder("family_tensorrt_llm", "refused: LlamaForCausalLM; another model", {"rank0.safetensors": safetensors(
+        [("transformer.vocab_embedding.weight", "F16", [8])])}, config={"architecture": "LlamaForCausalLM", "hidden_size": 8, "quantization": {"quant_algo": None}})
+    folder("family_tensorrt_llm_built", "refused: LlamaForCausalLM; another model", {"rank0.engine": b"ftrt"},
+           config={"pretrained_config": {"architecture": "LlamaForCausalLM"}, "build_config": {}})
+    folder("family_diffusers", "refused: UNet2DConditionModel; another model", {"diffusion_pytorch_model.safetensors": PLAIN},
+           config={"_class_name": "UNet2DConditionModel"})
     folder("other_archive", "refused: model.tar.gz; an archive; unpack", {"model.tar.gz": b"\x1f\x8b"})
     folder("numbers_escaped", r"refused: config.json; my_\x1b[2J_norm is true", {"model.safetensors": PLAIN}, config(**{"my_\x1b[2J_norm": True}))
     for name, file, data, said in [

@@ -24,6 +24,8 @@ const ARCHIVE: Kind = kind("an archive", UNPACK);
 const ONNX: Kind = kind("a model of ONNX", ORIGINAL);
 const OPENVINO: Kind = kind("a model of OpenVINO", ORIGINAL);
 const TENSORRT: Kind = kind("an engine of TensorRT", ORIGINAL);
+const NEMO: Kind = kind("a model of NVIDIA NeMo", ORIGINAL);
+const NCNN: Kind = kind("a model of ncnn", ORIGINAL);
 const CORE_ML: Kind = kind("a model of Core ML", ORIGINAL);
 
 /// What a pipeline of diffusers has in place of a config.
@@ -52,7 +54,7 @@ pub(in super::super) const PARTS: [(Sign, Kind); 17] = [
 ];
 
 /// Files of other programs. Named alone, they are no less what they are.
-pub(in super::super) const OTHER_PROGRAMS: [(Sign, Kind); 31] = [
+pub(in super::super) const OTHER_PROGRAMS: [(Sign, Kind); 34] = [
     (Ends(".gguf"), kind("a GGUF file of llama.cpp", ORIGINAL)),
     (Begins("ggml-"), kind("a GGML file of llama.cpp", ORIGINAL)),
     (Is("tf_model.h5"), TENSORFLOW),
@@ -78,13 +80,19 @@ pub(in super::super) const OTHER_PROGRAMS: [(Sign, Kind); 31] = [
     (Ends(".rknn"), kind("a model of RKNN", ORIGINAL)),
     (Ends(".npz"), kind("arrays of NumPy or MLX", ORIGINAL)),
     (Ends(".pdparams"), kind("weights of PaddlePaddle", ORIGINAL)),
-    (Ends(".nemo"), kind("an archive of NVIDIA NeMo", ORIGINAL)),
+    (Ends(".nemo"), NEMO),
+    (Is("model_weights.ckpt"), NEMO),
+    (Is("model_config.yaml"), NEMO),
+    (Ends(".param"), NCNN),
     (Ends(".mar"), kind("an archive of TorchServe", ORIGINAL)),
     (Ends(".exl2"), kind("weights of ExLlama", ORIGINAL)),
     (Is("model_optim_rng.pt"), MEGATRON),
     (Is("model_rng.pt"), MEGATRON),
     (Ends(".pt2"), kind("a program of torch.export", "save the model's state_dict() instead")),
 ];
+
+/// Programs that keep numbers in a `.bin`, by the ending of what is beside it under the same name.
+pub(in super::super) const BESIDE_BIN: [(&str, Kind); 2] = [("xml", OPENVINO), ("param", NCNN)];
 
 /// What else a folder holds that holds no weights one could load.
 pub(in super::super) const OTHERS: [(Sign, Kind); 16] = [
