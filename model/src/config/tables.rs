@@ -84,6 +84,7 @@ pub(super) const TEXT: &[Key] = &[
     only("use_parallel_residual", FALSE, OTHER),
     only("norm_type", &["\"rms_norm\"", "\"rmsnorm\""], "the norms are RMSNorm"),
     only("qk_normalization", FALSE, OTHER),
+    only("attn_temperature_tuning", FALSE, OTHER),
     only("new_decoder_architecture", FALSE, OTHER),
     only("multi_query", FALSE, OTHER),
     only("prefix_lm", FALSE, "attention is causal"),

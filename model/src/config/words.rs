@@ -5,7 +5,20 @@ use serde_json::Value;
 use super::keys::Section;
 
 /// Words of keys that choose between equations.
-const EQUATIONS: [&str; 44] = [
+const EQUATIONS: [&str; 57] = [
+    "cap",
+    "multipliers",
+    "rescale",
+    "clamp",
+    "clip",
+    "shuffle",
+    "downsample",
+    "sinusoidal",
+    "absolute",
+    "relative",
+    "parallel",
+    "interleave",
+    "qkv",
     "norm",
     "norms",
     "layernorm",
@@ -180,6 +193,8 @@ mod tests {
             "embedding_multiplier_2",
             "lm_head_bias",
             "useBias",
+            "gate_soft_cap",
+            "pixel_shuffle_ratio",
             "norm1",
             "NORM_AFTER",
             "dry_penalty",
