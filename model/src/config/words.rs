@@ -195,6 +195,8 @@ mod tests {
             "useBias",
             "gate_soft_cap",
             "pixel_shuffle_ratio",
+            "gate_soft_cap",
+            "pixel_shuffle_ratio",
             "norm1",
             "NORM_AFTER",
             "dry_penalty",
