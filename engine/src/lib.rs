@@ -49,7 +49,7 @@ pub use coop::Coop;
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
-pub use lost::is_guarded;
+pub use lost::{is_guarded, panic_text};
 pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;

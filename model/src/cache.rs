@@ -252,7 +252,7 @@ impl DeviceCache {
         let folder = self.folder(gpu);
         let path = folder.join(name);
         let write = || {
-            make_private(&folder)?;
+            make_own(&folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
             file.write_all(&bytes?)?;
             file.persist(&path)?;
@@ -262,22 +262,30 @@ impl DeviceCache {
     }
 }
 
-/// Makes a folder, and those it is in, for their owner alone.
-fn make_private(folder: &Path) -> io::Result<()> {
+/// Makes a folder, and those it is in, for their owner alone; one that is there stays as it is.
+///
+/// # Errors
+///
+/// If it cannot be made.
+pub fn make_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+/// The same of a folder of ours, which an earlier version left open to others.
+fn make_own(folder: &Path) -> io::Result<()> {
+    make_private(folder)?;
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-        builder.mode(0o700).create(folder)?;
-        // An earlier version left it open to others. If it is not ours to change, writing will tell.
+        use std::os::unix::fs::PermissionsExt as _;
+        // If it is not ours to change, writing will tell.
         if fs::metadata(folder)?.permissions().mode() & 0o077 != 0 {
             let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
         }
-        Ok(())
     }
-    #[cfg(not(unix))]
-    builder.create(folder)
+    Ok(())
 }
 
 /// Refuses a file that others could have written.
@@ -375,10 +383,10 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         let folder = dir.path().join("strix/device");
-        make_private(&folder).unwrap();
+        make_own(&folder).unwrap();
         assert_eq!([mode(&dir.path().join("strix")), mode(&folder)], [0o700; 2]);
         set(&folder, 0o755);
-        make_private(&folder).unwrap();
+        make_own(&folder).unwrap();
         assert_eq!(mode(&folder), 0o700);
 
         let file = folder.join(PIPELINES);

@@ -11,12 +11,14 @@ mod keys;
 #[cfg(test)]
 mod keys_tests;
 mod preprocessor;
+mod quantised;
 mod rope;
 mod tables;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod words;
 
 use std::path::Path;
 
@@ -24,6 +26,7 @@ use serde_json::{Map, Value};
 
 pub use generation::GenerationConfig;
 pub use preprocessor::PreprocessorConfig;
+pub(crate) use quantised::{UNQUANTISED, quantised};
 pub use rope::RopeScaling;
 pub use tensors::TensorSpec;
 pub(crate) use tokenizer::legacy_of;
@@ -176,7 +179,7 @@ impl Config {
     /// The config of the small model that is compiled into the library.
     #[cfg(feature = "nano")]
     pub fn nano() -> Self {
-        Self::from_json(include_bytes!("../nano/config.json")).expect("it is part of the library")
+        Self::from_json(crate::nano::CONFIG).expect("it is part of the library")
     }
 
     /// Reads the text of a `config.json`.
@@ -200,6 +203,9 @@ impl Config {
         }
         if let Some((key, value)) = root.get_key_value("model_type") {
             notes.judge(Section::Text, "", &Map::from_iter([(key.clone(), value.clone())]))?;
+        }
+        if let Some(reason) = quantised(root) {
+            return Err(reason);
         }
         notes.judge(Section::Text, "", root)?;
         let visual = f.section("visual_config", "visual_config")?;

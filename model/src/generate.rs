@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use strix_engine::Streamed;
 
-use crate::Result;
 use crate::decoder::CANDIDATES;
 use crate::model::Model;
 use crate::sampler::{Sampler, SamplingParams};
 use crate::session::{Before, Row, Scores, Session, Want};
 use crate::stop::StopMatcher;
 use crate::tokenizer::Detokenizer;
+use crate::{Error, Result};
 
 /// Bytes of text that a token is expected to have at most, on average.
 const TEXT_BYTES: usize = 8;
@@ -34,6 +34,24 @@ pub struct GenerateOptions {
 impl Default for GenerateOptions {
     fn default() -> Self {
         Self { sampling: SamplingParams::default(), max_tokens: 512, stop: vec![], cancel: None }
+    }
+}
+
+impl GenerateOptions {
+    /// Checks every option against its range, and those against each other that must agree.
+    ///
+    /// # Errors
+    ///
+    /// Names the first that is wrong, its value and what it can be.
+    pub fn validate(&self) -> Result<()> {
+        self.sampling.validate()?;
+        let (least, most) = (self.sampling.min_new_tokens, self.max_tokens);
+        if least > most as usize {
+            return Err(Error::Option(format!(
+                "min_new_tokens is {least}; it can be at most max_tokens, {most}"
+            )));
+        }
+        StopMatcher::new(self.stop.clone()).map(drop)
     }
 }
 
@@ -145,6 +163,7 @@ pub(crate) struct Start {
 
 impl Start {
     pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
+        options.validate()?;
         Ok(Self {
             options: options.clone(),
             sampler: Sampler::new(options.sampling.clone(), &model.inner.eos)?,

@@ -7,6 +7,7 @@ use strix_shaders::cursors::PAGE;
 use strix_shaders::{HeadShape, KvCache};
 
 use crate::config::TextConfig;
+use crate::context::TooLong;
 use crate::decoder::heads;
 use crate::{Error, LoadOptions, Result, Trace};
 
@@ -71,18 +72,22 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
 }
 
 /// Whether kernels can count the elements of one layer's keys.
-pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> Result<()> {
+pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> std::result::Result<(), TooLong> {
     let (block, position) = (u64::from(PAGE), c.kv_dim() as u64);
     let elements = u64::from(ctx).next_multiple_of(block) * position;
     if elements <= u64::from(u32::MAX) {
         return Ok(());
     }
-    Err(Error::Option(format!(
-        "a context of {ctx} positions: the keys of one layer would have {elements} elements, and kernels count to {}; at most \
-         {} positions are possible",
-        u32::MAX,
-        u64::from(u32::MAX) / position / block * block,
-    )))
+    Err(TooLong {
+        most: u64::from(u32::MAX) / position / block * block,
+        words: Box::new(move |most| {
+            format!(
+                "a context of {ctx} positions: the keys of one layer would have {elements} elements, and kernels count to \
+                 {}; at most {most} positions are possible",
+                u32::MAX
+            )
+        }),
+    })
 }
 
 /// Checks that one layer's keys fit a binding of the device, as the cache is not split.
@@ -90,18 +95,29 @@ pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> Result<()> {
 /// # Errors
 ///
 /// If they do not: which options would make them fit.
-pub(crate) fn fits_binding(kv: &[LayerCache], dtype: KvDtype, ctx: u32, limit: u64) -> Result<()> {
+pub(crate) fn fits_binding(
+    kv: &[LayerCache],
+    pages: u32,
+    dtype: KvDtype,
+    ctx: u32,
+    limit: u64,
+) -> std::result::Result<(), TooLong> {
     let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
         return Ok(());
     };
     let block = u64::from(PAGE);
-    let position = bytes / u64::from(ctx.next_multiple_of(PAGE));
+    let position = bytes / (u64::from(pages) * block);
+    let (label, bytes) = (label.to_owned(), u64::from(ctx.next_multiple_of(PAGE)) * position);
     let halve = if dtype == KvDtype::F32 && bytes / 2 <= limit { ", take --kv f16" } else { "" };
-    Err(Error::Option(format!(
-        "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: lower \
-         --ctx to {}{halve} or choose another adapter",
-        limit / position.max(1) / block * block,
-    )))
+    Err(TooLong {
+        most: limit / position.max(1) / block * block,
+        words: Box::new(move |most| {
+            format!(
+                "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: \
+                 lower --ctx to {most}{halve} or choose another adapter"
+            )
+        }),
+    })
 }
 
 /// Bytes that are spent on more than one whole context where nobody said how many.
@@ -200,7 +216,7 @@ mod tests {
     fn more_keys_than_kernels_count_are_refused_with_the_most_that_are_possible() {
         let c = Config::from_json(b"{}").unwrap().text;
         fits_counters(&c, (1 << 20) - 16).unwrap();
-        let error = fits_counters(&c, 1 << 20).unwrap_err().to_string();
+        let error = Error::from(fits_counters(&c, 1 << 20).unwrap_err()).to_string();
         assert!(error.contains("4294967296 elements") && error.contains("1048560 positions"), "{error}");
     }
 

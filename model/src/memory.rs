@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
+use strix_shaders::cursors::PAGE;
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
+use crate::context::{Refused, TooLong};
 use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Streaming};
@@ -210,7 +212,7 @@ impl Declared {
         target: &Target,
         ctx: u32,
         room: Room,
-    ) -> Result<MemoryPlan> {
+    ) -> std::result::Result<MemoryPlan, Refused> {
         let limit = target.max_binding_bytes;
         let encode = self.vision_graph(config, target);
         let step = self.decoder_graph(config, target, 1);
@@ -224,14 +226,14 @@ impl Declared {
         let steps =
             step.steps().iter().chain(prefill.steps()).filter(|step| step.label.contains("attention"));
         fits_loops(steps.map(|step| step.trips).max().unwrap_or(0), ctx)?;
-        kv_cache::fits_binding(&self.kv, options.kv, ctx, limit)?;
+        kv_cache::fits_binding(&self.kv, self.pages, options.kv, ctx, limit)?;
         let (chunk, largest) = (asked.chunk, asked.prefill.largest_bytes);
         let rows = u64::from(chunk) * limit / largest.max(1);
         if largest > limit && rows >= 2 {
-            return Err(Error::Option(format!(
+            return Err(Refused::Other(Error::Option(format!(
                 "a prefill chunk of {chunk} rows takes {largest} bytes in one binding, the device allows {limit}: \
                  take chunks of {rows} rows or choose another adapter"
-            )));
+            ))));
         }
         [&encode, &step, &prefill].into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
@@ -243,7 +245,7 @@ impl Declared {
         let mut possible = larger.filter(|programs| programs.prefill.largest_bytes <= limit).chain([asked]);
         let least = |programs: &Programs| self.arrange(programs, room, Some(0));
         let Some(programs) = possible.find(|programs| least(programs).device_bytes() <= budget) else {
-            return Err(Error::Option(self.does_not_fit(options, ctx, &least(&asked), room)));
+            return Err(self.does_not_fit(options, ctx, &least(&asked), room));
         };
         // Each layer that stays takes its own bytes; an even number of streamed layers lets the next token's first
         // come while this token's last is computed.
@@ -316,45 +318,56 @@ impl Declared {
     }
 
     /// Why nothing fits, and what would.
-    fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, room: Room) -> String {
+    fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, room: Room) -> Refused {
         let (needed, budget) = (least.device_bytes(), room.budget_bytes.unwrap_or(0));
-        let (fixed, position) = (needed - self.kv_bytes(), self.kv_bytes() / u64::from(ctx.max(1)));
+        let (kv, block) = (self.kv_bytes(), u64::from(PAGE));
+        let (fixed, position) = (needed - kv, kv / (u64::from(self.pages) * block));
         let mut ways = vec![];
         if room.asked {
             ways.push(format!("--device-memory {}", mib(needed)));
         }
-        let fewer =
-            budget.checked_sub(fixed).map(|left| left / position.max(1)).filter(|&positions| positions > 0);
-        ways.extend(fewer.map(|positions| format!("--ctx {positions}")));
-        if options.kv == KvDtype::F32 && needed - self.kv_bytes() / 2 <= budget {
+        let fewer = budget.saturating_sub(fixed) / position.max(1) / block * block;
+        if options.kv == KvDtype::F32 && needed - kv / 2 <= budget {
             ways.push("--kv f16".into());
         }
-        if ways.is_empty() {
+        if ways.is_empty() && fewer == 0 {
             ways.push("a checkpoint converted to int8, or a device of more memory".into());
         }
-        format!(
-            "the model needs {} of device memory even with every layer streamed ({} of it for the KV cache of {ctx} \
-             positions), and may use {}: it fits with {}",
-            mib(needed),
-            mib(self.kv_bytes()),
-            mib(budget),
-            ways.join(" or ")
-        )
+        let words = move |fewer: u64| {
+            let mut ways = ways.clone();
+            ways.extend((fewer > 0).then(|| format!("--ctx {fewer}")));
+            format!(
+                "the model needs {} of device memory even with every layer streamed ({} of it for the KV cache of {ctx} \
+                 positions), and may use {}: it fits with {}",
+                mib(needed),
+                mib(kv),
+                mib(budget),
+                ways.join(" or ")
+            )
+        };
+        match fewer {
+            0 => Refused::Other(Error::Option(words(0))),
+            most => TooLong { most, words: Box::new(words) }.into(),
+        }
     }
 }
 
 /// Checks that attention over the context loops no more often than every driver does.
-fn fits_loops(trips: u64, ctx: u32) -> Result<()> {
+fn fits_loops(trips: u64, ctx: u32) -> std::result::Result<(), TooLong> {
     /// More than the iterations of any kernel that do not come of the context.
     const OTHERS: u64 = 256;
     if trips <= MAX_TRIPS {
         return Ok(());
     }
-    Err(Error::Option(format!(
-        "a context of {ctx} positions: attention would loop {trips} times in one invocation, and drivers drop what \
-         exceeds {MAX_TRIPS}: lower --ctx to {}",
-        u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips
-    )))
+    Err(TooLong {
+        most: u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips,
+        words: Box::new(move |most| {
+            format!(
+                "a context of {ctx} positions: attention would loop {trips} times in one invocation, and drivers drop \
+                 what exceeds {MAX_TRIPS}: lower --ctx to {most}"
+            )
+        }),
+    })
 }
 
 /// Checks that every step of a program is one that kernels and the device can run.

@@ -13,6 +13,7 @@ use strix_shaders::gemm_dot::MAX_COLUMNS;
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
+use crate::context::planned;
 use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
 use crate::kv_cache::{self, KvDtype, LayerCache};
@@ -264,11 +265,8 @@ impl Checkpoint {
                 Ok(Self {
                     preprocessor: PreprocessorConfig::new(config.vision.image_size),
                     eos: config.text.eos_token_id.clone(),
-                    tokenizer: Some(
-                        Tokenizer::from_sentencepiece(include_bytes!("../nano/tokenizer.model"), true)?
-                            .into(),
-                    ),
-                    weights: Weights::from_bytes(include_bytes!("../nano/model.safetensors"))?.into(),
+                    tokenizer: Some(Tokenizer::from_sentencepiece(crate::nano::TOKENIZER, true)?.into()),
+                    weights: Weights::from_bytes(crate::nano::WEIGHTS)?.into(),
                     config,
                     notes: vec![],
                 })
@@ -332,7 +330,14 @@ impl Checkpoint {
     ///
     /// If one is out of its range, or contradicts the files.
     pub fn check_options(&self, options: &LoadOptions) -> Result<u32> {
-        let ctx = check_options(&self.config, options)?;
+        let ctx = self.check_options_but_length(options)?;
+        kv_cache::fits_counters(&self.config.text, ctx)?;
+        Ok(ctx)
+    }
+
+    /// The same before it is known how long a context may be, which depends on the device too.
+    fn check_options_but_length(&self, options: &LoadOptions) -> Result<u32> {
+        let ctx = check_options_but_length(&self.config, options)?;
         fits_packing(&self.weights, options)?;
         fits_activations(Some(&self.weights), options)?;
         Ok(ctx)
@@ -392,7 +397,7 @@ impl Model {
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(source)?;
-        let ctx = checkpoint.check_options(options)?;
+        let ctx = checkpoint.check_options_but_length(options)?;
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
@@ -401,8 +406,12 @@ impl Model {
         let target = gpu.target();
         let rounding = options.rounding();
         let room = Room::of(gpu, options.device_memory, Some(&weights));
-        let declared = Declared::new(&config, options, &target, Some(&weights), ctx)?;
-        let memory = declared.plan(&config, options, &target, ctx, room)?;
+        let (declared, memory) = planned(ctx, |ctx| {
+            kv_cache::fits_counters(&config.text, ctx)?;
+            let declared = Declared::new(&config, options, &target, Some(&weights), ctx)?;
+            let memory = declared.plan(&config, options, &target, ctx, room)?;
+            Ok((declared, memory))
+        })?;
         let compiling = gpu.compile_ahead(declared.shaders(&config, &target, memory.chunk));
         let pages = declared.pages;
         drop(declared);
@@ -794,6 +803,13 @@ fn fits_sums(config: &Config, options: &LoadOptions) -> Result<()> {
 
 /// Checks the options against the config; returns the positions of the KV cache.
 pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
+    let ctx = check_options_but_length(config, options)?;
+    kv_cache::fits_counters(&config.text, ctx)?;
+    Ok(ctx)
+}
+
+/// The same without the limits on the context that [`planned`] is about.
+pub(crate) fn check_options_but_length(config: &Config, options: &LoadOptions) -> Result<u32> {
     let trained = config.text.max_position_embeddings as u32;
     let ctx = options.ctx.unwrap_or(trained);
     let option = |message: String| Err(Error::Option(message));
@@ -814,7 +830,6 @@ pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u3
         ));
     }
     kv_cache::check(&config.text, options.kv)?;
-    kv_cache::fits_counters(&config.text, ctx)?;
     fits_sums(config, options)?;
     Ok(ctx)
 }

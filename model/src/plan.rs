@@ -5,12 +5,13 @@ use std::sync::Arc;
 use strix_engine::{Shader, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
-use crate::Result;
 use crate::config::Config;
+use crate::context::planned;
 use crate::loader::Dtype;
 use crate::memory::{Declared, MemoryPlan, Room};
-use crate::model::{LoadOptions, check_options, fits_activations, fits_packing};
+use crate::model::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
 use crate::weights::Weights;
+use crate::{Result, kv_cache};
 
 /// What is to be said of a context beyond the length that the model was trained for.
 pub(crate) fn beyond_training(config: &Config, ctx: u32) -> Option<String> {
@@ -70,13 +71,13 @@ pub fn plan(
     weights: Option<&Weights>,
     room: Room,
 ) -> Result<PlanReport> {
-    let ctx = check_options(config, options)?;
+    let ctx = check_options_but_length(config, options)?;
     if let Some(weights) = weights {
         weights.check(config)?;
         fits_packing(weights, options)?;
     }
     fits_activations(weights, options)?;
-    let declare = |dtype| {
+    let declare = |dtype, ctx| {
         // A converted checkpoint is what it is; of another, each dtype is a choice.
         let stored = weights.filter(|weights| dtype == options.dtype || !weights.is_packed());
         Declared::new(config, &LoadOptions { dtype, ..options.clone() }, target, stored, ctx)
@@ -84,17 +85,20 @@ pub fn plan(
     let int8 = |group| Dtype::Int8 { group };
     let dtypes = [Dtype::F32, Dtype::Bf16, int8(None), int8(Some(128)), int8(Some(64)), int8(Some(32))];
     let weight_plan = |dtype: Dtype| -> Result<WeightPlan> {
-        let declared = declare(dtype)?;
+        let declared = declare(dtype, ctx)?;
         Ok(WeightPlan {
             dtype: dtype.to_string(),
             bytes: declared.weight_bytes(),
             decode_dispatches_per_layer: declared.decoder_usage(config, target, 1).1,
         })
     };
+    let (declared, memory) = planned(ctx, |ctx| {
+        kv_cache::fits_counters(&config.text, ctx)?;
+        let declared = declare(options.dtype, ctx)?;
+        let memory = declared.plan(config, options, target, ctx, room)?;
+        Ok((declared, memory))
+    })?;
     let all = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
-
-    let declared = declare(options.dtype)?;
-    let memory = declared.plan(config, options, target, ctx, room)?;
     let (decode, decode_dispatches_per_layer) = declared.decoder_usage(config, target, 1);
     let programs = vec![
         ("vision".to_owned(), declared.vision_usage(config, target)),

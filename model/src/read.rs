@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::{Error, Result, shown};
 
 /// The longest `config.json`, `preprocessor_config.json` or other small file beside a checkpoint; a `tokenizer_config.json`
 /// of many added tokens takes 1 MiB.
@@ -75,7 +75,20 @@ pub fn read_if_there(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>> {
 ///
 /// If it cannot be opened, or is no file but a folder, a device, a pipe or a socket.
 pub fn open_file(path: &Path) -> Result<File> {
-    let io = |source| Error::Io { path: path.into(), source };
+    let io = |source: io::Error| match source.kind() {
+        // A copy of a cache whose files were links, say.
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            let to = std::fs::read_link(path).unwrap_or_default();
+            wrong(
+                path,
+                format!(
+                    "is a link to nothing, {}: copy that file, or download it again",
+                    shown(to.display())
+                ),
+            )
+        }
+        _ => Error::Io { path: path.into(), source },
+    };
     // Before it is opened, since opening alone can do something to a device.
     refuse_others(path, &std::fs::metadata(path).map_err(io)?)?;
     let mut options = OpenOptions::new();
@@ -191,9 +204,9 @@ mod tests {
                 assert!(error.to_string().contains("is a device or a pipe"), "{name}: {error}");
             }
         }
-        for name in ["loop", "to-nothing"] {
+        for (name, words) in [("loop", "symbolic links"), ("to-nothing", "is a link to nothing, ")] {
             let error = read_if_there(&at(name), 9).unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
+            assert!(error.contains(name) && error.contains(words), "{error}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::runner::{Part, Pass, Runner, TOGETHER};
 use crate::{Error, Result};
 pub(crate) use pictures::Picture;
 pub(crate) use rows::Row;
+pub use trace::trace_dir;
 
 /// What a forward pass hands to the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -309,21 +309,23 @@ impl Weights {
     /// would be computed.
     pub fn check(&self, config: &Config) -> Result<()> {
         let packed = self.is_packed();
-        if !packed {
-            let dtypes = self.tensors.iter().map(|(name, place)| (name.as_str(), Some(place.dtype)));
-            names::refuse_others(
-                &self.path,
-                dtypes.chain(self.unread.keys().map(|name| (name.as_str(), None))),
-            )?;
-        }
+        self.refuse_others()?;
         let specs = config.tensors();
+        let required: Vec<&str> = specs.iter().filter(|s| s.required).map(|s| s.name.as_str()).collect();
+        self.refuse_two(&required)?;
         let (mut problems, mut missing, mut empty, mut todo) = (self.more_layers(config), 0, 0, None);
         for spec in &specs {
             let problem = match (self.get(&spec.name), self.unread.get(&spec.name)) {
                 (None, Some((_, reason))) => reason.clone(),
                 (None, None) if spec.required && !packed => {
                     missing += 1;
-                    "missing".into()
+                    match names::prefixed(&spec.name, self.names()) {
+                        Some(held) => format!(
+                            "missing; {} is there, with a prefix that the others do not have",
+                            shown(held)
+                        ),
+                        None => "missing".into(),
+                    }
                 }
                 (None, None) => continue,
                 (Some(view), _) if view.shape != spec.shape => {
@@ -355,8 +357,7 @@ impl Weights {
                 true => self.names().collect(),
                 false => self.names_in_files.iter().map(String::as_str).collect(),
             };
-            let expected: Vec<&str> = specs.iter().filter(|s| s.required).map(|s| s.name.as_str()).collect();
-            reason += &format!("\n  {}", names::instead(&held, &expected));
+            reason += &format!("\n  {}", names::instead(&held, &required));
             for note in self.notes.iter().cloned().chain(index::part_of(&self.path)) {
                 reason += &format!("\n  {note}");
             }
@@ -367,6 +368,43 @@ impl Weights {
         if let Some(todo) = todo {
             reason += &format!("\n  {todo}");
         }
+        Err(file_error(&self.path, reason))
+    }
+
+    /// Refuses tensors that are no model's, by their names, dtypes and metadata.
+    fn refuse_others(&self) -> Result<()> {
+        if self.is_packed() {
+            return Ok(());
+        }
+        let dtypes = self.tensors.iter().map(|(name, place)| (name.as_str(), Some(place.dtype)));
+        names::refuse_others(&self.path, dtypes.chain(self.unread.keys().map(|name| (name.as_str(), None))))?;
+        let format = self.metadata.get(FORMAT).map(String::as_str);
+        match kinds::FORMATS.iter().find(|(name, _)| Some(*name) == format) {
+            // Matrices may lie the other way round, and fit nevertheless.
+            Some((name, kind)) => Err(file_error(
+                &self.path,
+                format!("its metadata says format {name}, {}: {}", kind.what, kind.todo),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses two whole models in one: either may be meant.
+    fn refuse_two(&self, required: &[&str]) -> Result<()> {
+        let [one, ..] = required else { return Ok(()) };
+        let mut sets = names::other_sets(self.tensors.keys().map(String::as_str), required);
+        let plain = self.tensors.contains_key(*one);
+        if sets.len() + usize::from(plain) < 2 {
+            return Ok(());
+        }
+        sets.sort_unstable();
+        let named = sets.iter().take(MAX_PROBLEMS).map(|prefix| format!("{}{one}", shown(prefix)));
+        let named: Vec<String> = plain.then(|| (*one).to_owned()).into_iter().chain(named).collect();
+        let reason = format!(
+            "holds the weights of two models or more, and either may be meant: {}. Save the one that is meant, without what \
+             stands before the names of the others",
+            named.join(", ")
+        );
         Err(file_error(&self.path, reason))
     }
 

@@ -171,10 +171,7 @@ fn open(root: &Path, dir: &Path, expected: Option<Expected>) -> Found {
     let (verdict, said) = match said {
         Ok(Ok(notes)) => (Some(Verdict::Loads), notes.join("; ")),
         Ok(Err(error)) => (Some(Verdict::Refused), error.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            (None, text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.into())).unwrap_or_default())
-        }
+        Err(panic) => (None, strix_engine::panic_text(&*panic).unwrap_or_default().to_owned()),
     };
     let nameless = said.replace(&dir.display().to_string(), ".");
     let said = said.replace(&format!("{}/", root.display()), "");

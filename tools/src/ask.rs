@@ -1,20 +1,21 @@
 //! `strix ask`: a question about pictures, the answer streaming.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
 use strix_engine::StepTime;
 use strix_model::prompt::{Conversation, check_images};
-use strix_model::stop::StopMatcher;
-use strix_model::{Checkpoint, FinishReason, GenerateOptions, LoadOptions, SamplingParams, Source};
+use strix_model::{
+    Checkpoint, FinishReason, GenerateOptions, LoadOptions, SamplingParams, Source, shown, trace_dir,
+};
 
 use crate::answer::{self, Interrupt, Spinner};
 use crate::load::{self, Adapter, ModelArg, Storage};
 use crate::pictures::Pictures;
-use crate::terminal::{self, say, whisper};
+use crate::terminal::{self, note, say, whisper};
 use crate::{DONE, INTERRUPTED, Usage, strays};
 
 const EXAMPLES: &str = "\
@@ -50,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "T", default_value_t = 0.0, help_heading = "Sampling")]
     temperature: f32,
     /// Draw only from the K likeliest tokens; 0 from all
-    #[arg(long, value_name = "K", help_heading = "Sampling")]
+    #[arg(long, value_name = "K", help_heading = "Sampling", value_parser = load::whole::<usize>)]
     top_k: Option<usize>,
     /// Draw only from the likeliest tokens that together reach this probability
     #[arg(long, value_name = "P", help_heading = "Sampling")]
@@ -62,13 +63,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "F", help_heading = "Sampling")]
     repetition_penalty: Option<f32>,
     /// The same seed gives the same answer [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    #[arg(long, value_name = "N", help_heading = "Sampling", value_parser = load::whole::<u64>)]
     seed: Option<u64>,
     /// Longest answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Sampling")]
+    #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Sampling", value_parser = load::whole::<u32>)]
     max_tokens: u32,
     /// Shortest answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling")]
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling", value_parser = load::whole::<usize>)]
     min_tokens: usize,
     /// End the answer before this text; again for more
     #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
@@ -149,14 +150,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         true => session.complete(&question, &generate)?,
         false => session.ask(&question, &generate)?,
     };
-    let mut out = io::stdout().lock();
-    answer::stream(&mut answer, waiting, |text| {
+    let mut out = terminal::stdout();
+    let mut is_begun = false;
+    let streamed = answer::stream(&mut answer, waiting, |text| {
         if args.json {
             return Ok(());
         }
+        is_begun |= !text.is_empty();
         out.write_all(terminal::answer(text).as_bytes())?;
         out.flush()
-    })?;
+    });
+    if let Err(error) = streamed {
+        // The error is on a line of its own, unless it is that nothing can be printed.
+        if is_begun {
+            let _ = writeln!(out);
+        }
+        return Err(error);
+    }
 
     let (timing, reason) = (answer.timing(), answer.finish_reason());
     let cancelled = matches!(reason, Some(FinishReason::Cancelled));
@@ -192,6 +202,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         "model": args.model.to_string(),
     });
     drop(answer);
+    if let Some(dir) = trace_dir() {
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        note(&format!("the tensors that STRIX_TRACE names are in {}", shown(dir.display())));
+    }
     let mut profile = vec![];
     if args.profile && !cancelled {
         if !pictures.is_empty() {
@@ -278,9 +292,14 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
         seed: args.seed.unwrap_or(default.seed),
         min_new_tokens: args.min_tokens,
     };
-    sampling.validate()?;
-    StopMatcher::new(args.stop.clone())?;
-    Ok(GenerateOptions { sampling, max_tokens: args.max_tokens, stop: args.stop.clone(), cancel: None })
+    if args.min_tokens > args.max_tokens as usize {
+        let (least, most) = (args.min_tokens, args.max_tokens);
+        return Err(Usage(format!("--min-tokens {least} is above --max-tokens {most}")).into());
+    }
+    let options =
+        GenerateOptions { sampling, max_tokens: args.max_tokens, stop: args.stop.clone(), cancel: None };
+    options.validate()?;
+    Ok(options)
 }
 
 /// The prompt of a question with so many pictures, if it has as many places.

@@ -1,13 +1,12 @@
 //! The user's cache: what is kept of each device.
 
 use std::env;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
 use strix_engine::Gpu;
 use strix_model::DeviceCache;
+use strix_model::cache::make_private;
 
 use crate::Usage;
 use crate::terminal::whisper;
@@ -65,14 +64,6 @@ pub(crate) fn mention_unwritable(gpu: &Gpu) {
             reasons.join("; ")
         ));
     }
-}
-
-/// Makes a folder, and those it is in, for their owner alone; one that is there stays as it is.
-fn make_private(dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(dir)
 }
 
 /// Where Mesa keeps compiled kernels of its software driver: it says nothing where it cannot.

@@ -1,6 +1,6 @@
 //! `strix completions`: a completion script for a shell.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap_complete::Shell;
 
@@ -20,6 +20,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, command: &mut clap::Command) -> anyhow::Result<u8> {
     let mut script = vec![];
     clap_complete::generate(args.shell, command, "strix", &mut script);
-    io::stdout().write_all(&script)?;
+    crate::terminal::stdout().write_all(&script)?;
     Ok(crate::DONE)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use strix_model::convert;
 
+use crate::named::Named;
 use crate::write::{Int8, Packed, Writing};
 
 const EXAMPLES: &str = "\
@@ -17,7 +18,7 @@ If it is interrupted, the same command again continues where it was.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder of a checkpoint, as on Hugging Face
+    /// Folder of a checkpoint, as on Hugging Face, or its file of weights; nano is the built-in one
     source: PathBuf,
     /// Folder to write
     out: PathBuf,
@@ -34,7 +35,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let rounding = args.int8.rounding(args.dtype)?;
     let options = args.writing.options();
+    let source = Named::find(&args.source)?;
     args.writing.run(&args.out, false, |progress| {
-        convert::convert(&args.source, &args.out, rounding, &options, progress)
+        convert::convert(source.path(), &args.out, rounding, &options, progress)
     })
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let options = args.adapter.options();
     let reports = adapters(&options);
     let usable = reports.iter().any(|r| r.chosen && r.missing.is_none());
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     // Where none is, the one thing on stdout is the error.
     if args.json && usable {
         let list: Value = reports.iter().map(to_json).collect();

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use strix_model::convert;
 use strix_model::weights::Dtype;
 
+use crate::named::Named;
 use crate::write::Writing;
 
 const EXAMPLES: &str = "\
@@ -23,7 +24,7 @@ enum Plain {
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder of a checkpoint
+    /// Folder of a checkpoint, or its file of weights; nano is the built-in one
     source: PathBuf,
     /// Folder to write
     out: PathBuf,
@@ -40,6 +41,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Plain::F32 => Dtype::F32,
     });
     let options = args.writing.options();
-    args.writing
-        .run(&args.out, false, |progress| convert::export(&args.source, &args.out, dtype, &options, progress))
+    let source = Named::find(&args.source)?;
+    args.writing.run(&args.out, false, |progress| {
+        convert::export(source.path(), &args.out, dtype, &options, progress)
+    })
 }

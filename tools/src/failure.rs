@@ -1,10 +1,9 @@
 //! What is said when a command fails, and the exit code it ends with.
 
 use std::any::Any;
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
@@ -14,11 +13,8 @@ use strix_model::{is_acted_on, shown, shown_list};
 use crate::terminal::{self, say};
 use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, strays, system};
 
-const NO_THREADS: &str =
-    "the system gives no more threads: it is short of memory, or a limit is too low (see ulimit -a)";
-
-/// Whether that was said.
-static SAID: AtomicBool = AtomicBool::new(false);
+/// What the system lacks, once a panic has said so: those that follow say it of other threads.
+static SHORTAGE: OnceLock<&str> = OnceLock::new();
 
 /// Whether errors are told as JSON too: where `--json` is a switch, not a file to write.
 pub(crate) fn as_json() -> bool {
@@ -38,23 +34,45 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
 pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
     let code = u8::try_from(error.exit_code()).unwrap_or(BAD_INPUT);
     if code == DONE {
-        _ = error.print();
-        return code;
+        // Help that nobody can read is no success.
+        let printed = system::check_stdout().map_err(anyhow::Error::from);
+        let printed = printed.and_then(|()| Ok(error.print().map_err(terminal::of_stdout)?));
+        return printed.map_or_else(|error| report(&error), |()| code);
     }
-    if let Some(instead) = suggest(&mut error, program) {
-        say(&format!("error: there is no such command; to ask a question, write: {instead}"));
-        tell(&format!("there is no such command; to ask a question, write: {instead}"), code);
+    let question = suggest(&mut error, program)
+        .map(|instead| format!("there is no such command; to ask a question, write: {instead}"));
+    if let Some(words) = question.or_else(|| misplaced(&error)) {
+        let words = shown(words).to_string();
+        say(&format!("error: {words}"));
+        tell(&words, code);
         return code;
     }
     // In colours, unless an argument holds what a terminal acts on.
-    let acted_on = |arg: OsString| arg.to_string_lossy().chars().any(is_acted_on);
-    let text = error.render().to_string();
-    match std::env::args_os().any(acted_on) {
-        true => say(text.trim_end()),
-        false => _ = error.print(),
+    let acted_on: Vec<String> = std::env::args_os()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .filter(|arg| arg.chars().any(is_acted_on))
+        .collect();
+    let text = escaped(&error.render().to_string(), &acted_on);
+    match acted_on.is_empty() {
+        false => say(text.trim_end()),
+        true => _ = error.print(),
     }
     tell(text.trim_end().trim_start_matches("error: "), code);
     code
+}
+
+/// A message of clap's, in which line ends are layout unless they come of an argument.
+fn escaped(text: &str, args: &[String]) -> String {
+    let parts = |arg: &String| {
+        let value = arg.split_once('=').map(|(_, value)| value.to_owned());
+        // Of an option of one letter the rest is its value.
+        let rest = arg.strip_prefix('-').and_then(|rest| rest.get(1..)).map(str::to_owned);
+        [Some(arg.clone()), value, rest].into_iter().flatten()
+    };
+    let mut parts: Vec<String> =
+        args.iter().flat_map(parts).filter(|part| part.chars().any(is_acted_on)).collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.iter().fold(text.to_owned(), |text, part| text.replace(part, &shown(part).to_string()))
 }
 
 /// Says of a panic that it is a fault of Strix, unless it is one of a driver, which becomes an error, or of the system.
@@ -62,19 +80,22 @@ pub(crate) fn on_panic(panic: &PanicHookInfo<'_>) {
     if strix_engine::is_guarded() {
         return;
     }
-    match system::is_out_of_threads(text(panic.payload())) {
-        // Several threads may say so.
-        true if SAID.swap(true, Ordering::Relaxed) => {}
-        true => say(&format!("error: {NO_THREADS}")),
-        false => say(&format!("error: this is a bug in Strix: {}", shown(panic))),
+    let shortage = system::shortage(text(panic.payload()));
+    if SHORTAGE.get().is_some() {
+        return;
+    }
+    match shortage {
+        Some(shortage) if SHORTAGE.set(shortage).is_ok() => say(&format!("error: {shortage}")),
+        Some(_) => {}
+        None => say(&format!("error: this is a bug in Strix: {}", shown(panic))),
     }
 }
 
 /// Which exit code it is after a panic.
 pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
-    let (words, code) = match text(panic) {
-        text if system::is_out_of_threads(text) => (NO_THREADS.to_owned(), BAD_INPUT),
-        text => (format!("this is a bug in Strix: {text}"), FAULT),
+    let (words, code) = match SHORTAGE.get() {
+        Some(shortage) => ((*shortage).to_owned(), BAD_INPUT),
+        None => (format!("this is a bug in Strix: {}", text(panic)), FAULT),
     };
     tell(&words, code);
     code
@@ -82,8 +103,7 @@ pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
 
 /// What a panic says.
 fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
+    strix_engine::panic_text(panic).unwrap_or("a panic")
 }
 
 /// Tells an error as one JSON object on stdout, where JSON is asked for.
@@ -123,6 +143,34 @@ fn suggest(error: &mut Error, program: &Command) -> Option<String> {
         }
     }
     None
+}
+
+/// What to type where a model is named with an option that the command does not have, or without the one it has.
+fn misplaced(error: &Error) -> Option<String> {
+    let Some(ContextValue::String(found)) = error.get(ContextKind::InvalidArg) else { return None };
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let command = args.first()?.as_str();
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    match command {
+        "inspect" | "convert" | "export" | "verify" if found == "-m" || found == "--model" => {
+            let value = args.iter().find_map(|arg| arg.strip_prefix("--model=").map(ToOwned::to_owned));
+            let after = || args.iter().skip_while(|arg| arg != &found).nth(1).cloned();
+            let name = value.or_else(after).unwrap_or_else(|| "FOLDER".into());
+            let more = match command {
+                "convert" => " OUT --dtype int8",
+                "export" => " OUT",
+                _ => "",
+            };
+            Some(format!("{command} takes the model without an option: strix {command} {name}{more}"))
+        }
+        "plan" | "tune" if !found.starts_with('-') => {
+            Some(format!("{command} takes a model with --model: strix {command} --model {found}"))
+        }
+        _ => None,
+    }
 }
 
 fn words(error: &anyhow::Error) -> String {
@@ -182,6 +230,13 @@ mod tests {
         let kept = crate::write::kept(interrupted());
         assert_eq!(words(&kept), "interrupted; what is finished is kept: run the same again to continue");
         assert_eq!([exit_code(&interrupted()), exit_code(&kept)], [INTERRUPTED; 2]);
+    }
+
+    #[test]
+    fn what_an_argument_holds_is_escaped_in_a_message() {
+        let args = ["--x=a\nb".to_owned(), "-ic\x1b[1md".to_owned()];
+        let text = "error: 'a\nb' for --x\n  tip: '--x=a\nb', 'c\x1b[1md'\n";
+        assert_eq!(escaped(text, &args), "error: 'a\\nb' for --x\n  tip: '--x=a\\nb', 'c\\x1b[1md'\n");
     }
 
     #[test]

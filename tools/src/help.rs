@@ -3,8 +3,11 @@
 
 use clap::Command;
 
-/// Characters of a line of help, at most, as clap has it.
+/// Characters of a line of help, at most, where a terminal has as many.
 const MOST_COLUMNS: usize = 100;
+
+/// Characters of a line of help for a file or a pipe.
+const COLUMNS: usize = 80;
 
 /// A program whose help fits so many columns.
 pub(crate) fn fitted(program: Command, columns: usize) -> Command {
@@ -13,14 +16,14 @@ pub(crate) fn fitted(program: Command, columns: usize) -> Command {
         Some(text) => program.after_help(text),
         None => program,
     };
-    program.mut_subcommands(|command| fitted(command, columns))
+    program.term_width(columns).mut_subcommands(|command| fitted(command, columns))
 }
 
 /// Characters of a line of help.
 pub(crate) fn columns() -> usize {
     let told = || std::env::var("COLUMNS").ok()?.parse().ok();
     let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-    terminal.or_else(told).map_or(MOST_COLUMNS, |columns| columns.clamp(40, MOST_COLUMNS))
+    terminal.or_else(told).map_or(COLUMNS, |columns| columns.clamp(40, MOST_COLUMNS))
 }
 
 fn laid_out(text: &str, columns: usize) -> String {
@@ -74,6 +77,27 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A command and all below it.
+    fn each(command: &Command, of: &mut impl FnMut(&str, String)) {
+        of(command.get_name(), command.clone().render_long_help().to_string());
+        of(command.get_name(), command.clone().render_help().to_string());
+        command.get_subcommands().for_each(|command| each(command, of));
+    }
+
+    #[test]
+    fn every_help_fits_80_columns() {
+        let mut program = fitted(<crate::Cli as clap::CommandFactory>::command(), 80);
+        program.build();
+        let mut seen = 0;
+        each(&program, &mut |name, help| {
+            seen += 1;
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{name}: {} columns: {line}", line.chars().count());
+            }
+        });
+        assert!(seen > 30, "{seen}");
+    }
 
     #[test]
     fn rows_hang_and_commands_go_on() {

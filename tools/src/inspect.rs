@@ -9,7 +9,8 @@ use serde_json::Value;
 use strix_model::convert::{Inspection, RoundingError, inspect, rounding_errors, source_difference};
 use strix_model::shown;
 
-use crate::terminal::{json, out, say};
+use crate::named::Named;
+use crate::terminal::{json, out, say, stdout};
 use crate::write::with_bar;
 
 const EXAMPLES: &str = "\
@@ -25,7 +26,7 @@ const SHOWN: usize = 10;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder or file of a checkpoint, converted or not
+    /// Folder or file of a checkpoint, converted or not; nano is the built-in one
     path: PathBuf,
     /// Checkpoint that a converted folder was made from: print how far each tensor is from it
     #[arg(long, value_name = "DIR")]
@@ -44,15 +45,17 @@ const MAX_WIDTH: usize = 100;
 type Errors = Vec<(String, RoundingError)>;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let found = inspect(&args.path)?;
-    if let Some(source) = &args.source
-        && let Some(difference) = source_difference(&args.path, source)?
+    let path = Named::find(&args.path)?;
+    let found = inspect(path.path())?;
+    let source = args.source.as_deref().map(Named::find).transpose()?;
+    if let (Some(source), Some(named)) = (&source, &args.source)
+        && let Some(difference) = source_difference(path.path(), source.path())?
     {
-        let (path, source) = (args.path.display(), source.display());
+        let (path, source) = (args.path.display(), named.display());
         say(&format!("warning: {path} was not made from {source}: {difference}"));
     }
-    let errors = match &args.source {
-        Some(source) => Some(with_bar(|progress| rounding_errors(&args.path, source, progress))?),
+    let errors = match &source {
+        Some(source) => Some(with_bar(|progress| rounding_errors(path.path(), source.path(), progress))?),
         None => None,
     };
     match args.json {
@@ -101,7 +104,7 @@ fn print_json(found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
         "notes": found.notes,
         "rounding": errors,
     });
-    writeln!(io::stdout().lock(), "{}", json(&format!("{object:#}")))
+    writeln!(stdout(), "{}", json(&format!("{object:#}")))
 }
 
 fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result<()> {
@@ -118,10 +121,10 @@ fn print(args: &Args, found: &Inspection, errors: Option<&Errors>) -> io::Result
         writeln!(out, "and {} more (--tensors)", found.tensors.len() - most)?;
     }
     for (name, reason) in &found.unread {
-        writeln!(out, "{name}: {reason}")?;
+        writeln!(out, "{}: {}", shown(name), shown(reason))?;
     }
     for note in &found.notes {
-        writeln!(out, "{note}")?;
+        writeln!(out, "{}", shown(note))?;
     }
     if let Some(parts) = &found.parts {
         writeln!(out)?;

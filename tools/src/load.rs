@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, shown};
 
+use crate::named::mention_folder;
 use crate::terminal::{note, whisper};
 use crate::{Usage, cache, system};
 
@@ -19,6 +20,13 @@ const NANO: &str = "nano";
 /// Reads a size on the command line.
 pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|_| "it is no size such as 4GiB or 512MiB".into())
+}
+
+/// Reads a whole number, 0 or more.
+pub(crate) fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let most = u64::MAX >> (64 - 8 * size_of::<T>());
+    let read = text.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
+    read.ok_or_else(|| format!("it is no whole number from 0 to {most}"))
 }
 
 /// Reads a size of memory.
@@ -48,9 +56,9 @@ impl Adapter {
         options
     }
 
-    pub(crate) fn open(&self) -> Result<Gpu, strix_engine::Error> {
-        system::mention_limits();
-        Gpu::with(&self.options())
+    pub(crate) fn open(&self) -> anyhow::Result<Gpu> {
+        system::check_limits()?;
+        Ok(Gpu::with(&self.options())?)
     }
 }
 
@@ -77,7 +85,8 @@ impl ModelArg {
     pub(crate) fn mention(&self, gpu: &Gpu) {
         match (self.dir(), &self.model) {
             (Some(_), _) => cache::mention_tuning(gpu),
-            (None, Some(_)) => {
+            (None, Some(name)) => {
+                mention_folder(name);
                 whisper("asking nano, the built-in model, which knows coloured shapes and little else")
             }
             (None, None) => {

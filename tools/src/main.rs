@@ -14,6 +14,7 @@ mod half_blocks;
 mod help;
 mod inspect;
 mod load;
+mod named;
 mod pictures;
 mod plan;
 mod shader;
@@ -64,8 +65,10 @@ Environment:
   STRIX_NO_SUBGROUPS  1: use the kernels that need no subgroups
   STRIX_CACHE_DIR     folder for what `strix tune` finds and for compiled kernels [default: strix in the user's \
                       cache folder]
+  STRIX_NO_IMPORT     1: copy the weights to the device, as --no-import
   STRIX_TRACE         e.g. decoder.3: write the tensors of each step so named to strix-trace/, and replay every step \
                       through its CPU reference (STRIX_LOG=info shows the first that differs)
+  STRIX_TRACE_DIR     folder for these tensors, in place of strix-trace/
   STRIX_LOG           what to log to stderr, e.g. info or strix_engine=debug
   NO_COLOR            print no colours
   LP_NATIVE_VECTOR_WIDTH
@@ -150,6 +153,39 @@ fn run(command: Command) -> anyhow::Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Texts of the sources below a folder.
+    fn sources(dir: &std::path::Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let read = |path: std::path::PathBuf| match path.is_dir() {
+            true => sources(&path),
+            false if path.extension().is_some_and(|e| e == "rs") => {
+                vec![std::fs::read_to_string(path).unwrap()]
+            }
+            false => vec![],
+        };
+        entries.flat_map(read).collect()
+    }
+
+    #[test]
+    fn help_names_every_variable_that_is_read() {
+        let rooms = ["engine", "shaders", "model", "tools"];
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut seen = vec![];
+        for text in rooms.iter().flat_map(|room| sources(&root.join(room).join("src"))) {
+            for (at, start) in text.match_indices("\"STRIX_") {
+                let name: String =
+                    text[at + 1..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+                // Set while it is built, and read then.
+                let built = text[..at].ends_with("env!(") || !text[at + 1 + name.len()..].starts_with('"');
+                if !built && name.len() > start.len() - 1 && !seen.contains(&name) {
+                    assert!(AFTER_HELP.contains(&format!("\n  {name} ")), "{name}");
+                    seen.push(name);
+                }
+            }
+        }
+        assert!(seen.len() >= 7, "{seen:?}");
+    }
 
     #[test]
     fn arguments_are_consistent() {

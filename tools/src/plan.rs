@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use strix_engine::{Gpu, Target};
-use strix_model::{Config, Home, LoadOptions, Located, MemoryPart, MemoryPlan, Room, Weights};
+use strix_model::{Config, Home, LoadOptions, Located, MemoryPart, MemoryPlan, Room, Weights, nano_files};
 
-use crate::load::{Adapter, Storage};
+use crate::Usage;
+use crate::load::{Adapter, Storage, named};
+use crate::named::mention_folder;
 use crate::shape::Shape;
 use crate::terminal::{self, note};
 
@@ -28,8 +30,9 @@ Of a preset or a config alone: a plan without weights and without a device.";
 pub(crate) struct Args {
     #[command(flatten)]
     shape: Shape,
-    /// Folder of a model, planned for the device it would run on; no weight is read
-    #[arg(long, value_name = "DIR", group = "of")]
+    /// Folder of a model, or its file of weights, planned for the device it would run on; no weight is read. nano is the
+    /// built-in one
+    #[arg(short, long, value_name = "DIR", group = "of")]
     model: Option<PathBuf>,
     #[command(flatten)]
     storage: Storage,
@@ -46,15 +49,22 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut options = args.storage.options()?;
     options.chunk = args.chunk.unwrap_or(LoadOptions::default().chunk);
-    let model = args.model.as_deref().map(Located::find).transpose()?;
-    let (config, mut notes) = match (args.shape.read()?, &model) {
-        (Some(read), _) => read,
-        (None, Some(model)) => Config::load_with_notes(&model.config)?,
-        (None, None) => Config::load_with_notes(Path::new("."))?,
-    };
-    let weights = match &model {
-        Some(model) => weights(&model.weights)?,
-        None => None,
+    let (config, mut notes, weights) = match (args.shape.read()?, &args.model) {
+        (Some((config, notes)), _) => (config, notes, None),
+        (None, None) => return Err(Usage("name a model, a config or a preset".into()).into()),
+        (None, Some(model)) => match named(Some(model)) {
+            Some(path) => {
+                let Located { config, weights } = Located::find(path)?;
+                let (config, notes) = Config::load_with_notes(&config)?;
+                (config, notes, self::weights(&weights)?)
+            }
+            None => {
+                mention_folder(model);
+                let file = nano_files().into_iter().find(|(name, _)| *name == "model.safetensors");
+                let weights = file.map(|(_, bytes)| Weights::from_bytes(bytes)).transpose()?;
+                (Config::nano(), vec![], weights)
+            }
+        },
     };
     // A config alone is planned for WebGPU's default limits, no subgroups and any amount of memory.
     let gpu = match (args.adapter.options().adapter, &args.model) {

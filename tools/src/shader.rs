@@ -51,7 +51,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let mut out = io::stdout().lock();
+    let mut out = crate::terminal::stdout();
     let Some(name) = args.kernel.as_deref().filter(|_| !args.all) else {
         list(&mut out)?;
         return Ok(DONE);

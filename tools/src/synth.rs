@@ -36,9 +36,14 @@ enum Stored {
     F32,
 }
 
+/// That of clap's is longer than a line.
+const USAGE: &str = "\
+strix synth [OPTIONS] --dtype <DTYPE> --preset <PRESET> <OUT>
+       strix synth [OPTIONS] --dtype <DTYPE> --config <FILE> <OUT>";
+
 /// Write a checkpoint of made-up values, to try the real size where there is no trained model
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true, group = clap::ArgGroup::new("of").required(true))]
+#[command(after_help = EXAMPLES, override_usage = USAGE, allow_negative_numbers = true, group = clap::ArgGroup::new("of").required(true))]
 pub(crate) struct Args {
     /// Folder to write
     out: PathBuf,
@@ -53,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "strix")]
     layout: Layout,
     /// Other seeds, other values
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "0", value_name = "N", value_parser = crate::load::whole::<u64>)]
     seed: u64,
     /// Another number of decoder layers
     #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u32).range(1..))]

@@ -62,8 +62,32 @@ pub(crate) fn whisper(line: &str) {
 
 /// Stdout, for everything but an answer or JSON. Names that are put in a line go through [`shown`] first, since here
 /// line ends pass.
-pub(crate) fn out() -> Escaped<StdoutLock<'static>> {
-    Escaped { to: io::stdout().lock(), escape: lines }
+pub(crate) fn out() -> Escaped<Stdout> {
+    Escaped { to: stdout(), escape: lines }
+}
+
+/// Stdout, as it is.
+pub(crate) fn stdout() -> Stdout {
+    Stdout(io::stdout().lock())
+}
+
+/// Stdout, whose errors say that it is stdout.
+pub(crate) struct Stdout(StdoutLock<'static>);
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(of_stdout)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(of_stdout)
+    }
+}
+
+/// An error of writing to stdout, with its name.
+pub(crate) fn of_stdout(e: io::Error) -> io::Error {
+    // A call that was interrupted is made again.
+    if e.kind() == io::ErrorKind::Interrupted { e } else { io::Error::new(e.kind(), format!("stdout: {e}")) }
 }
 
 /// Stderr, for lines of the log. The logger must not paint them: the colours in a value would look like its own.

@@ -7,6 +7,8 @@ use indicatif::HumanBytes;
 use strix_model::convert::{Problem, verify};
 use strix_model::shown;
 
+use crate::Usage;
+use crate::load::named;
 use crate::terminal::{json, out, say};
 use crate::write::with_bar;
 
@@ -29,6 +31,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    if named(Some(&args.folder)).is_none() && !args.folder.exists() {
+        let words = "nano is the built-in model, and no folder that strix wrote: strix convert nano OUT --dtype int8 writes one";
+        return Err(Usage(words.into()).into());
+    }
     let found = with_bar(|progress| verify(&args.folder, progress))?;
     let good = found.problems.is_empty();
     let mut out = out();

@@ -57,6 +57,12 @@ fn a_slip_is_answered_with_what_to_type() {
         (&["dmeo"], "a similar subcommand exists: 'demo'"),
         (&["owl.jpg"], "strix ask --image owl.jpg"),
         (&["What is this?"], "strix ask \"What is this?\""),
+        (&["plan", "nano"], "strix plan --model nano"),
+        (&["tune", "owl"], "strix tune --model owl"),
+        (&["inspect", "--model", "nano"], "strix inspect nano"),
+        (&["convert", "-m", "nano", "out"], "strix convert nano OUT"),
+        (&["export", "--model=owl", "out"], "strix export owl OUT"),
+        (&["verify", "-m", "owl"], "strix verify owl"),
     ] {
         let error = refuses(args);
         assert!(error.contains(words), "{args:?}: {error}");
@@ -172,13 +178,38 @@ fn a_full_disk_and_a_limit_on_files_are_errors() {
 fn limits_of_memory_are_named() {
     let out = shell("ulimit -v 100000; \"$STRIX\" ask hi");
     assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
-    assert!(stderr(&out).contains("(ulimit -v), where a driver may need 2.0 GiB"), "{}", stderr(&out));
+    let words = "(ulimit -v), where a driver may need 2.0 GiB, and none starts below 1.0 GiB: raise it";
+    assert!(stderr(&out).contains(words), "{}", stderr(&out));
+    // Where it would have ended the process, in Mesa.
+    let out = shell("ulimit -d 60000; \"$STRIX\" plan --model nano");
+    assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+    assert!(stderr(&out).contains("of memory (ulimit -d)"), "{}", stderr(&out));
     // No thread for it.
     let dir = tempfile::tempdir().unwrap();
     let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano");
     let convert = format!("\"$STRIX\" convert {from} {} --dtype int8", dir.path().join("out").display());
     let out = shell(&format!("ulimit -v 40000; {convert}"));
     assert!(!stderr(&out).contains("bug in Strix"), "{}", stderr(&out));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_memory_ends_there_is_an_error_and_no_bug() {
+    let dir = tempfile::tempdir().unwrap();
+    let convert =
+        format!("\"$STRIX\" convert nano {} --dtype int8 --force", dir.path().join("out").display());
+    let plan = "\"$STRIX\" plan --model nano";
+    for limit in
+        ["-v 500000", "-v 1100000", "-d 3000", "-d 12000", "-d 20000", "-d 60000", "-d 140000", "-d 200000"]
+    {
+        for command in [&convert, plan, "\"$STRIX\" ask --max-tokens 1 hi"] {
+            let out = shell(&format!("ulimit {limit}; {command}"));
+            let (code, said) = (out.status.code(), stderr(&out));
+            let good = code == Some(0)
+                || code == Some(2) && said.contains("error: ") && !said.contains("bug in Strix");
+            assert!(good, "{limit} {command}: {code:?} {said}");
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Which keys of a checkpoint's JSON files there are, and what becomes of each: the tables of `CONFIG.md`.
 //!
-//! A key that changes numbers is read, or refused with its name and value unless it asks for what Strix does anyway. A
-//! key that no table has is named in a note: published files carry keys of whoever trained them.
+//! A key that changes numbers is read, or refused with its name and value unless it asks for what Strix does anyway. Of a
+//! key that no table has, its name tells ([`super::words`]); those that pass are named in a note: published files carry keys
+//! of whoever trained them.
 
 use serde_json::{Map, Value};
 
-use super::tables;
+use super::{tables, words};
 use crate::json::brief;
 
 /// What becomes of a key.
@@ -119,6 +120,14 @@ impl Notes {
         for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             match section.key(name).map(|key| (key.does, key.why)) {
                 None if !section.generates() && is_generation(name) => {}
+                None if words::change_numbers(section, name) && !words::is_harmless(name, value) => {
+                    return Err(format!(
+                        "{} is {}, which Strix does not know, and by its name it changes numbers; take it out of the file \
+                         if the model was trained without it",
+                        crate::shown(path(name)),
+                        brief(value)
+                    ));
+                }
                 None => self.unknown.push(path(name)),
                 Some((Use::Only(values), why)) if !is_one_of(value, values) => {
                     let values = match values {

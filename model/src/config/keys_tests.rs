@@ -63,7 +63,12 @@ fn every_key_does_what_its_table_says() {
         // No key takes it.
         let strange = json!({ "never": ["\u{1b}[31m"] });
         match key.does {
-            Use::Read if key.name == "quantization_config" => {}
+            Use::Read
+                if ["quantization_config", "compression_config", "quantization"].contains(&key.name) =>
+            {
+                let error = reads(section, with(key, strange)).unwrap_err();
+                assert!(error.contains(key.name) && error.contains("quantised"), "{at}: {error}");
+            }
             Use::Read => {
                 let error = reads(section, with(key, json!([["never"]]))).unwrap_err();
                 assert!(error.contains(key.name) && error.contains("never"), "{at}: {error}");
@@ -117,6 +122,23 @@ fn published_files_have_no_notes() {
     for file in files {
         let (_, notes) = Config::load_file_with_notes(file.as_ref()).unwrap();
         assert_eq!(notes, [""; 0], "{file}");
+    }
+}
+
+#[test]
+fn keys_that_no_table_has_are_refused_where_their_names_change_numbers() {
+    for (section, key, value, path) in [
+        (Section::Text, "use_softcap", json!(30.0), "use_softcap is 30.0"),
+        (Section::Text, "dry_penalty", json!(2), "dry_penalty is 2"),
+        (Section::VisionModel, "rope_2d", json!(true), "visual_config.visual_model.rope_2d is true"),
+        (Section::Abstractor, "out_bias", json!("x"), "visual_config.visual_abstractor.out_bias is \"x\""),
+        (Section::Preprocessor, "do_thumbnail", json!(true), "do_thumbnail is true"),
+    ] {
+        let map: Map<String, Value> = [(key.to_owned(), value)].into_iter().collect();
+        let error = reads(section, map.into()).unwrap_err();
+        assert!(error.contains(path) && error.contains("changes numbers"), "{key}: {error}");
+        let map: Map<String, Value> = [(key.to_owned(), json!(false))].into_iter().collect();
+        assert!(reads(section, map.into()).unwrap().1[0].contains(key));
     }
 }
 

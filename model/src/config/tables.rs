@@ -32,6 +32,7 @@ const TRAINING: &str = "it is used in training only";
 const LABEL: &str = "it is of classifiers";
 const OUTPUT: &str = "it chooses what transformers returns";
 const ORIGIN: &str = "it says where the file came from";
+const PACKED: &str = "says how other programs packed the weights; such files are refused as what they are";
 const SPEED: &str = "it chooses how transformers computes the same";
 const OTHER: &str = "it is of another model family";
 const SEARCH: &str = "Strix has no such step in choosing a token";
@@ -57,10 +58,6 @@ pub(super) const TEXT: &[Key] = &[
     read("bos_token_id", "put before a prompt; 1. Below `vocab_size`"),
     read("eos_token_id", "ids that end an answer; 2. Each below `vocab_size`"),
     read("visual_config", "vision tower and abstractor; those of the 8.2B model"),
-    read(
-        "quantization_config",
-        "says how other programs packed the weights; such files are refused as what they are",
-    ),
     only("hidden_act", &["\"silu\"", "\"swish\""], "the MLP is SwiGLU"),
     only("mlp_bias", FALSE, "the MLP has no biases"),
     only("partial_rotary_factor", ONE, "all of a head is rotated"),
@@ -85,6 +82,16 @@ pub(super) const TEXT: &[Key] = &[
     only("alibi", FALSE, "positions are rotary"),
     only("no_rope_layers", &["[]"], "every layer has rotary positions"),
     only("use_parallel_residual", FALSE, OTHER),
+    only("norm_type", &["\"rms_norm\"", "\"rmsnorm\""], "the norms are RMSNorm"),
+    only("qk_normalization", FALSE, OTHER),
+    only("attn_temperature_tuning", FALSE, OTHER),
+    only("new_decoder_architecture", FALSE, OTHER),
+    only("multi_query", FALSE, OTHER),
+    only("prefix_lm", FALSE, "attention is causal"),
+    only("is_causal", TRUE, "attention is causal"),
+    only("layer_scale_init_value", ZERO, OTHER),
+    only("vision_feature_layer", &[], "the tower's last layer is read"),
+    only("vision_feature_select_strategy", &["\"full\""], "the class token is read too"),
     only("num_experts", &["0", "1"], OTHER),
     only("num_local_experts", &["0", "1"], OTHER),
     only("text_config", &["{}"], "sizes of the decoder are at the top level"),
@@ -107,6 +114,9 @@ pub(super) const TEXT: &[Key] = &[
 
 /// `visual_config`.
 pub(super) const VISUAL: &[Key] = &[
+    read("quantization_config", PACKED),
+    read("compression_config", PACKED),
+    read("quantization", PACKED),
     read("visual_model", "the vision tower; that of the 8.2B model"),
     read("visual_abstractor", "the abstractor; that of the 8.2B model"),
 ];
@@ -126,7 +136,22 @@ pub(super) const VISION_MODEL: &[Key] = &[
     only("hidden_act", &["\"quick_gelu\""], "the MLP has quick GELU"),
     only("use_post_layernorm", TRUE, "the last norm is part of the model"),
     only("use_cls_token", TRUE, "the class token is part of the model"),
+    only("norm_type", &["\"layer_norm\""], "the norms are LayerNorm"),
+    only("qk_normalization", FALSE, OTHER),
+    only("qk_layernorm", FALSE, OTHER),
+    only("use_qk_norm", FALSE, OTHER),
+    only("qkv_bias", TRUE, "the projections have biases"),
+    only("use_qkv_bias", TRUE, "the projections have biases"),
+    only("attention_bias", TRUE, "the projections have biases"),
+    only("mlp_bias", TRUE, "the MLP has biases"),
+    only("use_swiglu_ffn", FALSE, "the MLP has quick GELU"),
+    only("use_mean_pooling", FALSE, "every patch is read"),
+    only("use_absolute_position_embeddings", TRUE, "positions are learned, one for each patch"),
+    only("layer_scale_init_value", ZERO, OTHER),
+    only("layerscale_value", ZERO, OTHER),
+    only("num_register_tokens", ZERO, OTHER),
     none("projection_dim", "it is of CLIP's contrastive loss"),
+    none("drop_path_rate", TRAINING),
     none("use_flash_attn", SPEED),
 ];
 
@@ -144,11 +169,22 @@ pub(super) const ABSTRACTOR: &[Key] = &[
     read("grid_size", "must be `image_size / patch_size`, its default"),
     only("hidden_act", &["\"silu\"", "\"swish\""], "the MLP is SwiGLU"),
     only("use_cls_token", TRUE, "the class token is read too"),
+    only("norm_type", &["\"layer_norm\""], "the norms are LayerNorm"),
+    only("qk_normalization", FALSE, OTHER),
+    only("qk_layernorm", FALSE, OTHER),
+    only("use_qk_norm", FALSE, OTHER),
+    only("qkv_bias", TRUE, "the projections have biases"),
+    only("use_qkv_bias", TRUE, "the projections have biases"),
+    only("attention_bias", TRUE, "the projections have biases"),
+    only("mlp_bias", TRUE, "the MLP has biases"),
     only("add_v2t_pos_emb", FALSE, "the original code cannot run it"),
 ];
 
 /// What every class of transformers inherits.
 pub(super) const INHERITED: &[Key] = &[
+    read("quantization_config", PACKED),
+    read("compression_config", PACKED),
+    read("quantization", PACKED),
     only("is_encoder_decoder", FALSE, "it is a decoder alone"),
     only("add_cross_attention", FALSE, "there are no such layers"),
     only("pruned_heads", &["{}", "[]"], "every head is there"),

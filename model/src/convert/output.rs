@@ -71,7 +71,23 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
             continue;
         }
         match resolved.symlink_metadata() {
-            Ok(_) => resolved = resolved.canonicalize().map_err(io(&resolved))?,
+            Ok(found) => {
+                resolved = match resolved.canonicalize() {
+                    Ok(to) if to.is_dir() => to,
+                    Ok(_) => {
+                        let reason = format!("{} is a file: name a folder to write", resolved.display());
+                        return refuse(path.into(), reason);
+                    }
+                    Err(e) if e.kind() == ErrorKind::NotFound && found.is_symlink() => {
+                        let link = resolved.display();
+                        return refuse(
+                            path.into(),
+                            format!("{link} is a link to nothing: remove it, or name another"),
+                        );
+                    }
+                    Err(e) => return Err(io(&resolved)(e)),
+                };
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => missing = true,
             Err(e) => return Err(io(&resolved)(e)),
         }

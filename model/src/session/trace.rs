@@ -264,6 +264,17 @@ fn in_order(program: &mut Program, model: &Model, pages: &[u32]) -> Result<Trace
     Ok(trace)
 }
 
+/// The folder that the tensors which `STRIX_TRACE` names are written to, `STRIX_TRACE_DIR` or else `strix-trace` here;
+/// `None` if it names none.
+pub fn trace_dir() -> Option<PathBuf> {
+    trace_prefix().map(|_| dir())
+}
+
+fn dir() -> PathBuf {
+    let named = std::env::var_os("STRIX_TRACE_DIR").filter(|dir| !dir.is_empty());
+    PathBuf::from(named.unwrap_or_else(|| "strix-trace".into()))
+}
+
 /// Writes the tensors of the steps named by `prefix` to `strix-trace/`, in files whose names begin with `position`, and
 /// says on the log which step first differs from its CPU reference.
 pub(super) fn dump(
@@ -273,7 +284,7 @@ pub(super) fn dump(
     prefix: &str,
     position: &str,
 ) -> Result<()> {
-    let dir = PathBuf::from(std::env::var_os("STRIX_TRACE_DIR").unwrap_or_else(|| "strix-trace".into()));
+    let dir = dir();
     let io = |path: &PathBuf| {
         let path = path.clone();
         move |source| Error::Io { path, source }

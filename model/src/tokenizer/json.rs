@@ -11,6 +11,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 
 use super::normalizer::{Normalizer, UserDefined};
 use super::{Merges, Special, Tokenizer, byte_of, index};
+use crate::json::fault;
 use crate::read::without_bom;
 use crate::sentencepiece::{Kind, Piece};
 
@@ -115,7 +116,7 @@ impl Steps {
 pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Tokenizer, String> {
     let bytes = without_bom(bytes);
     let Counts { model: ModelCounts { vocab, merges } } =
-        serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        serde_json::from_slice(bytes).map_err(|e| fault("it", bytes, &e))?;
     if vocab.0 > max_pieces {
         return Err(super::too_many(vocab.0, max_pieces));
     }
@@ -123,7 +124,7 @@ pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Toke
         return Err(format!("it lists {} merges, too many for {max_pieces} pieces", merges.0));
     }
     let Json { model, normalizer, pre_tokenizer } =
-        serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        serde_json::from_slice(bytes).map_err(|e| fault("it", bytes, &e))?;
     if let Some(kind) = model.r#type.as_ref().filter(|kind| *kind != "BPE") {
         return Err(format!("its model is {kind}, not BPE"));
     }

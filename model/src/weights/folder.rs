@@ -1,15 +1,23 @@
 //! What a path is that someone names as a model: where its config and its weights are, or what it is instead.
 
+mod adapter;
+mod cache;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::cursor::shown;
-use super::kinds::{self, Sign};
-use super::{Weights, file_error};
+use super::kinds::{self, Kind, Sign};
+use super::{Weights, file_error, names};
+use crate::config::{UNQUANTISED, quantised};
 use crate::convert::refuse_unfinished;
-use crate::read::{MAX_CONFIG_BYTES, open_file, read_file, without_bom};
+use crate::read::{LFS_ADVICE, MAX_CONFIG_BYTES, is_lfs_pointer, open_file, read_file, without_bom};
 use crate::{Error, Result};
+use adapter::{adapter_in, holds_adapter, is_adapter, is_adapter_of};
+use cache::cache_of;
+
+pub(super) use adapter::check_adapter;
 
 /// Most names of a folder that are looked at.
 const MAX_NAMES: usize = 10_000;
@@ -17,7 +25,12 @@ const MAX_NAMES: usize = 10_000;
 const MAX_BELOW: usize = 100;
 /// Most names that a message lists.
 const MAX_SHOWN: usize = 4;
-/// Small files of a model, of any of which a clone may have a pointer only.
+/// Most bytes of a Git LFS pointer.
+const MAX_POINTER: u64 = 1024;
+/// How the names end of the small files of a model. A clone may have a pointer of any, and what it lacks then is not seen
+/// otherwise.
+const SMALL_ENDS: [&str; 3] = [".json", ".model", ".jinja"];
+/// Small files of a model that may be something else.
 const SMALL: [&str; 5] = [
     "config.json",
     "tokenizer.model",
@@ -70,11 +83,15 @@ impl Located {
         if name == "config.json" {
             return Self::in_folder(dir);
         }
-        if let Some(kind) = head(path).and_then(|bytes| kinds::of_bytes(&bytes)) {
+        let bytes = head(path).unwrap_or_default();
+        if is_lfs_pointer(&bytes) {
+            return Err(file_error(path, LFS_ADVICE.into()));
+        }
+        if let Some(kind) = of_name(&name).or_else(|| beside_bin(path)).or_else(|| kinds::of_bytes(&bytes)) {
             return Err(file_error(path, format!("is {}: {}", kind.what, kind.todo)));
         }
         if is_adapter(&name) {
-            return Err(file_error(path, is_adapter_of(dir)));
+            return Err(file_error(path, is_adapter_of(dir, &name)));
         }
         if [".json", ".model", ".txt", ".md"].iter().any(|end| name.ends_with(end))
             && !name.ends_with(".index.json")
@@ -87,7 +104,7 @@ impl Located {
         if has(dir, "config.json") {
             return Ok(Self { config: dir.into(), weights: path.into() });
         }
-        let reason = match cache_of(dir) {
+        let reason = match cache_of(dir).or_else(|| inside(path)) {
             Some(reason) => reason,
             None => format!(
                 "has no config.json beside it, which says of what sizes the model is: copy the one of the model to {}",
@@ -103,6 +120,11 @@ impl Located {
 ///
 /// What is wrong with it otherwise, [`crate::Config::load`] says.
 pub(crate) fn check_config(dir: &Path) -> Result<()> {
+    let small =
+        |name: &String| SMALL_ENDS.iter().any(|end| name.ends_with(end)) && is_pointer(&dir.join(name));
+    if let Some(name) = names(dir).into_iter().find(small) {
+        return Err(file_error(&dir.join(name), LFS_ADVICE.into()));
+    }
     for name in SMALL {
         let path = dir.join(name);
         if let Some(kind) = head(&path).and_then(|bytes| kinds::of_bytes(&bytes)) {
@@ -111,7 +133,7 @@ pub(crate) fn check_config(dir: &Path) -> Result<()> {
     }
     let path = dir.join("config.json");
     let Some(config) = json(&path) else { return Ok(()) };
-    match other_model(&config).or_else(|| quantised(dir, &config)) {
+    match other_model(&config).or_else(|| quantised(&config)).or_else(|| quantiser_beside(dir)) {
         Some(reason) => Err(file_error(&path, reason)),
         None => Ok(()),
     }
@@ -123,7 +145,12 @@ fn other_model(config: &Map<String, Value>) -> Option<String> {
     const ARCHITECTURE: &str = "MPLUGOwl2LlamaForCausalLM";
     let said = config.get("model_type").and_then(Value::as_str);
     let architectures = config.get("architectures").and_then(Value::as_array);
-    let architectures: Vec<&str> = architectures.into_iter().flatten().filter_map(Value::as_str).collect();
+    // Where others write it: TensorRT-LLM, timm, diffusers.
+    let built = config.get("pretrained_config").and_then(Value::as_object).unwrap_or(config);
+    let others = ["architecture", "_class_name"].iter().filter_map(|&key| built.get(key));
+    let others = others.filter(|_| said.is_none());
+    let architectures: Vec<&str> =
+        architectures.into_iter().flatten().chain(others).filter_map(Value::as_str).collect();
     if architectures.contains(&ARCHITECTURE)
         || said.is_none_or(|said| said == TYPE) && architectures.is_empty()
     {
@@ -143,58 +170,42 @@ fn other_model(config: &Map<String, Value>) -> Option<String> {
     ))
 }
 
-/// What a config, or a quantiser's own file beside it, says of quantised weights.
-fn quantised(dir: &Path, config: &Map<String, Value>) -> Option<String> {
-    for key in ["quantization_config", "compression_config"] {
-        let Some(section) = config.get(key).filter(|value| !value.is_null()) else { continue };
-        if section.as_object().is_some_and(Map::is_empty) {
-            continue;
-        }
-        let said =
-            |key: &str| section.get(key).filter(|value| !value.is_null() && **value != Value::Bool(false));
-        let method = match said("quant_method").and_then(Value::as_str) {
-            Some("bitsandbytes") | None if said("load_in_8bit").is_some() => "bitsandbytes_8bit",
-            Some("bitsandbytes") | None if said("load_in_4bit").is_some() => "bitsandbytes_4bit",
-            Some(method) => method,
-            None => "a way it does not name",
-        };
-        return Some(format!(
-            "its {key} says that the weights are quantised with {}, which is not read: {}. If they are not, take {key} \
-             out of the file",
-            shown(kinds::method(method)),
-            kinds::UNQUANTISED
-        ));
-    }
-    for (name, method) in
-        [("quantize_config.json", "GPTQ"), ("quant_config.json", "AWQ"), ("hf_quant_config.json", "ModelOpt")]
-    {
-        if has(dir, name) {
-            return Some(format!(
-                "{name} beside it says that the weights are quantised with {method}, which is not read: {}. If they are \
-                 not, move {name} away",
-                kinds::UNQUANTISED
-            ));
-        }
-    }
-    None
+/// What a quantiser's own file beside a config says of quantised weights.
+fn quantiser_beside(dir: &Path) -> Option<String> {
+    let files = [
+        ("quantize_config.json", "GPTQ"),
+        ("quant_config.json", "AWQ"),
+        ("hf_quant_config.json", "ModelOpt"),
+    ];
+    let (name, method) = files.into_iter().find(|(name, _)| has(dir, name))?;
+    Some(format!(
+        "{name} beside it says that the weights are quantised with {method}, which is not read: {UNQUANTISED}. If they are \
+         not, move {name} away"
+    ))
 }
 
-/// Refuses a folder with an adapter, even if the base's weights are beside it: those alone are another model.
-pub(super) fn check_adapter(dir: &Path) -> Result<()> {
+/// What is to be said of a folder whose weights load: of what is there and is not read.
+pub(super) fn passed_over(dir: &Path) -> Vec<String> {
     let names = names(dir);
-    let Some(found) = first(&names, &kinds::ADAPTER_SIGNS) else { return Ok(()) };
-    let base = names.iter().find(|name| is_weights(name) && !is_adapter(name));
-    let reason = match base {
-        Some(base) => format!(
-            "holds {} beside {}: it {}. To run the base alone, name {}",
-            shown(found),
-            shown(base),
-            is_adapter_of(dir),
-            shown(base)
-        ),
-        None => format!("holds {}, which {}", shown(found), is_adapter_of(dir)),
-    };
-    Err(file_error(dir, reason))
+    let pointer = |name: &&String| is_weights(name) && is_pointer(&dir.join(name.as_str()));
+    let pointers: Vec<String> = names.iter().filter(pointer).map(|name| shown(name)).collect();
+    let adapters = below(dir, &names, |dir| adapter_in(&self::names(dir)).is_some());
+    let said =
+        |found: Vec<String>, what: &str| (!found.is_empty()).then(|| format!("{}: {what}", listed(&found)));
+    [
+        said(pointers, "a Git LFS pointer, not the file itself; it is not read"),
+        said(adapters, "a folder with an adapter, which is not applied: what is read is the base alone"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What several files are that no index orders, if they are another program's.
+pub(super) fn of_several(dir: &Path) -> Option<String> {
+    let names = names(dir);
+    of_tables(&names, &[&kinds::PARTS, &kinds::OTHER_PROGRAMS, &kinds::OTHERS])
+        .or_else(|| inside(&dir.join(names.iter().find(|name| is_weights(name))?)))
 }
 
 /// What a folder is in which no weights were found.
@@ -206,23 +217,39 @@ pub(super) fn no_weights(dir: &Path) -> String {
     if let Some(reason) = cache_of(dir) {
         return reason;
     }
-    let below = below(dir, &names, |dir| self::names(dir).iter().any(|name| is_weights(name)));
-    match &below[..] {
-        [] => {
+    let weights = |dir: &Path| self::names(dir).iter().any(|name| is_weights(name) && !is_adapter(name));
+    match &below(dir, &names, weights)[..] {
+        [] => adapter_below(dir, &names).or_else(|| kind_below(dir, &names)).unwrap_or_else(|| {
             "holds no .safetensors or .bin file: is it a checkpoint's folder? download the weights too".into()
-        }
-        _ => format!(
+        }),
+        below => format!(
             "holds no .safetensors or .bin file, but its folder {} does: move its files here",
-            listed(&below)
+            listed(below)
         ),
     }
+}
+
+/// What is said of a folder in a folder that holds an adapter.
+fn adapter_below(dir: &Path, names: &[String]) -> Option<String> {
+    names.iter().take(MAX_BELOW).find_map(|name| {
+        let dir = dir.join(name);
+        let held = self::names(&dir);
+        let found = adapter_in(&held)?;
+        Some(format!("holds no model, and its folder {} {}", shown(name), holds_adapter(&dir, found)))
+    })
 }
 
 /// What a folder is in which there is no `config.json`.
 fn no_config(dir: &Path) -> String {
     let names = names(dir);
-    if let Some(found) = first(&names, &kinds::ADAPTER_SIGNS) {
-        return format!("holds {}, which {}", shown(found), is_adapter_of(dir));
+    if let Some(name) = names.iter().find(|name| is_pointer(&dir.join(name.as_str()))) {
+        return format!("holds no config.json, and {} {LFS_ADVICE}", shown(name));
+    }
+    if dir.join("config.json").is_symlink() {
+        return "holds a config.json that is a link to nothing: copy the file that it points to, or download it again".into();
+    }
+    if let Some(found) = adapter_in(&names) {
+        return holds_adapter(dir, found);
     }
     // Its parts have configs of their own.
     if names.iter().any(|name| name == kinds::PIPELINE) {
@@ -262,6 +289,12 @@ fn no_config(dir: &Path) -> String {
     if let Some(reason) = other_kind(dir, &names) {
         return reason;
     }
+    if let Some(reason) = weights.and_then(|name| inside(&dir.join(name))) {
+        return reason;
+    }
+    if let Some(reason) = adapter_below(dir, &names).or_else(|| kind_below(dir, &names)) {
+        return reason;
+    }
     match weights {
         Some(weights) => format!(
             "holds {} and no config.json, which says of what sizes the model is: copy the one of the model there",
@@ -272,60 +305,86 @@ fn no_config(dir: &Path) -> String {
     }
 }
 
-/// What a line of the table says of a folder, or of a file in it.
+/// What the tables say of a folder, or of a file in it.
 fn other_kind(dir: &Path, names: &[String]) -> Option<String> {
-    let of_table = kinds::FOLDERS.iter().find_map(|(sign, kind)| {
+    let tables = [&kinds::PARTS[..], &kinds::OTHER_PROGRAMS, &kinds::OTHERS];
+    of_tables(names, &tables)
+        .or_else(|| {
+            // Of a training's own files none is the model, and a folder is no file of torch.
+            let files = names.iter().filter(|name| !is_state(name) && !dir.join(name.as_str()).is_dir());
+            of_tables(&files.cloned().collect::<Vec<_>>(), &[&kinds::TORCH_SIGNS])
+        })
+        .or_else(|| {
+            let not_whole = kinds::DOWNLOADS.iter().find_map(|below| {
+                let name =
+                    self::names(&dir.join(below)).into_iter().find(|name| name.ends_with(".incomplete"))?;
+                Some(format!("{below}/{}", shown(&name)))
+            })?;
+            Some(format!("holds {not_whole}, a download that did not end: let the download go on"))
+        })
+        .or_else(|| {
+            let found = names.iter().find(|name| is_state(name) && !is_weights(name))?;
+            Some(said_of(found, kinds::STATE))
+        })
+}
+
+/// The first line of some tables that fits a name.
+fn of_tables(names: &[String], tables: &[&[(Sign, Kind)]]) -> Option<String> {
+    tables.iter().copied().flatten().find_map(|&(sign, kind)| {
         let found = names.iter().find(|name| sign.fits(name))?;
-        Some(format!("holds {}, {}: {}", shown(found), kind.what, kind.todo))
-    });
-    of_table.or_else(|| {
-        let not_whole = kinds::DOWNLOADS.iter().find_map(|below| {
-            let name =
-                self::names(&dir.join(below)).into_iter().find(|name| name.ends_with(".incomplete"))?;
-            Some(format!("{below}/{}", shown(&name)))
-        })?;
-        Some(format!("holds {not_whole}, a download that did not end: let the download go on"))
+        Some(said_of(found, kind))
     })
 }
 
-/// What a folder of the hub's cache is, and which of it holds a model. One above, below or within a snapshot.
-fn cache_of(dir: &Path) -> Option<String> {
-    let dir = std::path::absolute(dir).ok()?;
-    let is_repository =
-        |dir: &&Path| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("models--"));
-    let Some(repository) = dir.ancestors().take(4).find(is_repository) else {
-        let names: Vec<_> = names(&dir).into_iter().filter(|name| name.starts_with("models--")).collect();
-        if names.is_empty() {
-            return None;
-        }
-        let snapshots: Vec<String> = names.iter().flat_map(|name| snapshots(&dir.join(name))).collect();
-        return Some(match snapshots.is_empty() {
-            true => format!(
-                "is a cache of Hugging Face, and of none of {} a config.json is there: download it again",
-                listed(&names)
-            ),
-            false => {
-                format!("is a cache of Hugging Face with {}: name {}", listed(&names), listed(&snapshots))
-            }
-        });
+fn said_of(found: &str, kind: Kind) -> String {
+    format!("holds {}, {}: {}", shown(found), kind.what, kind.todo)
+}
+
+/// What the tables say of a folder in a folder, such as one of ONNX.
+fn kind_below(dir: &Path, names: &[String]) -> Option<String> {
+    names.iter().take(MAX_BELOW).find_map(|name| {
+        let held = self::names(&dir.join(name));
+        let said = of_tables(&held, &[&kinds::PARTS, &kinds::OTHER_PROGRAMS])?;
+        Some(format!("holds no weights, and its folder {} {said}", shown(name)))
+    })
+}
+
+/// What a file of that name is that is no checkpoint, whatever is in it.
+fn of_name(name: &str) -> Option<Kind> {
+    let other = kinds::OTHER_PROGRAMS.iter().find(|(sign, _)| sign.fits(name)).map(|&(_, kind)| kind);
+    other.or_else(|| is_state(name).then_some(kinds::STATE))
+}
+
+/// What a `.bin` is beside which there is another program's file of the same name.
+pub(super) fn beside_bin(path: &Path) -> Option<Kind> {
+    let is_bin = path.extension().is_some_and(|extension| extension == "bin");
+    let beside = |(extension, _): &&(&str, Kind)| is_bin && path.with_extension(extension).is_file();
+    kinds::BESIDE_BIN.iter().find(beside).map(|&(_, kind)| kind)
+}
+
+/// Whether a file of that name is a part of a training's state.
+fn is_state(name: &str) -> bool {
+    kinds::STATE_SIGNS.iter().any(|sign| sign.fits(name))
+}
+
+/// What the tensors of a file without a config are, if they are no model's.
+fn inside(path: &Path) -> Option<String> {
+    let weights = Weights::from_files(path, &[path.into()]).ok()?;
+    let Err(Error::File { reason, .. }) = weights.refuse_others() else {
+        let held: Vec<&str> = weights.names().collect();
+        let other = names::other_model(&held)?;
+        return Some(format!(
+            "holds tensors that look like those of {other}, another model, and no config.json"
+        ));
     };
-    // A snapshot that holds a config is a model's folder as any other.
-    let snapshots: Vec<String> = snapshots(repository);
-    if snapshots.iter().any(|snapshot| Path::new(snapshot) == dir) {
-        return None;
-    }
-    Some(match &snapshots[..] {
-        [] => "is of the cache of Hugging Face, and no snapshot there holds a config.json: download the model again".into(),
-        [one] => format!("is of the cache of Hugging Face; the model's folder is a snapshot in it: name {one}"),
-        _ => format!("is of the cache of Hugging Face; a model's folder is one of its snapshots: name {}", listed(&snapshots)),
-    })
+    Some(reason)
 }
 
-/// Paths of the snapshots of a repository in the hub's cache that hold a config.
-fn snapshots(repository: &Path) -> Vec<String> {
-    let dir = repository.join("snapshots");
-    let whole = |name: &String| has(&dir.join(name), "config.json");
-    names(&dir).into_iter().filter(whole).map(|name| dir.join(name).display().to_string()).collect()
+/// Whether a file is a Git LFS pointer.
+fn is_pointer(path: &Path) -> bool {
+    let small =
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_POINTER);
+    small && head(path).is_some_and(|bytes| is_lfs_pointer(&bytes))
 }
 
 /// Folders in a folder of which that is true, by name.
@@ -340,6 +399,11 @@ fn below(dir: &Path, names: &[String], holds: impl Fn(&Path) -> bool) -> Vec<Str
 /// Why there is nothing to open.
 fn not_there(path: &Path, source: std::io::Error) -> Error {
     let text = path.to_string_lossy();
+    if text.contains("://") {
+        let reason = "is an address, and nothing is downloaded by this program: download it first, e.g. hf download NAME \
+                      --local-dir FOLDER, and name that folder";
+        return file_error(path, reason.into());
+    }
     let is_part = |part: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         !part.is_empty() && part.chars().all(plain) && !part.starts_with('.')
@@ -352,30 +416,6 @@ fn not_there(path: &Path, source: std::io::Error) -> Error {
         }
         _ => Error::Io { path: path.into(), source },
     }
-}
-
-/// `is WHAT. TODO`, with the base that an adapter was learned on, and what its tensors look like.
-fn is_adapter_of(dir: &Path) -> String {
-    let kinds::Kind { what, todo } = kinds::ADAPTER;
-    let base = base_of(dir).map_or(String::new(), |base| format!(" (its base: {base})"));
-    let file = names(dir).into_iter().find(|name| is_adapter(name) && is_weights(name));
-    let weights = file.and_then(|file| Weights::from_files(dir, &[dir.join(file)]).ok());
-    let tensors: Vec<String> = weights.iter().flat_map(|w| w.names().take(2).map(shown)).collect();
-    let tensors = match tensors.is_empty() {
-        true => String::new(),
-        false => format!(
-            "Its tensors are such as {}; a model's are such as {}. ",
-            tensors.join(", "),
-            kinds::EXPECTED
-        ),
-    };
-    format!("is {what}{base}. {tensors}{todo}")
-}
-
-/// The model that an adapter was learned on, as its config says.
-fn base_of(dir: &Path) -> Option<String> {
-    let config = json(&dir.join("adapter_config.json"))?;
-    Some(shown(config.get("base_model_name_or_path")?.as_str()?))
 }
 
 fn json(path: &Path) -> Option<Map<String, Value>> {
@@ -404,18 +444,11 @@ fn has(dir: &Path, name: &str) -> bool {
     dir.join(name).is_file()
 }
 
-fn first<'n>(names: &'n [String], signs: &[Sign]) -> Option<&'n String> {
-    names.iter().find(|name| signs.iter().any(|sign| sign.fits(name)))
-}
-
-fn is_adapter(name: &str) -> bool {
-    kinds::ADAPTER_SIGNS.iter().any(|sign| sign.fits(name))
-}
-
 /// Whether a file of that name may be one of weights.
 pub(super) fn is_weights(name: &str) -> bool {
     (name.ends_with(".safetensors") || name.ends_with(".bin"))
         && !kinds::NOT_WEIGHTS.iter().any(|sign| sign.fits(name))
+        && !is_state(name)
 }
 
 /// The first few of some names.

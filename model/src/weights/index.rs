@@ -1,16 +1,16 @@
 //! Which files of a folder are the checkpoint.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde_json::Value;
 
+use super::cursor::shown;
 use super::files::Opened;
 use super::{Weights, file_error, folder};
 use crate::convert::{MANIFEST, refuse_unfinished};
-use crate::read::{MAX_INDEX_BYTES, read_file, without_bom};
+use crate::json::{brief, object};
+use crate::read::{MAX_INDEX_BYTES, read_file};
 use crate::{Error, Result};
 
 /// Names that transformers gives the files of a checkpoint.
@@ -67,13 +67,26 @@ impl Weights {
         }
         refuse_unfinished(path)?;
         folder::check_adapter(path)?;
+        let mut weights = Self::open_folder(path)?;
+        weights.notes.extend(folder::passed_over(path));
+        Ok(weights)
+    }
+
+    fn open_folder(path: &Path) -> Result<Self> {
         let entries = std::fs::read_dir(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.sort_unstable();
         for kind in &KINDS {
             let (single, index) = (path.join(kind.single), path.join(kind.index));
             if single.is_file() {
-                return Self::from_files(path, &[single]);
+                let mut weights = Self::from_files(path, &[single])?;
+                if index.is_file() {
+                    weights.notes.push(format!(
+                        "both {} and {} are there; {} is read",
+                        kind.single, kind.index, kind.single
+                    ));
+                }
+                return Ok(weights);
             }
             if index.is_file() {
                 return Self::from_index(path, &index);
@@ -81,6 +94,7 @@ impl Weights {
             let with_extension = |file: &&PathBuf| {
                 file.extension().is_some_and(|extension| extension == kind.extension)
                     && file.file_name().is_some_and(|name| folder::is_weights(&name.to_string_lossy()))
+                    && folder::beside_bin(file).is_none()
             };
             let candidates: Vec<&PathBuf> = files.iter().filter(with_extension).collect();
             if !candidates.is_empty() {
@@ -100,8 +114,9 @@ impl Weights {
 
     fn from_index(dir: &Path, index: &Path) -> Result<Self> {
         let json = read_file(index, MAX_INDEX_BYTES)?;
-        let Index { weight_map: WeightMap(weight_map) } = serde_json::from_slice(without_bom(&json))
-            .map_err(|e| file_error(index, format!("not an index of shards: {e}; download it again")))?;
+        let weight_map = weight_map(&json).map_err(|reason| {
+            file_error(index, format!("not an index of shards: {reason}; download it again"))
+        })?;
 
         let mut shards: Vec<&String> = weight_map.values().collect();
         shards.sort_unstable();
@@ -142,6 +157,18 @@ impl Weights {
         }
         Ok(weights)
     }
+}
+
+/// Tensor → shard, of the text of an index.
+fn weight_map(json: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    let index = object("it", json)?;
+    let Some(Value::Object(map)) = index.get("weight_map") else { return Err("it has no weight_map".into()) };
+    map.iter()
+        .map(|(name, shard)| match shard {
+            Value::String(shard) => Ok((name.clone(), shard.clone())),
+            other => Err(format!("of {} it names {}, no shard", shown(name), brief(other))),
+        })
+        .collect()
 }
 
 /// The same error of a folder that nobody can download: `strix convert` wrote it.
@@ -187,12 +214,14 @@ fn whole(dir: &Path, kind: &Kind, candidates: &[&PathBuf]) -> Result<Vec<PathBuf
             [only] => Ok(vec![only.to_path_buf()]),
             _ => Err(file_error(
                 dir,
-                format!(
-                    "holds {} .{} files and no {} that orders them; name one file, or download the index",
-                    candidates.len(),
-                    kind.extension,
-                    kind.index
-                ),
+                folder::of_several(dir).unwrap_or_else(|| {
+                    format!(
+                        "holds {} .{} files and no {} that orders them; name one file, or download the index",
+                        candidates.len(),
+                        kind.extension,
+                        kind.index
+                    )
+                }),
             )),
         };
     };
@@ -242,37 +271,5 @@ impl Shard {
 
     fn set(&self) -> (&str, u64) {
         (&self.stem, self.count)
-    }
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: WeightMap,
-}
-
-/// Tensor → shard, each tensor once.
-struct WeightMap(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for WeightMap {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = WeightMap;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors and their shards")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WeightMap, A::Error> {
-                let mut shards = BTreeMap::new();
-                while let Some((name, shard)) = map.next_entry::<String, String>()? {
-                    if shards.insert(name.clone(), shard).is_some() {
-                        return Err(A::Error::custom(format!("{name} is listed twice")));
-                    }
-                }
-                Ok(WeightMap(shards))
-            }
-        }
-        deserializer.deserialize_map(Object)
     }
 }

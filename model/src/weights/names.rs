@@ -3,7 +3,9 @@
 use super::cursor::shown;
 use super::kinds::{self, Sign};
 use super::{Dtype, file_error};
+use crate::config::UNQUANTISED;
 use crate::{Error, Result};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Names that a message lists.
@@ -60,11 +62,15 @@ impl Renaming {
         }
         let wrapped = !by.is_empty();
         let mut prefix: Option<String> = None;
+        let mut bare_head = None;
         for name in names {
-            if kinds::ADAPTER_NAMES.iter().any(|part| name.contains(part)) {
+            if kinds::ADAPTER_NAMES.iter().any(|(part, _)| name.contains(part)) {
                 return None;
             }
             let name = if wrapped { unwrapped(name) } else { name.into() };
+            if name.split('.').next() == Some(HEAD) {
+                bare_head = Some(shown(&name));
+            }
             let Some(found) = before_modules(&name) else { continue };
             match &prefix {
                 Some(prefix) if prefix != found => return None,
@@ -91,7 +97,11 @@ impl Renaming {
             said.push(format!("have {}. in them", wrappers.join("., ")));
         }
         let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
-        let note = format!("the names of its tensors {}{by}; they are read without that", said.join(" and "));
+        let mut note =
+            format!("the names of its tensors {}{by}; they are read without that", said.join(" and "));
+        if let Some(head) = bare_head.filter(|_| !taken.is_empty()) {
+            note += &format!(", and {head} as it is");
+        }
         Some(Self { prefix, wrapped, note })
     }
 
@@ -136,10 +146,11 @@ pub(super) fn refuse_others<'n>(
     let refuse = |found: &str, what: &str, todo: &str| {
         Err(file_error(path, format!("holds {}: {what}. {todo}", shown(found))))
     };
-    if let Some(found) = find(&|name| kinds::ADAPTER_NAMES.iter().any(|part| name.contains(part))) {
-        let what =
-            format!("it is {}; a model's tensors are such as {}", kinds::ADAPTER.what, kinds::EXPECTED);
-        return refuse(found, &what, kinds::ADAPTER.todo);
+    for (part, kind) in kinds::ADAPTER_NAMES {
+        if let Some(found) = find(&|name| name.contains(part)) {
+            let what = format!("it is {}; a model's tensors are such as {}", kind.what, kinds::EXPECTED);
+            return refuse(found, &what, kind.todo);
+        }
     }
     if let Some(found) = find(&|name| kinds::SHARDED_NAMES.iter().any(|part| name.contains(part))) {
         let what = "weights laid flat as FSDP shards them, one part a process";
@@ -152,7 +163,7 @@ pub(super) fn refuse_others<'n>(
     for (sign, method) in kinds::QUANTISED {
         if let Some(found) = find(&|name: &str| Sign::fits(sign, name)) {
             let what = format!("its weights are quantised with {method}, which is not read");
-            return refuse(found, &what, &capitalised(kinds::UNQUANTISED));
+            return refuse(found, &what, &capitalised(UNQUANTISED));
         }
     }
     let eighth = |(name, dtype): &(&str, Option<Dtype>)| {
@@ -164,20 +175,41 @@ pub(super) fn refuse_others<'n>(
         Some((found, Some(dtype))) => {
             let what =
                 format!("it is {dtype}, its weights are quantised with FP8 or the like, which is not read");
-            refuse(found, &what, &capitalised(kinds::UNQUANTISED))
+            refuse(found, &what, &capitalised(UNQUANTISED))
         }
         _ => Ok(()),
     }
+}
+
+/// Another model, by the names of tensors.
+pub(super) fn other_model(names: &[&str]) -> Option<&'static str> {
+    let begins = |(begin, _): &&(&str, &str)| names.iter().any(|name| name.starts_with(begin));
+    kinds::OTHER_MODELS.iter().find(begins).map(|&(_, model)| model)
+}
+
+/// Where a tensor is that is missing, if it stands there with something before its name.
+pub(super) fn prefixed<'n>(name: &str, mut held: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    held.find(|held| held.strip_suffix(name).is_some_and(|prefix| prefix.ends_with('.')))
+}
+
+/// Sets of the model's tensors in a file beside the one that is read: what stands before the names of each.
+pub(super) fn other_sets<'n>(held: impl Iterator<Item = &'n str> + Clone, expected: &[&str]) -> Vec<String> {
+    // The head may be tied to the embedding.
+    let of_modules = |name: &&&str| before_modules(name).is_some_and(|before| before == HOME);
+    let expected: Vec<&str> = expected.iter().filter(of_modules).copied().collect();
+    let all: HashSet<&str> = held.clone().collect();
+    let Some(first) = expected.first() else { return vec![] };
+    let rest = |name: &'n str, first: &str| name.strip_suffix(first).filter(|prefix| !prefix.is_empty());
+    let whole = |prefix: &&str| expected.iter().all(|name| all.contains(format!("{prefix}{name}").as_str()));
+    held.filter_map(|name| rest(name, first)).filter(whole).map(str::to_owned).collect()
 }
 
 /// What there is in place of the tensors that are missing: names as the file has them, and those that are expected.
 pub(super) fn instead(names: &[&str], expected: &[&str]) -> String {
     let few =
         |names: &[&str]| names.iter().take(MAX_SHOWN).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
-    let other =
-        kinds::OTHER_MODELS.iter().find(|(begin, _)| names.iter().any(|name| name.starts_with(begin)));
-    let other = match other {
-        Some((_, model)) => format!("; they look like those of {model}, another model"),
+    let other = match other_model(names) {
+        Some(model) => format!("; they look like those of {model}, another model"),
         None => String::new(),
     };
     let held = match names {

@@ -240,7 +240,7 @@ fn folders_without_a_whole_checkpoint_say_what_to_do() {
             "a is in an earlier shard",
         ),
         (&[(index, br#"{"weight_map":[]}"#)], "not an index"),
-        (&[(index, br#"{"weight_map":{"a":"b","a":"c"}}"#)], "a is listed twice"),
+        (&[(index, br#"{"weight_map":{"a":"b","a":"c"}}"#)], "\"a\" is there twice"),
         (
             &[("x-1-of-18446744073709551615.safetensors", &a)],
             "x-2-of-18446744073709551615.safetensors: is missing",
@@ -487,4 +487,19 @@ fn what_is_named_as_a_model_is_found_or_said_to_be_elsewhere() {
     assert!(refused("MAGAer13/mplug-owl2-llama2-7b").contains("hf download"));
     assert!(refused("/no/such/file").contains("No such file"));
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_nothing_and_addresses_are_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let find = |path: &Path| super::Located::find(path).unwrap_err().to_string();
+    for address in ["https://huggingface.co/MAGAer13/mplug-owl2-llama2-7b", "hf://MAGAer13/mplug-owl2"] {
+        assert!(find(Path::new(address)).contains("is an address"), "{}", find(Path::new(address)));
+    }
+    std::os::unix::fs::symlink("../blobs/0", dir.path().join("config.json")).unwrap();
+    assert!(find(dir.path()).contains("config.json that is a link to nothing"), "{}", find(dir.path()));
+    std::os::unix::fs::symlink("../blobs/1", dir.path().join("model.safetensors")).unwrap();
+    let error = Weights::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors: is a link to nothing, ../blobs/1: "), "{error}");
 }

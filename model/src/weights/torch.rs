@@ -10,6 +10,7 @@ use super::pickle::{Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
 use super::{At, Place};
+use crate::config::UNQUANTISED;
 
 /// Key and value of a dict.
 type Item<'a> = (Value<'a>, Value<'a>);
@@ -97,9 +98,24 @@ fn state_dict<'p, 'a>(pickle: &'p Unpickled<'a>) -> Result<(&'p [Item<'a>], Opti
     };
     let is_tensor = |&(_, value): &Item<'a>| matches!(pickle.object(value), Some(Object::Tensor(_)));
     if items.is_empty() || items.iter().any(is_tensor) {
+        refuse_two(pickle, items, "the top of the file", items)?;
         return Ok((items, None));
     }
     let has = |key: &str| items.iter().any(|(held, _)| *held == Value::Str(key));
+    if has("param_groups") && has("state") {
+        return Err(
+            "is the state of an optimizer, without the model's weights: name the file that holds those"
+                .into(),
+        );
+    }
+    if items.iter().any(|&(_, value)| is_hqq(pickle, value)) {
+        return Err(format!("holds weights that HQQ quantised, which is not read: {UNQUANTISED}"));
+    }
+    if has("checkpoint_version") && has("args") {
+        return Err("is a part of a checkpoint of Megatron-LM, in its own layout: convert it with Megatron's own script \
+                    (tools/checkpoint) to transformers' layout, and name what that writes"
+            .into());
+    }
     if let Some(key) = DEEPSPEED.iter().find(|key| has(key)) {
         return Err(format!(
             "holds {key} beside other dicts: it is a part of a checkpoint of DeepSpeed (ZeRO). Join the parts: python \
@@ -115,7 +131,11 @@ fn state_dict<'p, 'a>(pickle: &'p Unpickled<'a>) -> Result<(&'p [Item<'a>], Opti
         _ => None,
     });
     match nested.collect::<Vec<_>>()[..] {
-        [(key, inner)] => Ok((inner, Some(format!("the state dict under {key:?} in it is read")))),
+        [(key, inner)] => {
+            refuse_two(pickle, items, key, inner)?;
+            let by = if has("pytorch-lightning_version") { " (a checkpoint of Lightning)" } else { "" };
+            Ok((inner, Some(format!("the state dict under {key:?} in it is read{by}"))))
+        }
         _ => {
             let keys = items.iter().take(5).map(|&(key, value)| match key {
                 Value::Str(key) => format!("{} ({})", shown(key), pickle.kind(value)),
@@ -126,6 +146,42 @@ fn state_dict<'p, 'a>(pickle: &'p Unpickled<'a>) -> Result<(&'p [Item<'a>], Opti
                 keys.collect::<Vec<_>>().join(", ")
             ))
         }
+    }
+}
+
+/// Whether it is a layer as HQQ saves it.
+fn is_hqq(pickle: &Unpickled<'_>, value: Value<'_>) -> bool {
+    let Some(Object::Dict(items)) = pickle.object(value) else { return false };
+    items.iter().any(|(key, _)| *key == Value::Str("W_q"))
+}
+
+/// Refuses a file in which another dict has tensors of the same names as the one that is read: either may be meant.
+fn refuse_two<'a>(
+    pickle: &Unpickled<'a>,
+    items: &[Item<'a>],
+    read: &str,
+    inner: &[Item<'a>],
+) -> Result<(), String> {
+    let tensors = |items: &[Item<'a>]| -> HashSet<&'a str> {
+        let is_tensor = |value| matches!(pickle.object(value), Some(Object::Tensor(_)));
+        let name = |&(key, value): &Item<'a>| match key {
+            Value::Str(name) if is_tensor(value) => Some(name),
+            _ => None,
+        };
+        items.iter().filter_map(name).collect()
+    };
+    let names = tensors(inner);
+    let other = items.iter().find_map(|&(key, value)| match (key, pickle.object(value)) {
+        (Value::Str(key), Some(Object::Dict(other))) if key != read && tensors(other) == names => Some(key),
+        _ => None,
+    });
+    match other {
+        Some(other) => Err(format!(
+            "holds two models of the same names, under {} and {}, and either may be meant: save the state_dict() of one alone",
+            shown(read),
+            shown(other)
+        )),
+        None => Ok(()),
     }
 }
 

@@ -201,6 +201,7 @@ def main():
         if path.is_dir():
             shutil.rmtree(path)
     loads(), wrapped(), quantised(), adapters(), sharded(), other_programs(), places(), torch_files()
+    trainings(), pointers(), foreign(), twice(), numbers(), texts()
 
 
 def loads():
@@ -405,6 +406,175 @@ def torch_files():
     folder("bin_old", "refused: before PyTorch 1.6; torch.save", {
         "pytorch_model.bin": b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."})
     folder("bin_pickle", "refused: bare pickle; state_dict()", {"pytorch_model.bin": pickle.dumps({"a": 1}, 4)})
+
+
+def trainings():
+    state = {"optimizer.pt": b"PK\x03\x04", "scheduler.pt": b"PK\x03\x04", "trainer_state.json": "{}",
+             "rng_state.pth": b"PK\x03\x04", "training_args.bin": b"PK\x03\x04"}
+    folder("training_state", "refused: state of a training; without its weights; optimizer.pt", state)
+    folder("training_state_alone", "refused: state of a training; without its weights; optimizer.pt", state, config=False)
+    folder("training_state_accelerate", "refused: state of a training; without its weights",
+           {"optimizer.bin": b"PK\x03\x04", "random_states_0.pkl": b"\x80\x04", "sampler.bin": b"PK\x03\x04"})
+    folder("training_state_file", "refused optimizer.pt: state of a training", state)
+    folder("training_state_whole", "loads", {**state, "model.safetensors": PLAIN})
+    folder("training_megatron", "refused: Megatron; latest_checkpointed_iteration.txt", {"latest_checkpointed_iteration.txt": "1",
+           "iter_0000001/mp_rank_00/model_optim_rng.pt": b"PK\x03\x04"}, config=False)
+    folder("training_megatron_low", "refused: Megatron", {"mp_rank_00/model_optim_rng.pt": b"PK\x03\x04"})
+    folder("training_megatron_file", "refused mp_rank_00/model_optim_rng.pt: Megatron", {"mp_rank_00/model_optim_rng.pt": b"PK\x03\x04"})
+    folder("training_lightning", "refused: Lightning; .ckpt", {"epoch=0-step=10.ckpt": b"PK\x03\x04"})
+    folder("training_lightning_run", "refused: Lightning; checkpoints", {"hparams.yaml": "", "checkpoints/last.ckpt": b"PK\x03\x04"}, config=False)
+    folder("training_lightning_sharded", "refused: FSDP", {"epoch=0-step=10.ckpt/__0_0.distcp": b"", "epoch=0-step=10.ckpt/.metadata": b""})
+    items, storages = state_dict()
+    lightning = {"epoch": 3, "pytorch-lightning_version": "2.4.0", "callbacks": {}, "optimizer_states": [],
+                 "state_dict": {"model." + name: value for name, value in items.items()}}
+    folder("training_lightning_file", "loads last.ckpt: Lightning; state_dict", {"last.ckpt": torch_zip(lightning, storages)})
+    folder("training_optimizer", "refused owl.pt: state of an optimizer", {"owl.pt": torch_zip(
+        {"state": {0: {"exp_avg": tensor("0", [1])}}, "param_groups": []}, {"0": 1})})
+
+
+def pointers():
+    for name in ["quantize_config.json", "adapter_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                 "model.safetensors.index.json", "generation_config.json", "chat_template.jinja"]:
+        folder("lfs_" + name.split(".json")[0].replace(".", "_"), f"refused: {name}; is a Git LFS pointer; git lfs pull",
+               {name: LFS, "model.safetensors": PLAIN})
+    folder("lfs_no_config", "refused: is a Git LFS pointer; git lfs pull", {"pytorch_model.bin": LFS}, config=False)
+    folder("lfs_unread", "loads: pytorch_model.bin; Git LFS pointer", {"pytorch_model.bin": LFS, "model.safetensors": PLAIN})
+
+
+def foreign():
+    q = "model.layers.0.self_attn.q_proj."
+    mlx = [(q + "weight", "U8", [32]), (q + "scales", "F16", [8, 1]), (q + "biases", "F16", [8, 1])]
+    section = {"group_size": 64, "bits": 4}
+    folder("mlx_config", "refused: config.json; MLX; not read", {"model.safetensors": safetensors(mlx, {"format": "mlx"})},
+           config(quantization=section, quantization_config=section))
+    folder("mlx_config_file", "refused: config.json; quantization; MLX", {"weights.00.safetensors": safetensors(mlx, None)}, config(quantization=section))
+    folder("mlx_names", "refused: MLX; not read", {"weights.safetensors": safetensors(mlx, None)})
+    folder("mlx_plain", "refused: MLX", {"model.safetensors": safetensors(whole(), {"format": "mlx"})})
+    folder("mlx_npz_file", "refused weights.npz: NumPy or MLX", {"weights.npz": b"PK\x03\x04"})
+    folder("mlx_several", "refused: MLX", {f"weights.0{i}.safetensors": safetensors([(str(i), "F16", [1])]) for i in range(2)})
+    for name, found, entries in [
+        ("vptq", "VPTQ", [(q + "centroids.weight", "F16", [1, 8]), (q + "indices", "I32", [8]), (q + "weight_scale", "F16", [8])]),
+        ("marlin", "Marlin", [(q + "B", "I32", [8]), (q + "s", "F16", [8]), (q + "workspace", "I32", [8])]),
+        ("awq_marlin", "AWQ", [(q + "qweight", "I32", [8, 1]), (q + "scales", "F16", [1, 8]), (q + "workspace", "I32", [8])]),
+    ]:
+        folder(f"quantised_{name}", f"refused: {found}; quantised; not read; take the checkpoint it was made from",
+               {"model.safetensors": safetensors(entries)})
+    for name, found, section in [
+        ("awq_marlin", "AWQ (Marlin", {"quant_method": "awq_marlin", "bits": 4}),
+        ("awq_version", "AWQ (Marlin", {"quant_method": "awq", "version": "marlin"}),
+        ("vptq", "VPTQ", {"quant_method": "vptq"}),
+    ]:
+        folder(f"quantised_config_{name}", f"refused: config.json; quantization_config; {found}", {"model.safetensors": PLAIN}, config(quantization_config=section))
+    folder("quantised_hqq_file", "refused: qmodel.pt; HQQ; take the checkpoint it was made from", {"qmodel.pt": b"PK\x03\x04"})
+    folder("quantised_hqq_named", "refused qmodel.pt: HQQ; take the checkpoint it was made from", {"qmodel.pt": torch_zip(
+        {q[:-1]: {"W_q": tensor("0", [8]), "meta": {"nbits": 4}}}, {"0": 8})})
+    off = {"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": False, "bnb_4bit_quant_type": "fp4"}
+    folder("quantised_config_off", "loads", {"model.safetensors": PLAIN}, config(quantization_config=off))
+    folder("quantised_config_off_old", "loads", {"model.safetensors": PLAIN}, config(quantization_config={"load_in_4bit": False, "load_in_8bit": False}))
+    folder("quantised_config_off_names", "refused: bitsandbytes int8", {"model.safetensors": safetensors(
+        whole() + [(q + "SCB", "F32", [8])])}, config(quantization_config=off))
+    kohya = safetensors([("lora_unet_down_blocks_0_attn_to_k.lora_down.weight", "F16", [2]), ("lora_te_text_model_fc1.lora_up.weight", "F16", [2])],
+                        {"ss_network_module": "networks.lora"})
+    said = "refused: LoRA; lora_; no model by itself"
+    folder("adapter_kohya", said, {"model.safetensors": kohya})
+    folder("adapter_kohya_alone", said, {"style.safetensors": kohya}, config=False)
+    folder("adapter_kohya_file", "refused style.safetensors: LoRA; lora_; no model by itself", {"style.safetensors": kohya}, config=False)
+    adapter = {"adapter_config.json": PEFT, "adapter_model.safetensors": LORA}
+    low = {"checkpoint-9/" + name: data for name, data in adapter.items()}
+    folder("adapter_below", "refused: checkpoint-9; adapter; merge_and_unload", low)
+    folder("adapter_below_alone", "refused: checkpoint-9; adapter; merge_and_unload", low, config=False)
+    folder("adapter_below_base", "loads: checkpoint-9; adapter; not applied", {**low, "model.safetensors": PLAIN})
+    rest = torch_zip({"base_model.model.model.visual_abstractor.vit_eos": tensor("0", [1, 1, 8])}, {"0": 8})
+    folder("adapter_rest", "refused: non_lora_trainables.bin; trained besides", {"non_lora_trainables.bin": rest})
+    folder("adapter_rest_file", "refused non_lora_trainables.bin: trained besides", {"non_lora_trainables.bin": rest})
+    folder("adapter_rest_beside", "refused: adapter; LoRA; non_lora_trainables.bin; trained besides", {**adapter, "non_lora_trainables.bin": rest})
+    for name, file, said in [("openvino_pair", "owl.xml", "OpenVINO"), ("ncnn", "owl.param", "ncnn")]:
+        folder(f"other_{name}", f"refused: {file}; {said}", {file: "<?xml?>", "owl.bin": b"\0\0"})
+        folder(f"other_{name}_bin", f"refused owl.bin: {said}; take the checkpoint it was made from", {file: "<?xml?>", "owl.bin": b"\0\0"})
+    folder("other_nemo_unpacked", "refused: NeMo", {"model_weights.ckpt": b"PK\x03\x04", "model_config.yaml": ""}, config=False)
+    folder("family_tensorrt_llm", "refused: LlamaForCausalLM; another model", {"rank0.safetensors": safetensors(
+        [("transformer.vocab_embedding.weight", "F16", [8])])}, config={"architecture": "LlamaForCausalLM", "hidden_size": 8, "quantization": {"quant_algo": None}})
+    folder("family_tensorrt_llm_built", "refused: LlamaForCausalLM; another model", {"rank0.engine": b"ftrt"},
+           config={"pretrained_config": {"architecture": "LlamaForCausalLM"}, "build_config": {}})
+    folder("family_diffusers", "refused: UNet2DConditionModel; another model", {"diffusion_pytorch_model.safetensors": PLAIN},
+           config={"_class_name": "UNet2DConditionModel"})
+    folder("other_archive", "refused: model.tar.gz; an archive; unpack", {"model.tar.gz": b"\x1f\x8b"})
+    folder("numbers_escaped", r"refused: config.json; my_\x1b[2J_norm is true", {"model.safetensors": PLAIN}, config(**{"my_\x1b[2J_norm": True}))
+    for name, file, data, said in [
+        ("nemo", "owl.nemo", b"\0" * 257 + b"ustar", "NeMo"), ("onnx", "model.onnx", b"\x08\x07", "ONNX"),
+        ("openvino", "openvino_model.bin", b"\0", "OpenVINO"), ("openvino_xml", "owl.xml", b"<?xml version=\"1.0\"?><net>", "OpenVINO"),
+        ("engine", "rank0.engine", b"ftrt\0\0", "TensorRT"), ("trt", "owl.trt", b"\0", "TensorRT"), ("plan", "owl.plan", b"\0", "TensorRT"),
+    ]:
+        if name not in ("onnx", "openvino"):
+            folder(f"other_{name}", f"refused: {file}; {said}", {file: data})
+        folder(f"other_{name}_file", f"refused {file}: {said}; take the checkpoint it was made from", {file: data})
+    folder("other_onnx_below", "refused: ONNX", {"onnx/model.onnx": b"\x08\x07"})
+    folder("other_engine_named", "refused: TensorRT", {"model.safetensors": b"ftrt" + b"\0" * 60})
+    folder("family_llava_alone", "refused: LLaVA; another model", {"model.safetensors": safetensors(
+        [("language_model.model.norm.weight", "F16", [8]), ("multi_modal_projector.linear_1.weight", "F16", [8])])}, config=False)
+
+
+def twice():
+    ema = [("ema." + name, dtype, shape) for name, dtype, shape in whole()]
+    said = "refused: two; ema.model; model.embed_tokens.weight"
+    folder("twice_prefix", said, {"model.safetensors": safetensors(whole() + ema)})
+    folder("twice_wrapped", "refused: two; ema.; student.", {"model.safetensors": safetensors(
+        whole(lambda n: "student." + n) + ema)})
+    items, storages = state_dict()
+    folder("twice_nested", "refused owl.pt: two; model; model_ema", {"owl.pt": torch_zip({"model": items, "model_ema": items}, storages)})
+    folder("twice_beside", "refused owl.pt: two; ema", {"owl.pt": torch_zip({**items, "ema": items}, storages)})
+    folder("twice_formats", "loads", {"model.safetensors": PLAIN, "pytorch_model.bin": torch_zip(items, storages)})
+    folder("twice_index", "loads: model.safetensors.index.json; is read", {
+        "model.safetensors": PLAIN, "model-1-of-1.safetensors": PLAIN,
+        "model.safetensors.index.json": json.dumps({"weight_map": {n: "model-1-of-1.safetensors" for n in ALL}})})
+    folder("prefix_head", "refused: module.lm_head.weight; lm_head.weight: missing; prefix", {"model.safetensors": safetensors(
+        whole(lambda n: "module." + n if n.startswith("lm_head") else n))})
+    folder("prefix_head_other", "refused: base_model.lm_head.weight; lm_head.weight: missing; prefix", {"model.safetensors": safetensors(
+        whole(lambda n: ("base_model." if n.startswith("lm_head") else "module.") + n))})
+    folder("prefix_but_head", "loads: module.; lm_head.weight", {"model.safetensors": safetensors(
+        whole(lambda n: n if n.startswith("lm_head") else "module." + n))})
+
+
+def nested(section, **changes):
+    visual = CONFIG["visual_config"]
+    return config(visual_config={**visual, section: {**visual[section], **changes}})
+
+
+def numbers():
+    """Keys of a config that change numbers, in every part of it."""
+    for name, key, value, harmless in [
+        ("qk_norm", "qk_normalization", True, False), ("norm_type", "norm_type", "rms_norm", "layer_norm"),
+        ("quantised", "quantization_config", {"quant_method": "gptq", "bits": 4}, {"load_in_4bit": False, "load_in_8bit": False}),
+        ("unknown", "my_softcapping", 30.0, None),
+    ]:
+        for section in ["visual_model", "visual_abstractor"]:
+            at = f"numbers_{section.split('_')[1]}_{name}"
+            said = "GPTQ" if name == "quantised" else json.dumps(value)
+            folder(at, f"refused: config.json; {section}.{key}; {said}", {"model.safetensors": PLAIN}, nested(section, **{key: value}))
+            folder(at + "_harmless", "loads", {"model.safetensors": PLAIN}, nested(section, **{key: harmless}))
+    for name, key, value in [("softcap", "logit_softcapping", 30.0), ("scale", "embedding_scale", 12.0), ("window", "attention_window", 64),
+                             ("bias", "use_bias", True), ("norm", "norm_after", True), ("moe", "moe_layer_freq", 2)]:
+        folder(f"numbers_text_{name}", f"refused: config.json; {key} is {json.dumps(value)}", {"model.safetensors": PLAIN}, config(**{key: value}))
+    folder("numbers_text_harmless", "loads: config.json; my_key", {"model.safetensors": PLAIN}, config(
+        use_bias=False, attention_window=None, embedding_scale=1.0, my_key=3, norm_lr=0.1, attention_dropout_rate=0.1))
+
+
+def texts():
+    """Configs that are no JSON, each by what is wrong."""
+    text = json.dumps(CONFIG, indent=1)
+    files = {"model.safetensors": PLAIN}
+    for name, data, said in [
+        ("utf16", text.encode("utf-16"), "UTF-16; UTF-8"), ("utf16_be", text.encode("utf-16-be"), "UTF-16; UTF-8"),
+        ("utf32", text.encode("utf-32"), "UTF-32; UTF-8"), ("latin1", text.replace("silu", "sil\u00fc").encode("latin1"), "not UTF-8"),
+        ("nan", text.replace("10000.0", "NaN"), "NaN; is no JSON; line"), ("infinity", text.replace("10000.0", "-Infinity"), "-Infinity; is no JSON; line"),
+        ("comment", text.replace("{", "{ // sizes", 1), "comment; line 1"), ("comment_hash", "# sizes\n" + text, "comment; line 1"),
+        ("comment_block", text.replace("{", "{ /* sizes */", 1), "comment; line 1"), ("comma", text[:-1] + ",}", "comma; line"),
+        ("quotes", text.replace('"', "'"), "quotes; line 2"), ("python", text.replace("false", "False"), "False; Python; line"),
+        ("empty", "", "empty; copy"), ("cut", text[:len(text) // 2], "ends in the middle; copy"),
+    ]:
+        folder(f"text_{name}", f"refused: config.json; {said}", {**files, "config.json": data}, config=False)
+    folder("text_generation", "refused: generation_config.json; UTF-16", {**files, "generation_config.json": "{}".encode("utf-16")})
+    folder("text_index", "refused: model.safetensors.index.json; comma; line 1", {"model.safetensors.index.json": "{\"weight_map\": {},}"})
 
 
 main()

@@ -1,6 +1,6 @@
 //! `strix bench kernels`: every kernel at the shapes of the 8.2B model, or at shapes that are named.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use bytesize::ByteSize;
 use strix_benches::shape::SIGNATURES;
@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let deadline = Deadline::of(&args.pace);
     let benches = args.benches()?;
     if args.list {
-        let mut out = io::stdout().lock();
+        let mut out = crate::terminal::stdout();
         benches.iter().try_for_each(|bench| writeln!(out, "{}", bench.name()))?;
         return Ok(crate::DONE);
     }
