@@ -1,4 +1,4 @@
-//! Still pictures that the `image` crate decodes: PNG and BMP, and WebP without frames.
+//! Still pictures that the `image` crate decodes: PNG, rare kinds of BMP, and WebP without frames.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -78,55 +78,4 @@ fn whole_palette(bytes: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
-}
-
-/// Decodes a BMP.
-pub(super) fn bmp(name: &str, bytes: &[u8]) -> Result<Decoded> {
-    let header = BmpHeader::read(bytes);
-    // What pads the last row may be left out.
-    let padding = header.as_ref().map_or(0, BmpHeader::padding);
-    let mut decoded = decode(name, &[bytes, &[0; 3][..padding]].concat(), ImageFormat::Bmp)?;
-    if let (Some(header), DynamicImage::ImageRgb8(picture)) = (header, &mut decoded.picture)
-        && header.bits == 16
-    {
-        // The decoder rounds 5 and 6 bits to 8; Pillow cuts.
-        let cut = |byte: &mut u8, most: u32| {
-            let value = (u32::from(*byte) * most + 127) / 255;
-            *byte = (value * 255 / most) as u8;
-        };
-        for [red, green, blue] in picture.as_chunks_mut().0 {
-            cut(red, 31);
-            cut(green, if header.green == 0x7e0 { 63 } else { 31 });
-            cut(blue, 31);
-        }
-    }
-    Ok(decoded)
-}
-
-/// What a BMP says of its rows.
-struct BmpHeader {
-    width: u32,
-    bits: u16,
-    packed: bool,
-    /// Bits of green in a pixel of 16.
-    green: u32,
-}
-
-impl BmpHeader {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-        // Shorter headers are OS/2's, whose sides have 16 bits.
-        if word(14)? < 40 {
-            return None;
-        }
-        let compression = word(30)?;
-        let bits = (word(28)? & 0xffff) as u16;
-        let green = if compression == 3 { word(58)? } else { 0 };
-        Some(Self { width: word(18)?, bits, packed: matches!(compression, 1 | 2), green })
-    }
-
-    fn padding(&self) -> usize {
-        let row = (u64::from(self.width) * u64::from(self.bits)).div_ceil(8);
-        if self.packed { 0 } else { ((4 - row % 4) % 4) as usize }
-    }
 }
