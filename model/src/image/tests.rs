@@ -286,3 +286,24 @@ fn mutated_pictures_do_not_panic() {
         }
     }
 }
+
+/// A picture that a review made up.
+fn made(file: &str) -> Vec<u8> {
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/issue_13_made");
+    std::fs::read(format!("{cases}/{file}")).unwrap()
+}
+
+// The others of that folder have Pillow's pixels, as `pictures_are_pillows_or_refused_by_what_they_are` finds.
+#[test]
+fn what_pillow_makes_noise_of_is_refused_by_what_it_is() {
+    for (file, words) in [
+        ("tiff_rgba_16_in_planes.tif", "RGB in uncompressed planes of 16 bits"),
+        ("tiff_cmyk_16_in_planes.tif", "CMYK in uncompressed planes of 16 bits"),
+        ("tiff_negative_in_planes.tif", "gray in uncompressed planes of 8 bits"),
+        ("tiff_gray_on_its_side.tif", "uncompressed TIFF that is to be turned on its side"),
+        ("tiff_shared_chroma.tif", "uncompressed YCbCr whose pixels share chroma"),
+    ] {
+        let error = decode(file, &made(file), Exif::Ignore).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("save it as PNG"), "{error}");
+    }
+}

@@ -91,7 +91,9 @@ fn fax(layout: &Layout, packed: &[u8], [width, rows]: [usize; 2]) -> Vec<u8> {
         let _ = fax::decoder::decode_g4(packed.iter().copied(), width as u16, rows, line);
         return bytes;
     }
-    let mut bits = fax::slice_reader(packed);
+    // The longest code is looked at where the last one is short.
+    let packed = [packed, &[0; 2]].concat();
+    let mut bits = fax::slice_reader(&packed);
     for _ in 0..rows {
         if layout.compression == Compression::Group3 {
             skip_mark(&mut bits);
