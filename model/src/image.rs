@@ -7,6 +7,7 @@ mod foreign;
 mod guard;
 mod jpeg;
 mod kind;
+mod png_file;
 mod preprocess;
 mod rgb;
 mod still;
@@ -141,7 +142,7 @@ pub fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
     let read = || match kind {
         Kind::Jpeg => jpeg::dimensions(name, bytes),
         Kind::Tiff => tiff::dimensions(name, bytes),
-        Kind::Png => still::dimensions(name, bytes, ImageFormat::Png),
+        Kind::Png => png_file::Header::read(name, bytes).map(|header| header.size()),
         Kind::Bmp => bmp::dimensions(name, bytes),
         Kind::Gif => animation::gif_dimensions(name, bytes),
         Kind::WebP => still::dimensions(name, bytes, ImageFormat::WebP),
