@@ -313,7 +313,23 @@ impl Layout {
         if self.offsets.len() < parts {
             return Err(format!("is a damaged TIFF: it lists {} of its {parts} parts", self.offsets.len()));
         }
+        if self.compression == Compression::None && !self.planar && self.offsets.len() > parts {
+            self.take_last(parts);
+        }
         Ok(())
+    }
+
+    /// Of more uncompressed parts than there is room for, Pillow draws each round over the one before: in the order of the list
+    /// where a part is the whole picture, and otherwise in that of the file.
+    fn take_last(&mut self, parts: usize) {
+        let whole = self.chunk == [self.width, self.height];
+        let last = |part: usize| {
+            let rounds = (part..self.offsets.len()).step_by(parts);
+            rounds.max_by_key(|&round| if whole { round } else { self.offsets[round] }).unwrap_or(part)
+        };
+        let order: Vec<usize> = (0..parts).map(last).collect();
+        let picked = |list: &[usize]| order.iter().filter_map(|&part| list.get(part).copied()).collect();
+        (self.offsets, self.counts) = (picked(&self.offsets), picked(&self.counts));
     }
 
     /// Times that the picture is stored: once for all samples, or for each.
