@@ -155,6 +155,10 @@ fn shaped(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         [_, _, _, _, _, _, 0, 0, b'{', ..] => Some(("a safetensors file", NAME)),
         // Of one picture or more.
         [0, 0, 2, 0, count, 0, ..] if *count > 0 => Some(("a CUR cursor", CONVERT)),
+        // Two letters, and four bytes that no version uses: a text has none such.
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => {
+            Some(("a BMP with a header of an unknown length", CONVERT))
+        }
         _ if is_tga(bytes) => Some(("a TGA picture", CONVERT)),
         _ => None,
     }
@@ -247,7 +251,7 @@ fn characters(bytes: &[u8]) -> Option<(Cow<'_, str>, &'static str)> {
                 if ascii * 8 < bytes.len() {
                     return None;
                 }
-                let seen = |&byte: &u8| if byte < 0xa0 && byte >= 0x80 { '?' } else { char::from(byte) };
+                let seen = |&byte: &u8| if (0x80..0xa0).contains(&byte) { '?' } else { char::from(byte) };
                 (bytes.iter().map(seen).collect::<String>().into(), "a text that is not UTF-8")
             }
         },
@@ -294,6 +298,7 @@ mod tests {
             (b"#define im_width 16\n#define im_height 16\nstatic char", "XBM"),
             (b"/* XPM */\nstatic char", "XPM"),
             (b"PK\x05\x06\0\0\0\0", "empty zip"),
+            (b"BM\x40\0\0\0\0\0\0\0\x36\0\0\0\x10\0\0\0\x02\0\0\0", "BMP with a header of an unknown length"),
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Office"),
             (b"\x02\0\0\0\0\0\0\0{}", "safetensors"),
             (b"\x89PNG\n\x1a\n\0\0", "line ends"),

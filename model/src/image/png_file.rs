@@ -81,6 +81,11 @@ impl<'a> Header<'a> {
                 b"PLTE" if ihdr.is_some_and(|ihdr| ihdr[9] == INDEXED) => palette = Some(content),
                 b"tRNS" => transparency = Some(content),
                 b"eXIf" => orientation = Orientation::from_exif_chunk(content),
+                b"CgBI" => {
+                    let reason =
+                        "is a PNG in Apple's own form (CgBI), which is not read: save it as a usual PNG";
+                    return Err(image_error(name, reason.into()));
+                }
                 b"IEND" => return Err(damaged("it has no pixels".into())),
                 _ => (),
             }

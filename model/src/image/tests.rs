@@ -304,6 +304,7 @@ fn what_pillow_makes_noise_of_is_refused_by_what_it_is() {
         ("tiff_shared_chroma.tif", "uncompressed YCbCr whose pixels share chroma"),
         ("png_without_palette.png", "PNG that has a palette of 0 colours"),
         ("png_palette_behind.png", "PNG that has a palette of 0 colours"),
+        ("png_of_an_iphone.png", "PNG in Apple's own form"),
     ] {
         let error = decode(file, &made(file), Exif::Ignore).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
