@@ -4,6 +4,7 @@
 //! normalised in f64 and rounded to 22 fractional bits; downwards the kernel widens with the scale. Written after
 //! Pillow's `Resample.c`, whose results the tests hold.
 
+mod lanes;
 mod stretch;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::ops::Range;
 use image::RgbImage;
 use rayon::prelude::*;
 
+pub(crate) use lanes::whole;
 pub(crate) use stretch::{has_runs, stretched};
 
 /// Fractional bits of a weight.

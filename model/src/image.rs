@@ -1,11 +1,13 @@
 //! Pictures: decoding to RGB as Pillow's `convert("RGB")`, and the vision tower's input from them.
 
 mod animation;
+mod bmp;
 mod cmyk;
 mod foreign;
 mod guard;
 mod jpeg;
 mod kind;
+mod png_file;
 mod preprocess;
 mod rgb;
 mod still;
@@ -140,8 +142,8 @@ pub fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
     let read = || match kind {
         Kind::Jpeg => jpeg::dimensions(name, bytes),
         Kind::Tiff => tiff::dimensions(name, bytes),
-        Kind::Png => still::dimensions(name, bytes, ImageFormat::Png),
-        Kind::Bmp => still::dimensions(name, bytes, ImageFormat::Bmp),
+        Kind::Png => png_file::Header::read(name, bytes).map(|header| header.size()),
+        Kind::Bmp => bmp::dimensions(name, bytes),
         Kind::Gif => animation::gif_dimensions(name, bytes),
         Kind::WebP => still::dimensions(name, bytes, ImageFormat::WebP),
     };
@@ -158,7 +160,7 @@ struct Decoded {
 /// The one picture of a file, of an animation the first.
 fn decode_still(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
     let decode = || match kind {
-        Kind::Bmp => still::bmp(name, bytes),
+        Kind::Bmp => bmp::decode(name, bytes),
         Kind::Jpeg => jpeg::decode(name, bytes),
         Kind::Tiff => tiff::decode(name, bytes),
         Kind::Png | Kind::Gif | Kind::WebP => animation::first(name, bytes, kind),
@@ -174,7 +176,10 @@ fn decode_still(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
 /// An error that names the format, too.
 fn of_kind(error: Error, kind: Kind) -> Error {
     match error {
-        Error::Image { name, reason } if !reason.contains(&kind.to_string()) => {
+        // What follows a colon is a decoder's own words.
+        Error::Image { name, reason }
+            if reason.split(':').next().is_some_and(|ours| !ours.contains(&kind.to_string())) =>
+        {
             Error::Image { name, reason: format!("is a {kind} that {reason}") }
         }
         named => named,

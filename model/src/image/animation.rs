@@ -9,8 +9,6 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 
-use image::ImageFormat;
-
 use super::guard::guarded;
 use super::kind::Kind;
 use super::rgb::opened;
@@ -86,7 +84,7 @@ pub(super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
     })?;
     match (first, kind) {
         (Some(first), _) => Ok(first),
-        (None, Kind::WebP) => still::decode(name, bytes, ImageFormat::WebP),
+        (None, Kind::WebP) => webp::still(name, bytes),
         (None, _) => still::png(name, bytes),
     }
 }

@@ -1,5 +1,10 @@
 //! Names of what is not read, by its first bytes, with what to do.
 
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+
 use crate::read::LFS_POINTER;
 
 /// A kind of file that is not read.
@@ -17,6 +22,12 @@ const DOWNLOAD: &str = "download the picture itself, whose address differs from 
 const LFS: &str = "fetch the picture that it stands for with: git lfs pull";
 const ANNEX: &str = "fetch the picture that it stands for with: git annex get FILE";
 const NAME: &str = "name a picture";
+const ANSWER: &str = "look into it: a server may have answered with an error in place of the picture";
+const BINARY: &str =
+    "copy it again as it is: git takes no picture for a text with `*.png binary` in .gitattributes";
+
+/// Bytes that tell what a text is.
+const START: usize = 4096;
 
 /// First bytes, where they stand, and what they tell.
 #[rustfmt::skip]
@@ -34,7 +45,6 @@ const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
     (0, b"#?RADIANCE", "a Radiance HDR picture", CONVERT),
     (0, b"#?RGBE", "a Radiance HDR picture", CONVERT),
     (0, b"\0\0\x01\0", "an ICO icon", CONVERT),
-    (0, b"\0\0\x02\0", "a CUR cursor", CONVERT),
     (0, b"icns", "an ICNS icon", CONVERT),
     (0, b"farbfeld", "a farbfeld picture", CONVERT),
     (0, b"\x8aMNG", "an MNG animation", CONVERT),
@@ -67,8 +77,8 @@ const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
     (8, b"WAVE", "a sound (WAV)", NAME),
     (0, b"ID3", "a sound (MP3)", NAME),
     (0, b"fLaC", "a sound (FLAC)", NAME),
+    (0, b"PK\x05\x06", "an empty zip archive", UNPACK),
     (0, b"PK\x03\x04", "a zip archive, or a document made of one", UNPACK),
-    (0, b"\x1f\x8b", "a gzip archive", UNPACK),
     (0, b"BZh", "a bzip2 archive", UNPACK),
     (0, b"\xfd7zXZ\0", "an xz archive", UNPACK),
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", UNPACK),
@@ -80,11 +90,19 @@ const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
     (0, b"data:image/", "a data: address in a text", "decode its base64 part into a file"),
     (0, b"\x93NUMPY", "a NumPy array", CONVERT),
     (0, b"GGUF", "a GGUF model", NAME),
-    (8, b"{\"", "a safetensors file", NAME),
     (0, b"\x7fELF", "a program", NAME),
     (0, b"MZ", "a program", NAME),
-    (0, b"\xff\xfe", "a UTF-16 text", NAME),
-    (0, b"\xfe\xff", "a UTF-16 text", NAME),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document (DOC, XLS or PPT)", DRAW),
+    // A PNG begins with what such conversions change.
+    (0, b"\x89PNG\n\x1a\n", "a PNG whose line ends were changed as those of a text", BINARY),
+    (0, b"\x89PNG\r\r\n", "a PNG whose line ends were changed as those of a text", BINARY),
+    (0, b"\x89PNG\r\n\x1a\r\n", "a PNG whose line ends were changed as those of a text", BINARY),
+    (0, b"\x89PNG\r\x1a\r", "a PNG whose line ends were changed as those of a text", BINARY),
+    (0, b"\x09PNG\r\n", "a PNG of which each byte lost a bit", BINARY),
+    (0, b"\xef\xbf\xbdPNG", "a PNG that was converted to UTF-8 as if it were a text", BINARY),
+    (0, b"\xc2\x89PNG", "a PNG that was converted to UTF-8 as if it were a text", BINARY),
+    (0, b"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", "a JPEG or the like that was converted to UTF-8 as if it were a text", BINARY),
+    (0, b"\xc3\xbf\xc3\x98\xc3\xbf", "a JPEG that was converted to UTF-8 as if it were a text", BINARY),
 ];
 
 /// What the file is, as far as its bytes tell.
@@ -103,6 +121,9 @@ pub(super) fn name(bytes: &[u8]) -> Option<Foreign> {
     if let Some((.., what, advice)) = SIGNATURES.iter().find(|(start, signature, ..)| at(*start, signature)) {
         return foreign(what, advice);
     }
+    if let Some((what, advice)) = shaped(bytes) {
+        return foreign(what, advice);
+    }
     if at(0, b"G") && at(188, b"G") {
         return foreign("an MPEG video (TS)", FRAMES);
     }
@@ -111,6 +132,52 @@ pub(super) fn name(bytes: &[u8]) -> Option<Foreign> {
     }
     let (what, advice) = text(bytes)?;
     foreign(what, advice)
+}
+
+/// Kinds that more than their first bytes tell.
+fn shaped(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let gap = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+    let begin = bytes.iter().take(1024).position(|byte| !gap(byte))?;
+    if bytes[begin..].starts_with(b"%PDF-") {
+        return Some(("a PDF document", DRAW));
+    }
+    match bytes {
+        [0x1f, 0x8b, ..] => {
+            let mut start = vec![];
+            // As much as there is of it.
+            let _ = GzDecoder::new(bytes).take(START as u64).read_to_end(&mut start);
+            Some(match text(&start) {
+                Some(("an SVG drawing", _)) => ("a compressed SVG drawing (SVGZ)", DRAW),
+                _ => ("a gzip archive", UNPACK),
+            })
+        }
+        // Eight bytes say how long its header is.
+        [_, _, _, _, _, _, 0, 0, b'{', ..] => Some(("a safetensors file", NAME)),
+        // Of one picture or more.
+        [0, 0, 2, 0, count, 0, ..] if *count > 0 => Some(("a CUR cursor", CONVERT)),
+        // Two letters, and four bytes that no version uses: a text has none such.
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => {
+            Some(("a BMP with a header of an unknown length", CONVERT))
+        }
+        _ if is_tga(bytes) => Some(("a TGA picture", CONVERT)),
+        _ => None,
+    }
+}
+
+/// Whether it has a header of Truevision's format, which has no first bytes of its own.
+fn is_tga(bytes: &[u8]) -> bool {
+    let Some(&[_, map, kind, m0, m1, m2, m3, m4, _, _, _, _, w0, w1, h0, h1, bits, flags]) =
+        bytes.first_chunk()
+    else {
+        return false;
+    };
+    let map_fits = match (map, kind) {
+        (0, 2 | 3 | 10 | 11) => [m0, m1, m2, m3, m4] == [0; 5],
+        (1, 1 | 9) => matches!(m4, 15 | 16 | 24 | 32),
+        _ => false,
+    };
+    let some = [w0, w1] != [0; 2] && [h0, h1] != [0; 2];
+    map_fits && some && matches!(bits, 8 | 15 | 16 | 24 | 32) && flags & 0xc0 == 0
 }
 
 /// Files of the MP4 family: HEIC and AVIF are pictures among them. Their brands are in the first box.
@@ -138,14 +205,12 @@ fn boxed(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
 
 /// Kinds of text.
 fn text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
-    const READ: usize = 4096;
-    let start = &bytes[..bytes.len().min(READ)];
-    let control = |byte: &u8| *byte < b' ' && !b"\t\n\r\x0c\x1b".contains(byte);
-    let valid = std::str::from_utf8(start).map_or_else(|e| e.valid_up_to() + 4 > start.len(), |_| true);
-    if !valid || start.iter().any(control) {
+    let (text, plain) = characters(&bytes[..bytes.len().min(START)])?;
+    let control = |c: char| c.is_control() && !"\t\n\r\x0c\x1b".contains(c);
+    if text.contains(control) {
         return None;
     }
-    let lower = String::from_utf8_lossy(start).to_lowercase();
+    let lower = text.to_lowercase();
     let lower = lower.trim_start_matches('\u{feff}').trim_start();
     let head = lower.starts_with('<');
     Some(match () {
@@ -154,10 +219,42 @@ fn text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
             ("an HTML page", DOWNLOAD)
         }
         () if lower.starts_with("<?xml") => ("an XML text", NAME),
-        () if lower.starts_with(['{', '[']) => {
-            ("a JSON text", "look into it: a server may have answered with an error in place of the picture")
-        }
-        () => ("a text", "look into it: a server may have answered with an error in place of the picture"),
+        () if lower.starts_with("/* xpm */") => ("an XPM picture", CONVERT),
+        () if lower.starts_with("#define") && lower.contains("_width") => ("an XBM picture", CONVERT),
+        () if lower.starts_with(['{', '[']) => ("a JSON text", ANSWER),
+        () => (plain, ANSWER),
+    })
+}
+
+/// What a text says, and which one it is; none where bytes are no text.
+fn characters(bytes: &[u8]) -> Option<(Cow<'_, str>, &'static str)> {
+    let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes.as_chunks().0.iter().map(|&pair| unit(pair)).collect();
+        (Cow::Owned(String::from_utf16_lossy(&units)), "a UTF-16 text")
+    };
+    // Without a mark, text of the West has a zero in every other byte.
+    let zeros = |first: usize| bytes.len() >= 4 && bytes.iter().skip(first).step_by(2).all(|&byte| byte == 0);
+    Some(match bytes {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        _ if zeros(1) => wide(bytes, u16::from_le_bytes),
+        _ if zeros(0) => wide(bytes, u16::from_be_bytes),
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) => (text.into(), "a text"),
+            // Cut within a character.
+            Err(error) if error.error_len().is_none() => {
+                (String::from_utf8_lossy(&bytes[..error.valid_up_to()]), "a text")
+            }
+            // Latin-1 and the like: much of it is ASCII, and nothing else has so few control characters.
+            Err(_) => {
+                let ascii = bytes.iter().filter(|byte| byte.is_ascii()).count();
+                if ascii * 8 < bytes.len() {
+                    return None;
+                }
+                let seen = |&byte: &u8| if (0x80..0xa0).contains(&byte) { '?' } else { char::from(byte) };
+                (bytes.iter().map(seen).collect::<String>().into(), "a text that is not UTF-8")
+            }
+        },
     })
 }
 
@@ -191,6 +288,22 @@ mod tests {
             (b"PK\x03\x04\x14\0", "zip"),
             (b"\x1f\x8b\x08\0", "gzip"),
             (b"\xff\xfeh\0i\0", "UTF-16"),
+            (b"h\0i\0!\0", "UTF-16"),
+            (b"\0h\0i\0!", "UTF-16"),
+            (b"\xff\xfe<\0s\0v\0g\0>\0", "SVG"),
+            (b"caf\xe9 au lait", "text that is not UTF-8"),
+            (b"\n\n%PDF-1.4", "PDF"),
+            (b"\0\0\x02\0\0\0\0\0\0\0\0\0\x02\0\x02\0\x18\0", "TGA"),
+            (b"\0\0\x02\0\x01\0\x10\x10\0\0\x01\0\x20\0\0\0\0\0", "CUR"),
+            (b"#define im_width 16\n#define im_height 16\nstatic char", "XBM"),
+            (b"/* XPM */\nstatic char", "XPM"),
+            (b"PK\x05\x06\0\0\0\0", "empty zip"),
+            (b"BM\x40\0\0\0\0\0\0\0\x36\0\0\0\x10\0\0\0\x02\0\0\0", "BMP with a header of an unknown length"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Office"),
+            (b"\x02\0\0\0\0\0\0\0{}", "safetensors"),
+            (b"\x89PNG\n\x1a\n\0\0", "line ends"),
+            (b"\x89PNG\r\r\n\x1a\r\n", "line ends"),
+            (b"\xef\xbf\xbdPNG\r\n", "converted to UTF-8"),
             (b"BM is how this text begins", "a text"),
             (b"\0\0\0\0\0\0\0\0\0\0\0\0", "zeros"),
         ] {
@@ -199,6 +312,10 @@ mod tests {
             assert!(!error.contains("whole"), "{error}");
         }
         assert!(name(b"\xde\xad\xbe\xef\0\x01\x02\x03").is_none());
+        let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, b"<svg xmlns='x'/>").unwrap();
+        let error = decode("cat.svg", &packed.finish().unwrap(), Exif::Ignore).unwrap_err().to_string();
+        assert!(error.contains("a compressed SVG drawing"), "{error}");
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! JPEG, by libjpeg-turbo's decoder in MozJPEG: the bits of Pillow, which decodes with libjpeg-turbo too.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::io::{self, BufRead, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+mod idct;
+mod libjpeg;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
-use mozjpeg::{ColorSpace, Decompress, Marker};
+use mozjpeg_sys::J_COLOR_SPACE;
 
 use super::cmyk::cmyk_to_rgb;
 use super::{Decoded, MAX_PIXELS, check_size, cut_short, image_error};
 use crate::{Error, Result};
+use libjpeg::{Failed, Jpeg};
 
 /// Most samples that all scans together may fill, over those of the largest picture: a progressive file of a few
 /// kilobytes can ask for thousands of passes over all of it.
@@ -39,19 +38,42 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
         );
         return Err(image_error(name, reason));
     }
-    let ended = Cell::new(false);
-    let source = Source { bytes, ended: &ended };
-    // libjpeg's errors come as unwinding with a text.
-    match catch_unwind(AssertUnwindSafe(|| read(source, &header))) {
-        Err(payload) if libjpeg_error(payload.as_ref()).is_none() => resume_unwind(payload),
-        Ok(Ok((decoded, false))) => Ok(decoded),
-        // What is missing would be grey.
-        Ok(Ok((_, true))) => Err(cut_short(name, bytes)),
-        _ if ended.get() => Err(cut_short(name, bytes)),
-        Ok(Err(error)) => Err(damaged(name, &error.to_string())),
-        Err(payload) => Err(damaged(name, libjpeg_error(payload.as_ref()).unwrap_or_default())),
+    let failed = |failed: Failed| match failed.ended {
+        true => cut_short(name, bytes),
+        false => damaged(name, &failed.reason),
+    };
+    let mut jpeg = Jpeg::new(bytes).map_err(failed)?;
+    if jpeg.size() != [header.width as usize, header.height as usize] {
+        return Err(damaged(name, TWO_HEADERS));
     }
+    let exif = jpeg.app1().into_iter().find_map(|app1| Some(app1.strip_prefix(b"Exif\0\0")?.to_vec()));
+    let orientation =
+        exif.and_then(|exif| Orientation::from_exif_chunk(&exif)).unwrap_or(Orientation::NoTransforms);
+    let (colours, samples) = match jpeg.num_components() {
+        1 => (J_COLOR_SPACE::JCS_GRAYSCALE, 1),
+        4 => (J_COLOR_SPACE::JCS_CMYK, 4),
+        _ => (J_COLOR_SPACE::JCS_RGB, 3),
+    };
+    let rows = jpeg.decode(colours, samples).map_err(failed)?;
+    if jpeg.ended() {
+        // What is missing would be grey.
+        return Err(cut_short(name, bytes));
+    }
+    let (width, height) = (header.width, header.height);
+    let whole = "as many rows as the header says";
+    let picture: DynamicImage = match samples {
+        1 => GrayImage::from_raw(width, height, rows).expect(whole).into(),
+        4 => {
+            // Stored inverted, as Adobe's programs do; Pillow takes all for such.
+            let rgb = cmyk_to_rgb(&rows, |ink| 255 - ink);
+            RgbImage::from_raw(width, height, rgb).expect(whole).into()
+        }
+        _ => RgbImage::from_raw(width, height, rows).expect(whole).into(),
+    };
+    Ok(Decoded { picture, orientation })
 }
+
+const TWO_HEADERS: &str = "two headers, of different sizes";
 
 fn damaged(name: &str, reason: &str) -> Error {
     image_error(name, format!("is a damaged JPEG: {reason}"))
@@ -64,38 +86,6 @@ pub(super) fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
         0 => Err(cut_short(name, bytes)),
         _ => Ok((header.width, header.height)),
     }
-}
-
-/// The picture, and whether the file ended before its last row.
-fn read(source: Source<'_>, header: &Header) -> io::Result<(Decoded, bool)> {
-    let ended = source.ended;
-    let decoder = Decompress::builder().with_markers(&[Marker::APP(1)]).from_reader(source)?;
-    if decoder.size() != (header.width as usize, header.height as usize) {
-        return Err(io::Error::other("two headers, of different sizes"));
-    }
-    let exif = decoder.markers().find_map(|marker| marker.data.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec));
-    let orientation =
-        exif.and_then(|exif| Orientation::from_exif_chunk(&exif)).unwrap_or(Orientation::NoTransforms);
-    let space = match decoder.components().len() {
-        1 => ColorSpace::JCS_GRAYSCALE,
-        4 => ColorSpace::JCS_CMYK,
-        _ => ColorSpace::JCS_RGB,
-    };
-    let mut decoder = decoder.to_colorspace(space)?;
-    let (width, height) = (decoder.width() as u32, decoder.height() as u32);
-    let rows = decoder.read_scanlines::<u8>()?;
-    let cut = ended.get();
-    let whole = "as many rows as the header says";
-    let picture: DynamicImage = match space {
-        ColorSpace::JCS_GRAYSCALE => GrayImage::from_raw(width, height, rows).expect(whole).into(),
-        ColorSpace::JCS_CMYK => {
-            // Stored inverted, as Adobe's programs do; Pillow takes all for such.
-            let rgb = cmyk_to_rgb(&rows, |ink| 255 - ink);
-            RgbImage::from_raw(width, height, rgb).expect(whole).into()
-        }
-        _ => RgbImage::from_raw(width, height, rows).expect(whole).into(),
-    };
-    Ok((Decoded { picture, orientation }, cut))
 }
 
 /// Decodes a strip or tile of a TIFF, whose tables stand apart: its size, and its samples, which are converted to RGB or
@@ -114,54 +104,18 @@ pub(super) fn decode_part(
     if pixels * scans > MAX_PIXELS {
         return Err(format!("{pixels} pixels in {scans} passes"));
     }
-    let ended = Cell::new(false);
-    let read = || -> io::Result<_> {
-        let decoder = Decompress::builder().from_reader(Source { bytes: &whole, ended: &ended })?;
-        if decoder.size() != (header.width as usize, header.height as usize) {
-            return Err(io::Error::other("two headers, of different sizes"));
-        }
-        let stored = decoder.color_space();
-        let space = if to_rgb { ColorSpace::JCS_RGB } else { stored };
-        let mut decoder = decoder.to_colorspace(space)?;
-        let size = [decoder.width(), decoder.height()];
-        Ok((size, decoder.read_scanlines::<u8>()?))
-    };
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(_)) if ended.get() => Err("it ends early".into()),
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(payload) => match libjpeg_error(payload.as_ref()) {
-            Some(error) => Err(error.into()),
-            None => resume_unwind(payload),
-        },
+    let failed = |failed: Failed| if failed.ended { ENDS.into() } else { failed.reason };
+    let mut jpeg = Jpeg::new(&whole).map_err(failed)?;
+    if jpeg.size() != [header.width as usize, header.height as usize] {
+        return Err(TWO_HEADERS.into());
     }
+    let colours = if to_rgb { J_COLOR_SPACE::JCS_RGB } else { jpeg.colours() };
+    let samples = jpeg.num_components();
+    let pixels = jpeg.decode(colours, samples).map_err(failed)?;
+    if jpeg.ended() { Err(ENDS.into()) } else { Ok((jpeg.size(), pixels)) }
 }
 
-fn libjpeg_error(payload: &(dyn Any + Send)) -> Option<&str> {
-    payload.downcast_ref::<String>()?.strip_prefix("libjpeg fatal error: ")
-}
-
-/// The file's bytes; notes when more are asked for than there are.
-struct Source<'a> {
-    bytes: &'a [u8],
-    ended: &'a Cell<bool>,
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        self.bytes.read(to)
-    }
-}
-
-impl BufRead for Source<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.ended.set(self.ended.get() || self.bytes.is_empty());
-        Ok(self.bytes)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.bytes = &self.bytes[amount..];
-    }
-}
+const ENDS: &str = "it ends early";
 
 /// What the frame's header says, to refuse it by name before memory is taken.
 #[derive(Debug, Default)]

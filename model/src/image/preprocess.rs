@@ -49,6 +49,8 @@ pub fn resize(image: &RgbImage, mode: Preprocess, c: &PreprocessorConfig) -> Res
     let bytes = match mode {
         // Two resizes, each rounded to 8 bits: first to a square, and that to `size`.
         Preprocess::Resize if bicubic::has_runs(image) => bicubic::stretched(image, size, middle(size)),
+        // Where it pays to prepare the rows of the square.
+        Preprocess::Resize if side >= 4 * width.min(height) => bicubic::whole(image, size, middle(size)),
         Preprocess::Resize if width < height => {
             let stretch = Filter::new(width, side, 0..side);
             squared(&|y, row| stretch.row(stored(y), row))

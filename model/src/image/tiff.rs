@@ -30,6 +30,21 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
             layout.chunk
         )));
     }
+    let turn = ifd.uint(Tag::Orientation).and_then(|o| Orientation::from_exif(u8::try_from(o).ok()?));
+    let on_its_side = matches!(
+        turn,
+        Some(
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        )
+    );
+    if on_its_side && width != height && layout.is_mapped() {
+        return Err(wrong(
+            "is an uncompressed TIFF that is to be turned on its side, of which Pillow makes noise: save it as PNG".into(),
+        ));
+    }
     let fault = |fault| match fault {
         Fault::Cut => cut(),
         Fault::Damaged(reason) => wrong(format!("is a damaged TIFF: {reason}")),
@@ -42,7 +57,6 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
         let samples = read(&layout, &ifd, bytes, unpack::samples).map_err(fault)?;
         picture(&layout, &ifd, samples).map_err(wrong)?
     };
-    let turn = ifd.uint(Tag::Orientation).and_then(|o| Orientation::from_exif(u8::try_from(o).ok()?));
     // Not left to the option: Pillow turns it when it loads it.
     picture.apply_orientation(turn.unwrap_or(Orientation::NoTransforms));
     Ok(Decoded { picture, orientation: Orientation::NoTransforms })

@@ -331,6 +331,8 @@ impl Compose for Apng<'_> {
         }
         self.disposal = match dispose {
             Dispose::Keep => None,
+            // Asked for one frame after the other, Pillow has by then drawn over what it saved.
+            Dispose::Previous if self.num_drawn > 0 && over => None,
             Dispose::Previous if self.num_drawn > 0 => {
                 let size = [self.width * n, self.height];
                 Some((rect, Some(bytes(rect).crop(self.header.chunks.name, &self.canvas, size)?)))

@@ -51,6 +51,8 @@ pub(super) struct Blocks<'a> {
     name: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// Whether no frame was met yet.
+    first: bool,
     /// Width and height that the header says; frames may reach beyond.
     pub(super) screen: [usize; 2],
     /// Index of the background's colour.
@@ -61,7 +63,8 @@ pub(super) struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Self> {
-        let mut blocks = Self { name, bytes, at: 0, screen: [0; 2], background: 0, palette: None };
+        let mut blocks =
+            Self { name, bytes, at: 0, first: true, screen: [0; 2], background: 0, palette: None };
         let &[_, _, _, _, _, _, w0, w1, h0, h1, flags, background, _] = blocks.array()?;
         blocks.screen = [[w0, w1], [h0, h1]].map(|side| u16::from_le_bytes(side).into());
         if flags & 0x80 != 0 {
@@ -89,7 +92,11 @@ impl<'a> Blocks<'a> {
                             method = flags >> 2 & 7;
                         }
                     }
-                    if !block.is_empty() {
+                    // Pillow's ways: a comment may be empty, of others what follows an empty block is theirs, too.
+                    if label == 0xff && self.first && block.starts_with(b"NETSCAPE2.0") {
+                        self.sub_block();
+                    }
+                    if label != 0xfe || !block.is_empty() {
                         self.skip_sub_blocks();
                     }
                 }
@@ -101,6 +108,7 @@ impl<'a> Blocks<'a> {
                         0 => self.palette.clone(),
                         _ => Palette::read(self.take(3 << ((flags & 7) + 1))?),
                     };
+                    self.first = false;
                     let &[code_size] = self.array()?;
                     let data = self.at;
                     self.skip_sub_blocks();

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use image::ImageFormat;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -3,11 +3,13 @@
 //! Each frame is given to the decoder as a picture of its own. The decoder's own composition (`image-webp` 0.2.4)
 //! leaves frames standing that are disposed to the background.
 
+use std::borrow::Cow;
+
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, RgbImage, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, RgbImage, RgbaImage};
 
-use super::super::{Decoded, check_size, image_error, limits};
+use super::super::{Decoded, check_size, image_error, limits, still};
 use super::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
@@ -15,6 +17,8 @@ use crate::{Error, Result};
 const ANIMATION: u8 = 0x02;
 const EXIF: u8 = 0x08;
 const ALPHA: u8 = 0x10;
+const XMP: u8 = 0x04;
+const PROFILE: u8 = 0x20;
 
 /// What the file says before its frames.
 struct Header<'a> {
@@ -58,6 +62,29 @@ pub(super) fn count(name: &str, bytes: &[u8]) -> Result<Option<Counted>> {
         }
     }
     Ok(Some(Counted { num_frames, size: (width as u32, height as u32) }))
+}
+
+/// Decodes a picture without frames. As libwebp it does without parts that the header promises and that are missing.
+pub(super) fn still(name: &str, bytes: &[u8]) -> Result<Decoded> {
+    const FLAGS_AT: usize = 20;
+    let mut bytes = Cow::Borrowed(bytes);
+    if let (Some(b"VP8X"), Some(&flags)) = (bytes.get(12..16), bytes.get(FLAGS_AT)) {
+        let mut missing = ALPHA | EXIF | XMP | PROFILE;
+        let mut chunks = Chunks(&bytes[12..]);
+        while let Ok(Some((kind, _))) = chunks.next_of(name) {
+            missing &= !match kind {
+                b"ALPH" | b"VP8L" => ALPHA,
+                b"EXIF" => EXIF,
+                b"XMP " => XMP,
+                b"ICCP" => PROFILE,
+                _ => 0,
+            };
+        }
+        if flags & missing != 0 {
+            bytes.to_mut()[FLAGS_AT] &= !missing;
+        }
+    }
+    still::decode(name, &bytes, ImageFormat::WebP)
 }
 
 /// A frame as it is stored.

@@ -106,6 +106,33 @@ impl Layout {
         self.subsampling != [1, 1]
     }
 
+    /// Whether Pillow, which takes such planes for ones of 8 bits or forgets how they are stored, makes noise or a negative
+    /// of them, and so the original.
+    fn is_noise_in_planes(&self) -> bool {
+        let gray = matches!(self.colour, Colour::Gray { .. });
+        match self.bits {
+            8 => self.reversed || self.colour == Colour::Gray { white_is_zero: true },
+            1 => self.reversed || self.colour != Colour::Gray { white_is_zero: false },
+            2 | 4 => true,
+            16 => !gray || self.format == Format::Signed,
+            32 => self.big_endian && self.format != Format::Unsigned,
+            _ => false,
+        }
+    }
+
+    /// Whether Pillow, given a path, takes the pixels as they lie in the file's memory. It then makes noise of those that are
+    /// to be turned on their side, as it has their sides exchanged by then.
+    pub(super) fn is_mapped(&self) -> bool {
+        let kind = match (self.colour, self.bits, self.samples) {
+            (Colour::Gray { white_is_zero: false } | Colour::Palette, 8, 1) | (Colour::Cmyk, 8, 4) => true,
+            (Colour::Gray { .. }, 16, 1) => self.format == Format::Unsigned,
+            (Colour::Rgb, 8, 4) => self.alpha == Alpha::Unassociated,
+            _ => false,
+        };
+        let one = self.chunk[0] >= self.width && self.chunk[1] >= self.height;
+        kind && one && self.compression == Compression::None && !self.reversed
+    }
+
     fn colours(&self) -> usize {
         match self.colour {
             Colour::Gray { .. } | Colour::Palette => 1,
@@ -191,6 +218,8 @@ impl Layout {
             Some(_) => return Err("of complex numbers".into()),
         };
         let extra = ifd.uints(Tag::ExtraSamples).unwrap_or_default();
+        // Planes behind the colours that stand for nothing are passed over.
+        let ignored = if self.planar && extra.iter().all(|&kind| kind == 0) { extra.len() } else { 0 };
         self.alpha = match (self.samples > colours, self.colour, extra.first()) {
             (false, ..) | (_, _, Some(0)) => Alpha::None,
             (_, _, Some(1)) => Alpha::Associated,
@@ -202,10 +231,11 @@ impl Layout {
         if self.colour == Colour::Cmyk {
             self.alpha = Alpha::None;
         }
-        let gray = matches!(self.colour, Colour::Gray { .. }) && self.samples == 1;
+        let alone = self.samples.saturating_sub(ignored) == 1;
+        let gray = matches!(self.colour, Colour::Gray { .. }) && alone;
         let known = match (self.format, self.bits) {
             (Format::Unsigned, 8) => true,
-            (Format::Unsigned, 1 | 2 | 4) => gray || self.colour == Colour::Palette && self.samples == 1,
+            (Format::Unsigned, 1 | 2 | 4) => gray || self.colour == Colour::Palette && alone,
             (Format::Unsigned, 16) => gray || matches!(self.colour, Colour::Rgb | Colour::Cmyk),
             (Format::Unsigned, 12 | 32) | (Format::Signed, 8 | 16 | 32) | (Format::Float, 32) => gray,
             _ => false,
@@ -217,6 +247,10 @@ impl Layout {
         };
         if !known {
             return Err(format!("of {} with {} {format} a sample", self.colour.words(), self.bits));
+        }
+        if self.planar && self.compression == Compression::None && self.is_noise_in_planes() {
+            let colour = self.colour.words();
+            return Err(format!("of {colour} in uncompressed planes of {} {format} a sample", self.bits));
         }
         // What Pillow reads with the bytes of its numbers swapped, and so the original: neither that nor another picture.
         let swapped = self.format != Format::Unsigned && matches!(self.bits, 16 | 32);
@@ -239,7 +273,7 @@ impl Layout {
                 return Err("of YCbCr in planes, or with more samples".into());
             }
         }
-        if self.compression == Compression::Jpeg && (self.bits != 8 || !matches!(self.samples, 1 | 3 | 4)) {
+        if self.compression == Compression::Jpeg && (self.bits != 8 || self.samples > 4) {
             return Err(format!("of JPEGs with {} samples of {} bits", self.samples, self.bits));
         }
         if matches!(self.compression, Compression::Runs | Compression::Group3 | Compression::Group4)
@@ -267,16 +301,35 @@ impl Layout {
         }
         self.offsets = ifd.uints(offsets).unwrap_or_default();
         self.counts = ifd.uints(counts).unwrap_or_default();
-        // What Pillow writes: three samples a pixel, whatever the tag says of chroma.
+        // What Pillow writes: three samples a pixel, whatever the tag says of chroma. It reads all uncompressed ones so.
         let stored = self.counts.iter().fold(0, |sum: usize, count| sum.saturating_add(*count));
         if self.compression == Compression::None && stored >= 3 * self.width * self.height {
             self.subsampling = [1, 1];
+        }
+        if self.compression == Compression::None && self.shares_chroma() {
+            return Err("is a TIFF of uncompressed YCbCr whose pixels share chroma, which is not read: save it as PNG".into());
         }
         let parts = self.width.div_ceil(wide) * self.height.div_ceil(high) * self.planes();
         if self.offsets.len() < parts {
             return Err(format!("is a damaged TIFF: it lists {} of its {parts} parts", self.offsets.len()));
         }
+        if self.compression == Compression::None && !self.planar && self.offsets.len() > parts {
+            self.take_last(parts);
+        }
         Ok(())
+    }
+
+    /// Of more uncompressed parts than there is room for, Pillow draws each round over the one before: in the order of the list
+    /// where a part is the whole picture, and otherwise in that of the file.
+    fn take_last(&mut self, parts: usize) {
+        let whole = self.chunk == [self.width, self.height];
+        let last = |part: usize| {
+            let rounds = (part..self.offsets.len()).step_by(parts);
+            rounds.max_by_key(|&round| if whole { round } else { self.offsets[round] }).unwrap_or(part)
+        };
+        let order: Vec<usize> = (0..parts).map(last).collect();
+        let picked = |list: &[usize]| order.iter().filter_map(|&part| list.get(part).copied()).collect();
+        (self.offsets, self.counts) = (picked(&self.offsets), picked(&self.counts));
     }
 
     /// Times that the picture is stored: once for all samples, or for each.

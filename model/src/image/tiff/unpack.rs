@@ -1,7 +1,9 @@
 //! From the bytes of a strip or tile to samples of 8 bits.
 
+use std::convert::Infallible;
 use std::io::Read;
 
+use fax::decoder::{DecodeStatus, Group4Decoder};
 use fax::{BitReader, Color, maps};
 use flate2::read::ZlibDecoder;
 use weezl::{BitOrder, decode::Decoder as LzwDecoder};
@@ -87,11 +89,18 @@ fn fax(layout: &Layout, packed: &[u8], [width, rows]: [usize; 2]) -> Vec<u8> {
         }
     };
     if layout.compression == Compression::Group4 {
-        let rows = u16::try_from(rows).ok();
-        let _ = fax::decoder::decode_g4(packed.iter().copied(), width as u16, rows, line);
+        let packed = packed.iter().map(|&byte| Ok::<_, Infallible>(byte));
+        let Ok(mut decoder) = Group4Decoder::new(packed, width as u16);
+        for _ in 0..rows {
+            // Rows that are missing are not taken for white ones.
+            let Ok(DecodeStatus::Incomplete) = decoder.advance() else { break };
+            line(decoder.transition());
+        }
         return bytes;
     }
-    let mut bits = fax::slice_reader(packed);
+    // The longest code is looked at where the last one is short.
+    let packed = [packed, &[0; 2]].concat();
+    let mut bits = fax::slice_reader(&packed);
     for _ in 0..rows {
         if layout.compression == Compression::Group3 {
             skip_mark(&mut bits);
@@ -133,7 +142,8 @@ fn runs(bits: &mut impl BitReader, width: usize) -> Option<Vec<u16>> {
         changes.push(at);
         colour = !colour;
     }
-    Some(changes)
+    // A longer row is damaged; libtiff mends it in its own way.
+    (usize::from(at) == width).then_some(changes)
 }
 
 /// Undoes the predictor in a row of samples, `step` of which make a pixel.
