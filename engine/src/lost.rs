@@ -32,8 +32,12 @@ impl Gpu {
         Error::Lost(reason.to_string())
     }
 
-    /// An error once the device is known to be lost.
-    pub(crate) fn check_alive(&self) -> Result<()> {
+    /// Says whether the device still answers, as far as is known.
+    ///
+    /// # Errors
+    ///
+    /// Once it is known to be lost.
+    pub fn check_alive(&self) -> Result<()> {
         match self.inner.lost.load(Ordering::Relaxed) {
             true => {
                 Err(Error::Lost("it is lost since an earlier error; open it and load the model anew".into()))

@@ -220,6 +220,7 @@ impl Pages {
     pub(crate) fn finish(&mut self, sequence: Sequence) -> Vec<Stamp> {
         let Sequence { pages, mut known, rows, promised, shares } = sequence;
         self.promised -= promised;
+        let before = self.free.len();
         for (at, &page) in pages.iter().enumerate() {
             let rest = rows.get(at * POSITIONS..).unwrap_or_default();
             if at < known.len() {
@@ -244,10 +245,21 @@ impl Pages {
                 self.free.push(page);
             }
         }
+        // The next sequence gets them in the same order.
+        self.free[before..].reverse();
         for &page in known.iter().rev() {
             self.let_go(page);
         }
         known.iter().map(|&page| Stamp { page, learned: self.known[page as usize].learned }).collect()
+    }
+
+    /// Gives the free pages out in another order.
+    pub(crate) fn shuffle(&mut self, seed: u64) {
+        let mut state = seed.wrapping_mul(2).wrapping_add(1);
+        for last in (1..self.free.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.free.swap(last, (state >> 33) as usize % (last + 1));
+        }
     }
 
     /// Forgets what is known of pages that nobody holds.

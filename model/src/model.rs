@@ -612,6 +612,7 @@ impl Model {
         let embeds: Option<Arc<[f32]>> = self.encode_while(pixels, go_on)?.map(Into::into);
         if let Some(embeds) = &embeds {
             self.inner.pictures().keep(id, embeds.clone());
+            tracing::debug!(picture = id, "encoded");
         }
         Ok(embeds)
     }

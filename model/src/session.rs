@@ -76,7 +76,8 @@ pub(crate) enum Before {
 
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
-        // What does not fit the device is found here.
+        // What does not fit the device is found here, and one that is lost.
+        model.inner.gpu.check_alive()?;
         model.runner().map(drop)?;
         Ok(Self {
             model: model.clone(),
@@ -259,6 +260,30 @@ impl Session {
     /// If they are none or more than 16, as many tokens are not given, one was not begun or has no room, or the device
     /// fails.
     pub fn step_together(sessions: &mut [Self], tokens: &[u32]) -> Result<Vec<u32>> {
+        Self::run_together(sessions, tokens, |pass| {
+            pass.run(&[pass.out.ids.id()], None)?;
+            let [_, candidates] = pass.out.ids.shape();
+            let ids = pass.program.read(pass.out.ids)?;
+            Ok(ids.chunks_exact(candidates as usize).map(|ids| ids[0]).collect())
+        })
+    }
+
+    /// The same, of which all logits are returned.
+    fn logits_together(sessions: &mut [Self], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        Self::run_together(sessions, tokens, |pass| {
+            pass.run(&[pass.out.logits.id()], None)?;
+            let [_, vocab] = pass.out.logits.shape();
+            let logits = pass.program.read(pass.out.logits)?;
+            Ok(logits.chunks_exact(vocab as usize).map(<[f32]>::to_vec).collect())
+        })
+    }
+
+    /// Runs a token behind what each session has in the cache, all in one step; `run` returns what it gave for each.
+    fn run_together<R>(
+        sessions: &mut [Self],
+        tokens: &[u32],
+        run: impl FnOnce(&mut Pass) -> Result<Vec<R>>,
+    ) -> Result<Vec<R>> {
         if !(1..=TOGETHER).contains(&sessions.len()) || sessions.len() != tokens.len() {
             return Err(Error::Option(format!(
                 "{} sessions and {} tokens; a step takes 1 to {TOGETHER} sessions and a token for each",
@@ -273,15 +298,14 @@ impl Session {
         }
         let rows: Vec<_> = tokens.iter().map(|&token| [Row::Token(token)]).collect();
         let mut runner = model.runner()?;
-        let pass = Self::write_together(&mut runner, &model, sessions, &rows)?;
-        pass.run(&[pass.out.ids.id()], None)?;
-        let ids = pass.program.read(pass.out.ids)?;
-        let [_, candidates] = pass.out.ids.shape();
+        let mut given = run(Self::write_together(&mut runner, &model, sessions, &rows)?)?;
+        // The program may have more rows.
+        given.truncate(tokens.len());
         for (session, rows) in sessions.iter_mut().zip(&rows) {
             let sequence = session.sequence.as_mut().expect("its row was run");
             model.inner.pages().extend(sequence, rows);
         }
-        Ok(ids.chunks_exact(candidates as usize).take(tokens.len()).map(|ids| ids[0]).collect())
+        Ok(given)
     }
 
     /// Device time of every step of [`Session::step_together`], of which nothing is left.

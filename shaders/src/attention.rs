@@ -18,6 +18,8 @@ pub trait KvElement: Pod + Into<f64> {
     const IS_F16: bool;
     /// How many of them 16 bytes hold.
     const PER_CHUNK: u32;
+    /// No number.
+    const NAN: Self;
 
     /// What a cache holds of `x`: of f16 the nearest, at most the largest.
     fn nearest(x: f32) -> Self;
@@ -26,6 +28,7 @@ pub trait KvElement: Pod + Into<f64> {
 impl KvElement for f32 {
     const IS_F16: bool = false;
     const PER_CHUNK: u32 = 4;
+    const NAN: Self = Self::NAN;
 
     fn nearest(x: f32) -> Self {
         x
@@ -35,6 +38,7 @@ impl KvElement for f32 {
 impl KvElement for f16 {
     const IS_F16: bool = true;
     const PER_CHUNK: u32 = 8;
+    const NAN: Self = Self::NAN;
 
     fn nearest(x: f32) -> Self {
         Self::from_f32(x.clamp(Self::MIN.to_f32(), Self::MAX.to_f32()))

@@ -12,7 +12,7 @@ use strix_model::config::PreprocessorConfig;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::{Conversation, count_images};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Weights};
+use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Session, Weights};
 
 use crate::golden::{Run, Set, distance, read_json};
 
@@ -121,16 +121,50 @@ pub fn greedy_steps(gpu: &Gpu, dir: &Path, options: &LoadOptions) -> Result<SetR
 
 fn greedy(set: &Set, report: &mut SetReport) -> Result<()> {
     for case in &set.cases {
-        let mut session = set.model.session()?;
-        for pixels in set.pixels(case) {
-            session.add_embeds(set.model.encode(pixels)?.into());
-        }
-        let steps = session.greedy(&set.ids(case)?, STEPS)?;
-        let want = set.recorded(case, "greedy_logits")?;
-        report.note("greedy_logits", distance(&steps.concat(), &want.values)?.absolute, LOGIT_BOUND, case);
-        let ids: Vec<f32> = steps.iter().map(|logits| best(logits) as f32).collect();
-        report.ids_equal += usize::from(ids == set.recorded(case, "greedy_ids")?.values);
+        let (mut session, ids) = begun(set, case)?;
+        note_greedy(set, case, &session.greedy(&ids, STEPS)?, report)?;
     }
+    Ok(())
+}
+
+/// All runs of a checkpoint as conversations at once, up to 16 that are decoded together, in one cache that is full of NaN
+/// and whose pages are given out in any order.
+///
+/// # Errors
+///
+/// If a file is not what it should be, or the device fails.
+pub fn together(gpu: &Gpu, dir: &Path) -> Result<SetReport> {
+    let options = LoadOptions { dtype: Dtype::F32, chunk: 32, ..LoadOptions::default() };
+    let set = Set::load(gpu, dir, &options)?;
+    let mut report =
+        SetReport { name: set.name.clone(), runs: set.cases.len(), points: BTreeMap::new(), ids_equal: 0 };
+    for (seed, cases) in (0..).zip(set.cases.chunks(16)) {
+        set.model.session()?.spoil_cache(seed)?;
+        let begun = cases.iter().map(|case| begun(&set, case)).collect::<Result<Vec<_>>>()?;
+        let (mut sessions, ids): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
+        let ids: Vec<&[i32]> = ids.iter().map(Vec::as_slice).collect();
+        let steps = Session::greedy_together(&mut sessions, &ids, STEPS)?;
+        for (case, steps) in cases.iter().zip(&steps) {
+            note_greedy(&set, case, steps, &mut report)?;
+        }
+    }
+    Ok(report)
+}
+
+/// A session with the pictures of a run, and its ids.
+fn begun(set: &Set, case: &str) -> Result<(Session, Vec<i32>)> {
+    let mut session = set.model.session()?;
+    for pixels in set.pixels(case) {
+        session.add_embeds(set.model.encode(pixels)?.into());
+    }
+    Ok((session, set.ids(case)?))
+}
+
+fn note_greedy(set: &Set, case: &str, steps: &[Vec<f32>], report: &mut SetReport) -> Result<()> {
+    let want = set.recorded(case, "greedy_logits")?;
+    report.note("greedy_logits", distance(&steps.concat(), &want.values)?.absolute, LOGIT_BOUND, case);
+    let ids: Vec<f32> = steps.iter().map(|logits| best(logits) as f32).collect();
+    report.ids_equal += usize::from(ids == set.recorded(case, "greedy_ids")?.values);
     Ok(())
 }
 

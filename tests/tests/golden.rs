@@ -20,6 +20,14 @@ fn every_golden_set_is_within_bounds_on_the_device_as_it_is() {
 }
 
 #[test]
+fn all_runs_of_a_golden_set_at_once_are_within_bounds() {
+    for name in SETS {
+        let report = checks::together(gpu(), &root().join(name)).unwrap();
+        assert!(report.good(), "{report}");
+    }
+}
+
+#[test]
 fn every_golden_set_is_within_bounds_without_subgroups() {
     assert_eq!(plain_gpu().target().subgroup, None);
     every_set(plain_gpu());

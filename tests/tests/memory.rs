@@ -217,7 +217,7 @@ fn planned(gpu: &Gpu, budget: u64) -> MemoryPlan {
 }
 
 fn try_plan(gpu: &Gpu, budget: u64) -> strix_model::Result<MemoryPlan> {
-    let options = LoadOptions { ctx: Some(160), ..LoadOptions::default() };
+    let options = LoadOptions { ctx: Some(160), device_memory: Some(budget), ..LoadOptions::default() };
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano").as_ref();
     let config = Config::load(dir)?;
     let room = Room { budget_bytes: Some(budget), ..Room::of(gpu, Some(budget), None) };

@@ -306,7 +306,16 @@ fn a_budget_is_of_everything() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_while_pictures_are_encoded() {
-    let pictures: Vec<_> = (0..120).flat_map(|_| ["--image", DRAWING]).collect();
+    // Each another: what was encoded once is not encoded again.
+    let dir = tempfile::tempdir().unwrap();
+    let pictures: Vec<_> = (0..120_u8)
+        .flat_map(|i| {
+            let path = dir.path().join(format!("{i}.bmp"));
+            std::fs::write(&path, bmp([i, 255 - i, 7])).unwrap();
+            ["--image".to_owned(), path.to_str().unwrap().to_owned()]
+        })
+        .collect();
+    let pictures: Vec<_> = pictures.iter().map(String::as_str).collect();
     let args = [&["ask", "--ctx", "4000", "--json"], &*pictures, &["Describe the image."]].concat();
     let mut command = strix(&args);
     command.env("STRIX_LOG", "strix_model=debug").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -321,6 +330,14 @@ fn ctrl_c_ends_while_pictures_are_encoded() {
     let answer: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!((answer["finish_reason"].as_str(), answer["answer"].as_str()), (Some("cancelled"), Some("")));
     assert!(encoded < 120, "{encoded} pictures were encoded");
+}
+
+/// A picture of 2 x 2 pixels of one colour: blue, green, red.
+fn bmp(pixel: [u8; 3]) -> Vec<u8> {
+    let row = [&pixel[..], &pixel, &[0; 2]].concat();
+    let header: [u32; 13] = [70, 0, 54, 40, 2, 2, 1 | 24 << 16, 0, 16, 0, 0, 0, 0];
+    let header: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    [b"BM", &header[..], &row, &row].concat()
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Panics of decoders become errors.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use strix_engine::panic_text;
 
 use super::image_error;
 use crate::Result;
@@ -50,7 +51,7 @@ pub(super) fn guarded<T>(
     DEPTH.set(DEPTH.get() - 1);
     done.unwrap_or_else(|payload| {
         CAUGHT.fetch_add(1, Ordering::Relaxed);
-        let words = message(payload.as_ref());
+        let words = panic_text(payload.as_ref()).unwrap_or("no reason is given");
         Err(image_error(
             name,
             format!("the {decoder} decoder cannot read it and broke off ({words}): {SAVE_ANEW}"),
@@ -59,12 +60,6 @@ pub(super) fn guarded<T>(
 }
 
 const SAVE_ANEW: &str = "open it in another program and save it as PNG";
-
-/// What a panic says.
-pub(super) fn message(payload: &(dyn Any + Send)) -> &str {
-    let owned = payload.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no reason is given")
-}
 
 #[cfg(test)]
 mod tests {

@@ -88,7 +88,6 @@ impl Session {
                 break;
             };
             picture.content = Content::Embeds(embeds);
-            tracing::debug!(picture = index, "encoded");
         }
         self.image_encode += start.elapsed();
         Ok(whole)

@@ -44,32 +44,54 @@ impl Session {
     }
 
     fn write_noise(&self) -> Result<()> {
+        // Between -1 and 1, as keys and values are of which norms were taken.
+        self.write_cache(|i| (i * 7919 % NOISE) as f32 / NOISE as f32 * 2.0 - 1.0)?;
+        self.model.inner.has_noise.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Spoils the model's cache: nothing of it is known any more, all of it is NaN, and its pages are given out in an order
+    /// that depends on `seed`. What is answered then must not change.
+    ///
+    /// # Errors
+    ///
+    /// If an answer is under way, or the device fails.
+    pub fn spoil_cache(&mut self, seed: u64) -> Result<()> {
+        self.end();
+        self.write_cache(|_| f32::NAN)?;
+        self.model.inner.has_noise.store(false, Ordering::Relaxed);
+        self.model.inner.pages().shuffle(seed);
+        Ok(())
+    }
+
+    /// Writes `value` of each element's number to all of the cache, of which nothing is known then.
+    fn write_cache(&self, value: impl Fn(usize) -> f32 + Copy) -> Result<()> {
         let inner = &self.model.inner;
         {
             let mut pages = inner.pages();
             pages.clear();
             if pages.left() < pages.total() {
-                let reason = "noise is written to the whole cache, of which others have pages: end their answers first";
+                let reason =
+                    "the whole cache is written to, of which others have pages: end their answers first";
                 return Err(Error::Option(reason.into()));
             }
         }
         for layer in &inner.kv {
             match layer {
-                LayerCache::F32(kv) => self.write_noise_to(kv)?,
-                LayerCache::F16(kv) => self.write_noise_to(kv)?,
+                LayerCache::F32(kv) => self.write_layer(kv, value)?,
+                LayerCache::F16(kv) => self.write_layer(kv, value)?,
             }
         }
-        inner.has_noise.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    fn write_noise_to<T: KvElement>(&self, kv: &KvCache<T>) -> Result<()> {
-        // Between -1 and 1, as keys and values are of which norms were taken.
-        let value = |i: usize| T::nearest((i * 7919 % NOISE) as f32 / NOISE as f32 * 2.0 - 1.0);
+    fn write_layer<T: KvElement>(&self, kv: &KvCache<T>, value: impl Fn(usize) -> f32) -> Result<()> {
         let elements = kv.k.shape().iter().map(|&n| n as usize).product();
-        let noise: Vec<T> = (0..elements).map(value).collect();
+        // A number that is none stays none.
+        let element = |i| if value(i).is_nan() { T::NAN } else { T::nearest(value(i)) };
+        let values: Vec<T> = (0..elements).map(element).collect();
         for kv in [&kv.k, &kv.v] {
-            kv.write(&self.model.inner.gpu, &noise)?;
+            kv.write(&self.model.inner.gpu, &values)?;
         }
         Ok(())
     }

@@ -200,14 +200,49 @@ impl Session {
         let mut steps = vec![];
         for _ in 0..tokens {
             let Some(Scores::Full(logits)) = self.forward(&rows, Want::Full, None)? else { break };
-            // The first of equals, as the sampler has it.
-            let best =
-                logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
-            rows = vec![Row::Token(best as u32)];
+            rows = vec![Row::Token(best(logits))];
             steps.push(logits.to_vec());
         }
         Ok(steps)
     }
+
+    /// [`Session::greedy`] of several sessions, whose steps after the prompt are of all of them together.
+    ///
+    /// # Errors
+    ///
+    /// If they are none or more than 16, or not as many as `ids`, or the ids do not fit.
+    pub fn greedy_together(
+        sessions: &mut [Self],
+        ids: &[&[i32]],
+        tokens: usize,
+    ) -> Result<Vec<Vec<Vec<f32>>>> {
+        if sessions.len() != ids.len() {
+            return Err(Error::Option(format!("{} sessions and {} prompts", sessions.len(), ids.len())));
+        }
+        let mut steps: Vec<Vec<Vec<f32>>> = vec![];
+        for (session, ids) in sessions.iter_mut().zip(ids) {
+            let rows = session.place_all(ids, tokens.saturating_sub(1))?;
+            session.begin_apart(rows.len() + tokens.saturating_sub(1))?;
+            match session.forward(&rows, Want::Full, None)? {
+                Some(Scores::Full(logits)) => steps.push(vec![logits.to_vec()]),
+                _ => steps.push(vec![]),
+            }
+        }
+        for _ in 1..tokens {
+            let last =
+                steps.iter().map(|steps| steps.last().map_or(0, |logits| best(logits))).collect::<Vec<_>>();
+            let logits = Self::logits_together(sessions, &last)?;
+            steps.iter_mut().zip(logits).for_each(|(steps, logits)| steps.push(logits));
+        }
+        sessions.iter_mut().for_each(Self::end);
+        Ok(steps)
+    }
+}
+
+/// Id of the largest logit, the first of equals, as the sampler has it.
+fn best(logits: &[f32]) -> u32 {
+    let largest = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
+    largest.map_or(0, |(id, _)| id as u32)
 }
 
 /// `STRIX_TRACE=decoder.3`: the labels whose tensors are dumped.

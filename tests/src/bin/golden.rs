@@ -1,4 +1,4 @@
-//! `cargo xtask golden [ROOT] [--dtype D] [--group N] [--kv D] [--activations D]`: the engine against the original implementation's
+//! `cargo xtask golden [ROOT] [--together | --dtype D] [--group N] [--kv D] [--activations D]`: the engine against the original implementation's
 //! recorded tensors, preprocessing, tokens and prompts. Fails where a figure falls short.
 
 use std::path::{Path, PathBuf};
@@ -28,6 +28,9 @@ struct Args {
     /// With int8: rounds the rows that projections are given and measures the error as well.
     #[arg(long, value_enum, default_value = "f32")]
     activations: Rows,
+    /// Runs all cases of a set as conversations at once, in one cache of pages in any order.
+    #[arg(long, conflicts_with_all = ["dtype", "group", "kv", "activations"])]
+    together: bool,
 }
 
 #[expect(unsafe_code, reason = "it changes the environment")]
@@ -42,6 +45,15 @@ fn run(args: &Args) -> Result<bool> {
     let gpu = Gpu::new()?;
     println!("adapter: {}", gpu.name());
     let mut good = true;
+    if args.together {
+        for set in golden::sets(&root)? {
+            let report = checks::together(&gpu, &set)?;
+            println!("\n{report}");
+            good &= report.good();
+        }
+        println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
+        return Ok(good);
+    }
     if (args.dtype, args.kv, args.activations) == (Kind::F32, Kv::F32, Rows::F32) {
         for set in golden::sets(&root)? {
             let report = checks::set(&gpu, &set)?;

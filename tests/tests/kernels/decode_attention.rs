@@ -6,7 +6,7 @@ use strix_shaders::rope_append::{self, RopeTables};
 use strix_shaders::{Cursors, KvCache, decode_attention};
 use strix_tests::{assert_close, constant, gpu, on_all, run_graph, run_on, uniform};
 
-use crate::sequences::{Several, cache_of, not_a_number, turned};
+use crate::sequences::{Several, cache_of, turned};
 
 /// A decode step over a cache.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Case {
             let values = uniform(seed, head * num_kv_heads as usize);
             let mut cache: Vec<T> = values.into_iter().map(T::nearest).collect();
             for head in cache.chunks_exact_mut(head) {
-                head[(self.position * head_dim) as usize..].fill(not_a_number());
+                head[(self.position * head_dim) as usize..].fill(T::NAN);
             }
             cache
         });

@@ -58,7 +58,7 @@ impl Several {
         let (dim, slots) = (self.shape.head_dim as usize, self.slots() as usize);
         let elements = self.shape.num_kv_heads as usize * slots * dim;
         let values: Vec<T> = uniform(seed, elements).into_iter().map(T::nearest).collect();
-        let mut cache = vec![not_a_number(); elements];
+        let mut cache = vec![T::NAN; elements];
         for (run, s) in self.runs.iter().zip(0..) {
             for slot in (0..seen(*run)).map(|position| self.slot(s, position) as usize) {
                 for head in 0..self.shape.num_kv_heads as usize {
@@ -82,11 +82,6 @@ pub(crate) fn cache_of<T: KvElement>(num_kv_heads: u32, head_dim: u32, k: &[T], 
     let shape = [num_kv_heads, k.len() as u32 / num_kv_heads / head_dim, head_dim];
     let k = KvCache::keys_in_blocks(k, num_kv_heads, head_dim);
     KvCache { k: Resident::from_slice("k", shape, &k), v: Resident::from_slice("v", shape, v) }
-}
-
-pub(crate) fn not_a_number<T: KvElement>() -> T {
-    let bits: &[u8] = if T::IS_F16 { &[0, 0x7e] } else { &[0, 0, 0xc0, 0x7f] };
-    bytemuck::pod_read_unaligned(bits)
 }
 
 /// Keys or values of one sequence, `[num_kv_heads, positions, head_dim]`, as they lie in a cache whose pages it has from

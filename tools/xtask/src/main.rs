@@ -12,7 +12,7 @@ cargo xtask TASK
 
   demo                  install a software Vulkan driver if there is none, build, run `strix demo`
   test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
-  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
+  golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--together] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   checkpoints [DIR]     what Strix says of every folder of a tree, against its `expected` line; no device is needed
   fuzz-folders ARGS     folders of models with one thing changed, loaded and asked: [--minutes 10] [--seed 1]

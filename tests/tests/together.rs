@@ -1,0 +1,147 @@
+//! Conversations that share a model's programs, its cache and its pictures.
+
+use strix_model::image::RgbImage;
+use strix_model::{Answer, Error, GenerateOptions, LoadOptions, Model, Session, Source};
+use strix_tests::{gpu, nano};
+
+fn model(options: LoadOptions) -> Model {
+    Model::load_on(gpu(), Source::Nano, &options, &mut |_| ()).expect("nano loads")
+}
+
+fn greedy(max_tokens: u32) -> GenerateOptions {
+    GenerateOptions { max_tokens, ..GenerateOptions::default() }
+}
+
+/// All ids of an answer, and how many positions of its prompt were in the cache and were run.
+fn all(mut answer: Answer<'_>) -> (Vec<u32>, [u32; 2]) {
+    answer.by_ref().for_each(|token| drop(token.expect("the device works")));
+    (answer.ids().to_vec(), [answer.timing().reused_tokens, answer.timing().prefill_tokens])
+}
+
+/// A square in one of nano's colours.
+fn picture(blue: u8) -> RgbImage {
+    RgbImage::from_fn(112, 112, |x, y| {
+        if (30..80).contains(&x) && (30..80).contains(&y) { [200, 30, blue] } else { [255; 3] }.into()
+    })
+}
+
+#[test]
+fn a_second_turn_runs_its_new_rows_only() {
+    let model = model(LoadOptions::default());
+    let mut session = model.session().unwrap();
+    nano::sample("two_turns").add_pictures(&mut session);
+    let (first, [reused, run]) = all(session.ask("What shape is in the image?", &greedy(20)).unwrap());
+    assert_eq!(reused, 0);
+    let (_, [again, new]) = all(session.ask("What color is it?", &greedy(20)).unwrap());
+    // What was run of the first turn: its prompt, and all that was answered but the end.
+    assert_eq!(again as usize, run as usize + first.len() - 1, "{again} reused, {new} run");
+}
+
+#[test]
+fn the_same_picture_and_beginning_are_computed_once() {
+    let model = model(LoadOptions::default());
+    let ask = |text: &str, blue: u8| {
+        let mut session = model.session().unwrap();
+        session.add_image(&picture(blue)).unwrap();
+        all(session.ask(text, &greedy(8)).unwrap())
+    };
+    let (first, [reused, whole]) = ask("What color is the square in the image?", 30);
+    assert_eq!((reused, model.encoded_pictures()), (0, 1));
+    // Another conversation: all but the last row is there.
+    let (same, counts) = ask("What color is the square in the image?", 30);
+    assert_eq!((same, counts, model.encoded_pictures()), (first.clone(), [whole - 1, 1], 1));
+    // Another question about the same picture shares the whole pages that both begin with.
+    let (_, [reused, run]) = ask("Is there a circle in the image?", 30);
+    assert!(reused >= 16 && reused.is_multiple_of(16), "{reused} reused, {run} run");
+    assert_eq!(model.encoded_pictures(), 1);
+    // The same text with another picture shares nothing from the picture on.
+    let (_, [reused, run]) = ask("What color is the square in the image?", 90);
+    assert!(reused < 16 && reused + run == whole, "{reused} reused");
+    assert_eq!(model.encoded_pictures(), 2);
+}
+
+#[test]
+fn what_the_cache_has_no_room_for_is_refused_with_the_numbers() {
+    let page = {
+        let text = &strix_model::Config::nano().text;
+        16 * 2 * 4 * (text.kv_dim() * text.num_hidden_layers) as u64
+    };
+    let model = model(LoadOptions { kv_memory: Some(6 * page + 5), ..LoadOptions::default() });
+    assert_eq!(model.kv_positions(), [96, 96]);
+    let [mut a, mut b] = [0, 1].map(|_| model.session().unwrap());
+    let alone = all(b.ask("What is 3 + 4?", &greedy(8)).unwrap()).0;
+    b.reset();
+    let mut answer = a.ask("Hello!", &greedy(60)).unwrap();
+    answer.next().unwrap().unwrap();
+    let error = b.ask("What is 3 + 4?", &greedy(50)).unwrap_err();
+    let Error::PoolFull { positions, needed, left, total: 6 } = error else { panic!("{error}") };
+    assert!(positions > 50 && needed > left && left < 6, "{error}");
+    assert!(error.to_string().contains(&format!("{left} of 6 are left")), "{error}");
+    assert_eq!(b.turns(), [], "nothing was asked");
+    drop(answer);
+    assert_eq!(model.kv_positions(), [96, 96]);
+    assert_eq!(all(b.ask("What is 3 + 4?", &greedy(8)).unwrap()).0, alone);
+    // More than there is at all.
+    assert!(matches!(a.complete("USER: Hi! ASSISTANT:", &greedy(500)), Err(Error::PoolFull { .. })));
+    let error = Model::load_on(
+        gpu(),
+        Source::Nano,
+        &LoadOptions { kv_memory: Some(100), ..LoadOptions::default() },
+        &mut |_| (),
+    );
+    assert!(error.unwrap_err().to_string().contains("kv_memory of 100 bytes"));
+}
+
+/// A cache too small for what was asked before forgets the oldest, and answers as ever, whatever lay on its pages.
+#[test]
+fn a_small_cache_of_any_content_answers_as_a_large_one() {
+    let samples: Vec<_> = nano::samples().into_iter().filter(|sample| sample.images.len() <= 2).collect();
+    let small = model(LoadOptions { kv_memory: Some(2 << 20), ..LoadOptions::default() });
+    let mut session = small.session().unwrap();
+    for (seed, sample) in (0..).zip(&samples) {
+        if seed % 5 == 0 {
+            session.spoil_cache(seed).unwrap();
+        }
+        session.reset();
+        sample.add_pictures(&mut session);
+        let (ids, _) = all(session.complete(&sample.prompt, &greedy(64)).unwrap());
+        assert_eq!(ids, sample.output_ids, "{}", sample.name);
+    }
+}
+
+#[test]
+fn sessions_decoded_together_step_as_each_alone() {
+    let model = model(LoadOptions::default());
+    let prompts: Vec<Vec<i32>> =
+        (0..5).map(|i| (0..7 + 13 * i).map(|j| 3 + (i * 31 + j * 7) % 900).collect()).collect();
+    let alone: Vec<_> = prompts.iter().map(|ids| model.session().unwrap().greedy(ids, 20).unwrap()).collect();
+    let mut sessions: Vec<_> = prompts.iter().map(|_| model.session().unwrap()).collect();
+    sessions[0].spoil_cache(9).unwrap();
+    let ids: Vec<&[i32]> = prompts.iter().map(Vec::as_slice).collect();
+    let together = Session::greedy_together(&mut sessions, &ids, 20).unwrap();
+    for (i, (together, alone)) in together.iter().zip(&alone).enumerate() {
+        assert_eq!((together.len(), alone.len()), (20, 20));
+        for (step, (together, alone)) in together.iter().zip(alone).enumerate() {
+            let off = together.iter().zip(alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-3, "sequence {i}, step {step}: {off}");
+        }
+    }
+}
+
+#[test]
+fn steps_together_that_cannot_be_are_refused() {
+    let model = model(LoadOptions::default());
+    let mut sessions: Vec<_> = (0..2).map(|_| model.session().unwrap()).collect();
+    let refused = |sessions: &mut [Session], tokens: &[u32], words: &str| {
+        let error = Session::step_together(sessions, tokens).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    refused(&mut [], &[], "0 sessions");
+    refused(&mut sessions, &[1], "2 sessions and 1 tokens");
+    refused(&mut sessions, &[1, 2], "nothing was begun");
+    for session in &mut sessions {
+        session.fill(20).unwrap();
+    }
+    refused(&mut sessions, &[1, 1 << 20], "not in the vocabulary");
+    assert_eq!(Session::step_together(&mut sessions, &[5, 5]).unwrap().len(), 2);
+}
