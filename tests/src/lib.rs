@@ -11,6 +11,7 @@ pub mod golden;
 pub mod nano;
 pub mod pictures;
 pub mod reference;
+pub mod schedules;
 
 use std::sync::OnceLock;
 

@@ -2,6 +2,7 @@
 
 use strix_model::image::RgbImage;
 use strix_model::{Answer, Error, GenerateOptions, LoadOptions, Model, Session, Source};
+use strix_tests::schedules::Schedules;
 use strix_tests::{gpu, nano};
 
 fn model(options: LoadOptions) -> Model {
@@ -144,4 +145,16 @@ fn steps_together_that_cannot_be_are_refused() {
     }
     refused(&mut sessions, &[1, 1 << 20], "not in the vocabulary");
     assert_eq!(Session::step_together(&mut sessions, &[5, 5]).unwrap().len(), 2);
+}
+
+/// A few of what `cargo xtask schedules` runs.
+#[test]
+fn conversations_in_any_order_are_told_what_each_is_told_alone() {
+    let mut schedules = Schedules::new(gpu()).unwrap();
+    for seed in 0..6 {
+        schedules.run(seed).unwrap();
+    }
+    let counts = schedules.counts;
+    assert!(counts.answers > 40 && counts.cancelled > 0 && counts.waits > 0, "{counts}");
+    assert!(counts.positions[0] > 100, "{counts}");
 }

@@ -14,6 +14,7 @@ cargo xtask TASK
   test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
   golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--together] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
+  schedules [--dev] ARGS conversations of one model in any order, against each alone: [--seeds 300] [--from 0]
   checkpoints [DIR]     what Strix says of every folder of a tree, against its `expected` line; no device is needed
   fuzz-folders ARGS     folders of models with one thing changed, loaded and asked: [--minutes 10] [--seed 1]
   pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
             run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "demo"]).args(rest))
         }),
         "test" if rest.is_empty() => test(),
-        "golden" | "nano" => check(task, rest),
+        "golden" | "nano" | "schedules" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
