@@ -24,6 +24,7 @@
 
 mod choices;
 mod coop;
+mod copies;
 mod error;
 mod gpu;
 mod graph;
@@ -46,6 +47,7 @@ mod upload;
 
 pub use choices::{Choices, Decision, Way};
 pub use coop::Coop;
+pub use copies::Copied;
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};

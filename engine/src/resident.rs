@@ -420,6 +420,11 @@ impl ResidentBytes {
     ///
     /// If the device has no room for it.
     pub fn place(&self, gpu: &Gpu) -> Result<()> {
-        self.0.place(gpu).map(drop)
+        self.placed(gpu).map(drop)
+    }
+
+    /// Where it is.
+    pub(crate) fn placed(&self, gpu: &Gpu) -> Result<Place> {
+        self.0.place(gpu)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use half::f16;
+use strix_engine::{Copied, Gpu, ResidentBytes};
 use strix_shaders::cursors::PAGE;
 use strix_shaders::{HeadShape, KvCache};
 
@@ -48,6 +49,14 @@ impl LayerCache {
         match self {
             Self::F32(kv) => (kv.k.label(), kv.k.bytes()),
             Self::F16(kv) => (kv.k.label(), kv.k.bytes()),
+        }
+    }
+
+    /// Both tensors.
+    pub(crate) fn residents(&self) -> [ResidentBytes; 2] {
+        match self {
+            Self::F32(kv) => [kv.k.untyped(), kv.v.untyped()],
+            Self::F16(kv) => [kv.k.untyped(), kv.v.untyped()],
         }
     }
 
@@ -118,6 +127,20 @@ pub(crate) fn fits_binding(
             )
         }),
     })
+}
+
+/// Copies what a page holds to another.
+pub(crate) fn copy_page(gpu: &Gpu, kv: &[LayerCache], c: &TextConfig, [from, to]: [u32; 2]) -> Result<()> {
+    let Some(keys) = kv.first().map(|layer| layer.keys().1) else { return Ok(()) };
+    // Each head has its own pages.
+    let head = keys / c.num_key_value_heads as u64;
+    let element = if matches!(kv[0], LayerCache::F16(_)) { 2 } else { 4 };
+    let bytes = u64::from(PAGE) * c.head_dim() as u64 * element;
+    let [from, to] = [from, to].map(|page| u64::from(page) * bytes);
+    let heads = (0..c.num_key_value_heads as u64).map(|n| n * head);
+    let parts: Vec<_> = heads.map(|at| Copied { from: at + from, to: at + to, bytes }).collect();
+    let tensors: Vec<_> = kv.iter().flat_map(LayerCache::residents).collect();
+    Ok(gpu.copy_within(&tensors, &parts)?)
 }
 
 /// Bytes that are spent on more than one whole context where nobody said how many.

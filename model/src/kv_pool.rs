@@ -65,6 +65,18 @@ pub(crate) struct Sequence {
     promised: usize,
     /// Whether others may read what it leaves, and it what they left.
     shares: bool,
+    /// The page that its last one is to be a copy of.
+    copied: Option<u32>,
+}
+
+/// A known page that begins as a sequence goes on.
+#[derive(Clone, Copy, Debug)]
+struct Like {
+    page: u32,
+    /// Rows of it that are the sequence's.
+    common: usize,
+    /// Whether it may be written over: nobody holds it, and nothing is behind it, or it is the sequence's own.
+    is_free: bool,
 }
 
 /// There is no room for a sequence.
@@ -82,7 +94,7 @@ impl Sequence {
     fn with_room(positions: usize, shares: bool) -> Self {
         let pages = positions.div_ceil(POSITIONS);
         let (pages, known) = (Vec::with_capacity(pages), Vec::with_capacity(pages));
-        Self { pages, known, rows: Vec::with_capacity(positions), promised: 0, shares }
+        Self { pages, known, rows: Vec::with_capacity(positions), promised: 0, shares, copied: None }
     }
 
     /// Number of positions.
@@ -99,6 +111,11 @@ impl Sequence {
     /// Positions that it was begun for: its pages, and those it may still ask for.
     pub(crate) fn room(&self) -> usize {
         (self.pages.len() + self.promised) * POSITIONS
+    }
+
+    /// The page whose content must come to its last page before anything is run, while the pool is locked.
+    pub(crate) fn copied(&mut self) -> Option<[u32; 2]> {
+        Some([self.copied.take()?, *self.pages.last()?])
     }
 
     /// Its pages, in the order of positions.
@@ -135,7 +152,8 @@ impl Pages {
     /// Begins a sequence that may come to `most` positions, with what is known of its first rows: [`Sequence::len`] says
     /// how many, and at least the last of `rows` is left to run.
     ///
-    /// `own` is what the same conversation left behind: a page of it that does not go on as it did may be written over.
+    /// `own` is what the same conversation left behind: a page of it that does not go on as it did may be written over. Of
+    /// another's page that does not, the part in common is to be copied ([`Sequence::copied`]).
     pub(crate) fn start(&mut self, rows: &[Row], most: usize, own: &[Stamp]) -> Result<Sequence, Full> {
         let mut sequence = Sequence::with_room(most, true);
         let reusable = &rows[..rows.len().saturating_sub(1)];
@@ -147,15 +165,26 @@ impl Pages {
             sequence.known.push(page);
             sequence.rows.extend(next);
         }
-        let taken = self.begun_like(&reusable[sequence.len()..], sequence.known.last(), own);
-        if let Err(full) = self.promise(&mut sequence, most, usize::from(taken.is_some())) {
+        let like = self.begun_like(&reusable[sequence.len()..], sequence.known.last(), own);
+        let taken = like.is_some_and(|like| like.is_free);
+        if let Err(full) = self.promise(&mut sequence, most, usize::from(taken)) {
             self.finish(sequence);
             return Err(full);
         }
-        if let Some((page, common)) = taken {
-            sequence.rows.extend(&self.rows_of(page)[..common]);
-            sequence.pages.push(page);
-            self.forget(page);
+        if let Some(Like { page, common, is_free }) = like {
+            let rows = &reusable[sequence.len()..][..common];
+            if is_free {
+                self.forget(page);
+                sequence.pages.push(page);
+                sequence.rows.extend(rows);
+            } else if self.has_room_beside(page) {
+                self.hold(page);
+                let next = sequence.len() + 1;
+                self.grow(&mut sequence, next);
+                self.let_go(page);
+                sequence.copied = Some(page);
+                sequence.rows.extend(rows);
+            }
         }
         Ok(sequence)
     }
@@ -218,7 +247,7 @@ impl Pages {
 
     /// Lets go of a sequence; returns what it left. What its pages hold stays known until their room is needed.
     pub(crate) fn finish(&mut self, sequence: Sequence) -> Vec<Stamp> {
-        let Sequence { pages, mut known, rows, promised, shares } = sequence;
+        let Sequence { pages, mut known, rows, promised, shares, .. } = sequence;
         self.promised -= promised;
         let before = self.free.len();
         for (at, &page) in pages.iter().enumerate() {
@@ -262,6 +291,12 @@ impl Pages {
         }
     }
 
+    /// Lets go of a sequence whose last page does not hold what it was to.
+    pub(crate) fn abandon(&mut self, mut sequence: Sequence) {
+        sequence.rows.truncate(sequence.known.len() * POSITIONS);
+        self.finish(sequence);
+    }
+
     /// Forgets what is known of pages that nobody holds.
     pub(crate) fn clear(&mut self) {
         while !self.idle.is_empty() {
@@ -286,17 +321,23 @@ impl Pages {
         self.behind(page).find(|&page| is(self.rows_of(page)))
     }
 
-    /// The known page behind one that begins most like `rows`, and how many of them it has. It is one that nobody holds
-    /// and that nothing is behind, unless it is of `own`: the rest of it will be lost.
-    fn begun_like(&self, rows: &[Row], page: Option<&u32>, own: &[Stamp]) -> Option<(u32, usize)> {
-        let common = |page: u32| {
+    /// The known page behind one that begins most like `rows`.
+    fn begun_like(&self, rows: &[Row], page: Option<&u32>, own: &[Stamp]) -> Option<Like> {
+        let like = |page: u32| {
             let known = &self.known[page as usize];
             let stamp = Stamp { page, learned: known.learned };
-            let free = known.holders == 0 && (known.child.is_none() || own.contains(&stamp));
+            let is_free = known.holders == 0 && (known.child.is_none() || own.contains(&stamp));
             let common = self.rows_of(page).iter().zip(rows).take_while(|(a, b)| a == b).count();
-            (page, if free { common } else { 0 })
+            Like { page, common, is_free }
         };
-        self.behind(page).map(common).max_by_key(|(_, common)| *common).filter(|(_, common)| *common > 0)
+        let best = self.behind(page).map(like).max_by_key(|like| (like.common, like.is_free));
+        best.filter(|like| like.common > 0)
+    }
+
+    /// Whether a page can be had without that one.
+    fn has_room_beside(&self, page: u32) -> bool {
+        let last = |other: u32| other != page && self.known[other as usize].child.is_none();
+        !self.free.is_empty() || self.idle.iter().any(|&(_, other)| last(other))
     }
 
     fn learn(&mut self, page: u32, parent: Option<u32>, rows: &[Row]) {

@@ -15,7 +15,7 @@ use crate::kv_pool::{Sequence, Stamp};
 use crate::model::{Model, profile};
 use crate::prompt::{Conversation, Template, Turn, count_images};
 use crate::runner::{Part, Pass, Runner, TOGETHER};
-use crate::{Error, Result};
+use crate::{Error, Result, kv_cache};
 pub(crate) use pictures::Picture;
 pub(crate) use rows::Row;
 pub use trace::trace_dir;
@@ -185,8 +185,17 @@ impl Session {
         self.end();
         // The last token is not run.
         let most = (rows.len() + (max_tokens.max(1) - 1) as usize).min(self.model.inner.ctx as usize);
-        let begun = self.model.inner.pages().start(rows, most, &self.left);
-        self.sequence = Some(begun.map_err(|full| self.model.is_full(full, most))?);
+        let model = &self.model.inner;
+        let mut pages = model.pages();
+        let mut begun = pages.start(rows, most, &self.left).map_err(|full| self.model.is_full(full, most))?;
+        // As long as the pool is locked, nobody writes over the page.
+        if let Some(copied) = begun.copied()
+            && let Err(error) = kv_cache::copy_page(&model.gpu, &model.kv, &model.config.text, copied)
+        {
+            pages.abandon(begun);
+            return Err(error);
+        }
+        self.sequence = Some(begun);
         Ok(())
     }
 

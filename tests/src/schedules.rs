@@ -14,7 +14,7 @@ use strix_model::{Error, GenerateOptions, LoadOptions, Model, Session, Source};
 const MOST: u64 = 16;
 
 /// Pages of the cache: too few for all.
-const PAGES: u64 = 24;
+const PAGES: u64 = 16;
 
 /// What is asked, with pictures before it or not.
 const QUESTIONS: [&str; 6] = [

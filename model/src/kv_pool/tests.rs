@@ -141,13 +141,16 @@ fn a_page_of_its_own_is_written_over_and_of_others_only_the_last() {
     let mut sequence = pages.start(&rows, 60, &[]).unwrap();
     run(&mut pages, &mut sequence, &rows, &text(900..915));
     let own = pages.finish(sequence);
-    // The same question again: its last page goes on with an answer, and another page is behind it.
-    let other = pages.start(&rows, 60, &[]).unwrap();
-    assert_eq!(other.len(), 32);
-    pages.finish(other);
-    let again = pages.start(&rows, 60, &own).unwrap();
-    assert_eq!(again.len(), 39);
-    check(&pages, &[&again]);
+    // The same question again: its last page goes on with an answer, and another page is behind it. Another's is copied.
+    let mut other = pages.start(&rows, 60, &[]).unwrap();
+    assert_eq!((other.len(), other.pages().len()), (39, 3));
+    let copied = other.copied().unwrap();
+    assert_eq!((copied[1], other.copied()), (other.pages()[2], None));
+    assert_eq!(pages.rows_of(copied[0])[..8], rows[32..]);
+    check(&pages, &[&other]);
+    let mut again = pages.start(&rows, 60, &own).unwrap();
+    assert_eq!((again.len(), again.copied(), again.pages()[2]), (39, None, copied[0]));
+    check(&pages, &[&other, &again]);
 }
 
 #[test]
@@ -183,7 +186,13 @@ fn no_page_is_lost_in_any_schedule() {
                     );
                     let most = rows.len() + random(40) as usize;
                     match pages.start(&rows, most, &left) {
-                        Ok(sequence) => {
+                        Ok(mut sequence) => {
+                            if let Some([from, to]) = sequence.copied() {
+                                let at = sequence.len() / POSITIONS * POSITIONS;
+                                assert!(
+                                    from != to && pages.rows_of(from).starts_with(&sequence.rows()[at..])
+                                );
+                            }
                             assert!(
                                 sequence.len() < rows.len() && sequence.rows() == &rows[..sequence.len()]
                             );
