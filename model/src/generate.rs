@@ -8,7 +8,7 @@ use strix_engine::Streamed;
 
 use crate::decoder::CANDIDATES;
 use crate::model::Model;
-use crate::sampler::{Sampler, SamplingParams};
+use crate::sampler::{LogProbs, Sampler, SamplingParams};
 use crate::session::{Before, Row, Scores, Session, Want};
 use crate::stop::StopMatcher;
 use crate::tokenizer::Detokenizer;
@@ -26,6 +26,8 @@ pub struct GenerateOptions {
     pub max_tokens: u32,
     /// Texts that end the answer and are not part of it.
     pub stop: Vec<String>,
+    /// Also gives the log-probability of each token, and of so many of the likeliest in its place.
+    pub log_probs: Option<usize>,
     /// Set it, from any thread, to end the answer with the text so far. It is looked at between two submits to the
     /// device, while pictures are encoded too.
     pub cancel: Option<Arc<AtomicBool>>,
@@ -33,7 +35,13 @@ pub struct GenerateOptions {
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        Self { sampling: SamplingParams::default(), max_tokens: 512, stop: vec![], cancel: None }
+        Self {
+            sampling: SamplingParams::default(),
+            max_tokens: 512,
+            stop: vec![],
+            log_probs: None,
+            cancel: None,
+        }
     }
 }
 
@@ -143,6 +151,7 @@ pub struct Answer<'a> {
     /// What runs next: the prompt, then each token.
     rows: Vec<Row>,
     ids: Vec<u32>,
+    log_probs: Vec<LogProbs>,
     text: String,
     /// The text of the last token, and what of it is certain.
     decoded: String,
@@ -164,6 +173,12 @@ pub(crate) struct Start {
 impl Start {
     pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
         options.validate()?;
+        let vocab = model.inner.config.text.vocab_size;
+        if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
+            return Err(Error::Option(format!(
+                "logit_bias of token {id}; the vocabulary has {vocab} tokens"
+            )));
+        }
         Ok(Self {
             options: options.clone(),
             sampler: Sampler::new(options.sampling.clone(), &model.inner.eos)?,
@@ -191,6 +206,7 @@ impl Start {
             stops,
             rows: rows[keep..].to_vec(),
             ids: Vec::with_capacity(room),
+            log_probs: vec![],
             text: String::with_capacity(room * TEXT_BYTES),
             decoded: String::with_capacity(TEXT_BYTES),
             certain: String::with_capacity(TEXT_BYTES),
@@ -221,6 +237,11 @@ impl Answer<'_> {
     /// The tokens so far, the one that ended it included.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// How likely each of them was, if [`GenerateOptions::log_probs`] asks for it; else nothing.
+    pub fn log_probs(&self) -> &[LogProbs] {
+        &self.log_probs
     }
 
     /// Generates the next token: its id, and the text that became certain with it. What the iterator gives, without
@@ -258,14 +279,19 @@ impl Answer<'_> {
         let start = Instant::now();
         let before = self.session.model().moved();
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
-        let want = needed.filter(|&n| n <= CANDIDATES).map_or(Want::Full, Want::Candidates);
+        let needed = needed.filter(|&n| n <= CANDIDATES && self.options.log_probs.is_none());
+        let want = needed.map_or(Want::Full, Want::Candidates);
         let Some(scores) = self.session.forward(&self.rows, want, go_on)? else {
             self.finish = Some(FinishReason::Cancelled);
             return Ok(None);
         };
         let id = match scores {
             Scores::Candidates(candidates) => self.sampler.sample_candidates(candidates)?,
-            Scores::Full(logits) => self.sampler.sample(logits)?,
+            Scores::Full(logits) => {
+                let id = self.sampler.sample(logits)?;
+                self.log_probs.extend(self.options.log_probs.map(|top| LogProbs::of(logits, id, top)));
+                id
+            }
         };
         let elapsed = start.elapsed();
         if self.ids.is_empty() {

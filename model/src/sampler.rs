@@ -12,7 +12,7 @@ const SEEN: usize = 1024;
 
 /// How the next token is chosen.
 ///
-/// Steps, in order: repetition penalty, `min_new_tokens`, then, unless greedy, temperature, `top_k`, `top_p`,
+/// Steps, in order: logit bias, repetition penalty, presence and frequency penalty, `min_new_tokens`, then, unless greedy, temperature, `top_k`, `top_p`,
 /// `min_p`, and a draw from what is left. The default is greedy; the authors' examples sample at a
 /// temperature of 0.2 or 0.7.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,12 @@ pub struct SamplingParams {
     /// 1 changes nothing (Keskar et al. 2019, arXiv:1909.05858). One that makes a logit infinite is an error when it
     /// does.
     pub repetition_penalty: f32,
+    /// What the logit of each token of the answer so far is lowered by, from -2 to 2; 0 changes nothing.
+    pub presence_penalty: f32,
+    /// The same for each time that it came.
+    pub frequency_penalty: f32,
+    /// What is added to the logits of some tokens, by id; -∞ rules one out. Of an id given twice both count.
+    pub logit_bias: Vec<(u32, f32)>,
     /// The end token is not chosen before this many tokens.
     pub min_new_tokens: usize,
     /// Where the random numbers start: the same seed gives the same tokens.
@@ -43,6 +49,9 @@ impl Default for SamplingParams {
             top_p: 1.0,
             min_p: 0.0,
             repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: vec![],
             min_new_tokens: 0,
             seed: 0,
         }
@@ -71,13 +80,25 @@ impl SamplingParams {
             ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "more than 0 and at most 1"),
             ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1"),
             ("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0.0, "more than 0"),
+            ("presence_penalty", self.presence_penalty, self.presence_penalty.abs() <= 2.0, "from -2 to 2"),
+            (
+                "frequency_penalty",
+                self.frequency_penalty,
+                self.frequency_penalty.abs() <= 2.0,
+                "from -2 to 2",
+            ),
         ];
         for (name, value, good, range) in checks {
             if !good || !value.is_finite() {
                 return Err(Error::Option(format!("{name} is {value}; it can be {range}")));
             }
         }
-        Ok(())
+        match self.logit_bias.iter().find(|(_, bias)| !(bias.is_finite() || *bias == f32::NEG_INFINITY)) {
+            Some((id, bias)) => Err(Error::Option(format!(
+                "logit_bias of token {id} is {bias}; it can be any number, or -inf to rule the token out"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -88,6 +109,8 @@ pub struct Sampler {
     eos: Vec<u32>,
     /// Tokens of the prompt and of the answer in order, each once; only where they are penalised.
     seen: Vec<u32>,
+    /// Tokens of the answer in order, each with how often it came; only where they are penalised.
+    counts: Vec<(u32, u32)>,
     num_sampled: usize,
     random: SplitMix64,
     /// Used again for every token, so that none allocates.
@@ -104,8 +127,9 @@ impl Sampler {
     pub fn new(params: SamplingParams, eos: &[u32]) -> Result<Self> {
         params.validate()?;
         let random = SplitMix64(params.seed);
-        let (seen, candidates, weights) = (Vec::with_capacity(SEEN), vec![], vec![]);
-        Ok(Self { params, eos: eos.to_vec(), seen, num_sampled: 0, random, candidates, weights })
+        let (seen, counts) = (Vec::with_capacity(SEEN), Vec::with_capacity(SEEN));
+        let (candidates, weights) = (vec![], vec![]);
+        Ok(Self { params, eos: eos.to_vec(), seen, counts, num_sampled: 0, random, candidates, weights })
     }
 
     /// Counts tokens of the prompt as seen, for the repetition penalty. Tokens chosen here count by themselves.
@@ -123,12 +147,17 @@ impl Sampler {
         self.params.repetition_penalty != 1.0
     }
 
+    #[expect(clippy::float_cmp, reason = "0 is the value that switches it off")]
+    fn counts(&self) -> bool {
+        self.params.presence_penalty != 0.0 || self.params.frequency_penalty != 0.0
+    }
+
     /// How many of the likeliest tokens [`sample_candidates`](Self::sample_candidates) needs for the next
     /// token: `None` if only [`sample`](Self::sample) will do, as tokens far down may come up.
     ///
     /// One more for each end token while none may be chosen, as they may be among them.
     pub fn candidates_needed(&self) -> Option<usize> {
-        if self.penalises() {
+        if self.penalises() || self.counts() || !self.params.logit_bias.is_empty() {
             return None;
         }
         let kept = if self.params.is_greedy() { 1 } else { self.params.top_k };
@@ -145,6 +174,11 @@ impl Sampler {
         let penalty = self.params.repetition_penalty;
         self.candidates.clear();
         self.candidates.extend((0..).zip(logits.iter().copied()));
+        for &(id, bias) in &self.params.logit_bias {
+            if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
+                *logit += bias;
+            }
+        }
         for &id in &self.seen {
             if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
                 let before = *logit;
@@ -155,6 +189,12 @@ impl Sampler {
                          nearer to 1"
                     )));
                 }
+            }
+        }
+        let (presence, frequency) = (self.params.presence_penalty, self.params.frequency_penalty);
+        for &(id, count) in &self.counts {
+            if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
+                *logit -= presence + frequency * count as f32;
             }
         }
         self.choose()
@@ -170,7 +210,7 @@ impl Sampler {
     pub fn sample_candidates(&mut self, candidates: &[(u32, f32)]) -> Result<u32> {
         if self.candidates_needed().is_none() {
             return Err(Error::Option(
-                "top_k 0 and repetition_penalty other than 1 need all logits, not candidates".into(),
+                "top_k 0, penalties and logit_bias need all logits, not candidates".into(),
             ));
         }
         self.candidates.clear();
@@ -202,6 +242,12 @@ impl Sampler {
         };
         let id = id.ok_or_else(|| broken("no token is left to choose from".into()))?;
         self.see([id]);
+        if self.counts() {
+            match self.counts.binary_search_by_key(&id, |(id, _)| *id) {
+                Ok(at) => self.counts[at].1 += 1,
+                Err(at) => self.counts.insert(at, (id, 1)),
+            }
+        }
         self.num_sampled += 1;
         Ok(id)
     }
@@ -248,6 +294,35 @@ impl Sampler {
         });
         // Rounding may leave a trace above the sum: then it is the last one.
         Some(candidates[at.unwrap_or(weights.len() - 1)].0)
+    }
+}
+
+/// How likely a token was, and which were the likeliest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogProbs {
+    /// Natural logarithm of the probability that the model gave the token that was chosen, before any option changed it.
+    pub chosen: f32,
+    /// Tokens and theirs, likeliest first, of equals the lowest id.
+    pub top: Vec<(u32, f32)>,
+}
+
+impl LogProbs {
+    /// Of token `id`, and the `top` likeliest, from the logits of the whole vocabulary.
+    pub(crate) fn of(logits: &[f32], id: u32, top: usize) -> Self {
+        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - f64::from(most)).exp()).sum();
+        let log_prob = |logit: f32| (f64::from(logit) - f64::from(most) - sum.ln()) as f32;
+        let mut all: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        let top = top.min(all.len());
+        if top > 0 && top < all.len() {
+            all.select_nth_unstable_by(top - 1, likelier);
+        }
+        all.truncate(top);
+        all.sort_unstable_by(likelier);
+        Self {
+            chosen: logits.get(id as usize).map_or(f32::NEG_INFINITY, |&logit| log_prob(logit)),
+            top: all.into_iter().map(|(id, logit)| (id, log_prob(logit))).collect(),
+        }
     }
 }
 
@@ -314,6 +389,52 @@ mod tests {
         let mut random = SplitMix64(1_234_567);
         let want = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431];
         assert_eq!([0; 4].map(|_| random.next()), want);
+    }
+
+    #[test]
+    fn presence_and_frequency_lower_what_the_answer_had() {
+        let greedy = SamplingParams::greedy();
+        let ids = |params: &SamplingParams| {
+            let mut sampler = sampler(params);
+            // The prompt does not count.
+            sampler.see([3]);
+            [0; 6].map(|_| sampler.sample(&[0.0, 0.5, -9.0, 1.2]).unwrap())
+        };
+        assert_eq!(ids(&greedy), [3; 6]);
+        // 1.2 - 1 is below 0.5, which becomes -0.5: below 0.2.
+        let presence = SamplingParams { presence_penalty: 1.0, ..greedy.clone() };
+        assert_eq!(ids(&presence), [3, 1, 3, 3, 3, 3]);
+        let frequency = SamplingParams { frequency_penalty: 0.5, ..greedy.clone() };
+        assert_eq!(ids(&frequency), [3, 3, 1, 3, 0, 1]);
+        for params in [&presence, &frequency] {
+            assert_eq!(sampler(params).candidates_needed(), None);
+        }
+        let error = SamplingParams { presence_penalty: -2.5, ..greedy }.validate().unwrap_err().to_string();
+        assert_eq!(error, "presence_penalty is -2.5; it can be from -2 to 2");
+    }
+
+    #[test]
+    fn a_bias_is_added_and_an_infinite_one_rules_out() {
+        let with = |logit_bias| SamplingParams { logit_bias, ..SamplingParams::greedy() };
+        let first = |logit_bias| sampler(&with(logit_bias)).sample(&[0.0, 0.5, 1.0, 1.2]);
+        assert_eq!(first(vec![(1, 1.0)]).unwrap(), 1);
+        assert_eq!(first(vec![(1, 0.5), (1, 0.3)]).unwrap(), 1, "both count");
+        assert_eq!(first(vec![(3, f32::NEG_INFINITY)]).unwrap(), 2);
+        let none = (0..4).map(|id| (id, f32::NEG_INFINITY)).collect();
+        assert!(first(none).unwrap_err().to_string().contains("no token is left"));
+        let error = with(vec![(7, f32::NAN)]).validate().unwrap_err().to_string();
+        assert!(error.starts_with("logit_bias of token 7 is NaN"), "{error}");
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_model() {
+        let logits = logits(&[0.1, 0.2, 0.6, 0.1]).iter().map(|logit| logit + 3.0).collect::<Vec<_>>();
+        let LogProbs { chosen, top } = LogProbs::of(&logits, 1, 3);
+        assert!((chosen - 0.2_f32.ln()).abs() < 1e-6);
+        assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 1, 0], "of equals the lowest id");
+        assert!((top[0].1 - 0.6_f32.ln()).abs() < 1e-6 && top[1].1 == chosen);
+        assert_eq!(LogProbs::of(&logits, 0, 0).top, []);
+        assert_eq!(LogProbs::of(&logits, 0, 9).top.len(), 4);
     }
 
     #[test]

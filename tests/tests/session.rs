@@ -636,3 +636,40 @@ fn a_filled_context_is_stepped_over_and_cut_again() {
     let fresh = model.session().unwrap().greedy(&[5, 6, 7], 1).unwrap();
     assert_eq!(session.greedy(&[5, 6, 7], 1).unwrap(), fresh);
 }
+
+#[test]
+fn log_probabilities_come_with_the_tokens_and_change_none() {
+    let sample = nano::sample("caption");
+    let model = model();
+    let mut session = model.session().unwrap();
+    let plain = complete(&mut session, &sample, &greedy());
+    session.reset();
+    sample.add_pictures(&mut session);
+    let options = GenerateOptions { log_probs: Some(3), ..greedy() };
+    let mut answer = session.complete(&sample.prompt, &options).unwrap();
+    answer.by_ref().for_each(|token| drop(token.unwrap()));
+    assert_eq!(answer.ids(), plain.ids);
+    assert_eq!(answer.log_probs().len(), plain.ids.len());
+    for (id, of) in plain.ids.iter().zip(answer.log_probs()) {
+        // Greedy: the likeliest is chosen.
+        assert_eq!((of.top.len(), of.top[0]), (3, (*id, of.chosen)));
+        assert!(of.chosen <= 0.0 && of.top.is_sorted_by(|a, b| a.1 >= b.1), "{of:?}");
+        assert!(of.top.iter().map(|(_, p)| p.exp()).sum::<f32>() <= 1.0 + 1e-5, "{of:?}");
+    }
+}
+
+#[test]
+fn a_ruled_out_token_does_not_come_and_one_that_is_not_there_is_refused() {
+    let sample = nano::sample("two_turns");
+    let model = model();
+    let mut session = model.session().unwrap();
+    let plain = complete(&mut session, &sample, &greedy());
+    let with = |logit_bias| GenerateOptions {
+        sampling: SamplingParams { logit_bias, ..SamplingParams::default() },
+        ..greedy()
+    };
+    let other = complete(&mut session, &sample, &with(vec![(plain.ids[0], f32::NEG_INFINITY)]));
+    assert!(!other.ids.contains(&plain.ids[0]), "{:?}", other.ids);
+    let error = session.ask("What?", &with(vec![(1024, 1.0)])).unwrap_err().to_string();
+    assert_eq!(error, "logit_bias of token 1024; the vocabulary has 1024 tokens");
+}

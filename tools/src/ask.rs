@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use strix_engine::StepTime;
 use strix_model::prompt::{Conversation, check_images};
 use strix_model::{
-    Checkpoint, FinishReason, GenerateOptions, LoadOptions, SamplingParams, Source, shown, trace_dir,
+    Checkpoint, FinishReason, GenerateOptions, LoadOptions, LogProbs, SamplingParams, Source, shown,
+    trace_dir,
 };
 
 use crate::answer::{self, Interrupt, Spinner};
@@ -62,6 +63,18 @@ pub(crate) struct Args {
     /// Make tokens that were there before less likely; 1 does not
     #[arg(long, value_name = "F", help_heading = "Sampling")]
     repetition_penalty: Option<f32>,
+    /// Make tokens that the answer has less likely, by so much once; from -2 to 2
+    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = "Sampling")]
+    presence_penalty: Option<f32>,
+    /// The same for each time that it has them
+    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = "Sampling")]
+    frequency_penalty: Option<f32>,
+    /// Add to the logit of a token, or rule it out with -inf; again for more
+    #[arg(long, value_name = "ID:BIAS", help_heading = "Sampling", value_parser = bias)]
+    logit_bias: Vec<(u32, f32)>,
+    /// With --json: how likely each token was, and the N likeliest in its place
+    #[arg(long, value_name = "N", requires = "json", help_heading = "Sampling", value_parser = load::whole::<u8>)]
+    logprobs: Option<u8>,
     /// The same seed gives the same answer [default: 0]
     #[arg(long, value_name = "N", help_heading = "Sampling", value_parser = load::whole::<u64>)]
     seed: Option<u64>,
@@ -182,6 +195,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "image_encode_ms": ms(timing.image_encode),
             "prefill_ms": ms(timing.prefill),
             "prefill_tokens": timing.prefill_tokens,
+            "reused_tokens": timing.reused_tokens,
             "first_token_ms": ms(timing.first_token),
             "decode_ms": ms(timing.decode),
             "decode_tokens": timing.decode_tokens,
@@ -201,6 +215,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         "adapter": gpu.name(),
         "model": args.model.to_string(),
     });
+    if args.logprobs.is_some() {
+        let of = |(id, log_prob): &(u32, f32)| json!({"id": id, "logprob": log_prob});
+        let tokens = answer.ids().iter().zip(answer.log_probs());
+        let token = |(id, of_it): (&u32, &LogProbs)| {
+            let top: Vec<_> = of_it.top.iter().map(of).collect();
+            json!({"id": id, "logprob": of_it.chosen, "top": top})
+        };
+        result["logprobs"] = tokens.map(token).collect();
+    }
     drop(answer);
     if let Some(dir) = trace_dir() {
         let dir = std::path::absolute(&dir).unwrap_or(dir);
@@ -277,6 +300,12 @@ fn as_typed(text: &str) -> String {
     text.strip_suffix('\n').unwrap_or(&text).to_owned()
 }
 
+/// Reads `ID:BIAS`.
+fn bias(text: &str) -> Result<(u32, f32), String> {
+    let read = text.split_once(':').and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
+    read.ok_or_else(|| "it is no token's id and a number, such as 42:-1.5 or 42:-inf".into())
+}
+
 fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
     Ok(LoadOptions { preprocess: args.pictures.preprocess(), ..args.storage.options()? })
 }
@@ -289,6 +318,9 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
         top_p: args.top_p.unwrap_or(default.top_p),
         min_p: args.min_p.unwrap_or(default.min_p),
         repetition_penalty: args.repetition_penalty.unwrap_or(default.repetition_penalty),
+        presence_penalty: args.presence_penalty.unwrap_or(default.presence_penalty),
+        frequency_penalty: args.frequency_penalty.unwrap_or(default.frequency_penalty),
+        logit_bias: args.logit_bias.clone(),
         seed: args.seed.unwrap_or(default.seed),
         min_new_tokens: args.min_tokens,
     };
@@ -296,8 +328,13 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
         let (least, most) = (args.min_tokens, args.max_tokens);
         return Err(Usage(format!("--min-tokens {least} is above --max-tokens {most}")).into());
     }
-    let options =
-        GenerateOptions { sampling, max_tokens: args.max_tokens, stop: args.stop.clone(), cancel: None };
+    let options = GenerateOptions {
+        sampling,
+        max_tokens: args.max_tokens,
+        stop: args.stop.clone(),
+        log_probs: args.logprobs.map(usize::from),
+        cancel: None,
+    };
     options.validate()?;
     Ok(options)
 }

@@ -486,3 +486,24 @@ fn a_prompt_longer_than_the_context_is_refused() {
     let error = refuses(&["ask", "--ctx", "8", "What are the seven colors of the rainbow?"]);
     assert!(error.contains("holds 8"), "{error}");
 }
+
+#[test]
+fn penalties_biases_and_log_probabilities_are_options() {
+    let ask = |more: &[&str]| -> Value {
+        let args = [&["ask", "--json", "--max-tokens", "3", "What is 3 + 4?"], more].concat();
+        serde_json::from_str(&prints(&args)).unwrap()
+    };
+    let plain = ask(&["--logprobs", "2"]);
+    let first = &plain["logprobs"][0];
+    assert_eq!((&first["id"], &first["top"][0]["id"]), (&plain["ids"][0], &plain["ids"][0]));
+    assert_eq!(first["top"].as_array().unwrap().len(), 2);
+    assert!(first["logprob"].as_f64().unwrap() <= 0.0);
+    let id = plain["ids"][0].as_u64().unwrap();
+    let without = ask(&["--logit-bias", &format!("{id}:-inf"), "--presence-penalty", "-1.5"]);
+    assert_ne!(without["ids"][0], plain["ids"][0]);
+    assert_eq!(without["logprobs"], Value::Null);
+    assert!(refuses(&["ask", "--logit-bias", "3", "Hi"]).contains("42:-inf"));
+    assert!(refuses(&["ask", "--frequency-penalty", "3", "Hi"]).contains("it can be from -2 to 2"));
+    assert!(refuses(&["ask", "--logit-bias", "5000:1", "Hi"]).contains("the vocabulary has 1024 tokens"));
+    refuses(&["ask", "--logprobs", "2", "Hi"]);
+}
