@@ -214,6 +214,8 @@ fn a_prompt_cancelled_between_chunks_leaves_the_session_usable() {
 /// Sets the flag once so many submits were made, asks again without it, and returns the positions that the first question left.
 fn cancelled_after(model: &Model, sample: &nano::Sample, submits: u64) -> usize {
     let mut session = model.session().unwrap();
+    // What an earlier question left would be used.
+    session.spoil_cache(submits).unwrap();
     sample.add_pictures(&mut session);
     let cancel = Arc::new(AtomicBool::new(false));
     let options = GenerateOptions { cancel: Some(cancel.clone()), ..GenerateOptions::default() };
