@@ -119,6 +119,7 @@ fn a_picture_may_come_with_a_later_turn() {
     let said = all(session.ask("What shape is in the image?", &greedy()).unwrap());
 
     let mut fresh = model.session().unwrap();
+    fresh.spoil_cache(1).unwrap();
     dark.add_pictures(&mut fresh);
     let prompt = format!(
         "USER: Hello! ASSISTANT: {}</s>USER: <|image|>What shape is in the image? ASSISTANT:",
