@@ -147,7 +147,6 @@ impl Sampler {
         self.params.repetition_penalty != 1.0
     }
 
-    #[expect(clippy::float_cmp, reason = "0 is the value that switches it off")]
     fn counts(&self) -> bool {
         self.params.presence_penalty != 0.0 || self.params.frequency_penalty != 0.0
     }
