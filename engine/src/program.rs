@@ -12,7 +12,7 @@ use crate::plan::{Plan, Usage};
 use crate::profile::StepTime;
 use crate::resident::Place;
 use crate::segments::{Load, Queue, Segment, lock, segments};
-use crate::stream::{State, Stream, Streamed};
+use crate::stream::{State, Stream};
 use crate::{Access, Gpu, Result, Tensor, TensorId};
 
 /// Most steps of one submit of [`Program::run_while`]: a twentieth of a picture of the 8.2B model.
@@ -29,7 +29,6 @@ pub struct Program {
     steps: Vec<Compiled>,
     segments: Vec<Segment>,
     streams: Vec<Arc<Stream>>,
-    moved: Streamed,
     inputs: Inputs,
     outputs: Vec<Output>,
     audit: Option<Audit>,
@@ -153,7 +152,6 @@ impl Program {
             steps,
             segments,
             streams,
-            moved: Streamed::default(),
             inputs,
             outputs: outputs?,
             audit,
@@ -278,7 +276,6 @@ impl Program {
             queue.bring(&self.streams[load.stream], load, &mut states[load.stream])?;
             queue.submit()?;
         }
-        self.moved = self.moved.and(queue.moved);
         self.gpu.wait()?;
         self.check_mapped().map(|()| true)
     }
@@ -292,11 +289,6 @@ impl Program {
             output.staging.get_mapped_range(..4).map_err(|e| self.gpu.lose(e))?;
         }
         Ok(())
-    }
-
-    /// What its runs have brought to the device of streamed tensors so far.
-    pub fn moved(&self) -> Streamed {
-        self.moved
     }
 
     /// The group that the next run begins with, if it can come while this run ends.

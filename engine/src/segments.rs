@@ -96,12 +96,11 @@ pub(crate) struct Queue {
     encoder: Option<wgpu::CommandEncoder>,
     /// The last submission but one, and the last.
     submitted: [Option<wgpu::SubmissionIndex>; 2],
-    pub(crate) moved: Streamed,
 }
 
 impl Queue {
     pub(crate) fn new(gpu: &Gpu) -> Self {
-        Self { gpu: gpu.clone(), encoder: None, submitted: [None, None], moved: Streamed::default() }
+        Self { gpu: gpu.clone(), encoder: None, submitted: [None, None] }
     }
 
     /// Where to record.
@@ -151,9 +150,7 @@ impl Queue {
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
         state.holds[load.slot] = Some((load.group, !load.first_only));
-        let moved = Streamed { bytes, waiting: Duration::from_nanos(waited) };
-        stream.note(moved);
-        self.moved = self.moved.and(moved);
+        stream.note(Streamed { bytes, waiting: Duration::from_nanos(waited) });
         Ok(())
     }
 }

@@ -277,7 +277,7 @@ impl Answer<'_> {
             self.timing.image_encode = std::mem::take(&mut self.session.image_encode);
         }
         let start = Instant::now();
-        let before = self.session.model().moved();
+        let before = self.session.model().streamed();
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
         let needed = needed.filter(|&n| n <= CANDIDATES && self.options.log_probs.is_none());
         let want = needed.map_or(Want::Full, Want::Candidates);
@@ -300,7 +300,7 @@ impl Answer<'_> {
         } else {
             self.timing.decode += elapsed;
             self.timing.decode_tokens += 1;
-            let now = self.session.model().moved();
+            let now = self.session.model().streamed();
             self.timing.streamed.bytes += now.bytes - before.bytes;
             self.timing.streamed.waiting += now.waiting - before.waiting;
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use strix_shaders::cursors::PAGE;
 
+use crate::Error;
+use crate::sampler::SplitMix64;
 use crate::session::Row;
 
 /// Positions of a page.
@@ -90,11 +92,20 @@ pub(crate) struct Full {
     pub total: usize,
 }
 
+impl Full {
+    /// The error of a sequence that may come to so many positions.
+    pub(crate) fn error(self, positions: usize) -> Error {
+        let Self { needed, left, total } = self;
+        Error::PoolFull { positions, needed, left, total }
+    }
+}
+
 impl Sequence {
     fn with_room(positions: usize, shares: bool) -> Self {
         let pages = positions.div_ceil(POSITIONS);
+        let rows = Vec::with_capacity(pages * POSITIONS);
         let (pages, known) = (Vec::with_capacity(pages), Vec::with_capacity(pages));
-        Self { pages, known, rows: Vec::with_capacity(positions), promised: 0, shares, copied: None }
+        Self { pages, known, rows, promised: 0, shares, copied: None }
     }
 
     /// Number of positions.
@@ -106,11 +117,6 @@ impl Sequence {
     #[cfg(test)]
     pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
-    }
-
-    /// Positions that it was begun for: its pages, and those it may still ask for.
-    pub(crate) fn room(&self) -> usize {
-        (self.pages.len() + self.promised) * POSITIONS
     }
 
     /// The page whose content must come to its last page before anything is run, while the pool is locked.
@@ -192,19 +198,25 @@ impl Pages {
     /// Begins a sequence of up to `most` positions that shares nothing.
     pub(crate) fn start_apart(&mut self, most: usize) -> Result<Sequence, Full> {
         let mut sequence = Sequence::with_room(most, false);
-        self.promise(&mut sequence, most, 0)?;
+        self.reserve(&mut sequence, most)?;
         Ok(sequence)
     }
 
-    /// Promises the pages for `most` positions, beyond those it has and `taken` that it will have.
+    /// Promises a sequence the pages for `most` positions, beyond those it has or was promised.
+    pub(crate) fn reserve(&mut self, sequence: &mut Sequence, most: usize) -> Result<(), Full> {
+        self.promise(sequence, most, 0)
+    }
+
+    /// The same, where it will have `taken` pages more.
     fn promise(&mut self, sequence: &mut Sequence, most: usize, taken: usize) -> Result<(), Full> {
-        let needed = most.div_ceil(POSITIONS).saturating_sub(sequence.pages.len() + taken);
+        let has = sequence.pages.len() + sequence.promised + taken;
+        let needed = most.div_ceil(POSITIONS).saturating_sub(has);
         // What it holds may have been promised to others.
         if self.promised + needed + taken > self.free.len() + self.idle.len() {
             return Err(Full { needed, left: self.left().saturating_sub(taken), total: self.total() });
         }
         self.promised += needed;
-        sequence.promised = needed;
+        sequence.promised += needed;
         Ok(())
     }
 
@@ -212,10 +224,10 @@ impl Pages {
     ///
     /// # Panics
     ///
-    /// If they are more than it was begun for.
+    /// If they are more than it was promised.
     pub(crate) fn grow(&mut self, sequence: &mut Sequence, positions: usize) {
         while sequence.pages.len() * POSITIONS < positions {
-            assert!(sequence.promised > 0, "{positions} positions, begun for {}", sequence.rows.capacity());
+            assert!(sequence.promised > 0, "{positions} positions of a sequence that was promised fewer");
             sequence.promised -= 1;
             self.promised -= 1;
             let page = self.free.pop().unwrap_or_else(|| self.make_room());
@@ -284,10 +296,9 @@ impl Pages {
 
     /// Gives the free pages out in another order.
     pub(crate) fn shuffle(&mut self, seed: u64) {
-        let mut state = seed.wrapping_mul(2).wrapping_add(1);
+        let mut random = SplitMix64(seed);
         for last in (1..self.free.len()).rev() {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            self.free.swap(last, (state >> 33) as usize % (last + 1));
+            self.free.swap(last, (random.next() % (last as u64 + 1)) as usize);
         }
     }
 

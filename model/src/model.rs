@@ -17,7 +17,7 @@ use crate::context::planned;
 use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
 use crate::kv_cache::{self, KvDtype, LayerCache};
-use crate::kv_pool::{Full, Pages};
+use crate::kv_pool::Pages;
 use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::pictures::{PictureId, Pictures};
@@ -536,17 +536,6 @@ impl Model {
             *runner = Some(Runner::compile(self)?);
         }
         Ok(Running(runner))
-    }
-
-    /// What its programs have brought to the device of streamed layers so far.
-    pub(crate) fn moved(&self) -> Streamed {
-        let runner = self.inner.runner.lock().unwrap_or_else(PoisonError::into_inner);
-        runner.as_ref().map_or_else(Streamed::default, Runner::moved)
-    }
-
-    /// The error of a sequence that the cache has no room for.
-    pub(crate) fn is_full(&self, Full { needed, left, total }: Full, positions: usize) -> Error {
-        Error::PoolFull { positions, needed, left, total }
     }
 
     /// Starts a conversation. It shares the programs and the KV cache with all others.

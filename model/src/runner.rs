@@ -1,6 +1,6 @@
 //! The decoder's compiled programs: one for prompts, and one for each number of sequences that are decoded together.
 
-use strix_engine::{Graph, Program, Streamed};
+use strix_engine::{Graph, Program, TensorId};
 use strix_shaders::cursors::Run;
 use strix_shaders::{Cursors, Routing};
 
@@ -124,13 +124,8 @@ impl Pass {
         }
     }
 
-    /// Runs what was written, unless `go_on` says no between two submits: whether it ran. With `dump` its tensors are
-    /// written out where `STRIX_TRACE` names them.
-    pub(crate) fn run(
-        &mut self,
-        reads: &[strix_engine::TensorId],
-        go_on: Option<&dyn Fn() -> bool>,
-    ) -> Result<bool> {
+    /// Runs what was written, unless `go_on` says no between two submits: whether it ran.
+    pub(crate) fn run(&mut self, reads: &[TensorId], go_on: Option<&dyn Fn() -> bool>) -> Result<bool> {
         Ok(match go_on {
             None => self.program.run(reads).map(|()| true)?,
             Some(go_on) => self.program.run_while(reads, go_on)?,
@@ -174,11 +169,5 @@ impl Runner {
             }
         };
         Ok(&mut self.decode[at])
-    }
-
-    /// What its programs have brought to the device of streamed layers so far.
-    pub(crate) fn moved(&self) -> Streamed {
-        let passes = self.decode.iter().chain([&self.prefill]);
-        passes.map(|pass| pass.program.moved()).fold(Streamed::default(), Streamed::and)
     }
 }

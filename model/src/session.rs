@@ -53,8 +53,10 @@ pub struct Session {
     model: Model,
     /// What is being run.
     sequence: Option<Sequence>,
-    /// What the last answer left in the cache.
+    /// What was run last left this in the cache.
     left: Vec<Stamp>,
+    /// Positions that it had.
+    ran: usize,
     scratch: Scratch,
     pub(crate) conversation: Conversation,
     /// Every picture of the conversation.
@@ -83,6 +85,7 @@ impl Session {
             model: model.clone(),
             sequence: None,
             left: vec![],
+            ran: 0,
             scratch: Scratch::default(),
             conversation: Conversation::default(),
             pictures: vec![],
@@ -110,6 +113,7 @@ impl Session {
     /// Forgets turns and pictures; the template stays.
     pub fn reset(&mut self) {
         self.end();
+        self.ran = 0;
         self.conversation.clear();
         self.pictures.clear();
         self.pending = 0;
@@ -187,7 +191,7 @@ impl Session {
         let most = (rows.len() + (max_tokens.max(1) - 1) as usize).min(self.model.inner.ctx as usize);
         let model = &self.model.inner;
         let mut pages = model.pages();
-        let mut begun = pages.start(rows, most, &self.left).map_err(|full| self.model.is_full(full, most))?;
+        let mut begun = pages.start(rows, most, &self.left).map_err(|full| full.error(most))?;
         // As long as the pool is locked, nobody writes over the page.
         if let Some(copied) = begun.copied()
             && let Err(error) = kv_cache::copy_page(&model.gpu, &model.kv, &model.config.text, copied)
@@ -203,12 +207,13 @@ impl Session {
     fn begin_apart(&mut self, most: usize) -> Result<&mut Sequence> {
         self.end();
         let begun = self.model.inner.pages().start_apart(most);
-        Ok(self.sequence.insert(begun.map_err(|full| self.model.is_full(full, most))?))
+        Ok(self.sequence.insert(begun.map_err(|full| full.error(most))?))
     }
 
     /// Lets go of its pages.
     pub(crate) fn end(&mut self) {
         if let Some(sequence) = self.sequence.take() {
+            self.ran = sequence.len();
             self.left = self.model.inner.pages().finish(sequence);
         }
     }
@@ -301,10 +306,7 @@ impl Session {
             )));
         }
         let model = sessions[0].model.clone();
-        let vocab = model.inner.config.text.vocab_size;
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
-            return Err(Error::Prompt(format!("token {token} is not in the vocabulary of {vocab}")));
-        }
+        check_tokens(&model, tokens)?;
         let rows: Vec<_> = tokens.iter().map(|&token| [Row::Token(token)]).collect();
         let mut runner = model.runner()?;
         let mut given = run(Self::write_together(&mut runner, &model, sessions, &rows)?)?;
@@ -341,12 +343,10 @@ impl Session {
             let Some(sequence) = &mut session.sequence else {
                 return Err(Error::Option("a session that nothing was begun of: fill it first".into()));
             };
-            if sequence.len() >= sequence.room() || !Arc::ptr_eq(&session.model.inner, &model.inner) {
-                return Err(Error::Option(format!(
-                    "a session of another model, or one whose {} positions are all taken",
-                    sequence.room()
-                )));
+            if !Arc::ptr_eq(&session.model.inner, &model.inner) {
+                return Err(Error::Option("a session of another model".into()));
             }
+            has_room(model, sequence)?;
             model.inner.pages().grow(sequence, sequence.len() + 1);
             parts.push(Part { sequence, rows, pictures: &[], candidates: 1 });
         }
@@ -355,38 +355,66 @@ impl Session {
         Ok(pass)
     }
 
-    /// Device time of every step of the decode program, at the cache's present length.
+    /// Device time of every step of the decode program, at the last of the positions that are or were last in the cache.
+    /// What the model's cache holds is lost.
     ///
     /// # Errors
     ///
-    /// If the device has no timestamp queries, or the context is full.
+    /// If the device has no timestamp queries, or as [`Session::fill`].
     pub fn profile(&mut self) -> Result<Vec<StepTime>> {
-        let position = self.len().saturating_sub(1);
-        self.fill(position)?;
-        let mut runner = self.model.runner()?;
-        let pass = runner.decode(&self.model, 1)?;
-        let sequence = self.sequence.as_mut().expect("filled");
-        self.model.inner.pages().grow(sequence, position + 1);
-        pass.write(&[Part { sequence, rows: &[Row::Token(0)], pictures: &[], candidates: 1 }]);
-        profile(&mut pass.program)
+        let ran = self.positions();
+        self.fill(ran.saturating_sub(1))?;
+        let times = Self::profile_together(std::slice::from_mut(self));
+        self.end();
+        self.ran = ran;
+        times
     }
 
-    /// Device time of every step of one prefill chunk that ends at the cache's present length.
+    /// Device time of every step of one prefill chunk that ends there.
     ///
     /// # Errors
     ///
-    /// If the device has no timestamp queries.
+    /// As [`Session::profile`].
     pub fn profile_prefill(&mut self) -> Result<Vec<StepTime>> {
-        let len = self.len().max(1);
-        let rows = vec![Row::Token(0); self.model.runner()?.prefill.size.min(len)];
-        self.fill(len - rows.len())?;
-        let mut runner = self.model.runner()?;
+        let (ran, model) = (self.positions(), self.model.clone());
+        let rows = vec![Row::Token(0); model.runner()?.prefill.size.min(ran.max(1))];
+        let most = ran.max(1);
+        self.fill(most - rows.len())?;
         let sequence = self.sequence.as_mut().expect("filled");
-        self.model.inner.pages().grow(sequence, len);
-        let pass = &mut runner.prefill;
-        pass.write(&[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }]);
-        profile(&mut pass.program)
+        model.inner.pages().reserve(sequence, most).map_err(|full| full.error(most))?;
+        model.inner.pages().grow(sequence, most);
+        let times = {
+            let mut runner = model.runner()?;
+            runner.prefill.write(&[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }]);
+            profile(&mut runner.prefill.program)
+        };
+        self.end();
+        self.ran = ran;
+        times
     }
+
+    /// Positions that are in the cache or were last.
+    fn positions(&self) -> usize {
+        self.sequence.as_ref().map_or(self.ran, Sequence::len)
+    }
+}
+
+/// Refuses a token that is not in the vocabulary.
+fn check_tokens(model: &Model, tokens: &[u32]) -> Result<()> {
+    let vocab = model.inner.config.text.vocab_size;
+    match tokens.iter().find(|&&token| token as usize >= vocab) {
+        Some(token) => Err(Error::Prompt(format!("token {token} is not in the vocabulary of {vocab}"))),
+        None => Ok(()),
+    }
+}
+
+/// Sees to it that a sequence may have one position more.
+fn has_room(model: &Model, sequence: &mut Sequence) -> Result<()> {
+    let (most, ctx) = (sequence.len() + 1, model.inner.ctx as usize);
+    if most > ctx {
+        return Err(Error::Option(format!("the context of {ctx} positions is full: raise --ctx")));
+    }
+    model.inner.pages().reserve(sequence, most).map_err(|full| full.error(most))
 }
 
 impl Drop for Session {

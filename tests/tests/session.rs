@@ -674,3 +674,13 @@ fn a_ruled_out_token_does_not_come_and_one_that_is_not_there_is_refused() {
     let error = session.ask("What?", &with(vec![(1024, 1.0)])).unwrap_err().to_string();
     assert_eq!(error, "logit_bias of token 1024; the vocabulary has 1024 tokens");
 }
+
+#[test]
+fn steps_go_on_to_the_end_of_the_context_from_nothing() {
+    let model = Model::nano(&LoadOptions { ctx: Some(150), ..LoadOptions::default() }).unwrap();
+    let mut session = model.session().unwrap();
+    for _ in 0..150 {
+        session.step(7).unwrap();
+    }
+    assert!(session.step(7).unwrap_err().to_string().contains("the context of 150 positions is full"));
+}

@@ -4,15 +4,12 @@ use std::sync::atomic::Ordering;
 
 use strix_shaders::{KvCache, KvElement};
 
-use super::{Row, Scores, Session, Want};
+use super::{Row, Scores, Session, Want, check_tokens, has_room};
 use crate::kv_cache::LayerCache;
 use crate::{Error, Result};
 
 /// Numbers that noise repeats; a prime, so that rows differ.
 const NOISE: usize = 65_521;
-
-/// Steps that there is room for behind what a cache was filled with.
-const STEPS: usize = 64;
 
 impl Session {
     /// Lets the cache hold so many positions, whatever they are: a decode step over them takes as long as over a prompt.
@@ -33,10 +30,8 @@ impl Session {
         if !self.model.inner.has_noise.load(Ordering::Relaxed) {
             self.write_noise()?;
         }
-        // Room for the steps that follow.
-        let most = (positions + STEPS).min(ctx);
         let model = self.model.clone();
-        let sequence = self.begin_apart(most)?;
+        let sequence = self.begin_apart(positions)?;
         let mut pages = model.inner.pages();
         pages.grow(sequence, positions);
         pages.extend(sequence, &vec![Row::Token(0); positions]);
@@ -102,14 +97,11 @@ impl Session {
     ///
     /// If the context is full, there is no such token, or the device fails.
     pub fn step(&mut self, token: u32) -> Result<u32> {
-        let ctx = self.model.inner.ctx as usize;
-        if self.len() >= ctx {
-            return Err(Error::Option(format!("the context of {ctx} positions is full: raise --ctx")));
+        match &mut self.sequence {
+            Some(sequence) => has_room(&self.model, sequence)?,
+            None => drop(self.begin_apart(1)?),
         }
-        let vocab = self.model.inner.config.text.vocab_size;
-        if token as usize >= vocab {
-            return Err(Error::Prompt(format!("token {token} is not in the vocabulary of {vocab}")));
-        }
+        check_tokens(&self.model, &[token])?;
         let scores = self.forward(&[Row::Token(token)], Want::Candidates(1), None)?;
         Ok(match scores {
             Some(Scores::Candidates(best)) => best.first().map_or(0, |&(id, _)| id),
