@@ -8,7 +8,7 @@ use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Choices, Coop, Error, Family, Result, Shader, TEXEL_ROW, Target, import};
+use crate::{Access, Choices, Coop, Error, Family, NoAdapter, Result, Shader, TEXEL_ROW, Target, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -583,22 +583,6 @@ impl Gpu {
 }
 
 fn no_adapter(adapters: &[wgpu::Adapter], options: &GpuOptions) -> Error {
-    let names: Vec<_> = adapters.iter().map(|a| name(&a.get_info())).collect();
-    Error::NoAdapter {
-        wanted: options.adapter.as_ref().map_or("found".into(), |wanted| format!("named {wanted:?}")),
-        found: if names.is_empty() {
-            "this machine shows none".into()
-        } else {
-            format!("there is {}", names.join(", "))
-        },
-        advice: match (names.is_empty(), cfg!(target_os = "linux")) {
-            (false, _) => "Name one of these with --adapter or STRIX_ADAPTER".into(),
-            (true, true) => {
-                "Install your GPU's Vulkan driver, or the software one: apt-get install mesa-vulkan-drivers \
-                             (Fedora: mesa-vulkan-drivers, Arch: vulkan-swrast)"
-                    .into()
-            }
-            (true, false) => "Install your GPU's current driver".into(),
-        },
-    }
+    let found = adapters.iter().map(|a| name(&a.get_info())).collect();
+    Error::NoAdapter(NoAdapter { wanted: options.adapter.clone(), found })
 }

@@ -249,7 +249,7 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
         return Err(Error::Option("rounding the vision tower too needs int8".into()));
     }
     if group.is_some_and(|group| ![32, 64, 128].contains(&group)) {
-        return Err(Error::Option(format!("a group of {} columns: 32, 64 or 128", group.unwrap_or(0))));
+        return Err(Error::out_of_range("group", group.unwrap_or(0), "32, 64 or 128"));
     }
     weights.check(config)?;
     let mut jobs: Vec<Box<dyn Job + 'a>> = vec![];

@@ -55,9 +55,7 @@ impl GenerateOptions {
         self.sampling.validate()?;
         let (least, most) = (self.sampling.min_new_tokens, self.max_tokens);
         if least > most as usize {
-            return Err(Error::Option(format!(
-                "min_new_tokens is {least}; it can be at most max_tokens, {most}"
-            )));
+            return Err(Error::out_of_range("min_new_tokens", least, format!("at most max_tokens, {most}")));
         }
         StopMatcher::new(self.stop.clone()).map(drop)
     }
@@ -175,9 +173,7 @@ impl Start {
         options.validate()?;
         let vocab = model.inner.config.text.vocab_size;
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
-            return Err(Error::Option(format!(
-                "logit_bias of token {id}; the vocabulary has {vocab} tokens"
-            )));
+            return Err(Error::UnknownToken { token: i64::from(*id), vocab });
         }
         Ok(Self {
             options: options.clone(),

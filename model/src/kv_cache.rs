@@ -10,6 +10,7 @@ use strix_shaders::{HeadShape, KvCache};
 use crate::config::TextConfig;
 use crate::context::TooLong;
 use crate::decoder::heads;
+use crate::error::ContextLimit;
 use crate::{Error, LoadOptions, Result, Trace};
 
 /// What keys and values are stored as.
@@ -75,9 +76,7 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
     if dtype == KvDtype::F32 || head_dim.is_multiple_of(4) {
         return Ok(());
     }
-    Err(Error::Option(format!(
-        "a KV cache of f16 with head_dim {head_dim}: it is stored in units of 4 elements; use --kv f32"
-    )))
+    Err(Error::KvHeads { head_dim })
 }
 
 /// Whether kernels can count the elements of one layer's keys.
@@ -87,23 +86,15 @@ pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> std::result::Result<(),
     if elements <= u64::from(u32::MAX) {
         return Ok(());
     }
-    Err(TooLong {
-        most: u64::from(u32::MAX) / position / block * block,
-        words: Box::new(move |most| {
-            format!(
-                "a context of {ctx} positions: the keys of one layer would have {elements} elements, and kernels count to \
-                 {}; at most {most} positions are possible",
-                u32::MAX
-            )
-        }),
-    })
+    let most = u64::from(u32::MAX) / position / block * block;
+    Err(TooLong { ctx, most, limit: ContextLimit::Counters { elements } })
 }
 
 /// Checks that one layer's keys fit a binding of the device, as the cache is not split.
 ///
 /// # Errors
 ///
-/// If they do not: which options would make them fit.
+/// If they do not.
 pub(crate) fn fits_binding(
     kv: &[LayerCache],
     pages: u32,
@@ -117,16 +108,9 @@ pub(crate) fn fits_binding(
     let block = u64::from(PAGE);
     let position = bytes / (u64::from(pages) * block);
     let (label, bytes) = (label.to_owned(), u64::from(ctx.next_multiple_of(PAGE)) * position);
-    let halve = if dtype == KvDtype::F32 && bytes / 2 <= limit { ", take --kv f16" } else { "" };
-    Err(TooLong {
-        most: limit / position.max(1) / block * block,
-        words: Box::new(move |most| {
-            format!(
-                "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: \
-                 lower --ctx to {most}{halve} or choose another adapter"
-            )
-        }),
-    })
+    let f16_fits = dtype == KvDtype::F32 && bytes / 2 <= limit;
+    let most = limit / position.max(1) / block * block;
+    Err(TooLong { ctx, most, limit: ContextLimit::Binding { label, bytes, limit, f16_fits } })
 }
 
 /// Copies what a page holds to another.
@@ -164,17 +148,15 @@ pub(crate) fn pool_pages(c: &TextConfig, options: &LoadOptions, ctx: u32, limit:
         None if options.device_memory.is_some() => context,
         None => context * (SPENT / (context * page)).clamp(1, ENOUGH).min((most / context).max(1)),
         Some(bytes) if bytes < page => {
-            return Err(Error::Option(format!(
-                "kv_memory of {bytes} bytes: a page of {PAGE} positions takes {page}, ask for at least one"
-            )));
+            let range = format!("{page} bytes, a page of {PAGE} positions, or more");
+            return Err(Error::out_of_range("kv_memory", format!("{bytes} bytes"), range));
         }
         Some(bytes) if bytes / page > most => {
-            return Err(Error::Option(format!(
-                "kv_memory of {bytes} bytes: the keys of a layer would take {} bytes in one binding, the device allows \
-                 {limit}; ask for at most {}",
-                bytes / page * keys,
+            let range = format!(
+                "at most {} bytes, as the keys of a layer lie in one binding, and the device allows {limit} bytes in one",
                 most * page
-            )));
+            );
+            return Err(Error::out_of_range("kv_memory", format!("{bytes} bytes"), range));
         }
         Some(bytes) => bytes / page,
     };
@@ -232,7 +214,7 @@ mod tests {
         (c.hidden_size, c.num_attention_heads) = (60, 10);
         check(&c, KvDtype::F32).unwrap();
         let error = check(&c, KvDtype::F16).unwrap_err().to_string();
-        assert!(error.contains("head_dim 6") && error.contains("--kv f32"), "{error}");
+        assert!(error.contains("head_dim 6") && error.contains("kv f32"), "{error}");
     }
 
     #[test]
@@ -240,7 +222,7 @@ mod tests {
         let c = Config::from_json(b"{}").unwrap().text;
         fits_counters(&c, (1 << 20) - 16).unwrap();
         let error = Error::from(fits_counters(&c, 1 << 20).unwrap_err()).to_string();
-        assert!(error.contains("4294967296 elements") && error.contains("1048560 positions"), "{error}");
+        assert!(error.contains("4294967296 elements") && error.contains("ctx 1048560"), "{error}");
     }
 
     #[test]

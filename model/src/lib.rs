@@ -51,7 +51,7 @@ pub mod weights;
 
 pub use cache::DeviceCache;
 pub use config::Config;
-pub use error::{Error, Result};
+pub use error::{ContextLimit, Error, MemoryShort, PromptLength, Remedy, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
 pub use kv_cache::KvDtype;
 pub use loader::{Dtype, Progress, Rounding};

@@ -9,6 +9,7 @@ use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::context::{Refused, TooLong};
 use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
+use crate::error::{ContextLimit, MemoryShort};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Streaming};
 use crate::model::{LoadOptions, record_vision};
@@ -230,10 +231,8 @@ impl Declared {
         let (chunk, largest) = (asked.chunk, asked.prefill.largest_bytes);
         let rows = u64::from(chunk) * limit / largest.max(1);
         if largest > limit && rows >= 2 {
-            return Err(Refused::Other(Error::Option(format!(
-                "a prefill chunk of {chunk} rows takes {largest} bytes in one binding, the device allows {limit}: \
-                 take chunks of {rows} rows or choose another adapter"
-            ))));
+            let (bytes, largest) = (largest, rows as u32);
+            return Err(Refused::Other(Error::ChunkTooLarge { chunk, bytes, limit, largest }));
         }
         [&encode, &step, &prefill].into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
@@ -317,37 +316,17 @@ impl Declared {
         MemoryPlan { parts, ..plan }
     }
 
-    /// Why nothing fits, and what would.
+    /// The memory that is missing, and the context for which none is.
     fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, room: Room) -> Refused {
-        let (needed, budget) = (least.device_bytes(), room.budget_bytes.unwrap_or(0));
-        let (kv, block) = (self.kv_bytes(), u64::from(PAGE));
-        let (fixed, position) = (needed - kv, kv / (u64::from(self.pages) * block));
-        let mut ways = vec![];
-        if room.asked {
-            ways.push(format!("--device-memory {}", mib(needed)));
-        }
-        let fewer = budget.saturating_sub(fixed) / position.max(1) / block * block;
-        if options.kv == KvDtype::F32 && needed - kv / 2 <= budget {
-            ways.push("--kv f16".into());
-        }
-        if ways.is_empty() && fewer == 0 {
-            ways.push("a checkpoint converted to int8, or a device of more memory".into());
-        }
-        let words = move |fewer: u64| {
-            let mut ways = ways.clone();
-            ways.extend((fewer > 0).then(|| format!("--ctx {fewer}")));
-            format!(
-                "the model needs {} of device memory even with every layer streamed ({} of it for the KV cache of {ctx} \
-                 positions), and may use {}: it fits with {}",
-                mib(needed),
-                mib(kv),
-                mib(budget),
-                ways.join(" or ")
-            )
-        };
+        let (needed_bytes, budget_bytes) = (least.device_bytes(), room.budget_bytes.unwrap_or(0));
+        let (kv_bytes, block) = (self.kv_bytes(), u64::from(PAGE));
+        let (fixed, position) = (needed_bytes - kv_bytes, kv_bytes / (u64::from(self.pages) * block));
+        let fewer = budget_bytes.saturating_sub(fixed) / position.max(1) / block * block;
+        let f16_fits = options.kv == KvDtype::F32 && needed_bytes - kv_bytes / 2 <= budget_bytes;
+        let short = MemoryShort { needed_bytes, kv_bytes, budget_bytes, is_limited: room.asked, f16_fits };
         match fewer {
-            0 => Refused::Other(Error::Option(words(0))),
-            most => TooLong { most, words: Box::new(words) }.into(),
+            0 => Refused::Other(Error::DeviceMemory(short)),
+            most => TooLong { ctx, most, limit: ContextLimit::Memory(short) }.into(),
         }
     }
 }
@@ -359,15 +338,8 @@ fn fits_loops(trips: u64, ctx: u32) -> std::result::Result<(), TooLong> {
     if trips <= MAX_TRIPS {
         return Ok(());
     }
-    Err(TooLong {
-        most: u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips,
-        words: Box::new(move |most| {
-            format!(
-                "a context of {ctx} positions: attention would loop {trips} times in one invocation, and drivers drop \
-                 what exceeds {MAX_TRIPS}: lower --ctx to {most}"
-            )
-        }),
-    })
+    let most = u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips;
+    Err(TooLong { ctx, most, limit: ContextLimit::Loops { trips, limit: MAX_TRIPS } })
 }
 
 /// Checks that every step of a program is one that kernels and the device can run.
@@ -404,8 +376,4 @@ struct Programs {
     vision: Usage,
     prefill: Usage,
     decode: Usage,
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{}MiB", bytes.div_ceil(1 << 20))
 }

@@ -90,13 +90,14 @@ impl SamplingParams {
         ];
         for (name, value, good, range) in checks {
             if !good || !value.is_finite() {
-                return Err(Error::Option(format!("{name} is {value}; it can be {range}")));
+                return Err(Error::out_of_range(name, value, range));
             }
         }
         match self.logit_bias.iter().find(|(_, bias)| !(bias.is_finite() || *bias == f32::NEG_INFINITY)) {
-            Some((id, bias)) => Err(Error::Option(format!(
-                "logit_bias of token {id} is {bias}; it can be any number, or -inf to rule the token out"
-            ))),
+            Some((id, bias)) => {
+                let range = "any number, or -inf to rule the token out";
+                Err(Error::out_of_range("logit_bias", format!("{bias} for token {id}"), range))
+            }
             None => Ok(()),
         }
     }
@@ -422,7 +423,7 @@ mod tests {
         let none = (0..4).map(|id| (id, f32::NEG_INFINITY)).collect();
         assert!(first(none).unwrap_err().to_string().contains("no token is left"));
         let error = with(vec![(7, f32::NAN)]).validate().unwrap_err().to_string();
-        assert!(error.starts_with("logit_bias of token 7 is NaN"), "{error}");
+        assert!(error.starts_with("logit_bias is NaN for token 7"), "{error}");
     }
 
     #[test]

@@ -403,7 +403,7 @@ impl Session {
 fn check_tokens(model: &Model, tokens: &[u32]) -> Result<()> {
     let vocab = model.inner.config.text.vocab_size;
     match tokens.iter().find(|&&token| token as usize >= vocab) {
-        Some(token) => Err(Error::Prompt(format!("token {token} is not in the vocabulary of {vocab}"))),
+        Some(&token) => Err(Error::UnknownToken { token: token.into(), vocab }),
         None => Ok(()),
     }
 }
@@ -412,7 +412,7 @@ fn check_tokens(model: &Model, tokens: &[u32]) -> Result<()> {
 fn has_room(model: &Model, sequence: &mut Sequence) -> Result<()> {
     let (most, ctx) = (sequence.len() + 1, model.inner.ctx as usize);
     if most > ctx {
-        return Err(Error::Option(format!("the context of {ctx} positions is full: raise --ctx")));
+        return Err(Error::ContextFull { needed: most, limit: ctx });
     }
     model.inner.pages().reserve(sequence, most).map_err(|full| full.error(most))
 }

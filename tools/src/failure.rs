@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use strix_model::{is_acted_on, shown, shown_list};
 
 use crate::terminal::{self, say};
-use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, strays, system};
+use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, flags, strays, system};
 
 /// What the system lacks, once a panic has said so: those that follow say it of other threads.
 static SHORTAGE: OnceLock<&str> = OnceLock::new();
@@ -179,7 +179,7 @@ fn words(error: &anyhow::Error) -> String {
     if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
         chain = "the reader of the output left before it was complete".into();
     }
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain().map(flags::words) {
         // Many messages end in that of their cause.
         if chain.is_empty() {
             chain = cause;
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn exit_codes_tell_whose_fault_it_is() {
-        let model = anyhow::Error::new(strix_model::Error::Prompt("too long".into()));
+        let model = anyhow::Error::new(strix_model::Error::EmptyPrompt);
         assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
         assert_eq!(exit_code(&strix_engine::Error::Lost("gone".into()).into()), FAULT);
         assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), BAD_INPUT);

@@ -26,12 +26,6 @@ const INDEX: &str = "model.safetensors.index.json";
 /// What a file manager leaves in any folder that it shows.
 const OF_FILE_MANAGERS: &str = ".DS_Store";
 
-/// What to do with a folder that was damaged since.
-const FORCE: &str = "Give --force to write the folder again";
-
-/// What to do where nothing says what an earlier run had finished.
-const ANEW: &str = "give --force to begin anew";
-
 /// A folder that this process alone writes to.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -82,6 +76,11 @@ pub(super) fn wrong(path: &Path, reason: String) -> Error {
     Error::File { path: path.into(), reason }
 }
 
+/// What was written before and is not written over, unless that is asked for.
+fn exists(path: &Path, reason: String) -> Error {
+    Error::Exists { path: path.into(), reason }
+}
+
 impl Folder {
     /// Opens or makes `out`. `force` begins again where something else was written before.
     pub(super) fn open(out: &Path, made_from: &BTreeMap<String, String>, force: bool) -> Result<Found> {
@@ -115,7 +114,7 @@ impl Folder {
         // A manifest that cannot be read may be written over, if that was asked for.
         let manifest = match Manifest::load(&self.out) {
             Err(_) if force => None,
-            Err(error) => return Err(wrong(&self.out, format!("{error}. {FORCE}"))),
+            Err(error) => return Err(exists(&self.out, error.to_string())),
             Ok(manifest) => manifest,
         };
         if force {
@@ -132,11 +131,10 @@ impl Folder {
             && let Some(difference) = difference(then, made_from)
         {
             let reason = format!(
-                "was {} with other options or from another source: {difference}; \
-                 name another folder, or give --force to write this one again",
+                "was {} with other options or from another source: {difference}",
                 if manifest.is_some() { "written" } else { "begun" }
             );
-            return Err(wrong(&self.out, reason));
+            return Err(exists(&self.out, reason));
         } else if let Some(manifest) = manifest {
             let damage =
                 manifest.files.iter().filter_map(|(name, entry)| match fs::metadata(self.out.join(name)) {
@@ -150,7 +148,7 @@ impl Folder {
             let damage: Vec<String> = damage.collect();
             return match damage.is_empty() {
                 true => Ok(Some(Box::new(manifest))),
-                false => Err(wrong(&self.out, format!("is damaged: {}. {FORCE}", damage.join(", ")))),
+                false => Err(exists(&self.out, format!("is damaged: {}", damage.join(", ")))),
             };
         }
         self.begin_journal(made_from)?;
@@ -257,7 +255,7 @@ impl Folder {
         let mut lines = bytes.split(|&byte| byte == b'\n');
         let begin = lines.next().unwrap_or_default();
         let begin = serde_json::from_slice::<Begin>(begin)
-            .map_err(|e| wrong(&path, format!("is no journal of strix ({e}): {ANEW}")))?;
+            .map_err(|e| exists(&path, format!("is no journal of strix ({e})")))?;
         for finished in lines.map_while(|line| serde_json::from_slice::<Finished>(line).ok()) {
             self.finished.insert(finished.job, finished.blake3);
         }
@@ -330,7 +328,7 @@ fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
                 if name == JOURNAL && is_empty_folder(&path) {
                     match force {
                         true => continue,
-                        false => return Err(wrong(&path, format!("is a folder, not a journal: {ANEW}"))),
+                        false => return Err(exists(&path, "is a folder, not a journal".into())),
                     }
                 }
                 own::check(&path)?;

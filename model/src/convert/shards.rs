@@ -67,9 +67,11 @@ impl Plan {
         shard_bytes: u64,
     ) -> Result<Self> {
         if shard_bytes < MIN_SHARD_BYTES {
-            return Err(Error::Option(format!(
-                "a shard size of {shard_bytes} bytes is too small: at least {MIN_SHARD_BYTES}"
-            )));
+            return Err(Error::out_of_range(
+                "shard_bytes",
+                shard_bytes,
+                format!("at least {MIN_SHARD_BYTES}"),
+            ));
         }
         let metadata_bytes: usize = metadata.iter().map(|(k, v)| 2 * (k.len() + v.len()) + 8).sum();
         let empty = 8 + 24 + metadata_bytes as u64 + PAGE_BYTES;
@@ -78,11 +80,9 @@ impl Plan {
         for (index, tensors) in jobs.iter().enumerate() {
             let needed: u64 = tensors.iter().map(|t| t.bytes() + t.entry_bytes()).sum();
             if empty + needed > shard_bytes {
-                return Err(Error::Option(format!(
-                    "{} needs {} bytes, which no file of at most {shard_bytes} holds: use a larger shard size",
-                    tensors[0].name,
-                    empty + needed
-                )));
+                let range =
+                    format!("at least {}, which {} needs in one file", empty + needed, tensors[0].name);
+                return Err(Error::out_of_range("shard_bytes", shard_bytes, range));
             }
             match ranges.last_mut() {
                 Some(range) if used + needed <= shard_bytes => {
@@ -201,6 +201,6 @@ mod tests {
             }
         }
         let error = Plan::new(&jobs, &BTreeMap::new(), 1 << 16).unwrap_err().to_string();
-        assert!(error.contains("larger shard size"), "{error}");
+        assert!(error.contains("shard_bytes is"), "{error}");
     }
 }

@@ -53,7 +53,7 @@ impl Synthesis {
 
     fn checkpoint(&self) -> Result<Checkpoint> {
         if !matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(Error::Option(format!("values of {}: F32, F16 or BF16", self.dtype)));
+            return Err(Error::out_of_range("dtype", self.dtype, "F32, F16 or BF16"));
         }
         let config = Config::from_json(self.config.as_bytes())?;
         let mut files = vec![("config.json".to_owned(), self.config.clone().into_bytes())];

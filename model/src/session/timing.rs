@@ -21,9 +21,7 @@ impl Session {
     pub fn fill(&mut self, positions: usize) -> Result<()> {
         let ctx = self.model.inner.ctx as usize;
         if positions > ctx {
-            return Err(Error::Option(format!(
-                "{positions} positions; the context holds {ctx}: raise --ctx"
-            )));
+            return Err(Error::ContextFull { needed: positions, limit: ctx });
         }
         self.end();
         // What no kernel wrote is zeros, which a driver may hold in one page.

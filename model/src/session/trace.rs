@@ -22,11 +22,11 @@ impl Session {
     fn place_all(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
         let rows = rows::of_ids(&self.model.inner.config, ids, &self.picture_ids())?;
         let ctx = self.model.inner.ctx as usize;
-        if rows.is_empty() || rows.len() + more > ctx {
-            return Err(Error::Prompt(format!(
-                "{} positions and {more} tokens after them; the context holds 1 to {ctx}: raise --ctx",
-                rows.len()
-            )));
+        if rows.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if rows.len() + more > ctx {
+            return Err(Error::ContextFull { needed: rows.len() + more, limit: ctx });
         }
         self.encode(None)?;
         Ok(rows)
@@ -76,10 +76,7 @@ impl Session {
     pub fn attention_probs(&mut self, ids: &[i32], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
         let num_layers = self.model.inner.config.text.num_hidden_layers;
         if let Some(layer) = layers.iter().find(|&&layer| layer >= num_layers) {
-            return Err(Error::Option(format!(
-                "attention of decoder layer {layer}; there are 0 to {}",
-                num_layers - 1
-            )));
+            return Err(Error::out_of_range("layers", layer, format!("0 to {}", num_layers - 1)));
         }
         let rows = self.place_all(ids, 0)?.len();
         if rows > MAX_TAPPED_ROWS {
