@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use strix_model::convert::{Synthesis, preset};
 use strix_model::image::RgbImage;
+use strix_model::tune::clock::Times;
+use strix_model::tune::processor::{cores, process_ns, thread_ns};
 use strix_model::weights::Dtype as Values;
 use strix_model::{Config, KvDtype, LoadOptions, Located, Model, Session, Source, Weights};
 
-use crate::clock::{Times, shares};
-use crate::processor::{cores, process_ns, thread_ns};
 use crate::rounds::Event;
 use crate::run::{Host, Row};
+use crate::shares::shares;
 use crate::{Clock, Error, Result, Roofline};
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ mod plot;
 mod svg;
 pub mod table;
 
-use crate::clock::Source;
+use strix_model::tune::clock::Timer;
+
 use crate::run::{Bound, Check, Row, Run};
 use crate::stats::Summary;
 
@@ -148,11 +149,11 @@ pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
 /// What the columns mean.
 pub(crate) fn legend(run: &Run) -> String {
     let sources: Vec<_> = run.rows.iter().filter_map(|row| Some(row.figures?.source)).collect();
-    let of = |source: Source, word: &'static str| sources.contains(&source).then_some(word);
+    let of = |source: Timer, word: &'static str| sources.contains(&source).then_some(word);
     let words = [
-        of(Source::Timestamp, "timestamps"),
-        of(Source::Wall, "the host's clock"),
-        of(Source::Idle, "idle, where that is less"),
+        of(Timer::Timestamp, "timestamps"),
+        of(Timer::Wall, "the host's clock"),
+        of(Timer::Idle, "idle, where that is less"),
     ];
     let words: Vec<_> = words.into_iter().flatten().collect();
     format!(

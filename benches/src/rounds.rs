@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use strix_engine::{Graph, Program};
 
-use crate::clock::Timed;
 use crate::kernels::{Bench, Operands};
 use crate::run::{Check, Row};
-use crate::{Clock, Result, Roofline};
+use crate::{Clock, Result, Roofline, Timed};
 
 /// How far from its reference a result may be, in parts of the largest expected value.
 const TOLERANCE: f64 = 2e-4;

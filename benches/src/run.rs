@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use strix_engine::Gpu;
 use strix_engine::wgpu::DeviceType;
 use strix_model::read::{MAX_RUN_BYTES, read_file};
+use strix_model::tune::clock::{Timer, Times};
+use strix_model::tune::processor::cores;
 
-use crate::clock::{Share, Source, Times, Work};
 use crate::model::Scaling;
-use crate::processor::cores;
 use crate::roofline::{Arithmetic, Roofline};
+use crate::shares::{Share, Work};
 use crate::stats::Summary;
 use crate::{Error, Result};
 
@@ -159,7 +160,7 @@ pub enum Check {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Which times the rates are of.
-    pub source: Source,
+    pub source: Timer,
     /// Their summary, in nanoseconds.
     pub rate: Summary,
     /// By timestamp query.
@@ -414,7 +415,7 @@ pub(crate) mod tests {
     #[test]
     fn figures_are_of_the_median_run_and_the_roof_above_it() {
         let figures = row("a", &[200e3, 100e3, 400e3]).figures.unwrap();
-        assert_eq!((figures.source, figures.rate.median), (Source::Timestamp, 200e3));
+        assert_eq!((figures.source, figures.rate.median), (Timer::Timestamp, 200e3));
         assert_eq!((figures.gb_per_s, figures.gflop_per_s), (5.0, 5.0));
         // A byte a FLOP: at most 10 GFLOP/s.
         assert_eq!((figures.roof_percent, figures.bound), (Some(50.0), Some(Bound::Memory)));

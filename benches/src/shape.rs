@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strix_model::tune::data;
 use strix_shaders::top_k::max_k;
 
-use crate::{Error, Result, data};
+use crate::{Error, Result};
 
 /// Largest size along an axis.
 const MOST: u32 = 1 << 20;

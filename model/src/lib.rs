@@ -46,6 +46,7 @@ mod session;
 mod shown;
 pub mod stop;
 pub mod tokenizer;
+pub mod tune;
 mod vision;
 pub mod weights;
 

@@ -1,12 +1,13 @@
 //! Projections: many rows are a gemm, one is a gemv, each with what follows the sum.
 
 use strix_model::Config;
+use strix_model::tune::data;
 use strix_shaders::gemm::{Activation, Input, gemm};
 use strix_shaders::packing::BLOCK;
 use strix_shaders::{Layout, Routing};
 
 use super::{BATCH, Bench, Operands, PREFILL, Record, Turns, copies};
-use crate::{Error, Result, Shape, Work, data};
+use crate::{Error, Result, Shape, Work};
 
 /// A projection with whatever follows it.
 #[derive(Clone, Copy)]

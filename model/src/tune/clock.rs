@@ -1,4 +1,4 @@
-//! The clock of the benches: how long a recorded [`Graph`] takes.
+//! How long a recorded [`Graph`] takes.
 //!
 //! A time is taken by timestamp query and from the host's clock. On a software device, which shares its cores with
 //! everything else on the machine, the processor time of this process is taken as well: spread over the cores it is the
@@ -7,11 +7,10 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use strix_engine::wgpu::{DeviceType, Features};
 use strix_engine::{Gpu, Graph, Program, Result, StepTime};
 
-use crate::processor::{cores, process_ns};
-use crate::stats::{Summary, median};
+use super::processor::{cores, process_ns};
+use super::stats::{Summary, median};
 
 /// Shorter sequences of steps are repeated within a run until they take this long.
 const SHORTEST_RUN_NS: f64 = 15e6;
@@ -22,25 +21,16 @@ const LONG_RUN_NS: f64 = 50e6;
 /// Timestamps that say more than so many times what the host's clock says are not trusted.
 const TRUST: f64 = 1.05;
 
-/// What a sequence of steps has to do, however well it is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Work {
-    /// Bytes to move: every operand once.
-    pub bytes: u64,
-    /// Operations; a multiply-add is two.
-    pub flops: u64,
-}
-
 /// Takes times on one device.
 #[derive(Clone, Debug)]
 pub struct Clock {
     gpu: Gpu,
 }
 
-/// Where a time comes from.
+/// What took a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Source {
+pub enum Timer {
     /// Timestamp queries.
     Timestamp,
     /// The host's clock around submit and wait.
@@ -63,11 +53,11 @@ pub struct Times {
 impl Times {
     /// The runs that rates are made of, and their summary: timestamps, else the host's clock; on a software device the
     /// processor's time where that is less.
-    pub fn best_source(&self) -> Option<(Source, Summary)> {
-        let device = Summary::of(&self.device_ns).map(|s| (Source::Timestamp, s));
-        let measured = device.or_else(|| Some((Source::Wall, Summary::of(&self.wall_ns)?)))?;
+    pub fn best_source(&self) -> Option<(Timer, Summary)> {
+        let device = Summary::of(&self.device_ns).map(|s| (Timer::Timestamp, s));
+        let measured = device.or_else(|| Some((Timer::Wall, Summary::of(&self.wall_ns)?)))?;
         let idle = Summary::of(&self.idle_ns).filter(|idle| idle.median < measured.1.median);
-        Some(idle.map_or(measured, |idle| (Source::Idle, idle)))
+        Some(idle.map_or(measured, |idle| (Timer::Idle, idle)))
     }
 }
 
@@ -108,12 +98,12 @@ impl Clock {
 
     /// Whether the device is this machine's processor.
     pub fn is_software(&self) -> bool {
-        self.gpu.info().device_type == DeviceType::Cpu
+        self.gpu.target().is_cpu
     }
 
     /// Whether the device itself can tell the time of each step.
     pub fn has_timestamps(&self) -> bool {
-        self.gpu.device().features().contains(Features::TIMESTAMP_QUERY)
+        self.gpu.can_profile().is_ok()
     }
 
     /// Compiles what `record` records, runs it once to compile what the driver compiles lazily, and once more to warm
@@ -275,39 +265,6 @@ impl Timed {
     }
 }
 
-/// Time under each name that `name` gives to a step, its dispatches, and its share of the whole; the longest first.
-pub fn shares<'a>(steps: &'a [StepTime], name: impl Fn(&'a StepTime) -> &'a str) -> Vec<Share> {
-    let total: f64 = steps.iter().map(|s| s.ns).sum();
-    let mut shares: Vec<Share> = vec![];
-    for step in steps {
-        let name = name(step);
-        let at = shares.iter().position(|share| share.name == name).unwrap_or_else(|| {
-            shares.push(Share { name: name.into(), ns: 0.0, dispatches: 0, share: 0.0 });
-            shares.len() - 1
-        });
-        shares[at].ns += step.ns;
-        shares[at].dispatches += 1;
-    }
-    for share in &mut shares {
-        share.share = if total > 0.0 { share.ns / total } else { 0.0 };
-    }
-    shares.sort_by(|a, b| b.ns.total_cmp(&a.ns));
-    shares
-}
-
-/// What one kernel or layer takes of a sequence of steps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Share {
-    /// Which.
-    pub name: String,
-    /// Nanoseconds on the device.
-    pub ns: f64,
-    /// How often it was dispatched.
-    pub dispatches: usize,
-    /// Of the time of all, 0 to 1.
-    pub share: f64,
-}
-
 /// The steps of one pass of several, each with its mean time.
 fn mean_pass(mut steps: Vec<StepTime>, passes: usize) -> Vec<StepTime> {
     let pass = steps.len() / passes;
@@ -337,31 +294,7 @@ impl Spent {
 
 #[cfg(test)]
 mod tests {
-    use strix_engine::wgpu;
-
     use super::*;
-
-    #[test]
-    fn a_device_without_timestamps_is_timed_by_the_host() {
-        let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-        let instance = wgpu::Instance::new(descriptor);
-        let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
-        let adapter = adapter.expect("these tests need an adapter; lavapipe will do");
-        let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()));
-        let (device, queue) = device.expect("a device");
-        let clock = Clock::new(&Gpu::from_wgpu(device, queue).expect("default limits suffice"));
-        let record = |g: &mut Graph| {
-            let x = g.input("x", [1, 4096]);
-            let index = g.input("index", [1]);
-            strix_shaders::take_rows(g, "y", x, index);
-        };
-        let timed = clock.time(&record, 3, 0.0).expect("it runs");
-        assert!(timed.times.device_ns.is_empty() && timed.steps().is_empty());
-        assert_eq!(timed.times.wall_ns.len(), 3);
-        assert!(timed.rate_ns() > 0.0 && timed.dispatches() == 1);
-        let (source, _) = timed.times.best_source().unwrap();
-        assert_ne!(source, Source::Timestamp);
-    }
 
     #[test]
     fn rates_are_of_the_processor_only_where_it_took_less() {
@@ -371,18 +304,9 @@ mod tests {
             idle_ns: idle.to_vec(),
         };
         let source = |t: Times| t.best_source().map(|(source, summary)| (source, summary.median));
-        assert_eq!(source(times(&[4.0], &[5.0], &[3.0])), Some((Source::Idle, 3.0)));
-        assert_eq!(source(times(&[4.0], &[5.0], &[6.0])), Some((Source::Timestamp, 4.0)));
-        assert_eq!(source(times(&[], &[5.0], &[])), Some((Source::Wall, 5.0)));
+        assert_eq!(source(times(&[4.0], &[5.0], &[3.0])), Some((Timer::Idle, 3.0)));
+        assert_eq!(source(times(&[4.0], &[5.0], &[6.0])), Some((Timer::Timestamp, 4.0)));
+        assert_eq!(source(times(&[], &[5.0], &[])), Some((Timer::Wall, 5.0)));
         assert_eq!(source(times(&[], &[], &[])), None);
-    }
-
-    #[test]
-    fn shares_add_up_under_their_names() {
-        let step = |kernel: &str, ns| StepTime { label: String::new(), kernel: kernel.into(), ns };
-        let steps = [step("gemm", 6.0), step("norm", 1.0), step("gemm", 3.0)];
-        let shares = shares(&steps, |s| &s.kernel);
-        let flat: Vec<_> = shares.iter().map(|s| (s.name.as_str(), s.ns, s.dispatches, s.share)).collect();
-        assert_eq!(flat, [("gemm", 9.0, 2, 0.9), ("norm", 1.0, 1, 0.1)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Operands of benches: numbers that are cheap to make and the same on every machine.
+//! Operands to time kernels with: numbers that are cheap to make and the same on every machine.
 
 use std::sync::LazyLock;
 

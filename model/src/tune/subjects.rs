@@ -3,8 +3,6 @@
 
 use half::f16;
 use strix_engine::{Gpu, Graph, Resident, Result};
-use strix_model::config::{Config, TextConfig};
-use strix_model::position;
 use strix_shaders::cursors::PAGE;
 use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
@@ -12,7 +10,9 @@ use strix_shaders::{
     layer_norm, linear, rms_norm, swiglu,
 };
 
-use crate::data;
+use super::data;
+use crate::config::{Config, TextConfig};
+use crate::position;
 
 /// Records what is timed.
 pub(super) type Record = Box<dyn Fn(&mut Graph)>;

@@ -3,19 +3,49 @@
 //! Kernels say themselves in which ways they can be specialised: each [`Decision`] of a recorded graph lists them. So
 //! the tuner knows no kernel's variants; it records what the model runs, has each way taken in turn, checks it against
 //! the CPU reference and times it.
+//!
+//! An app tunes in some spare seconds, as often as it likes, and loads with the same folder:
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use std::time::Duration;
+//!
+//! use strix_engine::Gpu;
+//! use strix_model::tune::tune;
+//! use strix_model::{Config, DeviceCache, LoadOptions, Model, Source};
+//!
+//! let (folder, dir) = ("my-app-cache", "mplug-owl2-llama2-7b".as_ref());
+//! let gpu = Gpu::new()?;
+//! let cache = DeviceCache::new(folder);
+//! let outcome = tune(&gpu, &cache, &Config::load(dir)?, Duration::from_secs(20), &mut |progress| {
+//!     println!("{} of {}: {}", progress.done, progress.total, progress.what);
+//!     ControlFlow::Continue(())
+//! })?;
+//! println!("{} measured, {} left for the next time", outcome.measured, outcome.left);
+//!
+//! let options = LoadOptions { cache_dir: Some(folder.into()), ..LoadOptions::default() };
+//! let model = Model::load_on(&gpu, Source::Dir(dir), &options, &mut |_| ())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`clock`], [`data`], [`processor`] and [`stats`] are what the benches share with the tuner.
 
+pub mod clock;
+pub mod data;
+pub mod processor;
+pub mod stats;
 mod subjects;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use strix_engine::{Choices, Decision, Error as EngineError, Gpu, Graph, MAX_TRIPS, Program, Way};
-use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
-use strix_model::{Config, Error, Result};
 
-use crate::Clock;
-use crate::processor::process_ns;
-use subjects::{Record, Subject, subjects};
+use self::clock::Clock;
+use self::processor::process_ns;
+use self::subjects::{Record, Subject, subjects};
+use crate::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
+use crate::{Config, Error, Result};
 
 /// Compiling and running once must not take longer.
 const SLOWEST_COMPILE: Duration = Duration::from_secs(10);
