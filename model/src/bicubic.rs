@@ -1,4 +1,4 @@
-//! Pillow's bicubic resize of 8-bit RGB, bit for bit.
+//! Pillow's bicubic resize of 8-bit RGB, bit for bit (SPEC §7).
 //!
 //! Separable: rows first, then columns, rounded to 8 bits after each pass. Weights (Keys 1981, a = -0.5) are
 //! normalised in f64 and rounded to 22 fractional bits; downwards the kernel widens with the scale. Written after

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The architecture is Ye et al. 2023 (arXiv:2311.04257) as its original code has it: a ViT, an abstractor of
-//! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality.
+//! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality. `SPEC.md` beside
+//! this crate's manifest has the equations; comments cite its sections, as SPEC §5.
 
 mod abstractor;
 mod bicubic;

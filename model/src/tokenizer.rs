@@ -1,4 +1,4 @@
-//! Text to token ids and back, exactly as the slow `LlamaTokenizer` of transformers 4.31 does it.
+//! Text to token ids and back, exactly as the slow `LlamaTokenizer` of transformers 4.31 does it (SPEC §6).
 //!
 //! Two sources, one behaviour: `tokenizer.model` (SentencePiece), whose pieces have scores, and `tokenizer.json`
 //! (tokenizers), which lists merges. Splitting at special strings, the space in front and decoding are the same.

@@ -1,4 +1,4 @@
-//! From a picture to the vision tower's input, as the original's `CLIPImageProcessor` on Pillow.
+//! From a picture to the vision tower's input, as the original's `CLIPImageProcessor` on Pillow (SPEC §7-8).
 
 use image::RgbImage;
 
