@@ -52,6 +52,10 @@ impl Streamed {
 pub(crate) struct State {
     /// Group in each slot, and whether all of it is there.
     pub(crate) holds: [Option<(usize, bool)>; 2],
+    /// The last submission that uses each slot.
+    pub(crate) used: [Option<wgpu::SubmissionIndex>; 2],
+    /// The last one that copies from staging.
+    pub(crate) staged: Option<wgpu::SubmissionIndex>,
 }
 
 /// Which stream, group and tensor of it a [`Storage`] is.

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
 use strix_shaders::Activations;
@@ -51,6 +52,9 @@ pub struct LoadOptions {
     pub preprocess: Preprocess,
     /// Bytes of device memory to stay within: what does not fit is streamed. `None`: what the device has free.
     pub device_memory: Option<u64>,
+    /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
+    /// within it. A single step of a large model may take longer.
+    pub slice: Duration,
     /// Folder of a [`DeviceCache`] to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
     pub cache_dir: Option<PathBuf>,
 }
@@ -67,6 +71,7 @@ impl Default for LoadOptions {
             chunk: 64,
             preprocess: Preprocess::Resize,
             device_memory: None,
+            slice: Duration::from_millis(50),
             cache_dir: None,
         }
     }
@@ -575,7 +580,7 @@ impl Model {
             let reads = [encoder.embeds.id()];
             let whole = match go_on {
                 None => encoder.program.run(&reads).map(|()| true)?,
-                Some(go_on) => encoder.program.run_while(&reads, go_on)?,
+                Some(go_on) => encoder.program.run_while(&reads, self.inner.options.slice, go_on)?,
             };
             if !whole {
                 return Ok(None);

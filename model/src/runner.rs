@@ -1,5 +1,7 @@
 //! The decoder's compiled programs: one for prompts, and one for each number of sequences that are decoded together.
 
+use std::time::Duration;
+
 use strix_engine::{Graph, Program, TensorId};
 use strix_shaders::cursors::Run;
 use strix_shaders::{Cursors, Routing};
@@ -128,7 +130,7 @@ impl Pass {
     pub(crate) fn run(&mut self, reads: &[TensorId], go_on: Option<&dyn Fn() -> bool>) -> Result<bool> {
         Ok(match go_on {
             None => self.program.run(reads).map(|()| true)?,
-            Some(go_on) => self.program.run_while(reads, go_on)?,
+            Some(go_on) => self.program.run_while(reads, Duration::from_millis(50), go_on)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strix_engine::{
     Access, Arg, Binding, Gpu, Graph, Program, ReferenceArgs, Resident, Shader, Step, Tensor, TensorId, wgpu,
@@ -311,16 +312,16 @@ fn a_run_ends_between_two_submits_when_it_is_told_to() {
     let want = program.read(y).unwrap();
 
     let asked = std::cell::Cell::new(0);
-    for most in 0..4 {
+    for most in [0, 1, 2, 3, 19, 20] {
         program.write(x, &vec![most; 64]);
         asked.set(0);
         let go_on = || asked.replace(asked.get() + 1) < most;
-        // 20 steps are three submits; it is asked before each.
-        let whole = program.run_while(&[y.id()], &go_on).unwrap();
-        assert_eq!((whole, asked.get()), (most == 3, most + u32::from(most < 3)));
+        // Each step is longer than that, and a submit of its own; it is asked before each.
+        let whole = program.run_while(&[y.id()], Duration::ZERO, &go_on).unwrap();
+        assert_eq!((whole, asked.get()), (most == 20, most + u32::from(most < 20)));
         // What comes after one that was ended is as if it had not been.
         program.write(x, &words);
-        assert!(program.run_while(&[y.id()], &|| true).unwrap());
+        assert!(program.run_while(&[y.id()], Duration::ZERO, &|| true).unwrap());
         assert_eq!(program.read(y).unwrap(), want, "ended after {most}");
     }
 }
