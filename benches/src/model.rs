@@ -12,7 +12,7 @@ use strix_model::convert::{Synthesis, preset};
 use strix_model::image::RgbImage;
 use strix_model::tune::clock::Times;
 use strix_model::tune::processor::{cores, process_ns, thread_ns};
-use strix_model::weights::Dtype as Values;
+use strix_model::weights::FileDtype;
 use strix_model::{Config, KvDtype, LoadOptions, Located, Model, Session, Source, Weights};
 
 use crate::rounds::Event;
@@ -218,12 +218,13 @@ impl<'a> Loadable<'a> {
     fn open(of: &'a Of<'a>) -> Result<Self> {
         let Of::Preset { name, layers } = of else { return Ok(Self { of, made_up: None }) };
         let json = preset(name).ok_or_else(|| Error::Option(format!("there is no preset {name:?}")))?;
-        let mut synthesis = Synthesis { config: json.into(), dtype: Values::BF16, seed: 0, rounding: None };
+        let mut synthesis =
+            Synthesis { config: json.into(), dtype: FileDtype::BF16, seed: 0, rounding: None };
         if let Some(layers) = layers {
             synthesis.set_layers(*layers as usize)?;
         }
         let config = Config::from_json(synthesis.config.as_bytes())?;
-        let weights = Weights::synthetic(&config, Values::BF16, 0);
+        let weights = Weights::synthetic(&config, FileDtype::BF16, 0);
         Ok(Self { of, made_up: Some((config, weights.into())) })
     }
 

@@ -39,7 +39,7 @@ use crate::decoder::Decoder;
 use crate::loader::{Dtype, Item, Loader, Rounding, view};
 use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
 use crate::vision::Vision;
-use crate::weights::{Dtype as Stored, Located, Weights};
+use crate::weights::{FileDtype, Located, Weights};
 use crate::{Config, Error, Result};
 
 /// Largest file unless told otherwise: 4 GiB, which every file system takes.
@@ -232,8 +232,8 @@ pub fn convert(
 }
 
 /// What a vector of that dtype is stored as.
-fn kept(dtype: Stored) -> Stored {
-    if dtype == Stored::F16 { Stored::F32 } else { dtype }
+fn kept(dtype: FileDtype) -> FileDtype {
+    if dtype == FileDtype::F16 { FileDtype::F32 } else { dtype }
 }
 
 /// The work of packing a checkpoint.
@@ -257,7 +257,7 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
         jobs.push(match item {
             Item::Matrix(matrix) => Box::new(Pack::new(weights, matrix)),
             Item::Table { name, bf16 } => {
-                let dtype = if bf16 { Stored::BF16 } else { Stored::F32 };
+                let dtype = if bf16 { FileDtype::BF16 } else { FileDtype::F32 };
                 Box::new(Copy::new(view(weights, &name)?, dtype))
             }
             Item::Vector(name) => {

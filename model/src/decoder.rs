@@ -11,7 +11,7 @@ use strix_shaders::{
 
 use crate::config::TextConfig;
 use crate::kv_cache::LayerCache;
-use crate::loader::{Loader, Part, Sources};
+use crate::loader::{Loader, Projection, Section};
 use crate::vision::all_rows;
 use crate::{Error, Result};
 
@@ -247,10 +247,10 @@ impl Decoder {
         let layers = (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?;
         let norm = loader.tensor("model.norm.weight", "norm", [1, c.hidden_size as u32])?;
         let lm_head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
-        let lm_head = loader.linear(&Sources {
+        let lm_head = loader.linear(&Projection {
             name: "lm_head",
             label: "lm_head".into(),
-            part: Part::LmHead,
+            section: Section::LmHead,
             n: c.vocab_size,
             k: c.hidden_size,
             modules: vec![vec![vec![lm_head.into()]]],
@@ -337,7 +337,7 @@ impl Layer {
         let qkv: Vec<_> = (0..sets).map(|m| vec![qkv(m)]).collect();
         let mut linear = |name: &str, n: usize, k: usize, modules: Vec<_>, shared: usize, bias: bool| {
             let label = format!("decoder.{i}.{name}");
-            loader.linear(&Sources { name, label, part: Part::Decoder, n, k, modules, shared, bias })
+            loader.linear(&Projection { name, label, section: Section::Decoder, n, k, modules, shared, bias })
         };
         let one = |module: &str| vec![vec![vec![format!("{at}.{module}")]]];
         let gate_up = vec![vec![vec![format!("{at}.mlp.gate_proj")], vec![format!("{at}.mlp.up_proj")]]];

@@ -165,8 +165,8 @@ impl Tokenizer {
         if self.legacy {
             for part in self.split(text) {
                 match part {
-                    Part::Special(id) => ids.push(id),
-                    Part::Text(text) => self.encode_text(text, &mut ids),
+                    Split::Special(id) => ids.push(id),
+                    Split::Text(text) => self.encode_text(text, &mut ids),
                 }
             }
         } else {
@@ -240,11 +240,11 @@ impl Tokenizer {
         let text = format!("{SPACE}{}", text.replace(SPACE, " "));
         for part in self.split(&text) {
             let text = match part {
-                Part::Special(id) => {
+                Split::Special(id) => {
                     ids.push(id);
                     continue;
                 }
-                Part::Text(text) => text,
+                Split::Text(text) => text,
             };
             if let Some(first) = text.strip_prefix(SPACE) {
                 self.encode_text(first, ids);
@@ -296,7 +296,7 @@ impl Tokenizer {
     }
 
     /// Splits a text at the special strings; no part is empty.
-    fn split<'a>(&self, text: &'a str) -> Vec<Part<'a>> {
+    fn split<'a>(&self, text: &'a str) -> Vec<Split<'a>> {
         let specials = [self.special.unk, self.special.bos, self.special.eos];
         let specials = specials.map(|id| (self.pieces[id as usize].text.as_str(), id));
         let mut parts = Vec::new();
@@ -306,20 +306,20 @@ impl Tokenizer {
             let here = |(special, _): &&(&str, u32)| at >= start && text[at..].starts_with(special);
             if let Some((special, id)) = specials.iter().filter(here).min_by_key(|(_, id)| id) {
                 if at > start {
-                    parts.push(Part::Text(&text[start..at]));
+                    parts.push(Split::Text(&text[start..at]));
                 }
-                parts.push(Part::Special(*id));
+                parts.push(Split::Special(*id));
                 start = at + special.len();
             }
         }
         if start < text.len() {
-            parts.push(Part::Text(&text[start..]));
+            parts.push(Split::Text(&text[start..]));
         }
         parts
     }
 }
 
-enum Part<'a> {
+enum Split<'a> {
     Text(&'a str),
     Special(u32),
 }

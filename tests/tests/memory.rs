@@ -240,7 +240,7 @@ fn converted(dtype: Dtype) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let synthesis = Synthesis {
         config: preset("8m").unwrap().into(),
-        dtype: weights::Dtype::BF16,
+        dtype: weights::FileDtype::BF16,
         seed: 7,
         rounding: Some(Rounding { dtype, vision: false }),
     };

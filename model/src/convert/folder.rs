@@ -156,13 +156,13 @@ impl Folder {
     }
 
     /// Where a file is or will be made: in `.partial`, unless it has moved up already.
-    pub(super) fn place(&self, name: &str) -> PathBuf {
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
         let (here, above) = (self.partial.join(name), self.out.join(name));
         if !here.exists() && above.exists() { above } else { here }
     }
 
     /// Where a file is begun anew.
-    pub(super) fn new_place(&self, name: &str) -> PathBuf {
+    pub(super) fn new_path(&self, name: &str) -> PathBuf {
         self.partial.join(name)
     }
 
@@ -190,7 +190,7 @@ impl Folder {
 
     /// Writes a whole small file, to be moved up with the others.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
-        let path = self.new_place(name);
+        let path = self.new_path(name);
         let mut file = own::create(&path)?;
         file.write_all(contents).and_then(|()| file.sync_all()).map_err(io_error(&path))
     }
@@ -198,7 +198,7 @@ impl Folder {
     /// Moves the finished files up in this order, the last of which makes the folder complete.
     pub(super) fn finish(self, names: &[String]) -> Result<()> {
         for name in names {
-            let from = self.place(name);
+            let from = self.path_of(name);
             let to = self.out.join(name);
             if from != to {
                 fs::rename(&from, &to).map_err(io_error(&to))?;

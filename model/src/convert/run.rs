@@ -269,10 +269,10 @@ fn prepare(
     let mut files = vec![];
     let mut keep = BTreeMap::new();
     for shard in &plan.shards {
-        let mut path = folder.place(&shard.name);
+        let mut path = folder.path_of(&shard.name);
         if !same_header(&path, &shard.header, shard.bytes)? {
             // Not where another version of the program had moved its own to: an empty file would look whole there.
-            path = folder.new_place(&shard.name);
+            path = folder.new_path(&shard.name);
             create(&path, &shard.header, shard.bytes, plan.bytes())?;
         } else {
             let finished: Vec<usize> = shard

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
-use crate::weights::Dtype;
+use crate::weights::FileDtype;
 use crate::{Error, Result};
 
 /// The data of a file begins at a multiple of it.
@@ -22,7 +22,7 @@ const MIN_SHARD_BYTES: u64 = 1 << 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tensor {
     pub name: String,
-    pub dtype: Dtype,
+    pub dtype: FileDtype,
     pub shape: Vec<usize>,
 }
 
@@ -169,7 +169,7 @@ fn entry(tensor: &Tensor, range: Range<u64>) -> Value {
 mod tests {
     use super::*;
 
-    fn tensor(name: &str, dtype: Dtype, shape: &[usize]) -> Tensor {
+    fn tensor(name: &str, dtype: FileDtype, shape: &[usize]) -> Tensor {
         Tensor { name: name.into(), dtype, shape: shape.into() }
     }
 
@@ -178,10 +178,10 @@ mod tests {
         let jobs: Vec<Vec<Tensor>> = (0..40)
             .map(|i| match i % 2 {
                 0 => vec![
-                    tensor(&format!("a{i}.packed"), Dtype::I8, &[2, 1, 4, 16, 16 * (1 + i)]),
-                    tensor(&format!("a{i}.scale"), Dtype::F32, &[2, 1, 1, 16]),
+                    tensor(&format!("a{i}.packed"), FileDtype::I8, &[2, 1, 4, 16, 16 * (1 + i)]),
+                    tensor(&format!("a{i}.scale"), FileDtype::F32, &[2, 1, 1, 16]),
                 ],
-                _ => vec![tensor(&format!("b{i}"), Dtype::F32, &[3 + i])],
+                _ => vec![tensor(&format!("b{i}"), FileDtype::F32, &[3 + i])],
             })
             .collect();
         let jobs: Vec<&[Tensor]> = jobs.iter().map(Vec::as_slice).collect();

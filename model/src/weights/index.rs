@@ -141,7 +141,7 @@ impl Weights {
         let weights = Self::from_files(dir, &files)?;
         for (name, shard) in &weight_map {
             let unread = weights.unread.get(name).map(|(file, _)| *file);
-            let found = weights.tensors.get(name).map(|place| place.file).or(unread).map(|file| &files[file]);
+            let found = weights.tensors.get(name).map(|entry| entry.file).or(unread).map(|file| &files[file]);
             if found != Some(&dir.join(shard)) {
                 let reason = match found {
                     None => {

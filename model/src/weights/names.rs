@@ -2,7 +2,7 @@
 
 use super::cursor::shown;
 use super::kinds::{self, Sign};
-use super::{Dtype, file_error};
+use super::{FileDtype, file_error};
 use crate::config::UNQUANTISED;
 use crate::{Error, Result};
 use std::collections::HashSet;
@@ -140,7 +140,7 @@ fn before_modules(name: &str) -> Option<&str> {
 /// where all that is needed is there too, it would be another model without them.
 pub(super) fn refuse_others<'n>(
     path: &Path,
-    tensors: impl Iterator<Item = (&'n str, Option<Dtype>)> + Clone,
+    tensors: impl Iterator<Item = (&'n str, Option<FileDtype>)> + Clone,
 ) -> Result<()> {
     let find = |is: &dyn Fn(&str) -> bool| tensors.clone().map(|(name, _)| name).find(|name| is(name));
     let refuse = |found: &str, what: &str, todo: &str| {
@@ -166,8 +166,8 @@ pub(super) fn refuse_others<'n>(
             return refuse(found, &what, &capitalised(UNQUANTISED));
         }
     }
-    let eighth = |(name, dtype): &(&str, Option<Dtype>)| {
-        use Dtype::{F4, F8_E4M3, F8_E4M3FNUZ, F8_E5M2, F8_E5M2FNUZ, F8_E8M0};
+    let eighth = |(name, dtype): &(&str, Option<FileDtype>)| {
+        use FileDtype::{F4, F8_E4M3, F8_E4M3FNUZ, F8_E5M2, F8_E5M2FNUZ, F8_E8M0};
         name.ends_with(".weight")
             && matches!(dtype, Some(F4 | F8_E4M3 | F8_E4M3FNUZ | F8_E5M2 | F8_E5M2FNUZ | F8_E8M0))
     };
@@ -226,11 +226,11 @@ fn capitalised(text: &str) -> String {
 }
 
 /// Why a tensor cannot be read as floats, and what to do; `None` if it can.
-pub(super) fn not_float(dtype: Dtype) -> Option<(String, &'static str)> {
+pub(super) fn not_float(dtype: FileDtype) -> Option<(String, &'static str)> {
     let todo = match dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 => return None,
-        Dtype::F64 => "save it as F32",
-        Dtype::C64 => "complex numbers are no weights of this model",
+        FileDtype::F32 | FileDtype::F16 | FileDtype::BF16 => return None,
+        FileDtype::F64 => "save it as F32",
+        FileDtype::C64 => "complex numbers are no weights of this model",
         _ => {
             "integers and narrow floats are no weights by themselves: scales belong to them, and casting leaves those out. \
               Take the checkpoint it was made from"
@@ -240,7 +240,7 @@ pub(super) fn not_float(dtype: Dtype) -> Option<(String, &'static str)> {
 }
 
 /// The error of [`not_float`].
-pub(super) fn check_float(name: &str, dtype: Dtype) -> Result<()> {
+pub(super) fn check_float(name: &str, dtype: FileDtype) -> Result<()> {
     match not_float(dtype) {
         Some((reason, todo)) => Err(Error::Tensor { name: name.into(), reason: format!("{reason}: {todo}") }),
         None => Ok(()),

@@ -9,7 +9,7 @@ mod calls;
 
 use std::collections::HashMap;
 
-use super::Dtype;
+use super::FileDtype;
 use super::cursor::Cursor;
 use super::globals::{Global, global, refused};
 
@@ -57,7 +57,7 @@ pub(super) enum Object<'a> {
 /// Elements in an entry of their own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Storage<'a> {
-    pub dtype: Dtype,
+    pub dtype: FileDtype,
     pub key: &'a str,
     pub numel: i128,
 }
