@@ -36,11 +36,11 @@ type Make = Box<dyn Fn(&mut Operands) -> Result<Record>>;
 
 /// One bench: a kernel at one shape.
 pub struct Bench {
-    /// What is run.
+    /// The shape that is run.
     pub shape: Shape,
-    /// What it has to do.
+    /// Bytes and operations of one run.
     pub work: Work,
-    /// What it computes with.
+    /// Its arithmetic.
     pub arithmetic: Arithmetic,
     /// Whether it is among the most telling ones.
     pub quick: bool,

@@ -39,7 +39,7 @@ const LONG_LOAD: Duration = Duration::from_secs(5);
 /// Counts the allocations that the calling thread makes while it runs something.
 pub type Count = fn(&mut dyn FnMut()) -> u64;
 
-/// Which model.
+/// The model to time.
 #[derive(Clone, Debug)]
 pub enum Of<'a> {
     /// A folder as on Hugging Face, or a converted one.
@@ -66,12 +66,12 @@ impl Of<'_> {
     }
 }
 
-/// How a model is timed.
+/// Options of timing a model.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Which.
+    /// The model.
     pub of: Of<'a>,
-    /// How it is loaded; the context is at least the longest that is timed.
+    /// Options of loading it. The context is at least the longest that is timed.
     pub load: LoadOptions,
     /// Contexts that decode is timed at. A context counts the token itself.
     pub contexts: Vec<u32>,
@@ -93,7 +93,7 @@ pub struct Options<'a> {
     pub count: Option<Count>,
 }
 
-/// What is timed of a loaded model.
+/// A task of a loaded model that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Image,
@@ -136,7 +136,7 @@ struct Bench<'a> {
     clock: &'a Clock,
     options: &'a Options<'a>,
     model: Model,
-    /// As many as are decoded together at most, and one at least.
+    /// Sessions for the largest batch, at least one.
     sessions: Vec<Session>,
     pixels: Vec<f32>,
 }

@@ -1,9 +1,9 @@
-//! What a sequence of steps has to do, and what each kernel takes of its time.
+//! The work of a sequence of steps, and the share of each kernel in its time.
 
 use serde::{Deserialize, Serialize};
 use strix_engine::StepTime;
 
-/// What a sequence of steps has to do, however well it is written.
+/// The least work of a sequence of steps, however well its kernels are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
     /// Bytes to move: every operand once.
@@ -32,14 +32,14 @@ pub fn shares<'a>(steps: &'a [StepTime], name: impl Fn(&'a StepTime) -> &'a str)
     shares
 }
 
-/// What one kernel or layer takes of a sequence of steps.
+/// The time of one kernel or layer within a sequence of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
-    /// Which.
+    /// Name of the kernel or layer.
     pub name: String,
     /// Nanoseconds on the device.
     pub ns: f64,
-    /// How often it was dispatched.
+    /// Number of its dispatches.
     pub dispatches: usize,
     /// Of the time of all, 0 to 1.
     pub share: f64,

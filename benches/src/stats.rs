@@ -6,7 +6,7 @@ pub use strix_model::tune::stats::{Summary, median};
 /// A straight line through points.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// What one more of x adds.
+    /// Growth of y for one more of x.
     pub slope: f64,
     /// At an x of 0.
     pub intercept: f64,

@@ -1,4 +1,4 @@
-//! What can go wrong with a device.
+//! Errors of a device.
 
 use std::fmt;
 
@@ -70,7 +70,7 @@ pub enum Error {
 /// Result with the engine's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What was asked for and what is there where no adapter is of use. As text it says both.
+/// The adapter that was asked for and those that are there. As text it names both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NoAdapter {

@@ -63,7 +63,7 @@ impl Abstractor {
         linear(g, x, &self.visual_fc, few)
     }
 
-    /// Reads the abstractor of a checkpoint. Position tables missing from it are computed.
+    /// Reads the abstractor of a checkpoint. Missing position tables are computed.
     pub(crate) fn load(loader: &mut Loader<'_>, config: &Config) -> Result<Self> {
         let at = "model.visual_abstractor";
         let c = &config.abstractor;

@@ -10,7 +10,7 @@ pub(crate) struct TooLong {
     pub ctx: u32,
     /// The most positions that this limit holds.
     pub most: u64,
-    /// What holds no more.
+    /// The limit.
     pub limit: ContextLimit,
 }
 
@@ -50,7 +50,7 @@ impl From<TooLong> for Error {
     }
 }
 
-/// What is planned for a context. If that is too long, the error names a length that is not.
+/// Plans for a context. If that is too long, the error names a length that fits.
 ///
 /// # Errors
 ///

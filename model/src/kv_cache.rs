@@ -13,7 +13,7 @@ use crate::decoder::heads;
 use crate::error::ContextLimit;
 use crate::{Error, LoadOptions, Result, Trace};
 
-/// What keys and values are stored as.
+/// The dtype of keys and values.
 ///
 /// f16 halves the cache and what a decode step reads of it, and costs less than rounding the weights to f16
 /// would. The device needs no feature for it: kernels unpack it and compute in f32. (Without F16C in the
@@ -127,10 +127,10 @@ pub(crate) fn copy_page(gpu: &Gpu, kv: &[LayerCache], c: &TextConfig, [from, to]
     Ok(gpu.copy_within(&tensors, &parts)?)
 }
 
-/// Bytes that are spent on more than one whole context where nobody said how many.
+/// Bytes that the default pool takes at most beyond one whole context.
 const SPENT: u64 = 1 << 30;
 
-/// Whole contexts that are enough where nobody said how many.
+/// Whole contexts that the default pool holds at most.
 const ENOUGH: u64 = 16;
 
 /// Pages of the pool that all conversations share, where a binding may have `limit` bytes.
@@ -176,7 +176,7 @@ pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, pag
         if label.ends_with(".v_cache") {
             *values = of(values);
         } else if label.ends_with(".k_cache") {
-            // Blocks are of 16 bytes, of f16 too.
+            // Blocks have 16 bytes, with f16 too.
             let keys = match dtype {
                 KvDtype::F32 => KvCache::keys_in_order(values, num_kv_heads, head_dim),
                 KvDtype::F16 => {
@@ -190,7 +190,8 @@ pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, pag
     }
 }
 
-/// Declares the caches of all layers, of so many pages; allocated with the first program that uses them.
+/// Declares the caches of all layers, with `pages` pages each. They are allocated with the first program that uses
+/// them.
 pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, pages: u32) -> Vec<LayerCache> {
     let layer = |i| {
         let label = format!("decoder.{i}");

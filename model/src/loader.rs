@@ -10,10 +10,10 @@ use strix_shaders::{Activations, Format, Layout, Linear};
 use crate::weights::{FileDtype, View, Weights};
 use crate::{Error, Result};
 
-/// What matrices are stored as on the device.
+/// The dtype of matrices on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dtype {
-    /// As in the file; F16 becomes f32, which holds it exactly.
+    /// As in the file; F16 becomes f32, which holds its values exactly.
     #[default]
     Auto,
     /// 32-bit floats.
@@ -39,7 +39,7 @@ impl std::fmt::Display for Dtype {
     }
 }
 
-/// How far loading has come.
+/// Progress of loading.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// The tensor that was read last.
@@ -50,7 +50,7 @@ pub struct Progress {
     pub total_bytes: u64,
 }
 
-/// What a matrix belongs to.
+/// The section of the model that a matrix belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
     Vision,
@@ -60,8 +60,8 @@ pub(crate) enum Section {
     LmHead,
 }
 
-/// What is rounded to int8, and what is with [`Rounding::vision`] too. Anything else stays as in the file, F16 as
-/// f32; norms, biases and position tables are never rounded.
+/// Whether each section is rounded to int8, and whether it is with [`Rounding::vision`]. Others stay as in the file,
+/// F16 as f32; norms, biases and position tables are never rounded.
 const INT8: [(Section, bool, bool); 5] = [
     (Section::Vision, false, true),
     (Section::Abstractor, false, true),
@@ -70,10 +70,10 @@ const INT8: [(Section, bool, bool); 5] = [
     (Section::LmHead, true, true),
 ];
 
-/// What the matrices of a checkpoint become.
+/// How the matrices of a checkpoint are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rounding {
-    /// What they are stored as.
+    /// Their dtype.
     pub dtype: Dtype,
     /// With int8: the vision tower's and the abstractor's as well.
     pub vision: bool,
@@ -107,7 +107,7 @@ pub(crate) struct Matrix {
     pub modules: Vec<Vec<Vec<String>>>,
 }
 
-/// What a model is made of, in the order in which it is loaded.
+/// A tensor or matrix of a model, in the order in which they are loaded.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
     /// A packed projection.
@@ -122,12 +122,12 @@ pub(crate) enum Item {
     Vector(String),
 }
 
-/// Which layers take turns on the device, and so must be on the host.
+/// The layers that take turns on the device, and so must be on the host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streaming {
     /// Whether those of the vision tower and the abstractor do.
     pub vision: bool,
-    /// Which of the decoder's do.
+    /// Whether each layer of the decoder does.
     pub decoder: Vec<bool>,
 }
 
@@ -135,20 +135,20 @@ pub(crate) struct Streaming {
 pub(crate) struct Loader<'a> {
     pub target: Target,
     pub rounding: Rounding,
-    /// What projections make of the rows they are given.
+    /// The dtype that projections round their rows to.
     pub activations: Activations,
     /// Without it dtypes are guessed: the published weights are 16-bit.
     pub weights: Option<&'a Weights>,
     /// Without it nothing is read.
     pub device: Option<Device<'a>>,
-    /// What was asked for so far.
+    /// Items asked for so far.
     pub items: Vec<Item>,
     pub streaming: Streaming,
     /// Whether what comes next stays on the host, to be streamed: within [`Loader::streamed`].
     pub on_host: bool,
 }
 
-/// The device that tensors go to, and who wants to know how far it is.
+/// The device that tensors go to, and the caller's progress.
 pub(crate) struct Device<'a> {
     pub gpu: &'a Gpu,
     pub progress: &'a mut dyn FnMut(&Progress),
@@ -366,7 +366,7 @@ impl<'a> Loader<'a> {
             && same("weight")
     }
 
-    /// How a matrix made of these modules is stored.
+    /// Format of a matrix made of these modules.
     fn format(&self, section: Section, modules: &[Vec<Vec<String>>]) -> Format {
         let stored_bf16 = |module: &String| match self.weights {
             Some(weights) => {
@@ -557,7 +557,7 @@ fn packed(weights: &Weights, s: &Projection<'_>) -> Result<Option<(Layout, HostB
     if layout.format == (Format::Int8 { group: None }) {
         let found = scale.as_ref().map(|scale| scale.shape.to_vec());
         let formats = [None, Some(32), Some(64), Some(128)].map(|group| Format::Int8 { group });
-        // The shape alone does not tell a group as long as a row, which is another kernel, from none.
+        // The shape alone does not tell a group as long as a row from none, which is another kernel.
         let said = match weights.metadata().get("strix.group").map(|group| (group, group.parse())) {
             None => None,
             Some((_, Ok(group))) => Some(group),

@@ -1,4 +1,4 @@
-//! What of a model will live where, decided before anything is allocated.
+//! Plans where each part of a model lives, before anything is allocated.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{Error, Result, kv_cache};
 /// Rows of a prefill chunk where layers are streamed, if there is room: every chunk brings all of them.
 const STREAMED_CHUNKS: [u32; 4] = [512, 256, 128, 64];
 
-/// Part of a budget that was not given but found which is left to others.
+/// Part of the free memory that is left to other programs, as one over this. It applies where no budget was given.
 const SPARE: u64 = 10;
 
 /// Bytes of one part of a model, and where they are.
@@ -32,30 +32,30 @@ pub struct MemoryPart {
     pub bytes: u64,
     /// Bytes of it that take up device memory.
     pub device_bytes: u64,
-    /// What they are there as.
+    /// Its home.
     pub home: Home,
 }
 
-/// How a part of a model is held.
+/// Where a part of a model is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Home {
     /// In buffers of the device.
     Resident,
-    /// In the mapped file, which the device reads where it is.
+    /// In the mapped file. The device reads it there.
     Mapped,
     /// In the file; it comes to the device while it is used.
     Streamed,
 }
 
-/// What will live where.
+/// Where each part of a model lives.
 #[derive(Clone, Debug)]
 pub struct MemoryPlan {
     /// The parts, largest matters first: weights, KV cache, activations, staging.
     pub parts: Vec<MemoryPart>,
-    /// Device bytes that may be used; `None` where it is not known.
+    /// Device bytes that may be used; `None` if unknown.
     pub budget_bytes: Option<u64>,
-    /// Layers of the decoder that stay on the device, and how many there are.
+    /// Number of decoder layers that stay on the device, and of all.
     pub resident_layers: [usize; 2],
     /// Bytes that come to the device for each decoded token.
     pub streamed_bytes: u64,
@@ -74,7 +74,8 @@ impl MemoryPlan {
         self.resident_layers[0] < self.resident_layers[1]
     }
 
-    /// Which layers of the decoder are streamed: evenly spread, so that one comes while others are computed.
+    /// The layers of the decoder that are streamed. They are spread evenly, so that one comes while others are
+    /// computed.
     pub(crate) fn streaming(&self) -> Streaming {
         let [resident, all] = self.resident_layers;
         let streamed = all - resident;
@@ -83,21 +84,21 @@ impl MemoryPlan {
     }
 }
 
-/// What the device offers; by default nobody knows, and nothing is shared.
+/// Memory of the device. By default its size is unknown, and nothing is shared.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Room {
-    /// Bytes that may be used; `None`: nobody knows.
+    /// Bytes that may be used; `None` if unknown.
     pub budget_bytes: Option<u64>,
-    /// Whether the budget was asked for, rather than found.
+    /// Whether the caller set the budget. Else it is the free memory.
     pub asked: bool,
-    /// Whether mapped files are used where they are, and do not count.
+    /// Whether the device reads mapped files in place. They do not count then.
     pub imports: bool,
     /// Whether the host writes into the device's buffers, without staging.
     pub maps_storage: bool,
 }
 
 impl Room {
-    /// What a device offers a checkpoint: the bytes asked for, or those that were free when it was opened.
+    /// Memory that a device offers to a checkpoint: the bytes asked for, or those that were free when it was opened.
     pub fn of(gpu: &Gpu, device_memory: Option<u64>, weights: Option<&Weights>) -> Self {
         let found = || gpu.memory_bytes().map(|bytes| bytes - bytes / SPARE);
         // Only what lies in a file as it does on the device can stay there, and whether the driver takes a file's
@@ -368,7 +369,7 @@ fn fits_kernels(g: &Graph, limit: u64) -> Result<()> {
     Ok(())
 }
 
-/// What the programs of a session take.
+/// Memory that the programs of a session take.
 #[derive(Clone, Copy)]
 struct Programs {
     /// Rows of a prefill.

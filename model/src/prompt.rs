@@ -16,7 +16,7 @@ pub const END: &str = "</s>";
 const VICUNA_SYSTEM: &str = "A chat between a curious user and an artificial intelligence assistant. \
     The assistant gives helpful, detailed, and polite answers to the user's questions.";
 
-/// How turns are written into a prompt.
+/// The form in which turns are written into a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Template {
@@ -58,9 +58,9 @@ impl std::str::FromStr for Template {
 /// A question and, once it is known, its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// What the user says, [`IMAGE_TOKEN`]s included.
+    /// The question, [`IMAGE_TOKEN`]s included.
     pub user: String,
-    /// What the assistant said, without `</s>`; `None` while it is to be generated.
+    /// The answer, without `</s>`; `None` while it is to be generated.
     pub reply: Option<String>,
 }
 
@@ -139,7 +139,7 @@ impl Conversation {
         self.turns.pop()
     }
 
-    /// The prompt, up to where the model goes on: `… ASSISTANT:` without a space at the end.
+    /// The prompt, up to where the answer begins: `… ASSISTANT:` without a space at the end.
     ///
     /// The evaluation scripts add that space, which is one more token (29871 in LLaMA's vocabulary).
     pub fn prompt(&self) -> String {

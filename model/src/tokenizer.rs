@@ -22,13 +22,13 @@ pub use detokenizer::{DecodeStream, Detokenizer};
 use normalizer::{Normalizer, UserDefined};
 use scores::Scores;
 
-/// Most pieces of a vocabulary, whatever the model; the largest that are known have 256,000.
+/// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
 const MAX_PIECES: usize = 1 << 20;
 
 /// The text that stands for a picture in a prompt.
 pub const IMAGE_TOKEN: &str = "<|image|>";
 
-/// What [`Tokenizer::encode_prompt`] writes where a picture goes; no token has a negative id.
+/// The id that [`Tokenizer::encode_prompt`] writes where a picture goes. No token has a negative id.
 pub const IMAGE_PLACEHOLDER: i32 = -200;
 
 /// SentencePiece's visible space, U+2581.
@@ -48,7 +48,7 @@ pub struct Tokenizer {
     legacy: bool,
 }
 
-/// What says which neighbours become one piece first.
+/// The order in which neighbours become one piece.
 #[derive(Debug)]
 enum Merges {
     /// Scores of the pieces, as SentencePiece does it.

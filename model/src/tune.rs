@@ -49,11 +49,11 @@ use crate::{Config, Error, Result};
 
 /// Compiling and running once must not take longer.
 const SLOWEST_COMPILE: Duration = Duration::from_secs(10);
-/// What takes so many times the best is timed no further,
+/// A way that takes this many times the best is timed no further,
 const HOPELESS: f64 = 3.0;
-/// if it takes so long that the clock can be trusted.
+/// if it takes at least this long, so that the clock can be trusted.
 const LONG_NS: f64 = 20e6;
-/// What takes no less than this part of the default's time is no better: the rest is noise.
+/// A way is better only if it takes less than this part of the default's time. The rest is noise.
 const BETTER: f64 = 0.97;
 /// Runs of each way at least, and time in which there may be more.
 const RUNS: usize = 3;
@@ -62,10 +62,10 @@ const BUDGET_NS: f64 = 2e8;
 /// Largest error of a result, relative to the largest number of it.
 const TOLERANCE: f32 = 1e-3;
 
-/// How far tuning is.
+/// Progress of tuning.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    /// What is timed next.
+    /// The measurement that comes next.
     pub what: String,
     /// Measurements that exist.
     pub done: usize,
@@ -73,12 +73,12 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// What a run of the tuner did.
+/// The result of a run of the tuner.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// All that is known now.
     pub tuning: Tuning,
-    /// How each decision falls where nothing was measured.
+    /// The default way of each decision.
     pub defaults: Vec<Chosen>,
     /// Measurements that this run made.
     pub measured: usize,
@@ -105,7 +105,7 @@ impl Job<'_> {
     }
 }
 
-/// What a subject is recorded with, made once for all its ways.
+/// Operands of a subject, made once for all its ways.
 struct Operands {
     /// Name of the subject.
     of: String,
@@ -182,7 +182,7 @@ pub fn tune(
     Ok(Outcome { tuning, defaults, measured: done - before, left: jobs.len() - done, interrupted })
 }
 
-/// What a subject decides while it is recorded, where there is a choice.
+/// The decisions that recording a subject makes, where there is a choice.
 fn decisions(gpu: &Gpu, subject: &Subject) -> Result<Vec<Decision>> {
     let record = (subject.checked)(gpu)?;
     let mut g = Graph::for_planning(gpu.target());
@@ -287,9 +287,9 @@ fn measure(
 
 /// Why there is no time.
 enum Refused {
-    /// What was found.
+    /// The result was wrong, slow or unsafe, in words.
     For(String),
-    /// What went wrong.
+    /// An error.
     Not(Error),
 }
 

@@ -47,28 +47,28 @@ const MAX_PROBLEMS: usize = 5;
 
 /// Keys of metadata that are read, and so must be the same in all shards; so must all that begin with [`OURS`].
 const FORMAT: &str = "format";
-/// How the keys begin that a converted file has.
+/// Prefix of the metadata keys of a converted file.
 const OURS: &str = "strix.";
 
-/// The tensors of a checkpoint, which stay in their files until they are read.
+/// The tensors of a checkpoint. They stay in their files until they are read.
 #[derive(Debug)]
 pub struct Weights {
-    /// What was opened, for error messages.
+    /// The path that was opened, for error messages.
     path: PathBuf,
     files: Vec<Opened>,
     tensors: BTreeMap<String, TensorEntry>,
     /// Tensors that cannot be read: the file that holds each, and why.
     unread: BTreeMap<String, (usize, String)>,
     metadata: BTreeMap<String, String>,
-    /// What was done to find the tensors, for people to read.
+    /// Notes on how the tensors were found, for people to read.
     notes: Vec<String>,
     /// Names as the files have them, if they were renamed.
     names_in_files: Vec<String>,
-    /// What [`Weights::same`] found.
+    /// Results of [`Weights::same`].
     same: Mutex<HashMap<[String; 2], bool>>,
 }
 
-/// What a tensor is and where its elements are.
+/// A tensor's dtype and shape, and where its elements are.
 #[derive(Debug)]
 struct TensorEntry {
     /// Meaningless for what is computed.
@@ -147,7 +147,7 @@ impl Weights {
         check_layout(&header.metadata).map_err(error)?;
         for (key, value) in header.metadata {
             let earlier = self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
-            // What nobody reads may differ: torch's DCP writes what each shard holds.
+            // Metadata that is not read may differ between shards: torch's DCP writes the content of each.
             if *earlier != value && (key == FORMAT || key.starts_with(OURS)) {
                 return Err(error(format!(
                     "its metadata says {} = {:?}, an earlier shard {:?}: are they of one checkpoint?",
@@ -179,7 +179,7 @@ impl Weights {
         self.notes.push(renaming.note);
     }
 
-    /// What was done to find the tensors where they were not plainly in the file, for people to read: the prefix of a
+    /// Notes on how the tensors were found, if they were not plainly in the file, for people to read: the prefix of a
     /// wrapper that was taken off their names, the dict within a training's checkpoint that was read.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -240,7 +240,7 @@ impl Weights {
         self.metadata.get(FORMAT).is_some_and(|format| format == "strix")
     }
 
-    /// What the files say of themselves: the `__metadata__` of safetensors files, joined.
+    /// The `__metadata__` of safetensors files, joined.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }

@@ -62,7 +62,7 @@ impl Adapter {
     }
 }
 
-/// Which model.
+/// The model to load.
 #[derive(clap::Args)]
 pub(crate) struct ModelArg {
     /// Folder of a model: config.json, tokenizer and weights, or its file of weights; nano is the built-in one, ./nano a
@@ -107,7 +107,7 @@ impl fmt::Display for ModelArg {
     }
 }
 
-/// A folder that was named, or `None` for the built-in model, which is named as it is called.
+/// A folder that was named, or `None` for the built-in model, `nano`.
 pub(crate) fn named(dir: Option<&Path>) -> Option<&Path> {
     dir.filter(|dir| *dir != Path::new(NANO))
 }
@@ -167,7 +167,7 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// What matrices, keys and values are stored as, in words.
+    /// Dtypes of matrices, keys and values, in words.
     pub(crate) fn words(&self) -> String {
         let kv = if matches!(self.kv, Kv::F16) { ", KV cache of f16" } else { "" };
         let group = self.group.as_ref().map_or(String::new(), |group| format!(" in groups of {group}"));

@@ -1,4 +1,4 @@
-//! What moves rows and does little with them: norms, embeddings, rotations, and the largest logits.
+//! Kernels that move rows and compute little: norms, embeddings, rotations, and the largest logits.
 
 use half::f16;
 use strix_engine::{Gpu, Resident};

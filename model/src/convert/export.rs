@@ -63,7 +63,7 @@ pub fn export(
                     let rows = rows.map_or(matrix.layout.n, |&rows| rows as u32);
                     // Weight sets that were equal are stored once.
                     let set = (set as u32).min(matrix.layout.sets - 1);
-                    // What the sets share is taken from the first.
+                    // Rows that the sets share are taken from the first.
                     origins.entry(name).or_insert(Origin { matrix, set, half: half as u32, first });
                     first += rows;
                 }

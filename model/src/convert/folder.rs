@@ -23,7 +23,7 @@ const JOURNAL: &str = "journal.jsonl";
 const NEW_JOURNAL: &str = "journal.new";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// What a file manager leaves in any folder that it shows.
+/// A file that a file manager leaves in any folder that it shows.
 const OF_FILE_MANAGERS: &str = ".DS_Store";
 
 /// A folder that this process alone writes to.
@@ -38,7 +38,7 @@ pub(super) struct Folder {
     journal: Option<File>,
 }
 
-/// What there is in a folder.
+/// State of a folder.
 #[derive(Debug)]
 pub(super) enum Found {
     /// All of it is there already.
@@ -76,7 +76,7 @@ pub(super) fn wrong(path: &Path, reason: String) -> Error {
     Error::File { path: path.into(), reason }
 }
 
-/// What was written before and is not written over, unless that is asked for.
+/// The error of a folder that was written to before and is not to be written over.
 fn exists(path: &Path, reason: String) -> Error {
     Error::Exists { path: path.into(), reason }
 }
@@ -100,7 +100,7 @@ impl Folder {
             Ok(None) => Ok(Found::Unfinished(folder)),
             Ok(Some(manifest)) => folder.remove_partial().map(|()| Found::Complete(manifest)),
             Err(error) => {
-                // What is refused is left as it was found.
+                // A folder that is refused stays as it was found.
                 if !left {
                     let _ = folder.remove_partial();
                 }
@@ -218,7 +218,7 @@ impl Folder {
             }
         }
         match fs::remove_dir(&self.partial) {
-            // Something came there meanwhile, which is not ours to remove.
+            // Another program wrote there meanwhile. Its files are not ours to remove.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             removed => removed.map_err(io_error(&self.partial)),
         }
@@ -240,7 +240,7 @@ impl Folder {
         Ok(())
     }
 
-    /// What an unfinished run was making; `None` if there was none.
+    /// Source and options of an unfinished run; `None` if there was none.
     fn read_journal(&mut self) -> Result<Option<BTreeMap<String, String>>> {
         let path = self.partial.join(JOURNAL);
         if !own::check(&path)? {
@@ -251,7 +251,7 @@ impl Folder {
         if bytes.is_empty() {
             return Ok(None);
         }
-        // What cannot be read further down was cut off with the process that wrote it.
+        // A line that cannot be read was cut off with the process that wrote it.
         let mut lines = bytes.split(|&byte| byte == b'\n');
         let begin = lines.next().unwrap_or_default();
         let begin = serde_json::from_slice::<Begin>(begin)

@@ -23,11 +23,11 @@ const GRAIN_ELEMENTS: usize = 1 << 16;
 pub(super) trait Job: Sync {
     /// Unique; the journal names it so.
     fn name(&self) -> &str;
-    /// What it makes.
+    /// Tensors that it makes.
     fn tensors(&self) -> &[Tensor];
     /// Pieces it is made in.
     fn num_pieces(&self) -> usize;
-    /// What a piece reads: tensors of the source, and which of their elements.
+    /// Tensors of the source that a piece reads, each with the range of its elements.
     fn parts(&self, piece: usize) -> Vec<(View<'_>, Range<usize>)>;
     /// Bytes of the source that a piece is made of.
     fn read_bytes(&self, piece: usize) -> u64 {
@@ -84,7 +84,7 @@ impl<'a> Pack<'a> {
         Self { weights, matrix, tensors, blocks_per_piece: (PIECE_ELEMENTS / block_elements).max(1) }
     }
 
-    /// Which of the blocks of all sets.
+    /// The blocks of a piece, among those of all sets.
     fn places(&self, piece: usize) -> Range<u32> {
         let first = piece * self.blocks_per_piece;
         let last = (first + self.blocks_per_piece).min(self.matrix.layout.places() as usize);

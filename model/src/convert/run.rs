@@ -31,7 +31,7 @@ const SYNC_BYTES: u64 = 128 << 20;
 /// Jobs whose finished tensors are checked between two calls of the progress callback.
 const CHECKED_AT_ONCE: usize = 8;
 
-/// Tells of progress, and breaks off where it is told to.
+/// Reports progress, and breaks off if the caller asks for that.
 pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
 
 /// A folder to be made.
@@ -52,7 +52,7 @@ struct Piece {
     last: bool,
 }
 
-/// How long the rounding waited.
+/// Times that the rounding waited.
 #[derive(Default)]
 struct Waited {
     read: Duration,

@@ -30,7 +30,7 @@ pub fn preset(name: &str) -> Option<&'static str> {
 pub struct Synthesis {
     /// Its `config.json`.
     pub config: String,
-    /// What its values are rounded to before anything else: F32, F16 or BF16.
+    /// The dtype that its values are rounded to before anything else: F32, F16 or BF16.
     pub dtype: FileDtype,
     /// Other seeds, other values.
     pub seed: u64,

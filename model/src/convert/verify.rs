@@ -17,12 +17,12 @@ use crate::{Config, Error, Result, shown};
 
 /// Tensors that are read between two calls of the progress callback.
 const AT_ONCE: usize = 8;
-/// What says which tensors there must be.
+/// Where the list of expected tensors comes from.
 const CONFIG: &str = "config.json";
 /// Bytes after which the pages of what was read are let go.
 const PIECE_BYTES: usize = 16 << 20;
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, Default)]
 pub struct Verified {
     /// Tensors of the manifest.
@@ -33,7 +33,7 @@ pub struct Verified {
     pub total_bytes: u64,
     /// Bytes that were read and had the right checksum.
     pub good_bytes: u64,
-    /// What is wrong; empty if nothing is.
+    /// Faults; empty if there are none.
     pub problems: Vec<Problem>,
 }
 
@@ -208,7 +208,7 @@ impl<'a> Check<'a> {
         let expected = Config::load(self.dir).and_then(|config| expected(&config, self.manifest));
         let expected = match expected {
             Ok(expected) => expected,
-            // What is wrong with its bytes was said already.
+            // A fault of its bytes was reported already.
             Err(_) if self.found.problems.iter().any(|problem| problem.file == CONFIG) => return,
             Err(error) => return self.problem(CONFIG, None, reason(error)),
         };
@@ -245,7 +245,7 @@ fn changed() -> String {
     "its bytes are not those that were written; write the folder again".into()
 }
 
-/// What is wrong with a tensor.
+/// The fault of a tensor, if it has one.
 fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String> {
     let Some(view) = weights.get(name) else { return Some("is missing".into()) };
     let found = (view.dtype.to_string(), view.shape, view.byte_len() as u64);

@@ -21,7 +21,7 @@ pub const MAX_DECODED_PIXELS: u64 = 1 << 32;
 /// Most pixels of the frames that [`sample`] keeps: 129 of 1920 x 1080, 805 MB.
 pub const MAX_SAMPLED_PIXELS: u64 = 1 << 28;
 
-/// Reads the file of an animation and decodes some of its frames. As [`sample`], with the file's path as name.
+/// Reads the file of an animation and decodes some of its frames: [`sample`] with the file's path as name.
 ///
 /// # Errors
 ///
@@ -256,7 +256,7 @@ pub fn sample_frames(num_frames: usize, num_samples: usize) -> Vec<usize> {
     }
 }
 
-/// What a file's structure says of its frames.
+/// Number and size of a file's frames, by its structure.
 struct Counted {
     num_frames: usize,
     /// Width and height of the canvas, at its largest.

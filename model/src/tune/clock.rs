@@ -1,4 +1,4 @@
-//! How long a recorded [`Graph`] takes.
+//! Times recorded graphs.
 //!
 //! A time is taken by timestamp query and from the host's clock. On a software device, which shares its cores with
 //! everything else on the machine, the processor time of this process is taken as well: spread over the cores it is the
@@ -27,7 +27,7 @@ pub struct Clock {
     gpu: Gpu,
 }
 
-/// What took a time.
+/// The clock that a time was taken with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timer {
@@ -39,7 +39,7 @@ pub enum Timer {
     Idle,
 }
 
-/// How long one pass over a sequence of steps took, run by run, in nanoseconds.
+/// Times of one pass over a sequence of steps, run by run, in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Times {
     /// By timestamp query: the sum of the steps. Empty where there are none, or they cannot be trusted.
@@ -79,7 +79,7 @@ pub struct Timed {
     steps: Vec<(f64, Vec<StepTime>)>,
     /// Recording, allocating and creating pipelines, before the first run.
     pub compile_ns: f64,
-    /// What the first run took above the second: what a driver does lazily.
+    /// Time of the first run above the second: what the driver does lazily.
     pub first_ns: f64,
     /// Pipelines that did not exist before.
     pub pipelines: u64,
@@ -209,7 +209,7 @@ impl Timed {
         Ok(())
     }
 
-    /// What `run` gives, and the time it took by the host's clock and by the processor.
+    /// The result of `run`, and its time by the host's clock and by the processor.
     fn watched<T>(&mut self, run: impl FnOnce(&mut Program) -> Result<T>) -> Result<(T, f64, Option<f64>)> {
         let (wall, busy) = (Instant::now(), process_ns().filter(|_| self.software));
         let result = run(&mut self.program)?;
@@ -218,7 +218,7 @@ impl Timed {
         Ok((result, wall_ns, idle_ns))
     }
 
-    /// How long the next run will take.
+    /// Expected time of the next run.
     pub fn expected(&self) -> Duration {
         // One for timestamps and one without.
         let twice = self.stamped && self.last_ns <= LONG_RUN_NS;

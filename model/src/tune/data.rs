@@ -75,7 +75,7 @@ pub fn projection(gpu: &Gpu, name: &str, layout: Layout, bias: bool) -> Result<L
     Linear::upload(gpu, name, name, layout, fill, bias.then_some(&bias_of as &dyn Fn(u32, u32, u32) -> f32))
 }
 
-/// A routing of `rows` rows of which every second is of an image if `mixed`.
+/// A routing of `rows` rows. If `mixed`, every second is an image's.
 pub fn routing(rows: u32, mixed: bool) -> Resident<u32, 1> {
     let modality: Vec<u32> = (0..rows).map(|r| u32::from(mixed) * (r % 2)).collect();
     Resident::from_slice("routing", [rows + 2], &Routing::of(&modality))

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 /// Runs beyond the quartiles by more than so many times their distance stand out (Tukey 1977).
 const FENCE: f64 = 1.5;
 
-/// What some runs have in common.
+/// Statistics of some runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// How many there are.
+    /// Number of runs.
     pub runs: usize,
     /// The one in the middle.
     pub median: f64,

@@ -1,4 +1,4 @@
-//! What is timed to choose between the ways of a kernel: each at a shape of the model, and at a smaller one that its
+//! Kernels that are timed to choose between their ways: each at a shape of the model, and at a smaller one that its
 //! CPU reference can check.
 
 use half::f16;

@@ -8,7 +8,7 @@ use super::FileDtype;
 use super::cursor::shown;
 use super::kinds;
 
-/// What a global stands for.
+/// Meaning of a global.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {
     /// A class of dicts.
@@ -33,9 +33,9 @@ pub(super) enum Global {
     OtherDtype(&'static str),
     /// `_codecs.encode`: bytes.
     Encode,
-    /// What makes a tensor that is not read: of what kind.
+    /// A function of a kind of tensor that is not read, named.
     Unread(&'static str),
-    /// What makes something that is no tensor: what.
+    /// A function of something that is no tensor, named.
     Opaque(&'static str),
 }
 
@@ -143,7 +143,7 @@ const DTYPES: [(&str, Global); 36] = [
 /// Integers of 1 to 7 bits.
 const NARROW: &str = "an integer of fewer than 8 bits";
 
-/// What a global is.
+/// The meaning of a global.
 ///
 /// # Errors
 ///

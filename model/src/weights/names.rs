@@ -1,4 +1,4 @@
-//! What the names of tensors tell: who wrapped the model, and what a file is that is no checkpoint of it.
+//! Reads the names of tensors: who wrapped the model, and what a file is that is no checkpoint of it.
 
 use super::cursor::shown;
 use super::kinds::{self, Sign};
@@ -11,7 +11,7 @@ use std::path::Path;
 /// Names that a message lists.
 const MAX_SHOWN: usize = 3;
 
-/// What is said of tensors without elements in place of weights.
+/// The message about tensors without elements in place of weights.
 pub(super) const EMPTY: &str = "tensors of no elements are what DeepSpeed ZeRO-3 leaves in place of weights that are cut \
                                 into parts: join those with its zero_to_fp32.py, and name what that writes";
 
@@ -23,7 +23,7 @@ const WRAPPERS: [(&str, &str); 4] = [
     ("_forward_module", "Lightning Fabric"),
 ];
 
-/// What is put before all names, by its first part.
+/// Prefixes of all names, by their first part.
 const PREFIXES: [(&str, &str); 6] = [
     ("module.", "DistributedDataParallel or DeepSpeed"),
     ("base_model.", "PEFT"),
@@ -33,15 +33,15 @@ const PREFIXES: [(&str, &str); 6] = [
     ("_orig_mod.", "torch.compile"),
 ];
 
-/// The modules of the model itself, which its tensors are in: `model.layers.0…`
+/// The modules of the model that hold its tensors: `model.layers.0…`
 const HOME: &str = "model.";
 const MODULES: [&str; 5] = ["embed_tokens", "layers", "norm", "vision_model", "visual_abstractor"];
 const HEAD: &str = "lm_head";
 
-/// How names of tensors become those of the model.
+/// The change that makes names of tensors those of the model.
 #[derive(Debug, PartialEq)]
 pub(super) struct Renaming {
-    /// What stands before the modules of the model, in place of `model.`.
+    /// The prefix of the model's modules, in place of `model.`.
     prefix: String,
     /// Whether modules of [`WRAPPERS`] are taken out.
     wrapped: bool,
@@ -50,7 +50,7 @@ pub(super) struct Renaming {
 }
 
 impl Renaming {
-    /// How all names become those of the model; `None` if they are, or it is not the same for all.
+    /// The change that makes all names those of the model; `None` if none is needed, or it is not the same for all.
     pub(super) fn of<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Option<Self> {
         let is_wrapper = |part: &str| WRAPPERS.iter().find(|(wrapper, _)| *wrapper == part);
         let (mut by, mut wrappers): (Vec<&str>, Vec<&str>) = (vec![], vec![]);
@@ -124,7 +124,7 @@ fn unwrapped(name: &str) -> String {
     name.split('.').filter(|part| !is_wrapper(part)).collect::<Vec<_>>().join(".")
 }
 
-/// What stands before the first part of a name that is a module of the model.
+/// The prefix of a name, before its first part that is a module of the model.
 fn before_modules(name: &str) -> Option<&str> {
     let mut at = 0;
     for part in name.split('.') {
@@ -204,7 +204,7 @@ pub(super) fn other_sets<'n>(held: impl Iterator<Item = &'n str> + Clone, expect
     held.filter_map(|name| rest(name, first)).filter(whole).map(str::to_owned).collect()
 }
 
-/// What there is in place of the tensors that are missing: names as the file has them, and those that are expected.
+/// Names that the file has in place of the missing tensors, and those that are expected.
 pub(super) fn instead(names: &[&str], expected: &[&str]) -> String {
     let few =
         |names: &[&str]| names.iter().take(MAX_SHOWN).map(|name| shown(name)).collect::<Vec<_>>().join(", ");

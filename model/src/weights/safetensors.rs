@@ -15,7 +15,7 @@ use super::{At, FileDtype, TensorEntry};
 /// Longest header read, in bytes; the format's own limit.
 pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Whether a file begins like one: with the length of a header that is an object.
+/// Whether a file begins like a safetensors file: with the length of a header that is an object.
 pub(super) fn begins(file: &[u8]) -> bool {
     let header = file.split_first_chunk().map(|(len, header)| (u64::from_le_bytes(*len), header.first()));
     header.is_some_and(|(len, first)| len <= MAX_HEADER_BYTES && first == Some(&b'{'))
@@ -86,7 +86,7 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
     Ok(Header { tensors, unread, metadata, note: None })
 }
 
-/// What a header says.
+/// The content of a header.
 #[derive(Debug)]
 pub(super) struct Header {
     /// In the order of their bytes.

@@ -31,7 +31,7 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct Levels {
     as_f32: [f32; LEVELS],
-    /// Little-endian, of the dtype; the first two or all four bytes.
+    /// Little-endian, in the dtype; the first two or all four bytes.
     as_bytes: [[u8; 4]; LEVELS],
 }
 
@@ -143,7 +143,7 @@ impl Stream {
         self.fill(start, values, |level| self.levels.as_f32[level]);
     }
 
-    /// As a file holds them: `N` bytes an element.
+    /// The elements as a file holds them: `N` bytes each.
     pub(super) fn read_bytes<const N: usize>(&self, start: usize, values: &mut [[u8; N]]) {
         self.fill(start, values, |level| *self.levels.as_bytes[level].first_chunk().expect("2 or 4 bytes"));
     }
@@ -251,7 +251,7 @@ mod tests {
         for other in [values(2, NAME), values(1, "model.layers.0.mlp.gate_proj.weight")] {
             assert!(same(&one, &other) < 0.01, "{}", same(&one, &other));
         }
-        // The values of this version are those of every version: what was measured can be measured again.
+        // Every version computes the same values, so that a measurement can be repeated.
         assert_eq!(one[..4], [0.034685582, 0.0394698, -0.05681259, -0.09807647]);
     }
 

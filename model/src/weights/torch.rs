@@ -185,7 +185,7 @@ fn refuse_two<'a>(
     }
 }
 
-/// What comes before `data.pkl`: a folder and a slash.
+/// The prefix of `data.pkl`: a folder and a slash.
 fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
     let top =
         |name: &&'a str| name.strip_suffix("data.pkl").filter(|top| top.is_empty() || top.ends_with('/'));
