@@ -42,6 +42,14 @@ pub struct Streamed {
 }
 
 impl Streamed {
+    /// What was moved since it was `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(before.bytes),
+            waiting: self.waiting.saturating_sub(before.waiting),
+        }
+    }
+
     /// Both together.
     pub fn and(self, other: Self) -> Self {
         Self { bytes: self.bytes + other.bytes, waiting: self.waiting + other.waiting }
