@@ -58,6 +58,8 @@ pub struct LoadOptions {
     /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
     /// within it. A single step of a large model may take longer.
     pub slice: Duration,
+    /// Set it, from any thread, to end loading with [`Error::Interrupted`].
+    pub cancel: Option<Arc<AtomicBool>>,
     /// Folder of a [`DeviceCache`] to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
     pub cache_dir: Option<PathBuf>,
 }
@@ -76,6 +78,7 @@ impl Default for LoadOptions {
             preprocess: Preprocess::Resize,
             device_memory: None,
             slice: Duration::from_millis(50),
+            cancel: None,
             cache_dir: None,
         }
     }
@@ -491,7 +494,8 @@ impl Model {
         drop(declared);
 
         let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
-        let device = Device { gpu, progress, done_bytes: 0, total_bytes };
+        let cancel = options.cancel.clone();
+        let device = Device { gpu, progress, done_bytes: 0, total_bytes, cancel };
         let mut loader = Loader {
             device: Some(device),
             streaming: memory.streaming(),
@@ -522,7 +526,7 @@ impl Model {
             preprocessor,
             eos,
             tokenizer,
-            options: LoadOptions { chunk: memory.chunk, ..options.clone() },
+            options: LoadOptions { chunk: memory.chunk, cancel: None, ..options.clone() },
             notes,
             fingerprint,
             memory,
@@ -734,10 +738,8 @@ fn place(
         tensor.place(device.gpu)?;
         if weights.is_packed() {
             device.done_bytes += tensor.bytes();
-            let (what, done_bytes, total_bytes) =
-                (tensor.label().to_owned(), device.done_bytes, device.total_bytes);
-            (device.progress)(&Progress { what, done_bytes, total_bytes });
         }
+        device.tell(tensor.label())?;
     }
     Ok(streams)
 }
