@@ -192,15 +192,20 @@ fn words(error: &anyhow::Error) -> String {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     use strix_engine::Error as Engine;
-    let engine = |e: &Engine| match e {
-        Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
-        _ => BAD_INPUT,
-    };
-    let model = |e: &strix_model::Error| match e {
-        strix_model::Error::Engine(e) => engine(e),
-        strix_model::Error::Interrupted => INTERRUPTED,
-        _ => BAD_INPUT,
-    };
+    fn engine(e: &Engine) -> u8 {
+        match e {
+            Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
+            _ => BAD_INPUT,
+        }
+    }
+    fn model(e: &strix_model::Error) -> u8 {
+        match e {
+            strix_model::Error::Engine(e) => engine(e),
+            strix_model::Error::Shared(e) => model(e),
+            strix_model::Error::Interrupted => INTERRUPTED,
+            _ => BAD_INPUT,
+        }
+    }
     let known = error.chain().find_map(|cause| {
         if let Some(e) = cause.downcast_ref::<strix_model::Error>() {
             Some(model(e))
@@ -251,7 +256,11 @@ mod tests {
     fn exit_codes_tell_whose_fault_it_is() {
         let model = anyhow::Error::new(strix_model::Error::EmptyPrompt);
         assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
-        assert_eq!(exit_code(&strix_engine::Error::Lost("gone".into()).into()), FAULT);
+        let lost = || strix_engine::Error::Lost("gone".into());
+        assert_eq!(exit_code(&lost().into()), FAULT);
+        // Also where several answers share the run that failed.
+        let shared = strix_model::Error::Shared(std::sync::Arc::new(lost().into()));
+        assert_eq!(exit_code(&shared.into()), FAULT);
         assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), BAD_INPUT);
         assert_eq!(exit_code(&Usage("no".into()).into()), BAD_INPUT);
         assert_eq!(exit_code(&anyhow::anyhow!("2 of 5 answers differ")), FAULT);
