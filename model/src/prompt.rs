@@ -87,6 +87,16 @@ impl Conversation {
         &self.turns
     }
 
+    /// How turns are written.
+    pub fn template(&self) -> Template {
+        self.template
+    }
+
+    /// Has these turns in place of its own.
+    pub(crate) fn restore(&mut self, turns: Vec<Turn>) {
+        self.turns = turns;
+    }
+
     /// Adds a question that brings `num_images` new pictures.
     ///
     /// Their [`IMAGE_TOKEN`]s go in front of the text with nothing between, unless the text has its own
@@ -132,6 +142,11 @@ impl Conversation {
             }
             _ => Err(Error::Prompt("a reply without a question; ask first".into())),
         }
+    }
+
+    /// Takes the reply of the last turn away, and returns it: it is gone on with.
+    pub(crate) fn reopen(&mut self) -> Option<String> {
+        self.turns.last_mut()?.reply.take()
     }
 
     /// Takes away the last turn, and returns it: to ask again, or after a failure.
