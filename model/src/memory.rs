@@ -335,7 +335,7 @@ impl Declared {
 
 /// Checks that attention over the context loops no more often than every driver does.
 fn fits_loops(trips: u64, ctx: u32) -> std::result::Result<(), TooLong> {
-    /// More than the iterations of any kernel that do not come of the context.
+    /// Bound of the iterations of a kernel that do not depend on the context.
     const OTHERS: u64 = 256;
     if trips <= MAX_TRIPS {
         return Ok(());

@@ -47,7 +47,7 @@ pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
         tell(&words, code);
         return code;
     }
-    // In colours, unless an argument holds what a terminal acts on.
+    // Colours are printed, unless an argument holds characters that a terminal acts on.
     let acted_on: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
         .filter(|arg| arg.chars().any(is_acted_on))
@@ -65,7 +65,7 @@ pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
 fn escaped(text: &str, args: &[String]) -> String {
     let parts = |arg: &String| {
         let value = arg.split_once('=').map(|(_, value)| value.to_owned());
-        // Of an option of one letter the rest is its value.
+        // The rest of a one-letter option is its value.
         let rest = arg.strip_prefix('-').and_then(|rest| rest.get(1..)).map(str::to_owned);
         [Some(arg.clone()), value, rest].into_iter().flatten()
     };
@@ -110,7 +110,7 @@ fn text(panic: &(dyn Any + Send)) -> &str {
 fn tell(message: &str, code: u8) {
     if as_json() {
         let text = terminal::json(&object(message, code).to_string());
-        // Whoever reads stdout has the exit code, if not this.
+        // The reader of stdout has at least the exit code.
         _ = writeln!(io::stdout(), "{text}");
     }
 }
