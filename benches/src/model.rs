@@ -98,7 +98,7 @@ pub struct Options<'a> {
 enum Task {
     Image,
     Prefill(u32),
-    /// Of so many sequences together, with so many positions each.
+    /// A step of so many sequences together, with so many positions each.
     Decode(u32, u32),
 }
 
@@ -210,7 +210,7 @@ pub fn run_model(
 /// Where a model comes from, opened once.
 pub(crate) struct Loadable<'a> {
     of: &'a Of<'a>,
-    /// Of made-up weights: their config, and they.
+    /// Config and weights, if they are made up.
     made_up: Option<(Config, Arc<Weights>)>,
 }
 
@@ -255,7 +255,7 @@ fn timed_load(clock: &Clock, source: &Loadable<'_>, options: &LoadOptions) -> Re
         let (wall, busy) = (Instant::now(), process_ns().filter(|_| clock.is_software()));
         model = Some(source.load(clock, options)?);
         times.wall_ns.push(wall.elapsed().as_nanos() as f64);
-        // Most of the work is of one thread after the other: no more than the sum of all can be certain.
+        // Threads mostly work one after the other, so only the sum of all is certain.
         times.idle_ns.extend(busy.and_then(|before| Some(process_ns()? - before)));
         if run == 0 && wall.elapsed() > LONG_LOAD {
             break;

@@ -22,7 +22,7 @@ pub struct Graph {
     pub(crate) steps: Vec<Step>,
     /// Each once.
     decisions: Vec<Decision>,
-    /// By address of their storage, which the values keep alive.
+    /// Resident tensors by the address of their storage, which the values keep alive.
     residents: HashMap<usize, TensorId>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) enum Kind {
 pub struct ReferenceArgs<'a> {
     /// The kernel's `Params`.
     pub params: &'a [u8],
-    /// One entry a storage binding, in order. Written ones hold what they held before the step.
+    /// An entry for each storage binding, in order. Bindings that are written hold their content before the step.
     pub tensors: &'a mut [Vec<u64>],
 }
 

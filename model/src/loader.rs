@@ -1,4 +1,4 @@
-//! From a checkpoint's tensors to the device: which are joined, how they are stored, what is wrong with them.
+//! Brings a checkpoint's tensors to the device: joins, packs and checks them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,7 @@ const INT8: [(Section, bool, bool); 5] = [
 pub struct Rounding {
     /// Their dtype.
     pub dtype: Dtype,
-    /// With int8: the vision tower's and the abstractor's as well.
+    /// With int8: whether the vision tower's and the abstractor's are too.
     pub vision: bool,
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct Matrix {
     /// Label on the device; a converted file holds it as `{label}.packed` and, of int8, `{label}.scale`.
     pub label: String,
     pub layout: Layout,
-    /// As [`Projection::modules`].
+    /// The same as [`Projection::modules`].
     pub modules: Vec<Vec<Vec<String>>>,
 }
 

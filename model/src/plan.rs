@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::context::planned;
 use crate::loader::Dtype;
 use crate::memory::{Declared, MemoryPlan, Room};
-use crate::model::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
+use crate::options::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
 use crate::weights::Weights;
 use crate::{Result, kv_cache};
 

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
-/// Where a run goes, besides the terminal.
+/// Files that a run is written to.
 #[derive(clap::Args)]
 struct Output {
     /// Write the run with all its times as JSON
@@ -96,7 +96,7 @@ impl Output {
             if dir.exists() && !dir.is_dir() {
                 return Err(Usage(format!("{}: it is a file, --out is a folder", dir.display())).into());
             }
-            // Of a folder that is not there yet, the first that is there above it.
+            // The nearest existing folder, if this one does not exist yet.
             let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
             try_folder(there)?;
         }
@@ -193,7 +193,7 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// Of a command that begins now.
+    /// The time of a command that begins now.
     fn of(pace: &Pace) -> Self {
         Self { began: Instant::now(), budget: pace.budget }
     }

@@ -14,7 +14,7 @@ use crate::loader::{Item, Matrix, Rounding, view};
 use crate::weights::FileDtype;
 use crate::{Error, Result};
 
-/// Where in a packed projection a checkpoint tensor is.
+/// Position of a checkpoint tensor in a packed projection.
 struct Origin<'a> {
     matrix: &'a Matrix,
     set: u32,
