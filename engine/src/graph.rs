@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::resident::Storage;
-use crate::{Access, Decision, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
+use crate::{Access, Binding, Decision, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
 
 /// A recorded sequence of dispatches over named tensors. Holds no device memory.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(crate) enum Kind {
 pub struct ReferenceArgs<'a> {
     /// The kernel's `Params`.
     pub params: &'a [u8],
+    /// The kernel's bindings.
+    pub bindings: &'a [Binding],
     /// One entry a storage binding, in order. Written ones hold what they held before the step.
     pub tensors: &'a mut [Vec<u64>],
 }
@@ -206,7 +208,7 @@ impl Graph {
         &self.values[id.0 as usize].label
     }
 
-    /// Appends a dispatch. Kernels do this through `strix_shaders::dispatch!`.
+    /// Appends a dispatch. Kernels of `strix_shaders` do this through its `dispatch!`.
     ///
     /// # Panics
     ///

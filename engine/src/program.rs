@@ -468,7 +468,8 @@ impl Program {
             let mut tensors: Vec<Vec<u64>> =
                 tensors?.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
             self.run_step(index)?;
-            reference(&mut ReferenceArgs { params: &step.params, tensors: &mut tensors });
+            let bindings = step.shader.bindings;
+            reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
             for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
                 let value = &self.graph.values[arg.id.0 as usize];
                 let [got, want]: [Vec<f32>; 2] = [download(arg)?, bytemuck::cast_slice(want).to_vec()]
@@ -747,8 +748,8 @@ fn compile_steps(
         let pipeline = gpu.pipeline(&step.shader, audit_layout.as_ref())?;
         let places: Vec<_> = step.args.iter().map(|arg| place(index, arg.id)).collect();
         let mut args = places.iter();
-        let entry = |(i, binding): (usize, &crate::Binding)| wgpu::BindGroupEntry {
-            binding: i as u32,
+        let entry = |binding: &crate::Binding| wgpu::BindGroupEntry {
+            binding: binding.number,
             resource: if binding.access == Access::Uniform {
                 let size = std::num::NonZeroU64::new((step.params.len() as u64).next_multiple_of(16));
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &uniform, offset, size })
@@ -756,7 +757,7 @@ fn compile_steps(
                 args.next().expect("checked by push").binding(binding.access)
             },
         };
-        let entries: Vec<_> = step.shader.bindings.iter().enumerate().map(entry).collect();
+        let entries: Vec<_> = step.shader.bindings.iter().map(entry).collect();
         let label = Some(step.label.as_str());
         let bind_group =
             gpu.bind_group(&wgpu::BindGroupDescriptor { label, layout: &pipeline.layout, entries: &entries });

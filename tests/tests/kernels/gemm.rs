@@ -1,5 +1,5 @@
 use half::bf16;
-use strix_engine::{Gpu, Graph, Resident, Target};
+use strix_engine::{Choices, Gpu, Graph, Resident, Target};
 use strix_shaders::gemm::{Activation, gemm};
 use strix_shaders::packing::Contents;
 use strix_shaders::{Format, Input, Layout, Linear, Routing};
@@ -241,13 +241,18 @@ fn gemm_split_launches_each_row_once() {
     let format = Format::Int8 { group: None };
     let layout = Layout { n: 12_288, k: 4096, sets: 2, shared: 4096, gated: false, format };
     let linear = Linear::declare("qkv_proj", "qkv_proj", layout, false, u64::MAX);
-    let mut g = strix_engine::Graph::new(gpu().target());
-    let x = g.input("x", [64, 4096]);
-    let routing = Routing(g.input("routing", [66]));
-    strix_shaders::linear(&mut g, x, &linear, routing);
-    let step = &g.steps()[0];
-    let tile = if step.shader.label.contains("rows=16") { 16 } else { 8 };
-    assert_eq!(step.groups[0], 64 / tile + 1, "{}", step.shader.label);
+    for tile in [8, 16] {
+        let way = [("family", "subgroup"), ("rows", &tile.to_string()), ("loads", "storage")];
+        let mut choices = Choices::default();
+        choices.set("gemm", "int8 rows=many", way.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec());
+        let target = Target { subgroup: Some(16), is_cpu: true, ..Target::default() }.with_choices(choices);
+        let mut g = strix_engine::Graph::new(target);
+        let x = g.input("x", [64, 4096]);
+        let routing = Routing(g.input("routing", [66]));
+        strix_shaders::linear(&mut g, x, &linear, routing);
+        let step = &g.steps()[0];
+        assert_eq!(step.groups, [64 / tile + 1, 12_288 / 64, 1], "{}", step.shader.label);
+    }
 }
 
 #[test]
