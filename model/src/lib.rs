@@ -34,6 +34,7 @@ mod memory;
 mod model;
 #[cfg(feature = "nano")]
 mod nano;
+mod packed;
 mod pictures;
 mod plan;
 pub mod position;
@@ -54,11 +55,12 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
 pub use kv_cache::KvDtype;
-pub use loader::{Dtype, Progress, Rounding};
+pub use loader::Progress;
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
 pub use model::{Checkpoint, LoadOptions, Model, Source, Trace};
 #[cfg(feature = "nano")]
 pub use nano::nano_files;
+pub use packed::{Dtype, Rounding};
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::{LogProbs, SamplingParams};
 pub use session::{Session, trace_dir};

@@ -18,8 +18,9 @@ use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
 use crate::kv_cache::{self, KvDtype, LayerCache};
 use crate::kv_pool::Pages;
-use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
+use crate::loader::{Device, Loader, Progress, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
+use crate::packed::{Dtype, Rounding};
 use crate::pictures::{PictureId, Pictures};
 use crate::plan::beyond_training;
 use crate::runner::Runner;
@@ -736,34 +737,35 @@ impl LoadOptions {
 
 /// Refuses another dtype than that of a converted folder.
 pub(crate) fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
-    if !weights.is_packed() || options.dtype == Dtype::Auto {
+    if options.dtype == Dtype::Auto {
         return Ok(());
     }
-    let said = |key: &str| weights.metadata().get(key).map_or("", String::as_str);
-    let (dtype, group) = (said("strix.dtype"), said("strix.group"));
-    let stored = if group.is_empty() { dtype.to_owned() } else { format!("{dtype} group {group}") };
-    let wanted = options.dtype.to_string();
-    if stored == wanted && (!options.int8_vision || said("strix.vision") == "true") {
+    let Some(stored) = weights.stored_rounding()? else { return Ok(()) };
+    let wanted = options.dtype;
+    if stored.dtype == wanted && (!options.int8_vision || stored.vision) {
         return Ok(());
     }
     Err(Error::Option(format!(
-        "the folder was converted to {stored}{}, and {wanted}{} was asked for: leave these options out, or convert the \
+        "the folder was converted to {}{}, and {wanted}{} was asked for: leave these options out, or convert the \
          checkpoint anew",
-        if said("strix.vision") == "true" { " with --vision" } else { "" },
+        stored.dtype,
+        if stored.vision { " with --vision" } else { "" },
         if options.int8_vision { " with --vision" } else { "" },
     )))
 }
 
 /// Refuses to round activations where no weights are int8.
 pub(crate) fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<()> {
-    let stored = weights.filter(|weights| weights.is_packed()).and_then(|w| w.metadata().get("strix.dtype"));
-    let int8 = matches!(options.dtype, Dtype::Int8 { .. }) || stored.is_some_and(|dtype| dtype == "int8");
-    if options.activations == Activations::F32 || int8 {
+    if options.activations == Activations::F32 {
+        return Ok(());
+    }
+    let stored = weights.map(Weights::stored_rounding).transpose()?.flatten().map(|stored| stored.dtype);
+    if [Some(options.dtype), stored].iter().any(|dtype| matches!(dtype, Some(Dtype::Int8 { .. }))) {
         return Ok(());
     }
     Err(Error::Option(format!(
         "activations of int8 need weights of int8, and these are {}: ask for int8 weights too, or leave activations f32",
-        stored.map_or_else(|| options.dtype.to_string(), String::clone),
+        stored.unwrap_or(options.dtype),
     )))
 }
 
