@@ -17,6 +17,7 @@
 //! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality.
 
 mod abstractor;
+mod batch;
 mod bicubic;
 pub mod cache;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod convert;
 mod decoder;
 mod error;
 mod generate;
+mod generation;
 pub mod image;
 mod json;
 mod kv_cache;
@@ -40,8 +42,10 @@ mod plan;
 pub mod position;
 pub mod prompt;
 pub mod read;
+mod request;
 mod runner;
 pub mod sampler;
+mod scheduler;
 mod sentencepiece;
 mod session;
 mod shown;
@@ -53,7 +57,10 @@ pub mod weights;
 pub use cache::DeviceCache;
 pub use config::Config;
 pub use error::{Error, Result};
-pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
+pub use generate::{FinishReason, GenerateOptions, Timing, Token};
+#[cfg(feature = "stream")]
+pub use generation::Tokens;
+pub use generation::{Answer, Canceller, Event, Generation};
 pub use kv_cache::KvDtype;
 pub use loader::Progress;
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
@@ -63,7 +70,8 @@ pub use nano::nano_files;
 pub use packed::{Dtype, Rounding};
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::{LogProbs, SamplingParams};
-pub use session::{Session, trace_dir};
+pub use scheduler::Activity;
+pub use session::{Inspect, Session, trace_dir};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
 pub use strix_shaders::Activations;
 pub use weights::{Located, Weights};
