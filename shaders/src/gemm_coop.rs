@@ -42,11 +42,11 @@ pub(crate) fn specialise(target: &Target, of: &Projection<'_>) -> Dispatch {
 
 #[cfg(test)]
 mod tests {
-    use strix_engine::{Coop, Graph};
+    use strix_engine::{Coop, Family, Graph};
 
     use super::*;
     use crate::gemm::Routing;
-    use crate::{Linear, linear};
+    use crate::{Layout, Linear, linear};
 
     /// The kernel that so many rows by such weights are recorded with.
     fn recorded(target: &Target, rows: u32, format: Format) -> String {
