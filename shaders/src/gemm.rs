@@ -169,7 +169,7 @@ pub fn gemm(
         return gemm_dot::gemm_dot(g, &input, w, rows, activation, residual);
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
-    for part in w.parts_read(g) {
+    for part in &w.parts {
         dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
@@ -213,10 +213,14 @@ pub(crate) struct Operands {
 
 impl Operands {
     pub(crate) fn bind(g: &mut Graph, part: &LinearPart) -> Self {
+        // Of text alone a part is the first of what its tensors hold.
+        let layout = part.part.layout;
+        let words = u32::try_from(layout.words()).expect("a part is within a binding");
+        let mut bind = |resident: &Resident<f32, 1>, elements| g.bind_range(resident, 0..elements).id();
         Self {
-            weight: g.bind(&part.weight).id(),
-            scale: part.scale.as_ref().map(|scale| g.bind(scale).id()),
-            bias: part.bias.as_ref().map(|bias| g.bind(bias).id()),
+            scale: part.scale.as_ref().map(|scale| bind(scale, layout.scales())),
+            bias: part.bias.as_ref().map(|bias| bind(bias, layout.places() * BLOCK)),
+            weight: g.bind_range(&part.weight, 0..words).id(),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn gemm_dot(
         Way::OnTheWay => None,
         Way::Subgroup | Way::Plain => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
     };
-    for part in w.parts_read(g) {
+    for part in &w.parts {
         let params = gemm::params(part, w.layout.n, activation, input.eps());
         let params: Params = bytemuck::cast(params);
         let Operands { weight, scale, bias } = Operands::bind(g, part);

@@ -63,7 +63,7 @@ impl Program {
     /// Brings in what a step uses of a stream, nothing else being under way, and keeps it there.
     fn hold(&self, step: usize) -> Result<Option<MutexGuard<'_, State>>> {
         let segment = self.segments.iter().find(|s| s.steps.contains(&step));
-        let Some(load) = segment.and_then(|s| s.load) else { return Ok(None) };
+        let Some(load) = segment.and_then(|s| s.load.as_ref()) else { return Ok(None) };
         let stream = &self.streams[load.stream];
         let mut state = stream.state();
         let mut queue = Queue::new(&self.gpu);

@@ -1,6 +1,7 @@
 //! The weights of a projection on the device, in parts that fit a binding.
 
-use strix_engine::{Gpu, Graph, HostBytes, Resident, ResidentBytes, Result};
+use bytemuck::Pod;
+use strix_engine::{Gpu, HostBytes, Resident, ResidentBytes, Result};
 
 use crate::packing::{BLOCK, Format, Layout, Packed, Part, pack};
 
@@ -64,10 +65,14 @@ impl Linear {
         self.activations == Activations::Int8 && matches!(self.layout.format, Format::Int8 { .. })
     }
 
-    /// The parts that a graph reads: where no row is an image's, none needs what is theirs alone.
-    pub(crate) fn parts_read<'a>(&'a self, g: &Graph) -> impl Iterator<Item = &'a LinearPart> + use<'a> {
-        let skips = g.is_first_only();
-        self.parts.iter().filter(move |p| !(p.part.image && skips))
+    /// The projection of rows that are all text: of the weights only those of the first set are bound.
+    #[must_use]
+    pub fn of_text(&self) -> Self {
+        let parts = self
+            .parts
+            .iter()
+            .filter_map(|part| Some(LinearPart { part: part.part.of_text()?, ..part.clone() }));
+        Self { layout: self.layout.of_one(), parts: parts.collect(), ..self.clone() }
     }
 
     /// The shape alone, with no content, for planning.
@@ -130,12 +135,12 @@ impl Linear {
                 Contents::Upload(gpu) => {
                     Resident::zeros(&weight, words_len).with_texels().filled(gpu, &words)?
                 }
-                Contents::OnHost => part.weight_on_host(&weight, HostBytes::from_vec(words)),
+                Contents::OnHost => weight_on_host(&weight, HostBytes::from_vec(words)),
             };
             let scale = match contents {
                 _ if scales.is_empty() => None,
                 Contents::Upload(gpu) => Some(Resident::upload(gpu, &scale, scales_len, &scales)?),
-                Contents::OnHost => Some(part.scale_on_host(&scale, HostBytes::from_vec(scales))),
+                Contents::OnHost => Some(on_host(&scale, HostBytes::from_vec(scales))),
             };
             parts.push(LinearPart {
                 part,
@@ -169,11 +174,11 @@ impl Linear {
             let words = weight.slice(first * block..(first + count) * block);
             let scale = scale.map(|scale| {
                 let bytes = scale.slice(first * block_scales..(first + count) * block_scales);
-                part.scale_on_host(&format!("{label}.scale[{i}]"), bytes)
+                on_host(&format!("{label}.scale[{i}]"), bytes)
             });
             LinearPart {
                 part,
-                weight: part.weight_on_host(&format!("{label}.weight[{i}]"), words),
+                weight: weight_on_host(&format!("{label}.weight[{i}]"), words),
                 scale,
                 bias: bias.map(|b| pack_bias(b, &format!("{label}.bias[{i}]"), &part)),
             }
@@ -184,14 +189,10 @@ impl Linear {
 
     /// Bytes that a row of text reads: the first set's, where there are several.
     pub fn text_bytes(&self) -> u64 {
-        let bytes = |p: &LinearPart| {
-            let bias = if p.bias.is_some() { BLOCK } else { 0 };
-            let layout = p.part.layout;
-            u64::from(p.part.text_blocks())
-                * u64::from(layout.block_words() + layout.block_scales() + bias)
-                * 4
+        let bias = |part: &LinearPart| {
+            if part.bias.is_some() { u64::from(part.part.layout.packed_rows()) * 4 } else { 0 }
         };
-        self.parts.iter().map(bytes).sum()
+        self.of_text().parts.iter().map(|part| part.part.layout.bytes() + bias(part)).sum()
     }
 
     /// Its tensors.
@@ -229,5 +230,15 @@ fn pack_bias(bias: Bias<'_>, label: &str, part: &Part) -> Resident<f32, 1> {
         }
     };
     let values: Vec<f32> = (0..layout.places() * BLOCK).map(value).collect();
-    part.on_host(label, HostBytes::from_vec(values), BLOCK * 4)
+    on_host(label, HostBytes::from_vec(values))
+}
+
+/// Content that lies on the host.
+fn on_host<T: Pod>(label: &str, content: HostBytes) -> Resident<T, 1> {
+    let elements = u32::try_from(content.get().len() / size_of::<T>()).expect("a part is within a binding");
+    Resident::from_host(label, [elements], content)
+}
+
+fn weight_on_host(label: &str, words: HostBytes) -> Resident<u32, 1> {
+    on_host(label, words).with_texels()
 }

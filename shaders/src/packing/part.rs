@@ -1,8 +1,5 @@
 //! Parts of a packed matrix that fit a binding.
 
-use bytemuck::Pod;
-use strix_engine::{HostBytes, Resident};
-
 use crate::packing::{BLOCK, Layout};
 
 impl Layout {
@@ -50,29 +47,9 @@ impl Part {
         (if self.image { 1 } else { set }, self.first + row)
     }
 
-    /// Blocks that rows of text read: the first ones.
-    pub(super) fn text_blocks(&self) -> u32 {
-        if self.image { 0 } else { self.layout.blocks() }
-    }
-
-    /// Content of so many bytes a block that lies on the host, of which text needs the first blocks alone.
-    pub(super) fn on_host<T: Pod>(
-        &self,
-        label: &str,
-        content: HostBytes,
-        block_bytes: u32,
-    ) -> Resident<T, 1> {
-        let elements =
-            u32::try_from(content.get().len() / size_of::<T>()).expect("a part is within a binding");
-        Resident::with_first(label, [elements], content, self.text_blocks() as usize * block_bytes as usize)
-    }
-
-    pub(super) fn weight_on_host(&self, label: &str, words: HostBytes) -> Resident<u32, 1> {
-        self.on_host(label, words, self.layout.block_words() * 4).with_texels()
-    }
-
-    pub(super) fn scale_on_host(&self, label: &str, scales: HostBytes) -> Resident<f32, 1> {
-        self.on_host(label, scales, self.layout.block_scales() * 4)
+    /// What rows of text read of it: the first set's blocks, which come first.
+    pub(super) fn of_text(self) -> Option<Self> {
+        (!self.image).then(|| Self { layout: self.layout.of_one(), ..self })
     }
 }
 
