@@ -143,6 +143,8 @@ pub(crate) struct Inner {
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
     notes: Vec<String>,
+    /// Of its weights and its config.
+    pub(crate) fingerprint: String,
     memory: MemoryPlan,
     pub(crate) streams: Vec<Arc<Stream>>,
     vision: Vision,
@@ -433,8 +435,7 @@ impl Checkpoint {
 
 /// The tokenizer, for what cannot do without.
 fn present(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
-    let missing = "the folder has no tokenizer.model or tokenizer.json: copy one of them there";
-    tokenizer.ok_or_else(|| Error::Option(missing.into()))
+    tokenizer.ok_or(Error::NoTokenizer)
 }
 
 impl Model {
@@ -505,6 +506,7 @@ impl Model {
         let mut device = loader.device.take().expect("given above");
         let streams = place(&mut device, &weights, &vision, &abstractor, &decoder, &streaming)?;
         let vit_eos = abstractor.vit_eos.download(gpu)?;
+        let fingerprint = weights.fingerprint();
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
@@ -523,6 +525,7 @@ impl Model {
             tokenizer,
             options: LoadOptions { chunk: memory.chunk, ..options.clone() },
             notes,
+            fingerprint,
             memory,
             streams,
             ctx,
@@ -610,6 +613,18 @@ impl Model {
     /// If the device has no room for the programs.
     pub fn session(&self) -> Result<Session> {
         Session::new(self)
+    }
+
+    /// A conversation that was saved with [`Session::save`]. It goes on with the tokens it would have had.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is damaged or no saved session, or is of another model or of one that was loaded with
+    /// other dtypes.
+    pub fn restore(&self, path: impl AsRef<Path>) -> Result<Session> {
+        let session = self.session()?;
+        session.restore(path.as_ref())?;
+        Ok(session)
     }
 
     /// A picture as the vision tower takes it: `[channels, image_size, image_size]`.
@@ -754,17 +769,11 @@ pub(crate) fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<(
         return Ok(());
     }
     let Some(stored) = weights.stored_rounding()? else { return Ok(()) };
-    let wanted = options.dtype;
-    if stored.dtype == wanted && (!options.int8_vision || stored.vision) {
+    let wanted = options.rounding();
+    if stored.dtype == wanted.dtype && (!wanted.vision || stored.vision) {
         return Ok(());
     }
-    Err(Error::Option(format!(
-        "the folder was converted to {}{}, and {wanted}{} was asked for: leave these options out, or convert the \
-         checkpoint anew",
-        stored.dtype,
-        if stored.vision { " with --vision" } else { "" },
-        if options.int8_vision { " with --vision" } else { "" },
-    )))
+    Err(Error::Converted { stored: stored.to_string(), wanted: wanted.to_string() })
 }
 
 /// Refuses to round activations where no weights are int8.
@@ -817,22 +826,22 @@ pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u3
 pub(crate) fn check_options_but_length(config: &Config, options: &LoadOptions) -> Result<u32> {
     let trained = config.text.max_position_embeddings as u32;
     let ctx = options.ctx.unwrap_or(trained);
-    let option = |message: String| Err(Error::Option(message));
     if ctx == 0 || ctx > 1 << 20 {
-        return option(format!("a context of {ctx} positions; it is 1 to {}", 1 << 20));
+        return Err(Error::out_of_range("ctx", ctx, format!("1 to {}", 1 << 20)));
     }
     if !(2..=4096).contains(&options.chunk) {
-        return option(format!("prefill chunks of {} rows; they are 2 to 4096", options.chunk));
+        return Err(Error::out_of_range("chunk", options.chunk, "2 to 4096"));
     }
     if let Dtype::Int8 { group: Some(group) } = options.dtype
         && ![32, 64, 128].contains(&group)
     {
-        return option(format!("int8 groups of {group} columns; there are 32, 64 and 128"));
+        return Err(Error::out_of_range("group", group, "32, 64 or 128"));
     }
     if matches!(config.text.rope_scaling, Some(crate::config::RopeScaling::Dynamic { .. })) && ctx > trained {
-        return option(format!(
-            "a context of {ctx} positions under dynamic rope_scaling, which is supported up to max_position_embeddings, {trained}"
-        ));
+        let range = format!(
+            "at most max_position_embeddings, {trained}, as that is how far dynamic rope_scaling is supported"
+        );
+        return Err(Error::out_of_range("ctx", ctx, range));
     }
     kv_cache::check(&config.text, options.kv)?;
     fits_sums(config, options)?;

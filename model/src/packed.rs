@@ -23,10 +23,10 @@ const VERSION: &str = "strix.version";
 const PACKED: &str = ".packed";
 const SCALE: &str = ".scale";
 
-/// What matrices are stored as on the device.
+/// The dtype of matrices on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dtype {
-    /// As in the file; F16 becomes f32, which holds it exactly.
+    /// As in the file; F16 becomes f32, which holds its values exactly.
     #[default]
     Auto,
     /// 32-bit floats.
@@ -66,13 +66,19 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// What the matrices of a checkpoint become.
+/// How the matrices of a checkpoint are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rounding {
-    /// What they are stored as.
+    /// Their dtype.
     pub dtype: Dtype,
     /// With int8: the vision tower's and the abstractor's as well.
     pub vision: bool,
+}
+
+impl fmt::Display for Rounding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.dtype, if self.vision { ", the vision tower too" } else { "" })
+    }
 }
 
 /// Name of the packed weights of the projection with that label.

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Name of the manifest. It is written last: a folder that has one is complete.
 pub const MANIFEST: &str = "strix.json";
 
-/// How the tensors of a folder are arranged.
+/// Arrangement of the tensors of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrangement {
@@ -25,7 +25,7 @@ pub enum Arrangement {
 /// The contents of a `strix.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// How the tensors are arranged.
+    /// Arrangement of the tensors.
     pub layout: Arrangement,
     /// [`LAYOUT_VERSION`] of the program that wrote it.
     pub layout_version: u32,
