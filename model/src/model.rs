@@ -22,6 +22,7 @@ use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::pictures::{PictureId, Pictures};
 use crate::plan::beyond_training;
+use crate::prompt::Prompt;
 use crate::runner::Runner;
 use crate::session::{Session, rows};
 use crate::tokenizer::Tokenizer;
@@ -349,11 +350,16 @@ impl Checkpoint {
     /// # Errors
     ///
     /// If the folder has no tokenizer, places and pictures differ in number, or the context does not hold the prompt.
-    pub fn check_prompt(&self, prompt: &str, num_images: usize, options: &LoadOptions) -> Result<usize> {
+    pub fn check_prompt(
+        &self,
+        prompt: impl Into<Prompt>,
+        num_images: usize,
+        options: &LoadOptions,
+    ) -> Result<usize> {
         let ctx = self.check_options(options)?;
         let tokenizer = present(self.tokenizer.as_deref())?;
         let pictures: Vec<_> = (0..num_images as u64).collect();
-        Ok(rows::of_prompt(tokenizer, &self.config, ctx, prompt, &pictures)?.len())
+        Ok(rows::of_prompt(tokenizer, &self.config, ctx, &prompt.into(), &pictures)?.len())
     }
 }
 

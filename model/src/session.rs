@@ -13,7 +13,7 @@ use strix_engine::StepTime;
 use crate::generate::{Answer, GenerateOptions, Start};
 use crate::kv_pool::{Sequence, Stamp};
 use crate::model::{Model, profile};
-use crate::prompt::{Conversation, Template, Turn, count_images};
+use crate::prompt::{Conversation, Prompt, Question, Template, Turn};
 use crate::runner::{Part, Pass, Runner, TOGETHER};
 use crate::{Error, Result, kv_cache};
 pub(crate) use pictures::Picture;
@@ -127,7 +127,7 @@ impl Session {
     ///
     /// If the prompt does not fit the context, places and pictures differ in number, or an option is out of
     /// range.
-    pub fn ask(&mut self, question: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
+    pub fn ask(&mut self, question: impl Into<Question>, options: &GenerateOptions) -> Result<Answer<'_>> {
         let start = Start::new(&self.model, options)?;
         self.conversation.ask(question, self.pending)?;
         let begun = self.rows(&self.conversation.prompt()).and_then(|rows| {
@@ -154,7 +154,7 @@ impl Session {
     /// As [`Session::ask`].
     pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Answer<'_>> {
         let start = Start::new(&self.model, options)?;
-        let rows = self.rows(prompt)?;
+        let rows = self.rows(&prompt.into())?;
         self.begin(&rows, options.max_tokens)?;
         let conversation = self.conversation.clone();
         self.conversation.clear();
@@ -168,7 +168,7 @@ impl Session {
             // Its pictures wait for the next question.
             Before::Turn => {
                 if let Some(turn) = self.conversation.undo() {
-                    self.pending += count_images(&turn.user);
+                    self.pending += turn.user.num_images();
                 }
             }
             Before::Chat { conversation, pending } => {
@@ -179,7 +179,7 @@ impl Session {
     }
 
     /// The positions of a prompt.
-    fn rows(&self, prompt: &str) -> Result<Vec<Row>> {
+    fn rows(&self, prompt: &Prompt) -> Result<Vec<Row>> {
         let model = &self.model.inner;
         rows::of_prompt(self.model.tokenizer()?, &model.config, model.ctx, prompt, &self.picture_ids())
     }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::pictures::PictureId;
-use crate::prompt::check_images;
+use crate::prompt::Prompt;
 use crate::tokenizer::{IMAGE_PLACEHOLDER, Tokenizer};
 use crate::{Error, Result};
 
@@ -21,12 +21,12 @@ pub(crate) fn of_prompt(
     tokenizer: &Tokenizer,
     config: &Config,
     ctx: u32,
-    prompt: &str,
+    prompt: &Prompt,
     pictures: &[PictureId],
 ) -> Result<Vec<Row>> {
     let num_pictures = pictures.len();
-    check_images(prompt, num_pictures)?;
-    let ids = tokenizer.encode_prompt(prompt);
+    prompt.check_images(num_pictures)?;
+    let ids = prompt.encode(tokenizer);
     let rows = of_ids(config, &ids, pictures)?;
     if rows.len() > ctx as usize {
         let text = ids.iter().filter(|&&id| id != IMAGE_PLACEHOLDER).count();
