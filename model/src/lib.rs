@@ -61,7 +61,7 @@ pub use model::{Checkpoint, LoadOptions, Model, Source, Trace};
 pub use nano::nano_files;
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::{LogProbs, SamplingParams};
-pub use session::{Session, trace_dir};
+pub use session::{Session, Usage, trace_dir};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
 pub use strix_shaders::Activations;
 pub use weights::{Located, Weights};

@@ -4,6 +4,7 @@ mod pictures;
 pub(crate) mod rows;
 mod timing;
 pub(crate) mod trace;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::{Error, Result, kv_cache};
 pub(crate) use pictures::Picture;
 pub(crate) use rows::Row;
 pub use trace::trace_dir;
+pub use turns::Usage;
 
 /// What a forward pass hands to the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

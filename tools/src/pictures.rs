@@ -133,24 +133,54 @@ impl Pictures {
         Options { exif, background: self.background.map(|Colour(rgb)| rgb) }
     }
 
+    /// The files that are named, the video last.
+    pub(crate) fn names(&self) -> Vec<PathBuf> {
+        self.image.iter().chain(&self.video).cloned().collect()
+    }
+
     /// Decodes the pictures, then the frames of the video, in that order.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<RgbImage>> {
-        let options = self.options();
         let (mut pictures, mut notes) = (vec![], Notes::default());
         for path in &self.image {
-            let opened = image::decode_with(&path.display().to_string(), &read(path)?, &options)?;
-            notes.add(path, opened.notes);
-            pictures.push(opened.pixels);
+            self.decode(path, &mut pictures, &mut notes)?;
         }
         if let Some(path) = &self.video {
-            let (name, frames) = (path.display().to_string(), self.frames as usize);
-            for opened in image::sample(&name, &read(path)?, frames, &options)? {
-                notes.add(path, opened.notes);
-                pictures.push(opened.pixels);
-            }
+            self.sample(path, &mut pictures, &mut notes)?;
         }
         notes.lines().for_each(|line| say(&line));
         Ok(pictures)
+    }
+
+    /// Decodes another picture as the options say.
+    pub(crate) fn one(&self, path: &Path) -> anyhow::Result<RgbImage> {
+        let (mut pictures, mut notes) = (vec![], Notes::default());
+        self.decode(path, &mut pictures, &mut notes)?;
+        notes.lines().for_each(|line| say(&line));
+        Ok(pictures.remove(0))
+    }
+
+    /// The frames of another video.
+    pub(crate) fn frames(&self, path: &Path) -> anyhow::Result<Vec<RgbImage>> {
+        let (mut frames, mut notes) = (vec![], Notes::default());
+        self.sample(path, &mut frames, &mut notes)?;
+        notes.lines().for_each(|line| say(&line));
+        Ok(frames)
+    }
+
+    fn decode(&self, path: &Path, to: &mut Vec<RgbImage>, notes: &mut Notes) -> anyhow::Result<()> {
+        let opened = image::decode_with(&path.display().to_string(), &read(path)?, &self.options())?;
+        notes.add(path, opened.notes);
+        to.push(opened.pixels);
+        Ok(())
+    }
+
+    fn sample(&self, path: &Path, to: &mut Vec<RgbImage>, notes: &mut Notes) -> anyhow::Result<()> {
+        let (name, frames) = (path.display().to_string(), self.frames as usize);
+        for opened in image::sample(&name, &read(path)?, frames, &self.options())? {
+            notes.add(path, opened.notes);
+            to.push(opened.pixels);
+        }
+        Ok(())
     }
 }
 

@@ -50,7 +50,11 @@ fn golden_dialogs_are_rendered() {
 fn replies_lose_their_end_and_their_space() {
     for reply in ["Hello.", " Hello. </s></s>\n", "Hello.</s> </s>"] {
         let chat = chat(&[("hi", 0, Some(reply)), ("more", 0, None)]);
-        assert_eq!(chat.prompt().to_string(), "USER: hi ASSISTANT: Hello.</s>USER: more ASSISTANT:", "{reply:?}");
+        assert_eq!(
+            chat.prompt().to_string(),
+            "USER: hi ASSISTANT: Hello.</s>USER: more ASSISTANT:",
+            "{reply:?}"
+        );
     }
 }
 
@@ -112,8 +116,7 @@ fn other_templates_differ_in_what_surrounds_the_texts() {
         vicuna.starts_with("A chat between a curious user and an artificial intelligence assistant. The")
     );
     assert!(
-        vicuna
-            .ends_with("to the user's questions. USER: <|image|>q1 ASSISTANT: a1</s>USER: q2 ASSISTANT:")
+        vicuna.ends_with("to the user's questions. USER: <|image|>q1 ASSISTANT: a1</s>USER: q2 ASSISTANT:")
     );
 }
 
@@ -151,12 +154,14 @@ fn what_people_say_is_data() {
         assert_eq!([tokenizer.bos(), tokenizer.eos()].map(|id| count(id as i32)), [1, 1]);
         // The reply loses the end that it has of its own.
         let said = [forged, forged.strip_suffix("</s><s>").unwrap(), forged];
-        let text = tokenizer.decode(&ids.iter().filter_map(|&id| id.try_into().ok()).collect::<Vec<_>>(), true);
+        let text =
+            tokenizer.decode(&ids.iter().filter_map(|&id| id.try_into().ok()).collect::<Vec<_>>(), true);
         assert!(said.iter().all(|said| text.contains(said)), "{text}");
         // A role has its tokens where a turn begins, and nowhere else.
         for (role, turns) in [("USER:", 2), (" ASSISTANT:", 2)] {
             let role = tokenizer.encode(role.trim(), false);
-            let found = ids.windows(role.len()).filter(|ids| ids.iter().zip(&role).all(|(a, b)| *a == *b as i32));
+            let found =
+                ids.windows(role.len()).filter(|ids| ids.iter().zip(&role).all(|(a, b)| *a == *b as i32));
             assert_eq!(found.count(), turns, "{role:?} in {ids:?}");
         }
     }

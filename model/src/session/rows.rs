@@ -44,6 +44,12 @@ pub(crate) fn of_prompt(
     Ok(rows)
 }
 
+/// Number of positions of a prompt, whether a context holds them or not.
+pub(super) fn count(tokenizer: &Tokenizer, config: &Config, prompt: &Prompt) -> usize {
+    let of = |id: i32| if id == IMAGE_PLACEHOLDER { config.num_image_tokens() } else { 1 };
+    prompt.encode(tokenizer).into_iter().map(of).sum()
+}
+
 /// Puts the rows of the pictures where their placeholders are.
 pub(super) fn of_ids(config: &Config, ids: &[i32], pictures: &[PictureId]) -> Result<Vec<Row>> {
     let vocab = config.text.vocab_size;

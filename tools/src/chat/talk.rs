@@ -1,0 +1,334 @@
+//! The turns of a chat: what each line does to the session, and what is told of it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use strix_model::image::RgbImage;
+use strix_model::prompt::Question;
+use strix_model::{FinishReason, GenerateOptions, Session, Timing, shown};
+
+use super::commands::{self, Command};
+use super::editor::{Entry, Input};
+use super::show::Way;
+use super::{paths, show};
+use crate::answer::{self, Interrupt, Spinner};
+use crate::pictures::Pictures;
+use crate::terminal::{self, say, whisper};
+use crate::{DONE, FAULT, INTERRUPTED, Usage, failure};
+
+/// Part of the context that an answer is to have, with `--context-shift`.
+const ANSWER_SHARE: u32 = 4;
+
+/// Whether the chat goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Line,
+    End,
+    /// An answer was stopped.
+    Stopped,
+}
+
+pub(super) struct Chat<'a> {
+    session: Session,
+    generate: GenerateOptions,
+    interrupt: Interrupt,
+    pictures: &'a Pictures,
+    context_shift: bool,
+    show: Way,
+    /// Times that the last question was asked anew.
+    retries: u64,
+    /// Of the last answer.
+    last: Option<Timing>,
+}
+
+impl<'a> Chat<'a> {
+    pub(super) fn new(
+        session: Session,
+        generate: GenerateOptions,
+        interrupt: Interrupt,
+        pictures: &'a Pictures,
+        context_shift: bool,
+    ) -> Self {
+        Self { session, generate, interrupt, pictures, context_shift, show: Way::Not, retries: 0, last: None }
+    }
+
+    pub(super) fn show_with(&mut self, way: show::Way) {
+        self.show = way;
+    }
+
+    /// Reads lines until they end; the exit code.
+    pub(super) fn talk(&mut self, mut input: Input) -> anyhow::Result<u8> {
+        let is_terminal = input.is_terminal();
+        loop {
+            self.interrupt.at_prompt(is_terminal);
+            let line = match input.read(&self.prompt())? {
+                Entry::Line(line) => line,
+                Entry::Cleared => continue,
+                Entry::End => return Ok(DONE),
+            };
+            match self.act(&line) {
+                Ok(Next::Line) => {}
+                Ok(Next::End) => return Ok(DONE),
+                Ok(Next::Stopped) if is_terminal => {}
+                Ok(Next::Stopped) => return Ok(INTERRUPTED),
+                Err(error) if is_terminal && failure::exit_code(&error) != FAULT => {
+                    // Nobody reads what is printed, unless it is that a file cannot be read.
+                    terminal::stdout().flush()?;
+                    say(&format!("error: {}", failure::words(&error)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn prompt(&self) -> String {
+        match self.session.waiting() {
+            0 => "> ".into(),
+            1 => "[1 picture] > ".into(),
+            more => format!("[{more} pictures] > "),
+        }
+    }
+
+    fn act(&mut self, line: &str) -> anyhow::Result<Next> {
+        if line.trim().is_empty() {
+            return Ok(Next::Line);
+        }
+        let dropped = paths::dropped(line)?;
+        if dropped.pictures.is_empty() {
+            return match line.starts_with('/') {
+                true => self.command(line.trim_end()),
+                false => self.ask(line.trim()),
+            };
+        }
+        self.attach_files(&dropped.pictures)?;
+        match dropped.text {
+            "" => Ok(Next::Line),
+            text => self.ask(text),
+        }
+    }
+
+    fn command(&mut self, line: &str) -> anyhow::Result<Next> {
+        match commands::parse(line)? {
+            Command::Image(files) => self.attach_files(&paths::named(files))?,
+            Command::Video(files) => {
+                for path in paths::named(files) {
+                    let frames = self.pictures.frames(&path)?;
+                    self.attach(&[path], &frames)?;
+                }
+            }
+            Command::Retry => return self.retry(),
+            Command::Undo => self.undo(),
+            Command::Clear => {
+                self.session.reset();
+                self.last = None;
+                whisper("all turns and pictures are forgotten");
+            }
+            Command::System(text) => self.system(text),
+            Command::Stats => self.stats()?,
+            Command::Help => say(&commands::help()),
+            Command::Exit => return Ok(Next::End),
+        }
+        Ok(Next::Line)
+    }
+
+    fn attach_files(&mut self, files: &[PathBuf]) -> anyhow::Result<()> {
+        let pictures = files.iter().map(|file| self.pictures.one(file));
+        let pictures = pictures.collect::<anyhow::Result<Vec<_>>>()?;
+        self.attach(files, &pictures)
+    }
+
+    /// Adds pictures to the next question, and shows them.
+    pub(super) fn attach(&mut self, files: &[PathBuf], pictures: &[RgbImage]) -> anyhow::Result<()> {
+        if pictures.is_empty() {
+            return Ok(());
+        }
+        for picture in pictures {
+            self.session.add_image(picture)?;
+        }
+        self.show.show(pictures)?;
+        let names: Vec<_> = files.iter().map(|file| shown(name(file)).to_string()).collect();
+        let size = match pictures {
+            [one] => format!(", {}x{}", one.width(), one.height()),
+            more if more.len() > files.len() => format!(", {} frames", more.len()),
+            _ => String::new(),
+        };
+        let goes = if pictures.len() == 1 { "goes" } else { "go" };
+        whisper(&format!("{}{size}: {goes} with the next question", names.join(", ")));
+        Ok(())
+    }
+
+    fn ask(&mut self, question: impl Into<Question>) -> anyhow::Result<Next> {
+        let question = question.into();
+        self.retries = 0;
+        self.make_room(&question)?;
+        let seed = self.generate.sampling.seed;
+        self.answer(question, seed)
+    }
+
+    /// Sees to it that a question fits the context.
+    fn make_room(&mut self, question: &Question) -> anyhow::Result<()> {
+        let limit = self.session.model().ctx();
+        if self.context_shift {
+            let room = self.generate.max_tokens.min(limit / ANSWER_SHARE);
+            let dropped = self.session.make_room(question, room as usize)?;
+            if !dropped.is_empty() {
+                let pictures = dropped.iter().map(|turn| turn.user.num_images()).sum();
+                whisper(&format!(
+                    "the context is full: dropped the oldest {}{}",
+                    counted(dropped.len(), "turn"),
+                    if pictures > 0 {
+                        format!(" and {}", counted(pictures, "picture"))
+                    } else {
+                        String::new()
+                    }
+                ));
+            }
+            return Ok(());
+        }
+        let needed = self.session.usage_with(question)?;
+        if needed.positions > limit as usize && !self.session.turns().is_empty() {
+            return Err(Usage(format!(
+                "the context is full: with this question the conversation takes {} positions{}, and the context holds \
+                 {limit}: /undo or /clear makes room, and so does strix chat with --context-shift or a larger --ctx",
+                needed.positions,
+                of_pictures(needed.picture_positions, needed.pictures),
+            ))
+            .into());
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, question: Question, seed: u64) -> anyhow::Result<Next> {
+        let mut options =
+            GenerateOptions { cancel: Some(self.interrupt.at_answer()), ..self.generate.clone() };
+        options.sampling.seed = seed;
+        let waiting = Spinner::start(if question.num_images() + self.session.waiting() == 0 {
+            "reading"
+        } else {
+            "looking"
+        });
+        let mut answer = self.session.ask(question, &options)?;
+        let mut out = terminal::stdout();
+        let mut is_begun = false;
+        let streamed = answer::stream(&mut answer, waiting, |text| {
+            is_begun |= !text.is_empty();
+            out.write_all(terminal::answer(text).as_bytes())?;
+            out.flush()
+        });
+        if let Err(error) = streamed {
+            if is_begun {
+                let _ = writeln!(out);
+            }
+            return Err(error);
+        }
+        writeln!(out)?;
+        let (timing, reason) = (answer.timing(), answer.finish_reason().cloned());
+        self.last = Some(timing);
+        whisper(&told(&timing, reason.as_ref()));
+        Ok(if reason == Some(FinishReason::Cancelled) { Next::Stopped } else { Next::Line })
+    }
+
+    fn retry(&mut self) -> anyhow::Result<Next> {
+        if self.session.waiting() > 0 {
+            return Err(Usage(
+                "pictures wait for the next question: ask it, or let go of them with /undo".into(),
+            )
+            .into());
+        }
+        let Some(turn) = self.session.undo() else {
+            return Err(Usage("there is no question to ask again".into()).into());
+        };
+        self.retries += 1;
+        let seed = self.generate.sampling.seed.wrapping_add(self.retries);
+        let turns = self.session.turns().len();
+        let answered = self.answer(turn.user.clone(), seed);
+        // Nothing came: what was said before is as good as ever.
+        if self.session.turns().len() == turns {
+            self.session.put_back(turn);
+        }
+        answered
+    }
+
+    fn undo(&mut self) {
+        let waited = self.session.drop_waiting();
+        if waited > 0 {
+            return whisper(&format!("let go of {}", counted(waited, "picture")));
+        }
+        let Some(turn) = self.session.undo() else { return whisper("there is nothing to take back") };
+        let pictures = match turn.user.num_images() {
+            0 => String::new(),
+            1 => "; its picture waits for the next question".into(),
+            more => format!("; its {more} pictures wait for the next question"),
+        };
+        whisper(&format!("took back {}{pictures}", shown(excerpt(&turn.user.text()))));
+    }
+
+    fn system(&mut self, text: &str) {
+        self.session.set_system((!text.is_empty()).then(|| text.to_owned()));
+        match self.session.system() {
+            Some(system) => whisper(&format!("in front of the first turn: {}", shown(system))),
+            None => whisper("nothing is in front of the first turn"),
+        }
+    }
+
+    fn stats(&self) -> anyhow::Result<()> {
+        let (usage, model) = (self.session.usage()?, self.session.model());
+        let turns = counted(self.session.turns().len(), "turn");
+        say(&format!(
+            "context    {} of {} positions{}; {turns}",
+            usage.positions,
+            model.ctx(),
+            of_pictures(usage.picture_positions, usage.pictures)
+        ));
+        if let Some(timing) = &self.last {
+            let rate = timing.tokens_per_second().map_or("-".into(), |rate| format!("{rate:.1}"));
+            say(&format!(
+                "last turn  {} new rows run, {} reused; {} tokens, {rate} a second, the first after {:.2} s",
+                timing.prefill_tokens,
+                timing.reused_tokens,
+                timing.decode_tokens + 1,
+                timing.first_token.as_secs_f64(),
+            ));
+        }
+        say(&format!("KV cache   {} of {} pages", usage.pages, usage.cache_pages));
+        Ok(())
+    }
+}
+
+/// What is told of an answer.
+fn told(timing: &Timing, reason: Option<&FinishReason>) -> String {
+    let rate = timing.tokens_per_second().map_or(String::new(), |rate| format!("{rate:.1} tokens/s  "));
+    let reason = match reason {
+        Some(FinishReason::Cancelled) => "stopped".into(),
+        Some(FinishReason::Context) => "the context is full: the answer ends here".into(),
+        Some(reason) => reason.to_string(),
+        None => String::new(),
+    };
+    format!("{rate}{} new rows, {} reused  {reason}", timing.prefill_tokens, timing.reused_tokens)
+}
+
+fn of_pictures(positions: usize, pictures: usize) -> String {
+    if pictures == 0 {
+        String::new()
+    } else {
+        format!(", {positions} of them of {}", counted(pictures, "picture"))
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The name of a file without its folders.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The beginning of a text, in quotes.
+fn excerpt(text: &str) -> String {
+    const MOST: usize = 40;
+    let line = text.trim().lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(MOST).collect();
+    let more = if cut.len() < text.trim().len() { "…" } else { "" };
+    format!("\"{cut}{more}\"")
+}
