@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read as _, Write};
-use std::path::Path;
+use std::num::NonZeroU16;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,8 +17,9 @@ use common::strix;
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/nano/samples");
 /// Far longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(120);
-const ROWS: u16 = 60;
+const PATIENCE: Duration = Duration::from_secs(60);
+const ROWS: u16 = 500;
+const COLUMNS: u16 = 100;
 
 /// Keys as a terminal sends them.
 const ENTER: &str = "\r";
@@ -28,6 +29,10 @@ const TAB: &str = "\t";
 const UP: &str = "\x1b[A";
 const LEFT: &str = "\x1b[D";
 const ALT_ENTER: &str = "\x1b\r";
+
+fn some(size: u16) -> NonZeroU16 {
+    NonZeroU16::new(size).expect("no terminal is empty")
+}
 
 fn sample(name: &str) -> String {
     format!("{SAMPLES}/{name}")
@@ -54,7 +59,7 @@ impl Terminal {
 
     /// With variables of the environment.
     fn with(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: ROWS, cols: 100, ..PtySize::default() };
+        let size = PtySize { rows: ROWS, cols: COLUMNS, ..PtySize::default() };
         let pty = native_pty_system().openpty(size).unwrap();
         let command = strix(&[]);
         let mut builder = CommandBuilder::new(command.get_program());
@@ -75,7 +80,8 @@ impl Terminal {
         variables.iter().for_each(|(name, value)| builder.env(name, value));
         let child = pty.slave.spawn_command(builder).unwrap();
         let (mut reader, keys) = (pty.master.try_clone_reader().unwrap(), pty.master.take_writer().unwrap());
-        let seen = Arc::new(Mutex::new(Seen { screen: Parser::new(ROWS, 100, 0), bytes: vec![] }));
+        let seen =
+            Arc::new(Mutex::new(Seen { screen: Parser::new(some(ROWS), some(COLUMNS), 0), bytes: vec![] }));
         let to = Arc::clone(&seen);
         thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -108,7 +114,7 @@ impl Terminal {
     fn waits(&mut self, what: &str, until: impl Fn(&str) -> bool) {
         let start = Instant::now();
         while !until(&self.screen()) {
-            assert!(start.elapsed() < PATIENCE, "{what} is not seen:\n{}", self.screen());
+            assert!(start.elapsed() < PATIENCE, "{what} is not seen");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -164,7 +170,7 @@ impl Terminal {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.exit_code();
             }
-            assert!(start.elapsed() < PATIENCE, "it does not end:\n{}", self.screen());
+            assert!(start.elapsed() < PATIENCE, "it does not end");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -173,9 +179,8 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        if thread::panicking() {
-            eprintln!("--- the screen:\n{}\n---", self.screen());
-        }
+        // Seen where a test fails, or nothing is captured.
+        eprintln!("--- the screen:\n{}\n---", self.screen());
     }
 }
 
@@ -186,7 +191,7 @@ fn rows(told: &str) -> [usize; 2] {
         let (number, _) = told.split_once(word).unwrap_or_else(|| panic!("{word:?} is not in {told:?}"));
         number.trim_end().rsplit(' ').next().unwrap().parse().unwrap()
     };
-    [before(" new rows"), before(" reused")]
+    [before(" new row"), before(" reused")]
 }
 
 #[test]
@@ -205,9 +210,8 @@ fn a_later_turn_runs_its_new_rows_only() {
     // All of the first turn is there but what comes behind its answer.
     assert!(reused >= new && later < new, "{later} new, {reused} reused after {new}");
     let stats = chat.enters("/stats");
-    let positions = format!("context    {} of", later + reused + 2);
     assert!(stats.contains(&format!("last turn  {later} new rows run, {reused} reused")), "{stats}");
-    assert!(stats.contains("17 of them of 1 picture; 2 turns"), "{positions}: {stats}");
+    assert!(stats.contains("17 of them of 1 picture; 2 turns"), "{stats}");
     assert!(stats.contains("KV cache   3 of"), "{stats}");
     assert_eq!(chat.ends(), 0);
 }
@@ -239,20 +243,18 @@ fn turns_are_taken_back_asked_again_and_forgotten() {
 
 #[test]
 fn ctrl_c_stops_an_answer_and_not_the_chat() {
-    // An answer that would take the whole context.
-    let mut chat = Terminal::open(&["--min-tokens", "1900", "--max-tokens", "1900"]);
-    let mut waited = 0;
-    for question in ["Hello!", "What is 3 + 4?"] {
+    // An answer that takes a second or two.
+    let mut chat = Terminal::open(&["--min-tokens", "400", "--max-tokens", "400"]);
+    for (i, question) in ["Hello!", "What is 3 + 4?"].into_iter().enumerate() {
         chat.types(question);
         chat.types(ENTER);
-        let lines = waited;
-        chat.waits("an answer that goes on", |screen| screen.lines().count() > lines + 4);
-        chat.types(CTRL_C);
-        chat.waits("that it was stopped", |screen| {
-            screen.matches("reused  stopped").count() > usize::from(lines > 0)
+        let begins = format!("> {question}\n");
+        chat.waits("an answer that goes on", |screen| {
+            screen.split_once(&begins).is_some_and(|(_, answer)| answer.trim().len() > 20)
         });
+        chat.types(CTRL_C);
+        chat.waits("that it was stopped", |screen| screen.matches("reused  stopped").count() > i);
         chat.is_asked();
-        waited = chat.screen().lines().count();
     }
     assert!(chat.enters("/stats").contains("; 2 turns"));
     // At the prompt it clears the line.
@@ -416,10 +418,10 @@ fn the_window_may_change_its_size() {
     chat.types("What is");
     chat.sees("> What is");
     chat.pty.resize(PtySize { rows: ROWS, cols: 30, ..PtySize::default() }).unwrap();
-    chat.seen.lock().unwrap().screen.screen_mut().set_size(ROWS.try_into().unwrap(), 30.try_into().unwrap());
+    chat.seen.lock().unwrap().screen.screen_mut().set_size(some(ROWS), some(30));
     chat.types(" the sum of three and four, or of 3 + 4?");
     // The line is broken where the window now ends.
-    chat.sees("> What is the sum of three and\n four, or of 3 + 4?".replace('\n', "").as_str());
+    chat.sees("> What is the sum of three and\n four, or of 3 + 4?");
     assert!(!chat.enters("").is_empty());
     assert!(chat.enters("/stats").contains("; 1 turn"));
     assert_eq!(chat.ends(), 0);
@@ -469,12 +471,12 @@ fn lines_of_a_pipe_are_questions() {
     assert_eq!((code, stdout.as_str()), (Some(0), "star\norange\n"), "{stderr}");
     assert!(!stderr.contains('\x1b') && stderr.contains(" reused"), "{stderr}");
     // What fails ends it.
-    for (lines, words) in [("/image\nWhat is 3 + 4?", "which file?"), ("/what", "no command /what")] {
+    for (lines, words) in [("/image\nWhat is 3 + 4?", "which file?"), ("/what", "there is no command /what")]
+    {
         let (code, stdout, stderr) = piped(&[], lines);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
-        assert!(stderr.contains(&format!("error: {words}")) || stderr.contains(words), "{stderr}");
+        assert!(stderr.contains(&format!("error: {words}")), "{stderr}");
     }
     let (code, _, stderr) = piped(&["--image", "-"], "hi");
     assert!(code == Some(2) && stderr.contains("stdin"), "{stderr}");
-    assert!(Path::new(&dark).exists());
 }

@@ -1,6 +1,7 @@
 //! What a line that begins with `/` asks for.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::Usage;
 
@@ -52,6 +53,14 @@ pub(super) const COMMANDS: [Known; 9] = [
     known("help", Argument::Nothing, "this list"),
     known("exit", Argument::Nothing, "end the chat, as Ctrl-D does"),
 ];
+
+/// Whether a line is a command, or at least no path: a name in the root is, and the name of a file there is not.
+pub(super) fn is_command(line: &str) -> bool {
+    let Some(rest) = line.strip_prefix('/') else { return false };
+    let first = line.split_whitespace().next().unwrap_or(line);
+    let name = rest.split(char::is_whitespace).next().unwrap_or(rest);
+    !name.contains('/') && !Path::new(first).is_file()
+}
 
 /// Reads a line that begins with `/`.
 ///
@@ -125,6 +134,16 @@ mod tests {
             let is_help = parse(&line).unwrap() == Command::Help;
             assert_eq!(is_help, known.name == "help", "{line}");
         }
+    }
+
+    #[test]
+    fn a_path_is_no_command() {
+        for (line, want) in
+            [("/image a/b.png", true), ("/imgae", true), ("/", true), ("/home/a/b.png What?", false)]
+        {
+            assert_eq!(is_command(line), want, "{line}");
+        }
+        assert!(!is_command("What is /image?") && !is_command(" /image"));
     }
 
     #[test]

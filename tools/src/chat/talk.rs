@@ -93,14 +93,13 @@ impl<'a> Chat<'a> {
         if line.trim().is_empty() {
             return Ok(Next::Line);
         }
-        let dropped = paths::dropped(line)?;
-        if dropped.pictures.is_empty() {
-            return match line.starts_with('/') {
-                true => self.command(line.trim_end()),
-                false => self.ask(line.trim()),
-            };
+        if commands::is_command(line) {
+            return self.command(line.trim_end());
         }
-        self.attach_files(&dropped.pictures)?;
+        let dropped = paths::dropped(line)?;
+        if !dropped.pictures.is_empty() {
+            self.attach_files(&dropped.pictures)?;
+        }
         match dropped.text {
             "" => Ok(Next::Line),
             text => self.ask(text),
@@ -283,8 +282,8 @@ impl<'a> Chat<'a> {
         if let Some(timing) = &self.last {
             let rate = timing.tokens_per_second().map_or("-".into(), |rate| format!("{rate:.1}"));
             say(&format!(
-                "last turn  {} new rows run, {} reused; {} tokens, {rate} a second, the first after {:.2} s",
-                timing.prefill_tokens,
+                "last turn  {} run, {} reused; {} tokens, {rate} a second, the first after {:.2} s",
+                counted(timing.prefill_tokens as usize, "new row"),
                 timing.reused_tokens,
                 timing.decode_tokens + 1,
                 timing.first_token.as_secs_f64(),
@@ -304,7 +303,8 @@ fn told(timing: &Timing, reason: Option<&FinishReason>) -> String {
         Some(reason) => reason.to_string(),
         None => String::new(),
     };
-    format!("{rate}{} new rows, {} reused  {reason}", timing.prefill_tokens, timing.reused_tokens)
+    let new = counted(timing.prefill_tokens as usize, "new row");
+    format!("{rate}{new}, {} reused  {reason}", timing.reused_tokens)
 }
 
 fn of_pictures(positions: usize, pictures: usize) -> String {
