@@ -72,7 +72,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     session.set_system(args.system.clone());
     let input = Input::open()?;
     if input.is_terminal() {
-        whisper(&format!("{}, {} positions; /help lists the commands, Ctrl-D ends", gpu.name(), model.ctx()));
+        let (model_name, gpu, ctx) = (&args.model, gpu.name(), model.ctx());
+        whisper(&format!("{model_name} on {gpu}, {ctx} positions; /help lists the commands, Ctrl-D ends"));
     }
     let mut chat = Chat::new(session, generate, interrupt, &args.pictures, args.context_shift);
     if input.is_terminal() {

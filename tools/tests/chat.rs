@@ -417,11 +417,17 @@ fn the_window_may_change_its_size() {
     let mut chat = Terminal::open(&[]);
     chat.types("What is");
     chat.sees("> What is");
+    let (chat_bytes, before) = (Arc::clone(&chat.seen), chat.bytes().len());
     chat.pty.resize(PtySize { rows: ROWS, cols: 30, ..PtySize::default() }).unwrap();
     chat.seen.lock().unwrap().screen.screen_mut().set_size(some(ROWS), some(30));
+    // The line is drawn anew.
+    chat.waits("the line", |_| chat_bytes.lock().unwrap().bytes.len() > before);
     chat.types(" the sum of three and four, or of 3 + 4?");
-    // The line is broken where the window now ends.
-    chat.sees("> What is the sum of three and\n four, or of 3 + 4?");
+    // The line is broken where the window now ends, and is there once.
+    chat.waits("the line", |screen| {
+        screen.replace('\n', "").contains("> What is the sum of three and four, or of 3 + 4?")
+    });
+    assert_eq!(chat.screen().matches("What is").count(), 1);
     assert!(!chat.enters("").is_empty());
     assert!(chat.enters("/stats").contains("; 1 turn"));
     assert_eq!(chat.ends(), 0);

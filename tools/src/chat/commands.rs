@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::Usage;
+use crate::{Usage, help};
 
 /// A command, with what follows its name.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +45,11 @@ pub(super) const COMMANDS: [Known; 9] = [
         Argument::File,
         "the same with frames of an animated GIF, WebP or PNG, as many as --frames says",
     ),
-    known("retry", Argument::Nothing, "answer the last question anew, with another seed"),
+    known(
+        "retry",
+        Argument::Nothing,
+        "answer the last question anew, with another seed where tokens are drawn",
+    ),
     known("undo", Argument::Nothing, "let go of the pictures that wait, or else take back the last turn"),
     known("clear", Argument::Nothing, "forget all turns and pictures"),
     known("system", Argument::Text, "text in front of the first turn; without one, that of the model"),
@@ -100,11 +104,13 @@ fn unknown(name: &str) -> Usage {
         Some(meant) => format!("did you mean /{meant}?"),
         None => "/help lists them".into(),
     };
-    Usage(format!("there is no command /{name}; {advice} A question that begins with / has a space in front"))
+    Usage(format!(
+        "there is no command /{name}; {advice} A question that begins with / takes a space in front"
+    ))
 }
 
-/// The list of commands.
-pub(super) fn help() -> String {
+/// The list of commands, in so many columns.
+pub(super) fn help(columns: usize) -> String {
     let mut text = String::new();
     for Known { name, argument, does } in COMMANDS {
         let argument = match argument {
@@ -112,11 +118,12 @@ pub(super) fn help() -> String {
             Argument::File => " FILE",
             Argument::Text => " TEXT",
         };
-        let _ = writeln!(text, "  {:<14} {does}", format!("/{name}{argument}"));
+        let _ = writeln!(text, "  {:<15} {does}", format!("/{name}{argument}"));
     }
-    text + "
-A picture's path alone on a line, or dropped in front of a question or behind it, is as /image. A line that ends in \\ goes
-on in the next one, and Alt-Enter begins a new one. Ctrl-C stops an answer or clears the line."
+    text += "\n\
+        A picture's path alone on a line, or dropped in front of a question or behind it, is as /image. A line that ends \
+        in \\ goes on in the next one, and Alt-Enter begins a new one. Ctrl-C stops an answer or clears the line.";
+    help::laid_out(&text, columns)
 }
 
 #[cfg(test)]
@@ -150,21 +157,23 @@ mod tests {
     fn what_is_no_command_is_answered_with_the_nearest() {
         let error = |line| parse(line).unwrap_err().to_string();
         assert!(error("/imgae x").contains("did you mean /image?"));
-        assert!(error("/quit").contains("/help lists them"));
+        assert!(error("/quit").contains("did you mean /exit?"));
+        assert!(error("/frobnicate").contains("/help lists them"));
         assert!(error("/s").contains("did you mean /system?"));
-        assert!(error("/").contains("no command /; /help"));
+        assert!(error("/").contains("no command /; /help lists them"));
         assert!(error("/image").contains("which file? /image FILE"));
         assert!(error("/clear all").contains("/clear stands alone"));
     }
 
     #[test]
     fn help_has_a_line_for_each_command_and_fits_a_terminal() {
-        let help = help();
+        let help = help(80);
         for known in COMMANDS {
             assert!(
-                help.contains(&format!("  /{} ", known.name)) || help.contains(&format!("  /{}", known.name))
+                help.lines()
+                    .any(|line| line.trim_start().split(' ').next() == Some(&format!("/{}", known.name)))
             );
         }
-        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
     }
 }

@@ -46,6 +46,18 @@ pub(super) fn dropped(line: &str) -> Result<Dropped<'_>, Usage> {
     Ok(Dropped { pictures: before, text })
 }
 
+/// # Errors
+///
+/// If a word is an address: nothing is fetched.
+pub(super) fn refuse_address(word: &str) -> Result<(), Usage> {
+    match is_address(word) {
+        true => Err(Usage(format!(
+            "{word} is an address, and nothing is fetched: download it, and name the file"
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// The files that follow a command: one with spaces in its name, or several as a shell takes them.
 pub(super) fn named(text: &str) -> Vec<PathBuf> {
     if let Some(path) = path(text) {

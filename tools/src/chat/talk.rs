@@ -14,7 +14,7 @@ use super::{paths, show};
 use crate::answer::{self, Interrupt, Spinner};
 use crate::pictures::Pictures;
 use crate::terminal::{self, say, whisper};
-use crate::{DONE, FAULT, INTERRUPTED, Usage, failure};
+use crate::{DONE, FAULT, INTERRUPTED, Usage, failure, help};
 
 /// Part of the context that an answer is to have, with `--context-shift`.
 const ANSWER_SHARE: u32 = 4;
@@ -124,14 +124,17 @@ impl<'a> Chat<'a> {
             }
             Command::System(text) => self.system(text),
             Command::Stats => self.stats()?,
-            Command::Help => say(&commands::help()),
+            Command::Help => say(&commands::help(help::columns())),
             Command::Exit => return Ok(Next::End),
         }
         Ok(Next::Line)
     }
 
     fn attach_files(&mut self, files: &[PathBuf]) -> anyhow::Result<()> {
-        let pictures = files.iter().map(|file| self.pictures.one(file));
+        let pictures = files.iter().map(|file| {
+            paths::refuse_address(&file.to_string_lossy())?;
+            self.pictures.one(file)
+        });
         let pictures = pictures.collect::<anyhow::Result<Vec<_>>>()?;
         self.attach(files, &pictures)
     }
