@@ -36,15 +36,15 @@ fn nano(criterion: &mut Criterion, name: &str, options: &LoadOptions) -> strix_m
         let ids: Vec<i32> = (0..length).map(|i| 3 + i).collect();
         group.throughput(Throughput::Elements(ids.len() as u64));
         group.bench_function(format!("prefill/{length}"), |bencher| {
-            bencher.iter(|| session.greedy(&ids, 1).expect("the device works"));
+            bencher.iter(|| session.inspect().greedy(&ids, 1).expect("the device works"));
         });
     }
     for context in [128, 512] {
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("decode/{context}"), |bencher| {
             bencher.iter(|| {
-                session.fill(context - 1).expect("the context holds it");
-                session.step(1).expect("the device works")
+                session.inspect().fill(context - 1).expect("the context holds it");
+                session.inspect().step(1).expect("the device works")
             });
         });
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use strix_model::convert::{Synthesis, preset};
 use strix_model::image::RgbImage;
 use strix_model::weights::Dtype as Values;
-use strix_model::{Config, KvDtype, LoadOptions, Located, Model, Session, Source, Weights};
+use strix_model::{Config, Inspect, KvDtype, LoadOptions, Located, Model, Session, Source, Weights};
 
 use crate::clock::{Times, shares};
 use crate::processor::{cores, process_ns, thread_ns};
@@ -341,15 +341,15 @@ impl Bench<'_> {
             Task::Prefill(length) => {
                 let vocab = self.model.config().text.vocab_size as i32;
                 let ids: Vec<i32> = (0..length as i32).map(|i| (3 + 7 * i) % vocab).collect();
-                drop(self.sessions[0].greedy(&ids, 1)?);
+                drop(self.sessions[0].inspect().greedy(&ids, 1)?);
                 self.sessions[0].reset();
             }
             Task::Decode(1, _) => {
-                self.sessions[0].step(1)?;
+                self.sessions[0].inspect().step(1)?;
             }
             Task::Decode(together, _) => {
                 let tokens = vec![1; together as usize];
-                Session::step_together(&mut self.sessions[..together as usize], &tokens)?;
+                Inspect::step_together(&mut self.sessions[..together as usize], &tokens)?;
             }
         }
         Ok(())
@@ -359,7 +359,7 @@ impl Bench<'_> {
     fn fill(&mut self, together: u32, positions: u32) -> Result<()> {
         self.sessions.iter_mut().for_each(Session::reset);
         for session in &mut self.sessions[..together as usize] {
-            session.fill(positions as usize)?;
+            session.inspect().fill(positions as usize)?;
         }
         Ok(())
     }
@@ -388,17 +388,17 @@ impl Bench<'_> {
                 Task::Image => model.profile_encode()?,
                 Task::Prefill(length) => {
                     self.fill(1, length)?;
-                    self.sessions[0].profile_prefill()?
+                    self.sessions[0].inspect().profile_prefill()?
                 }
                 Task::Decode(1, context) => {
                     self.fill(1, context)?;
-                    let steps = self.sessions[0].profile()?;
+                    let steps = self.sessions[0].inspect().profile()?;
                     layers = scaling::per_layer(&steps, config.text.num_hidden_layers);
                     steps
                 }
                 Task::Decode(together, context) => {
                     self.fill(together, context - 1)?;
-                    Session::profile_together(&mut self.sessions[..together as usize])?
+                    Inspect::profile_together(&mut self.sessions[..together as usize])?
                 }
             };
             row.dispatches = steps.len();

@@ -2,7 +2,7 @@
 //! while the device computes.
 
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard, atomic};
+use std::sync::{Arc, atomic};
 use std::time::{Duration, Instant};
 
 use crate::graph::{Graph, Kind};
@@ -25,20 +25,6 @@ pub(crate) struct Load {
     pub(crate) slot: usize,
     /// Whether what comes first of each tensor is enough.
     pub(crate) first_only: bool,
-}
-
-impl Segment {
-    /// It in pieces of so many steps at most; the first brings what all of them use.
-    pub(crate) fn pieces(&self, most: usize) -> impl Iterator<Item = Self> {
-        let Range { start, end } = self.steps;
-        // One of no steps brings its group all the same.
-        let pieces = (end - start).div_ceil(most).max(1);
-        (0..pieces).map(move |piece| {
-            let from = start + piece * most.min(end - start);
-            let load = self.load.filter(|_| piece == 0);
-            Self { steps: from..end.min(from.saturating_add(most)), load }
-        })
-    }
 }
 
 /// Cuts the steps wherever another group of a stream is needed. The groups of a stream alternate between its slots.
@@ -80,16 +66,8 @@ pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
     (segments, streams)
 }
 
-/// Locks all streams, in an order of their own: programs that share some cannot wait for each other.
-pub(crate) fn lock(streams: &[Arc<Stream>]) -> Vec<MutexGuard<'_, State>> {
-    let mut order: Vec<usize> = (0..streams.len()).collect();
-    order.sort_by_key(|&i| Arc::as_ptr(&streams[i]).addr());
-    let mut states: Vec<_> = order.into_iter().map(|i| (i, streams[i].state())).collect();
-    states.sort_by_key(|(i, _)| *i);
-    states.into_iter().map(|(_, state)| state).collect()
-}
-
 /// What is being recorded, and what was submitted of the same run.
+#[derive(Debug)]
 pub(crate) struct Queue {
     gpu: Gpu,
     /// Made when something is recorded.
@@ -118,6 +96,16 @@ impl Queue {
         Ok(())
     }
 
+    /// The last submission.
+    pub(crate) fn last(&self) -> Option<wgpu::SubmissionIndex> {
+        self.submitted[1].clone()
+    }
+
+    /// Waits until all submissions are done.
+    pub(crate) fn wait_for_the_last(&self) -> Result<()> {
+        self.submitted[1].clone().map_or(Ok(()), |last| self.gpu.wait_for(last))
+    }
+
     /// Waits until all but the last submission is done.
     pub(crate) fn wait_for_all_but_the_last(&self) -> Result<()> {
         match &self.submitted[0] {
@@ -133,8 +121,10 @@ impl Queue {
         if state.holds[load.slot].as_ref().is_some_and(held) {
             return Ok(());
         }
-        // The slot was last used by the submission before the last, and the last but one copied from staging.
-        self.wait_for_all_but_the_last()?;
+        // Whoever's steps used the slot, or copied from staging.
+        for used in [state.used[load.slot].take(), state.staged.take()].into_iter().flatten() {
+            self.gpu.wait_for(used)?;
+        }
         // When the device is done with the last one as well, it waits for us.
         let start = Instant::now();
         let done = Arc::new(atomic::AtomicU64::new(if self.submitted[1].is_none() { 0 } else { u64::MAX }));
@@ -147,6 +137,7 @@ impl Queue {
         let bytes = stream.fill(load.group, load.slot, load.first_only, || self.gpu.poll())?;
         if stream.copy(self.encoder(), load.group, load.slot, load.first_only) {
             self.submit()?;
+            state.staged = self.last();
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
         state.holds[load.slot] = Some((load.group, !load.first_only));

@@ -42,6 +42,14 @@ pub struct Streamed {
 }
 
 impl Streamed {
+    /// What was moved since it was `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(before.bytes),
+            waiting: self.waiting.saturating_sub(before.waiting),
+        }
+    }
+
     /// Both together.
     pub fn and(self, other: Self) -> Self {
         Self { bytes: self.bytes + other.bytes, waiting: self.waiting + other.waiting }
@@ -52,6 +60,10 @@ impl Streamed {
 pub(crate) struct State {
     /// Group in each slot, and whether all of it is there.
     pub(crate) holds: [Option<(usize, bool)>; 2],
+    /// The last submission that uses each slot.
+    pub(crate) used: [Option<wgpu::SubmissionIndex>; 2],
+    /// The last one that copies from staging.
+    pub(crate) staged: Option<wgpu::SubmissionIndex>,
 }
 
 /// Which stream, group and tensor of it a [`Storage`] is.

@@ -64,13 +64,29 @@ pub enum Error {
         /// Pages in all.
         total: usize,
     },
+    /// The last question of a session is still being answered.
+    #[error(
+        "the last question is still being answered: take its tokens, or drop its answer, before the next is asked"
+    )]
+    Busy,
+    /// Too many requests wait for a turn.
+    #[error(
+        "{limit} requests wait already: ask again when some have ended, or load the model with a longer queue"
+    )]
+    QueueFull {
+        /// [`LoadOptions::queue`](crate::LoadOptions::queue).
+        limit: usize,
+    },
+    /// An error of a run that several answers took part in.
+    #[error("{0}")]
+    Shared(std::sync::Arc<Error>),
     /// The device, its memory or its driver.
     #[error("{}", shown(_0))]
     Engine(#[from] strix_engine::Error),
     /// A sampling, loading or converting option out of its range.
     #[error("{}", shown(_0))]
     Option(String),
-    /// The caller broke off. What was being written is kept: running it again continues.
+    /// The caller broke off, or the model was dropped. What was being written is kept: running it again continues.
     #[error("interrupted")]
     Interrupted,
 }

@@ -145,6 +145,22 @@ impl Pages {
         }
     }
 
+    /// Of so many positions those that are in whole pages.
+    pub(crate) fn whole(positions: usize) -> usize {
+        positions / POSITIONS * POSITIONS
+    }
+
+    /// Refuses a sequence of so many positions that are more than all pages hold.
+    pub(crate) fn fits(&self, positions: usize) -> Result<(), Error> {
+        let (needed, total) = (positions.div_ceil(POSITIONS), self.total());
+        if needed > total { Err(Full { needed, left: total, total }.error(positions)) } else { Ok(()) }
+    }
+
+    /// Positions in all, and those of the pages that are left.
+    pub(crate) fn positions(&self) -> [u64; 2] {
+        [self.total(), self.left()].map(|pages| (pages * POSITIONS) as u64)
+    }
+
     /// Pages that nobody has or may ask for.
     pub(crate) fn left(&self) -> usize {
         (self.free.len() + self.idle.len()).saturating_sub(self.promised)

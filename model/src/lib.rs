@@ -17,6 +17,7 @@
 //! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality.
 
 mod abstractor;
+mod batch;
 mod bicubic;
 pub mod cache;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod convert;
 mod decoder;
 mod error;
 mod generate;
+mod generation;
 pub mod image;
 mod json;
 mod kv_cache;
@@ -39,8 +41,10 @@ mod plan;
 pub mod position;
 pub mod prompt;
 pub mod read;
+mod request;
 mod runner;
 pub mod sampler;
+mod scheduler;
 mod sentencepiece;
 mod session;
 mod shown;
@@ -52,7 +56,10 @@ pub mod weights;
 pub use cache::DeviceCache;
 pub use config::Config;
 pub use error::{Error, Result};
-pub use generate::{Answer, FinishReason, GenerateOptions, Timing, Token};
+pub use generate::{FinishReason, GenerateOptions, Timing, Token};
+#[cfg(feature = "stream")]
+pub use generation::Tokens;
+pub use generation::{Answer, Canceller, Event, Generation};
 pub use kv_cache::KvDtype;
 pub use loader::{Dtype, Progress, Rounding};
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
@@ -61,7 +68,8 @@ pub use model::{Checkpoint, LoadOptions, Model, Source, Trace};
 pub use nano::nano_files;
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::{LogProbs, SamplingParams};
-pub use session::{Session, Usage, trace_dir};
+pub use scheduler::Activity;
+pub use session::{Inspect, Session, Usage, trace_dir};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
 pub use strix_shaders::Activations;
 pub use weights::{Located, Weights};

@@ -1,13 +1,14 @@
 //! A loaded model, and what one would need.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
 use strix_shaders::Activations;
-use strix_shaders::cursors::PAGE;
 use strix_shaders::gemm_dot::MAX_COLUMNS;
 
 use crate::abstractor::Abstractor;
@@ -24,7 +25,8 @@ use crate::pictures::{PictureId, Pictures};
 use crate::plan::beyond_training;
 use crate::prompt::Prompt;
 use crate::runner::Runner;
-use crate::session::{Session, rows};
+use crate::scheduler::{Activity, Scheduler};
+use crate::session::{Session, rows, trace as dumped};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
 use crate::weights::{Located, Weights, check_config};
@@ -48,10 +50,15 @@ pub struct LoadOptions {
     pub int8_vision: bool,
     /// Rows of one prefill chunk; up to 512 where layers are streamed, since each chunk brings all of them.
     pub chunk: u32,
+    /// Requests that may wait for a turn, beyond those that run: one more is refused.
+    pub queue: usize,
     /// How pictures are made square.
     pub preprocess: Preprocess,
     /// Bytes of device memory to stay within: what does not fit is streamed. `None`: what the device has free.
     pub device_memory: Option<u64>,
+    /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
+    /// within it. A single step of a large model may take longer.
+    pub slice: Duration,
     /// Folder of a [`DeviceCache`] to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
     pub cache_dir: Option<PathBuf>,
 }
@@ -66,8 +73,10 @@ impl Default for LoadOptions {
             kv_memory: None,
             int8_vision: false,
             chunk: 64,
+            queue: 1024,
             preprocess: Preprocess::Resize,
             device_memory: None,
+            slice: Duration::from_millis(50),
             cache_dir: None,
         }
     }
@@ -106,12 +115,25 @@ pub enum Source<'a> {
 }
 
 /// A checkpoint on a device, ready for any number of sessions. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Model {
+    // The last of the clones ends the thread, and then frees the device's memory.
+    pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { gpu, ctx, .. } = &*self.inner;
+        let parameters = self.num_parameters();
+        f.debug_struct("Model")
+            .field("adapter", &gpu.name())
+            .field("parameters", &parameters)
+            .field("ctx", ctx)
+            .finish()
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) gpu: Gpu,
     pub(crate) config: Config,
@@ -150,6 +172,40 @@ impl Inner {
     pub(crate) fn pictures(&self) -> MutexGuard<'_, Pictures> {
         self.pictures.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The tokenizer, for what cannot do without.
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
+        present(self.tokenizer.as_deref())
+    }
+
+    /// What was streamed to the device so far.
+    pub(crate) fn streamed(&self) -> Streamed {
+        self.streams.iter().map(|stream| stream.moved()).fold(Streamed::default(), Streamed::and)
+    }
+
+    /// The programs, compiled when they are first needed.
+    pub(crate) fn runner(&self) -> Result<Running<'_>> {
+        let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        if runner.is_none() {
+            *runner = Some(Runner::compile(self)?);
+        }
+        Ok(Running(runner))
+    }
+
+    /// The vision tower and the abstractor, compiled when they are first needed.
+    pub(crate) fn encoder(&self) -> Result<MutexGuard<'_, Option<Encoder>>> {
+        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        if encoder.is_none() {
+            let mut g = Graph::new(self.gpu.target());
+            let (pixels, embeds) = record_vision(&mut g, &self.config, &self.vision, &self.abstractor);
+            *encoder = Some(Encoder { program: Program::compile(&self.gpu, g)?, pixels, embeds });
+        }
+        Ok(encoder)
+    }
+
+    pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
+        run(self.encoder()?.as_mut().expect("compiled before it is given"))
+    }
 }
 
 /// The programs of a model, as long as nobody else runs them.
@@ -174,7 +230,7 @@ impl DerefMut for Running<'_> {
 pub(crate) struct Encoder {
     pub(crate) program: Program,
     pixels: Tensor<f32, 3>,
-    embeds: Tensor<f32, 2>,
+    pub(crate) embeds: Tensor<f32, 2>,
 }
 
 impl Encoder {
@@ -194,6 +250,23 @@ impl Encoder {
         }
         self.program.write(self.pixels, pixels);
         Ok(())
+    }
+
+    /// What the last run gave, and the row that ends every image: `[queries + 1, hidden_size]`.
+    pub(crate) fn read(&self, inner: &Inner) -> Result<Vec<f32>> {
+        let mut embeds = self.program.read(self.embeds)?;
+        embeds.extend(&inner.vit_eos);
+        Ok(embeds)
+    }
+
+    /// Writes to files what `STRIX_TRACE` names of the picture that was set.
+    pub(crate) fn dump(&mut self, inner: &Inner, picture: PictureId) -> Result<()> {
+        match dumped::trace_prefix() {
+            None => Ok(()),
+            Some(prefix) => {
+                dumped::dump(&mut self.program, inner, &[], &prefix, &format!("picture{picture}"))
+            }
+        }
     }
 }
 
@@ -464,7 +537,8 @@ impl Model {
             vit_eos,
             encoder: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        Ok(Self { scheduler: Arc::new(Scheduler::new(inner.clone())), inner })
     }
 
     /// Sizes, names and constants of the model.
@@ -483,7 +557,7 @@ impl Model {
     ///
     /// If the folder holds none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        present(self.inner.tokenizer.as_deref())
+        self.inner.tokenizer()
     }
 
     /// Parameters in all.
@@ -516,7 +590,7 @@ impl Model {
 
     /// What was streamed to the device so far, by all sessions.
     pub fn streamed(&self) -> Streamed {
-        self.inner.streams.iter().map(|stream| stream.moved()).fold(Streamed::default(), Streamed::and)
+        self.inner.streamed()
     }
 
     /// Positions that a conversation may come to.
@@ -524,24 +598,14 @@ impl Model {
         self.inner.ctx
     }
 
-    /// Positions that the KV cache has room for, and how many of them no running answer has or may still take.
-    pub fn kv_positions(&self) -> [u64; 2] {
-        let pages = self.inner.pages();
-        [pages.total(), pages.left()].map(|pages| pages as u64 * u64::from(PAGE))
+    /// What it is doing for all sessions.
+    pub fn activity(&self) -> Activity {
+        self.scheduler.activity()
     }
 
-    /// Pictures encoded so far. One that several conversations are about counts once, as long as it is kept.
-    pub fn encoded_pictures(&self) -> u64 {
-        self.inner.pictures().encoded
-    }
-
-    /// The programs, compiled when they are first needed.
-    pub(crate) fn runner(&self) -> Result<Running<'_>> {
-        let mut runner = self.inner.runner.lock().unwrap_or_else(PoisonError::into_inner);
-        if runner.is_none() {
-            *runner = Some(Runner::compile(self)?);
-        }
-        Ok(Running(runner))
+    /// Waits until nothing is held for answers that were cancelled.
+    pub(crate) fn wait_for_cancelled(&self) {
+        self.scheduler.wait_for_cancelled();
     }
 
     /// Starts a conversation. It shares the programs and the KV cache with all others.
@@ -568,48 +632,11 @@ impl Model {
     ///
     /// If `pixels` is not of the config's size, or the device fails.
     pub fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>> {
-        Ok(self.encode_while(pixels, None)?.expect("nobody ended it"))
-    }
-
-    /// The same, unless `go_on` says no between two submits.
-    pub(crate) fn encode_while(
-        &self,
-        pixels: &[f32],
-        go_on: Option<&dyn Fn() -> bool>,
-    ) -> Result<Option<Vec<f32>>> {
-        self.with_encoder(|encoder| {
+        self.inner.with_encoder(|encoder| {
             encoder.write(pixels)?;
-            let reads = [encoder.embeds.id()];
-            let whole = match go_on {
-                None => encoder.program.run(&reads).map(|()| true)?,
-                Some(go_on) => encoder.program.run_while(&reads, go_on)?,
-            };
-            if !whole {
-                return Ok(None);
-            }
-            let mut embeds = encoder.program.read(encoder.embeds)?;
-            embeds.extend(&self.inner.vit_eos);
-            Ok(Some(embeds))
+            encoder.program.run(&[encoder.embeds.id()])?;
+            encoder.read(&self.inner)
         })
-    }
-
-    /// [`Model::encode_while`] of a picture that may be kept already, and is kept then.
-    pub(crate) fn encode_once(
-        &self,
-        id: PictureId,
-        pixels: &[f32],
-        go_on: Option<&dyn Fn() -> bool>,
-    ) -> Result<Option<Arc<[f32]>>> {
-        let kept = self.inner.pictures().embeds(id);
-        if kept.is_some() {
-            return Ok(kept);
-        }
-        let embeds: Option<Arc<[f32]>> = self.encode_while(pixels, go_on)?.map(Into::into);
-        if let Some(embeds) = &embeds {
-            self.inner.pictures().keep(id, embeds.clone());
-            tracing::debug!(picture = id, "encoded");
-        }
-        Ok(embeds)
     }
 
     /// [`Model::encode`] with every tensor on the way.
@@ -618,7 +645,7 @@ impl Model {
     ///
     /// As [`Model::encode`].
     pub fn trace_encode(&self, pixels: &[f32]) -> Result<Trace> {
-        self.with_encoder(|encoder| {
+        self.inner.with_encoder(|encoder| {
             encoder.write(pixels)?;
             trace(&mut encoder.program)
         })
@@ -630,7 +657,7 @@ impl Model {
     ///
     /// If the device has no timestamp queries.
     pub fn profile_encode(&self) -> Result<Vec<StepTime>> {
-        self.with_encoder(|encoder| profile(&mut encoder.program))
+        self.inner.with_encoder(|encoder| profile(&mut encoder.program))
     }
 
     /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs; the
@@ -640,24 +667,10 @@ impl Model {
     ///
     /// As [`Model::encode`].
     pub fn replay_encode(&self, pixels: &[f32], tolerance: f32) -> Result<Option<Difference>> {
-        self.with_encoder(|encoder| {
+        self.inner.with_encoder(|encoder| {
             encoder.write(pixels)?;
             Ok(encoder.program.replay(tolerance)?)
         })
-    }
-
-    pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
-        let mut encoder = self.inner.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *encoder {
-            Some(encoder) => run(encoder),
-            None => {
-                let mut g = Graph::new(self.inner.gpu.target());
-                let (pixels, embeds) =
-                    record_vision(&mut g, &self.inner.config, &self.inner.vision, &self.inner.abstractor);
-                let program = Program::compile(&self.inner.gpu, g)?;
-                run(encoder.insert(Encoder { program, pixels, embeds }))
-            }
-        }
     }
 }
 

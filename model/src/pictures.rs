@@ -52,12 +52,14 @@ impl Pictures {
         self.kept.iter().find(|kept| kept.id == id)?.embeds.clone()
     }
 
-    /// Keeps what the decoder sees of a picture that was encoded now.
-    pub(crate) fn keep(&mut self, id: PictureId, embeds: Arc<[f32]>) {
+    /// Keeps what the decoder sees of a picture that was encoded now, and returns it.
+    pub(crate) fn keep(&mut self, id: PictureId, embeds: Arc<[f32]>) -> Arc<[f32]> {
         self.encoded += 1;
+        tracing::debug!(picture = id, "encoded");
         if let Some(kept) = self.kept.iter_mut().find(|kept| kept.id == id) {
-            kept.embeds = Some(embeds);
+            kept.embeds = Some(embeds.clone());
         }
+        embeds
     }
 }
 

@@ -1,4 +1,8 @@
-//! The decoder's compiled programs: one for prompts, and one for each number of sequences that are decoded together.
+//! The decoder's compiled programs: for prompts of one sequence or of several, and for each number of sequences that are
+//! decoded together.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use strix_engine::{Graph, Program, TensorId};
 use strix_shaders::cursors::Run;
@@ -7,10 +11,10 @@ use strix_shaders::{Cursors, Routing};
 use crate::Result;
 use crate::decoder::{Logits, Regime, Rows, Tap};
 use crate::kv_pool::Sequence;
-use crate::model::Model;
-use crate::session::{Picture, Row, trace};
+use crate::model::Inner;
+use crate::session::{Encoded, Row, trace};
 
-/// Most sequences that are decoded together.
+/// Most sequences that are run together.
 pub(crate) const TOGETHER: usize = 16;
 
 /// What a run does of one sequence: rows behind its positions, for which it has pages.
@@ -18,8 +22,8 @@ pub(crate) const TOGETHER: usize = 16;
 pub(crate) struct Part<'a> {
     pub sequence: &'a Sequence,
     pub rows: &'a [Row],
-    /// Encoded pictures, those of `rows` among them.
-    pub pictures: &'a [Picture],
+    /// Pictures, those of `rows` among them.
+    pub pictures: &'a [Encoded],
     /// Candidates wanted of its last row.
     pub candidates: u32,
 }
@@ -32,7 +36,7 @@ pub(crate) struct Pass {
     pub out: Logits,
     /// Rows.
     pub size: usize,
-    sequences: usize,
+    pub sequences: usize,
     /// Values of inputs before they are written.
     values: [Vec<u32>; 3],
     /// Pages as they were written last.
@@ -41,14 +45,13 @@ pub(crate) struct Pass {
 
 impl Pass {
     pub(crate) fn compile(
-        model: &Model,
+        inner: &Inner,
         regime: Regime,
         size: u32,
         sequences: u32,
         all_logits: bool,
         tap: &mut Tap,
     ) -> Result<Self> {
-        let inner = &model.inner;
         let mut g = Graph::new(inner.gpu.target());
         let rows = Rows::declare(&mut g, &inner.config.text, regime, size, sequences, inner.ctx);
         let out = inner.decoder.record(&mut g, &inner.config.text, &inner.kv, rows, all_logits, tap);
@@ -61,6 +64,17 @@ impl Pass {
             values: Default::default(),
             pages: vec![],
         })
+    }
+
+    /// A program of the runner's.
+    fn of(inner: &Inner, kind: Kind) -> Result<Self> {
+        let (regime, size, sequences) = match kind {
+            Kind::Decode(size) => (Regime::Decode, size, size),
+            Kind::Prefill(sequences) => {
+                (Regime::Prefill, inner.options.chunk.min(inner.ctx.max(2)), sequences)
+            }
+        };
+        Self::compile(inner, regime, size, sequences, false, &mut Tap::default())
     }
 
     /// Sets what the next run does.
@@ -116,7 +130,8 @@ impl Pass {
                 for (row, out) in part.rows.iter().zip(&mut out) {
                     if let Row::Image { picture, row } = *row {
                         let of = part.pictures.iter().find(|of| of.id == picture);
-                        out.copy_from_slice(of.expect("the pictures of its rows").row(row as usize, dim));
+                        let embeds = &of.expect("the pictures of its rows").embeds;
+                        out.copy_from_slice(&embeds[row as usize * dim..][..dim]);
                     }
                 }
             }
@@ -124,50 +139,136 @@ impl Pass {
         }
     }
 
-    /// Runs what was written, unless `go_on` says no between two submits: whether it ran.
-    pub(crate) fn run(&mut self, reads: &[TensorId], go_on: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        Ok(match go_on {
-            None => self.program.run(reads).map(|()| true)?,
-            Some(go_on) => self.program.run_while(reads, go_on)?,
-        })
+    /// Writes to files what `STRIX_TRACE` names of the run that was set.
+    pub(crate) fn dump(&mut self, inner: &Inner, parts: &[Part<'_>]) -> Result<()> {
+        let (Some(prefix), [part, ..]) = (trace::trace_prefix(), parts) else { return Ok(()) };
+        let position = format!("{:05}", part.sequence.len());
+        trace::dump(&mut self.program, inner, part.sequence.pages(), &prefix, &position)
     }
+
+    /// The outputs that a run must read so that each sequence has what it asks for.
+    pub(crate) fn reads(&self, wants: impl Iterator<Item = Option<u32>>) -> ([TensorId; 3], usize) {
+        let (mut some, mut all) = (false, false);
+        wants.for_each(|want| if want.is_some() { some = true } else { all = true });
+        let [ids, values, logits] = [self.out.ids.id(), self.out.values.id(), self.out.logits.id()];
+        match (some, all) {
+            (false, false) => ([ids; 3], 0),
+            (true, false) => ([ids, values, logits], 2),
+            (false, true) => ([logits; 3], 1),
+            (true, true) => ([ids, values, logits], 3),
+        }
+    }
+}
+
+/// What one of the runner's programs is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One row each of so many sequences.
+    Decode(u32),
+    /// Chunks of prompts of up to so many sequences.
+    Prefill(u32),
 }
 
 /// The programs of a model.
 #[derive(Debug)]
 pub(crate) struct Runner {
+    /// For chunks of one prompt.
     pub prefill: Pass,
+    /// For chunks of several prompts; compiled when they are needed.
+    pub prefill_many: Option<Pass>,
     /// For 1, 2, 4, … rows; but for the first compiled when they are needed.
     decode: Vec<Pass>,
+    compiling: Option<(Kind, JoinHandle<Result<Pass>>)>,
 }
 
 impl Runner {
-    pub(crate) fn compile(model: &Model) -> Result<Self> {
-        let inner = &model.inner;
-        let rows = inner.options.chunk.min(inner.ctx.max(2));
-        let prefill = Pass::compile(model, Regime::Prefill, rows, 1, false, &mut Tap::default())?;
-        let decode = Pass::compile(model, Regime::Decode, 1, 1, false, &mut Tap::default())?;
+    pub(crate) fn compile(inner: &Inner) -> Result<Self> {
+        let [prefill, decode] = [Pass::of(inner, Kind::Prefill(1))?, Pass::of(inner, Kind::Decode(1))?];
         if let Some(prefix) = trace::trace_prefix() {
-            model.with_encoder(|encoder| {
+            inner.with_encoder(|encoder| {
                 let programs = [&encoder.program, &prefill.program, &decode.program];
                 trace::check_prefix(&prefix, programs.into_iter().flat_map(Program::written))
             })?;
         }
-        Ok(Self { prefill, decode: vec![decode] })
+        Ok(Self { prefill, prefill_many: None, decode: vec![decode], compiling: None })
     }
 
-    /// The program that decodes one row each of so many sequences.
-    pub(crate) fn decode(&mut self, model: &Model, sequences: usize) -> Result<&mut Pass> {
+    /// The program that decodes one row each of so many sequences, compiled now if it is not there.
+    pub(crate) fn decode(&mut self, inner: &Inner, sequences: usize) -> Result<&mut Pass> {
         let size = sequences.next_power_of_two();
-        let at = match self.decode.iter().position(|pass| pass.size == size) {
-            Some(at) => at,
-            None => {
-                let rows = size as u32;
-                let pass = Pass::compile(model, Regime::Decode, rows, rows, false, &mut Tap::default())?;
-                self.decode.push(pass);
-                self.decode.len() - 1
+        if !self.decode.iter().any(|pass| pass.size == size) {
+            let pass = Pass::of(inner, Kind::Decode(size as u32))?;
+            self.insert(pass);
+        }
+        Ok(self.decode.iter_mut().find(|pass| pass.size == size).expect("inserted"))
+    }
+
+    /// The same if it is there. If it is not, it is being compiled, and this is the one that takes most of them.
+    pub(crate) fn decode_now(&mut self, inner: &Arc<Inner>, sequences: usize) -> Result<&mut Pass> {
+        let size = sequences.next_power_of_two();
+        self.prepare(inner, Kind::Decode(size as u32), |runner| {
+            runner.decode.iter().any(|pass| pass.size == size)
+        })?;
+        let fits = |pass: &&mut Pass| pass.size <= size;
+        Ok(self.decode.iter_mut().rfind(fits).expect("there is one for a single row"))
+    }
+
+    /// The program for chunks of prompts of so many sequences. If it is not there, it is being compiled, and this is the
+    /// one for a single sequence.
+    pub(crate) fn prefill_now(&mut self, inner: &Arc<Inner>, sequences: usize) -> Result<&mut Pass> {
+        if sequences > 1 {
+            self.prepare(inner, Kind::Prefill(TOGETHER as u32), |runner| runner.prefill_many.is_some())?;
+        }
+        Ok(self.prefill_of(sequences > 1))
+    }
+
+    /// The program for chunks of several prompts, if that is asked for and there, or else the one for chunks of one.
+    pub(crate) fn prefill_of(&mut self, many: bool) -> &mut Pass {
+        match &mut self.prefill_many {
+            Some(pass) if many => pass,
+            _ => &mut self.prefill,
+        }
+    }
+
+    /// Has a program compiled on a thread of its own, one after the other.
+    fn prepare(&mut self, inner: &Arc<Inner>, kind: Kind, is_there: impl Fn(&Self) -> bool) -> Result<()> {
+        if self.compiling.as_ref().is_some_and(|(_, thread)| thread.is_finished()) {
+            let (kind, thread) = self.compiling.take().expect("just seen");
+            // One that panics is compiled here, where its panic is heard.
+            let pass = thread.join().unwrap_or_else(|_| Pass::of(inner, kind))?;
+            self.insert(pass);
+        }
+        if self.compiling.is_none() && !is_there(self) {
+            let inner = inner.clone();
+            let compile = move || Pass::of(&inner, kind);
+            let thread = thread::Builder::new().name("strix compiler".into()).spawn(compile);
+            match thread {
+                Ok(thread) => self.compiling = Some((kind, thread)),
+                // Without a thread it is not compiled, and the others do.
+                Err(error) => tracing::warn!(%error, ?kind, "no thread to compile a program on"),
             }
-        };
-        Ok(&mut self.decode[at])
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, pass: Pass) {
+        match pass.rows.regime {
+            Regime::Prefill => self.prefill_many = Some(pass),
+            Regime::Decode => {
+                let at = self.decode.partition_point(|other| other.size < pass.size);
+                if self.decode.get(at).is_none_or(|other| other.size != pass.size) {
+                    self.decode.insert(at, pass);
+                }
+            }
+        }
+    }
+
+    /// Waits for what is being compiled.
+    pub(crate) fn settle(&mut self) {
+        if let Some((_, thread)) = self.compiling.take()
+            && let Ok(Ok(pass)) = thread.join()
+        {
+            self.insert(pass);
+        }
     }
 }

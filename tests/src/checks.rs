@@ -12,7 +12,7 @@ use strix_model::config::PreprocessorConfig;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::{Conversation, Question, count_images};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Session, Weights};
+use strix_model::{Activations, Dtype, Inspect, KvDtype, LoadOptions, Session, Weights};
 
 use crate::golden::{Run, Set, distance, read_json};
 
@@ -122,7 +122,7 @@ pub fn greedy_steps(gpu: &Gpu, dir: &Path, options: &LoadOptions) -> Result<SetR
 fn greedy(set: &Set, report: &mut SetReport) -> Result<()> {
     for case in &set.cases {
         let (mut session, ids) = begun(set, case)?;
-        note_greedy(set, case, &session.greedy(&ids, STEPS)?, report)?;
+        note_greedy(set, case, &session.inspect().greedy(&ids, STEPS)?, report)?;
     }
     Ok(())
 }
@@ -139,11 +139,11 @@ pub fn together(gpu: &Gpu, dir: &Path) -> Result<SetReport> {
     let mut report =
         SetReport { name: set.name.clone(), runs: set.cases.len(), points: BTreeMap::new(), ids_equal: 0 };
     for (seed, cases) in (0..).zip(set.cases.chunks(16)) {
-        set.model.session()?.spoil_cache(seed)?;
+        set.model.session()?.inspect().spoil_cache(seed)?;
         let begun = cases.iter().map(|case| begun(&set, case)).collect::<Result<Vec<_>>>()?;
         let (mut sessions, ids): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
         let ids: Vec<&[i32]> = ids.iter().map(Vec::as_slice).collect();
-        let steps = Session::greedy_together(&mut sessions, &ids, STEPS)?;
+        let steps = Inspect::greedy_together(&mut sessions, &ids, STEPS)?;
         for (case, steps) in cases.iter().zip(&steps) {
             note_greedy(&set, case, steps, &mut report)?;
         }

@@ -176,7 +176,7 @@ impl FullWidth {
             session.add_embeds(image.as_slice().into());
         }
         let [chunk, step] =
-            session.trace_end(&ids)?.map(|trace| trace.into_iter().collect::<BTreeMap<_, _>>());
+            session.inspect().trace_end(&ids)?.map(|trace| trace.into_iter().collect::<BTreeMap<_, _>>());
         self.report.seconds[0] += start.elapsed().as_secs_f64();
 
         let start = Instant::now();

@@ -218,7 +218,7 @@ fn load(gpu: &Gpu, dir: &Path) -> strix_model::Result<Model> {
 
 /// Logits after [`IDS`]; `None` if they are not finite.
 fn logits(gpu: &Gpu, dir: &Path) -> Result<Option<Vec<f32>>> {
-    let logits = load(gpu, dir)?.session()?.greedy(&IDS, 1)?.concat();
+    let logits = load(gpu, dir)?.session()?.inspect().greedy(&IDS, 1)?.concat();
     if logits.is_empty() {
         bail!("no logits");
     }

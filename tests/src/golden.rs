@@ -170,7 +170,7 @@ impl<'a> Run<'a> {
         }
         let places = ids.iter().filter(|&&id| id < 0).count();
         run.rows = ids.len() + places * (model.config().num_image_tokens() - 1);
-        run.decoder = by_label(session.trace(ids)?);
+        run.decoder = by_label(session.inspect().trace(ids)?);
         Ok(run)
     }
 

@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use strix_engine::Gpu;
 use strix_model::image::RgbImage;
-use strix_model::{Error, GenerateOptions, LoadOptions, Model, Session, Source};
+use strix_model::{
+    Activity, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, Session, Source,
+};
 
 /// Conversations at once at most.
 const MOST: u64 = 16;
 
 /// Pages of the cache: too few for all.
-const PAGES: u64 = 16;
+const PAGES: u64 = 13;
 
 /// What is asked, with pictures before it or not.
 const QUESTIONS: [&str; 6] = [
@@ -35,26 +35,21 @@ struct Asked {
     max_tokens: u32,
 }
 
-/// What the schedule tells a conversation.
-enum Go {
-    /// Ask what comes next, or run a token.
-    On,
-    /// Drop the answer, if there is one, and end.
-    Cancel,
+/// A conversation that is under way.
+struct Going<'a> {
+    talk: &'a [Asked],
+    session: Session,
+    answer: Option<Generation>,
+    /// Of each question that was answered.
+    ids: Vec<Vec<u32>>,
 }
 
-/// What a conversation did.
-enum Did {
-    /// It went on.
-    WentOn,
-    /// The cache had no room for its question, which it will ask again.
-    Waits,
-    /// It ended with these ids of each question; `whole` if the last was answered to its end.
-    Ended {
-        ids: Vec<Vec<u32>>,
-        whole: bool,
-    },
-    Failed(Error),
+/// A conversation that has ended.
+struct Ended<'a> {
+    talk: &'a [Asked],
+    ids: Vec<Vec<u32>>,
+    /// Whether the last question was answered to its end.
+    is_whole: bool,
 }
 
 /// What some schedules came to.
@@ -68,6 +63,8 @@ pub struct Counts {
     pub answers: u64,
     /// Those of them that were cut off.
     pub cancelled: u64,
+    /// Conversations that went on twice from where they were.
+    pub forks: u64,
     /// Times that a question waited for room.
     pub waits: u64,
     /// Positions of prompts that the cache held already, and that were run.
@@ -76,11 +73,12 @@ pub struct Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { schedules, conversations, answers, cancelled, waits, positions: [held, run] } = self;
+        let Self { schedules, conversations, answers, cancelled, forks, waits, positions: [held, run] } =
+            self;
         write!(
             f,
-            "{schedules} schedules, {conversations} conversations, {answers} answers as those alone ({cancelled} cut off, \
-             {waits} waited for room); of their prompts {held} positions were in the cache, {run} were run"
+            "{schedules} schedules, {conversations} conversations ({forks} forks), {answers} answers as those alone \
+             ({cancelled} cut off, {waits} waited for room); of their prompts {held} positions were in the cache, {run} were run"
         )
     }
 }
@@ -135,7 +133,7 @@ impl Schedules {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % n
         };
-        self.model.session()?.spoil_cache(seed)?;
+        self.model.session()?.inspect().spoil_cache(seed)?;
         let talks: Vec<Vec<Asked>> = (0..1 + random(MOST))
             .map(|_| {
                 let questions = 1 + random(3);
@@ -148,17 +146,21 @@ impl Schedules {
             })
             .collect();
         let ended = self.drive(&talks, &mut random).with_context(|| format!("seed {seed}"))?;
-        let [all, left] = self.model.kv_positions();
+        // Whoever looks waits for what was cut off.
+        self.model.session()?.inspect().fill(0)?;
+        let Activity { kv_positions: all, kv_positions_left: left, waited_for_room, .. } =
+            self.model.activity();
         ensure!(all == left, "seed {seed}: {left} of {all} positions are left when all is over");
+        self.counts.waits = waited_for_room;
         self.counts.schedules += 1;
-        for (talk, (ids, whole)) in talks.iter().zip(ended) {
+        for Ended { talk, ids, is_whole } in ended {
             let alone = self.alone(talk)?;
             self.counts.conversations += 1;
             self.counts.answers += ids.len() as u64;
-            self.counts.cancelled += u64::from(!whole);
+            self.counts.cancelled += u64::from(!is_whole);
             let answers = ids.len();
             for (at, (ids, alone)) in ids.iter().zip(&alone).enumerate() {
-                let cut = at + 1 == answers && !whole;
+                let cut = at + 1 == answers && !is_whole;
                 let same = if cut { alone.starts_with(ids) } else { alone == ids };
                 ensure!(same, "seed {seed}: {talk:?}, question {at}: {ids:?}; alone {alone:?}");
             }
@@ -167,50 +169,38 @@ impl Schedules {
     }
 
     /// Lets conversations go on in any order until all have ended.
-    fn drive(
+    fn drive<'a>(
         &mut self,
-        talks: &[Vec<Asked>],
+        talks: &'a [Vec<Asked>],
         random: &mut dyn FnMut(u64) -> u64,
-    ) -> Result<Vec<(Vec<Vec<u32>>, bool)>> {
-        let (model, pictures) = (&self.model, &self.pictures);
-        let mut ended: Vec<Option<(Vec<Vec<u32>>, bool)>> = vec![None; talks.len()];
-        let (mut waits, mut idle) = (0, 0);
-        let positions = thread::scope(|scope| -> Result<[u64; 2]> {
-            let mut running = vec![];
-            for (at, talk) in talks.iter().enumerate() {
-                let ((go, told), (does, did)) = (channel(), channel());
-                let thread = scope.spawn(move || converse(model, pictures, talk, &told, &does));
-                running.push((at, go, did, thread));
+    ) -> Result<Vec<Ended<'a>>> {
+        let begin = |talk: &'a Vec<Asked>| -> Result<Going<'a>> {
+            Ok(Going { talk, session: self.model.session()?, answer: None, ids: vec![] })
+        };
+        let mut going: Vec<_> = talks.iter().map(begin).collect::<Result<_>>()?;
+        // Some come together.
+        for talk in &mut going {
+            if random(2) == 0 {
+                talk.go_on(&self.pictures, &mut self.counts.positions, random)?;
             }
-            let mut positions = [0; 2];
-            while !running.is_empty() {
-                let at = random(running.len() as u64) as usize;
-                let (talk, go, did, _) = &running[at];
-                let cancel = random(60) == 0;
-                go.send(if cancel { Go::Cancel } else { Go::On }).context("a conversation is gone")?;
-                match did.recv().context("a conversation broke off")? {
-                    Did::WentOn => idle = 0,
-                    Did::Waits => {
-                        waits += 1;
-                        idle += 1;
-                        ensure!(idle < 100_000, "all wait for room, and nobody has any");
-                    }
-                    Did::Failed(error) => return Err(error.into()),
-                    Did::Ended { ids, whole } => {
-                        idle = 0;
-                        ended[*talk] = Some((ids, whole));
-                        let (.., thread) = running.swap_remove(at);
-                        let Ok([held, run]) = thread.join() else { bail!("a conversation panicked") };
-                        positions = [positions[0] + held, positions[1] + run];
-                    }
-                }
+        }
+        let mut ended = vec![];
+        while !going.is_empty() {
+            let at = random(going.len() as u64) as usize;
+            if going[at].answer.is_none() && going.len() < MOST as usize && random(12) == 0 {
+                let Going { talk, session, ids, .. } = &going[at];
+                let fork = Going { talk, session: session.fork()?, answer: None, ids: ids.clone() };
+                going.push(fork);
+                self.counts.forks += 1;
+                continue;
             }
-            Ok(positions)
-        })?;
-        let [held, run] = &mut self.counts.positions;
-        (*held, *run) = (*held + positions[0], *run + positions[1]);
-        self.counts.waits += waits;
-        Ok(ended.into_iter().map(|ended| ended.expect("all have ended")).collect())
+            let is_whole = going[at].go_on(&self.pictures, &mut self.counts.positions, random)?;
+            if let Some(is_whole) = is_whole {
+                let Going { talk, ids, .. } = going.swap_remove(at);
+                ended.push(Ended { talk, ids, is_whole });
+            }
+        }
+        Ok(ended)
     }
 
     /// What a conversation is told when nobody else is there.
@@ -219,7 +209,7 @@ impl Schedules {
             return Ok(ids.clone());
         }
         let mut session = self.alone.session()?;
-        session.spoil_cache(0)?;
+        session.inspect().spoil_cache(0)?;
         let mut told = vec![];
         for asked in talk {
             add_picture(&mut session, &self.pictures, asked)?;
@@ -240,65 +230,44 @@ fn add_picture(session: &mut Session, pictures: &[RgbImage], asked: &Asked) -> R
     asked.picture.map_or(Ok(()), |picture| session.add_image(&pictures[usize::from(picture)]))
 }
 
-/// A conversation that does one thing whenever it is told to; returns the positions of its prompts that the cache held, and
-/// those that were run.
-fn converse(
-    model: &Model,
-    pictures: &[RgbImage],
-    talk: &[Asked],
-    told: &Receiver<Go>,
-    does: &Sender<Did>,
-) -> [u64; 2] {
-    let mut positions = [0; 2];
-    // Whoever listened may be gone after another's failure.
-    let tell = |did| drop(does.send(did));
-    match talk_on(model, pictures, talk, told, &tell, &mut positions) {
-        Ok((ids, whole)) => tell(Did::Ended { ids, whole }),
-        Err(error) => tell(Did::Failed(error)),
-    }
-    positions
-}
-
-fn talk_on(
-    model: &Model,
-    pictures: &[RgbImage],
-    talk: &[Asked],
-    told: &Receiver<Go>,
-    tell: &dyn Fn(Did),
-    positions: &mut [u64; 2],
-) -> Result<(Vec<Vec<u32>>, bool), Error> {
-    let mut session = model.session()?;
-    let mut ids = vec![];
-    for asked in talk {
-        add_picture(&mut session, pictures, asked)?;
-        let mut answer = loop {
-            let Ok(Go::On) = told.recv() else { return Ok((ids, true)) };
-            match session.ask(QUESTIONS[asked.question], &options(asked)) {
-                Ok(answer) => break answer,
-                Err(Error::PoolFull { .. }) => tell(Did::Waits),
-                Err(error) => return Err(error),
-            }
+impl Going<'_> {
+    /// Asks the next question, or goes on with an answer, or cuts it off. Whether it has ended, and if so whether its last
+    /// question was answered to the end. Counts positions of prompts that the cache held, and that were run.
+    fn go_on(
+        &mut self,
+        pictures: &[RgbImage],
+        positions: &mut [u64; 2],
+        random: &mut dyn FnMut(u64) -> u64,
+    ) -> Result<Option<bool>> {
+        let Some(answer) = &mut self.answer else {
+            let Some(asked) = self.talk.get(self.ids.len()) else { return Ok(Some(true)) };
+            add_picture(&mut self.session, pictures, asked)?;
+            self.answer = Some(self.session.ask(QUESTIONS[asked.question], &options(asked))?);
+            return Ok(None);
         };
-        loop {
-            tell(Did::WentOn);
-            let Ok(Go::On) = told.recv() else {
-                ids.push(answer.ids().to_vec());
-                return Ok((ids, false));
-            };
-            match answer.next() {
-                Some(token) => drop(token?),
-                None => break,
+        match random(50) {
+            0 => answer.canceller().cancel(),
+            1 => {
+                self.ids.push(answer.ids().to_vec());
+                self.answer = None;
+                return Ok(Some(false));
+            }
+            _ => {}
+        }
+        match answer.next() {
+            Some(token) => {
+                token?;
+                Ok(None)
+            }
+            None => {
+                let timing = answer.timing();
+                positions[0] += u64::from(timing.reused_tokens);
+                positions[1] += u64::from(timing.prefill_tokens);
+                self.ids.push(answer.ids().to_vec());
+                let was_cut = answer.finish_reason() == Some(&FinishReason::Cancelled);
+                self.answer = None;
+                Ok(was_cut.then_some(false))
             }
         }
-        let timing = answer.timing();
-        positions[0] += u64::from(timing.reused_tokens);
-        positions[1] += u64::from(timing.prefill_tokens);
-        ids.push(answer.ids().to_vec());
-        drop(answer);
-        // This step asks nothing more.
-        if ids.len() < talk.len() {
-            tell(Did::WentOn);
-        }
     }
-    Ok((ids, true))
 }

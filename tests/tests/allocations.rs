@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use strix_model::{GenerateOptions, KvDtype, LoadOptions, Model, SamplingParams, Source};
 use strix_tests::{gpu, nano};
@@ -19,8 +20,12 @@ struct Noting;
 #[global_allocator]
 static ALLOCATOR: Noting = Noting;
 
+/// Whether it is told to. All threads are listened to: a token is computed on the model's.
+static NOTES: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
-    static NOTES: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is noting.
+    static IS_NOTING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Return addresses of each time that memory was asked for, the innermost first.
@@ -31,7 +36,8 @@ static FOUND: Mutex<Vec<Vec<usize>>> = Mutex::new(vec![]);
 unsafe impl GlobalAlloc for Noting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // What noting takes is not noted.
-        if NOTES.try_with(|notes| notes.replace(false)).unwrap_or(false) {
+        if NOTES.load(Ordering::Relaxed) && !IS_NOTING.try_with(|noting| noting.replace(true)).unwrap_or(true)
+        {
             let mut addresses = vec![];
             // SAFETY: whoever else walks a stack meanwhile has a lock of the standard library's, and only resolving
             // an address would need it.
@@ -42,7 +48,7 @@ unsafe impl GlobalAlloc for Noting {
                 });
             }
             FOUND.lock().expect("no panic in here").push(addresses);
-            NOTES.with(|notes| notes.set(true));
+            IS_NOTING.with(|noting| noting.set(false));
         }
         unsafe { System.alloc(layout) }
     }
@@ -85,12 +91,12 @@ fn count(model: &Model, options: &GenerateOptions) -> BTreeMap<String, usize> {
     for _ in 0..WARM_UP {
         answer.advance().expect("a token").expect("the device runs");
     }
+    NOTES.store(true, Ordering::Relaxed);
     for _ in 0..COUNTED {
-        NOTES.set(true);
         let token = answer.advance();
-        NOTES.set(false);
         token.expect("a token").expect("the device runs");
     }
+    NOTES.store(false, Ordering::Relaxed);
     let found = std::mem::take(&mut *FOUND.lock().expect("no panic in there"));
     let (mut counts, mut known) = (BTreeMap::new(), HashMap::new());
     for addresses in &found {

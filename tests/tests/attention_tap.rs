@@ -26,10 +26,11 @@ fn tapped_probabilities_are_the_softmax_of_traced_queries_and_keys() {
                 let images = ids.iter().filter(|&&id| id < 0).count();
                 let rows = ids.len() + images * (set.model.config().num_image_tokens() - 1);
                 let layers: Vec<usize> = (0..c.num_hidden_layers).rev().chain([0]).collect();
-                let probs = session.attention_probs(&ids, &layers).unwrap();
+                let probs = session.inspect().attention_probs(&ids, &layers).unwrap();
                 assert_eq!(probs.len(), layers.len());
 
-                let trace: HashMap<String, Vec<f32>> = session.trace(&ids).unwrap().into_iter().collect();
+                let trace: HashMap<String, Vec<f32>> =
+                    session.inspect().trace(&ids).unwrap().into_iter().collect();
                 for (layer, probs) in layers.iter().zip(&probs) {
                     assert_eq!(probs.len(), heads * rows * rows, "{name} {case}: layer {layer}");
                     let q = &trace[&format!("decoder.{layer}.rope")];
@@ -65,15 +66,15 @@ fn tapped_probabilities_are_the_softmax_of_traced_queries_and_keys() {
 fn a_tap_takes_a_single_position_and_refuses_layers_that_are_not_there() {
     let set = Set::load(gpu(), &root().join("tiny"), &LoadOptions::default()).unwrap();
     let mut session = set.model.session().unwrap();
-    assert_eq!(session.attention_probs(&[1], &[1]).unwrap(), [[1.0; 4]]);
-    assert_eq!(session.attention_probs(&[1, 2], &[]).unwrap(), Vec::<Vec<f32>>::new());
-    let error = session.attention_probs(&[1, 2], &[0, 3]).unwrap_err().to_string();
+    assert_eq!(session.inspect().attention_probs(&[1], &[1]).unwrap(), [[1.0; 4]]);
+    assert_eq!(session.inspect().attention_probs(&[1, 2], &[]).unwrap(), Vec::<Vec<f32>>::new());
+    let error = session.inspect().attention_probs(&[1, 2], &[0, 3]).unwrap_err().to_string();
     assert!(error.contains("layer 3") && error.contains("0 to 2"), "{error}");
-    let error = session.attention_probs(&[1, -200], &[0]).unwrap_err().to_string();
+    let error = session.inspect().attention_probs(&[1, -200], &[0]).unwrap_err().to_string();
     assert!(error.contains("0 pictures"), "{error}");
     // The session goes on as if nothing had been looked at.
     let ids = set.ids("text_only").unwrap();
-    let steps = session.greedy(&ids, 1).unwrap();
+    let steps = session.inspect().greedy(&ids, 1).unwrap();
     let want = set.recorded("text_only", "greedy_ids").unwrap().values[0];
     assert_eq!(strix_tests::checks::best(&steps[0]) as f32, want);
 }

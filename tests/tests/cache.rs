@@ -40,7 +40,7 @@ fn session(set: &Set, case: &str) -> Session {
 
 /// Logits of every position, run at once from an empty cache.
 fn recompute(session: &mut Session, ids: &[i32]) -> Vec<f32> {
-    let trace = session.trace(ids).unwrap();
+    let trace = session.inspect().trace(ids).unwrap();
     trace.into_iter().find(|(label, _)| label == "lm_head").expect("logits").1
 }
 
@@ -52,7 +52,7 @@ fn prefill_and_decode_through_the_cache_equal_a_full_recompute() {
         for case in &set.cases {
             let mut session = session(&set, case);
             let mut ids = set.ids(case).unwrap();
-            let steps = session.greedy(&ids, 16).unwrap();
+            let steps = session.inspect().greedy(&ids, 16).unwrap();
             ids.extend(steps[..15].iter().map(|logits| best(logits) as i32));
             let all = recompute(&mut session, &ids);
             // Behind the last row there may be padding.
@@ -69,12 +69,13 @@ fn a_prefill_in_chunks_of_any_size_equals_one_long_prefill() {
     let cases = ["long", "two_images", "image_pair_adjacent", "image_first", "image_last", "text_only"];
     for kv in DTYPES {
         let whole = load("tiny", kv, 256);
-        let once: Vec<_> =
-            cases.map(|case| session(&whole, case).greedy(&whole.ids(case).unwrap(), 4).unwrap()).into();
+        let once: Vec<_> = cases
+            .map(|case| session(&whole, case).inspect().greedy(&whole.ids(case).unwrap(), 4).unwrap())
+            .into();
         for chunk in [2, 3, 7, 16, 64] {
             let set = load("tiny", kv, chunk);
             for (case, want) in cases.iter().zip(&once) {
-                let got = session(&set, case).greedy(&set.ids(case).unwrap(), 4).unwrap();
+                let got = session(&set, case).inspect().greedy(&set.ids(case).unwrap(), 4).unwrap();
                 let worst = distance(&got.concat(), &want.concat()).unwrap().absolute;
                 assert!(worst <= bound(kv), "{case} in chunks of {chunk}, {kv}: a logit is {worst:e} off");
             }
@@ -127,7 +128,7 @@ fn a_cache_of_f16_changes_no_greedy_id_of_any_golden_set() {
 fn a_cache_of_f16_is_traced_and_replayed_as_numbers() {
     let (exact, rounded) = (load("gqa", KvDtype::F32, 32), load("gqa", KvDtype::F16, 32));
     let ids = exact.ids("long").unwrap();
-    let [exact, rounded] = [&exact, &rounded].map(|set| session(set, "long").trace(&ids).unwrap());
+    let [exact, rounded] = [&exact, &rounded].map(|set| session(set, "long").inspect().trace(&ids).unwrap());
     for name in ["decoder.0.k_cache", "decoder.0.v_cache"] {
         let of =
             |trace: &strix_model::Trace| trace.iter().find(|(label, _)| label == name).unwrap().1.clone();
@@ -137,7 +138,7 @@ fn a_cache_of_f16_is_traced_and_replayed_as_numbers() {
     }
     for kv in DTYPES {
         let set = load("gqa", kv, 32);
-        assert_eq!(session(&set, "long").replay(&ids, 1e-4).unwrap(), None, "{kv}");
+        assert_eq!(session(&set, "long").inspect().replay(&ids, 1e-4).unwrap(), None, "{kv}");
     }
 }
 
@@ -196,7 +197,7 @@ fn second_turn(model: &Model) {
     assert!(ran_again < ran, "{ran_again} positions run for the second turn, {ran} for the first");
 
     let mut other = model.session().unwrap();
-    other.spoil_cache(1).unwrap();
+    other.inspect().spoil_cache(1).unwrap();
     let (fresh, _) = sample.run(&mut other, &options);
     assert_eq!(ids, fresh);
 }
@@ -217,7 +218,7 @@ fn a_prompt_cancelled_between_chunks_leaves_the_session_usable() {
 fn cancelled_after(model: &Model, sample: &nano::Sample, submits: u64) -> usize {
     let mut session = model.session().unwrap();
     // What an earlier question left would be used.
-    session.spoil_cache(submits).unwrap();
+    session.inspect().spoil_cache(submits).unwrap();
     sample.add_pictures(&mut session);
     let cancel = Arc::new(AtomicBool::new(false));
     let options = GenerateOptions { cancel: Some(cancel.clone()), ..GenerateOptions::default() };
@@ -252,12 +253,12 @@ fn prepared_ids_that_do_not_fit_the_context_are_refused() {
     let model = nano::load(gpu(), 8, 4);
     let mut session = model.session().unwrap();
     let eight = [1, 300, 301, 302, 303, 304, 305, 306];
-    assert_eq!(session.greedy(&eight, 1).unwrap().len(), 1);
+    assert_eq!(session.inspect().greedy(&eight, 1).unwrap().len(), 1);
     for (what, error) in [
-        ("9 positions", session.trace(&[&eight[..], &[307]].concat()).unwrap_err()),
-        ("8 positions and 1 tokens", session.greedy(&eight, 2).unwrap_err()),
-        ("0 positions", session.greedy(&[], 1).unwrap_err()),
-        ("0 positions", session.attention_probs(&[], &[0]).unwrap_err()),
+        ("9 positions", session.inspect().trace(&[&eight[..], &[307]].concat()).unwrap_err()),
+        ("8 positions and 1 tokens", session.inspect().greedy(&eight, 2).unwrap_err()),
+        ("0 positions", session.inspect().greedy(&[], 1).unwrap_err()),
+        ("0 positions", session.inspect().attention_probs(&[], &[0]).unwrap_err()),
     ] {
         let error = error.to_string();
         assert!(error.contains(what) && error.contains("1 to 8"), "{error}");

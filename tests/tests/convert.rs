@@ -66,7 +66,7 @@ fn logits(set: &Set, model: &Model) -> Vec<f32> {
     for pixels in set.pixels(case) {
         session.add_embeds(model.encode(pixels).unwrap().into());
     }
-    session.greedy(&set.ids(case).unwrap(), 4).unwrap().concat()
+    session.inspect().greedy(&set.ids(case).unwrap(), 4).unwrap().concat()
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

@@ -171,7 +171,7 @@ fn a_model_uses_the_choices_of_its_cache() {
         }
         let options = LoadOptions { cache_dir, dtype: strix_model::Dtype::F32, ..LoadOptions::default() };
         let model = Model::load_on(&gpu, Source::Nano, &options, &mut |_| ()).unwrap();
-        let steps = model.session().unwrap().profile().unwrap();
+        let steps = model.session().unwrap().inspect().profile().unwrap();
         steps.into_iter().map(|s| s.kernel).filter(|k| k.starts_with("gemm[")).collect::<Vec<_>>()
     };
     let plain = |kernels: &[String]| kernels.iter().filter(|k| k.contains("lanes=plain")).count();

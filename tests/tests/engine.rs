@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strix_engine::{
     Access, Arg, Binding, Gpu, Graph, Program, ReferenceArgs, Resident, Shader, Step, Tensor, TensorId, wgpu,
@@ -311,16 +312,16 @@ fn a_run_ends_between_two_submits_when_it_is_told_to() {
     let want = program.read(y).unwrap();
 
     let asked = std::cell::Cell::new(0);
-    for most in 0..4 {
+    for most in [0, 1, 2, 3, 19, 20] {
         program.write(x, &vec![most; 64]);
         asked.set(0);
         let go_on = || asked.replace(asked.get() + 1) < most;
-        // 20 steps are three submits; it is asked before each.
-        let whole = program.run_while(&[y.id()], &go_on).unwrap();
-        assert_eq!((whole, asked.get()), (most == 3, most + u32::from(most < 3)));
+        // Each step is longer than that, and a submit of its own; it is asked before each.
+        let whole = program.run_while(&[y.id()], Duration::ZERO, &go_on).unwrap();
+        assert_eq!((whole, asked.get()), (most == 20, most + u32::from(most < 20)));
         // What comes after one that was ended is as if it had not been.
         program.write(x, &words);
-        assert!(program.run_while(&[y.id()], &|| true).unwrap());
+        assert!(program.run_while(&[y.id()], Duration::ZERO, &|| true).unwrap());
         assert_eq!(program.read(y).unwrap(), want, "ended after {most}");
     }
 }
@@ -355,9 +356,9 @@ fn a_lost_device_is_an_error_everywhere() {
         is_lost(model.encode(&pixels).unwrap_err());
         is_lost(model.trace_encode(&pixels).unwrap_err());
         is_lost(model.profile_encode().unwrap_err());
-        is_lost(fresh.trace(&[1, 2, 3]).unwrap_err());
-        is_lost(fresh.profile().unwrap_err());
-        is_lost(fresh.fill(4).unwrap_err());
+        is_lost(fresh.inspect().trace(&[1, 2, 3]).unwrap_err());
+        is_lost(fresh.inspect().profile().unwrap_err());
+        is_lost(fresh.inspect().fill(4).unwrap_err());
         is_lost(model.session().unwrap_err());
         let loaded = Model::load_on(&gpu, strix_model::Source::Nano, &LoadOptions::default(), &mut |_| ());
         is_lost(loaded.unwrap_err());
@@ -474,8 +475,8 @@ fn nanos_steps_agree_with_their_cpu_references() {
         let mut session = model.session().unwrap();
         session.add_embeds(model.encode(&pixels).unwrap().into());
         // 42 positions: a full chunk, one of 10, and a decode step.
-        assert_eq!(session.replay(&sample.prompt_ids, 1e-4).unwrap(), None, "prefill and decode");
-        assert_eq!(session.greedy(&sample.prompt_ids, 1).unwrap().len(), 1, "the session goes on");
+        assert_eq!(session.inspect().replay(&sample.prompt_ids, 1e-4).unwrap(), None, "prefill and decode");
+        assert_eq!(session.inspect().greedy(&sample.prompt_ids, 1).unwrap().len(), 1, "the session goes on");
     });
 }
 
@@ -519,7 +520,7 @@ fn a_profile_has_a_time_for_every_step_under_its_label() {
     for gpu in [gpu(), plain_gpu()] {
         let mut session = session_of_nano(gpu);
         if !gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            let error = session.profile().unwrap_err().to_string();
+            let error = session.inspect().profile().unwrap_err().to_string();
             assert!(error.contains("timestamp"), "{error}");
             continue;
         }
@@ -527,9 +528,10 @@ fn a_profile_has_a_time_for_every_step_under_its_label() {
         let config = session.model().config().clone();
         let plan = strix_model::plan(&config, &options, &gpu.target(), None, Room::default()).unwrap();
         let dispatches = |name: &str| plan.programs.iter().find(|(n, _)| n == name).unwrap().1.dispatches;
-        for (name, times) in
-            [("decode", session.profile().unwrap()), ("prefill 32", session.profile_prefill().unwrap())]
-        {
+        for (name, times) in [
+            ("decode", session.inspect().profile().unwrap()),
+            ("prefill 32", session.inspect().profile_prefill().unwrap()),
+        ] {
             assert_eq!(times.len(), dispatches(name), "{name}: {times:?}");
             assert!(times.iter().all(|t| t.ns.is_finite() && t.ns >= 0.0), "{name}: {times:?}");
             assert!(times.iter().map(|t| t.ns).sum::<f64>() > 0.0, "{name}: {times:?}");

@@ -78,7 +78,7 @@ fn every_family_gives_the_same_logits_at_every_run() {
                 for pixels in set.pixels(case) {
                     session.add_embeds(set.model.encode(pixels).unwrap().into());
                 }
-                session.greedy(&set.ids(case).unwrap(), 4).unwrap()
+                session.inspect().greedy(&set.ids(case).unwrap(), 4).unwrap()
             };
             for case in &set.cases {
                 assert!(run(case) == run(case), "{}, {name}/{case}: other logits", gpu.target().family);
@@ -168,7 +168,7 @@ fn bin_checkpoints_give_the_logits_of_their_safetensors_bit_for_bit() {
             for pixels in set.pixels(case) {
                 session.add_embeds(model.encode(pixels).unwrap().into());
             }
-            session.greedy(&set.ids(case).unwrap(), 4).unwrap()
+            session.inspect().greedy(&set.ids(case).unwrap(), 4).unwrap()
         };
         let (want, got) = (logits(&set.model), logits(&bin));
         assert_eq!(want.len(), 4, "{name}/{case}");

@@ -180,7 +180,7 @@ fn logits(model: &Model) -> Vec<Vec<f32>> {
         (0..c.vision.num_channels * size * size).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
     let mut session = model.session().unwrap();
     session.add_embeds(model.encode(&pixels).unwrap().into());
-    session.greedy(&[1, 40, -200, 41, 42, 43], 5).unwrap()
+    session.inspect().greedy(&[1, 40, -200, 41, 42, 43], 5).unwrap()
 }
 
 fn nano(gpu: &Gpu, device_memory: Option<u64>) -> strix_model::Result<Model> {
@@ -282,7 +282,7 @@ fn assert_decoding_brings_text_alone(model: &Model) {
     let mut brought = vec![];
     for tokens in [1, 2, 4, 6] {
         let before = model.streamed().bytes;
-        session.greedy(&[1, 40, 41, 42], tokens).unwrap();
+        session.inspect().greedy(&[1, 40, 41, 42], tokens).unwrap();
         brought.push(model.streamed().bytes - before);
     }
     let a_token = model.memory().streamed_bytes;

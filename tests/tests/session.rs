@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use strix_engine::Gpu;
 use strix_model::prompt::{Question, Template};
 use strix_model::{
-    Answer, Checkpoint, FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams, Session, Source,
-    image,
+    Checkpoint, FinishReason, GenerateOptions, Generation, LoadOptions, Model, SamplingParams, Session,
+    Source, image,
 };
 use strix_tests::{assert_close, gpu, nano};
 
@@ -35,14 +35,14 @@ struct Said {
     finish: FinishReason,
 }
 
-fn all(mut answer: Answer<'_>) -> Said {
+fn all(mut answer: Generation) -> Said {
     let pieces = answer.by_ref().map(|token| token.unwrap().text).collect();
     let finish = answer.finish_reason().cloned().expect("it ended");
     Said { ids: answer.ids().to_vec(), text: answer.text().to_owned(), pieces, finish }
 }
 
-fn replies(session: &Session) -> Vec<&str> {
-    session.turns().iter().map(|turn| turn.reply.as_deref().expect("a reply")).collect()
+fn replies(session: &Session) -> Vec<String> {
+    session.turns().into_iter().map(|turn| turn.reply.expect("a reply")).collect()
 }
 
 fn complete(session: &mut Session, sample: &nano::Sample, options: &GenerateOptions) -> Said {
@@ -140,7 +140,7 @@ fn a_picture_may_come_with_a_later_turn() {
     let said = all(session.ask("What shape is in the image?", &greedy()).unwrap());
 
     let mut fresh = model.session().unwrap();
-    fresh.spoil_cache(1).unwrap();
+    fresh.inspect().spoil_cache(1).unwrap();
     dark.add_pictures(&mut fresh);
     let prompt = format!(
         "USER: Hello! ASSISTANT: {}</s>USER: <|image|>What shape is in the image? ASSISTANT:",
@@ -315,7 +315,7 @@ fn an_answer_dropped_half_way_stays_in_the_conversation() {
     );
     let want = all(model.session().unwrap().complete(&prompt, &greedy()).unwrap());
     assert_eq!(said.ids, want.ids, "{:?} and {:?}", said.text, want.text);
-    assert_eq!(replies(&session), [&partial, &said.text]);
+    assert_eq!(replies(&session), [partial, said.text]);
 }
 
 #[test]
@@ -326,10 +326,10 @@ fn an_answer_dropped_before_its_first_token_was_never_asked() {
     sample.add_pictures(&mut session);
     drop(session.ask("Is there a red triangle in the image?", &greedy()).unwrap());
     assert_eq!(session.turns(), []);
-    let answer = session.ask(&sample.question(), &greedy()).unwrap();
+    let said = session.ask(&sample.question(), &greedy()).unwrap().finish().unwrap();
     let positions = sample.prompt_ids.len() - 1 + model.config().num_image_tokens();
-    assert_eq!(answer.timing().prefill_tokens as usize, positions, "the second question only");
-    let said = all(answer);
+    let ran = said.timing.reused_tokens + said.timing.prefill_tokens;
+    assert_eq!(ran as usize, positions, "the second question only");
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
 }
 
@@ -410,8 +410,8 @@ fn a_prompt_is_checked_against_files_alone() {
     let model = Model::load_on(gpu(), Source::Checkpoint(&checkpoint), &options, &mut |_| ()).unwrap();
     let mut session = model.session().unwrap();
     sample.add_pictures(&mut session);
-    let answer = session.complete(&sample.prompt, &greedy()).unwrap();
-    assert_eq!(answer.timing().prefill_tokens as usize, positions);
+    let answer = session.complete(&sample.prompt, &greedy()).unwrap().finish().unwrap();
+    assert_eq!(answer.timing.prefill_tokens as usize, positions);
     let error = |prompt: &str, pictures, options: &LoadOptions| {
         checkpoint.check_prompt(prompt, pictures, options).unwrap_err().to_string()
     };
@@ -470,7 +470,7 @@ fn an_answer_that_is_cancelled_before_its_start_runs_nothing_and_was_never_asked
         let said = all(session.ask(&sample.question(), &options).unwrap());
         assert_eq!((said.ids, said.finish), (vec![], FinishReason::Cancelled));
     });
-    assert_eq!((ran, session.turns()), (0, [].as_slice()));
+    assert_eq!((ran, session.turns()), (0, vec![]));
     flag.store(false, Ordering::Relaxed);
     let said = all(session.ask(&sample.question(), &options).unwrap());
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
@@ -498,7 +498,7 @@ fn a_cancel_while_pictures_are_encoded_leaves_them_for_the_next_question() {
     let said = all(session.ask(&sample.question(), &options).unwrap());
     watcher.join().unwrap();
     let ran = gpu.submits() - before;
-    assert_eq!((said.ids, said.finish, session.turns()), (vec![], FinishReason::Cancelled, [].as_slice()));
+    assert_eq!((said.ids, said.finish, session.turns()), (vec![], FinishReason::Cancelled, vec![]));
     flag.store(false, Ordering::Relaxed);
     let before = gpu.submits();
     let said = all(session.ask(&sample.question(), &options).unwrap());
@@ -616,11 +616,11 @@ fn the_end_of_a_prompt_is_traced_in_chunks_as_in_the_whole() {
     let sample = nano::sample("caption");
     let mut session = model.session().unwrap();
     sample.add_pictures(&mut session);
-    let whole: BTreeMap<_, _> = session.trace(&sample.prompt_ids).unwrap().into_iter().collect();
+    let whole: BTreeMap<_, _> = session.inspect().trace(&sample.prompt_ids).unwrap().into_iter().collect();
     // With a cache of its own: the other's holds all positions.
     let mut session = model.session().unwrap();
     sample.add_pictures(&mut session);
-    let traces = session.trace_end(&sample.prompt_ids).unwrap();
+    let traces = session.inspect().trace_end(&sample.prompt_ids).unwrap();
     let [chunk, step] = traces.map(|trace| trace.into_iter().collect::<BTreeMap<_, _>>());
     let config = &model.config().text;
     let rows = sample.prompt_ids.len() + model.config().num_image_tokens() - 1;
@@ -644,22 +644,22 @@ fn the_end_of_a_prompt_is_traced_in_chunks_as_in_the_whole() {
 fn a_filled_context_is_stepped_over_and_cut_again() {
     let model = Model::nano(&LoadOptions { ctx: Some(64), ..LoadOptions::default() }).unwrap();
     let mut session = model.session().unwrap();
-    session.fill(40).unwrap();
-    let next = session.step(7).unwrap();
+    session.inspect().fill(40).unwrap();
+    let next = session.inspect().step(7).unwrap();
     assert!((next as usize) < model.config().text.vocab_size);
     // The same positions, the same noise, the same token.
-    session.fill(40).unwrap();
-    assert_eq!(session.step(7).unwrap(), next);
-    session.fill(64).unwrap();
-    let full = session.step(7).unwrap_err().to_string();
+    session.inspect().fill(40).unwrap();
+    assert_eq!(session.inspect().step(7).unwrap(), next);
+    session.inspect().fill(64).unwrap();
+    let full = session.inspect().step(7).unwrap_err().to_string();
     assert!(full.contains("the context of 64 positions is full"), "{full}");
-    let long = session.fill(65).unwrap_err().to_string();
+    let long = session.inspect().fill(65).unwrap_err().to_string();
     assert!(long.contains("65 positions; the context holds 64"), "{long}");
-    session.fill(0).unwrap();
-    assert!(session.step(1 << 30).unwrap_err().to_string().contains("not in the vocabulary"));
+    session.inspect().fill(0).unwrap();
+    assert!(session.inspect().step(1 << 30).unwrap_err().to_string().contains("not in the vocabulary"));
     // A prompt after that is as one without it.
-    let fresh = model.session().unwrap().greedy(&[5, 6, 7], 1).unwrap();
-    assert_eq!(session.greedy(&[5, 6, 7], 1).unwrap(), fresh);
+    let fresh = model.session().unwrap().inspect().greedy(&[5, 6, 7], 1).unwrap();
+    assert_eq!(session.inspect().greedy(&[5, 6, 7], 1).unwrap(), fresh);
 }
 
 #[test]
@@ -704,7 +704,9 @@ fn steps_go_on_to_the_end_of_the_context_from_nothing() {
     let model = Model::nano(&LoadOptions { ctx: Some(150), ..LoadOptions::default() }).unwrap();
     let mut session = model.session().unwrap();
     for _ in 0..150 {
-        session.step(7).unwrap();
+        session.inspect().step(7).unwrap();
     }
-    assert!(session.step(7).unwrap_err().to_string().contains("the context of 150 positions is full"));
+    assert!(
+        session.inspect().step(7).unwrap_err().to_string().contains("the context of 150 positions is full")
+    );
 }

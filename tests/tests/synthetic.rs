@@ -44,7 +44,7 @@ fn a_synthetic_checkpoint_has_a_spread_of_logits_and_listens_to_picture_and_word
     let logits = |picture: u64, ids: &[i32]| {
         let mut session = model.session().unwrap();
         session.add_embeds(model.encode(&uniform(picture, pixels)).unwrap().into());
-        session.greedy(ids, 1).unwrap().remove(0)
+        session.inspect().greedy(ids, 1).unwrap().remove(0)
     };
     let one = logits(1, &[1, 5, -200, 9, 11]);
     let spread = std(&one);

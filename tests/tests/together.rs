@@ -1,7 +1,10 @@
 //! Conversations that share a model's programs, its cache and its pictures.
 
 use strix_model::image::RgbImage;
-use strix_model::{Answer, Error, GenerateOptions, LoadOptions, Model, Session, Source};
+use strix_model::{
+    Activity, Error, GenerateOptions, Generation, Inspect, LoadOptions, Model, SamplingParams, Session,
+    Source,
+};
 use strix_tests::schedules::Schedules;
 use strix_tests::{gpu, nano};
 
@@ -14,7 +17,7 @@ fn greedy(max_tokens: u32) -> GenerateOptions {
 }
 
 /// All ids of an answer, and how many positions of its prompt were in the cache and were run.
-fn all(mut answer: Answer<'_>) -> (Vec<u32>, [u32; 2]) {
+fn all(mut answer: Generation) -> (Vec<u32>, [u32; 2]) {
     answer.by_ref().for_each(|token| drop(token.expect("the device works")));
     (answer.ids().to_vec(), [answer.timing().reused_tokens, answer.timing().prefill_tokens])
 }
@@ -47,44 +50,50 @@ fn the_same_picture_and_beginning_are_computed_once() {
         all(session.ask(text, &greedy(8)).unwrap())
     };
     let (first, [reused, whole]) = ask("What color is the square in the image?", 30);
-    assert_eq!((reused, model.encoded_pictures()), (0, 1));
+    assert_eq!((reused, model.activity().encoded_pictures), (0, 1));
     // Another conversation: all but the last row is there.
     let (same, counts) = ask("What color is the square in the image?", 30);
-    assert_eq!((same, counts, model.encoded_pictures()), (first.clone(), [whole - 1, 1], 1));
+    assert_eq!((same, counts, model.activity().encoded_pictures), (first.clone(), [whole - 1, 1], 1));
     // Another question about the same picture: all of the picture is there.
     let rows = model.config().num_image_tokens() as u32;
     let (_, [reused, run]) = ask("Is there a circle in the image?", 30);
     assert!(reused >= rows && run < whole, "{reused} reused, {run} run");
-    assert_eq!(model.encoded_pictures(), 1);
+    assert_eq!(model.activity().encoded_pictures, 1);
     // The same text with another picture shares nothing from the picture on.
     let (_, [reused, run]) = ask("What color is the square in the image?", 90);
     assert!(reused < whole - rows && reused + run == whole, "{reused} reused");
-    assert_eq!(model.encoded_pictures(), 2);
+    assert_eq!(model.activity().encoded_pictures, 2);
 }
 
 #[test]
-fn what_the_cache_has_no_room_for_is_refused_with_the_numbers() {
+fn what_the_cache_has_no_room_for_waits_and_what_never_fits_is_refused_with_the_numbers() {
     let page = {
         let text = &strix_model::Config::nano().text;
         16 * 2 * 4 * (text.kv_dim() * text.num_hidden_layers) as u64
     };
     let model = model(LoadOptions { kv_memory: Some(6 * page + 5), ..LoadOptions::default() });
-    assert_eq!(model.kv_positions(), [96, 96]);
+    let room = || {
+        let Activity { kv_positions, kv_positions_left, running, waiting, .. } = model.activity();
+        ([kv_positions, kv_positions_left], running + waiting)
+    };
+    assert_eq!(room(), ([96, 96], 0));
     let [mut a, mut b] = [0, 1].map(|_| model.session().unwrap());
-    let alone = all(b.ask("What is 3 + 4?", &greedy(8)).unwrap()).0;
+    let alone = b.ask("What is 3 + 4?", &greedy(50)).unwrap().finish().unwrap().ids;
     b.reset();
-    let mut answer = a.ask("Hello!", &greedy(60)).unwrap();
-    answer.next().unwrap().unwrap();
-    let error = b.ask("What is 3 + 4?", &greedy(50)).unwrap_err();
-    let Error::PoolFull { positions, needed, left, total: 6 } = error else { panic!("{error}") };
-    assert!(positions > 50 && needed > left && left < 6, "{error}");
-    assert!(error.to_string().contains(&format!("{left} of 6 are left")), "{error}");
-    assert_eq!(b.turns(), [], "nothing was asked");
-    drop(answer);
-    assert_eq!(model.kv_positions(), [96, 96]);
-    assert_eq!(all(b.ask("What is 3 + 4?", &greedy(8)).unwrap()).0, alone);
+    // It takes five pages and may take a sixth: the next one waits for it.
+    let long = SamplingParams { min_new_tokens: 60, ..SamplingParams::greedy() };
+    let first = a.ask("Hello!", &GenerateOptions { sampling: long, ..greedy(60) }).unwrap();
+    let second = b.ask("What is 3 + 4?", &greedy(50)).unwrap();
+    assert_eq!(second.finish().unwrap().ids, alone);
+    assert_eq!(model.activity().waited_for_room, 1);
+    assert_eq!(first.finish().unwrap().ids.len(), 60);
+    assert_eq!(room(), ([96, 96], 0));
     // More than there is at all.
-    assert!(matches!(a.complete("USER: Hi! ASSISTANT:", &greedy(500)), Err(Error::PoolFull { .. })));
+    let error = b.ask("What is 3 + 4?", &greedy(100)).unwrap_err();
+    let Error::PoolFull { positions, needed, left: 6, total: 6 } = error else { panic!("{error}") };
+    assert!(positions > 100 && needed > 6, "{error}");
+    assert!(error.to_string().contains("6 of 6 are left"), "{error}");
+    assert_eq!(b.turns().len(), 1, "nothing was asked");
     let error = Model::load_on(
         gpu(),
         Source::Nano,
@@ -102,7 +111,7 @@ fn a_small_cache_of_any_content_answers_as_a_large_one() {
     let mut session = small.session().unwrap();
     for (seed, sample) in (0..).zip(&samples) {
         if seed % 5 == 0 {
-            session.spoil_cache(seed).unwrap();
+            session.inspect().spoil_cache(seed).unwrap();
         }
         session.reset();
         sample.add_pictures(&mut session);
@@ -116,11 +125,12 @@ fn sessions_decoded_together_step_as_each_alone() {
     let model = model(LoadOptions::default());
     let prompts: Vec<Vec<i32>> =
         (0..5).map(|i| (0..7 + 13 * i).map(|j| 3 + (i * 31 + j * 7) % 900).collect()).collect();
-    let alone: Vec<_> = prompts.iter().map(|ids| model.session().unwrap().greedy(ids, 20).unwrap()).collect();
+    let alone: Vec<_> =
+        prompts.iter().map(|ids| model.session().unwrap().inspect().greedy(ids, 20).unwrap()).collect();
     let mut sessions: Vec<_> = prompts.iter().map(|_| model.session().unwrap()).collect();
-    sessions[0].spoil_cache(9).unwrap();
+    sessions[0].inspect().spoil_cache(9).unwrap();
     let ids: Vec<&[i32]> = prompts.iter().map(Vec::as_slice).collect();
-    let together = Session::greedy_together(&mut sessions, &ids, 20).unwrap();
+    let together = Inspect::greedy_together(&mut sessions, &ids, 20).unwrap();
     for (i, (together, alone)) in together.iter().zip(&alone).enumerate() {
         assert_eq!((together.len(), alone.len()), (20, 20));
         for (step, (together, alone)) in together.iter().zip(alone).enumerate() {
@@ -135,17 +145,17 @@ fn steps_together_that_cannot_be_are_refused() {
     let model = model(LoadOptions::default());
     let mut sessions: Vec<_> = (0..2).map(|_| model.session().unwrap()).collect();
     let refused = |sessions: &mut [Session], tokens: &[u32], words: &str| {
-        let error = Session::step_together(sessions, tokens).unwrap_err().to_string();
+        let error = Inspect::step_together(sessions, tokens).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     };
     refused(&mut [], &[], "0 sessions");
     refused(&mut sessions, &[1], "2 sessions and 1 tokens");
     refused(&mut sessions, &[1, 2], "nothing was begun");
     for session in &mut sessions {
-        session.fill(20).unwrap();
+        session.inspect().fill(20).unwrap();
     }
     refused(&mut sessions, &[1, 1 << 20], "not in the vocabulary");
-    assert_eq!(Session::step_together(&mut sessions, &[5, 5]).unwrap().len(), 2);
+    assert_eq!(Inspect::step_together(&mut sessions, &[5, 5]).unwrap().len(), 2);
 }
 
 /// A few of what `cargo xtask schedules` runs.

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use strix_model::Answer;
+use strix_model::Generation;
 
 use crate::failure;
 
@@ -85,7 +85,7 @@ impl Interrupt {
 /// Runs `answer` to its end and passes its text on as it comes, without the space that the first word
 /// begins with. `waiting` goes when the first token comes.
 pub(crate) fn stream(
-    answer: &mut Answer<'_>,
+    answer: &mut Generation,
     waiting: Spinner,
     mut show: impl FnMut(&str) -> io::Result<()>,
 ) -> anyhow::Result<()> {

@@ -201,8 +201,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         if !pictures.is_empty() {
             profile.push(("image_encode", model.profile_encode()?));
         }
-        profile.push(("prefill_chunk", session.profile_prefill()?));
-        profile.push(("decode_step", session.profile()?));
+        profile.push(("prefill_chunk", session.inspect().profile_prefill()?));
+        profile.push(("decode_step", session.inspect().profile()?));
     }
 
     if args.json {

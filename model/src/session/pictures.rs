@@ -1,43 +1,74 @@
-//! The pictures of a session: pixels until a question about them is sure to be asked, embeddings from then on.
+//! The pictures of a session: pixels until a question about them is run, embeddings from then on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Session;
-use super::trace::{dump, trace_prefix};
 use crate::Result;
 use crate::image::RgbImage;
+use crate::model::Inner;
 use crate::pictures::PictureId;
 
 /// A picture of a session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Picture {
     pub(crate) id: PictureId,
-    content: Content,
+    content: Arc<Mutex<Content>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Content {
     /// As the vision tower takes it: it waits to be encoded.
-    Pixels(Vec<f32>),
+    Pixels(Arc<[f32]>),
     /// What the decoder sees of it.
     Embeds(Arc<[f32]>),
 }
 
+/// A picture as the decoder sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    pub(crate) id: PictureId,
+    /// `[queries + 1, hidden_size]`.
+    pub(crate) embeds: Arc<[f32]>,
+}
+
 impl Picture {
-    /// A row of an encoded picture.
-    pub(crate) fn row(&self, row: usize, hidden_size: usize) -> &[f32] {
-        match &self.content {
-            Content::Embeds(embeds) => &embeds[row * hidden_size..][..hidden_size],
-            Content::Pixels(_) => unreachable!("pictures are encoded before a row of them is run"),
+    fn new(id: PictureId, content: Content) -> Self {
+        Self { id, content: Arc::new(content.into()) }
+    }
+
+    fn content(&self) -> Content {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the decoder sees of it, if it was encoded for whatever conversation and is kept.
+    pub(crate) fn encoded(&self, inner: &Inner) -> Option<Encoded> {
+        let embeds = match self.content() {
+            Content::Embeds(embeds) => Some(embeds),
+            Content::Pixels(_) => inner.pictures().embeds(self.id),
+        }?;
+        self.encode(embeds.clone());
+        Some(Encoded { id: self.id, embeds })
+    }
+
+    /// Its pixels while it waits to be encoded.
+    pub(crate) fn pixels(&self) -> Option<Arc<[f32]>> {
+        match self.content() {
+            Content::Pixels(pixels) => Some(pixels),
+            Content::Embeds(_) => None,
         }
+    }
+
+    /// Puts what the decoder sees of it in place of its pixels.
+    pub(crate) fn encode(&self, embeds: Arc<[f32]>) {
+        *self.content.lock().unwrap_or_else(PoisonError::into_inner) = Content::Embeds(embeds);
     }
 }
 
 impl Session {
     /// A picture for the next question; several come in the order they were added. It is made square here, and encoded
-    /// once the first token of an answer about it is asked for: a question that is refused costs no encoding, and one
-    /// that the model has encoded lately, for whatever conversation, costs none either.
+    /// when an answer about it is run: a question that is refused costs no encoding, and one that the model has encoded
+    /// lately, for whatever conversation, costs none either.
     ///
     /// # Errors
     ///
@@ -46,9 +77,10 @@ impl Session {
         let start = Instant::now();
         let pixels = self.model.pixels(picture)?;
         let id = self.model.inner.pictures().id("pixels", &pixels);
-        self.pictures.push(Picture { id, content: Content::Pixels(pixels) });
-        self.pending += 1;
-        self.image_encode += start.elapsed();
+        let mut talk = self.talk();
+        talk.pictures.push(Picture::new(id, Content::Pixels(pixels.into())));
+        talk.pending += 1;
+        talk.image_encode += start.elapsed();
         Ok(())
     }
 
@@ -61,35 +93,24 @@ impl Session {
         let c = &self.model.inner.config;
         assert_eq!(embeds.len(), c.num_image_tokens() * c.text.hidden_size, "embeddings of one image");
         let id = self.model.inner.pictures().id("embeds", &embeds);
-        self.pictures.push(Picture { id, content: Content::Embeds(embeds) });
-        self.pending += 1;
+        let mut talk = self.talk();
+        talk.pictures.push(Picture::new(id, Content::Embeds(embeds)));
+        talk.pending += 1;
     }
 
-    /// Numbers of its pictures, in order.
-    pub(super) fn picture_ids(&self) -> Vec<PictureId> {
-        self.pictures.iter().map(|picture| picture.id).collect()
-    }
-
-    /// Encodes the pictures that wait for it, unless `go_on` says no on the way; whether all are encoded. Those that
-    /// are stay so.
-    pub(crate) fn encode(&mut self, go_on: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        let start = Instant::now();
-        let mut whole = true;
-        for (index, picture) in self.pictures.iter_mut().enumerate() {
-            let Content::Pixels(pixels) = &picture.content else { continue };
-            if let Some(prefix) = trace_prefix() {
-                self.model.with_encoder(|encoder| {
-                    encoder.write(pixels)?;
-                    dump(&mut encoder.program, &self.model, &[], &prefix, &format!("picture{index}"))
-                })?;
+    /// Encodes the pictures that wait for it.
+    pub(super) fn encode(&self) -> Result<Vec<Encoded>> {
+        let inner = &self.model.inner;
+        let pictures = self.talk().pictures.clone();
+        let encoded = |picture: &Picture| {
+            if let Some(encoded) = picture.encoded(inner) {
+                return Ok(encoded);
             }
-            let Some(embeds) = self.model.encode_once(picture.id, pixels, go_on)? else {
-                whole = false;
-                break;
-            };
-            picture.content = Content::Embeds(embeds);
-        }
-        self.image_encode += start.elapsed();
-        Ok(whole)
+            let pixels = picture.pixels().expect("it is not encoded");
+            let embeds = inner.pictures().keep(picture.id, self.model.encode(&pixels)?.into());
+            picture.encode(embeds.clone());
+            Ok(Encoded { id: picture.id, embeds })
+        };
+        pictures.iter().map(encoded).collect()
     }
 }

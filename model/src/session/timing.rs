@@ -1,17 +1,18 @@
-//! What it takes to time a session: a context of any length without a prompt, and single steps.
+//! A cache of any content: noise to time a context of any length without a prompt, numbers that are none to find who
+//! reads what is not theirs.
 
 use std::sync::atomic::Ordering;
 
 use strix_shaders::{KvCache, KvElement};
 
-use super::{Row, Scores, Session, Want, check_tokens, has_room};
+use super::{Inspect, Row};
 use crate::kv_cache::LayerCache;
 use crate::{Error, Result};
 
 /// Numbers that noise repeats; a prime, so that rows differ.
 const NOISE: usize = 65_521;
 
-impl Session {
+impl Inspect<'_> {
     /// Lets the cache hold so many positions, whatever they are: a decode step over them takes as long as over a prompt.
     /// The first time, noise is written to the whole cache. [`Session::reset`] comes before the next question.
     ///
@@ -19,7 +20,8 @@ impl Session {
     ///
     /// If the context is shorter, the cache has no room, others run when noise is written, or the device fails.
     pub fn fill(&mut self, positions: usize) -> Result<()> {
-        let ctx = self.model.inner.ctx as usize;
+        let inner = self.inner();
+        let ctx = inner.ctx as usize;
         if positions > ctx {
             return Err(Error::Option(format!(
                 "{positions} positions; the context holds {ctx}: raise --ctx"
@@ -27,12 +29,11 @@ impl Session {
         }
         self.end();
         // What no kernel wrote is zeros, which a driver may hold in one page.
-        if !self.model.inner.has_noise.load(Ordering::Relaxed) {
+        if !inner.has_noise.load(Ordering::Relaxed) {
             self.write_noise()?;
         }
-        let model = self.model.clone();
-        let sequence = self.begin_apart(positions)?;
-        let mut pages = model.inner.pages();
+        let sequence = self.begin(positions)?;
+        let mut pages = inner.pages();
         pages.grow(sequence, positions);
         pages.extend(sequence, &vec![Row::Token(0); positions]);
         Ok(())
@@ -41,7 +42,7 @@ impl Session {
     fn write_noise(&self) -> Result<()> {
         // Between -1 and 1, as keys and values are of which norms were taken.
         self.write_cache(|i| (i * 7919 % NOISE) as f32 / NOISE as f32 * 2.0 - 1.0)?;
-        self.model.inner.has_noise.store(true, Ordering::Relaxed);
+        self.inner().has_noise.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -54,14 +55,15 @@ impl Session {
     pub fn spoil_cache(&mut self, seed: u64) -> Result<()> {
         self.end();
         self.write_cache(|_| f32::NAN)?;
-        self.model.inner.has_noise.store(false, Ordering::Relaxed);
-        self.model.inner.pages().shuffle(seed);
+        self.inner().has_noise.store(false, Ordering::Relaxed);
+        self.inner().pages().shuffle(seed);
         Ok(())
     }
 
     /// Writes `value` of each element's number to all of the cache, of which nothing is known then.
     fn write_cache(&self, value: impl Fn(usize) -> f32 + Copy) -> Result<()> {
-        let inner = &self.model.inner;
+        self.session.model.wait_for_cancelled();
+        let inner = self.inner();
         {
             let mut pages = inner.pages();
             pages.clear();
@@ -86,26 +88,8 @@ impl Session {
         let element = |i| if value(i).is_nan() { T::NAN } else { T::nearest(value(i)) };
         let values: Vec<T> = (0..elements).map(element).collect();
         for kv in [&kv.k, &kv.v] {
-            kv.write(&self.model.inner.gpu, &values)?;
+            kv.write(&self.inner().gpu, &values)?;
         }
         Ok(())
-    }
-
-    /// Runs one token behind those in the cache, as a decode step, and returns the likeliest next.
-    ///
-    /// # Errors
-    ///
-    /// If the context is full, there is no such token, or the device fails.
-    pub fn step(&mut self, token: u32) -> Result<u32> {
-        match &mut self.sequence {
-            Some(sequence) => has_room(&self.model, sequence)?,
-            None => drop(self.begin_apart(1)?),
-        }
-        check_tokens(&self.model, &[token])?;
-        let scores = self.forward(&[Row::Token(token)], Want::Candidates(1), None)?;
-        Ok(match scores {
-            Some(Scores::Candidates(best)) => best.first().map_or(0, |&(id, _)| id),
-            _ => 0,
-        })
     }
 }

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use strix_engine::{Difference, Program};
 
+use super::inspect::Inspected;
+use super::inspect::logits_together;
 use super::rows::{self, Row};
-use super::{Scores, Session, Want};
+use super::{Inspect, Session};
 use crate::decoder::{Regime, Tap};
 use crate::kv_cache;
 use crate::kv_pool::Sequence;
-use crate::model::{Model, Trace, trace};
+use crate::model::{Inner, Trace, trace};
 use crate::runner::{Part, Pass};
 use crate::{Error, Result};
 
@@ -17,18 +19,20 @@ use crate::{Error, Result};
 /// kernel loops over all keys.
 const MAX_TAPPED_ROWS: usize = 1000;
 
-impl Session {
+impl Inspect<'_> {
     /// The positions of prepared ids, if they and `more` tokens fit the context; their pictures are encoded.
-    fn place_all(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
-        let rows = rows::of_ids(&self.model.inner.config, ids, &self.picture_ids())?;
-        let ctx = self.model.inner.ctx as usize;
+    fn rows_of(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
+        let inner = self.inner();
+        let pictures: Vec<_> = self.session.talk().pictures.iter().map(|picture| picture.id).collect();
+        let rows = rows::of_ids(&inner.config, ids, &pictures)?;
+        let ctx = inner.ctx as usize;
         if rows.is_empty() || rows.len() + more > ctx {
             return Err(Error::Prompt(format!(
                 "{} positions and {more} tokens after them; the context holds 1 to {ctx}: raise --ctx",
                 rows.len()
             )));
         }
-        self.encode(None)?;
+        self.state().pictures = self.session.encode()?;
         Ok(rows)
     }
 
@@ -40,7 +44,7 @@ impl Session {
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
         let mut pass = self.whole(ids, &mut Tap::default())?;
-        let trace = in_order(&mut pass.program, &self.model, self.pages());
+        let trace = in_order(&mut pass.program, &self.inner(), self.pages());
         self.end();
         trace
     }
@@ -54,15 +58,15 @@ impl Session {
     /// If the ids do not fit.
     pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
         let mut last = None;
-        let decoded = self.each_pass(ids, |pass, model, pages, ends| {
-            last = ends.then(|| in_order(&mut pass.program, model, pages)).transpose()?;
+        let decoded = self.each_pass(ids, |pass, inner, pages, ends| {
+            last = ends.then(|| in_order(&mut pass.program, inner, pages)).transpose()?;
             if !ends {
                 pass.program.run(&[])?;
             }
             Ok(false)
         })?;
         debug_assert!(!decoded);
-        let decode = self.decode_last(|pass, model, pages| in_order(&mut pass.program, model, pages))?;
+        let decode = self.decode_last(|pass, inner, pages| in_order(&mut pass.program, inner, pages))?;
         Ok([last.expect("there is a last chunk"), decode])
     }
 
@@ -74,14 +78,14 @@ impl Session {
     ///
     /// If the ids do not fit, there is no such layer, or the device has no room for the tables.
     pub fn attention_probs(&mut self, ids: &[i32], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
-        let num_layers = self.model.inner.config.text.num_hidden_layers;
+        let num_layers = self.inner().config.text.num_hidden_layers;
         if let Some(layer) = layers.iter().find(|&&layer| layer >= num_layers) {
             return Err(Error::Option(format!(
                 "attention of decoder layer {layer}; there are 0 to {}",
                 num_layers - 1
             )));
         }
-        let rows = self.place_all(ids, 0)?.len();
+        let rows = self.rows_of(ids, 0)?.len();
         if rows > MAX_TAPPED_ROWS {
             return Err(Error::Prompt(format!(
                 "attention probabilities of {rows} positions; they are written out for up to {MAX_TAPPED_ROWS}: \
@@ -109,20 +113,21 @@ impl Session {
 
     /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
     fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Pass> {
-        let rows = self.place_all(ids, 0)?;
+        let rows = self.rows_of(ids, 0)?;
         let size = (rows.len() as u32).max(2);
-        let mut pass = Pass::compile(&self.model, Regime::Prefill, size, 1, true, tap)?;
-        self.begin_apart(rows.len())?;
-        let Self { model, sequence, pictures, .. } = self;
+        let inner = self.inner();
+        let mut pass = Pass::compile(&inner, Regime::Prefill, size, 1, true, tap)?;
+        self.begin(rows.len())?;
+        let Inspected { sequence, pictures, .. } = self.state();
         let sequence = sequence.as_mut().expect("begun");
-        model.inner.pages().grow(sequence, rows.len());
+        inner.pages().grow(sequence, rows.len());
         pass.write(&[Part { sequence, rows: &rows, pictures, candidates: 1 }]);
         Ok(pass)
     }
 
     /// Pages of what is being run.
     fn pages(&self) -> &[u32] {
-        self.sequence.as_ref().map_or(&[], Sequence::pages)
+        self.session.inspected.sequence.as_ref().map_or(&[], Sequence::pages)
     }
 
     /// Runs ids (-200 where a picture goes) in chunks of the prefill program: for each, `run` does so with its inputs
@@ -130,42 +135,71 @@ impl Session {
     fn each_pass(
         &mut self,
         ids: &[i32],
-        mut run: impl FnMut(&mut Pass, &Model, &[u32], bool) -> Result<bool>,
+        mut run: impl FnMut(&mut Pass, &Inner, &[u32], bool) -> Result<bool>,
     ) -> Result<bool> {
-        let rows = self.place_all(ids, 0)?;
-        self.begin_apart(rows.len())?;
-        let Self { model, sequence, pictures, .. } = self;
+        let rows = self.rows_of(ids, 0)?;
+        self.begin(rows.len())?;
+        self.run_rows(&rows, &mut run)
+    }
+
+    /// The same of rows, behind those in the cache.
+    fn run_rows(
+        &mut self,
+        rows: &[Row],
+        run: &mut dyn FnMut(&mut Pass, &Inner, &[u32], bool) -> Result<bool>,
+    ) -> Result<bool> {
+        let inner = self.inner();
+        let Inspected { sequence, pictures, .. } = self.state();
         let sequence = sequence.as_mut().expect("begun");
-        let mut runner = model.runner()?;
-        let pass = &mut runner.prefill;
-        let mut rest = rows.as_slice();
+        let mut runner = inner.runner()?;
+        // A prompt of one token is decoded.
+        let single = rows.len() == 1 && matches!(rows[0], Row::Token(_));
+        let pass = if single { runner.decode(&inner, 1)? } else { &mut runner.prefill };
+        let mut rest = rows;
         while !rest.is_empty() {
             let (part, after) = rest.split_at(pass.size.min(rest.len()));
             rest = after;
-            model.inner.pages().grow(sequence, sequence.len() + part.len());
+            inner.pages().grow(sequence, sequence.len() + part.len());
             pass.write(&[Part { sequence, rows: part, pictures, candidates: 1 }]);
-            if run(pass, model, sequence.pages(), rest.is_empty())? {
+            if run(pass, &inner, sequence.pages(), rest.is_empty())? {
                 return Ok(true);
             }
-            model.inner.pages().extend(sequence, part);
+            inner.pages().extend(sequence, part);
         }
         Ok(false)
     }
 
     /// Runs the last position of what was run once more, as a decode step, and ends it.
-    fn decode_last<R>(&mut self, run: impl FnOnce(&mut Pass, &Model, &[u32]) -> Result<R>) -> Result<R> {
-        let last = self.sequence.as_mut().and_then(|sequence| self.model.inner.pages().shorten(sequence));
+    fn decode_last<R>(&mut self, run: impl FnOnce(&mut Pass, &Inner, &[u32]) -> Result<R>) -> Result<R> {
+        let inner = self.inner();
+        let sequence = self.state().sequence.as_mut().expect("begun");
+        let last = inner.pages().shorten(sequence);
         let row = [last.filter(|row| matches!(row, Row::Token(_))).unwrap_or(Row::Token(0))];
         let result = {
-            let Self { model, sequence, .. } = &mut *self;
-            let sequence = sequence.as_mut().expect("begun");
-            let mut runner = model.runner()?;
-            let pass = runner.decode(model, 1)?;
+            let mut runner = inner.runner()?;
+            let pass = runner.decode(&inner, 1)?;
             pass.write(&[Part { sequence, rows: &row, pictures: &[], candidates: 1 }]);
-            run(pass, model, sequence.pages())
+            run(pass, &inner, sequence.pages())
         };
         self.end();
         result
+    }
+
+    /// Runs a prompt, and returns the logits of its last row.
+    fn logits_of(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<f32>> {
+        let rows = self.rows_of(ids, tokens.saturating_sub(1))?;
+        self.begin(rows.len() + tokens.saturating_sub(1))?;
+        let mut logits = vec![];
+        self.run_rows(&rows, &mut |pass, _, _, ends| {
+            if ends {
+                pass.program.run(&[pass.out.logits.id()])?;
+                pass.program.read_into(pass.out.logits, &mut logits)?;
+            } else {
+                pass.program.run(&[])?;
+            }
+            Ok(false)
+        })?;
+        Ok(logits)
     }
 
     /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a
@@ -195,24 +229,17 @@ impl Session {
     ///
     /// If the ids do not fit.
     pub fn greedy(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<Vec<f32>>> {
-        let mut rows = self.place_all(ids, tokens.saturating_sub(1))?;
-        self.begin_apart(rows.len() + tokens.saturating_sub(1))?;
-        let mut steps = vec![];
-        for _ in 0..tokens {
-            let Some(Scores::Full(logits)) = self.forward(&rows, Want::Full, None)? else { break };
-            rows = vec![Row::Token(best(logits))];
-            steps.push(logits.to_vec());
-        }
-        Ok(steps)
+        Self::greedy_together(std::slice::from_mut(self.session), &[ids], tokens)
+            .map(|mut steps| steps.remove(0))
     }
 
-    /// [`Session::greedy`] of several sessions, whose steps after the prompt are of all of them together.
+    /// [`Inspect::greedy`] of several sessions, whose steps after the prompt are of all of them together.
     ///
     /// # Errors
     ///
     /// If they are none or more than 16, or not as many as `ids`, or the ids do not fit.
     pub fn greedy_together(
-        sessions: &mut [Self],
+        sessions: &mut [Session],
         ids: &[&[i32]],
         tokens: usize,
     ) -> Result<Vec<Vec<Vec<f32>>>> {
@@ -221,20 +248,16 @@ impl Session {
         }
         let mut steps: Vec<Vec<Vec<f32>>> = vec![];
         for (session, ids) in sessions.iter_mut().zip(ids) {
-            let rows = session.place_all(ids, tokens.saturating_sub(1))?;
-            session.begin_apart(rows.len() + tokens.saturating_sub(1))?;
-            match session.forward(&rows, Want::Full, None)? {
-                Some(Scores::Full(logits)) => steps.push(vec![logits.to_vec()]),
-                _ => steps.push(vec![]),
-            }
+            steps.push(vec![session.inspect().logits_of(ids, tokens)?]);
         }
         for _ in 1..tokens {
             let last =
                 steps.iter().map(|steps| steps.last().map_or(0, |logits| best(logits))).collect::<Vec<_>>();
-            let logits = Self::logits_together(sessions, &last)?;
+            let logits = logits_together(sessions, &last)?;
             steps.iter_mut().zip(logits).for_each(|(steps, logits)| steps.push(logits));
         }
-        sessions.iter_mut().for_each(Self::end);
+        sessions.iter_mut().for_each(|session| session.inspect().end());
+        steps.iter_mut().for_each(|steps| steps.truncate(tokens));
         Ok(steps)
     }
 }
@@ -293,9 +316,9 @@ fn is_named(label: &str, prefix: &str) -> bool {
 }
 
 /// A trace of a pass of a sequence on these pages, its keys and values in the order of positions.
-fn in_order(program: &mut Program, model: &Model, pages: &[u32]) -> Result<Trace> {
-    let (mut trace, model) = (trace(program)?, &model.inner);
-    kv_cache::by_position(&mut trace, &model.config.text, model.options.kv, pages);
+fn in_order(program: &mut Program, inner: &Inner, pages: &[u32]) -> Result<Trace> {
+    let mut trace = trace(program)?;
+    kv_cache::by_position(&mut trace, &inner.config.text, inner.options.kv, pages);
     Ok(trace)
 }
 
@@ -312,9 +335,9 @@ fn dir() -> PathBuf {
 
 /// Writes the tensors of the steps named by `prefix` to `strix-trace/`, in files whose names begin with `position`, and
 /// says on the log which step first differs from its CPU reference.
-pub(super) fn dump(
+pub(crate) fn dump(
     program: &mut Program,
-    model: &Model,
+    inner: &Inner,
     pages: &[u32],
     prefix: &str,
     position: &str,
@@ -326,7 +349,7 @@ pub(super) fn dump(
     };
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
     for (i, (label, values)) in
-        in_order(program, model, pages)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
+        in_order(program, inner, pages)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
     {
         let path = dir.join(format!("{position}-{i:04}-{label}.f32"));
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use strix_model::image::RgbImage;
 use strix_model::prompt::Question;
-use strix_model::{FinishReason, GenerateOptions, Session, Timing, shown};
+use strix_model::{FinishReason, GenerateOptions, Generation, Session, Timing, shown};
 
 use super::commands::{self, Command};
 use super::editor::{Entry, Input};
@@ -116,7 +116,7 @@ impl<'a> Chat<'a> {
                 }
             }
             Command::Retry => return self.retry(),
-            Command::Undo => self.undo(),
+            Command::Undo => self.undo()?,
             Command::Clear => {
                 self.session.reset();
                 self.last = None;
@@ -163,8 +163,8 @@ impl<'a> Chat<'a> {
         let question = question.into();
         self.retries = 0;
         self.make_room(&question)?;
-        let seed = self.generate.sampling.seed;
-        self.answer(question, seed)
+        let answer = self.session.ask(question, &self.options())?;
+        self.stream(answer)
     }
 
     /// Sees to it that a question fits the context.
@@ -200,16 +200,22 @@ impl<'a> Chat<'a> {
         Ok(())
     }
 
-    fn answer(&mut self, question: Question, seed: u64) -> anyhow::Result<Next> {
-        let mut options =
-            GenerateOptions { cancel: Some(self.interrupt.at_answer()), ..self.generate.clone() };
-        options.sampling.seed = seed;
-        let waiting = Spinner::start(if question.num_images() + self.session.waiting() == 0 {
-            "reading"
-        } else {
-            "looking"
-        });
-        let mut answer = self.session.ask(question, &options)?;
+    fn retry(&mut self) -> anyhow::Result<Next> {
+        self.retries += 1;
+        let mut options = self.options();
+        options.sampling.seed = options.sampling.seed.wrapping_add(self.retries);
+        let answer = self.session.retry(&options)?;
+        self.stream(answer)
+    }
+
+    /// How the next answer is generated: Ctrl-C ends it.
+    fn options(&self) -> GenerateOptions {
+        GenerateOptions { cancel: Some(self.interrupt.at_answer()), ..self.generate.clone() }
+    }
+
+    /// Prints an answer as it comes, and what is told of it.
+    fn stream(&mut self, mut answer: Generation) -> anyhow::Result<Next> {
+        let waiting = Spinner::start("reading");
         let mut out = terminal::stdout();
         let mut is_begun = false;
         let streamed = answer::stream(&mut answer, waiting, |text| {
@@ -224,45 +230,29 @@ impl<'a> Chat<'a> {
             return Err(error);
         }
         writeln!(out)?;
-        let (timing, reason) = (answer.timing(), answer.finish_reason().cloned());
+        let (timing, reason) = (answer.timing(), answer.finish_reason());
+        let is_stopped = reason == Some(&FinishReason::Cancelled);
+        whisper(&told(&timing, reason));
         self.last = Some(timing);
-        whisper(&told(&timing, reason.as_ref()));
-        Ok(if reason == Some(FinishReason::Cancelled) { Next::Stopped } else { Next::Line })
+        Ok(if is_stopped { Next::Stopped } else { Next::Line })
     }
 
-    fn retry(&mut self) -> anyhow::Result<Next> {
-        if self.session.waiting() > 0 {
-            return Err(Usage(
-                "pictures wait for the next question: ask it, or let go of them with /undo".into(),
-            )
-            .into());
-        }
-        let Some(turn) = self.session.undo() else {
-            return Err(Usage("there is no question to ask again".into()).into());
-        };
-        self.retries += 1;
-        let seed = self.generate.sampling.seed.wrapping_add(self.retries);
-        let turns = self.session.turns().len();
-        let answered = self.answer(turn.user.clone(), seed);
-        // Nothing came: what was said before is as good as ever.
-        if self.session.turns().len() == turns {
-            self.session.put_back(turn);
-        }
-        answered
-    }
-
-    fn undo(&mut self) {
+    fn undo(&mut self) -> anyhow::Result<()> {
         let waited = self.session.drop_waiting();
         if waited > 0 {
-            return whisper(&format!("let go of {}", counted(waited, "picture")));
+            whisper(&format!("let go of {}", counted(waited, "picture")));
+            return Ok(());
         }
-        let Some(turn) = self.session.undo() else { return whisper("there is nothing to take back") };
+        let Some(turn) = self.session.undo()? else {
+            return Err(Usage("there is nothing to take back".into()).into());
+        };
         let pictures = match turn.user.num_images() {
             0 => String::new(),
             1 => "; its picture waits for the next question".into(),
             more => format!("; its {more} pictures wait for the next question"),
         };
         whisper(&format!("took back {}{pictures}", shown(excerpt(&turn.user.text()))));
+        Ok(())
     }
 
     fn system(&mut self, text: &str) {

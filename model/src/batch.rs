@@ -1,0 +1,674 @@
+//! The answers that are being run: all that are decoded take a step together, and in between the prompts of others are run
+//! and their pictures encoded, piece by piece.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use strix_engine::Streamed;
+
+use crate::generate::FinishReason;
+use crate::kv_pool::{Full, Pages, Sequence};
+use crate::model::{Encoder, Inner, Running};
+use crate::request::{Request, Sample, Scores};
+use crate::runner::{Part, Pass, TOGETHER};
+use crate::scheduler::Queue;
+use crate::session::{Encoded, Left, Picture, Row};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result, kv_cache};
+
+/// Everything that is run.
+pub(crate) struct Batch<'m> {
+    inner: &'m Arc<Inner>,
+    queue: &'m Queue,
+    /// The programs, while something is being run.
+    runner: Option<Running<'m>>,
+    /// In the order in which they were asked.
+    live: Vec<Live<'m>>,
+    /// What is run between two steps.
+    work: Option<Work<'m>>,
+    next_key: u64,
+    scratch: Scratch,
+}
+
+/// An answer that is being run.
+struct Live<'m> {
+    queue: &'m Queue,
+    key: u64,
+    /// The prompt.
+    rows: Vec<Row>,
+    pictures: Vec<Picture>,
+    /// Those that were needed so far, as the decoder sees them.
+    encoded: Vec<Encoded>,
+    left: Arc<Mutex<Left>>,
+    sample: Sample,
+    sequence: Sequence,
+    /// Whether it takes part in the steps: its prompt is run, or all but one token of it was in the cache.
+    decodes: bool,
+    /// What it runs in the next step.
+    next: [Row; 1],
+    /// Whether a run is under way that writes to its pages.
+    is_written: bool,
+    has_ended: bool,
+    /// Chunks of its prompt that were run.
+    chunks: u64,
+    asked: Instant,
+    /// When its last token came, or it was begun.
+    since: Instant,
+    /// What had been streamed by then.
+    streamed: Streamed,
+    encode_time: Duration,
+}
+
+/// What is run between two steps, piece by piece.
+enum Work<'m> {
+    /// A picture is encoded.
+    Encode { picture: Picture, encoder: MutexGuard<'m, Option<Encoder>>, began: Instant },
+    /// The next so many rows of some prompts are run.
+    Prefill { parts: Vec<(u64, usize)>, is_of_many: bool },
+}
+
+/// What is used again for every token, so that none allocates.
+#[derive(Debug, Default)]
+struct Scratch {
+    ready: Vec<usize>,
+    ids: Vec<u32>,
+    values: Vec<f32>,
+    logits: Vec<f32>,
+    candidates: Vec<(u32, f32)>,
+}
+
+impl<'m> Batch<'m> {
+    pub(crate) fn new(inner: &'m Arc<Inner>, queue: &'m Queue) -> Self {
+        Self {
+            inner,
+            queue,
+            runner: None,
+            live: vec![],
+            work: None,
+            next_key: 0,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Runs a step of all that are decoded, and what there is to run between two; waits if there is nothing to do. Whether
+    /// there will be more.
+    pub(crate) fn turn(&mut self) -> bool {
+        if !self.admit() {
+            return false;
+        }
+        if self.live.is_empty() {
+            return true;
+        }
+        let start = Instant::now();
+        let slice = self.inner.options.slice;
+        let step = self.runner().and_then(|()| self.decode());
+        let has_stepped = match step {
+            Ok(has_stepped) => has_stepped,
+            Err(error) => {
+                self.fail(|_| true, error);
+                true
+            }
+        };
+        // As much time for what comes as for what is there. Layers that take turns on the device would come again for
+        // every piece.
+        let interleaves = has_stepped && self.inner.streams.is_empty();
+        let budget = if interleaves { start.elapsed().max(slice) } else { Duration::MAX };
+        if let Err(error) = self.work(budget) {
+            self.work = None;
+            self.fail(|live| !live.decodes, error);
+        }
+        self.sweep();
+        if self.work.is_none() {
+            // Whoever looks into a session has a turn.
+            self.runner = None;
+        }
+        true
+    }
+
+    /// Takes the programs.
+    fn runner(&mut self) -> Result<()> {
+        if self.runner.is_none() {
+            self.runner = Some(self.inner.runner()?);
+        }
+        Ok(())
+    }
+
+    /// Begins what waits, as far as there is room, first come first served. Whether there will be more.
+    fn admit(&mut self) -> bool {
+        let is_idle = self.live.is_empty() && self.work.is_none();
+        let queue = self.queue;
+        let Some(mut state) = queue.wait(is_idle) else { return false };
+        let mut at = 0;
+        while at < state.waiting.len() {
+            let request = &state.waiting[at];
+            if request.sample.is_cancelled() {
+                let request = state.waiting.remove(at).expect("just seen");
+                request.sample.feed.end(Ok(FinishReason::Cancelled), None);
+                queue.tell();
+                continue;
+            }
+            if self.live.len() >= TOGETHER {
+                break;
+            }
+            // What it begins with is being computed: soon it is there.
+            if self.live.iter().any(|live| live.will_hold_more_of(&request.rows)) {
+                at += 1;
+                continue;
+            }
+            match self.start(request) {
+                Ok(sequence) => {
+                    let request = state.waiting.remove(at).expect("just seen");
+                    state.running.push(request.sample.feed.clone());
+                    self.begin(request, sequence);
+                }
+                // It waits, and so do those behind it, until others end.
+                Err(Start::Full(_)) if !self.live.is_empty() => {
+                    let request = &mut state.waiting[at];
+                    if !std::mem::replace(&mut request.has_waited, true) {
+                        state.waited += 1;
+                    }
+                    break;
+                }
+                Err(Start::Full(full)) => {
+                    let request = state.waiting.remove(at).expect("just seen");
+                    let positions = request.positions(self.inner.ctx);
+                    request.sample.feed.end(Err(full.error(positions)), None);
+                }
+                Err(Start::Failed(error)) => {
+                    let request = state.waiting.remove(at).expect("just seen");
+                    request.sample.feed.end(Err(error), None);
+                }
+            }
+        }
+        true
+    }
+
+    /// Pages for a request.
+    fn start(&self, request: &Request) -> std::result::Result<Sequence, Start> {
+        let inner = self.inner;
+        let mut pages = inner.pages();
+        let left = request.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = request.positions(inner.ctx);
+        let mut sequence = pages.start(&request.rows, most, &left.stamps).map_err(Start::Full)?;
+        // As long as the pool is locked, nobody writes over the page.
+        if let Some(copied) = sequence.copied()
+            && let Err(error) = kv_cache::copy_page(&inner.gpu, &inner.kv, &inner.config.text, copied)
+        {
+            pages.abandon(sequence);
+            return Err(Start::Failed(error));
+        }
+        Ok(sequence)
+    }
+
+    fn begin(&mut self, request: Request, sequence: Sequence) {
+        let Request { rows, pictures, left, image_encode, asked, mut sample, .. } = request;
+        let (queue, held) = (self.queue, sequence.len());
+        let timing = &mut sample.timing;
+        timing.queued = asked.elapsed();
+        timing.image_encode = image_encode;
+        (timing.reused_tokens, timing.prefill_tokens) = (held as u32, (rows.len() - held) as u32);
+        sample.feed.set_timing(&sample.timing);
+        let last = *rows.last().expect("a prompt has a row");
+        // A prompt's last row takes the same path however the prompt is cut: its bits do not depend on the chunk.
+        let decodes = rows.len() - held == 1 && matches!(last, Row::Token(_));
+        self.next_key += 1;
+        self.live.push(Live {
+            queue,
+            key: self.next_key,
+            rows,
+            pictures,
+            encoded: vec![],
+            left,
+            sample,
+            sequence,
+            decodes,
+            next: [last],
+            is_written: false,
+            has_ended: false,
+            chunks: 0,
+            asked,
+            since: Instant::now(),
+            streamed: self.inner.streamed(),
+            encode_time: Duration::ZERO,
+        });
+    }
+
+    /// Runs one step of all that are decoded; whether there are any.
+    fn decode(&mut self) -> Result<bool> {
+        let mut ready = std::mem::take(&mut self.scratch.ready);
+        ready.clear();
+        let steps = |live: &Live<'_>| live.decodes && !live.has_ended && !live.sample.is_cancelled();
+        ready.extend((0..self.live.len()).filter(|&at| steps(&self.live[at])));
+        let mut rest = ready.as_slice();
+        let mut stepped = Ok(());
+        while !rest.is_empty() && stepped.is_ok() {
+            let inner = self.inner;
+            let size = match self.programs().decode_now(inner, rest.len()) {
+                Ok(pass) => pass.size.min(rest.len()),
+                Err(error) => {
+                    stepped = Err(error);
+                    break;
+                }
+            };
+            let (group, after) = rest.split_at(size);
+            stepped = self.step(group);
+            rest = after;
+        }
+        let has_stepped = !ready.is_empty();
+        self.scratch.ready = ready;
+        stepped.map(|()| has_stepped)
+    }
+
+    fn programs(&mut self) -> &mut Running<'m> {
+        self.runner.as_mut().expect("taken at the beginning of a turn")
+    }
+
+    /// Runs one step of these.
+    fn step(&mut self, group: &[usize]) -> Result<()> {
+        let Self { inner, live, runner, scratch, .. } = self;
+        let slice = inner.options.slice;
+        {
+            let mut pages = inner.pages();
+            for &at in group {
+                let sequence = &mut live[at].sequence;
+                pages.grow(sequence, sequence.len() + 1);
+            }
+        }
+        let pass =
+            runner.as_mut().expect("taken at the beginning of a turn").decode_now(inner, group.len())?;
+        let part = |at: usize| live[at].part(&live[at].next);
+        let mut parts = [part(group[0]); TOGETHER];
+        parts.iter_mut().zip(group).for_each(|(slot, &at)| *slot = part(at));
+        let parts = &parts[..group.len()];
+        pass.write(parts);
+        pass.dump(inner, parts)?;
+        let (reads, count) = pass.reads(group.iter().map(|&at| live[at].sample.candidates()));
+        pass.program.begin(&reads[..count])?;
+        while !pass.program.advance(slice)? {
+            if group.iter().all(|&at| live[at].sample.is_cancelled()) {
+                return Ok(pass.program.abandon()?);
+            }
+        }
+        scratch.read(pass, group.iter().map(|&at| live[at].sample.candidates()))?;
+        let size = [pass.out.ids.shape()[1], pass.out.logits.shape()[1]].map(|n| n as usize);
+        for (row, &at) in group.iter().enumerate() {
+            let live = &mut live[at];
+            inner.pages().extend(&mut live.sequence, &live.next);
+            live.tell(inner, scratch.scores(row, size, live.sample.candidates()));
+        }
+        Ok(())
+    }
+
+    /// Goes on with what is run between two steps, for so long.
+    fn work(&mut self, budget: Duration) -> Result<()> {
+        let (start, slice) = (Instant::now(), self.inner.options.slice);
+        if self.work.is_none() {
+            self.work = self.next_work()?;
+        }
+        while self.work.is_some() {
+            if self.is_unwanted() {
+                return self.abandon();
+            }
+            let program = match self.work.as_mut().expect("just seen") {
+                Work::Encode { encoder, .. } => &mut encoder.as_mut().expect("compiled").program,
+                Work::Prefill { is_of_many, .. } => {
+                    let is_of_many = *is_of_many;
+                    &mut self.runner.as_mut().expect("taken").prefill_of(is_of_many).program
+                }
+            };
+            if program.advance(slice)? {
+                self.end_work()?;
+                return Ok(());
+            }
+            if start.elapsed() >= budget || budget == Duration::MAX && self.queue.has_news() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be run next between two steps: a chunk of the prompts, or a picture that it needs.
+    fn next_work(&mut self) -> Result<Option<Work<'m>>> {
+        let waits = |live: &Live<'_>| !live.decodes && !live.has_ended && !live.sample.is_cancelled();
+        let mut order: Vec<usize> = (0..self.live.len()).filter(|&at| waits(&self.live[at])).collect();
+        // Whoever had fewest chunks, of those who came first.
+        order.sort_by_key(|&at| self.live[at].chunks);
+        let Some(&first) = order.first() else { return Ok(None) };
+        let inner = self.inner;
+        let size = self.programs().prefill.size;
+        if let Some(picture) = self.live[first].next_picture(inner, size) {
+            return self.encode(picture).map(Some);
+        }
+        order.retain(|&at| self.live[at].next_picture(inner, size).is_none());
+        let is_of_many = self.programs().prefill_now(inner, order.len())?.sequences > 1;
+        order.truncate(if is_of_many { TOGETHER } else { 1 });
+        let parts = shares(size, order.iter().map(|&at| self.live[at].prompt_left()));
+        let parts: Vec<_> = order.iter().copied().zip(parts).filter(|(_, rows)| *rows > 0).collect();
+        self.prefill(&parts, is_of_many).map(Some)
+    }
+
+    /// Begins to encode a picture.
+    fn encode(&mut self, picture: Picture) -> Result<Work<'m>> {
+        let pixels = picture.pixels().expect("it is not encoded");
+        let mut encoder = self.inner.encoder()?;
+        let compiled = encoder.as_mut().expect("compiled");
+        compiled.write(&pixels)?;
+        compiled.dump(self.inner, picture.id)?;
+        compiled.program.begin(&[compiled.embeds.id()])?;
+        Ok(Work::Encode { picture, encoder, began: Instant::now() })
+    }
+
+    /// Begins to run so many rows of each of these prompts.
+    fn prefill(&mut self, rows: &[(usize, usize)], is_of_many: bool) -> Result<Work<'m>> {
+        let Self { inner, live, runner, .. } = self;
+        for &(at, rows) in rows {
+            let live = &mut live[at];
+            let to = live.sequence.len() + rows;
+            inner.pages().grow(&mut live.sequence, to);
+            live.is_written = true;
+        }
+        let parts: Vec<_> = rows.iter().map(|&(at, rows)| live[at].part(live[at].chunk(rows))).collect();
+        let pass = runner.as_mut().expect("taken at the beginning of a turn").prefill_of(is_of_many);
+        pass.write(&parts);
+        pass.dump(inner, &parts)?;
+        let ending = rows.iter().filter(|&&(at, rows)| live[at].prompt_left() == rows);
+        let (reads, count) = pass.reads(ending.map(|&(at, _)| live[at].sample.candidates()));
+        pass.program.begin(&reads[..count])?;
+        let parts = rows.iter().map(|&(at, rows)| (live[at].key, rows)).collect();
+        Ok(Work::Prefill { parts, is_of_many })
+    }
+
+    /// Whether nobody wants what is being run.
+    fn is_unwanted(&self) -> bool {
+        let wants = |live: &Live<'_>| !live.sample.is_cancelled();
+        match &self.work {
+            None => false,
+            Some(Work::Encode { picture, .. }) => {
+                let needs = |live: &Live<'_>| live.pictures.iter().any(|other| other.id == picture.id);
+                !self.live.iter().any(|live| !live.decodes && wants(live) && needs(live))
+            }
+            Some(Work::Prefill { parts, .. }) => {
+                let is_one = |live: &Live<'_>| parts.iter().any(|(key, _)| *key == live.key);
+                !self.live.iter().any(|live| is_one(live) && wants(live))
+            }
+        }
+    }
+
+    /// Ends what is being run, and nothing comes of it.
+    fn abandon(&mut self) -> Result<()> {
+        match self.work.take() {
+            None => {}
+            Some(Work::Encode { mut encoder, .. }) => {
+                encoder.as_mut().expect("compiled").program.abandon()?
+            }
+            Some(Work::Prefill { parts, is_of_many }) => {
+                self.programs().prefill_of(is_of_many).program.abandon()?;
+                self.is_written_no_more(&parts);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_written_no_more(&mut self, parts: &[(u64, usize)]) {
+        for live in self.live.iter_mut().filter(|live| parts.iter().any(|(key, _)| *key == live.key)) {
+            live.is_written = false;
+        }
+    }
+
+    /// Takes what was run between two steps.
+    fn end_work(&mut self) -> Result<()> {
+        match self.work.take() {
+            None => Ok(()),
+            Some(Work::Encode { picture, mut encoder, began }) => {
+                let embeds = encoder.as_mut().expect("compiled").read(self.inner)?;
+                picture.encode(self.inner.pictures().keep(picture.id, embeds.into()));
+                for live in self.live.iter_mut().filter(|live| !live.decodes) {
+                    if live.pictures.iter().any(|other| other.id == picture.id) {
+                        live.encode_time += began.elapsed();
+                    }
+                }
+                Ok(())
+            }
+            Some(Work::Prefill { parts, is_of_many }) => {
+                self.is_written_no_more(&parts);
+                self.end_prefill(&parts, is_of_many)
+            }
+        }
+    }
+
+    fn end_prefill(&mut self, parts: &[(u64, usize)], is_of_many: bool) -> Result<()> {
+        let Self { inner, live, runner, scratch, .. } = self;
+        let pass = runner.as_mut().expect("taken").prefill_of(is_of_many);
+        let ends = |live: &Live<'_>| {
+            let part = parts.iter().find(|(key, _)| *key == live.key);
+            part.is_some_and(|(_, rows)| live.prompt_left() == *rows)
+        };
+        scratch.read(pass, live.iter().filter(|live| ends(live)).map(|live| live.sample.candidates()))?;
+        let size = [pass.out.ids.shape()[1], pass.out.logits.shape()[1]].map(|n| n as usize);
+        for (row, &(key, rows)) in parts.iter().enumerate() {
+            let Some(live) = live.iter_mut().find(|live| live.key == key) else { continue };
+            let ends = live.prompt_left() == rows;
+            let at = live.sequence.len();
+            inner.pages().extend(&mut live.sequence, &live.rows[at..at + rows]);
+            live.chunks += 1;
+            if ends {
+                live.decodes = true;
+                live.tell(inner, scratch.scores(row, size, live.sample.candidates()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends answers with an error that they share.
+    fn fail(&mut self, which: impl Fn(&Live<'_>) -> bool, error: Error) {
+        let inner = self.inner;
+        let mut failed = self.live.iter_mut().filter(|live| which(live) && !live.has_ended);
+        let (Some(first), Some(second)) = (failed.next(), failed.next()) else {
+            drop(failed);
+            if let Some(live) = self.live.iter_mut().find(|live| which(live) && !live.has_ended) {
+                live.end(inner, Err(error));
+            }
+            return;
+        };
+        let error = Arc::new(error);
+        for live in [first, second].into_iter().chain(failed) {
+            live.end(inner, Err(Error::Shared(error.clone())));
+        }
+    }
+
+    /// Lets go of answers that have ended, or that nobody wants.
+    fn sweep(&mut self) {
+        let inner = self.inner;
+        for live in &mut self.live {
+            if !live.has_ended && !live.is_written && live.sample.is_cancelled() {
+                live.end(inner, Ok(FinishReason::Cancelled));
+            }
+        }
+        self.live.retain(|live| !live.has_ended);
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        // A lost device says nothing more, and neither does a thread that panicked.
+        let _ = self.abandon();
+        for live in &mut self.live {
+            live.end(self.inner, Err(Error::Interrupted));
+        }
+        if let Some(runner) = &mut self.runner {
+            runner.settle();
+        }
+        self.queue.close();
+    }
+}
+
+/// Why a request is not begun.
+enum Start {
+    /// The pool has no room.
+    Full(Full),
+    /// The device.
+    Failed(Error),
+}
+
+impl Live<'_> {
+    /// Rows of the prompt that are to be run.
+    fn prompt_left(&self) -> usize {
+        self.rows.len().saturating_sub(self.sequence.len())
+    }
+
+    /// The next so many rows of the prompt.
+    fn chunk(&self, rows: usize) -> &[Row] {
+        &self.rows[self.sequence.len()..][..rows]
+    }
+
+    fn part<'a>(&'a self, rows: &'a [Row]) -> Part<'a> {
+        let candidates = self.sample.candidates().unwrap_or(1);
+        Part { sequence: &self.sequence, rows, pictures: &self.encoded, candidates }
+    }
+
+    /// Whether it will soon have more whole pages of a prompt in the cache than it has now.
+    fn will_hold_more_of(&self, rows: &[Row]) -> bool {
+        if self.decodes || self.has_ended || self.sample.is_cancelled() {
+            return false;
+        }
+        let most = rows.len().saturating_sub(1);
+        let common = self.rows.iter().zip(&rows[..most]).take_while(|(a, b)| a == b).count();
+        Pages::whole(common) > self.sequence.len()
+    }
+
+    /// The first picture of its next rows that is not encoded.
+    fn next_picture(&mut self, inner: &Inner, rows: usize) -> Option<Picture> {
+        let rows = self.sequence.len()..(self.sequence.len() + rows).min(self.rows.len());
+        for row in &self.rows[rows] {
+            let Row::Image { picture: id, .. } = *row else { continue };
+            if self.encoded.iter().any(|encoded| encoded.id == id) {
+                continue;
+            }
+            let picture = self.pictures.iter().find(|picture| picture.id == id);
+            let picture = picture.expect("a prompt's rows are of its pictures");
+            match picture.encoded(inner) {
+                Some(encoded) => self.encoded.push(encoded),
+                None => return Some(picture.clone()),
+            }
+        }
+        None
+    }
+
+    /// Chooses the next token and tells it.
+    fn tell(&mut self, inner: &Inner, scores: Scores<'_>) {
+        if self.has_ended || self.sample.is_cancelled() {
+            return;
+        }
+        let (now, streamed) = (Instant::now(), inner.streamed());
+        let chosen = inner.tokenizer().and_then(|tokenizer: &Tokenizer| {
+            self.sample.choose(scores, inner, tokenizer, self.sequence.len())
+        });
+        let (id, log_probs, finish) = match chosen {
+            Ok(chosen) => chosen,
+            Err(error) => return self.end(inner, Err(error)),
+        };
+        let (took, moved) = (now - self.since, streamed.since(self.streamed));
+        let timing = &mut self.sample.timing;
+        if timing.first_token.is_zero() {
+            timing.image_encode += self.encode_time;
+            timing.prefill = took.saturating_sub(self.encode_time);
+            timing.first_token = now - self.asked + (timing.image_encode - self.encode_time);
+            timing.streamed_before = moved;
+        } else {
+            timing.decode += took;
+            timing.decode_tokens += 1;
+            timing.streamed = timing.streamed.and(moved);
+        }
+        (self.since, self.streamed) = (now, streamed);
+        self.next = [Row::Token(id)];
+        if finish.is_some() {
+            self.let_go(inner);
+        }
+        self.sample.feed.push(id, self.sample.certain(), log_probs, &self.sample.timing, finish);
+    }
+
+    /// Ends it without another token.
+    fn end(&mut self, inner: &Inner, how: Result<FinishReason>) {
+        if !self.has_ended {
+            self.let_go(inner);
+            self.sample.feed.end(how, Some(&self.sample.timing));
+        }
+    }
+
+    /// Gives its pages back.
+    fn let_go(&mut self, inner: &Inner) {
+        self.has_ended = true;
+        let sequence = std::mem::take(&mut self.sequence);
+        let positions = sequence.len();
+        let stamps = inner.pages().finish(sequence);
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Left { stamps, positions };
+        self.queue.let_go(&self.sample.feed);
+    }
+}
+
+impl Scratch {
+    /// Takes what a pass read.
+    fn read(&mut self, pass: &Pass, wants: impl Iterator<Item = Option<u32>>) -> Result<()> {
+        let (mut some, mut all) = (false, false);
+        wants.for_each(|want| if want.is_some() { some = true } else { all = true });
+        if some {
+            pass.program.read_into(pass.out.ids, &mut self.ids)?;
+            pass.program.read_into(pass.out.values, &mut self.values)?;
+        }
+        if all {
+            pass.program.read_into(pass.out.logits, &mut self.logits)?;
+        }
+        Ok(())
+    }
+
+    /// Of it what a sequence wants, by `size` candidates and logits each.
+    fn scores(&mut self, row: usize, [candidates, vocab]: [usize; 2], wanted: Option<u32>) -> Scores<'_> {
+        match wanted {
+            None => Scores::Full(&self.logits[row * vocab..][..vocab]),
+            Some(wanted) => {
+                let of = row * candidates..row * candidates + (wanted as usize).min(candidates);
+                let pairs = self.ids[of.clone()].iter().copied().zip(self.values[of].iter().copied());
+                self.candidates.clear();
+                self.candidates.extend(pairs);
+                Scores::Candidates(&self.candidates)
+            }
+        }
+    }
+}
+
+/// How many of `size` rows each of some prompts gets, which have so many left: the same for all, and what one does not
+/// need goes to the first that do.
+fn shares(size: usize, left: impl ExactSizeIterator<Item = usize> + Clone) -> Vec<usize> {
+    let share = (size / left.len().max(1)).max(1);
+    let mut rest = size;
+    let mut shares: Vec<usize> = left
+        .clone()
+        .map(|left| {
+            let rows = left.min(share).min(rest);
+            rest -= rows;
+            rows
+        })
+        .collect();
+    for (rows, left) in shares.iter_mut().zip(left) {
+        let more = (left - *rows).min(rest);
+        *rows += more;
+        rest -= more;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_shared_fairly_and_filled() {
+        let of = |size, left: &[usize]| shares(size, left.iter().copied());
+        assert_eq!(of(64, &[100]), [64]);
+        assert_eq!(of(64, &[10]), [10]);
+        assert_eq!(of(64, &[100, 100]), [32, 32]);
+        assert_eq!(of(64, &[100, 5, 100]), [38, 5, 21]);
+        assert_eq!(of(2, &[9, 9, 9]), [1, 1, 0]);
+        assert_eq!(of(64, &[]), [0_usize; 0]);
+    }
+}

@@ -1,0 +1,470 @@
+//! An answer as its asker sees it: tokens as they come, a way to cancel, and what remains in the conversation.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::generate::{FinishReason, GenerateOptions, Timing, Token};
+use crate::model::Model;
+use crate::sampler::LogProbs;
+use crate::session::{Before, Talk};
+use crate::{Error, Result};
+
+/// Bytes of text that a token is expected to have at most, on average.
+pub(crate) const TEXT_BYTES: usize = 8;
+
+/// How often a flag that wakes nobody is looked at while no token comes.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Where the scheduler puts an answer's tokens, and its asker takes them.
+#[derive(Default)]
+pub(crate) struct Feed {
+    told: Mutex<Told>,
+    changed: Condvar,
+    cancelled: AtomicBool,
+}
+
+/// What the scheduler has told so far.
+#[derive(Default)]
+struct Told {
+    ids: Vec<u32>,
+    /// Text of all tokens, and where each one's ends.
+    text: String,
+    ends: Vec<usize>,
+    log_probs: VecDeque<LogProbs>,
+    timing: Timing,
+    ended: Option<Result<FinishReason>>,
+    /// How often something was told.
+    news: u64,
+    waker: Option<Waker>,
+    listener: Option<Box<dyn FnMut() -> bool + Send>>,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("cancelled", &self.cancelled).finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// A feed with room for so many tokens, so that none allocates.
+    pub(crate) fn with_room(tokens: usize) -> Arc<Self> {
+        let told = Told {
+            ids: Vec::with_capacity(tokens),
+            ends: Vec::with_capacity(tokens),
+            text: String::with_capacity(tokens * TEXT_BYTES),
+            ..Told::default()
+        };
+        Arc::new(Self { told: told.into(), ..Self::default() })
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody wants more.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Tells a token, the text that became certain with it, and whether it was the last.
+    pub(crate) fn push(
+        &self,
+        id: u32,
+        text: &str,
+        log_probs: Option<LogProbs>,
+        timing: &Timing,
+        ended: Option<FinishReason>,
+    ) {
+        let mut told = self.told();
+        if told.ended.is_some() {
+            return;
+        }
+        told.ended = ended.map(Ok);
+        told.ids.push(id);
+        told.text += text;
+        let end = told.text.len();
+        told.ends.push(end);
+        told.log_probs.extend(log_probs);
+        told.timing = *timing;
+        self.tell(told);
+    }
+
+    /// Tells when work on it begins, and how much there is to do.
+    pub(crate) fn set_timing(&self, timing: &Timing) {
+        self.told().timing = *timing;
+    }
+
+    /// Tells that no more comes. What is told later is not heard.
+    pub(crate) fn end(&self, how: Result<FinishReason>, timing: Option<&Timing>) {
+        let mut told = self.told();
+        if told.ended.is_none() {
+            told.ended = Some(how);
+            told.timing = timing.copied().unwrap_or(told.timing);
+            self.tell(told);
+        }
+    }
+
+    /// Has whoever waits look.
+    fn tell<'a>(&'a self, mut told: MutexGuard<'a, Told>) {
+        told.news += 1;
+        self.changed.notify_all();
+        if let Some(waker) = told.waker.take() {
+            waker.wake();
+        }
+        let Some(mut listener) = told.listener.take() else { return };
+        loop {
+            let heard = told.news;
+            drop(told);
+            if !listener() {
+                return;
+            }
+            told = self.told();
+            // What another thread told meanwhile found no listener.
+            if told.news == heard {
+                told.listener = Some(listener);
+                return;
+            }
+        }
+    }
+}
+
+/// Cancels a [`Generation`], from any thread.
+#[derive(Clone, Debug)]
+pub struct Canceller(Arc<Feed>);
+
+impl Canceller {
+    /// Ends the answer with the tokens that were taken so far. It returns at once; the device is done with it after the
+    /// submits that are under way, [`LoadOptions::slice`](crate::LoadOptions::slice) at most.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
+        // Whoever waits for a token is told; whoever is between looking and waiting has the lock.
+        let told = self.0.told();
+        self.0.tell(told);
+    }
+}
+
+/// What a callback of [`Generation::listen`] is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A token, and the text that became certain with it.
+    Token {
+        /// Its id.
+        id: u32,
+        /// The text.
+        text: &'a str,
+    },
+    /// The answer is complete, and in the conversation.
+    Finished(&'a Answer),
+    /// It ended with an error; what was said before is in the conversation.
+    Failed(Error),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its text, without white space at either end.
+    pub text: String,
+    /// Its tokens, the one that ended it included.
+    pub ids: Vec<u32>,
+    /// How likely each of them was, if [`GenerateOptions::log_probs`] asks for it; else nothing.
+    pub log_probs: Vec<LogProbs>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// An answer while it is generated: an iterator over its tokens. The model runs it with all others of its kind, whether
+/// anybody takes the tokens or not.
+///
+/// Dropping it cancels it. The tokens taken by then stay in the conversation; if there are none, it was never asked.
+#[derive(Debug)]
+pub struct Generation {
+    feed: Arc<Feed>,
+    options: GenerateOptions,
+    /// The conversation that it will be a part of, and how to take it back while no token has come.
+    talk: Option<(Arc<Mutex<Talk>>, Before)>,
+    ids: Vec<u32>,
+    log_probs: Vec<LogProbs>,
+    text: String,
+    /// Text of the last token.
+    certain: String,
+    timing: Timing,
+    finish: Option<FinishReason>,
+    failed: bool,
+    /// Keeps the scheduler.
+    model: Model,
+}
+
+impl Generation {
+    /// Takes from a feed that has room for so many tokens.
+    pub(crate) fn new(
+        model: &Model,
+        feed: Arc<Feed>,
+        options: &GenerateOptions,
+        room: usize,
+        talk: Arc<Mutex<Talk>>,
+        before: Before,
+    ) -> Self {
+        Self {
+            feed,
+            options: options.clone(),
+            talk: Some((talk, before)),
+            ids: Vec::with_capacity(room),
+            log_probs: vec![],
+            text: String::with_capacity(room * TEXT_BYTES),
+            certain: String::with_capacity(TEXT_BYTES),
+            timing: Timing::default(),
+            finish: None,
+            failed: false,
+            model: model.clone(),
+        }
+    }
+
+    /// The model that runs it.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Why it ended; `None` while it goes on.
+    pub fn finish_reason(&self) -> Option<&FinishReason> {
+        self.finish.as_ref()
+    }
+
+    /// Where the time went so far. The model may be some tokens ahead of those taken.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// The text so far, without white space at either end.
+    pub fn text(&self) -> &str {
+        self.text.trim()
+    }
+
+    /// The tokens so far, the one that ended it included.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// How likely each of them was, if [`GenerateOptions::log_probs`] asks for it; else nothing.
+    pub fn log_probs(&self) -> &[LogProbs] {
+        &self.log_probs
+    }
+
+    /// What cancels it from another thread.
+    pub fn canceller(&self) -> Canceller {
+        Canceller(self.feed.clone())
+    }
+
+    /// Waits for the next token: its id, and the text that became certain with it. What the iterator gives, without
+    /// a string of its own: between two tokens Strix then allocates nothing, on the host or the device.
+    pub fn advance(&mut self) -> Option<Result<(u32, &str)>> {
+        loop {
+            match self.look(None) {
+                Poll::Ready(next) => return self.given(next),
+                Poll::Pending => self.wait(),
+            }
+        }
+    }
+
+    /// The next token if it is there, as [`Generation::advance`] gives it. If not, `context`'s task is woken when it is.
+    pub fn poll_advance(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<(u32, &str)>>> {
+        match self.look(Some(context)) {
+            Poll::Ready(next) => Poll::Ready(self.given(next)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// If it ends with an error. What was said before is in the conversation.
+    pub fn finish(mut self) -> Result<Answer> {
+        while let Some(token) = self.advance() {
+            token?;
+        }
+        self.answer()
+    }
+
+    /// Has a function called with each token, and once at the end, in place of taking them. It is called from the model's
+    /// thread, which has nothing to run meanwhile: it should return soon.
+    ///
+    /// The answer goes on when what is returned is dropped.
+    pub fn listen(mut self, mut on_event: impl FnMut(Event<'_>) + Send + 'static) -> Canceller {
+        let canceller = self.canceller();
+        let feed = self.feed.clone();
+        let mut listener = move || {
+            loop {
+                match self.look(None) {
+                    Poll::Pending => return true,
+                    Poll::Ready(Some(Ok(id))) => on_event(Event::Token { id, text: &self.certain }),
+                    Poll::Ready(Some(Err(error))) => on_event(Event::Failed(error)),
+                    Poll::Ready(None) if self.failed => return false,
+                    Poll::Ready(None) => {
+                        if let Ok(answer) = self.answer() {
+                            on_event(Event::Finished(&answer));
+                        }
+                        return false;
+                    }
+                }
+            }
+        };
+        // What is told meanwhile finds nobody; so it is looked again once the listener is known.
+        if listener() {
+            let mut told = feed.told();
+            told.listener = Some(Box::new(listener));
+            feed.tell(told);
+        }
+        canceller
+    }
+
+    fn answer(&mut self) -> Result<Answer> {
+        let finish_reason = self.finish.clone().ok_or(Error::Interrupted)?;
+        Ok(Answer {
+            text: self.text().to_owned(),
+            ids: std::mem::take(&mut self.ids),
+            log_probs: std::mem::take(&mut self.log_probs),
+            finish_reason,
+            timing: self.timing,
+        })
+    }
+
+    fn given(&self, next: Option<Result<u32>>) -> Option<Result<(u32, &str)>> {
+        next.map(|id| Ok((id?, self.certain.as_str())))
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.feed.is_cancelled() || self.options.is_cancelled()
+    }
+
+    /// The next token, the end, or nothing yet.
+    fn look(&mut self, context: Option<&mut Context<'_>>) -> Poll<Option<Result<u32>>> {
+        if self.finish.is_some() || self.failed {
+            return Poll::Ready(None);
+        }
+        let cancelled = self.is_cancelled();
+        let feed = self.feed.clone();
+        let mut told = feed.told();
+        self.timing = told.timing;
+        let at = self.ids.len();
+        if at < told.ids.len() && !cancelled {
+            let id = told.ids[at];
+            let start = at.checked_sub(1).map_or(0, |before| told.ends[before]);
+            let text = &told.text[start..told.ends[at]];
+            self.certain.clear();
+            self.certain += text;
+            self.text += text;
+            self.ids.push(id);
+            self.log_probs.extend(told.log_probs.pop_front());
+            let is_last = at + 1 == told.ids.len();
+            if let (true, Some(Ok(reason))) = (is_last, &told.ended) {
+                self.finish = Some(reason.clone());
+                drop(told);
+                self.commit();
+            }
+            return Poll::Ready(Some(Ok(id)));
+        }
+        match told.ended.take() {
+            Some(Err(error)) if !cancelled => {
+                self.failed = true;
+                drop(told);
+                self.commit();
+                Poll::Ready(Some(Err(error)))
+            }
+            Some(Ok(reason)) if !cancelled => {
+                told.ended = Some(Ok(reason.clone()));
+                self.finish = Some(reason);
+                drop(told);
+                self.commit();
+                Poll::Ready(None)
+            }
+            ended if cancelled => {
+                told.ended = ended;
+                drop(told);
+                feed.cancelled.store(true, Ordering::Relaxed);
+                self.finish = Some(FinishReason::Cancelled);
+                self.commit();
+                Poll::Ready(None)
+            }
+            _ => {
+                if let Some(context) = context {
+                    told.waker = Some(context.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits until something was told.
+    fn wait(&self) {
+        let told = self.feed.told();
+        if told.ids.len() > self.ids.len() || told.ended.is_some() || self.feed.is_cancelled() {
+            return;
+        }
+        let changed = &self.feed.changed;
+        match self.options.cancel {
+            None => drop(changed.wait(told).unwrap_or_else(PoisonError::into_inner)),
+            Some(_) => drop(changed.wait_timeout(told, GLANCE).unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Makes what was taken a part of the conversation.
+    fn commit(&mut self) {
+        let Some((talk, before)) = self.talk.take() else { return };
+        let mut talk = talk.lock().unwrap_or_else(PoisonError::into_inner);
+        talk.answered(before, self.text.trim(), !self.ids.is_empty());
+    }
+}
+
+impl Iterator for Generation {
+    type Item = Result<Token>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance()?;
+        Some(next.map(|(id, text)| Token { id, text: text.to_owned() }))
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.feed.cancelled.store(true, Ordering::Relaxed);
+        self.commit();
+    }
+}
+
+/// A [`Generation`] as a stream of tokens, for `async` code.
+#[cfg(feature = "stream")]
+#[derive(Debug)]
+pub struct Tokens(Generation);
+
+#[cfg(feature = "stream")]
+impl Generation {
+    /// The same as a stream of tokens.
+    pub fn into_stream(self) -> Tokens {
+        Tokens(self)
+    }
+}
+
+#[cfg(feature = "stream")]
+impl Tokens {
+    /// The answer so far.
+    pub fn generation(&self) -> &Generation {
+        &self.0
+    }
+}
+
+#[cfg(feature = "stream")]
+impl futures_core::Stream for Tokens {
+    type Item = Result<Token>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0
+            .poll_advance(context)
+            .map(|next| next.map(|next| next.map(|(id, text)| Token { id, text: text.to_owned() })))
+    }
+}

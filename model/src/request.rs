@@ -1,0 +1,180 @@
+//! What the scheduler is asked for: a prompt, and how its tokens are chosen and become text. Nothing here knows a device.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::decoder::CANDIDATES;
+use crate::generate::{FinishReason, GenerateOptions, Timing};
+use crate::generation::{Feed, TEXT_BYTES};
+use crate::model::{Inner, Model};
+use crate::sampler::{LogProbs, Sampler};
+use crate::session::{Left, Picture, Row};
+use crate::stop::StopMatcher;
+use crate::tokenizer::{Detokenizer, Tokenizer};
+use crate::{Error, Result};
+
+/// A prompt to be run, and the answer to be generated.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// All positions of the prompt.
+    pub(crate) rows: Vec<Row>,
+    /// Pictures of the conversation, those of `rows` among them.
+    pub(crate) pictures: Vec<Picture>,
+    /// What the conversation left in the cache.
+    pub(crate) left: Arc<Mutex<Left>>,
+    /// Time that its pictures took before it was asked.
+    pub(crate) image_encode: Duration,
+    /// When it was asked.
+    pub(crate) asked: Instant,
+    /// Whether the cache had no room for it when it first could be begun.
+    pub(crate) has_waited: bool,
+    pub(crate) sample: Sample,
+}
+
+impl Request {
+    /// Positions that it may come to, in a context of so many. The last token is not run.
+    pub(crate) fn positions(&self, ctx: u32) -> usize {
+        (self.rows.len() + (self.sample.max_tokens().max(1) - 1) as usize).min(ctx as usize)
+    }
+}
+
+/// Logits of a sequence's last row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scores<'a> {
+    /// Id and logit, largest first.
+    Candidates(&'a [(u32, f32)]),
+    /// By id.
+    Full(&'a [f32]),
+}
+
+/// One answer: how its tokens are chosen, become text and end.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    options: GenerateOptions,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    stops: StopMatcher,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) timing: Timing,
+    num_tokens: usize,
+    /// Whether the answer has text. White space before it is not part of it.
+    has_text: bool,
+    /// The text of the last token, and what of it is certain.
+    decoded: String,
+    certain: String,
+}
+
+impl Sample {
+    /// Checks the options, of which something can be refused before anything else is done.
+    pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
+        options.validate()?;
+        let inner = &model.inner;
+        let vocab = inner.config.text.vocab_size;
+        if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
+            return Err(Error::Option(format!(
+                "logit_bias of token {id}; the vocabulary has {vocab} tokens"
+            )));
+        }
+        Ok(Self {
+            sampler: Sampler::new(options.sampling.clone(), &inner.eos)?,
+            stops: StopMatcher::new(options.stop.clone())?,
+            options: options.clone(),
+            detokenizer: Detokenizer::default(),
+            feed: Arc::default(),
+            timing: Timing::default(),
+            num_tokens: 0,
+            has_text: false,
+            decoded: String::with_capacity(TEXT_BYTES),
+            certain: String::with_capacity(TEXT_BYTES),
+        })
+    }
+
+    /// Takes note of its prompt, and makes room for so many tokens, so that none allocates.
+    pub(crate) fn begin(&mut self, room: usize, prompt: &[Row]) {
+        self.feed = Feed::with_room(room);
+        #[expect(clippy::float_cmp, reason = "1 is the value that switches it off")]
+        if self.options.sampling.repetition_penalty != 1.0 {
+            let ids = prompt.iter().filter_map(|row| if let Row::Token(id) = row { Some(*id) } else { None });
+            self.sampler.see(ids);
+        }
+    }
+
+    /// Tokens at most.
+    pub(crate) fn max_tokens(&self) -> u32 {
+        self.options.max_tokens
+    }
+
+    /// Whether nobody wants more of it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.feed.is_cancelled() || self.options.is_cancelled()
+    }
+
+    /// Candidates that its next token is chosen from; `None` if that takes all logits.
+    pub(crate) fn candidates(&self) -> Option<u32> {
+        let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
+        needed.filter(|&n| n <= CANDIDATES && self.options.log_probs.is_none())
+    }
+
+    /// Chooses the next token, where the cache holds so many positions: which it is, how likely it was, and whether it
+    /// ends the answer.
+    pub(crate) fn choose(
+        &mut self,
+        scores: Scores<'_>,
+        inner: &Inner,
+        tokenizer: &Tokenizer,
+        positions: usize,
+    ) -> Result<(u32, Option<LogProbs>, Option<FinishReason>)> {
+        let (id, log_probs) = match scores {
+            Scores::Candidates(candidates) => (self.sampler.sample_candidates(candidates)?, None),
+            Scores::Full(logits) => {
+                let id = self.sampler.sample(logits)?;
+                (id, self.options.log_probs.map(|top| LogProbs::of(logits, id, top)))
+            }
+        };
+        self.num_tokens += 1;
+        let is_full = positions >= inner.ctx as usize;
+        let finish = self.write(id, inner.eos.contains(&id), is_full, tokenizer);
+        Ok((id, log_probs, finish))
+    }
+
+    /// The text that became certain with the last token.
+    pub(crate) fn certain(&self) -> &str {
+        &self.certain
+    }
+
+    /// Finds the text that a token makes certain, and whether it is the last.
+    fn write(&mut self, id: u32, is_eos: bool, is_full: bool, tokenizer: &Tokenizer) -> Option<FinishReason> {
+        let text = &mut self.certain;
+        text.clear();
+        let mut finish = if is_eos {
+            Some(FinishReason::Eos)
+        } else {
+            self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
+            self.stops.push_to(&self.decoded, text);
+            if let Some(stop) = self.stops.matched() {
+                Some(FinishReason::Stop(stop.to_owned()))
+            } else if self.options.is_cancelled() {
+                Some(FinishReason::Cancelled)
+            } else if self.num_tokens >= self.options.max_tokens as usize {
+                Some(FinishReason::MaxTokens)
+            } else if is_full {
+                Some(FinishReason::Context)
+            } else {
+                None
+            }
+        };
+        if finish.is_some() && self.stops.matched().is_none() {
+            self.stops.push_to(&self.detokenizer.finish(), text);
+            *text += &self.stops.finish();
+            if let Some(stop) = self.stops.matched() {
+                finish = Some(FinishReason::Stop(stop.to_owned()));
+            }
+        }
+        // White space before the answer is not part of it.
+        if !self.has_text {
+            text.drain(..text.len() - text.trim_start().len());
+        }
+        self.has_text |= !text.is_empty();
+        finish
+    }
+}
