@@ -10,7 +10,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use strix_model::Generation;
 
-use crate::failure;
+use crate::{echo, failure};
 
 /// A flag that Ctrl-C sets. A second Ctrl-C ends the process.
 pub(crate) fn cancelled_by_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
@@ -47,6 +47,7 @@ impl Interrupt {
                 Phase::Editing => {}
                 // Nothing is printed: the answer holds stdout.
                 Phase::Answering(0) if pressed.load(Ordering::Relaxed) => {
+                    echo::restore();
                     std::process::exit(crate::INTERRUPTED.into());
                 }
                 Phase::Answering(more) => {

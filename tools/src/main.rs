@@ -9,6 +9,7 @@ mod completions;
 mod convert;
 mod demo;
 mod devices;
+mod echo;
 mod export;
 mod failure;
 mod half_blocks;

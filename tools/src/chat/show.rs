@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(head, "\x1b_Ga=T,f=100,c=8,r=2,q=2,m=0");
         assert_eq!(of_png(data.strip_suffix("\x1b\\").unwrap()), picture);
         let sixel = Way::Sixel.text(&picture, 80).unwrap();
-        let decoded = icy_sixel::sixel_decode(sixel.as_bytes()).unwrap();
+        let decoded = icy_sixel::SixelImage::decode(sixel.as_bytes()).unwrap();
         // Its rows come in bands of six.
         assert_eq!([decoded.width, decoded.height], [64, 36]);
         assert_eq!(Way::Blocks.text(&picture, 80).unwrap().lines().count(), 14);

@@ -12,6 +12,7 @@ use super::editor::{Entry, Input};
 use super::show::Way;
 use super::{paths, show};
 use crate::answer::{self, Interrupt, Spinner};
+use crate::echo::Silence;
 use crate::pictures::Pictures;
 use crate::terminal::{self, say, whisper};
 use crate::{DONE, FAULT, INTERRUPTED, Usage, failure, help};
@@ -215,6 +216,7 @@ impl<'a> Chat<'a> {
 
     /// Prints an answer as it comes, and what is told of it.
     fn stream(&mut self, mut answer: Generation) -> anyhow::Result<Next> {
+        let silence = Silence::begin();
         let waiting = Spinner::start("reading");
         let mut out = terminal::stdout();
         let mut is_begun = false;
@@ -223,6 +225,7 @@ impl<'a> Chat<'a> {
             out.write_all(terminal::answer(text).as_bytes())?;
             out.flush()
         });
+        drop(silence);
         if let Err(error) = streamed {
             if is_begun {
                 let _ = writeln!(out);
