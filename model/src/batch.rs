@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use strix_engine::Streamed;
 
 use crate::generate::FinishReason;
-use crate::kv_pool::{Full, Pages, Sequence};
+use crate::kv_pool::{Full, Sequence};
 use crate::model::{Encoder, Inner, Running};
 use crate::request::{Request, Sample, Scores};
 use crate::runner::{Part, Pass, TOGETHER};
@@ -15,6 +15,9 @@ use crate::scheduler::Queue;
 use crate::session::{Encoded, Left, Picture, Row};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, kv_cache};
+
+/// Positions that are run twice rather than waited for.
+const FEW: usize = 4;
 
 /// Everything that is run.
 pub(crate) struct Batch<'m> {
@@ -189,7 +192,8 @@ impl<'m> Batch<'m> {
         let mut pages = inner.pages();
         let left = request.left.lock().unwrap_or_else(PoisonError::into_inner);
         let most = request.positions(inner.ctx);
-        let mut sequence = pages.start(&request.rows, most, &left.stamps).map_err(Start::Full)?;
+        let others = self.live.iter().map(|live| &live.sequence);
+        let mut sequence = pages.start(&request.rows, most, &left.stamps, others).map_err(Start::Full)?;
         // As long as the pool is locked, nobody writes over the page.
         if let Some(copied) = sequence.copied()
             && let Err(error) = kv_cache::copy_page(&inner.gpu, &inner.kv, &inner.config.text, copied)
@@ -526,14 +530,14 @@ impl Live<'_> {
         Part { sequence: &self.sequence, rows, pictures: &self.encoded, candidates }
     }
 
-    /// Whether it will soon have more whole pages of a prompt in the cache than it has now.
+    /// Whether it will soon have much more of a prompt in the cache than it has now.
     fn will_hold_more_of(&self, rows: &[Row]) -> bool {
         if self.decodes || self.has_ended || self.sample.is_cancelled() {
             return false;
         }
         let most = rows.len().saturating_sub(1);
         let common = self.rows.iter().zip(&rows[..most]).take_while(|(a, b)| a == b).count();
-        Pages::whole(common) > self.sequence.len()
+        common > self.sequence.len() + FEW
     }
 
     /// The first picture of its next rows that is not encoded.

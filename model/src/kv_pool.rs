@@ -113,6 +113,21 @@ impl Sequence {
         self.rows.len()
     }
 
+    /// How far it goes on as `rows` do on the page that holds position `start` of them.
+    fn like(&self, rows: &[Row], start: usize) -> Like {
+        let same =
+            |from: usize, to: usize| self.rows.get(from..to).is_some_and(|held| *held == rows[from..to]);
+        let page =
+            self.pages.get(start / POSITIONS).copied().filter(|_| start % POSITIONS == 0 && same(0, start));
+        let common = || {
+            self.rows[start..].iter().zip(&rows[start..]).take(POSITIONS).take_while(|(a, b)| a == b).count()
+        };
+        match page {
+            Some(page) if self.shares => Like { page, common: common(), is_free: false },
+            _ => Like { page: 0, common: 0, is_free: false },
+        }
+    }
+
     /// What its positions hold.
     #[cfg(test)]
     pub(crate) fn rows(&self) -> &[Row] {
@@ -145,11 +160,6 @@ impl Pages {
         }
     }
 
-    /// Of so many positions those that are in whole pages.
-    pub(crate) fn whole(positions: usize) -> usize {
-        positions / POSITIONS * POSITIONS
-    }
-
     /// Refuses a sequence of so many positions that are more than all pages hold.
     pub(crate) fn fits(&self, positions: usize) -> Result<(), Error> {
         let (needed, total) = (positions.div_ceil(POSITIONS), self.total());
@@ -175,8 +185,15 @@ impl Pages {
     /// how many, and at least the last of `rows` is left to run.
     ///
     /// `own` is what the same conversation left behind: a page of it that does not go on as it did may be written over. Of
-    /// another's page that does not, the part in common is to be copied ([`Sequence::copied`]).
-    pub(crate) fn start(&mut self, rows: &[Row], most: usize, own: &[Stamp]) -> Result<Sequence, Full> {
+    /// another's page that does not, the part in common is to be copied ([`Sequence::copied`]); so is that of `others`,
+    /// which are being run, and whose last pages are not known yet.
+    pub(crate) fn start<'a>(
+        &mut self,
+        rows: &[Row],
+        most: usize,
+        own: &[Stamp],
+        others: impl Iterator<Item = &'a Sequence>,
+    ) -> Result<Sequence, Full> {
         let mut sequence = Sequence::with_room(most, true);
         let reusable = &rows[..rows.len().saturating_sub(1)];
         while let Some(next) = reusable.get(sequence.len()..sequence.len() + POSITIONS)
@@ -188,6 +205,9 @@ impl Pages {
             sequence.rows.extend(next);
         }
         let like = self.begun_like(&reusable[sequence.len()..], sequence.known.last(), own);
+        let like = others.map(|other| other.like(reusable, sequence.len())).fold(like, |best, other| {
+            if other.common > best.map_or(0, |best| best.common) { Some(other) } else { best }
+        });
         let taken = like.is_some_and(|like| like.is_free);
         if let Err(full) = self.promise(&mut sequence, most, usize::from(taken)) {
             self.finish(sequence);
@@ -198,6 +218,12 @@ impl Pages {
             if is_free {
                 self.forget(page);
                 sequence.pages.push(page);
+                sequence.rows.extend(rows);
+            } else if self.known[page as usize].rows == 0 {
+                // It is the other's, who will not let go of it now.
+                let next = sequence.len() + 1;
+                self.grow(&mut sequence, next);
+                sequence.copied = Some(page);
                 sequence.rows.extend(rows);
             } else if self.has_room_beside(page) {
                 self.hold(page);

@@ -70,7 +70,9 @@ impl Scheduler {
             if state.closed {
                 return Err(Error::Interrupted);
             }
-            if state.waiting.len() >= limit {
+            // Those that nobody wants any more go as soon as the thread sees them.
+            let waiting = state.waiting.iter().filter(|request| !request.sample.is_cancelled());
+            if waiting.count() >= limit {
                 return Err(Error::QueueFull { limit });
             }
             state.waiting.push_back(request);

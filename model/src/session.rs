@@ -106,6 +106,29 @@ impl Session {
         })
     }
 
+    /// Asks for several answers to one question, each with a seed of its own: that of the options, and those that follow it.
+    /// The prompt is run once. Each answer comes with the conversation that it is a part of; this one stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::ask`]; then none is asked for.
+    pub fn samples(
+        &self,
+        question: impl Into<Question>,
+        options: &GenerateOptions,
+        number: usize,
+    ) -> Result<Vec<(Self, Generation)>> {
+        let question = question.into();
+        let sample = |i: usize| {
+            let mut options = options.clone();
+            options.sampling.seed = options.sampling.seed.wrapping_add(i as u64);
+            let mut session = self.fork()?;
+            let generation = session.ask(question.clone(), &options)?;
+            Ok((session, generation))
+        };
+        (0..number).map(sample).collect()
+    }
+
     /// Continues a prompt that is complete with its `<|image|>` places and its `</s>`, as a conversation of its own; the
     /// pictures added before are its pictures. What fails leaves everything as it was, as [`Session::ask`] does.
     ///

@@ -1,9 +1,11 @@
 //! Conversations that share a model's programs, its cache and its pictures.
 
+use std::sync::mpsc::channel;
+
 use strix_model::image::RgbImage;
 use strix_model::{
-    Activity, Error, GenerateOptions, Generation, Inspect, LoadOptions, Model, SamplingParams, Session,
-    Source,
+    Activity, Canceller, Error, Event, GenerateOptions, Generation, Inspect, LoadOptions, Model,
+    SamplingParams, Session, Source,
 };
 use strix_tests::schedules::Schedules;
 use strix_tests::{gpu, nano};
@@ -156,6 +158,137 @@ fn steps_together_that_cannot_be_are_refused() {
     }
     refused(&mut sessions, &[1, 1 << 20], "not in the vocabulary");
     assert_eq!(Inspect::step_together(&mut sessions, &[5, 5]).unwrap().len(), 2);
+}
+
+#[test]
+fn several_answers_to_one_question_run_its_prompt_once() {
+    let model = model(LoadOptions::default());
+    let mut session = model.session().unwrap();
+    nano::sample("caption").add_pictures(&mut session);
+    let question = nano::sample("caption").question();
+    let sampling =
+        |seed| SamplingParams { temperature: 3.0, seed, min_new_tokens: 12, ..SamplingParams::default() };
+    let options = |seed| GenerateOptions { sampling: sampling(seed), ..greedy(12) };
+    let alone: Vec<_> = (7..12)
+        .map(|seed| session.fork().unwrap().ask(&question, &options(seed)).unwrap().finish().unwrap().ids)
+        .collect();
+    session.inspect().spoil_cache(3).unwrap();
+    let samples = session.samples(&question, &options(7), 5).unwrap();
+    assert_eq!(session.turns(), []);
+    let mut ran = 0;
+    for ((session, answer), alone) in samples.into_iter().zip(&alone) {
+        let answer = answer.finish().unwrap();
+        assert_eq!(answer.ids, *alone);
+        assert_eq!(session.turns()[0].reply.as_deref(), Some(answer.text.as_str()));
+        ran += answer.timing.prefill_tokens;
+    }
+    assert!(alone.iter().any(|ids| *ids != alone[0]), "seeds differ");
+    let positions = nano::sample("caption").prompt_ids.len() - 1 + model.config().num_image_tokens();
+    assert_eq!(ran as usize, positions + 4, "the others run its last position only");
+    assert_eq!(model.activity().encoded_pictures, 1);
+}
+
+#[test]
+fn a_session_is_busy_while_it_is_answered_and_others_are_not() {
+    let model = model(LoadOptions::default());
+    let mut session = model.session().unwrap();
+    let first = session.ask("What are the seven colors of the rainbow?", &greedy(40)).unwrap();
+    let error = session.ask("What is 3 + 4?", &greedy(8)).unwrap_err();
+    assert!(matches!(error, Error::Busy), "{error}");
+    assert!(matches!(session.fork(), Err(Error::Busy)));
+    let mut other = model.session().unwrap();
+    assert_eq!(other.ask("What is 3 + 4?", &greedy(8)).unwrap().finish().unwrap().text, "7");
+    // What is forgotten while it is answered stays forgotten.
+    session.reset();
+    assert!(!first.finish().unwrap().text.is_empty());
+    assert_eq!(session.turns(), []);
+    assert_eq!(session.ask("What is 3 + 4?", &greedy(8)).unwrap().finish().unwrap().text, "7");
+}
+
+#[test]
+fn a_queue_that_is_full_refuses() {
+    let model = model(LoadOptions { queue: 3, ..LoadOptions::default() });
+    let long = SamplingParams { min_new_tokens: 400, ..SamplingParams::greedy() };
+    let options = GenerateOptions { sampling: long, ..greedy(400) };
+    let mut asked = vec![];
+    let error = loop {
+        let mut session = model.session().unwrap();
+        match session.ask("Hello!", &options) {
+            Ok(answer) => asked.push(answer),
+            Err(error) => break error,
+        }
+        assert!(asked.len() <= 19, "sixteen run, and three wait");
+    };
+    assert!(matches!(error, Error::QueueFull { limit: 3 }), "{error}");
+    drop(asked);
+    assert_eq!(
+        model.session().unwrap().ask("What is 3 + 4?", &greedy(8)).unwrap().finish().unwrap().text,
+        "7"
+    );
+}
+
+#[test]
+fn a_callback_is_told_every_token_and_the_end_and_can_be_cancelled() {
+    let model = model(LoadOptions::default());
+    let mut session = model.session().unwrap();
+    let want =
+        session.ask("What are the seven colors of the rainbow?", &greedy(40)).unwrap().finish().unwrap();
+    session.reset();
+    let (told, heard) = channel();
+    let answer = session.ask("What are the seven colors of the rainbow?", &greedy(40)).unwrap();
+    answer.listen(move |event| {
+        let event = match event {
+            Event::Token { id, text } => Ok((id, text.to_owned())),
+            Event::Finished(answer) => Err(Some(answer.clone())),
+            _ => Err(None),
+        };
+        // Whoever listened may be gone.
+        let _ = told.send(event);
+    });
+    let (mut ids, mut text) = (vec![], String::new());
+    let answer = loop {
+        match heard.recv().unwrap() {
+            Ok((id, piece)) => {
+                ids.push(id);
+                text += &piece;
+            }
+            Err(answer) => break answer.expect("it ends well"),
+        }
+    };
+    assert_eq!((&ids, text.trim(), &answer.ids), (&want.ids, want.text.as_str(), &want.ids));
+    assert_eq!(session.turns()[0].reply, Some(want.text));
+
+    let (told, heard) = channel();
+    let long = SamplingParams { min_new_tokens: 400, ..SamplingParams::greedy() };
+    let canceller = session
+        .ask("Hello!", &GenerateOptions { sampling: long, ..greedy(400) })
+        .unwrap()
+        .listen(move |event| drop(told.send(matches!(event, Event::Finished(_)))));
+    assert!(!heard.recv().unwrap(), "a token");
+    canceller.cancel();
+    assert!(heard.iter().any(|is_end| is_end), "it ends, and then nobody tells any more");
+    assert!(heard.recv().is_err());
+}
+
+#[test]
+fn dropping_the_model_while_it_answers_ends_all() {
+    let model = model(LoadOptions::default());
+    let mut session = model.session().unwrap();
+    let long = SamplingParams { min_new_tokens: 400, ..SamplingParams::greedy() };
+    let mut answer = session.ask("Hello!", &GenerateOptions { sampling: long, ..greedy(400) }).unwrap();
+    answer.next().unwrap().unwrap();
+    drop((model, session, answer));
+}
+
+/// What is sent between threads and shared by them.
+#[test]
+fn handles_go_where_an_app_needs_them() {
+    fn is_shared<T: Clone + Send + Sync>() {}
+    fn is_sent<T: Send + 'static>() {}
+    is_shared::<Model>();
+    is_shared::<Canceller>();
+    is_sent::<Session>();
+    is_sent::<Generation>();
 }
 
 /// A few of what `cargo xtask schedules` runs.

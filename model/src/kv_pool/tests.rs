@@ -1,5 +1,7 @@
 use std::collections::HashSet;
 
+use std::iter::empty;
+
 use super::*;
 
 fn text(ids: impl IntoIterator<Item = u32>) -> Vec<Row> {
@@ -35,7 +37,7 @@ fn check(pages: &Pages, sequences: &[&Sequence]) {
 fn a_second_turn_goes_on_where_the_first_ended() {
     let mut pages = Pages::new(8);
     let first = text(0..20);
-    let mut sequence = pages.start(&first, 40, &[]).unwrap();
+    let mut sequence = pages.start(&first, 40, &[], empty()).unwrap();
     assert_eq!((sequence.len(), sequence.promised), (0, 3));
     run(&mut pages, &mut sequence, &first, &text(100..105));
     check(&pages, &[&sequence]);
@@ -44,7 +46,7 @@ fn a_second_turn_goes_on_where_the_first_ended() {
     assert_eq!(pages.left(), 8);
     // The reply, then a question.
     let second = [first, text(100..105), text(200..230)].concat();
-    let sequence = pages.start(&second, 60, &[]).unwrap();
+    let sequence = pages.start(&second, 60, &[], empty()).unwrap();
     assert_eq!(sequence.len(), 25);
     assert_eq!(sequence.rows(), &second[..25]);
     check(&pages, &[&sequence]);
@@ -54,9 +56,9 @@ fn a_second_turn_goes_on_where_the_first_ended() {
 fn the_same_beginning_is_held_once_and_what_differs_is_not_shared() {
     let mut pages = Pages::new(8);
     let [a, b] = [[text(0..32), text(50..60)].concat(), [text(0..32), text(70..80)].concat()];
-    let mut first = pages.start(&a, 48, &[]).unwrap();
+    let mut first = pages.start(&a, 48, &[], empty()).unwrap();
     run(&mut pages, &mut first, &a, &[]);
-    let mut second = pages.start(&b, 48, &[]).unwrap();
+    let mut second = pages.start(&b, 48, &[], empty()).unwrap();
     assert_eq!((second.len(), second.promised), (32, 1), "both full pages are shared, the third is held");
     run(&mut pages, &mut second, &b, &[]);
     assert_eq!(first.pages()[..2], second.pages()[..2]);
@@ -65,7 +67,7 @@ fn the_same_beginning_is_held_once_and_what_differs_is_not_shared() {
     pages.finish(first);
     check(&pages, &[&second]);
     // Of 42 rows the last is left to run.
-    let again = pages.start(&a, 48, &[]).unwrap();
+    let again = pages.start(&a, 48, &[], empty()).unwrap();
     assert_eq!(again.len(), 41);
     check(&pages, &[&second, &again]);
 }
@@ -74,18 +76,18 @@ fn the_same_beginning_is_held_once_and_what_differs_is_not_shared() {
 fn a_picture_is_another_where_its_number_is() {
     let rows = |picture| (0..20).map(|row| Row::Image { picture, row }).collect::<Vec<_>>();
     let mut pages = Pages::new(8);
-    let mut first = pages.start(&rows(1), 32, &[]).unwrap();
+    let mut first = pages.start(&rows(1), 32, &[], empty()).unwrap();
     run(&mut pages, &mut first, &rows(1), &[]);
-    assert_eq!(pages.start(&rows(2), 32, &[]).unwrap().len(), 0);
+    assert_eq!(pages.start(&rows(2), 32, &[], empty()).unwrap().len(), 0);
     pages.finish(first);
-    assert_eq!(pages.start(&rows(1), 32, &[]).unwrap().len(), 19);
+    assert_eq!(pages.start(&rows(1), 32, &[], empty()).unwrap().len(), 19);
 }
 
 #[test]
 fn two_that_compute_the_same_at_once_keep_one_of_it() {
     let mut pages = Pages::new(8);
     let rows = text(0..40);
-    let mut both = [0, 1].map(|_| pages.start(&rows, 48, &[]).unwrap());
+    let mut both = [0, 1].map(|_| pages.start(&rows, 48, &[], empty()).unwrap());
     for sequence in &mut both {
         run(&mut pages, sequence, &rows, &[]);
     }
@@ -103,13 +105,13 @@ fn two_that_compute_the_same_at_once_keep_one_of_it() {
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let mut pages = Pages::new(4);
     let rows = text(0..20);
-    let mut first = pages.start(&rows, 40, &[]).unwrap();
+    let mut first = pages.start(&rows, 40, &[], empty()).unwrap();
     run(&mut pages, &mut first, &rows, &[]);
     // It holds a page of the first, and needs one more than is left.
-    let refused = pages.start(&rows, 48, &[]).unwrap_err();
+    let refused = pages.start(&rows, 48, &[], empty()).unwrap_err();
     assert_eq!(refused, Full { needed: 2, left: 1, total: 4 });
     check(&pages, &[&first]);
-    let second = pages.start(&rows, 32, &[]).unwrap();
+    let second = pages.start(&rows, 32, &[], empty()).unwrap();
     check(&pages, &[&first, &second]);
     assert_eq!(pages.left(), 0);
     assert_eq!(pages.start_apart(1).unwrap_err(), Full { needed: 1, left: 0, total: 4 });
@@ -120,7 +122,7 @@ fn what_was_let_go_longest_ago_makes_room_from_its_end() {
     let mut pages = Pages::new(6);
     let [a, b] = [text(0..48), text(100..148)];
     for rows in [&a, &b] {
-        let mut sequence = pages.start(rows, 48, &[]).unwrap();
+        let mut sequence = pages.start(rows, 48, &[], empty()).unwrap();
         run(&mut pages, &mut sequence, rows, &[]);
         pages.finish(sequence);
     }
@@ -129,7 +131,7 @@ fn what_was_let_go_longest_ago_makes_room_from_its_end() {
     pages.grow(&mut other, 32);
     check(&pages, &[&other]);
     // Two pages of the older one are gone, its first is still known.
-    let [a, b] = [&a, &b].map(|rows| pages.start(rows, 16, &[]).unwrap());
+    let [a, b] = [&a, &b].map(|rows| pages.start(rows, 16, &[], empty()).unwrap());
     assert_eq!((a.len(), b.len()), (16, 47));
     check(&pages, &[&other, &a, &b]);
 }
@@ -138,17 +140,17 @@ fn what_was_let_go_longest_ago_makes_room_from_its_end() {
 fn a_page_of_its_own_is_written_over_and_of_others_only_the_last() {
     let mut pages = Pages::new(12);
     let rows = text(0..40);
-    let mut sequence = pages.start(&rows, 60, &[]).unwrap();
+    let mut sequence = pages.start(&rows, 60, &[], empty()).unwrap();
     run(&mut pages, &mut sequence, &rows, &text(900..915));
     let own = pages.finish(sequence);
     // The same question again: its last page goes on with an answer, and another page is behind it. Another's is copied.
-    let mut other = pages.start(&rows, 60, &[]).unwrap();
+    let mut other = pages.start(&rows, 60, &[], empty()).unwrap();
     assert_eq!((other.len(), other.pages().len()), (39, 3));
     let copied = other.copied().unwrap();
     assert_eq!((copied[1], other.copied()), (other.pages()[2], None));
     assert_eq!(pages.rows_of(copied[0])[..8], rows[32..]);
     check(&pages, &[&other]);
-    let mut again = pages.start(&rows, 60, &own).unwrap();
+    let mut again = pages.start(&rows, 60, &own, empty()).unwrap();
     assert_eq!((again.len(), again.copied(), again.pages()[2]), (39, None, copied[0]));
     check(&pages, &[&other, &again]);
 }
@@ -161,7 +163,7 @@ fn what_is_apart_is_not_known() {
     run(&mut pages, &mut sequence, &rows, &[]);
     check(&pages, &[&sequence]);
     pages.finish(sequence);
-    assert_eq!((pages.free.len(), pages.start(&rows, 40, &[]).unwrap().len()), (4, 0));
+    assert_eq!((pages.free.len(), pages.start(&rows, 40, &[], empty()).unwrap().len()), (4, 0));
 }
 
 /// Any schedule of starts, runs and ends, in a pool that is too small for all.
@@ -185,7 +187,7 @@ fn no_page_is_lost_in_any_schedule() {
                         (0..same as u32).chain((0..1 + random(30) as u32).map(|i| i * 7 + random(2) as u32)),
                     );
                     let most = rows.len() + random(40) as usize;
-                    match pages.start(&rows, most, &left) {
+                    match pages.start(&rows, most, &left, empty()) {
                         Ok(mut sequence) => {
                             if let Some([from, to]) = sequence.copied() {
                                 let at = sequence.len() / POSITIONS * POSITIONS;
@@ -225,4 +227,29 @@ fn no_page_is_lost_in_any_schedule() {
         pages.clear();
         assert_eq!((pages.free.len(), pages.left()), (20, 20));
     }
+}
+
+#[test]
+fn what_is_being_run_is_gone_on_with_from_the_middle_of_its_page() {
+    let mut pages = Pages::new(8);
+    let rows: Vec<_> = (0..24).map(Row::Token).collect();
+    let mut first = pages.start(&rows, 40, &[], empty()).unwrap();
+    pages.grow(&mut first, 22);
+    pages.extend(&mut first, &rows[..22]);
+    // The same prompt, of which all is there but what is not run yet, and the last row.
+    let mut second = pages.start(&rows, 40, &[], std::iter::once(&first)).unwrap();
+    assert_eq!((second.len(), second.pages()[0]), (22, first.pages()[0]));
+    assert_eq!(second.copied(), Some([first.pages()[1], second.pages()[1]]));
+    assert_ne!(first.pages()[1], second.pages()[1]);
+    // One that differs on the last page, and one that differs before it.
+    let other = [&rows[..19], &[Row::Token(900); 9]].concat();
+    let third = pages.start(&other, 28, &[], [&first, &second].into_iter()).unwrap();
+    assert_eq!(third.len(), 19);
+    let early = [&rows[..7], &[Row::Token(900); 9]].concat();
+    let fourth = pages.start(&early, 16, &[], [&first, &second].into_iter()).unwrap();
+    assert_eq!(fourth.len(), 7, "the first page is known, and begins like it");
+    for sequence in [first, second, third, fourth] {
+        pages.finish(sequence);
+    }
+    assert_eq!(pages.left(), 8);
 }
