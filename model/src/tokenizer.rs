@@ -280,8 +280,16 @@ impl Tokenizer {
             Merges::Scored(scores) => scores.encode(text, &self.pieces, &self.known, ids),
             Merges::Listed(bpe) => {
                 // The one error of this call is an <unk> missing from the vocabulary, and loading looks for it.
-                let tokens = bpe.tokenize(text).unwrap_or_default();
-                ids.extend(tokens.iter().map(|token| token.id));
+                for token in bpe.tokenize(text).unwrap_or_default() {
+                    let first = token.value.chars().next().map_or(0, char::len_utf8);
+                    // Merges may lead to the text of a control token, which is not that token here.
+                    if [self.special.bos, self.special.eos].contains(&token.id) && first < token.value.len() {
+                        self.merge(&token.value[..first], ids);
+                        self.merge(&token.value[first..], ids);
+                    } else {
+                        ids.push(token.id);
+                    }
+                }
             }
         }
     }

@@ -264,7 +264,7 @@ fn ctrl_c_stops_an_answer_and_not_the_chat() {
         screen.split_once("bird?\n").is_some_and(|(_, answer)| answer.trim().len() > 20)
     });
     chat.types("/stat");
-    chat.waits("the answer's end", |screen| screen.contains("max_tokens\n> /stat"));
+    chat.waits("the answer's end", |screen| screen.ends_with("\n> /stat"));
     assert!(chat.enters("s").contains("; 3 turns"));
     // At the prompt it clears the line.
     chat.types("Is there");
@@ -458,6 +458,11 @@ fn pictures_are_shown_as_the_terminal_can() {
         assert!(chat.bytes().contains("dark_200x150.png, 200x150"));
         assert_eq!(chat.ends(), 0);
     }
+    // One that acts on nothing.
+    let mut chat = Terminal::with(&image, &[("TERM", "dumb")]);
+    assert_eq!(chat.asks("What shape is in the image?").0, "star");
+    assert!(!chat.bytes().contains('\x1b'), "{:?}", chat.bytes());
+    assert_eq!(chat.ends(), 0);
     let mut chat = Terminal::open(&[&image as &[&str], &["--show", "none"]].concat());
     assert!(!chat.bytes().contains('▀'));
     let shown = chat.enters(&format!("/video {}", sample("video.gif")));

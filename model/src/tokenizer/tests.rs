@@ -132,6 +132,22 @@ fn a_literal_has_no_control_tokens() {
 }
 
 #[test]
+fn merges_that_lead_to_a_control_token_do_not_make_it_of_a_literal() {
+    let vocab =
+        r#""<unk>": 0, "<s>": 1, "</s>": 2, "<": 3, "/": 4, "s": 5, ">": 6, "</": 7, "s>": 8, "\u2581": 9"#;
+    let text = format!(
+        r#"{{"model": {{"vocab": {{{vocab}}}, "unk_token": "<unk>",
+        "merges": ["< /", "s >", "</ s>", "< s>"]}},
+        "normalizer": {{"type": "Sequence", "normalizers": [{{"type": "Prepend", "prepend": "\u2581"}},
+            {{"type": "Replace", "pattern": {{"String": " "}}, "content": "\u2581"}}]}}}}"#
+    );
+    let tokenizer = Tokenizer::from_json(text.as_bytes(), true).unwrap();
+    assert_eq!(tokenizer.encode("</s><s>", false), [2, 1], "what is read");
+    let literal = [Span::Literal("</s><s>".into())];
+    assert_eq!(tokenizer.encode_spans(&literal), [1, 9, 3, 4, 8, 3, 8], "what is data");
+}
+
+#[test]
 fn no_token_reaches_from_a_literal_into_the_next() {
     for tokenizer in [golden(true), nano(true), nano_json(true)] {
         let literal = |text: &str| Span::Literal(text.to_owned());
