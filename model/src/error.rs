@@ -69,6 +69,14 @@ pub enum Error {
         "the last question is still being answered: take its tokens, or drop its answer, before the next is asked"
     )]
     Busy,
+    /// A picture of a restored session is known by its hash only.
+    #[error(
+        "picture {number} of the session was not saved with it: give it again, with Session::supply_image"
+    )]
+    PictureAbsent {
+        /// Its number in the conversation, from 0.
+        number: usize,
+    },
     /// Too many requests wait for a turn.
     #[error(
         "{limit} requests wait already: ask again when some have ended, or load the model with a longer queue"

@@ -1,6 +1,7 @@
 //! Keys and values, one pair of tensors a layer, in pages of 16 positions.
 
 use std::fmt;
+use std::ops::Range;
 
 use half::f16;
 use strix_engine::{Copied, Gpu, ResidentBytes};
@@ -35,6 +36,9 @@ impl fmt::Display for KvDtype {
         })
     }
 }
+
+/// Positions of a page.
+pub(crate) const POSITIONS: usize = PAGE as usize;
 
 /// One layer's keys and values.
 #[derive(Debug)]
@@ -129,16 +133,27 @@ pub(crate) fn fits_binding(
     })
 }
 
+/// Where a page's keys, or values, of each head are.
+pub(crate) fn page_ranges(kv: &LayerCache, c: &TextConfig, page: u32) -> impl Iterator<Item = Range<u64>> {
+    let heads = c.num_key_value_heads as u64;
+    // Each head has its own pages.
+    let head = kv.keys().1 / heads;
+    let element = if matches!(kv, LayerCache::F16(_)) { 2 } else { 4 };
+    let bytes = u64::from(PAGE) * c.head_dim() as u64 * element;
+    let start = u64::from(page) * bytes;
+    (0..heads).map(move |n| n * head + start..n * head + start + bytes)
+}
+
 /// Copies what a page holds to another.
 pub(crate) fn copy_page(gpu: &Gpu, kv: &[LayerCache], c: &TextConfig, [from, to]: [u32; 2]) -> Result<()> {
-    let Some(keys) = kv.first().map(|layer| layer.keys().1) else { return Ok(()) };
-    // Each head has its own pages.
-    let head = keys / c.num_key_value_heads as u64;
-    let element = if matches!(kv[0], LayerCache::F16(_)) { 2 } else { 4 };
-    let bytes = u64::from(PAGE) * c.head_dim() as u64 * element;
-    let [from, to] = [from, to].map(|page| u64::from(page) * bytes);
-    let heads = (0..c.num_key_value_heads as u64).map(|n| n * head);
-    let parts: Vec<_> = heads.map(|at| Copied { from: at + from, to: at + to, bytes }).collect();
+    let Some(layer) = kv.first() else { return Ok(()) };
+    let heads = page_ranges(layer, c, from).zip(page_ranges(layer, c, to));
+    let part = |(from, to): (Range<u64>, Range<u64>)| Copied {
+        from: from.start,
+        to: to.start,
+        bytes: from.end - from.start,
+    };
+    let parts: Vec<_> = heads.map(part).collect();
     let tensors: Vec<_> = kv.iter().flat_map(LayerCache::residents).collect();
     Ok(gpu.copy_within(&tensors, &parts)?)
 }

@@ -143,6 +143,8 @@ pub(crate) struct Inner {
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
     notes: Vec<String>,
+    /// Of its weights and its config.
+    pub(crate) fingerprint: String,
     memory: MemoryPlan,
     pub(crate) streams: Vec<Arc<Stream>>,
     vision: Vision,
@@ -510,6 +512,7 @@ impl Model {
         let mut device = loader.device.take().expect("given above");
         let streams = place(&mut device, &weights, &vision, &abstractor, &decoder, &streaming)?;
         let vit_eos = abstractor.vit_eos.download(gpu)?;
+        let fingerprint = weights.fingerprint();
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
@@ -528,6 +531,7 @@ impl Model {
             tokenizer,
             options: LoadOptions { chunk: memory.chunk, ..options.clone() },
             notes,
+            fingerprint,
             memory,
             streams,
             ctx,
@@ -615,6 +619,18 @@ impl Model {
     /// If the device has no room for the programs.
     pub fn session(&self) -> Result<Session> {
         Session::new(self)
+    }
+
+    /// A conversation that was saved with [`Session::save`]. It goes on with the tokens it would have had.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is damaged or no saved session, or is of another model or of one that was loaded with
+    /// other dtypes.
+    pub fn restore(&self, path: impl AsRef<Path>) -> Result<Session> {
+        let session = self.session()?;
+        session.restore(path.as_ref())?;
+        Ok(session)
     }
 
     /// A picture as the vision tower takes it: `[channels, image_size, image_size]`.

@@ -171,6 +171,16 @@ impl Conversation {
         &self.turns
     }
 
+    /// How turns are written.
+    pub fn template(&self) -> Template {
+        self.template
+    }
+
+    /// Has these turns in place of its own.
+    pub(crate) fn restore(&mut self, turns: Vec<Turn>) {
+        self.turns = turns;
+    }
+
     /// Adds a question that brings `num_images` new pictures.
     ///
     /// They go in front of the text with nothing between, unless the question has places of its own
@@ -219,6 +229,11 @@ impl Conversation {
         }
     }
 
+    /// Takes the reply of the last turn away, and returns it: it is gone on with.
+    pub(crate) fn reopen(&mut self) -> Option<String> {
+        self.turns.last_mut()?.reply.take()
+    }
+
     /// Takes away the last turn, and returns it: to ask again, or after a failure.
     pub fn undo(&mut self) -> Option<Turn> {
         self.turns.pop()
@@ -238,6 +253,11 @@ impl Conversation {
     pub fn system(&self) -> Option<&str> {
         let own = (self.template == Template::VicunaV1).then_some(VICUNA_SYSTEM);
         self.system.as_deref().or(own).filter(|text| !text.is_empty())
+    }
+
+    /// What [`Conversation::set_system`] set.
+    pub(crate) fn own_system(&self) -> Option<&str> {
+        self.system.as_deref()
     }
 
     /// Sets the text in front of the first turn, in place of the template's own; `None` for that one. mPLUG-Owl2 was

@@ -68,6 +68,11 @@ impl Sample {
     /// Checks the options, of which something can be refused before anything else is done.
     pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
         options.validate()?;
+        Self::going_on(model, options)
+    }
+
+    /// The same of an answer that has tokens already, and whose limits are of what comes.
+    pub(crate) fn going_on(model: &Model, options: &GenerateOptions) -> Result<Self> {
         let inner = &model.inner;
         let vocab = inner.config.text.vocab_size;
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
@@ -89,9 +94,25 @@ impl Sample {
         })
     }
 
-    /// Takes note of its prompt, and makes room for so many tokens, so that none allocates.
-    pub(crate) fn begin(&mut self, room: usize, prompt: &[Row]) {
-        self.feed = Feed::with_room(room);
+    /// Makes room for so many tokens, so that none allocates.
+    pub(crate) fn make_room(&mut self, tokens: usize) {
+        self.feed = Feed::with_room(tokens);
+    }
+
+    /// Goes through tokens that were chosen before, and returns their text.
+    pub(crate) fn replay(&mut self, ids: &[u32], inner: &Inner) -> Result<String> {
+        let tokenizer = inner.tokenizer()?;
+        let mut text = String::new();
+        for &id in ids {
+            self.sampler.replay(id);
+            self.write(id, tokenizer);
+            text += &self.certain;
+        }
+        Ok(text)
+    }
+
+    /// Takes note of a prompt.
+    pub(crate) fn see(&mut self, prompt: &[Row]) {
         #[expect(clippy::float_cmp, reason = "1 is the value that switches it off")]
         if self.options.sampling.repetition_penalty != 1.0 {
             let ids = prompt.iter().filter_map(|row| if let Row::Token(id) = row { Some(*id) } else { None });
@@ -132,9 +153,24 @@ impl Sample {
             }
         };
         self.num_tokens += 1;
-        let is_full = positions >= inner.ctx as usize;
-        let finish = self.write(id, inner.eos.contains(&id), is_full, tokenizer);
-        Ok((id, log_probs, finish))
+        let finish = if inner.eos.contains(&id) {
+            self.certain.clear();
+            Some(FinishReason::Eos)
+        } else {
+            self.write(id, tokenizer);
+            if let Some(stop) = self.stops.matched() {
+                Some(FinishReason::Stop(stop.to_owned()))
+            } else if self.options.is_cancelled() {
+                Some(FinishReason::Cancelled)
+            } else if self.num_tokens >= self.options.max_tokens as usize {
+                Some(FinishReason::MaxTokens)
+            } else if positions >= inner.ctx as usize {
+                Some(FinishReason::Context)
+            } else {
+                None
+            }
+        };
+        Ok((id, log_probs, finish.map(|reason| self.end(reason))))
     }
 
     /// The text that became certain with the last token.
@@ -142,39 +178,31 @@ impl Sample {
         &self.certain
     }
 
-    /// Finds the text that a token makes certain, and whether it is the last.
-    fn write(&mut self, id: u32, is_eos: bool, is_full: bool, tokenizer: &Tokenizer) -> Option<FinishReason> {
-        let text = &mut self.certain;
-        text.clear();
-        let mut finish = if is_eos {
-            Some(FinishReason::Eos)
-        } else {
-            self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
-            self.stops.push_to(&self.decoded, text);
-            if let Some(stop) = self.stops.matched() {
-                Some(FinishReason::Stop(stop.to_owned()))
-            } else if self.options.is_cancelled() {
-                Some(FinishReason::Cancelled)
-            } else if self.num_tokens >= self.options.max_tokens as usize {
-                Some(FinishReason::MaxTokens)
-            } else if is_full {
-                Some(FinishReason::Context)
-            } else {
-                None
-            }
-        };
-        if finish.is_some() && self.stops.matched().is_none() {
-            self.stops.push_to(&self.detokenizer.finish(), text);
-            *text += &self.stops.finish();
-            if let Some(stop) = self.stops.matched() {
-                finish = Some(FinishReason::Stop(stop.to_owned()));
-            }
+    /// Finds the text that a token makes certain.
+    fn write(&mut self, id: u32, tokenizer: &Tokenizer) {
+        self.certain.clear();
+        self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
+        self.stops.push_to(&self.decoded, &mut self.certain);
+        self.trim();
+    }
+
+    /// Adds the text that was held back, if the answer ends for this reason; the reason, as that text may hold a stop.
+    fn end(&mut self, reason: FinishReason) -> FinishReason {
+        if self.stops.matched().is_some() {
+            return reason;
         }
-        // White space before the answer is not part of it.
+        self.stops.push_to(&self.detokenizer.finish(), &mut self.certain);
+        self.certain += &self.stops.finish();
+        self.trim();
+        self.stops.matched().map_or(reason, |stop| FinishReason::Stop(stop.to_owned()))
+    }
+
+    /// Takes off white space before the answer, which is not part of it.
+    fn trim(&mut self) {
+        let text = &mut self.certain;
         if !self.has_text {
             text.drain(..text.len() - text.trim_start().len());
         }
         self.has_text |= !text.is_empty();
-        finish
     }
 }

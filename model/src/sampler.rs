@@ -15,7 +15,8 @@ const SEEN: usize = 1024;
 /// Steps, in order: logit bias, repetition penalty, presence and frequency penalty, `min_new_tokens`, then, unless greedy, temperature, `top_k`, `top_p`,
 /// `min_p`, and a draw from what is left. The default is greedy; the authors' examples sample at a
 /// temperature of 0.2 or 0.7.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct SamplingParams {
     /// What logits are divided by, 0 or more. 0.001 and below is greedy: the likeliest token, no draw.
     pub temperature: f32,
@@ -34,6 +35,7 @@ pub struct SamplingParams {
     /// The same for each time that it came.
     pub frequency_penalty: f32,
     /// What is added to the logits of some tokens, by id; -∞ rules one out. Of an id given twice both count.
+    #[serde(with = "biases")]
     pub logit_bias: Vec<(u32, f32)>,
     /// The end token is not chosen before this many tokens.
     pub min_new_tokens: usize,
@@ -99,6 +101,20 @@ impl SamplingParams {
             ))),
             None => Ok(()),
         }
+    }
+}
+
+/// Biases in JSON, which has no infinity: a token that is ruled out has `null`.
+mod biases {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(biases: &[(u32, f32)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(biases.iter().map(|&(id, bias)| (id, bias.is_finite().then_some(bias))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(u32, f32)>, D::Error> {
+        let biases = Vec::<(u32, Option<f32>)>::deserialize(from)?;
+        Ok(biases.into_iter().map(|(id, bias)| (id, bias.unwrap_or(f32::NEG_INFINITY))).collect())
     }
 }
 
@@ -217,6 +233,14 @@ impl Sampler {
         self.choose()
     }
 
+    /// Takes note of a token of the answer that was chosen before: what comes then is as if it had been chosen here.
+    pub(crate) fn replay(&mut self, id: u32) {
+        self.count(id);
+        if !self.params.is_greedy() {
+            self.random.uniform();
+        }
+    }
+
     fn masks_eos(&self) -> bool {
         self.num_sampled < self.params.min_new_tokens
     }
@@ -240,6 +264,12 @@ impl Sampler {
             self.draw()
         };
         let id = id.ok_or_else(|| broken("no token is left to choose from".into()))?;
+        self.count(id);
+        Ok(id)
+    }
+
+    /// Counts a token of the answer.
+    fn count(&mut self, id: u32) {
         self.see([id]);
         if self.counts() {
             match self.counts.binary_search_by_key(&id, |(id, _)| *id) {
@@ -248,7 +278,6 @@ impl Sampler {
             }
         }
         self.num_sampled += 1;
-        Ok(id)
     }
 
     /// A token at random, with the probabilities that the warpers leave; `None` from none.

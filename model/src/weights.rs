@@ -6,6 +6,7 @@
 
 mod cursor;
 mod files;
+mod fingerprint;
 mod folder;
 mod globals;
 mod index;

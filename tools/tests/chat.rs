@@ -242,6 +242,38 @@ fn turns_are_taken_back_asked_again_and_forgotten() {
 }
 
 #[test]
+fn a_saved_chat_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, other) = (dir.path().join("a chat.strix"), dir.path().join("notes.txt"));
+    std::fs::write(&other, "of value").unwrap();
+    let mut chat = Terminal::open(&["--image", &sample("dark_200x150.png"), "--system", "Look closely."]);
+    let (shape, [new, _]) = chat.asks("What shape is in the image?");
+    let error = chat.enters(&format!("/save {}", other.display()));
+    assert!(error.contains("notes.txt is there, and is no chat of this model"), "{error}");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "of value");
+    for _ in 0..2 {
+        let saved = chat.enters(&format!("/save '{}'", file.display()));
+        assert!(saved.contains("saved 1 turn and 1 picture in "), "{saved}");
+    }
+    let (color, rows) = chat.asks("What color is it?");
+    assert_eq!(chat.ends(), 0);
+
+    let mut chat = Terminal::open(&[]);
+    let error = chat.enters(&format!("/load {}", other.display()));
+    assert!(error.starts_with("error: ") && error.contains("notes.txt"), "{error}");
+    assert!(chat.enters("/load a b").contains("error: that is more than one file"));
+    let loaded = chat.enters(&format!("/load '{}'", file.display()));
+    assert!(
+        loaded.contains("loaded 1 turn and 1 picture, the last \"What shape is in the image?\""),
+        "{loaded}"
+    );
+    let (again, all) = chat.asks("What color is it?");
+    assert_eq!((again, all.iter().sum::<usize>()), (color, rows.iter().sum()), "the system text too");
+    assert!(new > 30, "{shape}");
+    assert_eq!(chat.ends(), 0);
+}
+
+#[test]
 fn ctrl_c_stops_an_answer_and_not_the_chat() {
     // An answer that takes a second or two.
     let mut chat = Terminal::open(&["--min-tokens", "300", "--max-tokens", "300"]);

@@ -18,6 +18,16 @@ impl Question {
         Self { texts: text.split(IMAGE_TOKEN).map(ToOwned::to_owned).collect() }
     }
 
+    /// Its texts before, between and behind its pictures.
+    pub(crate) fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The question of these texts, of which there is at least one.
+    pub(crate) fn of_texts(texts: Vec<String>) -> Option<Self> {
+        (!texts.is_empty()).then_some(Self { texts })
+    }
+
     /// The same behind so many pictures.
     pub(super) fn behind(mut self, num_images: usize) -> Self {
         self.texts.splice(0..0, std::iter::repeat_n(String::new(), num_images));

@@ -30,7 +30,7 @@ impl Session {
     ///
     /// If there is no question, pictures wait for the next one, or as [`Session::ask`].
     pub fn retry(&mut self, options: &GenerateOptions) -> Result<Generation> {
-        self.begin(options, |talk| {
+        self.answer(options, |talk| {
             if talk.pending > 0 {
                 return Err(Error::Prompt(
                     "pictures wait for the next question: ask it, or let go of them".into(),
@@ -72,6 +72,7 @@ impl Session {
         talk.check_is_free()?;
         let turn = talk.conversation.undo();
         talk.pending += turn.as_ref().map_or(0, |turn| turn.user.num_images());
+        talk.last = talk.last.take().filter(|_| turn.is_none());
         Ok(turn)
     }
 
@@ -83,7 +84,9 @@ impl Session {
     /// Sets the text in front of the first turn, in place of the template's own; `None` for that one. The turns stay, and
     /// all of them are run anew with the next question.
     pub fn set_system(&mut self, text: Option<String>) {
-        self.talk().conversation.set_system(text);
+        let mut talk = self.talk();
+        talk.conversation.set_system(text);
+        talk.last = None;
     }
 
     /// Drops the oldest turns with their pictures, as few as leave `room` positions for the answer to a question, or all;
@@ -116,6 +119,7 @@ impl Session {
         let pictures = dropped.iter().map(|turn: &Turn| turn.user.num_images()).sum::<usize>();
         talk.pictures.drain(..pictures);
         talk.conversation = rest;
+        talk.last = talk.last.take().filter(|_| dropped.is_empty());
         Ok(dropped)
     }
 

@@ -13,6 +13,8 @@ pub(super) enum Command<'a> {
     Retry,
     Undo,
     Clear,
+    Save(&'a str),
+    Load(&'a str),
     System(&'a str),
     Stats,
     Help,
@@ -38,7 +40,7 @@ const fn known(name: &'static str, argument: Argument, does: &'static str) -> Kn
     Known { name, argument, does }
 }
 
-pub(super) const COMMANDS: [Known; 9] = [
+pub(super) const COMMANDS: [Known; 11] = [
     known("image", Argument::File, "show a picture to the model with the next question; again for more"),
     known(
         "video",
@@ -52,6 +54,8 @@ pub(super) const COMMANDS: [Known; 9] = [
     ),
     known("undo", Argument::Nothing, "let go of the pictures that wait, or else take back the last turn"),
     known("clear", Argument::Nothing, "forget all turns and pictures"),
+    known("save", Argument::File, "write the chat to a file, its pictures as the model sees them"),
+    known("load", Argument::File, "go on with a chat that was saved, in place of this one"),
     known("system", Argument::Text, "text in front of the first turn; without one, that of the model"),
     known("stats", Argument::Nothing, "positions used, rows run and reused, and speed"),
     known("help", Argument::Nothing, "this list"),
@@ -88,6 +92,8 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, Usage> {
         "retry" => Command::Retry,
         "undo" => Command::Undo,
         "clear" => Command::Clear,
+        "save" => Command::Save(rest),
+        "load" => Command::Load(rest),
         "system" => Command::System(rest),
         "stats" => Command::Stats,
         "exit" => Command::Exit,
@@ -159,7 +165,7 @@ mod tests {
         assert!(error("/imgae x").contains("did you mean /image?"));
         assert!(error("/quit").contains("did you mean /exit?"));
         assert!(error("/frobnicate").contains("/help lists them"));
-        assert!(error("/s").contains("did you mean /system?"));
+        assert!(error("/sy").contains("did you mean /system?"));
         assert!(error("/").contains("no command /; /help lists them"));
         assert!(error("/image").contains("which file? /image FILE"));
         assert!(error("/clear all").contains("/clear stands alone"));

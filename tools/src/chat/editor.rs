@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn commands_and_their_files_are_completed() {
         assert_eq!(completions("/im"), (0, vec!["/image ".into()]));
-        assert_eq!(completions("/s"), (0, vec!["/system ".into(), "/stats".into()]));
+        assert_eq!(completions("/s"), (0, vec!["/save ".into(), "/system ".into(), "/stats".into()]));
         assert_eq!(completions("/").1.len(), COMMANDS.len());
         let (at, files) = completions("/image ../tests/nano/samples/pair_");
         assert_eq!((at, files.len()), (7, 2), "{files:?}");

@@ -69,6 +69,18 @@ pub(super) fn named(text: &str) -> Vec<PathBuf> {
     }
 }
 
+/// The one file that follows a command.
+///
+/// # Errors
+///
+/// If several do.
+pub(super) fn one(text: &str) -> Result<PathBuf, Usage> {
+    match <[PathBuf; 1]>::try_from(named(text)) {
+        Ok([path]) => Ok(path),
+        Err(_) => Err(Usage("that is more than one file: a name with spaces is written in quotes".into())),
+    }
+}
+
 /// The files of a line that is nothing else, where one of them is a picture by its name.
 fn all_files(line: &str) -> Option<Vec<PathBuf>> {
     let one = || path(line).filter(|path| is_picture(path)).map(|path| vec![path]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use strix_model::image::RgbImage;
 use strix_model::prompt::Question;
-use strix_model::{FinishReason, GenerateOptions, Generation, Session, Timing, shown};
+use strix_model::{FinishReason, GenerateOptions, Generation, SaveOptions, Session, Timing, shown};
 
 use super::commands::{self, Command};
 use super::editor::{Entry, Input};
@@ -123,6 +123,8 @@ impl<'a> Chat<'a> {
                 self.last = None;
                 whisper("all turns and pictures are forgotten");
             }
+            Command::Save(file) => self.save(&paths::one(file)?)?,
+            Command::Load(file) => self.load(&paths::one(file)?)?,
             Command::System(text) => self.system(text),
             Command::Stats => self.stats()?,
             Command::Help => say(&commands::help(help::columns())),
@@ -256,6 +258,36 @@ impl<'a> Chat<'a> {
         };
         whisper(&format!("took back {}{pictures}", shown(excerpt(&turn.user.text()))));
         Ok(())
+    }
+
+    /// Writes the chat to a file, which replaces no file but a chat of the same model.
+    fn save(&mut self, path: &Path) -> anyhow::Result<()> {
+        if path.exists() && self.session.model().restore(path).is_err() {
+            let path = path.display();
+            return Err(
+                Usage(format!("{path} is there, and is no chat of this model: choose another name")).into()
+            );
+        }
+        self.session.save(path, SaveOptions::default())?;
+        whisper(&format!("saved {} in {}", self.holds()?, shown(path.display())));
+        Ok(())
+    }
+
+    /// Goes on with a chat from a file.
+    fn load(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.session = self.session.model().restore(path)?;
+        (self.last, self.retries) = (None, 0);
+        let last = self.session.turns().pop();
+        let last = last.map_or(String::new(), |turn| format!(", the last {}", excerpt(&turn.user.text())));
+        whisper(&format!("loaded {}{}", self.holds()?, shown(last)));
+        Ok(())
+    }
+
+    /// The number of turns and of pictures.
+    fn holds(&self) -> anyhow::Result<String> {
+        let turns = counted(self.session.turns().len(), "turn");
+        let pictures = self.session.usage()?.pictures + self.session.waiting();
+        Ok(if pictures == 0 { turns } else { format!("{turns} and {}", counted(pictures, "picture")) })
     }
 
     fn system(&mut self, text: &str) {
