@@ -79,6 +79,7 @@ impl Asked {
         let options = load_options(args)?;
         let log_probs = args.logprobs.map(usize::from);
         let generate = GenerateOptions { log_probs, ..args.sampling.options()? };
+        args.pictures.check_frames()?;
         args.pictures.check(args.question == "-")?;
         let question = question(args)?;
         let known = args.pictures.number();

@@ -27,7 +27,7 @@ Lines that begin with / are commands, and /help lists them. A picture's path tha
 the model. A line that ends in \\ goes on in the next one. Ctrl-C stops an answer or clears the line; Ctrl-D ends the chat.
 
 Where stdin or stdout is no terminal, each line of stdin is a question or a command, and the first that fails ends the \
-chat.";
+chat. Lines that are typed are kept in chat_history, in the folder that STRIX_CACHE_DIR names.";
 
 /// Talk about pictures, turn after turn
 #[derive(clap::Args)]

@@ -10,6 +10,9 @@ use strix_model::read::{read_input, read_stream};
 use crate::Usage;
 use crate::terminal::say;
 
+/// Frames taken from a video, unless it is said how many.
+const FRAMES: u32 = 8;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Square {
     /// Stretch, as the original does
@@ -28,9 +31,9 @@ pub(crate) struct Pictures {
     /// An animated GIF, WebP or PNG, its frames asked about as pictures, after those of --image; a still one is a frame
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
-    /// Frames taken from the video, evenly spread
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "video", value_parser = clap::value_parser!(u32).range(1..))]
-    frames: u32,
+    /// Frames taken from a video, evenly spread [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    frames: Option<u32>,
     /// How a picture becomes square
     #[arg(long, value_enum, default_value = "resize")]
     preprocess: Square,
@@ -110,6 +113,14 @@ impl Pictures {
         &self.image
     }
 
+    /// Refuses a number of frames without a video to take them from.
+    pub(crate) fn check_frames(&self) -> Result<(), Usage> {
+        match (self.frames, &self.video) {
+            (Some(_), None) => Err(Usage("--frames takes them from a video: name it with --video".into())),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what stdin cannot give twice, before it is read; `question` says whether the question comes from there.
     pub(crate) fn check(&self, question: bool) -> Result<(), Usage> {
         let named = self.image.iter().chain(&self.video).filter(|path| is_stdin(path)).count();
@@ -175,7 +186,7 @@ impl Pictures {
     }
 
     fn sample(&self, path: &Path, to: &mut Vec<RgbImage>, notes: &mut Notes) -> anyhow::Result<()> {
-        let (name, frames) = (path.display().to_string(), self.frames as usize);
+        let (name, frames) = (path.display().to_string(), self.frames.unwrap_or(FRAMES) as usize);
         for opened in image::sample(&name, &read(path)?, frames, &self.options())? {
             notes.add(path, opened.notes);
             to.push(opened.pixels);

@@ -45,6 +45,11 @@ impl Input {
         matches!(self, Self::Terminal(_))
     }
 
+    /// Whether keys are read one by one, Ctrl-C among them: not by a terminal that acts on nothing.
+    pub(super) fn edits(&self) -> bool {
+        self.is_terminal() && !std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+    }
+
     /// The next line, or several that are one.
     pub(super) fn read(&mut self, prompt: &str) -> anyhow::Result<Entry> {
         let line = match self {

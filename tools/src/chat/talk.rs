@@ -61,7 +61,7 @@ impl<'a> Chat<'a> {
     pub(super) fn talk(&mut self, mut input: Input) -> anyhow::Result<u8> {
         let is_terminal = input.is_terminal();
         loop {
-            self.interrupt.at_prompt(is_terminal);
+            self.interrupt.at_prompt(input.edits());
             let line = match input.read(&self.prompt())? {
                 Entry::Line(line) => line,
                 Entry::Cleared => continue,
