@@ -14,7 +14,7 @@ pub struct Copied {
     pub from: u64,
     /// Where its copy begins.
     pub to: u64,
-    /// How long it is.
+    /// Length in bytes.
     pub bytes: u64,
 }
 

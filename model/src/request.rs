@@ -76,9 +76,7 @@ impl Sample {
         let inner = &model.inner;
         let vocab = inner.config.text.vocab_size;
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
-            return Err(Error::Option(format!(
-                "logit_bias of token {id}; the vocabulary has {vocab} tokens"
-            )));
+            return Err(Error::UnknownToken { token: i64::from(*id), vocab });
         }
         Ok(Self {
             sampler: Sampler::new(options.sampling.clone(), &inner.eos)?,

@@ -1,4 +1,4 @@
-//! Text to token ids and back, exactly as the slow `LlamaTokenizer` of transformers 4.31 does it.
+//! Text to token ids and back, exactly as the slow `LlamaTokenizer` of transformers 4.31 does it (SPEC §6).
 //!
 //! Two sources, one behaviour: `tokenizer.model` (SentencePiece), whose pieces have scores, and `tokenizer.json`
 //! (tokenizers), which lists merges. Splitting at special strings, the space in front and decoding are the same.
@@ -25,13 +25,13 @@ use scores::Scores;
 pub use spans::Span;
 use spans::{Part, Stretch, is_solid};
 
-/// Most pieces of a vocabulary, whatever the model; the largest that are known have 256,000.
+/// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
 const MAX_PIECES: usize = 1 << 20;
 
 /// The text that stands for a picture in a prompt.
 pub const IMAGE_TOKEN: &str = "<|image|>";
 
-/// What [`Tokenizer::encode_prompt`] writes where a picture goes; no token has a negative id.
+/// The id that [`Tokenizer::encode_prompt`] writes where a picture goes. No token has a negative id.
 pub const IMAGE_PLACEHOLDER: i32 = -200;
 
 /// SentencePiece's visible space, U+2581.
@@ -51,7 +51,7 @@ pub struct Tokenizer {
     legacy: bool,
 }
 
-/// What says which neighbours become one piece first.
+/// The order in which neighbours become one piece.
 #[derive(Debug)]
 enum Merges {
     /// Scores of the pieces, as SentencePiece does it.

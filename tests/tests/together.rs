@@ -102,7 +102,7 @@ fn what_the_cache_has_no_room_for_waits_and_what_never_fits_is_refused_with_the_
         &LoadOptions { kv_memory: Some(100), ..LoadOptions::default() },
         &mut |_| (),
     );
-    assert!(error.unwrap_err().to_string().contains("kv_memory of 100 bytes"));
+    assert!(error.unwrap_err().to_string().contains("kv_memory is 100 bytes"));
 }
 
 /// A cache too small for what was asked before forgets the oldest, and answers as ever, whatever lay on its pages.

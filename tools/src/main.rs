@@ -12,6 +12,7 @@ mod devices;
 mod echo;
 mod export;
 mod failure;
+mod flags;
 mod half_blocks;
 mod help;
 mod inspect;
