@@ -3,6 +3,7 @@
 use strix_shaders::cursors::PAGE;
 
 use super::{Before, Session, rows};
+use crate::error::PromptLength;
 use crate::generate::GenerateOptions;
 use crate::generation::Generation;
 use crate::prompt::{Conversation, Question, Turn};
@@ -101,7 +102,8 @@ impl Session {
         talk.check_is_free()?;
         let (mut rest, mut dropped) = (talk.conversation.clone(), vec![]);
         loop {
-            let positions = self.usage_of(&asked(rest.clone(), question, talk.pending)?)?.positions;
+            let usage = self.usage_of(&asked(rest.clone(), question, talk.pending)?)?;
+            let Usage { positions, picture_positions, pictures, .. } = usage;
             if positions + room <= ctx {
                 break;
             }
@@ -109,10 +111,8 @@ impl Session {
                 if positions <= ctx {
                     break;
                 }
-                return Err(Error::Prompt(format!(
-                    "the question alone takes {positions} positions, the context holds {ctx}: shorten it, use fewer \
-                     pictures, or load the model with a longer context"
-                )));
+                let length = PromptLength { positions, picture_positions, pictures, limit: ctx };
+                return Err(Error::PromptTooLong(length));
             };
             dropped.push(turn);
         }

@@ -102,7 +102,7 @@ fn ordinary_text_has_its_ids_whatever_spans_it_is_in() {
                 continue;
             }
             let (mut spans, mut start) = (vec![], 0);
-            for (at, _) in text.char_indices().filter(|_| random(&mut seed) % 3 == 0) {
+            for (at, _) in text.char_indices().filter(|_| random(&mut seed).is_multiple_of(3)) {
                 let part = text[start..at].to_owned();
                 let is_literal = matches!(spans.last(), Some(Span::Marked(_)));
                 spans.push(if is_literal { Span::Literal(part) } else { Span::Marked(part) });

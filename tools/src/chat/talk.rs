@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use strix_model::image::RgbImage;
 use strix_model::prompt::Question;
-use strix_model::{FinishReason, GenerateOptions, Generation, SaveOptions, Session, Timing, shown};
+use strix_model::{
+    Error, FinishReason, GenerateOptions, Generation, PromptLength, SaveOptions, Session, Timing, shown,
+};
 
 use super::commands::{self, Command};
 use super::editor::{Entry, Input};
@@ -165,40 +167,30 @@ impl<'a> Chat<'a> {
     fn ask(&mut self, question: impl Into<Question>) -> anyhow::Result<Next> {
         let question = question.into();
         self.retries = 0;
-        self.make_room(&question)?;
-        let answer = self.session.ask(question, &self.options())?;
+        if self.context_shift {
+            self.make_room(&question)?;
+        }
+        let answer = match self.session.ask(question, &self.options()) {
+            Err(Error::PromptTooLong(length)) if !self.session.turns().is_empty() => {
+                return Err(full(&length).into());
+            }
+            answer => answer?,
+        };
         self.stream(answer)
     }
 
-    /// Sees to it that a question fits the context.
+    /// Drops the oldest turns until a question fits, and says so.
     fn make_room(&mut self, question: &Question) -> anyhow::Result<()> {
-        let limit = self.session.model().ctx();
-        if self.context_shift {
-            let room = self.generate.max_tokens.min(limit / ANSWER_SHARE);
-            let dropped = self.session.make_room(question, room as usize)?;
-            if !dropped.is_empty() {
-                let pictures = dropped.iter().map(|turn| turn.user.num_images()).sum();
-                whisper(&format!(
-                    "the context is full: dropped the oldest {}{}",
-                    counted(dropped.len(), "turn"),
-                    if pictures > 0 {
-                        format!(" and {}", counted(pictures, "picture"))
-                    } else {
-                        String::new()
-                    }
-                ));
-            }
-            return Ok(());
-        }
-        let needed = self.session.usage_with(question)?;
-        if needed.positions > limit as usize && !self.session.turns().is_empty() {
-            return Err(Usage(format!(
-                "the context is full: with this question the conversation takes {} positions{}, and the context holds \
-                 {limit}: /undo or /clear makes room, and so does strix chat with --context-shift or a larger --ctx",
-                needed.positions,
-                of_pictures(needed.picture_positions, needed.pictures),
-            ))
-            .into());
+        let room = self.generate.max_tokens.min(self.session.model().ctx() / ANSWER_SHARE);
+        let dropped = self.session.make_room(question, room as usize)?;
+        if !dropped.is_empty() {
+            let pictures = dropped.iter().map(|turn| turn.user.num_images()).sum();
+            let pictures =
+                if pictures > 0 { format!(" and {}", counted(pictures, "picture")) } else { String::new() };
+            whisper(&format!(
+                "the context is full: dropped the oldest {}{pictures}",
+                counted(dropped.len(), "turn")
+            ));
         }
         Ok(())
     }
@@ -333,6 +325,17 @@ fn told(timing: &Timing, reason: Option<&FinishReason>) -> String {
     };
     let new = counted(timing.prefill_tokens as usize, "new row");
     format!("{rate}{new}, {} reused  {reason}", timing.reused_tokens)
+}
+
+/// What is told of a question that the turns before it leave no room for.
+fn full(length: &PromptLength) -> Usage {
+    Usage(format!(
+        "the context is full: with this question the conversation takes {} positions{}, and the context holds {}: /undo or \
+         /clear makes room, and so does strix chat with --context-shift or a larger --ctx",
+        length.positions,
+        of_pictures(length.picture_positions, length.pictures),
+        length.limit
+    ))
 }
 
 fn of_pictures(positions: usize, pictures: usize) -> String {
