@@ -78,7 +78,7 @@ pub use packed::{Dtype, Rounding};
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::{LogProbs, SamplingParams};
 pub use scheduler::Activity;
-pub use session::{Inspect, SaveOptions, Session, trace_dir};
+pub use session::{Inspect, SaveOptions, Session, Usage, trace_dir};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
 pub use strix_shaders::Activations;
 pub use weights::{Located, Weights};
