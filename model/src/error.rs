@@ -86,6 +86,14 @@ pub enum Error {
     /// A sampling, loading or converting option out of its range.
     #[error("{}", shown(_0))]
     Option(String),
+    /// What an answer is to be cannot be kept to.
+    #[error("{what}: {}", shown_list(reason))]
+    Constraint {
+        /// What it is: JSON, a JSON schema, a regex or a grammar.
+        what: String,
+        /// What is wrong with it and where, or why no token can follow.
+        reason: String,
+    },
     /// The caller broke off, or the model was dropped. What was being written is kept: running it again continues.
     #[error("interrupted")]
     Interrupted,
@@ -111,6 +119,7 @@ mod tests {
             Error::Prompt(text()),
             Error::Engine(strix_engine::Error::Lost(text())),
             Error::Option(text()),
+            Error::Constraint { what: "regex".into(), reason: text() },
         ] {
             let message = error.to_string();
             assert!(message.contains(r"a\x1b]0;owned\x07\u{202e}\nb"), "{message}");

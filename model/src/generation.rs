@@ -166,7 +166,7 @@ pub enum Event<'a> {
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its text, without white space at either end.
+    /// Its text, without white space at either end; under a constraint, with it.
     pub text: String,
     /// Its tokens, the one that ended it included.
     pub ids: Vec<u32>,
@@ -240,9 +240,9 @@ impl Generation {
         self.timing
     }
 
-    /// The text so far, without white space at either end.
+    /// The text so far, without white space at either end; under a constraint, with it.
     pub fn text(&self) -> &str {
-        self.text.trim()
+        if self.options.constraint.is_some() { &self.text } else { self.text.trim() }
     }
 
     /// The tokens so far, the one that ended it included.

@@ -21,6 +21,7 @@ mod batch;
 mod bicubic;
 pub mod cache;
 pub mod config;
+mod constraint;
 mod context;
 pub mod convert;
 mod decoder;
@@ -55,6 +56,7 @@ pub mod weights;
 
 pub use cache::DeviceCache;
 pub use config::Config;
+pub use constraint::Constraint;
 pub use error::{Error, Result};
 pub use generate::{FinishReason, GenerateOptions, Timing, Token};
 #[cfg(feature = "stream")]

@@ -14,6 +14,7 @@ use strix_shaders::gemm_dot::MAX_COLUMNS;
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
+use crate::constraint::Vocabulary;
 use crate::context::planned;
 use crate::decoder::Decoder;
 use crate::image::{Preprocess, RgbImage, preprocess};
@@ -139,6 +140,8 @@ pub(crate) struct Inner {
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) eos: Vec<u32>,
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
+    /// Of the tokenizer, once an answer is constrained.
+    pub(crate) vocabulary: Vocabulary,
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
     notes: Vec<String>,
@@ -520,6 +523,7 @@ impl Model {
             preprocessor,
             eos,
             tokenizer,
+            vocabulary: Vocabulary::default(),
             options: LoadOptions { chunk: memory.chunk, ..options.clone() },
             notes,
             memory,

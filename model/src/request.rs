@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::constraint::Guide;
 use crate::decoder::CANDIDATES;
 use crate::generate::{FinishReason, GenerateOptions, Timing};
 use crate::generation::{Feed, TEXT_BYTES};
@@ -54,6 +55,7 @@ pub(crate) struct Sample {
     sampler: Sampler,
     detokenizer: Detokenizer,
     stops: StopMatcher,
+    guide: Option<Guide>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) timing: Timing,
     num_tokens: usize,
@@ -67,8 +69,12 @@ pub(crate) struct Sample {
 impl Sample {
     /// Checks the options, of which something can be refused before anything else is done.
     pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
-        options.validate()?;
+        options.validate_but_constraint()?;
         let inner = &model.inner;
+        let guide = options
+            .constraint
+            .as_ref()
+            .map(|constraint| Guide::new(constraint, &inner.vocabulary, inner.tokenizer()?, &inner.eos));
         let vocab = inner.config.text.vocab_size;
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
             return Err(Error::Option(format!(
@@ -80,6 +86,7 @@ impl Sample {
             stops: StopMatcher::new(options.stop.clone())?,
             options: options.clone(),
             detokenizer: Detokenizer::default(),
+            guide: guide.transpose()?,
             feed: Arc::default(),
             timing: Timing::default(),
             num_tokens: 0,
@@ -112,7 +119,8 @@ impl Sample {
     /// Candidates that its next token is chosen from; `None` if that takes all logits.
     pub(crate) fn candidates(&self) -> Option<u32> {
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
-        needed.filter(|&n| n <= CANDIDATES && self.options.log_probs.is_none())
+        let only_those = self.options.log_probs.is_none() && self.guide.is_none();
+        needed.filter(|&n| n <= CANDIDATES && only_those)
     }
 
     /// Chooses the next token, where the cache holds so many positions: which it is, how likely it was, and whether it
@@ -127,13 +135,26 @@ impl Sample {
         let (id, log_probs) = match scores {
             Scores::Candidates(candidates) => (self.sampler.sample_candidates(candidates)?, None),
             Scores::Full(logits) => {
-                let id = self.sampler.sample(logits)?;
+                let id = match &self.guide {
+                    None => self.sampler.sample(logits)?,
+                    Some(guide) => {
+                        let start = Instant::now();
+                        guide.wait();
+                        self.timing.constraint_wait += start.elapsed();
+                        self.timing.constraint = guide.spent();
+                        guide.with_allowed(|allowed| self.sampler.sample_of(logits, |id| allowed.has(id)))?
+                    }
+                };
                 (id, self.options.log_probs.map(|top| LogProbs::of(logits, id, top)))
             }
         };
         self.num_tokens += 1;
         let is_full = positions >= inner.ctx as usize;
-        let finish = self.write(id, inner.eos.contains(&id), is_full, tokenizer);
+        let finish = self.write(id, inner.eos.contains(&id), is_full, tokenizer)?;
+        // What may come after it is found while the device runs it.
+        if finish.is_none() {
+            self.guide.iter().for_each(Guide::prepare);
+        }
         Ok((id, log_probs, finish))
     }
 
@@ -143,7 +164,13 @@ impl Sample {
     }
 
     /// Finds the text that a token makes certain, and whether it is the last.
-    fn write(&mut self, id: u32, is_eos: bool, is_full: bool, tokenizer: &Tokenizer) -> Option<FinishReason> {
+    fn write(
+        &mut self,
+        id: u32,
+        is_eos: bool,
+        is_full: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<FinishReason>> {
         let text = &mut self.certain;
         text.clear();
         let mut finish = if is_eos {
@@ -151,10 +178,19 @@ impl Sample {
         } else {
             self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
             self.stops.push_to(&self.decoded, text);
+            let drops_space = self.detokenizer.drops_next_space(tokenizer);
+            let mut is_complete = false;
+            if let Some(guide) = &mut self.guide {
+                let start = Instant::now();
+                is_complete = guide.accept(id, drops_space)?;
+                self.timing.constraint_wait += start.elapsed();
+            }
             if let Some(stop) = self.stops.matched() {
                 Some(FinishReason::Stop(stop.to_owned()))
             } else if self.options.is_cancelled() {
                 Some(FinishReason::Cancelled)
+            } else if is_complete {
+                Some(FinishReason::Complete)
             } else if self.num_tokens >= self.options.max_tokens as usize {
                 Some(FinishReason::MaxTokens)
             } else if is_full {
@@ -170,11 +206,11 @@ impl Sample {
                 finish = Some(FinishReason::Stop(stop.to_owned()));
             }
         }
-        // White space before the answer is not part of it.
-        if !self.has_text {
+        // White space before the answer is not part of it, unless it is asked for.
+        if !self.has_text && self.guide.is_none() {
             text.drain(..text.len() - text.trim_start().len());
         }
         self.has_text |= !text.is_empty();
-        finish
+        Ok(finish)
     }
 }

@@ -14,6 +14,7 @@ use strix_model::{
 };
 
 use crate::answer::{self, Interrupt, Spinner};
+use crate::constrain::Constrain;
 use crate::load::{self, Adapter, ModelArg, Storage};
 use crate::pictures::Pictures;
 use crate::terminal::{self, note, say, whisper};
@@ -26,6 +27,8 @@ Examples:
   strix ask --video clip.gif --frames 8 \"Which way does the circle move?\"
   strix ask --model mplug-owl2 --dtype int8 --temperature 0.7 --seed 1 - < question.txt
   curl -s https://example.org/owl.jpg | strix ask --image - \"What is in this picture?\"
+  strix ask --image photo.jpg --regex \"[0-9]+\" \"How many shapes are there?\"
+  strix ask --image photo.jpg --json-schema shapes.json \"Which shapes are there?\"
   strix ask --image photo.jpg --json \"How many shapes are there?\" | jq -r .answer";
 
 /// Longest question read from stdin.
@@ -87,6 +90,8 @@ pub(crate) struct Args {
     /// End the answer before this text; again for more
     #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
     stop: Vec<String>,
+    #[command(flatten)]
+    constrain: Constrain,
     /// The question is the whole prompt, with <|image|> where each picture goes
     #[arg(long)]
     raw: bool,
@@ -332,6 +337,7 @@ fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
         sampling,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
+        constraint: args.constrain.read()?,
         log_probs: args.logprobs.map(usize::from),
         cancel: None,
     };

@@ -5,6 +5,7 @@ mod ask;
 mod bench;
 mod cache;
 mod completions;
+mod constrain;
 mod convert;
 mod demo;
 mod devices;
