@@ -3,12 +3,12 @@
 use crate::run::{Row, Run};
 use crate::stats::Summary;
 
-/// What became of the benches that two runs share.
+/// Compares the benches that two runs share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// When the stored run was taken.
     pub date: String,
-    /// What differs between the two devices. Times are not to be held against each other if anything does.
+    /// Differences of the two devices. If there are any, the times must not be compared.
     pub differences: Vec<String>,
     /// The benches of both, in the order of the new run.
     pub changes: Vec<Change>,
@@ -45,7 +45,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// How it is printed.
+    /// Its name in print.
     pub fn word(self) -> &'static str {
         match self {
             Self::WithinSpread => "",

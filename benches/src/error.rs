@@ -1,16 +1,16 @@
-//! What can go wrong with a bench.
+//! Errors of benches.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Errors of benches. All of them can be mended by whoever asked for the bench, but for those of the device.
+/// Errors of benches. The user can mend all of them but those of the device.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A shape that no kernel can run.
     #[error("shape {shape:?}: {reason}")]
     Shape {
-        /// As it was given.
+        /// The shape as the user gave it.
         shape: String,
         /// What is wrong with it, and what would do.
         reason: String,

@@ -8,11 +8,12 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use strix_engine::{Gpu, Graph, MAX_TRIPS, Resident};
+use strix_model::tune::data;
 use strix_model::{Config, position};
 use strix_shaders::{HeadShape, Layout, Linear, RopeTables};
 
 use crate::roofline::Arithmetic;
-use crate::{Error, Result, Shape, Work, data};
+use crate::{Error, Result, Shape, Work};
 
 /// Rows of a prefill: a short prompt's chunk, a long one's, and a picture's with the class token.
 const PREFILL: [u32; 3] = [64, 256, 1025];
@@ -35,11 +36,11 @@ type Make = Box<dyn Fn(&mut Operands) -> Result<Record>>;
 
 /// One bench: a kernel at one shape.
 pub struct Bench {
-    /// What is run.
+    /// The shape that is run.
     pub shape: Shape,
-    /// What it has to do.
+    /// Bytes and operations of one run.
     pub work: Work,
-    /// What it computes with.
+    /// Its arithmetic.
     pub arithmetic: Arithmetic,
     /// Whether it is among the most telling ones.
     pub quick: bool,

@@ -4,23 +4,19 @@
 //! `strix bench` and `cargo bench` run the same list: [`kernels`] names it, [`Clock`] times it, [`Roofline`] is what it
 //! is held against, and [`Run`] is what is kept of it.
 
-mod clock;
 mod compare;
-pub mod data;
 mod error;
 mod kernels;
 pub mod model;
 pub mod output;
-pub mod processor;
 mod roofline;
 mod rounds;
 mod run;
 mod save;
 pub mod shape;
+mod shares;
 pub mod stats;
-pub mod tune;
 
-pub use clock::{Clock, Share, Source, Timed, Times, Work, shares};
 pub use compare::{Change, Comparison, Verdict, compare};
 pub use error::{Error, Result};
 pub use kernels::{Bench, Operands, kernels};
@@ -29,3 +25,5 @@ pub use rounds::{Event, Settings, prepare, run_kernels};
 pub use run::{Bound, Check, Device, Figures, Host, Kind, Row, Run, SCHEMA, Versions};
 pub use save::{Saved, save, write};
 pub use shape::Shape;
+pub use shares::{Share, Work, shares};
+pub use strix_model::tune::clock::{Clock, Timed, Timer, Times};

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use strix_model::convert::{Synthesis, preset};
 use strix_model::image::RgbImage;
-use strix_model::weights::Dtype as Values;
+use strix_model::tune::clock::Times;
+use strix_model::tune::processor::{cores, process_ns, thread_ns};
+use strix_model::weights::FileDtype;
 use strix_model::{Config, Inspect, KvDtype, LoadOptions, Located, Model, Session, Source, Weights};
 
-use crate::clock::{Times, shares};
-use crate::processor::{cores, process_ns, thread_ns};
 use crate::rounds::Event;
 use crate::run::{Host, Row};
+use crate::shares::shares;
 use crate::{Clock, Error, Result, Roofline};
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ const LONG_LOAD: Duration = Duration::from_secs(5);
 /// Counts the allocations that the calling thread makes while it runs something.
 pub type Count = fn(&mut dyn FnMut()) -> u64;
 
-/// Which model.
+/// The model to time.
 #[derive(Clone, Debug)]
 pub enum Of<'a> {
     /// A folder as on Hugging Face, or a converted one.
@@ -65,12 +66,12 @@ impl Of<'_> {
     }
 }
 
-/// How a model is timed.
+/// Options of timing a model.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Which.
+    /// The model.
     pub of: Of<'a>,
-    /// How it is loaded; the context is at least the longest that is timed.
+    /// Options of loading it. The context is at least the longest that is timed.
     pub load: LoadOptions,
     /// Contexts that decode is timed at. A context counts the token itself.
     pub contexts: Vec<u32>,
@@ -92,7 +93,7 @@ pub struct Options<'a> {
     pub count: Option<Count>,
 }
 
-/// What is timed of a loaded model.
+/// A task of a loaded model that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Image,
@@ -135,7 +136,7 @@ struct Bench<'a> {
     clock: &'a Clock,
     options: &'a Options<'a>,
     model: Model,
-    /// As many as are decoded together at most, and one at least.
+    /// Sessions for the largest batch, at least one.
     sessions: Vec<Session>,
     pixels: Vec<f32>,
 }
@@ -217,12 +218,13 @@ impl<'a> Loadable<'a> {
     fn open(of: &'a Of<'a>) -> Result<Self> {
         let Of::Preset { name, layers } = of else { return Ok(Self { of, made_up: None }) };
         let json = preset(name).ok_or_else(|| Error::Option(format!("there is no preset {name:?}")))?;
-        let mut synthesis = Synthesis { config: json.into(), dtype: Values::BF16, seed: 0, rounding: None };
+        let mut synthesis =
+            Synthesis { config: json.into(), dtype: FileDtype::BF16, seed: 0, rounding: None };
         if let Some(layers) = layers {
             synthesis.set_layers(*layers as usize)?;
         }
         let config = Config::from_json(synthesis.config.as_bytes())?;
-        let weights = Weights::synthetic(&config, Values::BF16, 0);
+        let weights = Weights::synthetic(&config, FileDtype::BF16, 0);
         Ok(Self { of, made_up: Some((config, weights.into())) })
     }
 

@@ -6,7 +6,8 @@ mod plot;
 mod svg;
 pub mod table;
 
-use crate::clock::Source;
+use strix_model::tune::clock::Timer;
+
 use crate::run::{Bound, Check, Row, Run};
 use crate::stats::Summary;
 
@@ -73,7 +74,7 @@ pub(crate) fn cells(run: &Run, row: &Row) -> Vec<String> {
     if has_idle(run) {
         cells.push(summary(f.idle));
     }
-    // Every outlier counts, of whatever was measured.
+    // Outliers of every kind of time count.
     let outliers = [f.device, f.wall, f.idle].into_iter().flatten().map(|s| s.outliers).max().unwrap_or(0);
     let marked = if outliers > 0 { format!(" ({outliers} out)") } else { String::new() };
     cells.push(format!("{}{marked}", f.rate.runs));
@@ -102,7 +103,7 @@ fn errors(check: &Check) -> (String, String) {
     }
 }
 
-/// What was measured where, line by line: a name and its value.
+/// Facts of a run, line by line: a name and its value.
 pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
     let (d, v, r) = (&run.device, &run.versions, &run.roofline);
     let lanes = d.subgroup.map_or("no subgroups".to_owned(), |lanes| format!("subgroups of {lanes}"));
@@ -145,14 +146,14 @@ pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What the columns mean.
+/// The meaning of the columns.
 pub(crate) fn legend(run: &Run) -> String {
     let sources: Vec<_> = run.rows.iter().filter_map(|row| Some(row.figures?.source)).collect();
-    let of = |source: Source, word: &'static str| sources.contains(&source).then_some(word);
+    let of = |source: Timer, word: &'static str| sources.contains(&source).then_some(word);
     let words = [
-        of(Source::Timestamp, "timestamps"),
-        of(Source::Wall, "the host's clock"),
-        of(Source::Idle, "idle, where that is less"),
+        of(Timer::Timestamp, "timestamps"),
+        of(Timer::Wall, "the host's clock"),
+        of(Timer::Idle, "idle, where that is less"),
     ];
     let words: Vec<_> = words.into_iter().flatten().collect();
     format!(

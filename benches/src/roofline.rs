@@ -31,7 +31,7 @@ const BINDINGS: &[Binding] =
 const TEXEL_BINDINGS: &[Binding] =
     &[Binding { name: "x", access: Access::Texels }, Binding { name: "y", access: Access::ReadWrite }];
 
-/// What a kernel computes with.
+/// Arithmetic of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arithmetic {
@@ -58,7 +58,7 @@ pub struct Roofline {
     pub dot4_ops_per_s: Option<f64>,
     /// Nanoseconds that one more dispatch in a pass costs.
     pub dispatch_ns: f64,
-    /// Nanoseconds that one more dispatch costs which is a pass of its own.
+    /// Nanoseconds of one more dispatch in a pass of its own.
     pub pass_ns: f64,
     /// Nanoseconds from a submit of one dispatch to the end of waiting for it.
     pub submit_ns: f64,
@@ -151,7 +151,7 @@ impl Roofline {
     }
 }
 
-/// How a streaming kernel reads.
+/// The way that a streaming kernel reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
     /// So many words of a storage buffer at a time.

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use strix_engine::{Graph, Program};
 
-use crate::clock::Timed;
 use crate::kernels::{Bench, Operands};
 use crate::run::{Check, Row};
-use crate::{Clock, Result, Roofline};
+use crate::{Clock, Result, Roofline, Timed};
 
-/// How far from its reference a result may be, in parts of the largest expected value.
+/// Largest error of a result, in parts of the largest expected value.
 const TOLERANCE: f64 = 2e-4;
-/// Error of a result that is stored as f16, as one step of it is.
+/// Largest error of a result that is stored as f16: one step of f16.
 const F16_TOLERANCE: f64 = 1e-3;
 
-/// How benches are run.
+/// Options of running benches.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Runs of each bench at least, and at most.
@@ -31,7 +30,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The usual ones, or for `quick` looks those of few runs.
+    /// The default options; with `quick`, few runs.
     pub fn new(quick: bool, memory_bytes: u64) -> Self {
         let (runs, each) = if quick { ((3, 3), 1) } else { ((5, 20), 3) };
         Self { runs, each: Duration::from_secs(each), memory_bytes, check: true, until: None }
@@ -54,7 +53,7 @@ impl Settings {
     }
 }
 
-/// How far a run has come.
+/// Progress of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Operands of a bench go to the device, its kernels are compiled and its result is checked.
@@ -157,7 +156,7 @@ pub fn prepare(clock: &Clock, bench: &Bench, operands: &mut Operands, check: boo
     Ok((row, timed))
 }
 
-/// How far every step is from its reference.
+/// The error of every step against its reference.
 fn compare(clock: &Clock, record: &dyn Fn(&mut Graph)) -> Result<Check> {
     let mut g = Graph::new(clock.gpu().target());
     record(&mut g);

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use strix_engine::Gpu;
 use strix_engine::wgpu::DeviceType;
 use strix_model::read::{MAX_RUN_BYTES, read_file};
+use strix_model::tune::clock::{Timer, Times};
+use strix_model::tune::processor::cores;
 
-use crate::clock::{Share, Source, Times, Work};
 use crate::model::Scaling;
-use crate::processor::cores;
 use crate::roofline::{Arithmetic, Roofline};
+use crate::shares::{Share, Work};
 use crate::stats::Summary;
 use crate::{Error, Result};
 
@@ -22,27 +23,27 @@ pub const SCHEMA: u32 = 1;
 pub struct Run {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// What was run.
+    /// The command that was run.
     pub kind: Kind,
     /// When it began, in UTC, as RFC 3339 has it.
     pub date: String,
     /// Where.
     pub device: Device,
-    /// What of.
+    /// Its kind.
     pub versions: Versions,
-    /// What the device can do at most.
+    /// The device's limits.
     pub roofline: Roofline,
     /// The benches.
     pub rows: Vec<Row>,
-    /// How times grow with the context, the prompt and the depth, where that was asked for.
+    /// The growth of times with the context, the prompt and the depth, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Scaling>,
-    /// What whoever reads the figures must know.
+    /// Notes for the reader of the figures.
     #[serde(default)]
     pub notes: Vec<String>,
 }
 
-/// What a run is of.
+/// The subject of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -80,14 +81,14 @@ pub struct Device {
     pub host: String,
 }
 
-/// What was measured.
+/// Device that was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// Of Strix.
     pub strix: String,
     /// Of wgpu.
     pub wgpu: String,
-    /// Of naga, which translates the kernels.
+    /// Version of naga, which translates the kernels.
     pub naga: String,
     /// `release` or `debug`.
     pub build: String,
@@ -103,9 +104,9 @@ pub struct Row {
     pub kernel: String,
     /// Dispatches of one pass.
     pub dispatches: usize,
-    /// What had to be done; zeros where nobody counted.
+    /// Bytes and operations; zeros if they were not counted.
     pub work: Work,
-    /// What it computes with.
+    /// Its arithmetic.
     pub arithmetic: Arithmetic,
     /// Whether the result is right.
     pub check: Check,
@@ -113,7 +114,7 @@ pub struct Row {
     pub repeats: usize,
     /// Every run. Empty where the result is wrong.
     pub times: Times,
-    /// What follows from them.
+    /// Figures derived from the times.
     pub figures: Option<Figures>,
     /// Recording, allocating and creating pipelines, in nanoseconds.
     pub compile_ns: f64,
@@ -121,18 +122,18 @@ pub struct Row {
     pub first_ns: f64,
     /// Pipelines that were created for it.
     pub pipelines: u64,
-    /// Tokens or positions that a pass is of, of a model.
+    /// For a model: tokens or positions of a pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u32>,
-    /// What each kernel takes, of a model.
+    /// For a model: time of each kernel.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<Share>,
-    /// What the host does between two tokens, of a model's decoding.
+    /// For decoding: the host's time between two tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
 }
 
-/// What a comparison with the CPU reference, which sums in f64, has shown.
+/// The result of a comparison with the CPU reference, which sums in f64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "lowercase")]
 pub enum Check {
@@ -155,11 +156,11 @@ pub enum Check {
     },
 }
 
-/// What follows from the times of a bench.
+/// Figures derived from the times of a bench.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Which times the rates are of.
-    pub source: Source,
+    /// The clock of the rates.
+    pub source: Timer,
     /// Their summary, in nanoseconds.
     pub rate: Summary,
     /// By timestamp query.
@@ -174,11 +175,11 @@ pub struct Figures {
     pub gflop_per_s: f64,
     /// Percent of the roofline at this arithmetic intensity.
     pub roof_percent: Option<f64>,
-    /// What bounds it there.
+    /// The limit that bounds it.
     pub bound: Option<Bound>,
 }
 
-/// What bounds a bench.
+/// A limit that bounds a bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
@@ -188,7 +189,7 @@ pub enum Bound {
     Arithmetic,
 }
 
-/// What the host does between two tokens.
+/// The host's work between two tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Host {
     /// Processor time of the thread that drives, in nanoseconds a token. A driver's own threads, on which a software
@@ -263,7 +264,7 @@ impl Run {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// How many rows are wrong.
+    /// Number of wrong rows.
     pub fn num_wrong(&self) -> usize {
         self.rows.iter().filter(|row| row.check.is_wrong()).count()
     }
@@ -287,7 +288,7 @@ impl Device {
         }
     }
 
-    /// Whether figures of the two can be held against each other; what differs.
+    /// Differences that forbid comparing the figures of the two.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let pairs = [
             ("adapter", &self.adapter, &other.adapter),
@@ -360,7 +361,7 @@ impl Row {
         (self.work.bytes > 0).then(|| self.work.flops as f64 / self.work.bytes as f64)
     }
 
-    /// Tokens a second, of a model.
+    /// For a model: tokens a second.
     pub fn tokens_per_s(&self) -> Option<f64> {
         Some(f64::from(self.tokens?) * 1e9 / self.figures?.rate.median)
     }
@@ -414,7 +415,7 @@ pub(crate) mod tests {
     #[test]
     fn figures_are_of_the_median_run_and_the_roof_above_it() {
         let figures = row("a", &[200e3, 100e3, 400e3]).figures.unwrap();
-        assert_eq!((figures.source, figures.rate.median), (Source::Timestamp, 200e3));
+        assert_eq!((figures.source, figures.rate.median), (Timer::Timestamp, 200e3));
         assert_eq!((figures.gb_per_s, figures.gflop_per_s), (5.0, 5.0));
         // A byte a FLOP: at most 10 GFLOP/s.
         assert_eq!((figures.roof_percent, figures.bound), (Some(50.0), Some(Bound::Memory)));

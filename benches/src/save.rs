@@ -9,7 +9,7 @@ use crate::output::{html, markdown};
 use crate::run::{Kind, Run};
 use crate::{Error, Result};
 
-/// What a run was written to.
+/// The folder that a run was written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// The folder.

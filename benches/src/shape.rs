@@ -1,11 +1,12 @@
-//! Names of benches, which say what is run: `kernel[/regime]/AxB…[/dtype]`.
+//! Names of benches and the shapes that they describe: `kernel[/regime]/AxB…[/dtype]`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strix_model::tune::data;
 use strix_shaders::top_k::max_k;
 
-use crate::{Error, Result, data};
+use crate::{Error, Result};
 
 /// Largest size along an axis.
 const MOST: u32 = 1 << 20;
@@ -23,11 +24,11 @@ pub struct Shape {
     pub regime: String,
     /// Sizes, as [`Signature::sizes`] names them.
     pub sizes: Vec<u32>,
-    /// What the weights, the cache or the table are stored as; empty where there is no choice.
+    /// Dtype of the weights, the cache or the table; empty if there is no choice.
     pub dtype: String,
 }
 
-/// What a kernel of the benches takes.
+/// Sizes and dtypes that a kernel of the benches takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature {
     /// Its name.
@@ -36,7 +37,7 @@ pub struct Signature {
     pub sizes: &'static [&'static str],
     /// One more that may follow: heads of keys and values, where they are fewer.
     pub kv_heads: bool,
-    /// What its operand can be stored as.
+    /// Dtypes of its operand.
     pub dtypes: &'static [&'static str],
 }
 
@@ -165,7 +166,7 @@ impl Shape {
         Ok(shapes)
     }
 
-    /// Whether the kernel can run it; why not.
+    /// Checks that the kernel can run it. The error is the reason why not.
     fn check(&self) -> std::result::Result<(), String> {
         let [a, b] = [self.sizes[0], self.sizes[1]];
         let large = |what: &str, x: u32, y: u32| {
@@ -239,7 +240,7 @@ impl Shape {
         self.sizes.get(4).copied().unwrap_or(self.sizes[2])
     }
 
-    /// How its weights are stored.
+    /// Format of its weights.
     pub(crate) fn format(&self) -> Option<strix_shaders::Format> {
         data::FORMATS.iter().find(|(name, _)| *name == self.dtype).map(|(_, format)| *format)
     }

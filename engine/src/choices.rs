@@ -1,4 +1,4 @@
-//! Which specialisation of a kernel is used in which situation.
+//! The specialisation of a kernel that is used in each situation.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ impl Choices {
         self.ways.iter().map(|((kernel, situation), way)| (kernel.as_str(), situation.as_str(), &way[..]))
     }
 
-    /// How many were set.
+    /// Number of choices that were set.
     pub fn len(&self) -> usize {
         self.ways.len()
     }
@@ -47,7 +47,7 @@ pub struct Decision {
     pub situation: String,
     /// Every way that is legal on the device.
     pub legal: Vec<Way>,
-    /// Which of them was taken.
+    /// Index of the way that was taken.
     pub taken: usize,
 }
 

@@ -7,7 +7,7 @@ use wgpu::{CooperativeScalarType, Features};
 pub struct Coop {
     /// Rows and columns of each matrix: 8 or 16.
     pub size: u32,
-    /// Whether what is multiplied is f16, else f32.
+    /// Whether the factors are f16; else they are f32.
     pub f16: bool,
 }
 

@@ -1,19 +1,14 @@
-//! What can go wrong with a device.
+//! Errors of a device.
+
+use std::fmt;
 
 /// Errors of devices, memory and execution. Wrong shapes in a graph are bugs and panic instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No adapter at all, or none of the name asked for.
-    #[error("no GPU adapter {wanted}; {found}. {advice}")]
-    NoAdapter {
-        /// "found" or "named …".
-        wanted: String,
-        /// The adapters that are there.
-        found: String,
-        /// What to install or to set.
-        advice: String,
-    },
+    #[error("{_0}: {}", _0.advice("GpuOptions::adapter"))]
+    NoAdapter(NoAdapter),
     /// The adapter cannot run the kernels.
     #[error("adapter {adapter} is too small: {missing}")]
     TooSmall {
@@ -74,3 +69,41 @@ pub enum Error {
 
 /// Result with the engine's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The adapter that was asked for and those that are there. As text it names both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NoAdapter {
+    /// The name that was asked for, if one was.
+    pub wanted: Option<String>,
+    /// The adapters that are there.
+    pub found: Vec<String>,
+}
+
+impl NoAdapter {
+    /// What to install, or what to set: `field` or a variable of the environment.
+    pub fn advice(&self, field: &str) -> String {
+        match (self.found.is_empty(), cfg!(target_os = "linux")) {
+            (false, _) => format!("name one of these with {field} or STRIX_ADAPTER"),
+            (true, true) => {
+                "install your GPU's Vulkan driver, or the software one: apt-get install mesa-vulkan-drivers \
+                             (Fedora: mesa-vulkan-drivers, Arch: vulkan-swrast)"
+                    .into()
+            }
+            (true, false) => "install your GPU's current driver".into(),
+        }
+    }
+}
+
+impl fmt::Display for NoAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.wanted {
+            Some(wanted) => write!(f, "no GPU adapter named {wanted:?}; ")?,
+            None => f.write_str("no GPU adapter found; ")?,
+        }
+        match &*self.found {
+            [] => f.write_str("this machine shows none"),
+            found => write!(f, "there is {}", found.join(", ")),
+        }
+    }
+}

@@ -8,7 +8,7 @@ use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Choices, Coop, Error, Family, Result, Shader, TEXEL_ROW, Target, import};
+use crate::{Access, Choices, Coop, Error, Family, NoAdapter, Result, Shader, TEXEL_ROW, Target, import};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -19,7 +19,7 @@ const INVOCATIONS: u32 = 256;
 /// Bytes of workgroup memory of the hungriest kernel.
 const WORKGROUP_STORAGE: u32 = 16_384;
 
-/// Which adapter, and what of it to use.
+/// Choice of an adapter and of its features.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
     /// Part of the adapter's name or backend, case ignored: `nvidia`, `llvmpipe`, `gl`, `vulkan llvmpipe`
@@ -27,7 +27,7 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use the kernels that need no subgroups, even where the device has them.
     pub no_subgroups: bool,
-    /// The family of kernels to use whatever is best here: `subgroup`, `tiled`, `plain` or `coop` (see
+    /// The family of kernels to use, even if another is faster here: `subgroup`, `tiled`, `plain` or `coop` (see
     /// [`Family`]). A kernel that has none takes its nearest.
     pub family: Option<String>,
     /// Copy weights to the device even where it could use the mapped file itself.
@@ -55,7 +55,7 @@ impl GpuOptions {
     }
 }
 
-/// What was created on the device so far.
+/// Numbers of objects created on the device so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Created {
     /// Buffers.
@@ -112,7 +112,7 @@ pub(crate) struct Pipeline {
 pub struct AdapterReport {
     /// Name, backend, driver, type.
     pub info: wgpu::AdapterInfo,
-    /// What it can do at most.
+    /// Its limits.
     pub limits: Limits,
     /// The features Strix uses that it has.
     pub features: Features,
@@ -187,7 +187,7 @@ fn name(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({:?})", info.name, info.backend)
 }
 
-/// What the adapter lacks of what every kernel needs.
+/// Limits and features that every kernel needs and the adapter lacks.
 fn missing(adapter: &wgpu::Adapter) -> Option<String> {
     let mut missing = vec![];
     if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
@@ -414,7 +414,7 @@ impl Gpu {
         self.inner.memory_bytes
     }
 
-    /// What graphs for this device are recorded for.
+    /// The target that graphs for this device are recorded for.
     pub fn target(&self) -> Target {
         self.inner.target.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -425,7 +425,7 @@ impl Gpu {
         target.choices = choices.into();
     }
 
-    /// What was created so far. Constant while tokens flow.
+    /// Numbers of objects created so far. They do not change while tokens flow.
     pub fn created(&self) -> Created {
         Created {
             buffers: self.inner.buffers.load(Ordering::Relaxed),
@@ -436,7 +436,7 @@ impl Gpu {
         }
     }
 
-    /// How many submits of command buffers there were so far.
+    /// Number of submits of command buffers so far.
     pub fn submits(&self) -> u64 {
         self.inner.submits.load(Ordering::Relaxed)
     }
@@ -583,22 +583,6 @@ impl Gpu {
 }
 
 fn no_adapter(adapters: &[wgpu::Adapter], options: &GpuOptions) -> Error {
-    let names: Vec<_> = adapters.iter().map(|a| name(&a.get_info())).collect();
-    Error::NoAdapter {
-        wanted: options.adapter.as_ref().map_or("found".into(), |wanted| format!("named {wanted:?}")),
-        found: if names.is_empty() {
-            "this machine shows none".into()
-        } else {
-            format!("there is {}", names.join(", "))
-        },
-        advice: match (names.is_empty(), cfg!(target_os = "linux")) {
-            (false, _) => "Name one of these with --adapter or STRIX_ADAPTER".into(),
-            (true, true) => {
-                "Install your GPU's Vulkan driver, or the software one: apt-get install mesa-vulkan-drivers \
-                             (Fedora: mesa-vulkan-drivers, Arch: vulkan-swrast)"
-                    .into()
-            }
-            (true, false) => "Install your GPU's current driver".into(),
-        },
-    }
+    let found = adapters.iter().map(|a| name(&a.get_info())).collect();
+    Error::NoAdapter(NoAdapter { wanted: options.adapter.clone(), found })
 }

@@ -16,7 +16,7 @@ pub struct Graph {
     target: Target,
     scope: String,
     pub(crate) first_only: bool,
-    /// Whether it may hold what no device should run.
+    /// Whether steps that no device should run may be recorded.
     for_planning: bool,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
@@ -26,7 +26,7 @@ pub struct Graph {
     residents: HashMap<usize, TensorId>,
 }
 
-/// What the graph knows of a tensor.
+/// A tensor of the graph.
 #[derive(Debug)]
 pub(crate) struct Value {
     pub(crate) label: String,
@@ -67,7 +67,7 @@ pub type Reference = fn(&mut ReferenceArgs<'_>);
 pub struct Step {
     /// Name of the step, e.g. `decoder.3.q_proj`.
     pub label: String,
-    /// What runs.
+    /// The kernel.
     pub shader: Arc<Shader>,
     /// Bytes of its `Params`.
     pub params: Vec<u8>,
@@ -84,7 +84,7 @@ pub struct Step {
 /// One tensor of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Arg {
-    /// Which.
+    /// The tensor.
     pub id: TensorId,
     /// How the kernel uses it.
     pub access: Access,
@@ -105,13 +105,13 @@ impl Graph {
         }
     }
 
-    /// An empty graph that is only planned, so that steps which would loop too often, or whose grid is too wide, are
-    /// recorded: the plan says so, and whoever asks for it can be told.
+    /// An empty graph that is only planned, never run. Steps that loop too often, and grids that are too wide, are
+    /// recorded, so that the plan can report them.
     pub fn for_planning(target: Target) -> Self {
         Self { for_planning: true, ..Self::new(target) }
     }
 
-    /// What the kernels are chosen for.
+    /// The target that kernels are chosen for.
     pub fn target(&self) -> &Target {
         &self.target
     }

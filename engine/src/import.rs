@@ -12,10 +12,10 @@ use crate::{Error, Gpu, HostBytes, Result, TEXEL_ROW};
 
 use ash::vk;
 
-/// What the device must have been created with.
+/// Extension that the device must have been created with.
 pub(crate) const EXTENSION: &CStr = ash::ext::external_memory_host::NAME;
 
-/// Tensors below this many bytes are copied: an import is an allocation of its own, of which a driver may allow
+/// Tensors of fewer bytes are copied: every import is an allocation, and a driver may allow
 /// no more than 4,096.
 const LEAST_BYTES: u64 = 64 << 10;
 
@@ -69,8 +69,8 @@ pub(crate) fn open(
     }
 }
 
-/// What a device asks pointers and sizes of imported memory to be multiples of; `None` where that is more than a
-/// page, since only whole pages are known to be there.
+/// Alignment in bytes of pointers and sizes of imported memory. `None` if it is more than a
+/// page: only whole pages are known to be mapped.
 pub(crate) fn alignment(device: &wgpu::Device) -> Option<usize> {
     let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
     #[expect(unsafe_code, reason = "to ask the device what wgpu does not tell")]
@@ -139,7 +139,7 @@ impl Gpu {
         if !self.imports() || bytes < LEAST_BYTES || source.get().len() as u64 != bytes {
             return None;
         }
-        // What is around the bytes is mapped as well: no unit is larger than a page, and each holds one of them.
+        // The whole unit around the bytes is mapped: it is no larger than a page, and part of that page is mapped.
         let unit = alignment(self.device())?;
         let start = source.get().as_ptr().addr() / unit * unit;
         let offset = source.get().as_ptr().addr() - start;
@@ -182,7 +182,7 @@ impl Gpu {
         let size = (bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES).next_multiple_of(unit);
         let pages = memmap2::MmapOptions::new().len(size as usize).map_anon();
         let mut pages = pages.map_err(|e| fail(e.to_string()))?;
-        // What fills as it is used, a KV cache, takes pages as it fills: a huge one is cleared whole for its first byte.
+        // A KV cache takes pages as it fills. A huge page would be cleared whole for its first byte.
         #[cfg(target_os = "linux")]
         {
             use memmap2::Advice;
@@ -203,7 +203,7 @@ impl Gpu {
         Ok(place)
     }
 
-    /// Whether buffers can be read as texels too: tried once, with memory that holds what is looked for.
+    /// Whether buffers can be read as texels too. It is tried once, with known content.
     pub(crate) fn tries_texels(&self) -> bool {
         self.imports() && self.pages("texels", 16, None).is_ok()
     }

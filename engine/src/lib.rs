@@ -48,7 +48,7 @@ mod upload;
 pub use choices::{Choices, Decision, Way};
 pub use coop::Coop;
 pub use copies::Copied;
-pub use error::{Error, Result};
+pub use error::{Error, NoAdapter, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
 pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
 pub use lost::{is_guarded, panic_text};

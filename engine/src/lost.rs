@@ -76,13 +76,13 @@ impl Gpu {
     }
 }
 
-/// What a panic says; `None` if it is no text.
+/// Message of a panic; `None` if it is no text.
 pub fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied())
 }
 
-/// What a panic said, without wgpu's heading.
+/// Message of a panic, without wgpu's heading.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic_text(panic).unwrap_or("wgpu gave up");
     text.split_whitespace().collect::<Vec<_>>().join(" ")

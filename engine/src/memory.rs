@@ -1,4 +1,4 @@
-//! How much memory a device has: wgpu does not tell, so the system and the driver are asked.
+//! Memory of a device. wgpu does not report it, so the system and the driver are asked.
 
 use std::fs;
 

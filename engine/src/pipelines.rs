@@ -20,7 +20,7 @@ pub struct Compiling {
 }
 
 impl Compiling {
-    /// Waits until all are compiled. What the driver refused is said when it is used.
+    /// Waits until all are compiled. A kernel that the driver refused is an error when it is used.
     pub fn wait(mut self) {
         self.join();
     }

@@ -1,4 +1,4 @@
-//! Which activations share memory, and how many bytes a graph needs, before any is allocated.
+//! Memory of a graph, planned before any is allocated: which activations share bytes, and how many are needed.
 
 use crate::graph::{Graph, Kind};
 use crate::{Access, TensorId};
@@ -14,7 +14,7 @@ pub struct Plan {
     pub slots: Vec<u64>,
     /// Slot of each activation, by tensor.
     pub(crate) slot_of: Vec<Option<usize>>,
-    /// What the graph needs.
+    /// Memory and loops that the graph needs.
     pub usage: Usage,
 }
 
@@ -23,7 +23,7 @@ pub struct Plan {
 pub struct Usage {
     /// Device bytes of all slots together: the peak of the activations.
     pub activation_bytes: u64,
-    /// What the activations would take without sharing.
+    /// Bytes that the activations would take without sharing.
     pub unshared_bytes: u64,
     /// Device bytes of tensors that the host writes.
     pub input_bytes: u64,

@@ -42,7 +42,7 @@ pub struct ResidentBytes(pub(crate) Arc<Storage>);
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) label: String,
-    /// Bytes on the device: those of the elements, up to a multiple of 16.
+    /// Bytes on the device: those of the elements, rounded up to a multiple of 16.
     pub(crate) bytes: u64,
     /// Content on first use; zeros when absent.
     pub(crate) source: Option<HostBytes>,
@@ -50,9 +50,9 @@ pub(crate) struct Storage {
     first: Option<usize>,
     /// Whether kernels may read it as texels too, where the device can.
     texels: bool,
-    /// The device it is on, and where.
+    /// The device that holds it, and the part of a buffer there.
     place: OnceLock<(wgpu::Device, Place)>,
-    /// Its turn in a stream, in place of a place of its own.
+    /// Its turn in a stream, if it is streamed. It then has no `place`.
     seat: OnceLock<Seat>,
 }
 
@@ -78,8 +78,8 @@ impl HostBytes {
         Self { owner, range, mapped: false }
     }
 
-    /// Part of a file that `owner` maps for reading: the system may be told which pages come next, and which
-    /// will not be needed soon.
+    /// Part of a file that `owner` maps for reading. The system is told which pages come next and which
+    /// are not needed soon.
     ///
     /// # Safety
     ///
@@ -207,7 +207,7 @@ impl Storage {
         (0..end).step_by(most).map(move |at| at..end.min(at.saturating_add(most)))
     }
 
-    /// Whether it will be where kernels can read it as texels, on devices that can: not where it is streamed.
+    /// Whether kernels can read it as texels, on devices that can. A streamed tensor is never read so.
     pub(crate) fn has_texels(&self) -> bool {
         self.texels && self.seat.get().is_none()
     }

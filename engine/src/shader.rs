@@ -20,7 +20,7 @@ pub const TEXEL_ROW: u32 = 1024;
 pub struct Shader {
     /// Name of the kernel, of its file and of its entry point.
     pub name: &'static str,
-    /// What distinguishes this specialisation, e.g. `gemm[weights=int8, lanes=8]`; names the pipeline.
+    /// Kernel and variants, e.g. `gemm[weights=int8, lanes=8]`; the label of the pipeline.
     pub label: String,
     /// The text.
     pub wgsl: Arc<str>,

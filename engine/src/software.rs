@@ -17,14 +17,14 @@ const NO_CACHE: &str = "MESA_SHADER_CACHE_DISABLE";
 const LAST_WIDE: u32 = 230;
 
 /// Lets Mesa's software Vulkan driver use vectors of 512 bits where the processor has them and the driver is good at
-/// it, as Mesa 22 is; it takes 256 unless told. Subgroups then have 16 lanes, and projections of many rows run up to
-/// 1.6 times as fast. Other drivers are not affected, but that Mesa's others keep their compiled kernels in the same
+/// it, as Mesa 22 is; its default is 256. Subgroups then have 16 lanes, and projections of many rows run up to
+/// 1.6 times as fast. Other drivers compute as before; Mesa's others keep their compiled kernels in the same
 /// new place.
 ///
-/// Which Mesa there is, its manifest says, found as Vulkan's loader finds it. It sets `LP_NATIVE_VECTOR_WIDTH`, unless
-/// that is set, and with it `MESA_SHADER_CACHE_DIR`: Mesa 22 does not tell kernels of one width from those of another,
-/// and a kernel compiled for the other gives wrong numbers. Where that folder cannot be made, kernels are not kept
-/// (`MESA_SHADER_CACHE_DISABLE`). Returns whether it set them.
+/// The manifest gives the Mesa version. It is found as Vulkan's loader finds it. It sets `LP_NATIVE_VECTOR_WIDTH`,
+/// unless that is set, and with it `MESA_SHADER_CACHE_DIR`: Mesa 22 does not tell kernels of one width from those of
+/// another, and a kernel compiled for the other gives wrong numbers. Where that folder cannot be made, kernels are not
+/// kept (`MESA_SHADER_CACHE_DISABLE`). Returns whether it set them.
 ///
 /// # Safety
 ///
@@ -45,22 +45,23 @@ pub unsafe fn use_wide_vectors() -> bool {
         env::set_var(WIDTH, "512");
         match cache {
             Some(cache) => env::set_var(CACHE, cache),
-            // Nowhere to keep them apart from those of another width.
+            // Kernels of two widths cannot be kept apart here.
             None => env::set_var(NO_CACHE, "true"),
         }
     }
     true
 }
 
-/// Where kernels are kept anyway. As the standard has it, a relative path counts for none, wherever Mesa would make it;
-/// a user without `HOME` has the home that the system's list of users says.
+/// Folder of Mesa's shader cache. By the XDG standard a relative path is ignored, even where Mesa would make it;
+/// without `HOME`, the home folder comes from the system's list of users.
 fn kept(get: &impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     let xdg = || get("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || home.filter(|home| home.is_absolute()).map(|home| home.join(".cache"));
     get(CACHE).map(PathBuf::from).or_else(xdg).or_else(home)
 }
 
-/// Whether there is a software driver of Mesa's, and none is newer than what is known to be fast at 512 bits.
+/// Whether Mesa's software driver is installed and no installed one is newer than the versions known to be fast at 512
+/// bits.
 fn drivers_are_good_at_it(get: &impl Fn(&str) -> Option<OsString>) -> bool {
     let headers: Vec<_> =
         manifests(get).iter().filter_map(|path| header(&fs::read_to_string(path).ok()?)).collect();
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(of(&[("XDG_CACHE_HOME", "cache")], None), None);
     }
 
-    /// As Debian has them: Mesa 22.3.6, 25.0.7 and 26.2.6.
+    /// The manifests of Debian's Mesa 22.3.6, 25.0.7 and 26.2.6.
     #[test]
     fn only_mesa_22_is_widened() {
         let manifest = |version: &str| {

@@ -1,4 +1,4 @@
-//! What kernels are chosen for.
+//! The target that kernels are chosen for.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +9,13 @@ use crate::{Choices, Coop, Error};
 /// Kernels come in families, each right for another kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// One subgroup a workgroup, which shares what its lanes loaded by broadcasts: what CPU drivers are good at.
+    /// A workgroup is one subgroup, whose lanes share their loads by broadcasts. CPU drivers are good at this.
     Subgroup,
     /// Workgroups of several subgroups around tiles in workgroup memory: what GPUs are good at.
     Tiled,
     /// Needs no subgroups.
     Plain,
-    /// As `Tiled`, but that the device's units for small matrices multiply those of many rows.
+    /// As `Tiled`, but matrices of many rows are multiplied by the device's units for small matrices.
     Coop,
 }
 
@@ -49,7 +49,7 @@ impl FromStr for Family {
     }
 }
 
-/// What kernels are chosen for: all a [`Graph`](crate::Graph) knows of the device.
+/// The target that kernels are chosen for: all that a [`Graph`](crate::Graph) knows of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Lanes of a subgroup where that number is fixed and subgroups may be used.
@@ -61,13 +61,13 @@ pub struct Target {
     pub texels: bool,
     /// Whether the device is the host's processor: a software driver.
     pub is_cpu: bool,
-    /// The family that was asked for; else that of the device's class.
+    /// The family that was asked for, else the family of the device's class.
     pub family: Family,
-    /// Whether that family was asked for, and so wins over every choice.
+    /// Whether the family was asked for. It then wins over every choice.
     pub forced: bool,
     /// Matrices to multiply as units; known only where [`Family::Coop`] was asked for.
     pub coop: Option<Coop>,
-    /// What was found to be best on this device.
+    /// The ways that were measured to be best on this device.
     pub choices: Arc<Choices>,
 }
 
@@ -77,7 +77,7 @@ impl Target {
         Self { choices: choices.into(), ..self.clone() }
     }
 
-    /// The family of this device's class, whatever was asked for.
+    /// The family of this device's class, even if another was asked for.
     pub fn class(&self) -> Family {
         match (self.subgroup, self.is_cpu) {
             (_, false) => Family::Tiled,

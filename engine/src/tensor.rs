@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-/// Which tensor of its graph; rank and element type forgotten.
+/// A tensor of its graph, without rank and element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub(crate) u32);
 

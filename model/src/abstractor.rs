@@ -9,7 +9,7 @@ use strix_shaders::{
 use crate::Result;
 use crate::config::{AbstractorConfig, Config};
 use crate::decoder::total_bytes;
-use crate::loader::{Loader, Part, Sources};
+use crate::loader::{Loader, Projection, Section};
 use crate::position::{sincos_1d, sincos_2d};
 use crate::vision::{Norm, all_rows};
 
@@ -63,15 +63,15 @@ impl Abstractor {
         linear(g, x, &self.visual_fc, few)
     }
 
-    /// Reads the abstractor of a checkpoint. Position tables missing from it are computed.
+    /// Reads the abstractor of a checkpoint. Missing position tables are computed.
     pub(crate) fn load(loader: &mut Loader<'_>, config: &Config) -> Result<Self> {
         let at = "model.visual_abstractor";
         let c = &config.abstractor;
         let (dim, text) = (c.hidden_size, config.text.hidden_size);
-        let visual_fc = loader.linear(&Sources {
+        let visual_fc = loader.linear(&Projection {
             name: "visual_fc",
             label: "visual_fc".into(),
-            part: Part::Abstractor,
+            section: Section::Abstractor,
             n: text,
             k: dim,
             modules: vec![vec![vec![format!("{at}.visual_fc")]]],
@@ -176,10 +176,10 @@ impl Layer {
         )?;
         let mut linear = |name: &str, n: usize, k: usize, modules: &[&str]| {
             let modules = vec![modules.iter().map(|m| vec![format!("{at}.{m}")]).collect()];
-            loader.linear(&Sources {
+            loader.linear(&Projection {
                 name,
                 label: format!("{label}.{name}"),
-                part: Part::Abstractor,
+                section: Section::Abstractor,
                 n,
                 k,
                 modules,

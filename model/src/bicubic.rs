@@ -1,4 +1,4 @@
-//! Pillow's bicubic resize of 8-bit RGB, bit for bit.
+//! Pillow's bicubic resize of 8-bit RGB, bit for bit (SPEC §7).
 //!
 //! Separable: rows first, then columns, rounded to 8 bits after each pass. Weights (Keys 1981, a = -0.5) are
 //! normalised in f64 and rounded to 22 fractional bits; downwards the kernel widens with the scale. Written after
@@ -90,7 +90,7 @@ impl Filter {
     }
 }
 
-/// Resizes a picture of `width × height` to `to`, of which only the part `x × y` is computed and returned.
+/// Resizes a picture of `width × height` to `to`. Only the part `x × y` of the result is computed and returned.
 ///
 /// The picture is asked for row by row, `row(y, bytes)`, and so need not be in memory as a whole.
 pub(crate) fn resize(
@@ -123,7 +123,7 @@ pub(crate) fn padded(image: &RgbImage, colour: [u8; 3], size: usize, window: Ran
     let side = width.max(height);
     let (left, top) = ((side - width) / 2, (side - height) / 2);
     let filter = Filter::new(side, size, window);
-    // What the colour adds beside the picture, and in rows without it.
+    // Sums of the colour, beside the picture and in rows without it.
     let sums = |columns: &dyn Fn(usize) -> bool| -> Vec<i32> {
         let sum = |(first, range): &(usize, Range<usize>)| {
             let weights = filter.weights[range.clone()].iter().zip(*first..);

@@ -48,7 +48,7 @@ pub struct DeviceCache {
     root: PathBuf,
 }
 
-/// What a measurement depends on besides the kernel and its shape.
+/// Device and software that a measurement is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceKey {
     /// Name of the adapter.
@@ -69,7 +69,7 @@ pub struct DeviceKey {
     pub kernels: String,
 }
 
-/// How fast one way to specialise a kernel was.
+/// The measured time of one way to specialise a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// The kernel.
@@ -79,7 +79,7 @@ pub struct Measured {
     /// Variants, each with its value.
     #[serde(with = "words")]
     pub way: Way,
-    /// What was timed, e.g. `gemm int8 many 4096x4096`.
+    /// Kernel and shape that were timed, e.g. `gemm int8 many 4096x4096`.
     pub subject: String,
     /// Time of one run in nanoseconds, or why this way must not be used.
     pub result: std::result::Result<f64, String>,
@@ -97,7 +97,7 @@ pub struct Chosen {
     pub way: Way,
 }
 
-/// What tuning found on a device so far.
+/// The results of tuning on a device so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tuning {
     /// Everything that was measured.
@@ -125,10 +125,10 @@ struct TuningFile {
     tuning: Tuning,
 }
 
-/// What [`DeviceCache::restore`] found.
+/// The content of a cache that [`DeviceCache::restore`] used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// How many choices there are.
+    /// Number of choices.
     pub choices: usize,
     /// Whether there are pipelines.
     pub pipelines: bool,
@@ -171,7 +171,7 @@ impl DeviceCache {
         Self { root: root.into() }
     }
 
-    /// Where that of a device is.
+    /// The folder of a device.
     pub fn folder(&self, gpu: &Gpu) -> PathBuf {
         self.root.join(DeviceKey::of(gpu).folder())
     }
@@ -196,7 +196,7 @@ impl DeviceCache {
         restored
     }
 
-    /// What tuning found on a device; nothing where there is no file, or none that can be used.
+    /// The results of tuning on a device; empty if there is no file, or none that can be used.
     pub fn tuning(&self, gpu: &Gpu) -> Tuning {
         let path = self.folder(gpu).join(TUNING);
         let key = DeviceKey::of(gpu);
@@ -363,7 +363,7 @@ fn parse(bytes: &[u8], key: &DeviceKey) -> std::result::Result<Tuning, String> {
     }
 }
 
-/// What was found, or nothing, with a warning of what could not be used.
+/// The content of a file, or `None` with a warning if it cannot be used.
 fn ignored<T>(path: &Path, found: std::result::Result<Option<T>, String>) -> Option<T> {
     found.unwrap_or_else(|reason| {
         tracing::warn!(path = %path.display(), reason, "a file of the cache is ignored");

@@ -14,6 +14,8 @@ mod vocabulary;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 #[cfg(not(feature = "constraint"))]
 pub(crate) use absent::{Guide, Vocabulary, check};
 #[cfg(feature = "constraint")]
@@ -32,7 +34,8 @@ pub(crate) use vocabulary::Vocabulary;
 /// `min_new_tokens` says.
 ///
 /// It takes the crate's feature `constraint`; without it, asking for one is an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Constraint {
     /// Any JSON value. A schema of `{"type": "object"}` asks for an object.

@@ -1,20 +1,24 @@
 //! Limits on the length of a context. Several depend on it, and an error that names a length names one that all hold.
 
-use std::fmt;
-
+use crate::error::ContextLimit;
 use crate::{Error, Result};
 
 /// A context that something does not hold.
+#[derive(Debug)]
 pub(crate) struct TooLong {
+    /// Positions that were asked for.
+    pub ctx: u32,
     /// The most positions that this limit holds.
     pub most: u64,
-    /// What is said, with the most positions that every limit holds.
-    pub words: Box<dyn Fn(u64) -> String>,
+    /// The limit.
+    pub limit: ContextLimit,
 }
 
-impl fmt::Debug for TooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&(self.words)(self.most))
+impl TooLong {
+    /// The error that names the most positions that every limit holds.
+    fn error(self, most: u64) -> Error {
+        let longest = u32::try_from(most).unwrap_or(u32::MAX);
+        Error::ContextTooLong { ctx: self.ctx, longest, limit: self.limit }
     }
 }
 
@@ -41,11 +45,12 @@ impl From<TooLong> for Refused {
 
 impl From<TooLong> for Error {
     fn from(long: TooLong) -> Self {
-        Self::Option((long.words)(long.most))
+        let most = long.most;
+        long.error(most)
     }
 }
 
-/// What is planned for a context. If that is too long, the error names a length that is not.
+/// Plans for a context. If that is too long, the error names a length that fits.
 ///
 /// # Errors
 ///
@@ -66,38 +71,49 @@ pub(crate) fn planned<T>(ctx: u32, plan: impl Fn(u32) -> std::result::Result<T, 
             Ok(_) => break,
         }
     }
-    Err(Error::Option((long.words)(most)))
+    Err(long.error(most))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn too_long(limit: u32, name: &'static str) -> Refused {
-        TooLong { most: limit.into(), words: Box::new(move |most| format!("{name}: at most {most}")) }.into()
+    /// A limit of so many positions, told from others by its trips.
+    fn too_long(ctx: u32, most: u32) -> Refused {
+        let limit = ContextLimit::Loops { trips: most.into(), limit: 0 };
+        TooLong { ctx, most: most.into(), limit }.into()
+    }
+
+    #[track_caller]
+    fn refused<T: std::fmt::Debug>(planned: Result<T>, at: u64, named: u32) {
+        match planned.unwrap_err() {
+            Error::ContextTooLong { longest, limit: ContextLimit::Loops { trips, .. }, .. } => {
+                assert_eq!((trips, longest), (at, named));
+            }
+            error => panic!("{error:?}"),
+        }
     }
 
     #[test]
     fn the_length_that_is_named_is_one_that_every_limit_holds() {
         let plan = |ctx| match ctx {
             ..=40 => Ok(ctx),
-            41..=300 => Err(too_long(40, "memory")),
-            301..=1000 => Err(too_long(300, "bindings")),
-            _ => Err(too_long(1000, "counters")),
+            41..=300 => Err(too_long(ctx, 40)),
+            301..=1000 => Err(too_long(ctx, 300)),
+            _ => Err(too_long(ctx, 1000)),
         };
         assert_eq!(planned(40, plan).unwrap(), 40);
-        assert_eq!(planned(5000, plan).unwrap_err().to_string(), "counters: at most 40");
-        assert_eq!(planned(200, plan).unwrap_err().to_string(), "memory: at most 40");
+        refused(planned(5000, plan), 1000, 40);
+        refused(planned(200, plan), 40, 40);
         // A limit that names what it does not hold itself ends nevertheless.
-        let never = |_| Err::<(), _>(too_long(9, "never"));
-        assert_eq!(planned(9, never).unwrap_err().to_string(), "never: at most 0");
+        refused(planned(9, |ctx| Err::<(), _>(too_long(ctx, 9))), 9, 0);
     }
 
     #[test]
     fn what_no_shorter_context_mends_is_said() {
         let plan = |ctx| match ctx {
             0..=100 => Err::<(), _>(Refused::Other(Error::Option("no memory".into()))),
-            _ => Err(too_long(100, "bindings")),
+            _ => Err(too_long(ctx, 100)),
         };
         assert_eq!(planned(200, plan).unwrap_err().to_string(), "no memory");
     }

@@ -39,7 +39,7 @@ use crate::decoder::Decoder;
 use crate::loader::{Dtype, Item, Loader, Rounding, view};
 use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
 use crate::vision::Vision;
-use crate::weights::{Dtype as Stored, Located, Weights};
+use crate::weights::{FileDtype, Located, Weights};
 use crate::{Config, Error, Result};
 
 /// Largest file unless told otherwise: 4 GiB, which every file system takes.
@@ -56,21 +56,21 @@ const COPIED: [(&str, u64); 7] = [
     ("tokenizer_config.json", MAX_CONFIG_BYTES),
 ];
 
-/// Whether a file of that name goes along.
+/// Whether a file of that name is copied.
 fn is_copied(name: &str) -> bool {
     COPIED.iter().any(|(copied, _)| *copied == name)
 }
 
-/// How a [`Manifest`] names what a folder was made from.
+/// Prefix of the keys of [`Manifest`] that name source files.
 const SOURCE_FILE: &str = "source file ";
 const SEED: &str = "seed";
 
-/// How a folder is written.
+/// Options of writing a folder.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOptions {
     /// Largest file of tensors, in bytes.
     pub shard_bytes: u64,
-    /// Whether to begin again where something else was written before. Without it that is an error.
+    /// Whether to begin anew in a folder that something else was written to. Without it that is an error.
     pub force: bool,
 }
 
@@ -80,7 +80,7 @@ impl Default for WriteOptions {
     }
 }
 
-/// What writing a folder took.
+/// Time, bytes and memory that writing a folder took.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Whether an earlier run had done it all; then nothing was done, and only the sizes of the folder are not 0.
@@ -101,9 +101,9 @@ pub struct Report {
     pub seconds: f64,
     /// Without looking at what an earlier run had left.
     pub work_seconds: f64,
-    /// How much of that the rounding waited for the source.
+    /// Part of that in which the rounding waited for the source.
     pub waited_for_reads_seconds: f64,
-    /// How much of that it waited for the disk to take what was written.
+    /// Part of that in which it waited for the disk to take what was written.
     pub waited_for_writes_seconds: f64,
     /// Largest resident set of the process, mapped files included; `None` where the system does not tell.
     pub peak_resident_bytes: Option<u64>,
@@ -112,7 +112,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// What the work waited for most: `reading`, `rounding` or `writing`.
+    /// The slowest stage: `reading`, `rounding` or `writing`.
     pub fn limit(&self) -> &'static str {
         let rounding = self.work_seconds - self.waited_for_reads_seconds - self.waited_for_writes_seconds;
         let largest = rounding.max(self.waited_for_reads_seconds).max(self.waited_for_writes_seconds);
@@ -130,7 +130,7 @@ struct Checkpoint {
     pub weights: Weights,
     /// Those of [`COPIED`] that there are.
     pub files: Vec<(String, Vec<u8>)>,
-    /// What it was read from, for a [`Manifest`].
+    /// Names and checksums of the files it was read from, for a [`Manifest`].
     pub made_from: BTreeMap<String, String>,
 }
 
@@ -160,8 +160,8 @@ impl Checkpoint {
     }
 }
 
-/// How a checkpoint differs from the one that a folder was made from, in words; `None` if it does not, or if nothing
-/// is known of that: a folder without a [`Manifest`].
+/// Differences of a checkpoint from the one that a folder was made from, in words; `None` if there are none, or if
+/// nothing is known of that: a folder without a [`Manifest`].
 ///
 /// # Errors
 ///
@@ -231,9 +231,9 @@ pub fn convert(
     packing(&checkpoint, rounding, options)?.run(&out, options.force, progress)
 }
 
-/// What a vector of that dtype is stored as.
-fn kept(dtype: Stored) -> Stored {
-    if dtype == Stored::F16 { Stored::F32 } else { dtype }
+/// The dtype that a vector of that dtype is stored as.
+fn kept(dtype: FileDtype) -> FileDtype {
+    if dtype == FileDtype::F16 { FileDtype::F32 } else { dtype }
 }
 
 /// The work of packing a checkpoint.
@@ -249,7 +249,7 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
         return Err(Error::Option("rounding the vision tower too needs int8".into()));
     }
     if group.is_some_and(|group| ![32, 64, 128].contains(&group)) {
-        return Err(Error::Option(format!("a group of {} columns: 32, 64 or 128", group.unwrap_or(0))));
+        return Err(Error::out_of_range("group", group.unwrap_or(0), "32, 64 or 128"));
     }
     weights.check(config)?;
     let mut jobs: Vec<Box<dyn Job + 'a>> = vec![];
@@ -257,7 +257,7 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
         jobs.push(match item {
             Item::Matrix(matrix) => Box::new(Pack::new(weights, matrix)),
             Item::Table { name, bf16 } => {
-                let dtype = if bf16 { Stored::BF16 } else { Stored::F32 };
+                let dtype = if bf16 { FileDtype::BF16 } else { FileDtype::F32 };
                 Box::new(Copy::new(view(weights, &name)?, dtype))
             }
             Item::Vector(name) => {

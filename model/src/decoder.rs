@@ -11,7 +11,7 @@ use strix_shaders::{
 
 use crate::config::TextConfig;
 use crate::kv_cache::LayerCache;
-use crate::loader::{Loader, Part, Sources};
+use crate::loader::{Loader, Projection, Section};
 use crate::vision::all_rows;
 use crate::{Error, Result};
 
@@ -42,19 +42,19 @@ pub(crate) struct Decoder {
     rope: RopeTables,
 }
 
-/// What the rows of a run are.
+/// The kind of a run, by its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Regime {
     /// Each a token behind what its own sequence has in the cache.
     Decode,
-    /// Runs of rows of one or several sequences, of text and of pictures.
+    /// Runs of text and picture rows, of one sequence or several.
     Prefill,
 }
 
 /// The rows of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
-    /// What they are.
+    /// Their kind.
     pub regime: Regime,
     /// Token of each row; anything where an image row is.
     pub tokens: Tensor<u32, 1>,
@@ -64,7 +64,7 @@ pub(crate) struct Rows {
     pub routing: Routing,
     /// Sequence and position of each row, and the pages of the sequences.
     pub cursors: Cursors,
-    /// The row of each sequence whose logits are wanted; absent when decoding, where those of all rows are.
+    /// The row of each sequence whose logits are wanted. Absent when decoding: the logits of all rows are wanted.
     pub last: Option<Tensor<u32, 1>>,
     /// Candidates wanted of each sequence.
     pub candidates: Tensor<u32, 1>,
@@ -73,13 +73,13 @@ pub(crate) struct Rows {
 /// Attention probabilities that a run also writes out, for inspection.
 #[derive(Debug, Default)]
 pub(crate) struct Tap {
-    /// Of which layers.
+    /// The layers.
     pub layers: Vec<usize>,
     /// `[num_attention_heads, rows, rows]` of each of them, in the order of the layers.
     pub probs: Vec<Tensor<f32, 3>>,
 }
 
-/// What one run gives.
+/// The results of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Logits {
     /// `[sequences, vocab]`, or `[rows, vocab]` where all were asked for.
@@ -140,7 +140,7 @@ fn decoder_layer(
     linear_add(g, f, &w.down_proj, x, m.routing)
 }
 
-/// RMSNorm with the gain of each row's modality, of text where all is text. A single row is normalised by the projections that read it.
+/// RMSNorm with the gain of each row's modality. A single row is normalised by the projections that read it.
 fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, eps: f32) -> Input {
     match x.shape()[0] {
         1 => Input::normed(x, gain, eps),
@@ -152,7 +152,7 @@ fn norm(g: &mut Graph, name: &str, x: Hidden, gain: &Resident<f32, 2>, m: Rows, 
 }
 
 /// Causal attention over the cache with these rows appended: softmax(QKᵀ / √head_dim) V. Where `probs` are
-/// wanted, the rows are of one sequence, of which the cache holds nothing else. Decoded rows are rotated and appended by
+/// wanted, the rows are all that the cache holds of one sequence. Decoded rows are rotated and appended by
 /// their attention itself.
 fn attend<T: KvElement>(
     g: &mut Graph,
@@ -247,10 +247,10 @@ impl Decoder {
         let layers = (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?;
         let norm = loader.tensor("model.norm.weight", "norm", [1, c.hidden_size as u32])?;
         let lm_head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
-        let lm_head = loader.linear(&Sources {
+        let lm_head = loader.linear(&Projection {
             name: "lm_head",
             label: "lm_head".into(),
-            part: Part::LmHead,
+            section: Section::LmHead,
             n: c.vocab_size,
             k: c.hidden_size,
             modules: vec![vec![vec![lm_head.into()]]],
@@ -282,7 +282,7 @@ impl Decoder {
         self.layers.iter().map(|layer| total_bytes(&layer.residents())).collect()
     }
 
-    /// Bytes of each layer that a decoded token, which is text, reads.
+    /// Bytes of each layer that a decoded token reads. It is text.
     pub(crate) fn decoded_bytes(&self) -> Vec<u64> {
         let layers = self.layers.iter().zip(self.layer_bytes());
         layers.map(|(layer, bytes)| bytes - layer.qkv_proj.bytes() + layer.qkv_proj.text_bytes()).collect()
@@ -337,7 +337,7 @@ impl Layer {
         let qkv: Vec<_> = (0..sets).map(|m| vec![qkv(m)]).collect();
         let mut linear = |name: &str, n: usize, k: usize, modules: Vec<_>, shared: usize, bias: bool| {
             let label = format!("decoder.{i}.{name}");
-            loader.linear(&Sources { name, label, part: Part::Decoder, n, k, modules, shared, bias })
+            loader.linear(&Projection { name, label, section: Section::Decoder, n, k, modules, shared, bias })
         };
         let one = |module: &str| vec![vec![vec![format!("{at}.{module}")]]];
         let gate_up = vec![vec![vec![format!("{at}.mlp.gate_proj")], vec![format!("{at}.mlp.up_proj")]]];

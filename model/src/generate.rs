@@ -58,9 +58,7 @@ impl GenerateOptions {
         self.sampling.validate()?;
         let (least, most) = (self.sampling.min_new_tokens, self.max_tokens);
         if least > most as usize {
-            return Err(Error::Option(format!(
-                "min_new_tokens is {least}; it can be at most max_tokens, {most}"
-            )));
+            return Err(Error::out_of_range("min_new_tokens", least, format!("at most max_tokens, {most}")));
         }
         StopMatcher::new(self.stop.clone()).map(drop)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::generate::{FinishReason, GenerateOptions, Timing, Token};
 use crate::model::Model;
 use crate::sampler::LogProbs;
-use crate::session::{Before, Talk};
+use crate::session::{Before, Last, Row, Talk};
 use crate::{Error, Result};
 
 /// Bytes of text that a token is expected to have at most, on average.
@@ -186,6 +186,8 @@ pub struct Answer {
 pub struct Generation {
     feed: Arc<Feed>,
     options: GenerateOptions,
+    /// Its prompt.
+    rows: Arc<[Row]>,
     /// The conversation that it will be a part of, and how to take it back while no token has come.
     talk: Option<(Arc<Mutex<Talk>>, Before)>,
     ids: Vec<u32>,
@@ -205,15 +207,16 @@ impl Generation {
     pub(crate) fn new(
         model: &Model,
         feed: Arc<Feed>,
+        rows: Arc<[Row]>,
         options: &GenerateOptions,
         room: usize,
-        talk: Arc<Mutex<Talk>>,
-        before: Before,
+        talk: (Arc<Mutex<Talk>>, Before),
     ) -> Self {
         Self {
             feed,
+            rows,
             options: options.clone(),
-            talk: Some((talk, before)),
+            talk: Some(talk),
             ids: Vec::with_capacity(room),
             log_probs: vec![],
             text: String::with_capacity(room * TEXT_BYTES),
@@ -416,8 +419,13 @@ impl Generation {
     /// Makes what was taken a part of the conversation.
     fn commit(&mut self) {
         let Some((talk, before)) = self.talk.take() else { return };
-        let mut talk = talk.lock().unwrap_or_else(PoisonError::into_inner);
-        talk.answered(before, self.text.trim(), !self.ids.is_empty());
+        let is_cut =
+            !matches!(self.finish, Some(FinishReason::Eos | FinishReason::Complete | FinishReason::Stop(_)));
+        let last =
+            Last { rows: self.rows.clone(), ids: self.ids.clone(), options: self.options.clone(), is_cut };
+        // A reply that is gone on with may go on with a space.
+        let text = if matches!(before, Before::Cut { .. }) { &self.text } else { self.text.trim() };
+        talk.lock().unwrap_or_else(PoisonError::into_inner).answered(before, text, last);
     }
 }
 

@@ -63,7 +63,7 @@ fn other_encoding(json: &[u8]) -> Option<&'static str> {
 fn foreign(text: &str, line: usize, column: usize) -> Option<(String, &'static str)> {
     let line_text = text.split('\n').nth(line.checked_sub(1)?)?;
     let at = column.saturating_sub(1);
-    // Of -Infinity the place is that of the I.
+    // For -Infinity serde_json gives the position of the I.
     let at = if at > 0 && line_text.as_bytes().get(at - 1) == Some(&b'-') { at - 1 } else { at };
     let rest = line_text.get(at..)?;
     if ["//", "/*", "#"].iter().any(|sign| rest.starts_with(sign)) {
@@ -163,7 +163,7 @@ impl<'de> Visitor<'de> for Once {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = object.next_key::<String>()? {
-            // Before its value is read, so that the place in the message is that of the key.
+            // The key comes before its value is read, so that the message gives the position of the key.
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("{key:?} is there twice, keep one of them")));
             }

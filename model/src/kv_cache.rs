@@ -1,6 +1,7 @@
 //! Keys and values, one pair of tensors a layer, in pages of 16 positions.
 
 use std::fmt;
+use std::ops::Range;
 
 use half::f16;
 use strix_engine::{Copied, Gpu, ResidentBytes};
@@ -10,9 +11,10 @@ use strix_shaders::{HeadShape, KvCache};
 use crate::config::TextConfig;
 use crate::context::TooLong;
 use crate::decoder::heads;
+use crate::error::ContextLimit;
 use crate::{Error, LoadOptions, Result, Trace};
 
-/// What keys and values are stored as.
+/// The dtype of keys and values.
 ///
 /// f16 halves the cache and what a decode step reads of it, and costs less than rounding the weights to f16
 /// would. The device needs no feature for it: kernels unpack it and compute in f32. (Without F16C in the
@@ -35,6 +37,9 @@ impl fmt::Display for KvDtype {
         })
     }
 }
+
+/// Positions of a page.
+pub(crate) const POSITIONS: usize = PAGE as usize;
 
 /// One layer's keys and values.
 #[derive(Debug)]
@@ -75,9 +80,7 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
     if dtype == KvDtype::F32 || head_dim.is_multiple_of(4) {
         return Ok(());
     }
-    Err(Error::Option(format!(
-        "a KV cache of f16 with head_dim {head_dim}: it is stored in units of 4 elements; use --kv f32"
-    )))
+    Err(Error::KvHeads { head_dim })
 }
 
 /// Whether kernels can count the elements of one layer's keys.
@@ -87,23 +90,15 @@ pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> std::result::Result<(),
     if elements <= u64::from(u32::MAX) {
         return Ok(());
     }
-    Err(TooLong {
-        most: u64::from(u32::MAX) / position / block * block,
-        words: Box::new(move |most| {
-            format!(
-                "a context of {ctx} positions: the keys of one layer would have {elements} elements, and kernels count to \
-                 {}; at most {most} positions are possible",
-                u32::MAX
-            )
-        }),
-    })
+    let most = u64::from(u32::MAX) / position / block * block;
+    Err(TooLong { ctx, most, limit: ContextLimit::Counters { elements } })
 }
 
 /// Checks that one layer's keys fit a binding of the device, as the cache is not split.
 ///
 /// # Errors
 ///
-/// If they do not: which options would make them fit.
+/// If they do not.
 pub(crate) fn fits_binding(
     kv: &[LayerCache],
     pages: u32,
@@ -117,36 +112,40 @@ pub(crate) fn fits_binding(
     let block = u64::from(PAGE);
     let position = bytes / (u64::from(pages) * block);
     let (label, bytes) = (label.to_owned(), u64::from(ctx.next_multiple_of(PAGE)) * position);
-    let halve = if dtype == KvDtype::F32 && bytes / 2 <= limit { ", take --kv f16" } else { "" };
-    Err(TooLong {
-        most: limit / position.max(1) / block * block,
-        words: Box::new(move |most| {
-            format!(
-                "{label}: a context of {ctx} positions takes {bytes} bytes in one binding, the device allows {limit}: \
-                 lower --ctx to {most}{halve} or choose another adapter"
-            )
-        }),
-    })
+    let f16_fits = dtype == KvDtype::F32 && bytes / 2 <= limit;
+    let most = limit / position.max(1) / block * block;
+    Err(TooLong { ctx, most, limit: ContextLimit::Binding { label, bytes, limit, f16_fits } })
+}
+
+/// Where a page's keys, or values, of each head are.
+pub(crate) fn page_ranges(kv: &LayerCache, c: &TextConfig, page: u32) -> impl Iterator<Item = Range<u64>> {
+    let heads = c.num_key_value_heads as u64;
+    // Each head has its own pages.
+    let head = kv.keys().1 / heads;
+    let element = if matches!(kv, LayerCache::F16(_)) { 2 } else { 4 };
+    let bytes = u64::from(PAGE) * c.head_dim() as u64 * element;
+    let start = u64::from(page) * bytes;
+    (0..heads).map(move |n| n * head + start..n * head + start + bytes)
 }
 
 /// Copies what a page holds to another.
 pub(crate) fn copy_page(gpu: &Gpu, kv: &[LayerCache], c: &TextConfig, [from, to]: [u32; 2]) -> Result<()> {
-    let Some(keys) = kv.first().map(|layer| layer.keys().1) else { return Ok(()) };
-    // Each head has its own pages.
-    let head = keys / c.num_key_value_heads as u64;
-    let element = if matches!(kv[0], LayerCache::F16(_)) { 2 } else { 4 };
-    let bytes = u64::from(PAGE) * c.head_dim() as u64 * element;
-    let [from, to] = [from, to].map(|page| u64::from(page) * bytes);
-    let heads = (0..c.num_key_value_heads as u64).map(|n| n * head);
-    let parts: Vec<_> = heads.map(|at| Copied { from: at + from, to: at + to, bytes }).collect();
+    let Some(layer) = kv.first() else { return Ok(()) };
+    let heads = page_ranges(layer, c, from).zip(page_ranges(layer, c, to));
+    let part = |(from, to): (Range<u64>, Range<u64>)| Copied {
+        from: from.start,
+        to: to.start,
+        bytes: from.end - from.start,
+    };
+    let parts: Vec<_> = heads.map(part).collect();
     let tensors: Vec<_> = kv.iter().flat_map(LayerCache::residents).collect();
     Ok(gpu.copy_within(&tensors, &parts)?)
 }
 
-/// Bytes that are spent on more than one whole context where nobody said how many.
+/// Bytes that the default pool takes at most beyond one whole context.
 const SPENT: u64 = 1 << 30;
 
-/// Whole contexts that are enough where nobody said how many.
+/// Whole contexts that the default pool holds at most.
 const ENOUGH: u64 = 16;
 
 /// Pages of the pool that all conversations share, where a binding may have `limit` bytes.
@@ -164,17 +163,15 @@ pub(crate) fn pool_pages(c: &TextConfig, options: &LoadOptions, ctx: u32, limit:
         None if options.device_memory.is_some() => context,
         None => context * (SPENT / (context * page)).clamp(1, ENOUGH).min((most / context).max(1)),
         Some(bytes) if bytes < page => {
-            return Err(Error::Option(format!(
-                "kv_memory of {bytes} bytes: a page of {PAGE} positions takes {page}, ask for at least one"
-            )));
+            let range = format!("{page} bytes, a page of {PAGE} positions, or more");
+            return Err(Error::out_of_range("kv_memory", format!("{bytes} bytes"), range));
         }
         Some(bytes) if bytes / page > most => {
-            return Err(Error::Option(format!(
-                "kv_memory of {bytes} bytes: the keys of a layer would take {} bytes in one binding, the device allows \
-                 {limit}; ask for at most {}",
-                bytes / page * keys,
+            let range = format!(
+                "at most {} bytes, as the keys of a layer lie in one binding, and the device allows {limit} bytes in one",
                 most * page
-            )));
+            );
+            return Err(Error::out_of_range("kv_memory", format!("{bytes} bytes"), range));
         }
         Some(bytes) => bytes / page,
     };
@@ -194,7 +191,7 @@ pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, pag
         if label.ends_with(".v_cache") {
             *values = of(values);
         } else if label.ends_with(".k_cache") {
-            // Blocks are of 16 bytes, of f16 too.
+            // Blocks have 16 bytes, with f16 too.
             let keys = match dtype {
                 KvDtype::F32 => KvCache::keys_in_order(values, num_kv_heads, head_dim),
                 KvDtype::F16 => {
@@ -208,7 +205,8 @@ pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, pag
     }
 }
 
-/// Declares the caches of all layers, of so many pages; allocated with the first program that uses them.
+/// Declares the caches of all layers, with `pages` pages each. They are allocated with the first program that uses
+/// them.
 pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, pages: u32) -> Vec<LayerCache> {
     let layer = |i| {
         let label = format!("decoder.{i}");
@@ -232,7 +230,7 @@ mod tests {
         (c.hidden_size, c.num_attention_heads) = (60, 10);
         check(&c, KvDtype::F32).unwrap();
         let error = check(&c, KvDtype::F16).unwrap_err().to_string();
-        assert!(error.contains("head_dim 6") && error.contains("--kv f32"), "{error}");
+        assert!(error.contains("head_dim 6") && error.contains("kv f32"), "{error}");
     }
 
     #[test]
@@ -240,7 +238,7 @@ mod tests {
         let c = Config::from_json(b"{}").unwrap().text;
         fits_counters(&c, (1 << 20) - 16).unwrap();
         let error = Error::from(fits_counters(&c, 1 << 20).unwrap_err()).to_string();
-        assert!(error.contains("4294967296 elements") && error.contains("1048560 positions"), "{error}");
+        assert!(error.contains("4294967296 elements") && error.contains("ctx 1048560"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The architecture is Ye et al. 2023 (arXiv:2311.04257) as its original code has it: a ViT, an abstractor of
-//! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality.
+//! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality. `SPEC.md` beside
+//! this crate's manifest has the equations; comments cite its sections, as SPEC §5.
 
 mod abstractor;
 mod batch;
@@ -51,13 +52,14 @@ mod session;
 mod shown;
 pub mod stop;
 pub mod tokenizer;
+pub mod tune;
 mod vision;
 pub mod weights;
 
 pub use cache::DeviceCache;
 pub use config::Config;
 pub use constraint::Constraint;
-pub use error::{Error, Result};
+pub use error::{ContextLimit, Error, MemoryShort, PromptLength, Remedy, Result};
 pub use generate::{FinishReason, GenerateOptions, Timing, Token};
 #[cfg(feature = "stream")]
 pub use generation::Tokens;
@@ -71,7 +73,7 @@ pub use nano::nano_files;
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::{LogProbs, SamplingParams};
 pub use scheduler::Activity;
-pub use session::{Inspect, Session, trace_dir};
+pub use session::{Inspect, SaveOptions, Session, trace_dir};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
 pub use strix_shaders::Activations;
 pub use weights::{Located, Weights};

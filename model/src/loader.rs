@@ -7,13 +7,13 @@ use strix_shaders::embedding::{EmbeddingPart, Table};
 use strix_shaders::packing::{BLOCK, Bias, Contents};
 use strix_shaders::{Activations, Format, Layout, Linear};
 
-use crate::weights::{Dtype as Stored, View, Weights};
+use crate::weights::{FileDtype, View, Weights};
 use crate::{Error, Result};
 
-/// What matrices are stored as on the device.
+/// The dtype of matrices on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dtype {
-    /// As in the file; F16 becomes f32, which holds it exactly.
+    /// As in the file; F16 becomes f32, which holds its values exactly.
     #[default]
     Auto,
     /// 32-bit floats.
@@ -39,7 +39,7 @@ impl std::fmt::Display for Dtype {
     }
 }
 
-/// How far loading has come.
+/// Progress of loading.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// The tensor that was read last.
@@ -50,9 +50,9 @@ pub struct Progress {
     pub total_bytes: u64,
 }
 
-/// What a matrix belongs to.
+/// The section of the model that a matrix belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Section {
     Vision,
     Abstractor,
     Embedding,
@@ -60,20 +60,20 @@ pub(crate) enum Part {
     LmHead,
 }
 
-/// What is rounded to int8, and what is with [`Rounding::vision`] too. Anything else stays as in the file, F16 as
-/// f32; norms, biases and position tables are never rounded.
-const INT8: [(Part, bool, bool); 5] = [
-    (Part::Vision, false, true),
-    (Part::Abstractor, false, true),
-    (Part::Embedding, false, false),
-    (Part::Decoder, true, true),
-    (Part::LmHead, true, true),
+/// Whether each section is rounded to int8, and whether it is with [`Rounding::vision`]. Others stay as in the file,
+/// F16 as f32; norms, biases and position tables are never rounded.
+const INT8: [(Section, bool, bool); 5] = [
+    (Section::Vision, false, true),
+    (Section::Abstractor, false, true),
+    (Section::Embedding, false, false),
+    (Section::Decoder, true, true),
+    (Section::LmHead, true, true),
 ];
 
-/// What the matrices of a checkpoint become.
+/// How the matrices of a checkpoint are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rounding {
-    /// What they are stored as.
+    /// Their dtype.
     pub dtype: Dtype,
     /// With int8: the vision tower's and the abstractor's as well.
     pub vision: bool,
@@ -81,12 +81,12 @@ pub struct Rounding {
 
 /// Shape of a projection and the checkpoint tensors it is made of.
 #[derive(Clone, Debug)]
-pub(crate) struct Sources<'a> {
+pub(crate) struct Projection<'a> {
     /// Name within its layer, e.g. `q_proj`.
     pub name: &'a str,
     /// Label on the device, e.g. `decoder.3.q_proj`.
     pub label: String,
-    pub part: Part,
+    pub section: Section,
     /// Output and input columns of the whole.
     pub n: usize,
     pub k: usize,
@@ -103,11 +103,11 @@ pub(crate) struct Matrix {
     /// Label on the device; a converted file holds it as `{label}.packed` and, of int8, `{label}.scale`.
     pub label: String,
     pub layout: Layout,
-    /// As [`Sources::modules`].
+    /// As [`Projection::modules`].
     pub modules: Vec<Vec<Vec<String>>>,
 }
 
-/// What a model is made of, in the order in which it is loaded.
+/// A tensor or matrix of a model, in the order in which they are loaded.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
     /// A packed projection.
@@ -122,12 +122,12 @@ pub(crate) enum Item {
     Vector(String),
 }
 
-/// Which layers take turns on the device, and so must be on the host.
+/// The layers that take turns on the device, and so must be on the host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streaming {
     /// Whether those of the vision tower and the abstractor do.
     pub vision: bool,
-    /// Which of the decoder's do.
+    /// Whether each layer of the decoder does.
     pub decoder: Vec<bool>,
 }
 
@@ -135,20 +135,20 @@ pub(crate) struct Streaming {
 pub(crate) struct Loader<'a> {
     pub target: Target,
     pub rounding: Rounding,
-    /// What projections make of the rows they are given.
+    /// The dtype that projections round their rows to.
     pub activations: Activations,
     /// Without it dtypes are guessed: the published weights are 16-bit.
     pub weights: Option<&'a Weights>,
     /// Without it nothing is read.
     pub device: Option<Device<'a>>,
-    /// What was asked for so far.
+    /// Items asked for so far.
     pub items: Vec<Item>,
     pub streaming: Streaming,
     /// Whether what comes next stays on the host, to be streamed: within [`Loader::streamed`].
     pub on_host: bool,
 }
 
-/// The device that tensors go to, and who wants to know how far it is.
+/// The device that tensors go to, and the caller's progress.
 pub(crate) struct Device<'a> {
     pub gpu: &'a Gpu,
     pub progress: &'a mut dyn FnMut(&Progress),
@@ -198,25 +198,25 @@ impl Matrix {
     }
 
     /// A reader of its rows, as [`strix_shaders::packing::pack`] takes it, that keeps the first error.
-    pub(crate) fn rows<'a>(&self, weights: &'a Weights) -> Result<Rows<'a>> {
+    pub(crate) fn rows<'a>(&self, weights: &'a Weights) -> Result<RowReader<'a>> {
         let views = |modules: &Vec<String>| -> Result<Vec<View<'a>>> {
             modules.iter().map(|module| view(weights, &format!("{module}.weight"))).collect()
         };
         let halves = self.modules.iter().flatten().map(views).collect::<Result<_>>()?;
-        Ok(Rows { views: halves, halves: self.modules[0].len(), error: Mutex::new(None) })
+        Ok(RowReader { views: halves, halves: self.modules[0].len(), error: Mutex::new(None) })
     }
 }
 
 /// Reads a [`Matrix`] by rows, from several threads at once.
-pub(crate) struct Rows<'a> {
+pub(crate) struct RowReader<'a> {
     /// `[set · halves + half]`.
     views: Vec<Vec<View<'a>>>,
     halves: usize,
     error: Mutex<Option<Error>>,
 }
 
-impl Rows<'_> {
-    /// Fills `out` with a row. An error is kept for [`Rows::finish`].
+impl RowReader<'_> {
+    /// Fills `out` with a row. An error is kept for [`RowReader::finish`].
     pub(crate) fn fill(&self, set: u32, half: u32, row: u32, out: &mut [f32]) {
         let mut row = row as usize;
         for view in &self.views[set as usize * self.halves + half as usize] {
@@ -240,7 +240,7 @@ impl Rows<'_> {
         let Some(error) = self.error.into_inner().unwrap_or_else(PoisonError::into_inner) else {
             return Ok(());
         };
-        // Rows are read in parallel: which error came first is chance, so the first is looked for.
+        // RowReader are read in parallel: which error came first is chance, so the first is looked for.
         self.views.iter().flatten().try_for_each(|view| check_finite(view.name, 0, &view.to_f32()?))?;
         Err(error)
     }
@@ -366,11 +366,11 @@ impl<'a> Loader<'a> {
             && same("weight")
     }
 
-    /// How a matrix made of these modules is stored.
-    fn format(&self, part: Part, modules: &[Vec<Vec<String>>]) -> Format {
+    /// Format of a matrix made of these modules.
+    fn format(&self, section: Section, modules: &[Vec<Vec<String>>]) -> Format {
         let stored_bf16 = |module: &String| match self.weights {
             Some(weights) => {
-                weights.get(&format!("{module}.weight")).is_some_and(|v| v.dtype == Stored::BF16)
+                weights.get(&format!("{module}.weight")).is_some_and(|v| v.dtype == FileDtype::BF16)
             }
             // A plan has no file to ask; the published weights are 16-bit.
             None => true,
@@ -379,8 +379,9 @@ impl<'a> Loader<'a> {
             true => Format::Bf16,
             false => Format::F32,
         };
-        let int8 =
-            INT8.iter().any(|&(of, always, vision)| of == part && (always || vision && self.rounding.vision));
+        let int8 = INT8
+            .iter()
+            .any(|&(of, always, vision)| of == section && (always || vision && self.rounding.vision));
         match self.rounding.dtype {
             Dtype::F32 => Format::F32,
             Dtype::Bf16 => Format::Bf16,
@@ -390,11 +391,11 @@ impl<'a> Loader<'a> {
     }
 
     /// A projection: packed now, or mapped from a file that holds it packed.
-    pub(crate) fn linear(&mut self, s: &Sources<'_>) -> Result<Linear> {
+    pub(crate) fn linear(&mut self, s: &Projection<'_>) -> Result<Linear> {
         Ok(self.matrix(s)?.with_activations(self.activations))
     }
 
-    fn matrix(&mut self, s: &Sources<'_>) -> Result<Linear> {
+    fn matrix(&mut self, s: &Projection<'_>) -> Result<Linear> {
         let packed = match self.weights {
             Some(weights) => packed(weights, s)?,
             None => None,
@@ -406,7 +407,7 @@ impl<'a> Loader<'a> {
                 sets: s.modules.len() as u32,
                 shared: shared(s),
                 gated: s.modules[0].len() == 2,
-                format: self.format(s.part, &s.modules),
+                format: self.format(s.section, &s.modules),
             },
             |(layout, ..)| *layout,
         );
@@ -467,7 +468,7 @@ impl<'a> Loader<'a> {
     /// The embedding table, split over bindings; never int8.
     pub(crate) fn embedding(&mut self, name: &str, rows: usize, dim: usize) -> Result<Vec<EmbeddingPart>> {
         let module = name.trim_end_matches(".weight").to_owned();
-        let bf16 = self.format(Part::Embedding, &[vec![vec![module]]]) == Format::Bf16;
+        let bf16 = self.format(Section::Embedding, &[vec![vec![module]]]) == Format::Bf16;
         self.items.push(Item::Table { name: name.into(), bf16 });
         let words = if bf16 { dim.div_ceil(2) } else { dim } as u32;
         let split = EmbeddingPart::split(rows as u32, u64::from(words) * 4, self.target.max_binding_bytes);
@@ -501,14 +502,14 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Rows of `dim` values as pairs of bf16, each row in whole words.
+/// RowReader of `dim` values as pairs of bf16, each row in whole words.
 fn bf16_pairs(values: &[f32], dim: usize) -> Vec<u32> {
     let bits = |v: Option<&f32>| v.map_or(0, |&v| u32::from(half::bf16::from_f32(v).to_bits()));
     let pair = |v: &[f32]| bits(v.first()) | bits(v.get(1)) << 16;
     values.chunks_exact(dim).flat_map(|row| row.chunks(2).map(pair)).collect()
 }
 
-/// Rows of a table of a converted file, if they lie there as they do on the device.
+/// RowReader of a table of a converted file, if they lie there as they do on the device.
 fn packed_rows(
     weights: &Weights,
     name: &str,
@@ -517,20 +518,20 @@ fn packed_rows(
     elements: &std::ops::Range<usize>,
 ) -> Option<HostBytes> {
     let size = if bf16 { 2 } else { 4 };
-    let as_is = weights.get(name)?.dtype == if bf16 { Stored::BF16 } else { Stored::F32 };
+    let as_is = weights.get(name)?.dtype == if bf16 { FileDtype::BF16 } else { FileDtype::F32 };
     let whole_words = (dim * size).is_multiple_of(4);
     let bytes = weights.host_bytes(name).filter(|_| as_is && whole_words && weights.is_packed())?;
     Some(bytes.slice(elements.start * size..elements.end * size))
 }
 
 /// Columns that the weight sets share in whole blocks; a block that one of them ends in is each set's own.
-fn shared(s: &Sources<'_>) -> u32 {
+fn shared(s: &Projection<'_>) -> u32 {
     s.shared as u32 / BLOCK * BLOCK
 }
 
 /// A projection as a converted file holds it: `{label}.packed` of `[blocks of all sets, chunks, 16, elements of 16
 /// bytes]` and, of int8, `{label}.scale` of `[blocks of all sets, groups, 16]`.
-fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostBytes, Option<HostBytes>)>> {
+fn packed(weights: &Weights, s: &Projection<'_>) -> Result<Option<(Layout, HostBytes, Option<HostBytes>)>> {
     let (name, scale_name) = (format!("{}.packed", s.label), format!("{}.scale", s.label));
     let Some(view) = weights.get(&name) else { return Ok(None) };
     let wrong = |name: &str, reason: String| Error::Tensor { name: name.into(), reason };
@@ -542,9 +543,9 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
         shared: shared(s),
         gated: s.modules[0].len() == 2,
         format: match view.dtype {
-            Stored::F32 => Format::F32,
-            Stored::BF16 => Format::Bf16,
-            Stored::I8 => Format::Int8 { group: None },
+            FileDtype::F32 => Format::F32,
+            FileDtype::BF16 => Format::Bf16,
+            FileDtype::I8 => Format::Int8 { group: None },
             other => return Err(wrong(&name, format!("is {other}; packed weights are F32, BF16 or I8"))),
         },
     };
@@ -556,7 +557,7 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
     if layout.format == (Format::Int8 { group: None }) {
         let found = scale.as_ref().map(|scale| scale.shape.to_vec());
         let formats = [None, Some(32), Some(64), Some(128)].map(|group| Format::Int8 { group });
-        // The shape alone does not tell a group as long as a row, which is another kernel, from none.
+        // The shape alone does not tell a group as long as a row from none, which is another kernel.
         let said = match weights.metadata().get("strix.group").map(|group| (group, group.parse())) {
             None => None,
             Some((_, Ok(group))) => Some(group),
@@ -590,7 +591,7 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
     let missing = || wrong(&name, "is not in one piece in its file".into());
     let scale = match layout.groups() {
         0 => None,
-        _ if scale.is_some_and(|scale| scale.dtype != Stored::F32) => {
+        _ if scale.is_some_and(|scale| scale.dtype != FileDtype::F32) => {
             return Err(wrong(&scale_name, "is not F32".into()));
         }
         _ => Some(weights.host_bytes(&scale_name).ok_or_else(missing)?),
@@ -601,7 +602,7 @@ fn packed(weights: &Weights, s: &Sources<'_>) -> Result<Option<(Layout, HostByte
 /// Checks that scales are magnitudes. Those of groups are too many to be looked at each time a model is loaded: one
 /// below zero is computed with, as the number it is, one that is no number makes logits that are an error, and
 /// [`verify`](crate::convert::verify) refuses both.
-fn check_scales(weights: &Weights, s: &Sources<'_>, layout: &Layout) -> Result<()> {
+fn check_scales(weights: &Weights, s: &Projection<'_>, layout: &Layout) -> Result<()> {
     if layout.format != (Format::Int8 { group: None }) {
         return Ok(());
     }

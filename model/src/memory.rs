@@ -1,4 +1,4 @@
-//! What of a model will live where, decided before anything is allocated.
+//! Plans where each part of a model lives, before anything is allocated.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::context::{Refused, TooLong};
 use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
+use crate::error::{ContextLimit, MemoryShort};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Streaming};
 use crate::model::{LoadOptions, record_vision};
@@ -19,7 +20,7 @@ use crate::{Error, Result, kv_cache};
 /// Rows of a prefill chunk where layers are streamed, if there is room: every chunk brings all of them.
 const STREAMED_CHUNKS: [u32; 4] = [512, 256, 128, 64];
 
-/// Part of a budget that was not given but found which is left to others.
+/// Part of the free memory that is left to other programs, as one over this. It applies where no budget was given.
 const SPARE: u64 = 10;
 
 /// Bytes of one part of a model, and where they are.
@@ -31,30 +32,30 @@ pub struct MemoryPart {
     pub bytes: u64,
     /// Bytes of it that take up device memory.
     pub device_bytes: u64,
-    /// What they are there as.
+    /// Its home.
     pub home: Home,
 }
 
-/// How a part of a model is held.
+/// Where a part of a model is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Home {
     /// In buffers of the device.
     Resident,
-    /// In the mapped file, which the device reads where it is.
+    /// In the mapped file. The device reads it there.
     Mapped,
     /// In the file; it comes to the device while it is used.
     Streamed,
 }
 
-/// What will live where.
+/// Where each part of a model lives.
 #[derive(Clone, Debug)]
 pub struct MemoryPlan {
     /// The parts, largest matters first: weights, KV cache, activations, staging.
     pub parts: Vec<MemoryPart>,
-    /// Device bytes that may be used; `None` where it is not known.
+    /// Device bytes that may be used; `None` if unknown.
     pub budget_bytes: Option<u64>,
-    /// Layers of the decoder that stay on the device, and how many there are.
+    /// Number of decoder layers that stay on the device, and of all.
     pub resident_layers: [usize; 2],
     /// Bytes that come to the device for each decoded token.
     pub streamed_bytes: u64,
@@ -73,7 +74,8 @@ impl MemoryPlan {
         self.resident_layers[0] < self.resident_layers[1]
     }
 
-    /// Which layers of the decoder are streamed: evenly spread, so that one comes while others are computed.
+    /// The layers of the decoder that are streamed. They are spread evenly, so that one comes while others are
+    /// computed.
     pub(crate) fn streaming(&self) -> Streaming {
         let [resident, all] = self.resident_layers;
         let streamed = all - resident;
@@ -82,21 +84,21 @@ impl MemoryPlan {
     }
 }
 
-/// What the device offers; by default nobody knows, and nothing is shared.
+/// Memory of the device. By default its size is unknown, and nothing is shared.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Room {
-    /// Bytes that may be used; `None`: nobody knows.
+    /// Bytes that may be used; `None` if unknown.
     pub budget_bytes: Option<u64>,
-    /// Whether the budget was asked for, rather than found.
+    /// Whether the caller set the budget. Else it is the free memory.
     pub asked: bool,
-    /// Whether mapped files are used where they are, and do not count.
+    /// Whether the device reads mapped files in place. They do not count then.
     pub imports: bool,
     /// Whether the host writes into the device's buffers, without staging.
     pub maps_storage: bool,
 }
 
 impl Room {
-    /// What a device offers a checkpoint: the bytes asked for, or those that were free when it was opened.
+    /// Memory that a device offers to a checkpoint: the bytes asked for, or those that were free when it was opened.
     pub fn of(gpu: &Gpu, device_memory: Option<u64>, weights: Option<&Weights>) -> Self {
         let found = || gpu.memory_bytes().map(|bytes| bytes - bytes / SPARE);
         // Only what lies in a file as it does on the device can stay there, and whether the driver takes a file's
@@ -230,10 +232,8 @@ impl Declared {
         let (chunk, largest) = (asked.chunk, asked.prefill.largest_bytes);
         let rows = u64::from(chunk) * limit / largest.max(1);
         if largest > limit && rows >= 2 {
-            return Err(Refused::Other(Error::Option(format!(
-                "a prefill chunk of {chunk} rows takes {largest} bytes in one binding, the device allows {limit}: \
-                 take chunks of {rows} rows or choose another adapter"
-            ))));
+            let (bytes, largest) = (largest, rows as u32);
+            return Err(Refused::Other(Error::ChunkTooLarge { chunk, bytes, limit, largest }));
         }
         [&encode, &step, &prefill].into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
@@ -317,37 +317,17 @@ impl Declared {
         MemoryPlan { parts, ..plan }
     }
 
-    /// Why nothing fits, and what would.
+    /// The memory that is missing, and the context for which none is.
     fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, room: Room) -> Refused {
-        let (needed, budget) = (least.device_bytes(), room.budget_bytes.unwrap_or(0));
-        let (kv, block) = (self.kv_bytes(), u64::from(PAGE));
-        let (fixed, position) = (needed - kv, kv / (u64::from(self.pages) * block));
-        let mut ways = vec![];
-        if room.asked {
-            ways.push(format!("--device-memory {}", mib(needed)));
-        }
-        let fewer = budget.saturating_sub(fixed) / position.max(1) / block * block;
-        if options.kv == KvDtype::F32 && needed - kv / 2 <= budget {
-            ways.push("--kv f16".into());
-        }
-        if ways.is_empty() && fewer == 0 {
-            ways.push("a checkpoint converted to int8, or a device of more memory".into());
-        }
-        let words = move |fewer: u64| {
-            let mut ways = ways.clone();
-            ways.extend((fewer > 0).then(|| format!("--ctx {fewer}")));
-            format!(
-                "the model needs {} of device memory even with every layer streamed ({} of it for the KV cache of {ctx} \
-                 positions), and may use {}: it fits with {}",
-                mib(needed),
-                mib(kv),
-                mib(budget),
-                ways.join(" or ")
-            )
-        };
+        let (needed_bytes, budget_bytes) = (least.device_bytes(), room.budget_bytes.unwrap_or(0));
+        let (kv_bytes, block) = (self.kv_bytes(), u64::from(PAGE));
+        let (fixed, position) = (needed_bytes - kv_bytes, kv_bytes / (u64::from(self.pages) * block));
+        let fewer = budget_bytes.saturating_sub(fixed) / position.max(1) / block * block;
+        let f16_fits = options.kv == KvDtype::F32 && needed_bytes - kv_bytes / 2 <= budget_bytes;
+        let short = MemoryShort { needed_bytes, kv_bytes, budget_bytes, is_limited: room.asked, f16_fits };
         match fewer {
-            0 => Refused::Other(Error::Option(words(0))),
-            most => TooLong { most, words: Box::new(words) }.into(),
+            0 => Refused::Other(Error::DeviceMemory(short)),
+            most => TooLong { ctx, most, limit: ContextLimit::Memory(short) }.into(),
         }
     }
 }
@@ -359,15 +339,8 @@ fn fits_loops(trips: u64, ctx: u32) -> std::result::Result<(), TooLong> {
     if trips <= MAX_TRIPS {
         return Ok(());
     }
-    Err(TooLong {
-        most: u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips,
-        words: Box::new(move |most| {
-            format!(
-                "a context of {ctx} positions: attention would loop {trips} times in one invocation, and drivers drop \
-                 what exceeds {MAX_TRIPS}: lower --ctx to {most}"
-            )
-        }),
-    })
+    let most = u64::from(ctx) * (MAX_TRIPS - OTHERS) / trips;
+    Err(TooLong { ctx, most, limit: ContextLimit::Loops { trips, limit: MAX_TRIPS } })
 }
 
 /// Checks that every step of a program is one that kernels and the device can run.
@@ -396,7 +369,7 @@ fn fits_kernels(g: &Graph, limit: u64) -> Result<()> {
     Ok(())
 }
 
-/// What the programs of a session take.
+/// Memory that the programs of a session take.
 #[derive(Clone, Copy)]
 struct Programs {
     /// Rows of a prefill.
@@ -404,8 +377,4 @@ struct Programs {
     vision: Usage,
     prefill: Usage,
     decode: Usage,
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{}MiB", bytes.div_ceil(1 << 20))
 }

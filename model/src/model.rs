@@ -145,6 +145,8 @@ pub(crate) struct Inner {
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
     notes: Vec<String>,
+    /// Of its weights and its config.
+    pub(crate) fingerprint: String,
     memory: MemoryPlan,
     pub(crate) streams: Vec<Arc<Stream>>,
     vision: Vision,
@@ -435,8 +437,7 @@ impl Checkpoint {
 
 /// The tokenizer, for what cannot do without.
 fn present(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
-    let missing = "the folder has no tokenizer.model or tokenizer.json: copy one of them there";
-    tokenizer.ok_or_else(|| Error::Option(missing.into()))
+    tokenizer.ok_or(Error::NoTokenizer)
 }
 
 impl Model {
@@ -507,6 +508,7 @@ impl Model {
         let mut device = loader.device.take().expect("given above");
         let streams = place(&mut device, &weights, &vision, &abstractor, &decoder, &streaming)?;
         let vit_eos = abstractor.vit_eos.download(gpu)?;
+        let fingerprint = weights.fingerprint();
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
@@ -526,6 +528,7 @@ impl Model {
             vocabulary: Vocabulary::default(),
             options: LoadOptions { chunk: memory.chunk, ..options.clone() },
             notes,
+            fingerprint,
             memory,
             streams,
             ctx,
@@ -613,6 +616,18 @@ impl Model {
     /// If the device has no room for the programs.
     pub fn session(&self) -> Result<Session> {
         Session::new(self)
+    }
+
+    /// A conversation that was saved with [`Session::save`]. It goes on with the tokens it would have had.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is damaged or no saved session, or is of another model or of one that was loaded with
+    /// other dtypes.
+    pub fn restore(&self, path: impl AsRef<Path>) -> Result<Session> {
+        let session = self.session()?;
+        session.restore(path.as_ref())?;
+        Ok(session)
     }
 
     /// A picture as the vision tower takes it: `[channels, image_size, image_size]`.
@@ -757,18 +772,14 @@ pub(crate) fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<(
         return Ok(());
     }
     let said = |key: &str| weights.metadata().get(key).map_or("", String::as_str);
-    let (dtype, group) = (said("strix.dtype"), said("strix.group"));
+    let (dtype, group, vision) = (said("strix.dtype"), said("strix.group"), said("strix.vision") == "true");
     let stored = if group.is_empty() { dtype.to_owned() } else { format!("{dtype} group {group}") };
     let wanted = options.dtype.to_string();
-    if stored == wanted && (!options.int8_vision || said("strix.vision") == "true") {
+    if stored == wanted && (!options.int8_vision || vision) {
         return Ok(());
     }
-    Err(Error::Option(format!(
-        "the folder was converted to {stored}{}, and {wanted}{} was asked for: leave these options out, or convert the \
-         checkpoint anew",
-        if said("strix.vision") == "true" { " with --vision" } else { "" },
-        if options.int8_vision { " with --vision" } else { "" },
-    )))
+    let words = |dtype, vision| if vision { format!("{dtype}, the vision tower too") } else { dtype };
+    Err(Error::Converted { stored: words(stored, vision), wanted: words(wanted, options.int8_vision) })
 }
 
 /// Refuses to round activations where no weights are int8.
@@ -819,22 +830,22 @@ pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u3
 pub(crate) fn check_options_but_length(config: &Config, options: &LoadOptions) -> Result<u32> {
     let trained = config.text.max_position_embeddings as u32;
     let ctx = options.ctx.unwrap_or(trained);
-    let option = |message: String| Err(Error::Option(message));
     if ctx == 0 || ctx > 1 << 20 {
-        return option(format!("a context of {ctx} positions; it is 1 to {}", 1 << 20));
+        return Err(Error::out_of_range("ctx", ctx, format!("1 to {}", 1 << 20)));
     }
     if !(2..=4096).contains(&options.chunk) {
-        return option(format!("prefill chunks of {} rows; they are 2 to 4096", options.chunk));
+        return Err(Error::out_of_range("chunk", options.chunk, "2 to 4096"));
     }
     if let Dtype::Int8 { group: Some(group) } = options.dtype
         && ![32, 64, 128].contains(&group)
     {
-        return option(format!("int8 groups of {group} columns; there are 32, 64 and 128"));
+        return Err(Error::out_of_range("group", group, "32, 64 or 128"));
     }
     if matches!(config.text.rope_scaling, Some(crate::config::RopeScaling::Dynamic { .. })) && ctx > trained {
-        return option(format!(
-            "a context of {ctx} positions under dynamic rope_scaling, which is supported up to max_position_embeddings, {trained}"
-        ));
+        let range = format!(
+            "at most max_position_embeddings, {trained}, as that is how far dynamic rope_scaling is supported"
+        );
+        return Err(Error::out_of_range("ctx", ctx, range));
     }
     kv_cache::check(&config.text, options.kv)?;
     fits_sums(config, options)?;

@@ -27,10 +27,15 @@ pub(crate) struct Pictures {
 }
 
 impl Pictures {
-    /// The number of a picture of these pixels, or of these embeddings.
-    pub(crate) fn id(&mut self, what: &str, values: &[f32]) -> PictureId {
+    /// The number of a picture of these pixels, or of these embeddings, and the hash that it is known by.
+    pub(crate) fn id(&mut self, what: &str, values: &[f32]) -> (PictureId, blake3::Hash) {
         let hash =
             blake3::Hasher::new().update(what.as_bytes()).update(bytemuck::cast_slice(values)).finalize();
+        (self.id_of(hash), hash)
+    }
+
+    /// The number of a picture of this hash.
+    pub(crate) fn id_of(&mut self, hash: blake3::Hash) -> PictureId {
         let known = self.kept.iter().position(|kept| kept.hash == hash);
         let kept = known.map_or_else(
             || {
@@ -56,6 +61,11 @@ impl Pictures {
     pub(crate) fn keep(&mut self, id: PictureId, embeds: Arc<[f32]>) -> Arc<[f32]> {
         self.encoded += 1;
         tracing::debug!(picture = id, "encoded");
+        self.keep_known(id, embeds)
+    }
+
+    /// The same of a picture that was encoded some time.
+    pub(crate) fn keep_known(&mut self, id: PictureId, embeds: Arc<[f32]>) -> Arc<[f32]> {
         if let Some(kept) = self.kept.iter_mut().find(|kept| kept.id == id) {
             kept.embeds = Some(embeds.clone());
         }
@@ -70,16 +80,16 @@ mod tests {
     #[test]
     fn equal_pixels_are_one_picture_as_long_as_it_is_kept() {
         let mut pictures = Pictures::default();
-        let [a, b] = [[1.0, 2.0], [1.0, 3.0]].map(|pixels| pictures.id("pixels", &pixels));
+        let [a, b] = [[1.0, 2.0], [1.0, 3.0]].map(|pixels| pictures.id("pixels", &pixels).0);
         assert_ne!(a, b);
-        assert_ne!(pictures.id("embeds", &[1.0, 2.0]), a);
-        assert_eq!(pictures.id("pixels", &[1.0, 2.0]), a);
+        assert_ne!(pictures.id("embeds", &[1.0, 2.0]).0, a);
+        assert_eq!(pictures.id("pixels", &[1.0, 2.0]).0, a);
         pictures.keep(a, [7.0].into());
         assert_eq!((pictures.embeds(a).as_deref(), pictures.embeds(b)), (Some([7.0].as_slice()), None));
         for i in 0..MOST {
             pictures.id("pixels", &[i as f32]);
         }
         assert_eq!(pictures.embeds(a), None);
-        assert_ne!(pictures.id("pixels", &[1.0, 2.0]), a, "its number is not given again");
+        assert_ne!(pictures.id("pixels", &[1.0, 2.0]).0, a, "its number is not given again");
     }
 }

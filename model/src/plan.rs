@@ -1,4 +1,4 @@
-//! What a model of some config would need: bytes, dispatches and kernels, before any of it is read or allocated.
+//! Plans the bytes, dispatches and kernels of a config's model, before anything is read or allocated.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::model::{LoadOptions, check_options, check_options_but_length, fits_ac
 use crate::weights::Weights;
 use crate::{Result, kv_cache};
 
-/// What is to be said of a context beyond the length that the model was trained for.
+/// The note on a context beyond the length that the model was trained for.
 pub(crate) fn beyond_training(config: &Config, ctx: u32) -> Option<String> {
     let trained = config.text.max_position_embeddings;
     (ctx as usize > trained).then(|| {
@@ -24,16 +24,16 @@ pub(crate) fn beyond_training(config: &Config, ctx: u32) -> Option<String> {
     })
 }
 
-/// What a model of some config needs, before any of it is read or allocated.
+/// The bytes, dispatches and programs of a config's model, before anything is read or allocated.
 #[derive(Clone, Debug)]
 pub struct PlanReport {
     /// Positions of a conversation.
     pub ctx: u32,
-    /// What a user should know of the options, a line each: see [`Model::notes`](crate::Model::notes).
+    /// Notes on the options for the user, a line each: see [`Model::notes`](crate::Model::notes).
     pub notes: Vec<String>,
-    /// What the programs below are planned for.
+    /// The target that the programs below are planned for.
     pub dtype: String,
-    /// What each dtype would take.
+    /// Bytes that the weights would take with each dtype.
     pub weights: Vec<WeightPlan>,
     /// Device bytes of the KV cache, which all conversations share.
     pub kv_cache_bytes: u64,
@@ -43,7 +43,7 @@ pub struct PlanReport {
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
     pub decode_dispatches_per_layer: usize,
-    /// What lives where.
+    /// Where each part lives.
     pub memory: MemoryPlan,
 }
 

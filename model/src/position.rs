@@ -1,4 +1,4 @@
-//! Position tables: sines and cosines of the abstractor, rotations of the decoder.
+//! Position tables: sines and cosines of the abstractor (SPEC §4), rotations of the decoder (SPEC §5).
 //!
 //! All in f32, as the original computes them: the roundings are part of the model.
 

@@ -1,4 +1,4 @@
-//! From questions, answers and pictures to the prompt string the model was trained on.
+//! From questions, answers and pictures to the prompt string the model was trained on (SPEC §6).
 
 use crate::tokenizer::IMAGE_TOKEN;
 use crate::{Error, Result};
@@ -16,7 +16,7 @@ pub const END: &str = "</s>";
 const VICUNA_SYSTEM: &str = "A chat between a curious user and an artificial intelligence assistant. \
     The assistant gives helpful, detailed, and polite answers to the user's questions.";
 
-/// How turns are written into a prompt.
+/// The form in which turns are written into a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Template {
@@ -50,9 +50,7 @@ impl std::str::FromStr for Template {
             "mplug_owl2" => Ok(Self::MplugOwl2),
             "vicuna_v1" | "v1" => Ok(Self::VicunaV1),
             "plain" => Ok(Self::Plain),
-            _ => Err(Error::Option(format!(
-                "template {name:?} is unknown; there are mplug_owl2, vicuna_v1 and plain"
-            ))),
+            _ => Err(Error::out_of_range("template", format!("{name:?}"), "mplug_owl2, vicuna_v1 or plain")),
         }
     }
 }
@@ -60,9 +58,9 @@ impl std::str::FromStr for Template {
 /// A question and, once it is known, its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// What the user says, [`IMAGE_TOKEN`]s included.
+    /// The question, [`IMAGE_TOKEN`]s included.
     pub user: String,
-    /// What the assistant said, without `</s>`; `None` while it is to be generated.
+    /// The answer, without `</s>`; `None` while it is to be generated.
     pub reply: Option<String>,
 }
 
@@ -87,6 +85,16 @@ impl Conversation {
     /// The turns so far.
     pub fn turns(&self) -> &[Turn] {
         &self.turns
+    }
+
+    /// How turns are written.
+    pub fn template(&self) -> Template {
+        self.template
+    }
+
+    /// Has these turns in place of its own.
+    pub(crate) fn restore(&mut self, turns: Vec<Turn>) {
+        self.turns = turns;
     }
 
     /// Adds a question that brings `num_images` new pictures.
@@ -136,12 +144,17 @@ impl Conversation {
         }
     }
 
+    /// Takes the reply of the last turn away, and returns it: it is gone on with.
+    pub(crate) fn reopen(&mut self) -> Option<String> {
+        self.turns.last_mut()?.reply.take()
+    }
+
     /// Takes away the last turn, and returns it: to ask again, or after a failure.
     pub fn undo(&mut self) -> Option<Turn> {
         self.turns.pop()
     }
 
-    /// The prompt, up to where the model goes on: `… ASSISTANT:` without a space at the end.
+    /// The prompt, up to where the answer begins: `… ASSISTANT:` without a space at the end.
     ///
     /// The evaluation scripts add that space, which is one more token (29871 in LLaMA's vocabulary).
     pub fn prompt(&self) -> String {
@@ -193,17 +206,7 @@ pub fn count_images(prompt: &str) -> usize {
 /// If not, with both numbers.
 pub fn check_images(prompt: &str, num_images: usize) -> Result<()> {
     let places = count_images(prompt);
-    let advice = match places.cmp(&num_images) {
-        std::cmp::Ordering::Equal => return Ok(()),
-        std::cmp::Ordering::Less if places == 0 => "write <|image|> where the picture goes",
-        std::cmp::Ordering::Less => "write <|image|> once for each picture, or give fewer pictures",
-        std::cmp::Ordering::Greater => "give a picture for each <|image|>, or take the rest out of the text",
-    };
-    Err(Error::Prompt(format!(
-        "{places} <|image|> {} in the text for {num_images} {}; {advice}",
-        if places == 1 { "place" } else { "places" },
-        if num_images == 1 { "picture" } else { "pictures" },
-    )))
+    if places == num_images { Ok(()) } else { Err(Error::PictureMismatch { places, pictures: num_images }) }
 }
 
 /// A question with choices, in the form of training: each on its line after `A. `, `B. `, …
@@ -213,7 +216,7 @@ pub fn check_images(prompt: &str, num_images: usize) -> Result<()> {
 /// With fewer than 2 choices or more than 26, the letters there are.
 pub fn multiple_choice(question: &str, choices: &[&str]) -> Result<String> {
     if !(2..=26).contains(&choices.len()) {
-        return Err(Error::Prompt(format!("{} choices; a question can have 2 to 26", choices.len())));
+        return Err(Error::out_of_range("choices", choices.len(), "2 to 26"));
     }
     let mut text = question.to_owned();
     for (letter, choice) in ('A'..='Z').zip(choices) {

@@ -26,10 +26,10 @@ pub const MAX_TUNING_BYTES: u64 = 16 << 20;
 /// The longest file of compiled pipelines.
 pub const MAX_PIPELINE_BYTES: u64 = 1 << 30;
 
-/// What Git leaves in place of a file that Git LFS keeps elsewhere begins so.
+/// First bytes of a Git LFS pointer, which Git leaves in place of a file that is kept elsewhere.
 pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// What is wrong with a Git LFS pointer, and what to do.
+/// The message about a Git LFS pointer.
 pub const LFS_ADVICE: &str = "is a Git LFS pointer, not the file itself: run `git lfs install` and `git lfs pull` in its \
                               folder, or download the file";
 
@@ -113,7 +113,7 @@ fn refuse_others(path: &Path, metadata: &std::fs::Metadata) -> Result<()> {
     Err(wrong(path, format!("{what}: name a file")))
 }
 
-/// What a user names as input: a file, a pipe or a device such as `/dev/stdin`.
+/// Reads a user's input: a file, a pipe or a device such as `/dev/stdin`.
 ///
 /// It waits for whoever writes to a pipe. What does not end, such as `/dev/zero`, ends at the bound.
 ///

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::constraint::Guide;
+use crate::constraint::{Allowed, Guide};
 use crate::decoder::CANDIDATES;
 use crate::generate::{FinishReason, GenerateOptions, Timing};
 use crate::generation::{Feed, TEXT_BYTES};
@@ -70,6 +70,11 @@ impl Sample {
     /// Checks the options, of which something can be refused before anything else is done.
     pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
         options.validate_but_constraint()?;
+        Self::going_on(model, options)
+    }
+
+    /// The same of an answer that has tokens already, and whose limits are of what comes.
+    pub(crate) fn going_on(model: &Model, options: &GenerateOptions) -> Result<Self> {
         let inner = &model.inner;
         let guide = options
             .constraint
@@ -77,9 +82,7 @@ impl Sample {
             .map(|constraint| Guide::new(constraint, &inner.vocabulary, inner.tokenizer()?, &inner.eos));
         let vocab = inner.config.text.vocab_size;
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
-            return Err(Error::Option(format!(
-                "logit_bias of token {id}; the vocabulary has {vocab} tokens"
-            )));
+            return Err(Error::UnknownToken { token: i64::from(*id), vocab });
         }
         Ok(Self {
             sampler: Sampler::new(options.sampling.clone(), &inner.eos)?,
@@ -96,9 +99,25 @@ impl Sample {
         })
     }
 
-    /// Takes note of its prompt, and makes room for so many tokens, so that none allocates.
-    pub(crate) fn begin(&mut self, room: usize, prompt: &[Row]) {
-        self.feed = Feed::with_room(room);
+    /// Makes room for so many tokens, so that none allocates.
+    pub(crate) fn make_room(&mut self, tokens: usize) {
+        self.feed = Feed::with_room(tokens);
+    }
+
+    /// Goes through tokens that were chosen before, and returns their text.
+    pub(crate) fn replay(&mut self, ids: &[u32], inner: &Inner) -> Result<String> {
+        let tokenizer = inner.tokenizer()?;
+        let mut text = String::new();
+        for &id in ids {
+            self.sampler.replay(id);
+            self.write(id, tokenizer)?;
+            text += &self.certain;
+        }
+        Ok(text)
+    }
+
+    /// Takes note of a prompt.
+    pub(crate) fn see(&mut self, prompt: &[Row]) {
         #[expect(clippy::float_cmp, reason = "1 is the value that switches it off")]
         if self.options.sampling.repetition_penalty != 1.0 {
             let ids = prompt.iter().filter_map(|row| if let Row::Token(id) = row { Some(*id) } else { None });
@@ -139,52 +158,23 @@ impl Sample {
                     None => self.sampler.sample(logits)?,
                     Some(guide) => {
                         let start = Instant::now();
-                        guide.wait();
+                        let end = guide.end();
                         self.timing.constraint_wait += start.elapsed();
                         self.timing.constraint = guide.spent();
-                        guide.with_allowed(|allowed| self.sampler.sample_of(logits, |id| allowed.has(id)))?
+                        let sample =
+                            |allowed: Allowed<'_>| self.sampler.sample_of(logits, |id| allowed.has(id));
+                        end.map_or_else(|| guide.with_allowed(sample), Ok)?
                     }
                 };
                 (id, self.options.log_probs.map(|top| LogProbs::of(logits, id, top)))
             }
         };
         self.num_tokens += 1;
-        let is_full = positions >= inner.ctx as usize;
-        let finish = self.write(id, inner.eos.contains(&id), is_full, tokenizer)?;
-        // What may come after it is found while the device runs it.
-        if finish.is_none() {
-            self.guide.iter().for_each(Guide::prepare);
-        }
-        Ok((id, log_probs, finish))
-    }
-
-    /// The text that became certain with the last token.
-    pub(crate) fn certain(&self) -> &str {
-        &self.certain
-    }
-
-    /// Finds the text that a token makes certain, and whether it is the last.
-    fn write(
-        &mut self,
-        id: u32,
-        is_eos: bool,
-        is_full: bool,
-        tokenizer: &Tokenizer,
-    ) -> Result<Option<FinishReason>> {
-        let text = &mut self.certain;
-        text.clear();
-        let mut finish = if is_eos {
+        let finish = if inner.eos.contains(&id) {
+            self.certain.clear();
             Some(FinishReason::Eos)
         } else {
-            self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
-            self.stops.push_to(&self.decoded, text);
-            let drops_space = self.detokenizer.drops_next_space(tokenizer);
-            let mut is_complete = false;
-            if let Some(guide) = &mut self.guide {
-                let start = Instant::now();
-                is_complete = guide.accept(id, drops_space)?;
-                self.timing.constraint_wait += start.elapsed();
-            }
+            let is_complete = self.write(id, tokenizer)?;
             if let Some(stop) = self.stops.matched() {
                 Some(FinishReason::Stop(stop.to_owned()))
             } else if self.options.is_cancelled() {
@@ -193,24 +183,54 @@ impl Sample {
                 Some(FinishReason::Complete)
             } else if self.num_tokens >= self.options.max_tokens as usize {
                 Some(FinishReason::MaxTokens)
-            } else if is_full {
+            } else if positions >= inner.ctx as usize {
                 Some(FinishReason::Context)
             } else {
                 None
             }
         };
-        if finish.is_some() && self.stops.matched().is_none() {
-            self.stops.push_to(&self.detokenizer.finish(), text);
-            *text += &self.stops.finish();
-            if let Some(stop) = self.stops.matched() {
-                finish = Some(FinishReason::Stop(stop.to_owned()));
-            }
+        // What may come after it is found while the device runs it.
+        if finish.is_none() {
+            self.guide.iter().for_each(Guide::prepare);
         }
-        // White space before the answer is not part of it, unless it is asked for.
+        Ok((id, log_probs, finish.map(|reason| self.end(reason))))
+    }
+
+    /// The text that became certain with the last token.
+    pub(crate) fn certain(&self) -> &str {
+        &self.certain
+    }
+
+    /// Finds the text that a token makes certain. Whether a constraint lets nothing but the end follow.
+    fn write(&mut self, id: u32, tokenizer: &Tokenizer) -> Result<bool> {
+        self.certain.clear();
+        self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
+        self.stops.push_to(&self.decoded, &mut self.certain);
+        self.trim();
+        let Some(guide) = &mut self.guide else { return Ok(false) };
+        let start = Instant::now();
+        let is_complete = guide.accept(id, self.detokenizer.drops_next_space(tokenizer));
+        self.timing.constraint_wait += start.elapsed();
+        is_complete
+    }
+
+    /// Adds the text that was held back, if the answer ends for this reason; the reason, as that text may hold a stop.
+    fn end(&mut self, reason: FinishReason) -> FinishReason {
+        if self.stops.matched().is_some() {
+            return reason;
+        }
+        self.stops.push_to(&self.detokenizer.finish(), &mut self.certain);
+        self.certain += &self.stops.finish();
+        self.trim();
+        self.stops.matched().map_or(reason, |stop| FinishReason::Stop(stop.to_owned()))
+    }
+
+    /// Takes off white space before the answer, which is not part of it unless it was asked for.
+    fn trim(&mut self) {
+        let text = &mut self.certain;
         if !self.has_text && self.guide.is_none() {
             text.drain(..text.len() - text.trim_start().len());
         }
         self.has_text |= !text.is_empty();
-        Ok(finish)
     }
 }

@@ -10,14 +10,15 @@ const GREEDY_TEMPERATURE: f32 = 1e-3;
 /// Tokens seen that there is room for from the beginning.
 const SEEN: usize = 1024;
 
-/// How the next token is chosen.
+/// Options of choosing the next token.
 ///
 /// Steps, in order: logit bias, repetition penalty, presence and frequency penalty, `min_new_tokens`, then, unless greedy, temperature, `top_k`, `top_p`,
 /// `min_p`, and a draw from what is left. The default is greedy; the authors' examples sample at a
 /// temperature of 0.2 or 0.7.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct SamplingParams {
-    /// What logits are divided by, 0 or more. 0.001 and below is greedy: the likeliest token, no draw.
+    /// Divisor of the logits, 0 or more. 0.001 and below is greedy: the likeliest token, no draw.
     pub temperature: f32,
     /// Only this many of the likeliest tokens stay; 0 keeps all. 50 unless said, as in transformers.
     pub top_k: usize,
@@ -29,11 +30,12 @@ pub struct SamplingParams {
     /// 1 changes nothing (Keskar et al. 2019, arXiv:1909.05858). One that makes a logit infinite is an error when it
     /// does.
     pub repetition_penalty: f32,
-    /// What the logit of each token of the answer so far is lowered by, from -2 to 2; 0 changes nothing.
+    /// Subtracted from the logit of each token that the answer holds, from -2 to 2; 0 changes nothing.
     pub presence_penalty: f32,
     /// The same for each time that it came.
     pub frequency_penalty: f32,
-    /// What is added to the logits of some tokens, by id; -∞ rules one out. Of an id given twice both count.
+    /// Added to the logits of some tokens, by id; -∞ rules one out. Two entries of the same id both count.
+    #[serde(with = "biases")]
     pub logit_bias: Vec<(u32, f32)>,
     /// The end token is not chosen before this many tokens.
     pub min_new_tokens: usize,
@@ -90,15 +92,30 @@ impl SamplingParams {
         ];
         for (name, value, good, range) in checks {
             if !good || !value.is_finite() {
-                return Err(Error::Option(format!("{name} is {value}; it can be {range}")));
+                return Err(Error::out_of_range(name, value, range));
             }
         }
         match self.logit_bias.iter().find(|(_, bias)| !(bias.is_finite() || *bias == f32::NEG_INFINITY)) {
-            Some((id, bias)) => Err(Error::Option(format!(
-                "logit_bias of token {id} is {bias}; it can be any number, or -inf to rule the token out"
-            ))),
+            Some((id, bias)) => {
+                let range = "any number, or -inf to rule the token out";
+                Err(Error::out_of_range("logit_bias", format!("{bias} for token {id}"), range))
+            }
             None => Ok(()),
         }
+    }
+}
+
+/// Biases in JSON, which has no infinity: a token that is ruled out has `null`.
+mod biases {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(biases: &[(u32, f32)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(biases.iter().map(|&(id, bias)| (id, bias.is_finite().then_some(bias))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(u32, f32)>, D::Error> {
+        let biases = Vec::<(u32, Option<f32>)>::deserialize(from)?;
+        Ok(biases.into_iter().map(|(id, bias)| (id, bias.unwrap_or(f32::NEG_INFINITY))).collect())
     }
 }
 
@@ -151,7 +168,7 @@ impl Sampler {
         self.params.presence_penalty != 0.0 || self.params.frequency_penalty != 0.0
     }
 
-    /// How many of the likeliest tokens [`sample_candidates`](Self::sample_candidates) needs for the next
+    /// Number of the likeliest tokens that [`sample_candidates`](Self::sample_candidates) needs for the next
     /// token: `None` if only [`sample`](Self::sample) will do, as tokens far down may come up.
     ///
     /// One more for each end token while none may be chosen, as they may be among them.
@@ -230,6 +247,14 @@ impl Sampler {
         self.choose()
     }
 
+    /// Takes note of a token of the answer that was chosen before: what comes then is as if it had been chosen here.
+    pub(crate) fn replay(&mut self, id: u32) {
+        self.count(id);
+        if !self.params.is_greedy() {
+            self.random.uniform();
+        }
+    }
+
     fn masks_eos(&self) -> bool {
         self.num_sampled < self.params.min_new_tokens
     }
@@ -253,6 +278,12 @@ impl Sampler {
             self.draw()
         };
         let id = id.ok_or_else(|| broken("no token is left to choose from".into()))?;
+        self.count(id);
+        Ok(id)
+    }
+
+    /// Counts a token of the answer.
+    fn count(&mut self, id: u32) {
         self.see([id]);
         if self.counts() {
             match self.counts.binary_search_by_key(&id, |(id, _)| *id) {
@@ -261,7 +292,6 @@ impl Sampler {
             }
         }
         self.num_sampled += 1;
-        Ok(id)
     }
 
     /// A token at random, with the probabilities that the warpers leave; `None` from none.
@@ -309,12 +339,12 @@ impl Sampler {
     }
 }
 
-/// How likely a token was, and which were the likeliest.
+/// The log-probabilities of a token and of the likeliest tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogProbs {
     /// Natural logarithm of the probability that the model gave the token that was chosen, before any option changed it.
     pub chosen: f32,
-    /// Tokens and theirs, likeliest first, of equals the lowest id.
+    /// The likeliest tokens with theirs, likeliest first; among equals the lowest id comes first.
     pub top: Vec<(u32, f32)>,
 }
 
@@ -338,7 +368,7 @@ impl LogProbs {
     }
 }
 
-/// Likeliest first, of equals the lowest id.
+/// Likeliest first; among equals the lowest id comes first.
 fn likelier(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
     b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0))
 }
@@ -415,7 +445,7 @@ mod tests {
         assert!(broken.sample_of(&[1.0, f32::NAN], |id| id == 0).is_err());
     }
 
-    /// How often each token comes, in `num` draws. The sampler sees each draw as its first.
+    /// Counts of each token in `num` draws. The sampler sees each draw as its first.
     fn frequencies(params: &SamplingParams, logits: &[f32], num: usize) -> Vec<f64> {
         let mut sampler = sampler(params);
         let mut counts = vec![0.0; logits.len()];
@@ -471,7 +501,7 @@ mod tests {
         let none = (0..4).map(|id| (id, f32::NEG_INFINITY)).collect();
         assert!(first(none).unwrap_err().to_string().contains("no token is left"));
         let error = with(vec![(7, f32::NAN)]).validate().unwrap_err().to_string();
-        assert!(error.starts_with("logit_bias of token 7 is NaN"), "{error}");
+        assert!(error.starts_with("logit_bias is NaN for token 7"), "{error}");
     }
 
     #[test]
@@ -494,7 +524,7 @@ mod tests {
             error.starts_with("repetition_penalty is 0.0000") && error.contains("of token 1, 3,"),
             "{error}"
         );
-        // Weights that are broken are still said to be.
+        // Broken weights are still reported.
         let error = sampler.sample(&[0.0, f32::INFINITY]).unwrap_err().to_string();
         assert!(error.contains("the weights may be damaged"), "{error}");
     }

@@ -7,7 +7,7 @@
 /// looked up as long as they are no longer than the longest piece.
 const MAX_PIECE_BYTES: usize = 1024;
 
-/// What a piece stands for.
+/// Kind of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Normal,
@@ -175,7 +175,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// An `int32`, `bool` or `enum`. Protobuf writes a negative one as 64 bits, of which the lower 32 count.
+    /// An `int32`, `bool` or `enum`. Protobuf writes a negative one as 64 bits; the lower 32 count.
     fn int(self, what: &str) -> Result<i32, String> {
         match self {
             Self::Varint(value) => Ok(value as i32),

@@ -3,6 +3,7 @@
 mod inspect;
 mod pictures;
 pub(crate) mod rows;
+mod saved;
 mod talk;
 mod timing;
 pub(crate) mod trace;
@@ -10,17 +11,18 @@ pub(crate) mod trace;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::generate::{FinishReason, GenerateOptions};
-use crate::generation::{Feed, Generation};
+use crate::generation::Generation;
 use crate::model::Model;
 use crate::prompt::{Conversation, Template, Turn};
 use crate::request::{Request, Sample};
+use crate::{Error, Result};
 pub use inspect::Inspect;
 use inspect::Inspected;
 pub(crate) use pictures::{Encoded, Picture};
 pub(crate) use rows::Row;
-pub(crate) use talk::{Before, Left, Talk};
+pub use saved::SaveOptions;
+pub(crate) use talk::{Before, Last, Left, Talk};
 pub use trace::trace_dir;
 
 /// A conversation: its turns and its pictures. It has pages of the model's KV cache only while it is answered; what they
@@ -97,7 +99,7 @@ impl Session {
     /// If the prompt does not fit the context, places and pictures differ in number, an option is out of range, the last
     /// question is still being answered, the KV cache is too small for it, or too many others wait.
     pub fn ask(&mut self, question: &str, options: &GenerateOptions) -> Result<Generation> {
-        self.begin(options, |talk| {
+        self.answer(options, |talk| {
             talk.conversation.ask(question, talk.pending)?;
             Ok((talk.conversation.prompt(), Before::Turn))
         })
@@ -132,35 +134,94 @@ impl Session {
     ///
     /// As [`Session::ask`].
     pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation> {
-        self.begin(options, |talk| {
+        self.answer(options, |talk| {
             let conversation = talk.conversation.clone();
             talk.conversation.clear();
             Ok((prompt.to_owned(), Before::Chat { conversation, pending: talk.pending }))
         })
     }
 
+    /// Goes on with the last answer, which was cut off by `max_tokens`, by the end of the context or by being cancelled, for
+    /// up to so many tokens more. With the options it had it goes on as if it had not been; its reply becomes longer.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or as [`Session::ask`].
+    pub fn resume(&mut self, max_tokens: u32) -> Result<Generation> {
+        let inner = self.model.inner.clone();
+        let last = self.talk().last.clone().filter(|last| last.is_cut && !last.ids.is_empty());
+        let Some(last) = last else {
+            return Err(Error::Option("no answer was cut off that could be gone on with".into()));
+        };
+        let options = GenerateOptions { max_tokens, cancel: None, ..last.options.clone() };
+        let mut sample = Sample::going_on(&self.model, &options)?;
+        let text = sample.replay(&last.ids, &inner)?;
+        let rows: Vec<_> =
+            last.rows.iter().copied().chain(last.ids.iter().map(|&id| Row::Token(id))).collect();
+        if rows.len() > inner.ctx as usize {
+            return Err(Error::Option(format!("the context of {} positions is full", inner.ctx)));
+        }
+        self.begin(&options, sample, |talk| {
+            talk.last = None;
+            let reply = talk.conversation.reopen();
+            Ok((rows, Before::Cut { reply, text, last }))
+        })
+    }
+
     /// Begins an answer to the prompt that `ask` makes of the conversation.
-    fn begin(
+    fn answer(
         &mut self,
         options: &GenerateOptions,
         ask: impl FnOnce(&mut Talk) -> Result<(String, Before)>,
     ) -> Result<Generation> {
-        let asked = Instant::now();
         let sample = Sample::new(&self.model, options)?;
+        let model = self.model.clone();
+        self.begin(options, sample, |talk| {
+            let (prompt, before) = ask(talk)?;
+            let ids: Vec<_> = talk.pictures.iter().map(|picture| picture.id).collect();
+            let rows = model
+                .tokenizer()
+                .and_then(|tokenizer| rows::of_prompt(tokenizer, model.config(), model.ctx(), &prompt, &ids));
+            match rows {
+                Ok(rows) => Ok((rows, before)),
+                Err(error) => {
+                    talk.take_back(before);
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    /// Begins an answer to the positions that `ask` makes of the conversation.
+    fn begin(
+        &mut self,
+        options: &GenerateOptions,
+        mut sample: Sample,
+        ask: impl FnOnce(&mut Talk) -> Result<(Vec<Row>, Before)>,
+    ) -> Result<Generation> {
+        let asked = Instant::now();
         self.inspect().end();
         let talk = self.talk.clone();
         let mut talk = talk.lock().unwrap_or_else(PoisonError::into_inner);
         talk.check_is_free()?;
         let pending = talk.pending;
-        let (prompt, before) = ask(&mut talk)?;
-        match self.submit(&mut talk, &prompt, sample, options, asked) {
-            Ok((feed, room)) => {
+        let asked_for = ask(&mut talk);
+        // Pictures of a question that is refused wait for the next.
+        talk.pending = pending;
+        let (rows, before) = asked_for?;
+        let room = (options.max_tokens as usize).min(self.model.inner.ctx as usize - rows.len() + 1);
+        sample.see(&rows);
+        sample.make_room(room);
+        let (feed, prompt) = (sample.feed.clone(), Arc::from(rows.as_slice()));
+        match self.submit(&mut talk, rows, sample, asked) {
+            Ok(()) => {
                 talk.pending = match before {
                     Before::Turn => 0,
                     Before::Chat { .. } => talk.pictures.len(),
+                    Before::Cut { .. } => pending,
                 };
                 talk.is_answering = true;
-                Ok(Generation::new(&self.model, feed, options, room, self.talk.clone(), before))
+                Ok(Generation::new(&self.model, feed, prompt, options, room, (self.talk.clone(), before)))
             }
             Err(error) => {
                 talk.take_back(before);
@@ -170,24 +231,15 @@ impl Session {
         }
     }
 
-    /// Gives a prompt to the scheduler: where its tokens come, and how many there is room for.
-    fn submit(
-        &self,
-        talk: &mut Talk,
-        prompt: &str,
-        mut sample: Sample,
-        options: &GenerateOptions,
-        asked: Instant,
-    ) -> Result<(Arc<Feed>, usize)> {
+    /// Gives a prompt to the scheduler.
+    fn submit(&self, talk: &mut Talk, rows: Vec<Row>, sample: Sample, asked: Instant) -> Result<()> {
         let inner = &self.model.inner;
-        let ids: Vec<_> = talk.pictures.iter().map(|picture| picture.id).collect();
-        let rows = rows::of_prompt(self.model.tokenizer()?, &inner.config, inner.ctx, prompt, &ids)?;
-        let room = (options.max_tokens as usize).min(inner.ctx as usize - rows.len() + 1);
-        sample.begin(room, &rows);
-        let feed = sample.feed.clone();
-        if options.max_tokens == 0 {
-            feed.end(Ok(FinishReason::MaxTokens), None);
-            return Ok((feed, room));
+        if let Some(number) = talk.pictures.iter().position(|picture| picture.is_absent(inner)) {
+            return Err(Error::PictureAbsent { number });
+        }
+        if sample.max_tokens() == 0 {
+            sample.feed.end(Ok(FinishReason::MaxTokens), None);
+            return Ok(());
         }
         self.model.scheduler.submit(Request {
             rows,
@@ -199,7 +251,7 @@ impl Session {
             sample,
         })?;
         talk.image_encode = Duration::ZERO;
-        Ok((feed, room))
+        Ok(())
     }
 
     /// What tests and benchmarks need: single steps, traces, times, a context of any length without a prompt.

@@ -26,7 +26,7 @@ pub fn shown_list<T: Display>(value: T) -> Shown<T> {
     Shown { value, list: true }
 }
 
-/// What [`shown`] gives.
+/// The result of [`shown`].
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<T> {
     value: T,
@@ -39,7 +39,7 @@ impl<T: Display> Display for Shown<T> {
         if f.width().is_none() && f.precision().is_none() {
             return write!(Escape { to: f, list }, "{}", self.value);
         }
-        // A width is that of the text as it is shown.
+        // A width counts the characters as they are shown.
         let mut text = String::new();
         write!(Escape { to: &mut text, list }, "{}", self.value)?;
         f.pad(&text)

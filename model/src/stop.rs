@@ -22,7 +22,7 @@ impl StopMatcher {
     /// If one is empty: it would stop before anything is said.
     pub fn new(stops: Vec<String>) -> Result<Self> {
         if let Some(at) = stops.iter().position(String::is_empty) {
-            return Err(Error::Option(format!("stop string {at} of {} is empty", stops.len())));
+            return Err(Error::StopText { index: at, count: stops.len() });
         }
         Ok(Self { stops, held: String::new(), matched: None })
     }

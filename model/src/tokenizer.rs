@@ -1,4 +1,4 @@
-//! Text to token ids and back, exactly as the slow `LlamaTokenizer` of transformers 4.31 does it.
+//! Text to token ids and back, exactly as the slow `LlamaTokenizer` of transformers 4.31 does it (SPEC §6).
 //!
 //! Two sources, one behaviour: `tokenizer.model` (SentencePiece), whose pieces have scores, and `tokenizer.json`
 //! (tokenizers), which lists merges. Splitting at special strings, the space in front and decoding are the same.
@@ -22,13 +22,13 @@ pub use detokenizer::{DecodeStream, Detokenizer};
 use normalizer::{Normalizer, UserDefined};
 use scores::Scores;
 
-/// Most pieces of a vocabulary, whatever the model; the largest that are known have 256,000.
+/// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
 const MAX_PIECES: usize = 1 << 20;
 
 /// The text that stands for a picture in a prompt.
 pub const IMAGE_TOKEN: &str = "<|image|>";
 
-/// What [`Tokenizer::encode_prompt`] writes where a picture goes; no token has a negative id.
+/// The id that [`Tokenizer::encode_prompt`] writes where a picture goes. No token has a negative id.
 pub const IMAGE_PLACEHOLDER: i32 = -200;
 
 /// SentencePiece's visible space, U+2581.
@@ -48,7 +48,7 @@ pub struct Tokenizer {
     legacy: bool,
 }
 
-/// What says which neighbours become one piece first.
+/// The order in which neighbours become one piece.
 #[derive(Debug)]
 enum Merges {
     /// Scores of the pieces, as SentencePiece does it.
@@ -165,8 +165,8 @@ impl Tokenizer {
         if self.legacy {
             for part in self.split(text) {
                 match part {
-                    Part::Special(id) => ids.push(id),
-                    Part::Text(text) => self.encode_text(text, &mut ids),
+                    Split::Special(id) => ids.push(id),
+                    Split::Text(text) => self.encode_text(text, &mut ids),
                 }
             }
         } else {
@@ -251,11 +251,11 @@ impl Tokenizer {
         let text = format!("{SPACE}{}", text.replace(SPACE, " "));
         for part in self.split(&text) {
             let text = match part {
-                Part::Special(id) => {
+                Split::Special(id) => {
                     ids.push(id);
                     continue;
                 }
-                Part::Text(text) => text,
+                Split::Text(text) => text,
             };
             if let Some(first) = text.strip_prefix(SPACE) {
                 self.encode_text(first, ids);
@@ -307,7 +307,7 @@ impl Tokenizer {
     }
 
     /// Splits a text at the special strings; no part is empty.
-    fn split<'a>(&self, text: &'a str) -> Vec<Part<'a>> {
+    fn split<'a>(&self, text: &'a str) -> Vec<Split<'a>> {
         let specials = [self.special.unk, self.special.bos, self.special.eos];
         let specials = specials.map(|id| (self.pieces[id as usize].text.as_str(), id));
         let mut parts = Vec::new();
@@ -317,20 +317,20 @@ impl Tokenizer {
             let here = |(special, _): &&(&str, u32)| at >= start && text[at..].starts_with(special);
             if let Some((special, id)) = specials.iter().filter(here).min_by_key(|(_, id)| id) {
                 if at > start {
-                    parts.push(Part::Text(&text[start..at]));
+                    parts.push(Split::Text(&text[start..at]));
                 }
-                parts.push(Part::Special(*id));
+                parts.push(Split::Special(*id));
                 start = at + special.len();
             }
         }
         if start < text.len() {
-            parts.push(Part::Text(&text[start..]));
+            parts.push(Split::Text(&text[start..]));
         }
         parts
     }
 }
 
-enum Part<'a> {
+enum Split<'a> {
     Text(&'a str),
     Special(u32),
 }

@@ -9,7 +9,7 @@ use strix_shaders::{
 use crate::Result;
 use crate::config::VisionConfig;
 use crate::decoder::total_bytes;
-use crate::loader::{Loader, Part, Sources};
+use crate::loader::{Loader, Projection, Section};
 
 /// Gain and bias of a LayerNorm.
 #[derive(Debug)]
@@ -84,10 +84,10 @@ impl Vision {
     pub(crate) fn load(loader: &mut Loader<'_>, c: &VisionConfig) -> Result<Self> {
         let at = "model.vision_model";
         let dim = c.hidden_size;
-        let patch_embed = loader.linear(&Sources {
+        let patch_embed = loader.linear(&Projection {
             name: "patch_embed",
             label: "vision.patch_embed".into(),
-            part: Part::Vision,
+            section: Section::Vision,
             n: dim,
             k: c.patch_dim(),
             modules: vec![vec![vec![format!("{at}.embeddings.patch_embed")]]],
@@ -185,10 +185,10 @@ impl Block {
             Norm::load(loader, &format!("{at}.{post}"), &format!("{label}.{post}"), dim)?;
         let mut linear = |name: &str, module: &str, n: usize, k: usize| {
             let modules = vec![vec![vec![format!("{at}.{module}.{name}")]]];
-            loader.linear(&Sources {
+            loader.linear(&Projection {
                 name,
                 label: format!("{label}.{name}"),
-                part: Part::Vision,
+                section: Section::Vision,
                 n,
                 k,
                 modules,

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod files;
+mod fingerprint;
 mod folder;
 mod globals;
 mod index;
@@ -30,7 +31,7 @@ use strix_engine::HostBytes;
 use crate::convert::LAYOUT_VERSION;
 use crate::{Config, Error, Result};
 
-pub use ::safetensors::Dtype;
+pub use ::safetensors::Dtype as FileDtype;
 pub use files::SharedBytes;
 pub use folder::Located;
 pub(crate) use folder::check_config;
@@ -47,33 +48,33 @@ const MAX_PROBLEMS: usize = 5;
 
 /// Keys of metadata that are read, and so must be the same in all shards; so must all that begin with [`OURS`].
 const FORMAT: &str = "format";
-/// How the keys begin that a converted file has.
+/// Prefix of the metadata keys of a converted file.
 const OURS: &str = "strix.";
 
-/// The tensors of a checkpoint, which stay in their files until they are read.
+/// The tensors of a checkpoint. They stay in their files until they are read.
 #[derive(Debug)]
 pub struct Weights {
-    /// What was opened, for error messages.
+    /// The path that was opened, for error messages.
     path: PathBuf,
     files: Vec<Opened>,
-    tensors: BTreeMap<String, Place>,
+    tensors: BTreeMap<String, TensorEntry>,
     /// Tensors that cannot be read: the file that holds each, and why.
     unread: BTreeMap<String, (usize, String)>,
     metadata: BTreeMap<String, String>,
-    /// What was done to find the tensors, for people to read.
+    /// Notes on how the tensors were found, for people to read.
     notes: Vec<String>,
     /// Names as the files have them, if they were renamed.
     names_in_files: Vec<String>,
-    /// What [`Weights::same`] found.
+    /// Results of [`Weights::same`].
     same: Mutex<HashMap<[String; 2], bool>>,
 }
 
-/// What a tensor is and where its elements are.
+/// A tensor's dtype and shape, and where its elements are.
 #[derive(Debug)]
-struct Place {
+struct TensorEntry {
     /// Meaningless for what is computed.
     file: usize,
-    dtype: Dtype,
+    dtype: FileDtype,
     shape: Vec<usize>,
     at: At,
 }
@@ -127,10 +128,10 @@ impl Weights {
             None => safetensors::read_header(bytes),
         };
         let header = header.map_err(error)?;
-        for (name, place) in header.tensors {
+        for (name, found) in header.tensors {
             match self.tensors.entry(name) {
                 Entry::Vacant(entry) if !self.unread.contains_key(entry.key()) => {
-                    entry.insert(Place { file, ..place });
+                    entry.insert(TensorEntry { file, ..found });
                 }
                 entry => return Err(error(format!("{} is in an earlier shard too", shown(entry.key())))),
             }
@@ -147,7 +148,7 @@ impl Weights {
         check_layout(&header.metadata).map_err(error)?;
         for (key, value) in header.metadata {
             let earlier = self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
-            // What nobody reads may differ: torch's DCP writes what each shard holds.
+            // Metadata that is not read may differ between shards: torch's DCP writes the content of each.
             if *earlier != value && (key == FORMAT || key.starts_with(OURS)) {
                 return Err(error(format!(
                     "its metadata says {} = {:?}, an earlier shard {:?}: are they of one checkpoint?",
@@ -179,7 +180,7 @@ impl Weights {
         self.notes.push(renaming.note);
     }
 
-    /// What was done to find the tensors where they were not plainly in the file, for people to read: the prefix of a
+    /// Notes on how the tensors were found, if they were not plainly in the file, for people to read: the prefix of a
     /// wrapper that was taken off their names, the dict within a training's checkpoint that was read.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -193,22 +194,22 @@ impl Weights {
 
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<View<'_>> {
-        let (name, place) = self.tensors.get_key_value(name)?;
-        let bytes = |range: &Range<usize>| &self.files[place.file].get()[range.clone()];
-        let data = match &place.at {
+        let (name, found) = self.tensors.get_key_value(name)?;
+        let bytes = |range: &Range<usize>| &self.files[found.file].get()[range.clone()];
+        let data = match &found.at {
             At::Bytes(range) => Data::Contiguous(bytes(range)),
             At::Strided(range, strides) => Data::Strided { bytes: bytes(range), strides },
             At::Computed(stream) => Data::Computed(stream),
         };
-        Some(View { name, dtype: place.dtype, shape: &place.shape, data })
+        Some(View { name, dtype: found.dtype, shape: &found.shape, data })
     }
 
     /// The file that holds a tensor, and its bytes in it; `None` if there is no such tensor or its elements do not lie
     /// row-major, one after the other. What is returned keeps the file mapped.
     pub fn shared(&self, name: &str) -> Option<(SharedBytes, Range<usize>)> {
-        let place = self.tensors.get(name)?;
-        match &place.at {
-            At::Bytes(range) => Some((self.files[place.file].bytes.clone(), range.clone())),
+        let found = self.tensors.get(name)?;
+        match &found.at {
+            At::Bytes(range) => Some((self.files[found.file].bytes.clone(), range.clone())),
             At::Strided(..) | At::Computed(_) => None,
         }
     }
@@ -240,7 +241,7 @@ impl Weights {
         self.metadata.get(FORMAT).is_some_and(|format| format == "strix")
     }
 
-    /// What the files say of themselves: the `__metadata__` of safetensors files, joined.
+    /// The `__metadata__` of safetensors files, joined.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -275,14 +276,14 @@ impl Weights {
 
     /// Where elements of a tensor lie; all of them where they do not lie row-major.
     fn mapped(&self, name: &str, elements: Range<usize>) -> Option<(&Opened, Range<usize>)> {
-        let place = self.tensors.get(name)?;
-        let byte = |element: usize| element * place.dtype.bitsize() / 8;
-        let range = match &place.at {
+        let found = self.tensors.get(name)?;
+        let byte = |element: usize| element * found.dtype.bitsize() / 8;
+        let range = match &found.at {
             At::Bytes(range) => range.start + byte(elements.start)..range.start + byte(elements.end),
             At::Strided(range, _) => range.clone(),
             _ => return None,
         };
-        Some((&self.files[place.file], range))
+        Some((&self.files[found.file], range))
     }
 
     /// Asks whether the files are still as they were when they were opened.
@@ -376,7 +377,7 @@ impl Weights {
         if self.is_packed() {
             return Ok(());
         }
-        let dtypes = self.tensors.iter().map(|(name, place)| (name.as_str(), Some(place.dtype)));
+        let dtypes = self.tensors.iter().map(|(name, found)| (name.as_str(), Some(found.dtype)));
         names::refuse_others(&self.path, dtypes.chain(self.unread.keys().map(|name| (name.as_str(), None))))?;
         let format = self.metadata.get(FORMAT).map(String::as_str);
         match kinds::FORMATS.iter().find(|(name, _)| Some(*name) == format) {

@@ -10,6 +10,8 @@
 //! A line without a verdict is phrases alone. A folder without such a file may have its line in the `expected` of the
 //! folder it is in, after its own name and a colon.
 
+mod described;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,9 +19,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use strix_model::{Checkpoint, Source};
 
-/// The folders of the copy in the repository.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/checkpoints")
+/// Makes the folders that the repository describes, in `tests/cases/checkpoints`, below `root`.
+///
+/// # Errors
+///
+/// If they cannot be read or written.
+pub fn make(root: &Path) -> Result<()> {
+    described::make(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/checkpoints"), root)
 }
 
 /// What is to come of opening a model.

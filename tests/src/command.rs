@@ -46,16 +46,16 @@ impl Kv {
     }
 }
 
-/// Rows to check that projections are given.
+/// RowDtype to check that projections are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Rows {
+pub enum RowDtype {
     /// As they are, in 32 bits.
     F32,
     /// Rounded to int8, row by row, where weights are.
     Int8,
 }
 
-impl Rows {
+impl RowDtype {
     /// The same as an option of loading.
     pub fn activations(self) -> Activations {
         match self {

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 use strix_engine::Gpu;
-use strix_model::weights::Dtype as Stored;
+use strix_model::weights::FileDtype;
 use strix_model::{Dtype, LoadOptions};
 
 use crate::full_width::{BOUND, CTX, FullWidth, config};
@@ -79,7 +79,7 @@ impl Plan {
     fn full_width(&self, gpu: &Gpu, findings: &mut Findings) -> Result<()> {
         for &dtype in &self.dtypes {
             let options = LoadOptions { dtype, ctx: Some(CTX as u32), chunk: 128, ..LoadOptions::default() };
-            let mut full = FullWidth::new(gpu, config(1, 1, 6), Stored::F32, &options)?;
+            let mut full = FullWidth::new(gpu, config(1, 1, 6), FileDtype::F32, &options)?;
             // Under int8 the vision tower and the abstractor are as under f32.
             let vision = !matches!(dtype, Dtype::Int8 { .. });
             full.check_all(12, vision)?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use strix_engine::Gpu;
-use strix_model::weights::Dtype as Stored;
+use strix_model::weights::FileDtype;
 use strix_model::{Config, Dtype, LoadOptions, Model, Source, Weights};
 
 use crate::golden::{Run, distance};
@@ -89,7 +89,7 @@ impl FullWidth {
     /// # Errors
     ///
     /// If the device has no room for them.
-    pub fn new(gpu: &Gpu, config: Config, stored: Stored, options: &LoadOptions) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: Config, stored: FileDtype, options: &LoadOptions) -> Result<Self> {
         let start = Instant::now();
         let weights = Arc::new(Weights::synthetic(&config, stored, 1));
         let source = Source::Weights { config: &config, weights: &weights, tokenizer: None };

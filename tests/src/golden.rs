@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use strix_engine::Gpu;
-use strix_model::weights::Dtype;
+use strix_model::weights::FileDtype;
 use strix_model::{LoadOptions, Model, Source, Trace, Weights};
 
 /// The sets of the copy in the repository.
@@ -112,7 +112,7 @@ pub fn recorded(dir: &Path) -> Result<(BTreeMap<String, Recorded>, Vec<String>)>
     for name in file.names() {
         let view = file.get(name).context("listed")?;
         let values = match (view.dtype, view.contiguous()) {
-            (Dtype::I64, Some(bytes)) => {
+            (FileDtype::I64, Some(bytes)) => {
                 bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f32).collect()
             }
             _ => view.to_f32()?,

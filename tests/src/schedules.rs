@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use strix_engine::Gpu;
 use strix_model::image::RgbImage;
 use strix_model::{
-    Activity, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, Session, Source,
+    Activity, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, SaveOptions, Session,
+    Source,
 };
 
 /// Conversations at once at most.
@@ -65,6 +66,8 @@ pub struct Counts {
     pub cancelled: u64,
     /// Conversations that went on twice from where they were.
     pub forks: u64,
+    /// Conversations that were saved and reloaded.
+    pub reloads: u64,
     /// Times that a question waited for room.
     pub waits: u64,
     /// Positions of prompts that the cache held already, and that were run.
@@ -73,11 +76,19 @@ pub struct Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { schedules, conversations, answers, cancelled, forks, waits, positions: [held, run] } =
-            self;
+        let Self {
+            schedules,
+            conversations,
+            answers,
+            cancelled,
+            forks,
+            reloads,
+            waits,
+            positions: [held, run],
+        } = self;
         write!(
             f,
-            "{schedules} schedules, {conversations} conversations ({forks} forks), {answers} answers as those alone \
+            "{schedules} schedules, {conversations} conversations ({forks} forks, {reloads} reloads), {answers} answers as those alone \
              ({cancelled} cut off, {waits} waited for room); of their prompts {held} positions were in the cache, {run} were run"
         )
     }
@@ -89,6 +100,8 @@ pub struct Schedules {
     alone: Model,
     known: HashMap<Vec<Asked>, Vec<Vec<u32>>>,
     pictures: Vec<RgbImage>,
+    /// Where conversations are saved.
+    folder: tempfile::TempDir,
     /// What was run so far.
     pub counts: Counts,
 }
@@ -117,6 +130,7 @@ impl Schedules {
             alone: load(None)?,
             known: HashMap::new(),
             pictures: (0..4).map(picture).collect(),
+            folder: tempfile::tempdir()?,
             counts: Counts::default(),
         })
     }
@@ -193,6 +207,20 @@ impl Schedules {
                 going.push(fork);
                 self.counts.forks += 1;
                 continue;
+            }
+            if going[at].answer.is_none() && random(12) == 0 {
+                let path = self.folder.path().join("saved");
+                let options = SaveOptions { embeds: true, pages: random(2) == 0 };
+                let saved = going[at].session.save(&path, options);
+                match saved {
+                    Ok(()) => {
+                        going[at].session = self.model.restore(&path)?;
+                        self.counts.reloads += 1;
+                    }
+                    // Others have all pages, and it needs one to copy from.
+                    Err(Error::PoolFull { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
             let is_whole = going[at].go_on(&self.pictures, &mut self.counts.positions, random)?;
             if let Some(is_whole) = is_whole {

@@ -7,7 +7,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{
-    Activations, Dtype, GenerateOptions, KvDtype, LoadOptions, Model, Result, SamplingParams, Source, Weights,
+    Activations, Dtype, Error, GenerateOptions, KvDtype, LoadOptions, Model, Remedy, Result, SamplingParams,
+    Source, Weights,
 };
 use strix_tests::golden::{read_json, root};
 use strix_tests::{gpu, nano};
@@ -359,12 +360,12 @@ fn options_out_of_range_are_refused_with_their_range() {
         change(&mut options);
         says(checkpoint.load_as(&options).err(), words);
     };
-    with(&|o| o.dtype = Dtype::Int8 { group: Some(48) }, &["groups of 48", "32, 64 and 128"]);
-    with(&|o| o.dtype = Dtype::Int8 { group: Some(0) }, &["groups of 0", "32, 64 and 128"]);
-    with(&|o| o.ctx = Some(0), &["context of 0 positions", "1 to 1048576"]);
-    with(&|o| o.ctx = Some(1 << 21), &["context of 2097152 positions", "1 to 1048576"]);
-    with(&|o| o.chunk = 0, &["chunks of 0 rows", "2 to 4096"]);
-    with(&|o| o.chunk = 1, &["chunks of 1 rows", "2 to 4096"]);
+    with(&|o| o.dtype = Dtype::Int8 { group: Some(48) }, &["group is 48", "32, 64 or 128"]);
+    with(&|o| o.dtype = Dtype::Int8 { group: Some(0) }, &["group is 0", "32, 64 or 128"]);
+    with(&|o| o.ctx = Some(0), &["ctx is 0", "1 to 1048576"]);
+    with(&|o| o.ctx = Some(1 << 21), &["ctx is 2097152", "1 to 1048576"]);
+    with(&|o| o.chunk = 0, &["chunk is 0", "2 to 4096"]);
+    with(&|o| o.chunk = 1, &["chunk is 1", "2 to 4096"]);
     let words = ["activations of int8", "these are bf16", "int8 weights"];
     with(&|o| (o.activations, o.dtype) = (Activations::Int8, Dtype::Bf16), &words);
 }
@@ -401,7 +402,7 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
     let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
     let small = Gpu::with(&options).unwrap();
     let words =
-        ["decoder.0.k_cache", "200 positions", "53248 bytes", "39000", "lower --ctx to 144, take --kv f16"];
+        ["decoder.0.k_cache", "200 positions", "53248 bytes", "39000", "it fits with ctx 144 or kv f16"];
     says(load(&small, 200).err(), &words);
     load(&small, 144).unwrap().session().unwrap();
     load_kv(&small, 200, KvDtype::F16).unwrap().session().unwrap();
@@ -414,7 +415,7 @@ fn a_context_that_attention_would_not_finish_is_refused_before_anything_is_read(
         Model::load_on(gpu(), Source::Nano, &options, &mut |_| ())
     };
     let error = load(1 << 20).unwrap_err().to_string();
-    says(Some(&error), &["1048576 positions", "drop what exceeds 32767", "lower --ctx to "]);
+    says(Some(&error), &["1048576 positions", "drop what exceeds 32767", "it fits with ctx "]);
     let most = error.rsplit(' ').next().unwrap().parse().unwrap();
     // What it names is accepted, unless its cache is too large for a binding.
     let next = load(most).err().map(|e| e.to_string());
@@ -439,7 +440,7 @@ fn a_chunk_that_fits_no_binding_is_refused_with_one_that_does() {
 fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
     let options = GpuOptions { adapter: Some("nonsense 9000".into()), ..GpuOptions::default() };
     let ours = gpu().info().name.as_str();
-    says(Gpu::with(&options).err(), &["\"nonsense 9000\"", ours, "STRIX_ADAPTER", "--adapter"]);
+    says(Gpu::with(&options).err(), &["\"nonsense 9000\"", ours, "STRIX_ADAPTER", "GpuOptions::adapter"]);
 }
 
 /// Starts this test once more in processes of its own: the environment is what is wrong.
@@ -453,8 +454,8 @@ fn environments_without_an_adapter_say_what_to_do() {
     let foreign = if cfg!(target_os = "macos") { "dx12" } else { "metal" };
     let ours = gpu().info().name.as_str();
     for (variable, value, words) in [
-        ("STRIX_ADAPTER", "nonsense", format!("named \"nonsense\"|{ours}|Name one of these")),
-        ("WGPU_BACKEND", foreign, "no GPU adapter|this machine shows none|Install".to_owned()),
+        ("STRIX_ADAPTER", "nonsense", format!("named \"nonsense\"|{ours}|name one of these")),
+        ("WGPU_BACKEND", foreign, "no GPU adapter|this machine shows none|install".to_owned()),
     ] {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["environments_without_an_adapter_say_what_to_do", "--exact"])
@@ -481,6 +482,62 @@ fn pictures_of_no_use_are_refused_by_a_session_that_goes_on() {
     let error = session.ask("Which?", &GenerateOptions::default()).err();
     says(error, &["pictures of 17", "context holds 128", "use fewer pictures"]);
     assert_eq!(sample.run(&mut session, &GenerateOptions::default()).0, ids);
+}
+
+/// A program need not take a message apart.
+#[test]
+fn the_numbers_of_an_error_are_its_fields() {
+    let model = nano::load(gpu(), 64, 32);
+    let mut session = model.session().unwrap();
+    let mut error = |prompt: &str, change: &dyn Fn(&mut GenerateOptions)| {
+        let mut options = GenerateOptions::default();
+        change(&mut options);
+        session.complete(prompt, &options).err().unwrap_or_else(|| panic!("{prompt:?} was not refused"))
+    };
+    let mismatch = error("<|image|>What? <|image|>", &|_| ());
+    assert!(matches!(mismatch, Error::PictureMismatch { places: 2, pictures: 0 }), "{mismatch:?}");
+    let token = error("What?", &|o| o.sampling.logit_bias = vec![(1024, 1.0)]);
+    assert!(matches!(token, Error::UnknownToken { token: 1024, vocab: 1024 }), "{token:?}");
+    let stop = error("What?", &|o| o.stop = vec!["a".into(), String::new()]);
+    assert!(matches!(stop, Error::StopText { index: 1, count: 2 }), "{stop:?}");
+    match error("What?", &|o| o.sampling.top_p = 2.0) {
+        Error::OutOfRange { name: "top_p", value, range } => {
+            assert_eq!((&*value, &*range), ("2", "more than 0 and at most 1"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let sample = nano::sample("caption");
+    sample.add_pictures(&mut session);
+    match session.ask(&"What? ".repeat(40), &GenerateOptions::default()).err() {
+        Some(Error::PromptTooLong(length)) => {
+            assert_eq!((length.pictures, length.picture_positions, length.limit), (1, 17, 64));
+            assert!(length.positions > 64, "{length:?}");
+        }
+        other => panic!("{:?}", other.map(|e| e.to_string())),
+    }
+    session.inspect().fill(64).unwrap();
+    let full = session.inspect().step(7).unwrap_err();
+    assert!(matches!(full, Error::ContextFull { needed: 65, limit: 64 }), "{full:?}");
+}
+
+/// What an error says would do does.
+#[test]
+fn remedies_of_a_context_that_is_too_long_are_typed() {
+    let load = |options: &LoadOptions| Model::load_on(gpu(), Source::Nano, options, &mut |_| ());
+    let options = LoadOptions { ctx: Some(1 << 20), ..LoadOptions::default() };
+    let error = load(&options).unwrap_err();
+    let ctx = error.remedies().into_iter().find_map(|r| if let Remedy::Ctx(n) = r { Some(n) } else { None });
+    assert!(matches!(error, Error::ContextTooLong { ctx: 1_048_576, longest, .. } if Some(longest) == ctx));
+
+    let options = LoadOptions { ctx: Some(64), device_memory: Some(1 << 20), ..LoadOptions::default() };
+    match load(&options).unwrap_err() {
+        error @ Error::DeviceMemory(short) => {
+            assert_eq!((short.budget_bytes, short.is_limited), (1 << 20, true));
+            assert_eq!(error.remedies(), [Remedy::DeviceMemory(short.needed_bytes)]);
+            load(&LoadOptions { device_memory: Some(short.needed_bytes), ..options }).unwrap();
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Within a page, what is cut off reads as zeros: a model of them would be silently wrong.

@@ -4,7 +4,8 @@
 use serde::Deserialize;
 use serde_json::json;
 use strix_model::{
-    Constraint, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, SamplingParams, Source,
+    Constraint, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, SamplingParams,
+    SaveOptions, Source,
 };
 use strix_tests::{gpu, nano};
 
@@ -213,6 +214,9 @@ fn what_cuts_an_answer_short_cuts_it_short() {
     assert!(long.ids.len() > 20 && long.text.bytes().all(|b| b.is_ascii_digit()), "{}", long.text);
     let short = ask(GenerateOptions { sampling: at_least(20), ..options(constraint) });
     assert_eq!((short.text.as_str(), short.finish_reason), ("7", FinishReason::Complete));
+    let none =
+        ask(GenerateOptions { sampling: at_least(20), ..options(Some(Constraint::Regex(String::new()))) });
+    assert_eq!((none.text.as_str(), none.finish_reason), ("", FinishReason::Eos));
 }
 
 #[test]
@@ -280,4 +284,26 @@ fn sampling_options_choose_among_what_is_allowed() {
     let biased =
         SamplingParams { logit_bias: vec![(ruled_out, f32::NEG_INFINITY)], ..SamplingParams::greedy() };
     assert!(!ask(biased).ids.contains(&ruled_out));
+}
+
+#[test]
+fn what_was_cut_off_and_saved_goes_on_under_its_constraint() {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("session");
+    let asked = |max_tokens| GenerateOptions { max_tokens, sampling: hot(4), ..options(Some(schema())) };
+    let whole = model.session().unwrap().ask(QUESTION, &asked(300)).unwrap().finish().unwrap();
+    assert!(ended(&whole.finish_reason));
+    for cut in [1, 7, whole.ids.len() as u32 / 2] {
+        let mut session = model.session().unwrap();
+        let begun = session.ask(QUESTION, &asked(cut)).unwrap().finish().unwrap();
+        assert_eq!(begun.finish_reason, FinishReason::MaxTokens);
+        session.save(&path, SaveOptions::default()).unwrap();
+        let mut session = model.restore(&path).unwrap();
+        let rest = session.resume(300).unwrap().finish().unwrap();
+        assert_eq!([begun.ids, rest.ids].concat(), whole.ids);
+        is_of_the_schema(session.turns()[0].reply.as_ref().unwrap());
+        // It is whole now.
+        assert!(session.resume(5).is_err());
+    }
 }

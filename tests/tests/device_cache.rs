@@ -1,11 +1,14 @@
 //! What is kept of a device between processes: choices and pipelines. A file that cannot be used is as good as none.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use strix_engine::{Gpu, GpuOptions, Program};
 use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning};
-use strix_model::{LoadOptions, Model, Source};
+use strix_model::tune::{Progress, tune};
+use strix_model::{Config, LoadOptions, Model, Source};
 use strix_tests::gpu;
 
 /// A device of its own: choices and pipelines are the device's.
@@ -38,6 +41,25 @@ fn only_file(folder: &Path) -> PathBuf {
     let file = files.next().unwrap();
     assert_eq!(files.next(), None, "and nothing half written beside it");
     file
+}
+
+/// An app tunes by the library alone: each run goes on where the one before ended.
+#[test]
+fn an_app_tunes_a_little_at_a_time() {
+    let gpu = own_gpu();
+    if gpu.target().forced {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cache = DeviceCache::new(dir.path());
+    for run in 0..2 {
+        // One is measured, whatever the budget.
+        let mut go_on = |_: &Progress| ControlFlow::Continue(());
+        let outcome = tune(&gpu, &cache, &Config::nano(), Duration::ZERO, &mut go_on).unwrap();
+        assert_eq!((outcome.measured, outcome.tuning.measured.len()), (1, run + 1));
+        assert_eq!(cache.tuning(&gpu), outcome.tuning);
+        assert!(outcome.left > 1 && !outcome.interrupted, "{outcome:?}");
+    }
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn a_model_larger_than_the_device_gives_the_same_bits() {
         }
         assert_eq!(seen.last(), Some(&0), "with the least memory every layer is streamed: {seen:?}");
         let refused = nano(&gpu, Some(least - 1)).unwrap_err().to_string();
-        assert!(refused.contains("--device-memory"), "{refused}");
+        assert!(refused.contains("device_memory"), "{refused}");
     }
 }
 
@@ -240,7 +240,7 @@ fn converted(dtype: Dtype) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let synthesis = Synthesis {
         config: preset("8m").unwrap().into(),
-        dtype: weights::Dtype::BF16,
+        dtype: weights::FileDtype::BF16,
         seed: 7,
         rounding: Some(Rounding { dtype, vision: false }),
     };

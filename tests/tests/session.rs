@@ -332,7 +332,7 @@ fn questions_that_cannot_be_asked_change_nothing() {
     refused(&mut session, "USER: What? ASSISTANT:", true, &["0 <|image|> places", "1 picture", place]);
     refused(&mut session, "<|image|><|image|>What?", false, &["2 <|image|> places", "1 picture"]);
     let long = "What is it? ".repeat(40);
-    refused(&mut session, &long, false, &["positions", "context holds 60", "1 picture of 17", "--ctx"]);
+    refused(&mut session, &long, false, &["positions", "context holds 60", "1 picture of 17", "larger ctx"]);
     let hot = SamplingParams { temperature: -1.0, ..SamplingParams::default() };
     let error = session.ask("What?", &GenerateOptions { sampling: hot, ..greedy() }).unwrap_err().to_string();
     assert!(error.contains("temperature is -1"), "{error}");
@@ -395,7 +395,7 @@ fn a_prompt_is_checked_against_files_alone() {
     assert!(error(&many, 150, &options).contains("150 pictures of 17), the context holds 60"));
     assert!(error("What?", 1, &options).contains("0 <|image|> places in the text for 1 picture"));
     let huge = LoadOptions { ctx: Some(0), ..options };
-    assert!(error("What?", 0, &huge).contains("a context of 0 positions"));
+    assert!(error("What?", 0, &huge).contains("ctx is 0"));
 }
 
 #[test]
@@ -630,7 +630,7 @@ fn a_filled_context_is_stepped_over_and_cut_again() {
     let full = session.inspect().step(7).unwrap_err().to_string();
     assert!(full.contains("the context of 64 positions is full"), "{full}");
     let long = session.inspect().fill(65).unwrap_err().to_string();
-    assert!(long.contains("65 positions; the context holds 64"), "{long}");
+    assert!(long.contains("64 positions is full, and 65"), "{long}");
     session.inspect().fill(0).unwrap();
     assert!(session.inspect().step(1 << 30).unwrap_err().to_string().contains("not in the vocabulary"));
     // A prompt after that is as one without it.
@@ -672,7 +672,7 @@ fn a_ruled_out_token_does_not_come_and_one_that_is_not_there_is_refused() {
     let other = complete(&mut session, &sample, &with(vec![(plain.ids[0], f32::NEG_INFINITY)]));
     assert!(!other.ids.contains(&plain.ids[0]), "{:?}", other.ids);
     let error = session.ask("What?", &with(vec![(1024, 1.0)])).unwrap_err().to_string();
-    assert_eq!(error, "logit_bias of token 1024; the vocabulary has 1024 tokens");
+    assert_eq!(error, "token 1024 is not in the vocabulary of 1024");
 }
 
 #[test]

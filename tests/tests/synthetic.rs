@@ -1,7 +1,7 @@
 //! A checkpoint that nobody trained behaves like one that somebody did.
 
 use serde_json::{Map, Value, json};
-use strix_model::weights::Dtype;
+use strix_model::weights::FileDtype;
 use strix_model::{Config, LoadOptions, Model, Source, Weights};
 use strix_tests::golden::root;
 use strix_tests::{gpu, uniform};
@@ -35,7 +35,7 @@ fn a_synthetic_checkpoint_has_a_spread_of_logits_and_listens_to_picture_and_word
     let config = Config::load(&config_dir).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
-    std::fs::write(&path, file(&Weights::synthetic(&config, Dtype::BF16, 1))).unwrap();
+    std::fs::write(&path, file(&Weights::synthetic(&config, FileDtype::BF16, 1))).unwrap();
     let options = LoadOptions { ctx: Some(120), chunk: 32, ..LoadOptions::default() };
     let source = Source::Files { config: &config_dir, weights: &path };
     let model = Model::load_on(gpu(), source, &options, &mut |_| ()).unwrap();

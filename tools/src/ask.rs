@@ -40,7 +40,7 @@ const MAX_QUESTION_BYTES: u64 = 1 << 20;
 pub(crate) struct Args {
     /// The question, in quotes; - reads it from stdin
     question: String,
-    /// What is left over where quotes or --image were forgotten
+    /// Words left over when quotes or --image are forgotten
     #[arg(hide = true)]
     rest: Vec<String>,
     #[command(flatten)]
@@ -103,7 +103,7 @@ pub(crate) struct Args {
     profile: bool,
 }
 
-/// What is known of a question before a picture is decoded, a device opened or a model loaded.
+/// A question that was checked before a picture is decoded, a device opened or a model loaded.
 struct Asked {
     question: String,
     options: LoadOptions,
@@ -179,7 +179,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         out.flush()
     });
     if let Err(error) = streamed {
-        // The error is on a line of its own, unless it is that nothing can be printed.
+        // The error is on a separate line, unless printing itself failed.
         if is_begun {
             let _ = writeln!(out);
         }
@@ -298,7 +298,7 @@ fn read_question(args: &Args) -> anyhow::Result<String> {
     Ok(as_typed(&text))
 }
 
-/// A text of a file as it would have been typed: without a byte order mark, without the end of its last line, and with
+/// The text of a file as if it were typed: without a byte order mark, without the end of its last line, and with
 /// lines that end in LF, whatever wrote it.
 fn as_typed(text: &str) -> String {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");

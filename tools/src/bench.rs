@@ -144,7 +144,7 @@ fn try_folder(dir: &Path) -> anyhow::Result<()> {
     tempfile::tempfile_in(dir).map(drop).with_context(failed)
 }
 
-/// Which adapter, and which kernels on it.
+/// The adapter and its kernels.
 #[derive(clap::Args)]
 struct On {
     #[command(flatten)]
@@ -164,7 +164,7 @@ impl On {
     }
 }
 
-/// How long and how often.
+/// Time and number of runs.
 #[derive(clap::Args)]
 struct Pace {
     /// The most telling benches only, and few runs
@@ -200,12 +200,12 @@ impl Deadline {
         Some(self.began + self.budget?.mul_f64(part))
     }
 
-    /// What is left of it.
+    /// Time that is left.
     fn left(self) -> Option<Duration> {
         Some(self.budget?.saturating_sub(self.began.elapsed()))
     }
 
-    /// What to say of a run of fewer benches than there are.
+    /// The note on a run of fewer benches than were asked for.
     fn words(self, done: usize, all: usize) -> String {
         match self.budget.filter(|budget| self.began.elapsed() >= *budget / 2) {
             Some(budget) => format!("The budget of {budget:?} was spent after {done} of {all} benches."),

@@ -28,7 +28,7 @@ const PICTURES: [(&str, &[u8]); 17] = pictures![
     "video_6.png" "video_7.png" "empty_112.png"
 ];
 
-/// What is shown without --all.
+/// Samples that are shown without --all.
 const HANDFUL: [&str; 5] = ["caption", "where", "difference", "video", "rainbow"];
 
 /// Lines that pictures may take.

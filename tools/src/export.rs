@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use strix_model::convert;
-use strix_model::weights::Dtype;
+use strix_model::weights::FileDtype;
 
 use crate::named::Named;
 use crate::write::Writing;
@@ -37,8 +37,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let dtype = args.dtype.map(|dtype| match dtype {
-        Plain::Bf16 => Dtype::BF16,
-        Plain::F32 => Dtype::F32,
+        Plain::Bf16 => FileDtype::BF16,
+        Plain::F32 => FileDtype::F32,
     });
     let options = args.writing.options();
     let source = Named::find(&args.source)?;

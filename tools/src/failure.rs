@@ -1,4 +1,4 @@
-//! What is said when a command fails, and the exit code it ends with.
+//! The message of a command that fails, and its exit code.
 
 use std::any::Any;
 use std::io::{self, Write};
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use strix_model::{is_acted_on, shown, shown_list};
 
 use crate::terminal::{self, say};
-use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, strays, system};
+use crate::{BAD_INPUT, DONE, FAULT, INTERRUPTED, Usage, flags, strays, system};
 
-/// What the system lacks, once a panic has said so: those that follow say it of other threads.
+/// The system's shortage, once a panic has told of it. Panics of other threads that follow tell of the same.
 static SHORTAGE: OnceLock<&str> = OnceLock::new();
 
-/// Whether errors are told as JSON too: where `--json` is a switch, not a file to write.
+/// Whether errors are printed as JSON too: if `--json` is a switch, not a file to write.
 pub(crate) fn as_json() -> bool {
     let mut args = std::env::args_os().skip(1).take_while(|arg| arg != "--");
     args.next().is_some_and(|command| command != "bench") && args.any(|arg| arg == "--json")
@@ -75,7 +75,7 @@ fn escaped(text: &str, args: &[String]) -> String {
     parts.iter().fold(text.to_owned(), |text, part| text.replace(part, &shown(part).to_string()))
 }
 
-/// Says of a panic that it is a fault of Strix, unless it is one of a driver, which becomes an error, or of the system.
+/// Reports a panic as a fault of Strix, unless it is one of a driver, which becomes an error, or of the system.
 pub(crate) fn on_panic(panic: &PanicHookInfo<'_>) {
     if strix_engine::is_guarded() {
         return;
@@ -91,7 +91,7 @@ pub(crate) fn on_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Which exit code it is after a panic.
+/// Reports a panic that ended the command; returns the exit code.
 pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
     let (words, code) = match SHORTAGE.get() {
         Some(shortage) => ((*shortage).to_owned(), BAD_INPUT),
@@ -101,12 +101,12 @@ pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
     code
 }
 
-/// What a panic says.
+/// Message of a panic.
 fn text(panic: &(dyn Any + Send)) -> &str {
     strix_engine::panic_text(panic).unwrap_or("a panic")
 }
 
-/// Tells an error as one JSON object on stdout, where JSON is asked for.
+/// Prints an error as one JSON object on stdout, if JSON was asked for.
 fn tell(message: &str, code: u8) {
     if as_json() {
         let text = terminal::json(&object(message, code).to_string());
@@ -145,7 +145,7 @@ fn suggest(error: &mut Error, program: &Command) -> Option<String> {
     None
 }
 
-/// What to type where a model is named with an option that the command does not have, or without the one it has.
+/// The command to type if a model is named with an option that the command lacks, or without the one it has.
 fn misplaced(error: &Error) -> Option<String> {
     let Some(ContextValue::String(found)) = error.get(ContextKind::InvalidArg) else { return None };
     let args: Vec<String> =
@@ -179,8 +179,8 @@ fn words(error: &anyhow::Error) -> String {
     if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
         chain = "the reader of the output left before it was complete".into();
     }
-    for cause in error.chain().map(ToString::to_string) {
-        // Many messages end in that of their cause.
+    for cause in error.chain().map(flags::words) {
+        // Many messages end with the message of their cause.
         if chain.is_empty() {
             chain = cause;
         } else if !chain.contains(&cause) {
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn exit_codes_tell_whose_fault_it_is() {
-        let model = anyhow::Error::new(strix_model::Error::Prompt("too long".into()));
+        let model = anyhow::Error::new(strix_model::Error::EmptyPrompt);
         assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
         assert_eq!(exit_code(&strix_engine::Error::Lost("gone".into()).into()), FAULT);
         assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), BAD_INPUT);

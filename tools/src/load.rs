@@ -62,7 +62,7 @@ impl Adapter {
     }
 }
 
-/// Which model.
+/// The model to load.
 #[derive(clap::Args)]
 pub(crate) struct ModelArg {
     /// Folder of a model: config.json, tokenizer and weights, or its file of weights; nano is the built-in one, ./nano a
@@ -107,13 +107,13 @@ impl fmt::Display for ModelArg {
     }
 }
 
-/// A folder that was named, or `None` for the built-in model, which is named as it is called.
+/// A folder that was named, or `None` for the built-in model, `nano`.
 pub(crate) fn named(dir: Option<&Path>) -> Option<&Path> {
     dir.filter(|dir| *dir != Path::new(NANO))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Stored {
+enum WeightDtype {
     /// As in the file
     Auto,
     F32,
@@ -129,7 +129,7 @@ enum Kv {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Rows {
+enum RowDtype {
     F32,
     /// Rounded row by row; exact sums of integers, and some error (see README)
     Int8,
@@ -139,7 +139,7 @@ enum Rows {
 pub(crate) struct Storage {
     /// What weight matrices are stored as on the device
     #[arg(long, value_enum, default_value = "auto")]
-    dtype: Stored,
+    dtype: WeightDtype,
     /// With int8: weights that share a scale [default: all of an output channel]
     #[arg(long, value_parser = ["32", "64", "128"], value_name = "WEIGHTS")]
     group: Option<String>,
@@ -151,7 +151,7 @@ pub(crate) struct Storage {
     kv: Kv,
     /// With int8 weights: what rows of activations become before they are multiplied
     #[arg(long, value_enum, default_value = "f32")]
-    activations: Rows,
+    activations: RowDtype,
     /// Positions of prompt and answer together [default: as many as the model was trained for]
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     ctx: Option<u32>,
@@ -167,15 +167,15 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// What matrices, keys and values are stored as, in words.
+    /// Dtypes of matrices, keys and values, in words.
     pub(crate) fn words(&self) -> String {
         let kv = if matches!(self.kv, Kv::F16) { ", KV cache of f16" } else { "" };
         let group = self.group.as_ref().map_or(String::new(), |group| format!(" in groups of {group}"));
         let dtype = match self.dtype {
-            Stored::Auto => "weights as in the checkpoint",
-            Stored::F32 => "weights of f32",
-            Stored::Bf16 => "weights of bf16",
-            Stored::Int8 => "weights of int8",
+            WeightDtype::Auto => "weights as in the checkpoint",
+            WeightDtype::F32 => "weights of f32",
+            WeightDtype::Bf16 => "weights of bf16",
+            WeightDtype::Int8 => "weights of int8",
         };
         format!("{dtype}{group}{kv}")
     }
@@ -183,20 +183,20 @@ impl Storage {
     pub(crate) fn options(&self) -> anyhow::Result<LoadOptions> {
         let group = self.group.as_deref().map(str::parse).transpose()?;
         let dtype = match self.dtype {
-            Stored::Int8 => Dtype::Int8 { group },
+            WeightDtype::Int8 => Dtype::Int8 { group },
             _ if group.is_some() => return Err(Usage("--group needs --dtype int8".into()).into()),
             _ if self.vision => return Err(Usage("--vision needs --dtype int8".into()).into()),
-            Stored::Auto => Dtype::Auto,
-            Stored::F32 => Dtype::F32,
-            Stored::Bf16 => Dtype::Bf16,
+            WeightDtype::Auto => Dtype::Auto,
+            WeightDtype::F32 => Dtype::F32,
+            WeightDtype::Bf16 => Dtype::Bf16,
         };
         let kv = match self.kv {
             Kv::F32 => KvDtype::F32,
             Kv::F16 => KvDtype::F16,
         };
         let activations = match self.activations {
-            Rows::F32 => Activations::F32,
-            Rows::Int8 => Activations::Int8,
+            RowDtype::F32 => Activations::F32,
+            RowDtype::Int8 => Activations::Int8,
         };
         Ok(LoadOptions {
             dtype,

@@ -11,6 +11,7 @@ mod demo;
 mod devices;
 mod export;
 mod failure;
+mod flags;
 mod half_blocks;
 mod help;
 mod inspect;

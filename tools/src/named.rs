@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::load::named;
 use crate::terminal::note;
 
-/// A path to read for as long as this is there: the built-in model lies in a folder of its own.
+/// A path to read while this lives. The built-in model is written to a temporary folder.
 pub(crate) struct Named {
     path: PathBuf,
     _files: Option<TempDir>,

@@ -55,7 +55,7 @@ fn colour(text: &str) -> Result<Colour, String> {
     }
 }
 
-/// Files of which something is to be known, in the order that they were named.
+/// Files that a note is about, in the order that they were named.
 #[derive(Default)]
 struct Notes(Vec<(Note, Vec<String>)>);
 

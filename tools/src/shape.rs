@@ -1,4 +1,4 @@
-//! Which config a command is about: a file, or one that is built in.
+//! The config that a command is about: a file, or a built-in one.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The text of its `config.json`, which is a good one.
+    /// The text of its `config.json`. It was checked.
     pub(crate) fn json(&self) -> anyhow::Result<Option<String>> {
         let Some(file) = &self.config else {
             return Ok(self.preset.as_deref().and_then(preset).map(ToOwned::to_owned));
@@ -32,7 +32,7 @@ impl Shape {
         ))
     }
 
-    /// The config, and what is to be said of its keys.
+    /// The config, and notes on its keys.
     pub(crate) fn read(&self) -> anyhow::Result<Option<(Config, Vec<String>)>> {
         if let Some(file) = &self.config {
             return Ok(Some(Config::load_file_with_notes(file)?));

@@ -1,4 +1,4 @@
-//! What was typed where a question should be: pictures without their option, words without quotes.
+//! Stray arguments of a question: pictures without their option, words without quotes.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub(crate) fn refuse(given: &[PathBuf], question: &str, rest: &[String]) -> Resu
     Err(Usage(format!("{advice}: strix ask {pictures}{}", quoted(&asked, true))))
 }
 
-/// What to type for words that are no subcommand; `None` where there is nothing to say.
+/// The command to type for words that are no subcommand; `None` if there is no advice.
 pub(crate) fn instead_of_command(word: &str) -> Option<String> {
     if is_picture(word) {
         return Some(format!("strix ask --image {} \"What is in this picture?\"", quoted(word, false)));

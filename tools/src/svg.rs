@@ -1,4 +1,4 @@
-//! What was printed in colours, as an SVG picture of a terminal.
+//! Coloured output as an SVG picture of a terminal.
 
 use std::fmt::Write;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use indicatif::HumanBytes;
 use strix_model::convert::{Synthesis, free_bytes, synthesize};
-use strix_model::weights::Dtype;
+use strix_model::weights::FileDtype;
 
 use crate::Usage;
 use crate::shape::Shape;
@@ -29,7 +29,7 @@ enum Layout {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stored {
+enum ValueDtype {
     Int8,
     Bf16,
     F16,
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     shape: Shape,
     /// What weight matrices are; f16 only with --layout hf, int8 only without
     #[arg(long, value_enum)]
-    dtype: Stored,
+    dtype: ValueDtype,
     #[command(flatten)]
     int8: Int8,
     /// How tensors are arranged
@@ -69,13 +69,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let (dtype, rounding) = match (args.layout, args.dtype) {
-        (Layout::Strix, Stored::Int8) => (Dtype::BF16, Some(args.int8.rounding(Packed::Int8)?)),
-        (Layout::Strix, Stored::Bf16) => (Dtype::BF16, Some(args.int8.rounding(Packed::Bf16)?)),
-        (Layout::Strix, Stored::F32) => (Dtype::F32, Some(args.int8.rounding(Packed::F32)?)),
-        (Layout::Strix, Stored::F16) => {
+        (Layout::Strix, ValueDtype::Int8) => (FileDtype::BF16, Some(args.int8.rounding(Packed::Int8)?)),
+        (Layout::Strix, ValueDtype::Bf16) => (FileDtype::BF16, Some(args.int8.rounding(Packed::Bf16)?)),
+        (Layout::Strix, ValueDtype::F32) => (FileDtype::F32, Some(args.int8.rounding(Packed::F32)?)),
+        (Layout::Strix, ValueDtype::F16) => {
             return Err(Usage("--dtype f16 needs --layout hf: the kernels have no f16 weights".into()).into());
         }
-        (Layout::Hf, Stored::Int8) => {
+        (Layout::Hf, ValueDtype::Int8) => {
             return Err(
                 Usage("--dtype int8 needs --layout strix: a plain checkpoint is of floats".into()).into()
             );
@@ -83,9 +83,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         (Layout::Hf, stored) => {
             args.int8.refuse()?;
             let dtype = match stored {
-                Stored::Bf16 => Dtype::BF16,
-                Stored::F16 => Dtype::F16,
-                _ => Dtype::F32,
+                ValueDtype::Bf16 => FileDtype::BF16,
+                ValueDtype::F16 => FileDtype::F16,
+                _ => FileDtype::F32,
             };
             (dtype, None)
         }

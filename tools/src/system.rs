@@ -1,4 +1,4 @@
-//! What the system does to a process behind std's back.
+//! Limits and signals of the system that std does not handle.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ const GOOD_ADDRESSES: u64 = 2 << 30;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 const GOOD_DATA: u64 = 512 << 20;
 
-/// Less than these, and a driver gives no device or ends the process by a fault of its own.
+/// With less than these, a driver gives no device, or crashes the process.
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 const LEAST_ADDRESSES: u64 = 1 << 30;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
@@ -81,9 +81,9 @@ struct Limit {
     what: &'static str,
     option: &'static str,
     has: u64,
-    /// What drivers take.
+    /// Address space that drivers take.
     good: u64,
-    /// What none starts without.
+    /// Address space that every driver needs to start.
     least: u64,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn check_limits() -> Result<(), Usage> {
     Ok(())
 }
 
-/// What a panic says of the system, which is no fault of ours.
+/// The system's shortage that a panic tells of. It is no fault of ours.
 pub(crate) fn shortage(panic: &str) -> Option<&'static str> {
     const NO_THREADS: &str =
         "the system gives no more threads: it is short of memory, or a limit is too low (see ulimit -a)";

@@ -1,4 +1,4 @@
-//! What the terminal can show, and what it must not be given.
+//! Prints only what a terminal can show and must not act on.
 //!
 //! Whatever comes from a file, a model or a device passes through here on its way out: characters that a terminal acts
 //! on are shown as `\x1b` or `\u{202e}`. Only an answer that goes to a file or a pipe is written as it is.
@@ -95,7 +95,7 @@ pub(crate) fn log() -> Escaped<StderrLock<'static>> {
     Escaped { to: io::stderr().lock(), escape: log_line }
 }
 
-/// What the model answered: as it is where stdout is a file or a pipe, escaped on a terminal.
+/// The model's answer: as it is if stdout is a file or a pipe, escaped on a terminal.
 pub(crate) fn answer(text: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() {
         escaped(text, |c| matches!(c, '\n' | '\t') || !is_acted_on(c))

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use strix_benches::tune::{Outcome, tune};
 use strix_engine::Gpu;
 use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning, in_words};
+use strix_model::tune::{Outcome, tune};
 use strix_model::{Config, Located, shown};
 
 use crate::answer::cancelled_by_ctrl_c;

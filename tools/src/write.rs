@@ -1,4 +1,4 @@
-//! What the commands that write a folder share: options, the progress bar, Ctrl-C, the report.
+//! Shared by the commands that write a folder: options, the progress bar, Ctrl-C, the report.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;

@@ -104,8 +104,8 @@ fn wrong_arguments_are_refused() {
 fn numbers_out_of_their_range_are_refused_with_the_range_before_anything_is_loaded() {
     for (args, words) in [
         (&["--temperature", "-1"] as &[&str], "temperature is -1; it can be 0 or more"),
-        (&["--top-p", "-0.5"], "top_p is -0.5"),
-        (&["--repetition-penalty", "0"], "repetition_penalty is 0"),
+        (&["--top-p", "-0.5"], "--top-p is -0.5"),
+        (&["--repetition-penalty", "0"], "--repetition-penalty is 0"),
         (&["--stop", ""], "stop string 0 of 1 is empty"),
         (&["--ctx", "-1"], "-1 is not in 1..=1048576"),
         (&["--ctx", "1048577"], "is not in 1..=1048576"),
@@ -504,6 +504,8 @@ fn penalties_biases_and_log_probabilities_are_options() {
     assert_eq!(without["logprobs"], Value::Null);
     assert!(refuses(&["ask", "--logit-bias", "3", "Hi"]).contains("42:-inf"));
     assert!(refuses(&["ask", "--frequency-penalty", "3", "Hi"]).contains("it can be from -2 to 2"));
-    assert!(refuses(&["ask", "--logit-bias", "5000:1", "Hi"]).contains("the vocabulary has 1024 tokens"));
+    assert!(
+        refuses(&["ask", "--logit-bias", "5000:1", "Hi"]).contains("5000 is not in the vocabulary of 1024")
+    );
     refuses(&["ask", "--logprobs", "2", "Hi"]);
 }

@@ -3,13 +3,14 @@
 use half::f16;
 use strix_engine::{Graph, Resident};
 use strix_model::Config;
+use strix_model::tune::data;
 use strix_shaders::cursors::PAGE;
 use strix_shaders::{
     Cursors, HeadShape, Heads, KvCache, KvElement, Mask, attention, attention_probs, decode_attention,
 };
 
 use super::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of, rope_tables};
-use crate::{Result, Shape, Work, data};
+use crate::{Result, Shape, Work};
 
 /// Rows that are compared with the reference, at the end of the context.
 const FEW: u32 = 5;

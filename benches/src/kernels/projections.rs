@@ -1,14 +1,15 @@
 //! Projections: many rows are a gemm, one is a gemv, each with what follows the sum.
 
 use strix_model::Config;
+use strix_model::tune::data;
 use strix_shaders::gemm::{Activation, Input, gemm};
 use strix_shaders::packing::BLOCK;
 use strix_shaders::{Layout, Routing};
 
 use super::{BATCH, Bench, Operands, PREFILL, Record, Turns, copies};
-use crate::{Error, Result, Shape, Work, data};
+use crate::{Error, Result, Shape, Work};
 
-/// A projection with whatever follows it.
+/// A projection with its epilogue.
 #[derive(Clone, Copy)]
 struct Projection {
     rows: u32,
@@ -30,7 +31,7 @@ pub(super) fn bench(shape: Shape) -> Result<Bench> {
         _ => return Err(unknown()),
     };
     let fused = shape.kernel.get(5..).unwrap_or("");
-    // What the vision part does has a bias, and its rows are all of one kind.
+    // Projections of the vision tower have a bias, and all their rows are of one modality.
     let vision = ["vision", "abstractor"].contains(&shape.regime.as_str());
     let activation = match fused {
         "swiglu" => Activation::SwiGlu,
@@ -120,7 +121,7 @@ pub(super) fn list(config: &Config, list: &mut Vec<(Shape, bool)>) {
         push("gemm_add", "prefill", &[rows, dim, wide], stored, &[]);
     }
     push("gemv_normed", "decode", &[vocab, dim], stored, &[]);
-    // What the epilogues cost: the same matrix with each of them.
+    // The cost of each epilogue on the same matrix.
     push("gemv_bias", "decode", &[dim, dim], &all[2..3], &[]);
     push("gemm_bias", "prefill", &[64, dim, dim], &all[2..3], &[]);
     push("gemm_quick_gelu", "prefill", &[64, dim, dim], &all[2..3], &[]);

@@ -1,8 +1,9 @@
-//! What moves rows and does little with them: norms, embeddings, rotations, and the largest logits.
+//! Kernels that move rows and compute little: norms, embeddings, rotations, and the largest logits.
 
 use half::f16;
 use strix_engine::{Gpu, Resident};
 use strix_model::Config;
+use strix_model::tune::data;
 use strix_shaders::cursors::PAGE;
 use strix_shaders::embedding::{Table, Visual};
 use strix_shaders::rms_norm::Mixed;
@@ -13,7 +14,7 @@ use strix_shaders::{
 
 use super::{Bench, Operands, PREFILL, Record, rope_tables};
 use crate::shape::PATCH;
-use crate::{Error, Result, Shape, Work, data};
+use crate::{Error, Result, Shape, Work};
 
 /// Rows before those that `layer_norm_into` writes: the abstractor's queries.
 const BEFORE: u32 = 64;

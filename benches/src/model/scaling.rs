@@ -1,4 +1,4 @@
-//! How times grow: decode with the context, prefill with the prompt, a layer with its depth.
+//! The growth of times: of decode with the context, of prefill with the prompt, of a layer with its depth.
 
 use serde::{Deserialize, Serialize};
 use strix_engine::StepTime;
@@ -7,21 +7,21 @@ use crate::output::{duration, plain};
 use crate::run::Row;
 use crate::stats::Line;
 
-/// How the times of a model grow.
+/// The growth of a model's times.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scaling {
-    /// Times over whatever grows.
+    /// Times over the length or depth that grows.
     pub series: Vec<Series>,
 }
 
 /// Times over something that grows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// What is shown.
+    /// Title.
     pub title: String,
-    /// What grows.
+    /// The axis: what grows.
     pub x: String,
-    /// How it should grow.
+    /// The expected growth.
     pub growth: Growth,
     /// The times.
     pub points: Vec<Point>,
@@ -31,7 +31,7 @@ pub struct Series {
     pub exponent: Option<f64>,
 }
 
-/// How times should grow.
+/// An expected growth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Growth {
@@ -57,7 +57,7 @@ pub struct Point {
 }
 
 impl Scaling {
-    /// What rows named `decode/N` and `prefill/N` show, and the nanoseconds of each layer.
+    /// The growth that rows named `decode/N` and `prefill/N` show, and the nanoseconds of each layer.
     pub(super) fn of(rows: &[Row], layers: &[f64]) -> Self {
         let named = |task: &str| -> Vec<Point> {
             let point = |row: &Row| {
@@ -87,7 +87,7 @@ impl Series {
         Self { title: title.into(), x: x.into(), growth, fit: Line::through(&flat), exponent, points }
     }
 
-    /// How it grows, in words.
+    /// The growth in words.
     pub fn words(&self) -> String {
         let (Some(first), Some(last), Some(fit)) = (self.points.first(), self.points.last(), self.fit) else {
             return String::new();

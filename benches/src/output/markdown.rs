@@ -58,7 +58,7 @@ pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
     out
 }
 
-/// What the run is, where.
+/// The heading: subject and device of the run.
 pub(crate) fn title(run: &Run) -> String {
     let what = match run.kind {
         Kind::Kernels => "Kernels",

@@ -104,7 +104,7 @@ fn percent(row: &Row) -> f64 {
     row.figures.and_then(|f| f.roof_percent).unwrap_or(0.0)
 }
 
-/// What a mark says when pointed at.
+/// Text of a mark when it is pointed at.
 fn title(row: &Row) -> String {
     let Some(f) = row.figures else { return format!("{}: WRONG", row.name) };
     let mut title = format!("{}\n{}", row.name, duration(f.rate.median));
@@ -130,7 +130,7 @@ pub(super) fn bars(run: &Run) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    // What a cache holds may exceed the roof, but shall not shrink the rest.
+    // Operands in a cache may exceed the roof, but must not shrink the rest of the plot.
     let most = rows.iter().map(|row| percent(row)).fold(100.0, f64::max).min(130.0);
     let height = 60.0 + BAR * rows.len() as f64;
     let x = Axis { log: false, marks: true, from: 0.0, to: most, pixels: [NAMES, WIDTH - 50.0] };
@@ -152,7 +152,7 @@ pub(super) fn bars(run: &Run) -> String {
     svg.end()
 }
 
-/// Time over whatever grows, with the spread of the runs and the line fitted to them.
+/// A time over the length or depth that grows, with the spread of the runs and the line fitted to them.
 pub(super) fn scaling(series: &Series) -> String {
     let height = 320.0;
     let top = series.points.iter().map(|p| p.p90_ns.max(p.ns)).fold(0.0, f64::max) / 1e6;

@@ -41,7 +41,7 @@ pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
     out
 }
 
-/// What the host does between two tokens.
+/// The host's time between two tokens.
 pub(crate) fn host_line(host: &crate::Host) -> String {
     let allocations =
         host.allocations.map_or("not counted".to_owned(), |count| format!("{count:.1} a token"));

@@ -219,7 +219,7 @@ fn stretch_column<const N: usize>(pairs: &[Vec<u8x16>], weights: &[i32], to: &mu
     }
 }
 
-/// As [`stretched`](super::stretched), with every pixel of the square computed.
+/// The same as [`stretched`](super::stretched), but every pixel of the square is computed.
 pub(crate) fn whole(image: &RgbImage, size: usize, window: Range<usize>) -> Vec<u8> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let side = width.max(height);

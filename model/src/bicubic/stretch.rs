@@ -123,7 +123,7 @@ impl Stretch {
 /// Whether [`stretched`] is quicker than [`whole`](super::whole): where a picture is so narrow or so smooth that most stretched
 /// pixels are like their neighbours. Between two pixels there are about as many runs as levels.
 pub(crate) fn has_runs(image: &RgbImage) -> bool {
-    /// What a stored pixel and a level cost, in pixels of the square: measured on noise, waves and flat pictures.
+    /// Cost of a stored pixel and of a level, in pixels of the square, measured on noise, waves and flat pictures.
     const PIXEL: u64 = 60;
     const LEVEL: u64 = 600;
     let (width, height) = (u64::from(image.width()), u64::from(image.height()));
@@ -220,7 +220,7 @@ fn narrow_tall(image: &RgbImage, filter: &Filter) -> Vec<u8> {
 fn narrow_wide(image: &RgbImage, filter: &Filter) -> Vec<u8> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let stretch = Stretch::new(height, width);
-    // What each stretched pixel of a row adds to: pixels of the resized row, and their weights.
+    // The pixels of the resized row that each stretched pixel adds to, and their weights.
     let mut adds = vec![vec![]; width];
     for (to, (first, range)) in filter.taps.iter().enumerate() {
         for (i, &weight) in filter.weights[range.clone()].iter().enumerate() {
@@ -237,7 +237,7 @@ fn narrow_wide(image: &RgbImage, filter: &Filter) -> Vec<u8> {
         parts.push((nodes.clone(), rows.clone(), part));
     }
     parts.into_par_iter().for_each(|(nodes, rows, narrow)| {
-        // How the sums change from each row to the next.
+        // Changes of the sums from each row to the next.
         let mut changes = vec![0; len * rows.len()];
         for (x, adds) in adds.iter().enumerate() {
             for channel in 0..3 {

@@ -1,4 +1,4 @@
-//! What a config's sizes must be, asked before anything is computed from them.
+//! Checks of a config's sizes, before anything is computed from them.
 
 use strix_shaders::top_k;
 
@@ -103,7 +103,7 @@ pub(super) fn tokens(bos: u32, eos: &[u32], vocab_size: usize) -> Result<(), Str
     Ok(())
 }
 
-/// Checks the widths of heads that a file says, which follow from its other sizes.
+/// Checks the widths of heads in a file: they follow from its other sizes.
 pub(super) fn head_dims(c: &Config, sections: [&Fields; 3]) -> Result<(), String> {
     let dims = [c.text.head_dim(), c.vision.head_dim(), c.abstractor.head_dim()];
     for (f, head_dim) in sections.into_iter().zip(dims) {

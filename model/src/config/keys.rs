@@ -1,4 +1,4 @@
-//! Which keys of a checkpoint's JSON files there are, and what becomes of each: the tables of `CONFIG.md`.
+//! The keys of a checkpoint's JSON files and the effect of each: the tables of `CONFIG.md`.
 //!
 //! A key that changes numbers is read, or refused with its name and value unless it asks for what Strix does anyway. Of a
 //! key that no table has, its name tells ([`super::words`]); those that pass are named in a note: published files carry keys
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{tables, words};
 use crate::json::brief;
 
-/// What becomes of a key.
+/// The effect of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     /// It is read, and a value that is not supported is refused.
@@ -18,7 +18,7 @@ pub(crate) enum Use {
     Only(&'static [&'static str]),
     /// It changes nothing that Strix computes.
     NoEffect,
-    /// It is left to the options of a call; a value but these, written as JSON, is said in a note.
+    /// It is left to the options of a call. A note reports any value but these, which are written as JSON.
     Noted(&'static [&'static str]),
 }
 
@@ -27,7 +27,7 @@ pub(crate) enum Use {
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) does: Use,
-    /// What is read, or why it has no effect.
+    /// Meaning of the value, or the reason that it has no effect.
     pub(crate) why: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What a config says of quantised weights, which are not read.
+//! Quantised weights in a config. They are not read.
 
 use serde_json::{Map, Value};
 
@@ -55,7 +55,7 @@ const PARTS: [&[&str]; 6] = [
     &["visual_config", "visual_abstractor"],
 ];
 
-/// What a config says of quantised weights, with the key and what people call that way to quantise.
+/// The key of a config that tells of quantised weights, and the common name of the method.
 pub(crate) fn quantised(config: &Map<String, Value>) -> Option<String> {
     PARTS.iter().find_map(|path| {
         let part = path.iter().try_fold(config, |part, key| part.get(*key)?.as_object())?;

@@ -21,7 +21,7 @@ pub enum RopeScaling {
 
 const DEFAULT_THETA: f32 = 10000.0;
 
-/// Base and stretching, wherever a file says them. What is said twice must be the same.
+/// Base and stretching, from every key that can hold them. Keys that repeat a value must agree.
 pub(super) fn read(
     f: &Fields,
     max_position_embeddings: usize,

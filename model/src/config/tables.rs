@@ -180,7 +180,7 @@ pub(super) const ABSTRACTOR: &[Key] = &[
     only("add_v2t_pos_emb", FALSE, "the original code cannot run it"),
 ];
 
-/// What every class of transformers inherits.
+/// Keys that every class of transformers inherits.
 pub(super) const INHERITED: &[Key] = &[
     read("quantization_config", PACKED),
     read("compression_config", PACKED),
@@ -254,7 +254,7 @@ pub(super) const ROPE: &[Key] = &[
     read("original_max_position_embeddings", "must be `max_position_embeddings`, its default"),
 ];
 
-/// What only `generation_config.json` has.
+/// Keys of `generation_config.json` alone.
 pub(super) const GENERATION_FILE: &[Key] = &[
     read("bos_token_id", "as in config.json, which decides where it is absent"),
     read("eos_token_id", "as in config.json, which decides where it is absent"),
@@ -266,7 +266,7 @@ pub(super) const GENERATION_FILE: &[Key] = &[
     none("output_hidden_states", OUTPUT),
 ];
 
-/// How transformers chooses tokens: in `generation_config.json`, and at the top level of older `config.json`.
+/// Keys of sampling: in `generation_config.json`, and at the top level of older `config.json`.
 pub(super) const GENERATION: &[Key] = &[
     noted("do_sample", FALSE, CALL),
     noted("temperature", ONE, CALL),

@@ -11,7 +11,7 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
     /// The sizes in words of `config.json`, for error messages: `[vocab_size, hidden_size]`.
     pub axes: &'static str,
-    /// Whether a checkpoint without it is refused. What may be absent is computed, or is another tensor.
+    /// Whether a checkpoint without it is refused. A tensor that may be absent is computed, or another stands for it.
     pub required: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the name of a key tells of which no table knows: whether it changes what is computed.
+//! Judges a key that no table has by the words of its name: whether it changes what is computed.
 
 use serde_json::Value;
 

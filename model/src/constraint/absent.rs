@@ -36,7 +36,7 @@ impl Guide {
         match *self {}
     }
 
-    pub(crate) fn wait(&self) {
+    pub(crate) fn end(&self) -> Option<u32> {
         match *self {}
     }
 

@@ -28,6 +28,8 @@ struct State {
     num_tokens: usize,
     /// The tokens that may come next, once they are known.
     allowed: Option<Result<SimpleVob, String>>,
+    /// The end token, if these are no other.
+    end: Option<u32>,
     /// Time that finding them took so far.
     spent: Duration,
 }
@@ -73,6 +75,7 @@ impl Guide {
             drops_space: Detokenizer::default().drops_next_space(tokenizer),
             num_tokens: 0,
             allowed: None,
+            end: None,
             spent: Duration::ZERO,
         };
         // One that nothing fits is refused here, before anything is run.
@@ -99,9 +102,11 @@ impl Guide {
         self.state().spent
     }
 
-    /// Has it known what may come next.
-    pub(crate) fn wait(&self) {
-        self.state().find_allowed();
+    /// Has it known what may come next: the end token, if nothing else can.
+    pub(crate) fn end(&self) -> Option<u32> {
+        let mut state = self.state();
+        state.find_allowed();
+        state.end
     }
 
     /// Chooses among the tokens that may come next.
@@ -156,6 +161,7 @@ impl State {
         let ends = self.matcher.is_stopped() || self.matcher.is_accepting().unwrap_or(false);
         allowed.disallow_token(self.tokens.eos);
         let goes_on = !allowed.is_zero();
+        self.end = self.eos.first().copied().filter(|_| ends && !goes_on);
         if self.drops_space {
             for (&id, bare) in &self.tokens.bare {
                 let is_allowed = match bare {

@@ -11,7 +11,7 @@ use super::shards::Tensor;
 use super::synth::plain;
 use super::{Checkpoint, Report, WriteOptions, items, output};
 use crate::loader::{Item, Matrix, Rounding, view};
-use crate::weights::Dtype;
+use crate::weights::FileDtype;
 use crate::{Error, Result};
 
 /// Where in a packed projection a checkpoint tensor is.
@@ -36,7 +36,7 @@ struct Origin<'a> {
 pub fn export(
     source: &Path,
     out: &Path,
-    dtype: Option<Dtype>,
+    dtype: Option<FileDtype>,
     options: &WriteOptions,
     progress: OnProgress<'_>,
 ) -> Result<Report> {
@@ -63,7 +63,7 @@ pub fn export(
                     let rows = rows.map_or(matrix.layout.n, |&rows| rows as u32);
                     // Weight sets that were equal are stored once.
                     let set = (set as u32).min(matrix.layout.sets - 1);
-                    // What the sets share is taken from the first.
+                    // Rows that the sets share are taken from the first.
                     origins.entry(name).or_insert(Origin { matrix, set, half: half as u32, first });
                     first += rows;
                 }
@@ -81,7 +81,7 @@ pub fn export(
             0 => vec![],
             _ => view(weights, &format!("{}.scale", matrix.label))?.to_f32()?,
         };
-        let stored = if matrix.layout.format == Format::Bf16 { Dtype::BF16 } else { Dtype::F32 };
+        let stored = if matrix.layout.format == Format::Bf16 { FileDtype::BF16 } else { FileDtype::F32 };
         let shape = specs.get(name).cloned().unwrap_or_default();
         let tensor = Tensor { name: name.into(), dtype: dtype.unwrap_or(stored), shape };
         Ok(Box::new(Unpack {

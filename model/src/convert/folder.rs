@@ -23,14 +23,8 @@ const JOURNAL: &str = "journal.jsonl";
 const NEW_JOURNAL: &str = "journal.new";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// What a file manager leaves in any folder that it shows.
+/// A file that a file manager leaves in any folder that it shows.
 const OF_FILE_MANAGERS: &str = ".DS_Store";
-
-/// What to do with a folder that was damaged since.
-const FORCE: &str = "Give --force to write the folder again";
-
-/// What to do where nothing says what an earlier run had finished.
-const ANEW: &str = "give --force to begin anew";
 
 /// A folder that this process alone writes to.
 #[derive(Debug)]
@@ -44,7 +38,7 @@ pub(super) struct Folder {
     journal: Option<File>,
 }
 
-/// What there is in a folder.
+/// State of a folder.
 #[derive(Debug)]
 pub(super) enum Found {
     /// All of it is there already.
@@ -82,6 +76,11 @@ pub(super) fn wrong(path: &Path, reason: String) -> Error {
     Error::File { path: path.into(), reason }
 }
 
+/// The error of a folder that was written to before and is not to be written over.
+fn exists(path: &Path, reason: String) -> Error {
+    Error::Exists { path: path.into(), reason }
+}
+
 impl Folder {
     /// Opens or makes `out`. `force` begins again where something else was written before.
     pub(super) fn open(out: &Path, made_from: &BTreeMap<String, String>, force: bool) -> Result<Found> {
@@ -101,7 +100,7 @@ impl Folder {
             Ok(None) => Ok(Found::Unfinished(folder)),
             Ok(Some(manifest)) => folder.remove_partial().map(|()| Found::Complete(manifest)),
             Err(error) => {
-                // What is refused is left as it was found.
+                // A folder that is refused stays as it was found.
                 if !left {
                     let _ = folder.remove_partial();
                 }
@@ -115,7 +114,7 @@ impl Folder {
         // A manifest that cannot be read may be written over, if that was asked for.
         let manifest = match Manifest::load(&self.out) {
             Err(_) if force => None,
-            Err(error) => return Err(wrong(&self.out, format!("{error}. {FORCE}"))),
+            Err(error) => return Err(exists(&self.out, error.to_string())),
             Ok(manifest) => manifest,
         };
         if force {
@@ -132,11 +131,10 @@ impl Folder {
             && let Some(difference) = difference(then, made_from)
         {
             let reason = format!(
-                "was {} with other options or from another source: {difference}; \
-                 name another folder, or give --force to write this one again",
+                "was {} with other options or from another source: {difference}",
                 if manifest.is_some() { "written" } else { "begun" }
             );
-            return Err(wrong(&self.out, reason));
+            return Err(exists(&self.out, reason));
         } else if let Some(manifest) = manifest {
             let damage =
                 manifest.files.iter().filter_map(|(name, entry)| match fs::metadata(self.out.join(name)) {
@@ -150,7 +148,7 @@ impl Folder {
             let damage: Vec<String> = damage.collect();
             return match damage.is_empty() {
                 true => Ok(Some(Box::new(manifest))),
-                false => Err(wrong(&self.out, format!("is damaged: {}. {FORCE}", damage.join(", ")))),
+                false => Err(exists(&self.out, format!("is damaged: {}", damage.join(", ")))),
             };
         }
         self.begin_journal(made_from)?;
@@ -158,13 +156,13 @@ impl Folder {
     }
 
     /// Where a file is or will be made: in `.partial`, unless it has moved up already.
-    pub(super) fn place(&self, name: &str) -> PathBuf {
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
         let (here, above) = (self.partial.join(name), self.out.join(name));
         if !here.exists() && above.exists() { above } else { here }
     }
 
     /// Where a file is begun anew.
-    pub(super) fn new_place(&self, name: &str) -> PathBuf {
+    pub(super) fn new_path(&self, name: &str) -> PathBuf {
         self.partial.join(name)
     }
 
@@ -192,7 +190,7 @@ impl Folder {
 
     /// Writes a whole small file, to be moved up with the others.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
-        let path = self.new_place(name);
+        let path = self.new_path(name);
         let mut file = own::create(&path)?;
         file.write_all(contents).and_then(|()| file.sync_all()).map_err(io_error(&path))
     }
@@ -200,7 +198,7 @@ impl Folder {
     /// Moves the finished files up in this order, the last of which makes the folder complete.
     pub(super) fn finish(self, names: &[String]) -> Result<()> {
         for name in names {
-            let from = self.place(name);
+            let from = self.path_of(name);
             let to = self.out.join(name);
             if from != to {
                 fs::rename(&from, &to).map_err(io_error(&to))?;
@@ -220,7 +218,7 @@ impl Folder {
             }
         }
         match fs::remove_dir(&self.partial) {
-            // Something came there meanwhile, which is not ours to remove.
+            // Another program wrote there meanwhile. Its files are not ours to remove.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             removed => removed.map_err(io_error(&self.partial)),
         }
@@ -242,7 +240,7 @@ impl Folder {
         Ok(())
     }
 
-    /// What an unfinished run was making; `None` if there was none.
+    /// Source and options of an unfinished run; `None` if there was none.
     fn read_journal(&mut self) -> Result<Option<BTreeMap<String, String>>> {
         let path = self.partial.join(JOURNAL);
         if !own::check(&path)? {
@@ -253,11 +251,11 @@ impl Folder {
         if bytes.is_empty() {
             return Ok(None);
         }
-        // What cannot be read further down was cut off with the process that wrote it.
+        // A line that cannot be read was cut off with the process that wrote it.
         let mut lines = bytes.split(|&byte| byte == b'\n');
         let begin = lines.next().unwrap_or_default();
         let begin = serde_json::from_slice::<Begin>(begin)
-            .map_err(|e| wrong(&path, format!("is no journal of strix ({e}): {ANEW}")))?;
+            .map_err(|e| exists(&path, format!("is no journal of strix ({e})")))?;
         for finished in lines.map_while(|line| serde_json::from_slice::<Finished>(line).ok()) {
             self.finished.insert(finished.job, finished.blake3);
         }
@@ -330,7 +328,7 @@ fn refuse_foreign(out: &Path, force: bool) -> Result<()> {
                 if name == JOURNAL && is_empty_folder(&path) {
                     match force {
                         true => continue,
-                        false => return Err(wrong(&path, format!("is a folder, not a journal: {ANEW}"))),
+                        false => return Err(exists(&path, "is a folder, not a journal".into())),
                     }
                 }
                 own::check(&path)?;

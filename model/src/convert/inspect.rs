@@ -1,4 +1,4 @@
-//! What is in a checkpoint, and what rounding did to it.
+//! Lists the content of a checkpoint, and the errors of rounding.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, ControlFlow, Range};
@@ -32,12 +32,12 @@ pub struct TensorInfo {
     pub file: String,
 }
 
-/// What a checkpoint holds.
+/// The content of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// Whether its matrices are packed as the kernels stream them.
     pub packed: bool,
-    /// What its files say of themselves.
+    /// The metadata of its files.
     pub metadata: BTreeMap<String, String>,
     /// Every tensor, sorted by name.
     pub tensors: Vec<TensorInfo>,
@@ -51,7 +51,7 @@ pub struct Inspection {
     pub parts: Option<Vec<(&'static str, u64)>>,
 }
 
-/// How far a stored tensor is from its source.
+/// The difference of a stored tensor from its source.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RoundingError {
     /// Largest difference of an element.
@@ -218,7 +218,7 @@ fn matrix_errors(
         let mut runs = vec![];
         for (set, halves) in (0..layout.sets).zip(&matrix.modules) {
             for (half, modules) in (0..).zip(halves) {
-                // What the sets share is compared once.
+                // Rows that the sets share are compared once.
                 if set == 0 || modules[at] != matrix.modules[0][half as usize][at] {
                     let run = |run: u32| (set, half, run..end.min(run + BLOCK));
                     runs.extend((first..end).step_by(BLOCK as usize).map(run));

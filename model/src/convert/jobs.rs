@@ -10,7 +10,7 @@ use strix_shaders::{Format, Layout};
 
 use super::shards::Tensor;
 use crate::loader::{Matrix, check_finite, view};
-use crate::weights::{Dtype, View, Weights};
+use crate::weights::{FileDtype, View, Weights};
 use crate::{Error, Result};
 
 /// Elements that are worked on at a time: 16 MiB of bf16. A few pieces are in memory at once.
@@ -23,11 +23,11 @@ const GRAIN_ELEMENTS: usize = 1 << 16;
 pub(super) trait Job: Sync {
     /// Unique; the journal names it so.
     fn name(&self) -> &str;
-    /// What it makes.
+    /// Tensors that it makes.
     fn tensors(&self) -> &[Tensor];
     /// Pieces it is made in.
     fn num_pieces(&self) -> usize;
-    /// What a piece reads: tensors of the source, and which of their elements.
+    /// Tensors of the source that a piece reads, each with the range of its elements.
     fn parts(&self, piece: usize) -> Vec<(View<'_>, Range<usize>)>;
     /// Bytes of the source that a piece is made of.
     fn read_bytes(&self, piece: usize) -> u64 {
@@ -70,21 +70,21 @@ impl<'a> Pack<'a> {
     pub(super) fn new(weights: &'a Weights, matrix: Matrix) -> Self {
         let Layout { k, format, .. } = matrix.layout;
         let dtype = match format {
-            Format::F32 => Dtype::F32,
-            Format::Bf16 => Dtype::BF16,
-            Format::Int8 { .. } => Dtype::I8,
+            Format::F32 => FileDtype::F32,
+            Format::Bf16 => FileDtype::BF16,
+            Format::Int8 { .. } => FileDtype::I8,
         };
         let shape = matrix.layout.weight_shape().to_vec();
         let mut tensors = vec![Tensor { name: format!("{}.packed", matrix.label), dtype, shape }];
         if matrix.layout.groups() > 0 {
             let shape = matrix.layout.scale_shape();
-            tensors.push(Tensor { name: format!("{}.scale", matrix.label), dtype: Dtype::F32, shape });
+            tensors.push(Tensor { name: format!("{}.scale", matrix.label), dtype: FileDtype::F32, shape });
         }
         let block_elements = BLOCK as usize * k as usize;
         Self { weights, matrix, tensors, blocks_per_piece: (PIECE_ELEMENTS / block_elements).max(1) }
     }
 
-    /// Which of the blocks of all sets.
+    /// The blocks of a piece, among those of all sets.
     fn places(&self, piece: usize) -> Range<u32> {
         let first = piece * self.blocks_per_piece;
         let last = (first + self.blocks_per_piece).min(self.matrix.layout.places() as usize);
@@ -152,7 +152,7 @@ pub(super) struct Copy<'a> {
 
 impl<'a> Copy<'a> {
     /// `dtype` is F32, F16 or BF16; F16 only of a tensor that is F16.
-    pub(super) fn new(view: View<'a>, dtype: Dtype) -> Self {
+    pub(super) fn new(view: View<'a>, dtype: FileDtype) -> Self {
         Self { view, tensors: [Tensor { name: view.name.into(), dtype, shape: view.shape.into() }] }
     }
 
@@ -201,8 +201,8 @@ fn raw(view: &View<'_>, range: Range<usize>) -> Result<Vec<u8>> {
         view.read_bytes(first, out);
         let largest16 = || out.as_chunks().0.iter().fold(0, |m, &b| (u16::from_le_bytes(b) & 0x7fff).max(m));
         let finite = match view.dtype {
-            Dtype::BF16 => largest16() < bf16::INFINITY.to_bits(),
-            Dtype::F16 => largest16() < f16::INFINITY.to_bits(),
+            FileDtype::BF16 => largest16() < bf16::INFINITY.to_bits(),
+            FileDtype::F16 => largest16() < f16::INFINITY.to_bits(),
             _ => false,
         };
         if finite {
@@ -217,19 +217,19 @@ fn raw(view: &View<'_>, range: Range<usize>) -> Result<Vec<u8>> {
 
 /// Elements that `read(first, out)` gives, as bytes of `dtype`. Threads take runs of `grain` elements.
 fn encode(
-    dtype: Dtype,
+    dtype: FileDtype,
     len: usize,
     grain: usize,
     read: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
 ) -> Result<Bytes> {
     let each = |(run, out): (usize, &mut [f32])| read(run * grain, out);
     match dtype {
-        Dtype::F32 => {
+        FileDtype::F32 => {
             let mut floats = vec![0.0; len];
             floats.par_chunks_mut(grain).enumerate().try_for_each(each)?;
             Ok(Bytes::Floats(floats))
         }
-        Dtype::BF16 => {
+        FileDtype::BF16 => {
             let mut halves = vec![bf16::ZERO; len];
             halves.par_chunks_mut(grain).enumerate().try_for_each(|(run, out)| {
                 let mut values = vec![0.0; out.len()];

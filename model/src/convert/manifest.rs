@@ -14,7 +14,7 @@ pub const MANIFEST: &str = "strix.json";
 /// Version of the packed layout that this program writes and reads.
 pub const LAYOUT_VERSION: u32 = 3;
 
-/// How the tensors of a folder are arranged.
+/// Arrangement of the tensors of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrangement {
@@ -27,7 +27,7 @@ pub enum Arrangement {
 /// The contents of a `strix.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// How the tensors are arranged.
+    /// Arrangement of the tensors.
     pub layout: Arrangement,
     /// [`LAYOUT_VERSION`] of the program that wrote it.
     pub layout_version: u32,

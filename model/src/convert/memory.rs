@@ -1,4 +1,4 @@
-//! What this process holds in memory.
+//! Memory of this process.
 
 /// Peaks of this process, as far as the system tells them.
 #[derive(Clone, Copy, Debug, Default)]

@@ -31,7 +31,7 @@ const SYNC_BYTES: u64 = 128 << 20;
 /// Jobs whose finished tensors are checked between two calls of the progress callback.
 const CHECKED_AT_ONCE: usize = 8;
 
-/// Tells of progress, and breaks off where it is told to.
+/// Reports progress, and breaks off if the caller asks for that.
 pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
 
 /// A folder to be made.
@@ -52,7 +52,7 @@ struct Piece {
     last: bool,
 }
 
-/// How long the rounding waited.
+/// Times that the rounding waited.
 #[derive(Default)]
 struct Waited {
     read: Duration,
@@ -269,10 +269,10 @@ fn prepare(
     let mut files = vec![];
     let mut keep = BTreeMap::new();
     for shard in &plan.shards {
-        let mut path = folder.place(&shard.name);
+        let mut path = folder.path_of(&shard.name);
         if !same_header(&path, &shard.header, shard.bytes)? {
             // Not where another version of the program had moved its own to: an empty file would look whole there.
-            path = folder.new_place(&shard.name);
+            path = folder.new_path(&shard.name);
             create(&path, &shard.header, shard.bytes, plan.bytes())?;
         } else {
             let finished: Vec<usize> = shard

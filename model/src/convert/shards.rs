@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
-use crate::weights::Dtype;
+use crate::weights::FileDtype;
 use crate::{Error, Result};
 
 /// The data of a file begins at a multiple of it.
@@ -22,7 +22,7 @@ const MIN_SHARD_BYTES: u64 = 1 << 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tensor {
     pub name: String,
-    pub dtype: Dtype,
+    pub dtype: FileDtype,
     pub shape: Vec<usize>,
 }
 
@@ -67,9 +67,11 @@ impl Plan {
         shard_bytes: u64,
     ) -> Result<Self> {
         if shard_bytes < MIN_SHARD_BYTES {
-            return Err(Error::Option(format!(
-                "a shard size of {shard_bytes} bytes is too small: at least {MIN_SHARD_BYTES}"
-            )));
+            return Err(Error::out_of_range(
+                "shard_bytes",
+                shard_bytes,
+                format!("at least {MIN_SHARD_BYTES}"),
+            ));
         }
         let metadata_bytes: usize = metadata.iter().map(|(k, v)| 2 * (k.len() + v.len()) + 8).sum();
         let empty = 8 + 24 + metadata_bytes as u64 + PAGE_BYTES;
@@ -78,11 +80,9 @@ impl Plan {
         for (index, tensors) in jobs.iter().enumerate() {
             let needed: u64 = tensors.iter().map(|t| t.bytes() + t.entry_bytes()).sum();
             if empty + needed > shard_bytes {
-                return Err(Error::Option(format!(
-                    "{} needs {} bytes, which no file of at most {shard_bytes} holds: use a larger shard size",
-                    tensors[0].name,
-                    empty + needed
-                )));
+                let range =
+                    format!("at least {}, which {} needs in one file", empty + needed, tensors[0].name);
+                return Err(Error::out_of_range("shard_bytes", shard_bytes, range));
             }
             match ranges.last_mut() {
                 Some(range) if used + needed <= shard_bytes => {
@@ -169,7 +169,7 @@ fn entry(tensor: &Tensor, range: Range<u64>) -> Value {
 mod tests {
     use super::*;
 
-    fn tensor(name: &str, dtype: Dtype, shape: &[usize]) -> Tensor {
+    fn tensor(name: &str, dtype: FileDtype, shape: &[usize]) -> Tensor {
         Tensor { name: name.into(), dtype, shape: shape.into() }
     }
 
@@ -178,10 +178,10 @@ mod tests {
         let jobs: Vec<Vec<Tensor>> = (0..40)
             .map(|i| match i % 2 {
                 0 => vec![
-                    tensor(&format!("a{i}.packed"), Dtype::I8, &[2, 1, 4, 16, 16 * (1 + i)]),
-                    tensor(&format!("a{i}.scale"), Dtype::F32, &[2, 1, 1, 16]),
+                    tensor(&format!("a{i}.packed"), FileDtype::I8, &[2, 1, 4, 16, 16 * (1 + i)]),
+                    tensor(&format!("a{i}.scale"), FileDtype::F32, &[2, 1, 1, 16]),
                 ],
-                _ => vec![tensor(&format!("b{i}"), Dtype::F32, &[3 + i])],
+                _ => vec![tensor(&format!("b{i}"), FileDtype::F32, &[3 + i])],
             })
             .collect();
         let jobs: Vec<&[Tensor]> = jobs.iter().map(Vec::as_slice).collect();
@@ -201,6 +201,6 @@ mod tests {
             }
         }
         let error = Plan::new(&jobs, &BTreeMap::new(), 1 << 16).unwrap_err().to_string();
-        assert!(error.contains("larger shard size"), "{error}");
+        assert!(error.contains("shard_bytes is"), "{error}");
     }
 }

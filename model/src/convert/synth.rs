@@ -8,7 +8,7 @@ use super::manifest::{Arrangement, LAYOUT_VERSION, Manifest};
 use super::run::{OnProgress, Work};
 use super::{Checkpoint, Report, WriteOptions, describe_files, output, packing};
 use crate::loader::{Rounding, view};
-use crate::weights::{Dtype, Weights};
+use crate::weights::{FileDtype, Weights};
 use crate::{Config, Error, Result};
 
 /// Names of the built-in configs, largest first.
@@ -30,8 +30,8 @@ pub fn preset(name: &str) -> Option<&'static str> {
 pub struct Synthesis {
     /// Its `config.json`.
     pub config: String,
-    /// What its values are rounded to before anything else: F32, F16 or BF16.
-    pub dtype: Dtype,
+    /// The dtype that its values are rounded to before anything else: F32, F16 or BF16.
+    pub dtype: FileDtype,
     /// Other seeds, other values.
     pub seed: u64,
     /// Packed so; `None`: row-major, as on Hugging Face.
@@ -52,8 +52,8 @@ impl Synthesis {
     }
 
     fn checkpoint(&self) -> Result<Checkpoint> {
-        if !matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(Error::Option(format!("values of {}: F32, F16 or BF16", self.dtype)));
+        if !matches!(self.dtype, FileDtype::F32 | FileDtype::F16 | FileDtype::BF16) {
+            return Err(Error::out_of_range("dtype", self.dtype, "F32, F16 or BF16"));
         }
         let config = Config::from_json(self.config.as_bytes())?;
         let mut files = vec![("config.json".to_owned(), self.config.clone().into_bytes())];

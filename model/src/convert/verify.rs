@@ -12,17 +12,17 @@ use super::items;
 use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
 use super::run::{OnProgress, hash_range};
 use crate::loader::{Item, Progress, Rounding};
-use crate::weights::{Dtype, Weights, is_file_name};
+use crate::weights::{FileDtype, Weights, is_file_name};
 use crate::{Config, Error, Result, shown};
 
 /// Tensors that are read between two calls of the progress callback.
 const AT_ONCE: usize = 8;
-/// What says which tensors there must be.
+/// Where the list of expected tensors comes from.
 const CONFIG: &str = "config.json";
 /// Bytes after which the pages of what was read are let go.
 const PIECE_BYTES: usize = 16 << 20;
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, Default)]
 pub struct Verified {
     /// Tensors of the manifest.
@@ -33,7 +33,7 @@ pub struct Verified {
     pub total_bytes: u64,
     /// Bytes that were read and had the right checksum.
     pub good_bytes: u64,
-    /// What is wrong; empty if nothing is.
+    /// Faults; empty if there are none.
     pub problems: Vec<Problem>,
 }
 
@@ -208,7 +208,7 @@ impl<'a> Check<'a> {
         let expected = Config::load(self.dir).and_then(|config| expected(&config, self.manifest));
         let expected = match expected {
             Ok(expected) => expected,
-            // What is wrong with its bytes was said already.
+            // A fault of its bytes was reported already.
             Err(_) if self.found.problems.iter().any(|problem| problem.file == CONFIG) => return,
             Err(error) => return self.problem(CONFIG, None, reason(error)),
         };
@@ -245,7 +245,7 @@ fn changed() -> String {
     "its bytes are not those that were written; write the folder again".into()
 }
 
-/// What is wrong with a tensor.
+/// The fault of a tensor, if it has one.
 fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String> {
     let Some(view) = weights.get(name) else { return Some("is missing".into()) };
     let found = (view.dtype.to_string(), view.shape, view.byte_len() as u64);
@@ -278,15 +278,15 @@ fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String>
 }
 
 /// The first element that is NaN or infinite or, of `scales`, negative. `None` if they are no floats.
-fn first_bad(dtype: Dtype, scales: bool, bytes: &[u8]) -> Option<usize> {
+fn first_bad(dtype: FileDtype, scales: bool, bytes: &[u8]) -> Option<usize> {
     // Without its sign, a finite number is below infinity as an integer too; with it, a negative one is above.
     let (infinity, minus_0) = (f32::INFINITY.to_bits(), 1 << 31);
     let mask = if scales { u32::MAX } else { !minus_0 };
     let bad = |infinity: u32, bits: u32| bits & mask >= infinity && bits != minus_0;
     match dtype {
-        Dtype::F32 => first(bytes, |b| bad(infinity, u32::from_le_bytes(b))),
-        Dtype::BF16 => first(bytes, |[a, b]| bad(infinity, u32::from_le_bytes([0, 0, a, b]))),
-        Dtype::F16 => first(bytes, |[a, b]| {
+        FileDtype::F32 => first(bytes, |b| bad(infinity, u32::from_le_bytes(b))),
+        FileDtype::BF16 => first(bytes, |[a, b]| bad(infinity, u32::from_le_bytes([0, 0, a, b]))),
+        FileDtype::F16 => first(bytes, |[a, b]| {
             bad(u32::from(half::f16::INFINITY.to_bits()) << 16, u32::from_le_bytes([0, 0, a, b]))
         }),
         _ => None,
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_none_is_found_though_it_was_written_so() {
-        let found = |name: &str, dtype: Dtype, bytes: &[u8]| {
+        let found = |name: &str, dtype: FileDtype, bytes: &[u8]| {
             let len = bytes.len() * 8 / dtype.bitsize();
             let header = format!(
                 r#"{{"{name}":{{"dtype":"{dtype}","shape":[{len}],"data_offsets":[0,{}]}}}}"#,
@@ -383,12 +383,12 @@ mod tests {
             values[last] = value;
             for (name, want) in [("a.weight", in_tensor), ("a.scale", in_scales)] {
                 let want = want.map(|word| format!("element {last} is {word}; convert the checkpoint again"));
-                assert_eq!(found(name, Dtype::F32, &f32s(&values)), want, "{name} {value}");
+                assert_eq!(found(name, FileDtype::F32, &f32s(&values)), want, "{name} {value}");
             }
         }
         // 1, the largest number, infinity, NaN, as their 16 bits.
         for (dtype, one, largest, infinity) in
-            [(Dtype::F16, 0x3c00_u16, 0xfbff, 0x7c00), (Dtype::BF16, 0x3f80, 0xff7f, 0x7f80)]
+            [(FileDtype::F16, 0x3c00_u16, 0xfbff, 0x7c00), (FileDtype::BF16, 0x3f80, 0xff7f, 0x7f80)]
         {
             for (bits, word) in [(largest, None), (infinity, Some("inf")), (infinity + 1, Some("NaN"))] {
                 let bytes = [one, one, bits].map(u16::to_le_bytes);
@@ -396,7 +396,7 @@ mod tests {
                 assert_eq!(found("a", dtype, bytes.as_flattened()), want, "{dtype} {bits:x}");
             }
         }
-        assert_eq!(found("a.packed", Dtype::I8, &[0x80, 0xff, 0x7f, 0x7f]), None);
+        assert_eq!(found("a.packed", FileDtype::I8, &[0x80, 0xff, 0x7f, 0x7f]), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub const MAX_DECODED_PIXELS: u64 = 1 << 32;
 /// Most pixels of the frames that [`sample`] keeps: 129 of 1920 x 1080, 805 MB.
 pub const MAX_SAMPLED_PIXELS: u64 = 1 << 28;
 
-/// Reads the file of an animation and decodes some of its frames. As [`sample`], with the file's path as name.
+/// Reads the file of an animation and decodes some of its frames: [`sample`] with the file's path as name.
 ///
 /// # Errors
 ///
@@ -63,11 +63,11 @@ pub fn frames<'a>(name: &'a str, bytes: &'a [u8], options: &Options) -> Result<F
     let (kind, options) = (Kind::of(name, bytes)?, *options);
     let composed = guarded(name, kind, || composed(name, bytes, kind));
     let (source, counted) = match composed.map_err(|error| of_kind(error, kind))? {
-        Some((frames, counted)) => (Source::Composed(frames), counted),
+        Some((frames, counted)) => (FrameSource::Composed(frames), counted),
         None => {
             let only = opened(name, decode_still(name, bytes, kind)?, &options)?;
             let counted = Counted { num_frames: 1, size: only.pixels.dimensions() };
-            (Source::Still(Some(only)), counted)
+            (FrameSource::Still(Some(only)), counted)
         }
     };
     Ok(Frames { source, name, kind, counted, next: 0, options })
@@ -136,7 +136,7 @@ fn bad_frame(name: &str, frame: usize, reason: impl Display) -> Error {
 
 /// Frames of a file, one after the other: see [`frames`].
 pub struct Frames<'a> {
-    source: Source<'a>,
+    source: FrameSource<'a>,
     name: &'a str,
     kind: Kind,
     counted: Counted,
@@ -145,7 +145,7 @@ pub struct Frames<'a> {
     options: Options,
 }
 
-enum Source<'a> {
+enum FrameSource<'a> {
     Still(Option<Opened>),
     Composed(Box<dyn Compose + 'a>),
     Failed,
@@ -165,12 +165,12 @@ impl Frames<'_> {
     /// The frame of that index, which is not before the next one.
     fn seek(&mut self, frame: usize) -> Result<Opened> {
         let picture = self.advance_to(frame).and_then(|()| match &mut self.source {
-            Source::Still(picture) => picture.take().ok_or_else(|| self.ends_before(frame)),
-            Source::Composed(frames) => opened(self.name, frames.picture()?, &self.options),
-            Source::Failed => Err(self.ends_before(frame)),
+            FrameSource::Still(picture) => picture.take().ok_or_else(|| self.ends_before(frame)),
+            FrameSource::Composed(frames) => opened(self.name, frames.picture()?, &self.options),
+            FrameSource::Failed => Err(self.ends_before(frame)),
         });
         picture.map_err(|error| {
-            self.source = Source::Failed;
+            self.source = FrameSource::Failed;
             of_kind(error, self.kind)
         })
     }
@@ -180,7 +180,7 @@ impl Frames<'_> {
         let kind = self.kind;
         self.advance_to(frame).map_err(|error| of_kind(error, kind))?;
         match self.source {
-            Source::Composed(frames) => {
+            FrameSource::Composed(frames) => {
                 let picture = frames.into_picture().map_err(|error| of_kind(error, kind))?;
                 opened(self.name, picture, &self.options)
             }
@@ -192,7 +192,7 @@ impl Frames<'_> {
     fn advance_to(&mut self, frame: usize) -> Result<()> {
         self.check_decoded(frame + 1)?;
         while self.next <= frame {
-            if let Source::Composed(frames) = &mut self.source
+            if let FrameSource::Composed(frames) = &mut self.source
                 && !guarded(self.name, self.kind, || frames.advance())?
             {
                 return Err(self.ends_before(self.next));
@@ -234,7 +234,7 @@ impl Iterator for Frames<'_> {
     type Item = Result<Opened>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let ended = matches!(self.source, Source::Failed) || self.next >= self.counted.num_frames;
+        let ended = matches!(self.source, FrameSource::Failed) || self.next >= self.counted.num_frames;
         (!ended).then(|| self.seek(self.next))
     }
 }
@@ -256,7 +256,7 @@ pub fn sample_frames(num_frames: usize, num_samples: usize) -> Vec<usize> {
     }
 }
 
-/// What a file's structure says of its frames.
+/// Number and size of a file's frames, by its structure.
 struct Counted {
     num_frames: usize,
     /// Width and height of the canvas, at its largest.

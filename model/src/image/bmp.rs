@@ -35,7 +35,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
             let row = unpack.row_bytes(width);
             // More than the header's bits need where a palette of grays makes a byte of each pixel.
             let stride = header.stride().max(row);
-            // What pads the last row may be missing.
+            // The padding of the last row may be missing.
             if stored.len() < stride * (height as usize - 1) + row {
                 return Err(cut());
             }
@@ -76,7 +76,7 @@ pub(super) fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
     Ok((header.width, header.height))
 }
 
-/// How pixels are stored.
+/// Storage of pixels.
 enum Layout {
     Rows(Unpack),
     /// Run lengths: "RLE8", or "RLE4", whose pixels have four bits.
@@ -147,7 +147,7 @@ impl Unpack {
     }
 }
 
-/// What the numbers of pixels mean.
+/// Meaning of the pixels' numbers.
 enum Colours {
     Palette(Box<[[u8; 3]; 256]>),
     Gray,
@@ -195,7 +195,7 @@ impl Header {
             num_colours: 0,
             masks: [0; 4],
         };
-        // The oldest, of OS/2 1.x.
+        // The oldest header, of OS/2 1.x.
         if len == 12 {
             (header.width, header.height) = (half(18)?.into(), half(20)?.into());
             header.bits = half(24)?;
@@ -243,7 +243,7 @@ impl Header {
         }
     }
 
-    /// How pixels are stored and what they mean; none of kinds that Pillow does not read.
+    /// Storage and meaning of pixels; `None` for kinds that Pillow does not read.
     fn layout(&self, bytes: &[u8]) -> Result<Option<(Layout, Colours)>, String> {
         let bgr = |bytes, order, alpha| Unpack::Bgr { bytes, order, alpha };
         let unpack = match (self.bits, self.compression, self.masks) {

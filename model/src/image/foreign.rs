@@ -105,7 +105,7 @@ const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\xc3\xbf\xc3\x98\xc3\xbf", "a JPEG that was converted to UTF-8 as if it were a text", BINARY),
 ];
 
-/// What the file is, as far as its bytes tell.
+/// The kind of the file, as far as its bytes tell.
 pub(super) fn name(bytes: &[u8]) -> Option<Foreign> {
     let foreign = |what, advice| Some(Foreign { what, advice });
     if let Some((what, advice)) = boxed(bytes) {
@@ -144,7 +144,7 @@ fn shaped(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     match bytes {
         [0x1f, 0x8b, ..] => {
             let mut start = vec![];
-            // As much as there is of it.
+            // All bytes of it that are there.
             let _ = GzDecoder::new(bytes).take(START as u64).read_to_end(&mut start);
             Some(match text(&start) {
                 Some(("an SVG drawing", _)) => ("a compressed SVG drawing (SVGZ)", DRAW),
@@ -226,7 +226,7 @@ fn text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// What a text says, and which one it is; none where bytes are no text.
+/// The characters and the encoding of a text; `None` if the bytes are no text.
 fn characters(bytes: &[u8]) -> Option<(Cow<'_, str>, &'static str)> {
     let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes.as_chunks().0.iter().map(|&pair| unit(pair)).collect();

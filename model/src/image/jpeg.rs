@@ -56,7 +56,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
     };
     let rows = jpeg.decode(colours, samples).map_err(failed)?;
     if jpeg.ended() {
-        // What is missing would be grey.
+        // The missing part would be grey.
         return Err(cut_short(name, bytes));
     }
     let (width, height) = (header.width, header.height);
@@ -117,7 +117,7 @@ pub(super) fn decode_part(
 
 const ENDS: &str = "it ends early";
 
-/// What the frame's header says, to refuse it by name before memory is taken.
+/// The frame's header, so that a kind can be refused by name before memory is taken.
 #[derive(Debug, Default)]
 struct Header {
     /// Its marker, which tells the process; 0 where the file ends before it.
@@ -146,7 +146,7 @@ impl Header {
                     let (width, height) = (side(w1, w0), side(h1, h0));
                     return Self { process: marker, bits, width, height, components };
                 }
-                // Segments are skipped whole: the preview among them has frames of its own.
+                // Segments are skipped whole. A preview among them has frames too.
                 (0xff, 0x02..=0xcf | 0xd8..=0xfe) => {
                     at += 2 + usize::from(u16::from_be_bytes([high, low]));
                 }
@@ -157,7 +157,7 @@ impl Header {
         Self::default()
     }
 
-    /// What kind of JPEG it is, if one that is not decoded.
+    /// The kind of a JPEG that is not decoded.
     fn unread(&self) -> Option<String> {
         Some(match (self.process, self.bits, self.components) {
             (0xc3, ..) => "a lossless JPEG".into(),

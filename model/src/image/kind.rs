@@ -1,4 +1,4 @@
-//! What the bytes of a file are.
+//! Tells the kind of a file by its bytes.
 
 use std::fmt;
 

@@ -8,12 +8,12 @@ use image::metadata::Orientation;
 use super::{cut_short, image_error};
 use crate::Result;
 
-/// What a PNG begins with.
+/// First bytes of a PNG.
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 const INDEXED: u8 = 3;
 
-/// What a file says before its pixels.
+/// Header of a file, before its pixels.
 pub(super) struct Header<'a> {
     /// Width, height, bits, colours, compression, filter, interlacing.
     pub(super) ihdr: [u8; 13],

@@ -1,4 +1,4 @@
-//! From a picture to the vision tower's input, as the original's `CLIPImageProcessor` on Pillow.
+//! From a picture to the vision tower's input, as the original's `CLIPImageProcessor` on Pillow (SPEC §7-8).
 
 use image::RgbImage;
 
@@ -7,7 +7,7 @@ use crate::Result;
 use crate::bicubic::{self, Filter};
 use crate::config::PreprocessorConfig;
 
-/// How a picture of any shape becomes a square.
+/// The way to make a square of a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preprocess {
     /// Stretched: the path of the original's README and of all its evaluations.

@@ -6,7 +6,7 @@ use image::{DynamicImage, RgbImage};
 use super::{Decoded, Exif, Note, Opened, Options, image_error};
 use crate::Result;
 
-/// What a decoder made, turned and converted as the options say, with what is to be known of it.
+/// Turns and converts a decoded picture as the options ask, with notes for the user.
 pub(super) fn opened(name: &str, decoded: Decoded, options: &Options) -> Result<Opened> {
     let Decoded { mut picture, orientation } = decoded;
     let mut notes = vec![];

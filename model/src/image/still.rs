@@ -8,7 +8,7 @@ use image::{DynamicImage, GrayAlphaImage, ImageDecoder, ImageFormat, ImageReader
 use super::{Decoded, check_size, cut_short, limits, png_file, unreadable};
 use crate::Result;
 
-/// Decodes a picture that has one, with what EXIF says of its orientation.
+/// Decodes a still picture and its EXIF orientation.
 pub(super) fn decode(name: &str, bytes: &[u8], format: ImageFormat) -> Result<Decoded> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits());
@@ -25,7 +25,7 @@ pub(super) fn dimensions(name: &str, bytes: &[u8], format: ImageFormat) -> Resul
     reader.into_dimensions().map_err(unreadable(name))
 }
 
-/// Decodes a PNG, of an animated one the default picture.
+/// Decodes a PNG. An animated one gives its default picture.
 pub(super) fn png(name: &str, bytes: &[u8]) -> Result<Decoded> {
     let header = png_file::Header::read(name, bytes)?;
     check_size(name, header.size())?;

@@ -182,7 +182,7 @@ fn picture(layout: &Layout, ifd: &Ifd<'_>, mut pixels: Vec<u8>) -> Result<Dynami
         Colour::Palette => {
             let map = ifd.uints(Tag::ColorMap).ok_or("is a damaged TIFF: it has no palette")?;
             let colours = map.len() / 3;
-            // Reds, then greens, then blues, of 16 bits.
+            // Reds, then greens, then blues, of 16 bits each.
             let colour = |index: u8| {
                 [0, 1, 2].map(|part| match usize::from(index) < colours {
                     true => (map[part * colours + usize::from(index)] / 256) as u8,

@@ -213,7 +213,7 @@ fn write_together<'a>(
 fn check_tokens(inner: &Inner, tokens: &[u32]) -> Result<()> {
     let vocab = inner.config.text.vocab_size;
     match tokens.iter().find(|&&token| token as usize >= vocab) {
-        Some(token) => Err(Error::Prompt(format!("token {token} is not in the vocabulary of {vocab}"))),
+        Some(&token) => Err(Error::UnknownToken { token: token.into(), vocab }),
         None => Ok(()),
     }
 }
@@ -222,7 +222,7 @@ fn check_tokens(inner: &Inner, tokens: &[u32]) -> Result<()> {
 fn has_room(inner: &Inner, sequence: &mut Sequence) -> Result<()> {
     let (most, ctx) = (sequence.len() + 1, inner.ctx as usize);
     if most > ctx {
-        return Err(Error::Option(format!("the context of {ctx} positions is full: raise --ctx")));
+        return Err(Error::ContextFull { needed: most, limit: ctx });
     }
     inner.pages().reserve(sequence, most).map_err(|full| full.error(most))
 }

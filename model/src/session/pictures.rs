@@ -4,20 +4,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Session;
-use crate::Result;
 use crate::image::RgbImage;
 use crate::model::Inner;
 use crate::pictures::PictureId;
+use crate::{Error, Result};
 
 /// A picture of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Picture {
     pub(crate) id: PictureId,
+    /// What it is known by in a file.
+    pub(super) hash: blake3::Hash,
     content: Arc<Mutex<Content>>,
 }
 
 #[derive(Clone, Debug)]
-enum Content {
+pub(super) enum Content {
+    /// Only known by its hash: it has to be given again.
+    Absent,
     /// As the vision tower takes it: it waits to be encoded.
     Pixels(Arc<[f32]>),
     /// What the decoder sees of it.
@@ -33,8 +37,8 @@ pub(crate) struct Encoded {
 }
 
 impl Picture {
-    fn new(id: PictureId, content: Content) -> Self {
-        Self { id, content: Arc::new(content.into()) }
+    pub(super) fn new((id, hash): (PictureId, blake3::Hash), content: Content) -> Self {
+        Self { id, hash, content: Arc::new(content.into()) }
     }
 
     fn content(&self) -> Content {
@@ -45,7 +49,7 @@ impl Picture {
     pub(crate) fn encoded(&self, inner: &Inner) -> Option<Encoded> {
         let embeds = match self.content() {
             Content::Embeds(embeds) => Some(embeds),
-            Content::Pixels(_) => inner.pictures().embeds(self.id),
+            Content::Absent | Content::Pixels(_) => inner.pictures().embeds(self.id),
         }?;
         self.encode(embeds.clone());
         Some(Encoded { id: self.id, embeds })
@@ -55,8 +59,13 @@ impl Picture {
     pub(crate) fn pixels(&self) -> Option<Arc<[f32]>> {
         match self.content() {
             Content::Pixels(pixels) => Some(pixels),
-            Content::Embeds(_) => None,
+            Content::Absent | Content::Embeds(_) => None,
         }
+    }
+
+    /// Whether it has to be given again before it can be looked at.
+    pub(super) fn is_absent(&self, inner: &Inner) -> bool {
+        matches!(self.content(), Content::Absent) && self.encoded(inner).is_none()
     }
 
     /// Puts what the decoder sees of it in place of its pixels.
@@ -82,6 +91,41 @@ impl Session {
         talk.pending += 1;
         talk.image_encode += start.elapsed();
         Ok(())
+    }
+
+    /// Gives a picture again that a [restored](crate::Model::restore) session knows by its hash only.
+    ///
+    /// # Errors
+    ///
+    /// If it is none of those that are absent, or cannot be resized.
+    pub fn supply_image(&mut self, picture: &RgbImage) -> Result<()> {
+        let pixels = self.model.pixels(picture)?;
+        let (_, hash) = self.model.inner.pictures().id("pixels", &pixels);
+        let mut talk = self.talk();
+        let absent = talk
+            .pictures
+            .iter_mut()
+            .filter(|picture| picture.hash == hash && picture.is_absent(&self.model.inner));
+        let content: Arc<[f32]> = pixels.into();
+        let mut found = false;
+        for picture in absent {
+            *picture.content.lock().unwrap_or_else(PoisonError::into_inner) =
+                Content::Pixels(content.clone());
+            found = true;
+        }
+        if found {
+            Ok(())
+        } else {
+            Err(Error::Image {
+                name: "image".into(),
+                reason: "is none of those that the session lacks".into(),
+            })
+        }
+    }
+
+    /// How many of its pictures have to be given again with [`Session::supply_image`] before it can go on.
+    pub fn absent_pictures(&self) -> usize {
+        self.talk().pictures.iter().filter(|picture| picture.is_absent(&self.model.inner)).count()
     }
 
     /// A picture that [`Model::encode`](crate::Model::encode) has seen already.

@@ -1,6 +1,7 @@
 //! From a prompt to the positions of the sequence.
 
 use crate::config::Config;
+use crate::error::PromptLength;
 use crate::pictures::PictureId;
 use crate::prompt::check_images;
 use crate::tokenizer::{IMAGE_PLACEHOLDER, Tokenizer};
@@ -29,17 +30,13 @@ pub(crate) fn of_prompt(
     let ids = tokenizer.encode_prompt(prompt);
     let rows = of_ids(config, &ids, pictures)?;
     if rows.len() > ctx as usize {
-        let text = ids.iter().filter(|&&id| id != IMAGE_PLACEHOLDER).count();
-        return Err(Error::Prompt(format!(
-            "the prompt takes {} positions ({text} tokens of text and {num_pictures} {} of {}), the context holds {ctx}: \
-             shorten it, use fewer pictures, or raise --ctx",
-            rows.len(),
-            if num_pictures == 1 { "picture" } else { "pictures" },
-            config.num_image_tokens(),
-        )));
+        let picture_positions = num_pictures * config.num_image_tokens();
+        let (positions, limit) = (rows.len(), ctx as usize);
+        let length = PromptLength { positions, picture_positions, pictures: num_pictures, limit };
+        return Err(Error::PromptTooLong(length));
     }
     if rows.is_empty() {
-        return Err(Error::Prompt("the prompt is empty".into()));
+        return Err(Error::EmptyPrompt);
     }
     Ok(rows)
 }
@@ -52,14 +49,12 @@ pub(super) fn of_ids(config: &Config, ids: &[i32], pictures: &[PictureId]) -> Re
     for &id in ids {
         if id == IMAGE_PLACEHOLDER {
             let Some(&picture) = left.next() else {
-                return Err(Error::Prompt(format!(
-                    "the prompt has more places than the {} pictures given",
-                    pictures.len()
-                )));
+                let places = ids.iter().filter(|&&id| id == IMAGE_PLACEHOLDER).count();
+                return Err(Error::PictureMismatch { places, pictures: pictures.len() });
             };
             rows.extend((0..config.num_image_tokens() as u32).map(|row| Row::Image { picture, row }));
         } else if id < 0 || id as usize >= vocab {
-            return Err(Error::Prompt(format!("token {id} is not in the vocabulary of {vocab}")));
+            return Err(Error::UnknownToken { token: id.into(), vocab });
         } else {
             rows.push(Row::Token(id as u32));
         }

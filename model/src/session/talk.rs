@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Picture;
+use super::{Picture, Row};
+use crate::generate::GenerateOptions;
 use crate::kv_pool::Stamp;
 use crate::prompt::{Conversation, count_images};
 use crate::{Error, Result};
@@ -22,6 +23,28 @@ pub(crate) struct Talk {
     pub(crate) left: Arc<Mutex<Left>>,
     /// Whether an answer is under way.
     pub(crate) is_answering: bool,
+    /// What was run last.
+    pub(crate) last: Option<Last>,
+}
+
+/// An answer that has ended, or was cut off.
+#[derive(Clone, Debug)]
+pub(crate) struct Last {
+    /// Its prompt.
+    pub(crate) rows: Arc<[Row]>,
+    /// Its tokens.
+    pub(crate) ids: Vec<u32>,
+    pub(crate) options: GenerateOptions,
+    /// Whether it could go on.
+    pub(crate) is_cut: bool,
+}
+
+impl Last {
+    /// What the cache held of it in the end: its last token was not run.
+    pub(crate) fn ran(&self) -> Vec<Row> {
+        let ids = &self.ids[..self.ids.len().saturating_sub(1)];
+        self.rows.iter().copied().chain(ids.iter().map(|&id| Row::Token(id))).collect()
+    }
 }
 
 /// What an answer left in the cache.
@@ -39,6 +62,8 @@ pub(crate) enum Before {
     Turn,
     /// This conversation, with so many pictures that no question has used.
     Chat { conversation: Conversation, pending: usize },
+    /// The reply so far, which is gone on with: `reply` as it was, and `text` of the tokens that stay.
+    Cut { reply: Option<String>, text: String, last: Last },
 }
 
 impl Talk {
@@ -50,29 +75,36 @@ impl Talk {
     /// Another that goes on from here.
     pub(crate) fn fork(&self) -> Result<Self> {
         self.check_is_free()?;
-        let Self { conversation, pictures, pending, image_encode, .. } = self;
-        let (conversation, pictures) = (conversation.clone(), pictures.clone());
-        // What it finds in the cache is the other's too: it writes over none of it.
-        let left = Arc::default();
         Ok(Self {
-            conversation,
-            pictures,
-            pending: *pending,
-            image_encode: *image_encode,
-            left,
+            conversation: self.conversation.clone(),
+            pictures: self.pictures.clone(),
+            pending: self.pending,
+            image_encode: self.image_encode,
+            // What it finds in the cache is the other's too: it writes over none of it.
+            left: Arc::default(),
             is_answering: false,
+            last: self.last.clone(),
         })
     }
 
     /// Ends the answer that is under way with this reply. One of which no token came was not asked, and may be asked
     /// again.
-    pub(crate) fn answered(&mut self, before: Before, reply: &str, has_tokens: bool) {
+    pub(crate) fn answered(&mut self, before: Before, reply: &str, last: Last) {
         self.is_answering = false;
-        let kept = has_tokens
+        let kept = !last.ids.is_empty()
             && match &before {
                 Before::Turn => self.conversation.reply(reply).is_ok(),
-                Before::Chat { .. } => true,
+                Before::Chat { .. } | Before::Cut { reply: None, .. } => true,
+                Before::Cut { text, .. } => self.conversation.reply(&(text.clone() + reply)).is_ok(),
             };
+        if kept {
+            self.last = Some(match &before {
+                Before::Cut { last: before, .. } => {
+                    Last { rows: before.rows.clone(), ids: [&before.ids[..], &last.ids].concat(), ..last }
+                }
+                _ => last,
+            });
+        }
         if !kept {
             self.take_back(before);
         }
@@ -95,6 +127,13 @@ impl Talk {
             Before::Chat { conversation, pending } => {
                 self.conversation = conversation;
                 self.pending = pending;
+            }
+            Before::Cut { reply, last, .. } => {
+                if let Some(reply) = reply {
+                    // It waits for one.
+                    let _ = self.conversation.reply(&reply);
+                }
+                self.last = Some(last);
             }
         }
     }

@@ -23,9 +23,7 @@ impl Inspect<'_> {
         let inner = self.inner();
         let ctx = inner.ctx as usize;
         if positions > ctx {
-            return Err(Error::Option(format!(
-                "{positions} positions; the context holds {ctx}: raise --ctx"
-            )));
+            return Err(Error::ContextFull { needed: positions, limit: ctx });
         }
         self.end();
         // What no kernel wrote is zeros, which a driver may hold in one page.

@@ -26,11 +26,11 @@ impl Inspect<'_> {
         let pictures: Vec<_> = self.session.talk().pictures.iter().map(|picture| picture.id).collect();
         let rows = rows::of_ids(&inner.config, ids, &pictures)?;
         let ctx = inner.ctx as usize;
-        if rows.is_empty() || rows.len() + more > ctx {
-            return Err(Error::Prompt(format!(
-                "{} positions and {more} tokens after them; the context holds 1 to {ctx}: raise --ctx",
-                rows.len()
-            )));
+        if rows.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if rows.len() + more > ctx {
+            return Err(Error::ContextFull { needed: rows.len() + more, limit: ctx });
         }
         self.state().pictures = self.session.encode()?;
         Ok(rows)
@@ -80,10 +80,7 @@ impl Inspect<'_> {
     pub fn attention_probs(&mut self, ids: &[i32], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
         let num_layers = self.inner().config.text.num_hidden_layers;
         if let Some(layer) = layers.iter().find(|&&layer| layer >= num_layers) {
-            return Err(Error::Option(format!(
-                "attention of decoder layer {layer}; there are 0 to {}",
-                num_layers - 1
-            )));
+            return Err(Error::out_of_range("layers", layer, format!("0 to {}", num_layers - 1)));
         }
         let rows = self.rows_of(ids, 0)?.len();
         if rows > MAX_TAPPED_ROWS {

@@ -107,12 +107,12 @@ impl<'a> DecodeStream<'a> {
         Self { tokenizer, state: Detokenizer::default() }
     }
 
-    /// As [`Detokenizer::push`].
+    /// The same as [`Detokenizer::push`].
     pub fn push(&mut self, id: u32) -> Option<String> {
         self.state.push(self.tokenizer, id)
     }
 
-    /// As [`Detokenizer::finish`].
+    /// The same as [`Detokenizer::finish`].
     pub fn finish(&mut self) -> String {
         self.state.finish()
     }

@@ -20,7 +20,7 @@ const MERGES_PER_PIECE: usize = 16;
 /// Steps of a normaliser or a pre-tokenizer.
 const MAX_STEPS: usize = 16;
 
-/// How much the file lists.
+/// Numbers of entries in the file.
 #[derive(Deserialize)]
 struct Counts {
     model: ModelCounts,
@@ -34,7 +34,7 @@ struct ModelCounts {
     merges: Count,
 }
 
-/// Entries of a list or an object, none of which is kept.
+/// Counts the entries of a list or an object. None is kept.
 #[derive(Default)]
 struct Count(usize);
 
@@ -54,7 +54,7 @@ struct Model {
     unk_token: Option<String>,
     #[serde(default)]
     byte_fallback: bool,
-    /// What LLaMA has not; any of it gives other ids.
+    /// Parts of a tokenizer that LLaMA's lacks. Any of them gives other ids.
     dropout: Option<f64>,
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
@@ -160,7 +160,7 @@ pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Toke
         .unk_token(unk.into())
         .fuse_unk(true)
         .byte_fallback(model.byte_fallback)
-        // It caches words; without a pre-tokenizer every prompt is a word of its own.
+        // It caches words. Without a pre-tokenizer every prompt is one word.
         .cache_capacity(0)
         .build()
         .map_err(|e| e.to_string())?;
@@ -189,7 +189,7 @@ fn add_dummy_prefix(normalizer: Option<Steps>, pre_tokenizer: Option<Steps>) -> 
             let kind = step.r#type.as_deref().unwrap_or("?");
             return Err(format!("its pre-tokenizer is {kind}, LLaMA has none or Metaspace"));
         }
-        // Older files say add_prefix_space, true where nothing is said.
+        // Older files have add_prefix_space, true by default.
         add_dummy_prefix |= match step.prepend_scheme {
             Some(scheme) => scheme != "never",
             None => step.add_prefix_space != Some(false),
@@ -220,7 +220,7 @@ fn by_id(
             return Err(format!("id {id} is given twice, once to {other:?}"));
         }
     }
-    // As many texts as places and no place twice: none is left empty.
+    // There are as many texts as ids and no id comes twice: every id has a text.
     Ok(pieces.into_iter().flatten().collect())
 }
 
@@ -272,7 +272,7 @@ impl<'de> Deserialize<'de> for Pieces {
                 Ok(Pieces(pieces))
             }
 
-            // A vocabulary of another kind, which is named by its type.
+            // A vocabulary of another kind. Its type names it.
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Pieces, A::Error> {
                 while list.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Pieces::default())

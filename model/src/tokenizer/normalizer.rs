@@ -1,4 +1,4 @@
-//! What a text becomes before it is split into pieces, and the pieces that are taken whole.
+//! Normalises a text before it is split into pieces, and finds the pieces that are taken whole.
 
 use crate::tokenizer::SPACE;
 
@@ -78,7 +78,7 @@ impl UserDefined {
         }
     }
 
-    /// What a text begins with: a piece, or else a character.
+    /// The start of a text: a piece, or else a character.
     fn unit<'a>(&self, text: &'a str) -> &'a str {
         let len = match self.at_start(text) {
             Some((piece, _)) => piece.len(),

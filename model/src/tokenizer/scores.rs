@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use crate::sentencepiece::{Kind, Piece};
 use crate::tokenizer::byte_of;
 
-/// What merging needs besides the pieces.
+/// Merging's data besides the pieces.
 #[derive(Debug)]
 pub(super) struct Scores {
     /// Bytes of the longest piece.

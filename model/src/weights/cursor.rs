@@ -1,6 +1,6 @@
 //! Reading numbers and pieces from bytes that may end anywhere.
 
-/// A place in some bytes. Every read is checked; one past the end reads nothing.
+/// A position in some bytes. Every read is checked; one past the end reads nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
@@ -11,9 +11,9 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes }
     }
 
-    /// From a place on that a file names; `None` if it is outside.
-    pub(super) fn at(bytes: &'a [u8], place: u64) -> Option<Self> {
-        Some(Self { rest: bytes.get(usize::try_from(place).ok()?..)? })
+    /// From an offset that a file names; `None` if it is outside.
+    pub(super) fn at(bytes: &'a [u8], offset: u64) -> Option<Self> {
+        Some(Self { rest: bytes.get(usize::try_from(offset).ok()?..)? })
     }
 
     /// Bytes not read yet.

@@ -30,12 +30,12 @@ pub(super) struct Opened {
 
 struct OnDisk {
     file: File,
-    /// What it was like when it was opened.
+    /// Its identity when it was opened.
     state: State,
     map: Arc<Mmap>,
 }
 
-/// What of a file must not change while it is mapped.
+/// Identity of a file: it must not change while the file is mapped.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct State {
     pub len: u64,
@@ -67,7 +67,7 @@ impl Opened {
         Ok(Self { path: path.into(), bytes: map.clone(), on_disk: Some(OnDisk { file, state, map }) })
     }
 
-    /// What the file was like when it was opened; `None` for bytes in memory.
+    /// Identity of the file when it was opened; `None` for bytes in memory.
     pub(super) fn state(&self) -> Option<State> {
         self.on_disk.as_ref().map(|on_disk| on_disk.state)
     }

@@ -1,4 +1,4 @@
-//! What a path is that someone names as a model: where its config and its weights are, or what it is instead.
+//! Finds the config and the weights of a path that is named as a model, or tells what it is instead.
 
 mod adapter;
 mod cache;
@@ -27,8 +27,8 @@ const MAX_BELOW: usize = 100;
 const MAX_SHOWN: usize = 4;
 /// Most bytes of a Git LFS pointer.
 const MAX_POINTER: u64 = 1024;
-/// How the names end of the small files of a model. A clone may have a pointer of any, and what it lacks then is not seen
-/// otherwise.
+/// Ends of the names of a model's small files. A clone may have a Git LFS pointer in place of any, and the lack would
+/// not be seen otherwise.
 const SMALL_ENDS: [&str; 3] = [".json", ".model", ".jinja"];
 /// Small files of a model that may be something else.
 const SMALL: [&str; 5] = [
@@ -139,7 +139,7 @@ pub(crate) fn check_config(dir: &Path) -> Result<()> {
     }
 }
 
-/// What a config says of another model.
+/// The message about the config of another model.
 fn other_model(config: &Map<String, Value>) -> Option<String> {
     const TYPE: &str = "mplug_owl2";
     const ARCHITECTURE: &str = "MPLUGOwl2LlamaForCausalLM";
@@ -170,7 +170,7 @@ fn other_model(config: &Map<String, Value>) -> Option<String> {
     ))
 }
 
-/// What a quantiser's own file beside a config says of quantised weights.
+/// The message about a quantiser's own file beside a config.
 fn quantiser_beside(dir: &Path) -> Option<String> {
     let files = [
         ("quantize_config.json", "GPTQ"),
@@ -184,7 +184,7 @@ fn quantiser_beside(dir: &Path) -> Option<String> {
     ))
 }
 
-/// What is to be said of a folder whose weights load: of what is there and is not read.
+/// Notes on a folder whose weights load: the files in it that are not read.
 pub(super) fn passed_over(dir: &Path) -> Vec<String> {
     let names = names(dir);
     let pointer = |name: &&String| is_weights(name) && is_pointer(&dir.join(name.as_str()));
@@ -201,14 +201,14 @@ pub(super) fn passed_over(dir: &Path) -> Vec<String> {
     .collect()
 }
 
-/// What several files are that no index orders, if they are another program's.
+/// The message about several files without an index, if another program wrote them.
 pub(super) fn of_several(dir: &Path) -> Option<String> {
     let names = names(dir);
     of_tables(&names, &[&kinds::PARTS, &kinds::OTHER_PROGRAMS, &kinds::OTHERS])
         .or_else(|| inside(&dir.join(names.iter().find(|name| is_weights(name))?)))
 }
 
-/// What a folder is in which no weights were found.
+/// The message about a folder without weights.
 pub(super) fn no_weights(dir: &Path) -> String {
     let names = names(dir);
     if let Some(reason) = other_kind(dir, &names) {
@@ -229,7 +229,7 @@ pub(super) fn no_weights(dir: &Path) -> String {
     }
 }
 
-/// What is said of a folder in a folder that holds an adapter.
+/// The message about an adapter in a folder of the folder.
 fn adapter_below(dir: &Path, names: &[String]) -> Option<String> {
     names.iter().take(MAX_BELOW).find_map(|name| {
         let dir = dir.join(name);
@@ -239,7 +239,7 @@ fn adapter_below(dir: &Path, names: &[String]) -> Option<String> {
     })
 }
 
-/// What a folder is in which there is no `config.json`.
+/// The message about a folder without `config.json`.
 fn no_config(dir: &Path) -> String {
     let names = names(dir);
     if let Some(name) = names.iter().find(|name| is_pointer(&dir.join(name.as_str()))) {
@@ -305,7 +305,7 @@ fn no_config(dir: &Path) -> String {
     }
 }
 
-/// What the tables say of a folder, or of a file in it.
+/// The tables' message about a folder, or a file in it.
 fn other_kind(dir: &Path, names: &[String]) -> Option<String> {
     let tables = [&kinds::PARTS[..], &kinds::OTHER_PROGRAMS, &kinds::OTHERS];
     of_tables(names, &tables)
@@ -340,7 +340,7 @@ fn said_of(found: &str, kind: Kind) -> String {
     format!("holds {}, {}: {}", shown(found), kind.what, kind.todo)
 }
 
-/// What the tables say of a folder in a folder, such as one of ONNX.
+/// The tables' message about a folder in a folder, such as one of ONNX.
 fn kind_below(dir: &Path, names: &[String]) -> Option<String> {
     names.iter().take(MAX_BELOW).find_map(|name| {
         let held = self::names(&dir.join(name));
@@ -349,13 +349,13 @@ fn kind_below(dir: &Path, names: &[String]) -> Option<String> {
     })
 }
 
-/// What a file of that name is that is no checkpoint, whatever is in it.
+/// The message about a file that is no checkpoint by its name alone.
 fn of_name(name: &str) -> Option<Kind> {
     let other = kinds::OTHER_PROGRAMS.iter().find(|(sign, _)| sign.fits(name)).map(|&(_, kind)| kind);
     other.or_else(|| is_state(name).then_some(kinds::STATE))
 }
 
-/// What a `.bin` is beside which there is another program's file of the same name.
+/// The message about a `.bin` beside another program's file of the same name.
 pub(super) fn beside_bin(path: &Path) -> Option<Kind> {
     let is_bin = path.extension().is_some_and(|extension| extension == "bin");
     let beside = |(extension, _): &&(&str, Kind)| is_bin && path.with_extension(extension).is_file();
@@ -367,7 +367,7 @@ fn is_state(name: &str) -> bool {
     kinds::STATE_SIGNS.iter().any(|sign| sign.fits(name))
 }
 
-/// What the tensors of a file without a config are, if they are no model's.
+/// The message about the tensors of a file without a config, if they are no model's.
 fn inside(path: &Path) -> Option<String> {
     let weights = Weights::from_files(path, &[path.into()]).ok()?;
     let Err(Error::File { reason, .. }) = weights.refuse_others() else {
@@ -387,7 +387,7 @@ fn is_pointer(path: &Path) -> bool {
     small && head(path).is_some_and(|bytes| is_lfs_pointer(&bytes))
 }
 
-/// Folders in a folder of which that is true, by name.
+/// Names of the folders in a folder for which `holds` is true.
 fn below(dir: &Path, names: &[String], holds: impl Fn(&Path) -> bool) -> Vec<String> {
     let is = |name: &&String| {
         let below = dir.join(name.as_str());

@@ -4,11 +4,11 @@
 //! PyTorch 2.14), so that what it loads is read here too. What is not a plain tensor is kept as something opaque: it does
 //! no harm beside the tensors that a model needs.
 
-use super::Dtype;
+use super::FileDtype;
 use super::cursor::shown;
 use super::kinds;
 
-/// What a global stands for.
+/// Meaning of a global.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {
     /// A class of dicts.
@@ -26,16 +26,16 @@ pub(super) enum Global {
     /// `(function, class, arguments, state)`: the call of that function.
     RebuildFromType,
     /// A class of storages of that dtype.
-    Storage(Dtype),
+    Storage(FileDtype),
     /// A class of storages of a dtype that cannot be read.
     OtherStorage(&'static str),
-    Dtype(Dtype),
+    Dtype(FileDtype),
     OtherDtype(&'static str),
     /// `_codecs.encode`: bytes.
     Encode,
-    /// What makes a tensor that is not read: of what kind.
+    /// A function of a kind of tensor that is not read, named.
     Unread(&'static str),
-    /// What makes something that is no tensor: what.
+    /// A function of something that is no tensor, named.
     Opaque(&'static str),
 }
 
@@ -69,24 +69,24 @@ const GLOBALS: [(&str, &str, Global); 46] = [
     ("torch._utils", "_rebuild_meta_tensor_no_storage", Unread("tensor of the meta device, without data")),
     ("torch._utils", "_rebuild_wrapper_subclass", Unread("tensor that wraps others")),
     ("torch._tensor", "_rebuild_from_type_v2", RebuildFromType),
-    ("torch", "FloatStorage", Storage(Dtype::F32)),
-    ("torch", "HalfStorage", Storage(Dtype::F16)),
-    ("torch", "BFloat16Storage", Storage(Dtype::BF16)),
-    ("torch", "DoubleStorage", Storage(Dtype::F64)),
-    ("torch", "LongStorage", Storage(Dtype::I64)),
-    ("torch", "IntStorage", Storage(Dtype::I32)),
-    ("torch", "ShortStorage", Storage(Dtype::I16)),
-    ("torch", "CharStorage", Storage(Dtype::I8)),
-    ("torch", "ByteStorage", Storage(Dtype::U8)),
-    ("torch", "BoolStorage", Storage(Dtype::BOOL)),
-    ("torch", "ComplexFloatStorage", Storage(Dtype::C64)),
+    ("torch", "FloatStorage", Storage(FileDtype::F32)),
+    ("torch", "HalfStorage", Storage(FileDtype::F16)),
+    ("torch", "BFloat16Storage", Storage(FileDtype::BF16)),
+    ("torch", "DoubleStorage", Storage(FileDtype::F64)),
+    ("torch", "LongStorage", Storage(FileDtype::I64)),
+    ("torch", "IntStorage", Storage(FileDtype::I32)),
+    ("torch", "ShortStorage", Storage(FileDtype::I16)),
+    ("torch", "CharStorage", Storage(FileDtype::I8)),
+    ("torch", "ByteStorage", Storage(FileDtype::U8)),
+    ("torch", "BoolStorage", Storage(FileDtype::BOOL)),
+    ("torch", "ComplexFloatStorage", Storage(FileDtype::C64)),
     ("torch", "ComplexDoubleStorage", OtherStorage("complex128")),
     ("torch", "QInt8Storage", OtherStorage("qint8")),
     ("torch", "QUInt8Storage", OtherStorage("quint8")),
     ("torch", "QInt32Storage", OtherStorage("qint32")),
     ("torch", "QUInt4x2Storage", OtherStorage("quint4x2")),
     ("torch", "QUInt2x4Storage", OtherStorage("quint2x4")),
-    ("torch.storage", "UntypedStorage", Storage(Dtype::U8)),
+    ("torch.storage", "UntypedStorage", Storage(FileDtype::U8)),
     ("torch.storage", "TypedStorage", OtherStorage("a storage of any type")),
     ("torch", "per_tensor_affine", Opaque("quantisation scheme")),
     ("torch", "per_tensor_symmetric", Opaque("quantisation scheme")),
@@ -102,25 +102,25 @@ const BUILTINS: [(&str, Global); 3] =
 
 /// The dtypes, in module `torch`.
 const DTYPES: [(&str, Global); 36] = [
-    ("float32", Global::Dtype(Dtype::F32)),
-    ("float16", Global::Dtype(Dtype::F16)),
-    ("bfloat16", Global::Dtype(Dtype::BF16)),
-    ("float64", Global::Dtype(Dtype::F64)),
-    ("int64", Global::Dtype(Dtype::I64)),
-    ("int32", Global::Dtype(Dtype::I32)),
-    ("int16", Global::Dtype(Dtype::I16)),
-    ("int8", Global::Dtype(Dtype::I8)),
-    ("uint8", Global::Dtype(Dtype::U8)),
-    ("uint16", Global::Dtype(Dtype::U16)),
-    ("uint32", Global::Dtype(Dtype::U32)),
-    ("uint64", Global::Dtype(Dtype::U64)),
-    ("bool", Global::Dtype(Dtype::BOOL)),
-    ("complex64", Global::Dtype(Dtype::C64)),
-    ("float8_e4m3fn", Global::Dtype(Dtype::F8_E4M3)),
-    ("float8_e5m2", Global::Dtype(Dtype::F8_E5M2)),
-    ("float8_e4m3fnuz", Global::Dtype(Dtype::F8_E4M3FNUZ)),
-    ("float8_e5m2fnuz", Global::Dtype(Dtype::F8_E5M2FNUZ)),
-    ("float8_e8m0fnu", Global::Dtype(Dtype::F8_E8M0)),
+    ("float32", Global::Dtype(FileDtype::F32)),
+    ("float16", Global::Dtype(FileDtype::F16)),
+    ("bfloat16", Global::Dtype(FileDtype::BF16)),
+    ("float64", Global::Dtype(FileDtype::F64)),
+    ("int64", Global::Dtype(FileDtype::I64)),
+    ("int32", Global::Dtype(FileDtype::I32)),
+    ("int16", Global::Dtype(FileDtype::I16)),
+    ("int8", Global::Dtype(FileDtype::I8)),
+    ("uint8", Global::Dtype(FileDtype::U8)),
+    ("uint16", Global::Dtype(FileDtype::U16)),
+    ("uint32", Global::Dtype(FileDtype::U32)),
+    ("uint64", Global::Dtype(FileDtype::U64)),
+    ("bool", Global::Dtype(FileDtype::BOOL)),
+    ("complex64", Global::Dtype(FileDtype::C64)),
+    ("float8_e4m3fn", Global::Dtype(FileDtype::F8_E4M3)),
+    ("float8_e5m2", Global::Dtype(FileDtype::F8_E5M2)),
+    ("float8_e4m3fnuz", Global::Dtype(FileDtype::F8_E4M3FNUZ)),
+    ("float8_e5m2fnuz", Global::Dtype(FileDtype::F8_E5M2FNUZ)),
+    ("float8_e8m0fnu", Global::Dtype(FileDtype::F8_E8M0)),
     ("float4_e2m1fn_x2", OtherDtype("float4_e2m1fn_x2")),
     ("complex32", OtherDtype("complex32")),
     ("bcomplex32", OtherDtype("bcomplex32")),
@@ -135,15 +135,15 @@ const DTYPES: [(&str, Global); 36] = [
     ("bits1x8", OtherDtype("bits1x8")),
     ("bits2x4", OtherDtype("bits2x4")),
     ("bits4x2", OtherDtype("bits4x2")),
-    ("half", Global::Dtype(Dtype::F16)),
-    ("float", Global::Dtype(Dtype::F32)),
-    ("double", Global::Dtype(Dtype::F64)),
+    ("half", Global::Dtype(FileDtype::F16)),
+    ("float", Global::Dtype(FileDtype::F32)),
+    ("double", Global::Dtype(FileDtype::F64)),
 ];
 
 /// Integers of 1 to 7 bits.
 const NARROW: &str = "an integer of fewer than 8 bits";
 
-/// What a global is.
+/// The meaning of a global.
 ///
 /// # Errors
 ///

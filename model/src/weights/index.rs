@@ -1,4 +1,4 @@
-//! Which files of a folder are the checkpoint.
+//! Finds the files of a folder that are the checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -141,7 +141,7 @@ impl Weights {
         let weights = Self::from_files(dir, &files)?;
         for (name, shard) in &weight_map {
             let unread = weights.unread.get(name).map(|(file, _)| *file);
-            let found = weights.tensors.get(name).map(|place| place.file).or(unread).map(|file| &files[file]);
+            let found = weights.tensors.get(name).map(|entry| entry.file).or(unread).map(|file| &files[file]);
             if found != Some(&dir.join(shard)) {
                 let reason = match found {
                     None => {
@@ -159,7 +159,7 @@ impl Weights {
     }
 }
 
-/// Tensor → shard, of the text of an index.
+/// The map from tensor to shard in the text of an index.
 fn weight_map(json: &[u8]) -> Result<BTreeMap<String, String>, String> {
     let index = object("it", json)?;
     let Some(Value::Object(map)) = index.get("weight_map") else { return Err("it has no weight_map".into()) };
@@ -191,7 +191,7 @@ fn to_be_converted(error: Error) -> Error {
     }
 }
 
-/// What is to be said of one shard of several that was named alone.
+/// The message about one shard of several that was named alone.
 pub(super) fn part_of(path: &Path) -> Option<String> {
     let Shard { number, count, .. } = KINDS.iter().find_map(|kind| Shard::parse(path, kind.extension))?;
     let alone = count > 1 && path.is_file();
@@ -225,7 +225,7 @@ fn whole(dir: &Path, kind: &Kind, candidates: &[&PathBuf]) -> Result<Vec<PathBuf
             )),
         };
     };
-    // At most one more than there are files is looked at, whatever their names say.
+    // At most one more than there are files is looked at, even if their names count more.
     let Shard { stem, count, width, .. } = &shards[0];
     let mut files = Vec::new();
     for number in 1..=*count {

@@ -16,7 +16,7 @@ pub(super) use tensors::{ADAPTER_NAMES, EXPECTED, FORMATS, OTHER_MODELS, QUANTIS
 
 use crate::config::UNQUANTISED;
 
-/// What something is, and what to do with it.
+/// A kind of file or folder, and what to do with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Kind {
     /// In words that follow "is" or "holds".
@@ -47,10 +47,10 @@ const KOHYA: Kind = kind(
     "Its names are those of a model that paints (Stable Diffusion, FLUX, ...): use it in a program for these",
 );
 
-/// What is called so by LLaVA's code and what came of it.
+/// Names of LLaVA's code and of its descendants.
 pub(super) const NOT_LORA: &str = "non_lora_trainables.bin";
 
-/// What a training with LoRA has changed of the base itself.
+/// File of the weights of the base that a training with LoRA has changed.
 pub(super) const TRAINED_BESIDES: Kind = kind(
     "what a training with LoRA has trained besides the adapter (the abstractor, say): some tensors of a base model that were \
      changed, and no model by itself",
@@ -79,7 +79,7 @@ const LIGHTNING: Kind = kind(
     "what a training with Lightning leaves: weights are the state_dict in a .ckpt file (in its folder checkpoints)",
     "name that .ckpt file itself, with the model's config.json beside it",
 );
-/// What a training needs to go on.
+/// Files that a training needs to resume.
 pub(super) const STATE: Kind = kind(
     "a part of the state of a training (its optimizer, schedule and random numbers), without its weights",
     "name the folder that holds the model's weights: model.safetensors or pytorch_model.bin",
@@ -87,7 +87,7 @@ pub(super) const STATE: Kind = kind(
 /// Weights of MLX.
 const MLX: Kind = kind("weights in the layout of MLX", ORIGINAL);
 
-/// How the name of a file or folder gives it away.
+/// The pattern of a name of a file or folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sign {
     Is(&'static str),
@@ -133,7 +133,7 @@ const MODEL_TYPES: [(&str, &str); 22] = [
     ("minicpmv", "MiniCPM-V"),
 ];
 
-/// What people call a model of that type.
+/// The common name of a model of that type.
 pub(super) fn model_type(name: &str) -> &str {
     MODEL_TYPES.iter().find(|(model_type, _)| *model_type == name).map_or(name, |(_, called)| called)
 }

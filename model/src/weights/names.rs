@@ -1,8 +1,8 @@
-//! What the names of tensors tell: who wrapped the model, and what a file is that is no checkpoint of it.
+//! Reads the names of tensors: who wrapped the model, and what a file is that is no checkpoint of it.
 
 use super::cursor::shown;
 use super::kinds::{self, Sign};
-use super::{Dtype, file_error};
+use super::{FileDtype, file_error};
 use crate::config::UNQUANTISED;
 use crate::{Error, Result};
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// Names that a message lists.
 const MAX_SHOWN: usize = 3;
 
-/// What is said of tensors without elements in place of weights.
+/// The message about tensors without elements in place of weights.
 pub(super) const EMPTY: &str = "tensors of no elements are what DeepSpeed ZeRO-3 leaves in place of weights that are cut \
                                 into parts: join those with its zero_to_fp32.py, and name what that writes";
 
@@ -23,7 +23,7 @@ const WRAPPERS: [(&str, &str); 4] = [
     ("_forward_module", "Lightning Fabric"),
 ];
 
-/// What is put before all names, by its first part.
+/// Prefixes of all names, by their first part.
 const PREFIXES: [(&str, &str); 6] = [
     ("module.", "DistributedDataParallel or DeepSpeed"),
     ("base_model.", "PEFT"),
@@ -33,15 +33,15 @@ const PREFIXES: [(&str, &str); 6] = [
     ("_orig_mod.", "torch.compile"),
 ];
 
-/// The modules of the model itself, which its tensors are in: `model.layers.0…`
+/// The modules of the model that hold its tensors: `model.layers.0…`
 const HOME: &str = "model.";
 const MODULES: [&str; 5] = ["embed_tokens", "layers", "norm", "vision_model", "visual_abstractor"];
 const HEAD: &str = "lm_head";
 
-/// How names of tensors become those of the model.
+/// The change that makes names of tensors those of the model.
 #[derive(Debug, PartialEq)]
 pub(super) struct Renaming {
-    /// What stands before the modules of the model, in place of `model.`.
+    /// The prefix of the model's modules, in place of `model.`.
     prefix: String,
     /// Whether modules of [`WRAPPERS`] are taken out.
     wrapped: bool,
@@ -50,7 +50,7 @@ pub(super) struct Renaming {
 }
 
 impl Renaming {
-    /// How all names become those of the model; `None` if they are, or it is not the same for all.
+    /// The change that makes all names those of the model; `None` if none is needed, or it is not the same for all.
     pub(super) fn of<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Option<Self> {
         let is_wrapper = |part: &str| WRAPPERS.iter().find(|(wrapper, _)| *wrapper == part);
         let (mut by, mut wrappers): (Vec<&str>, Vec<&str>) = (vec![], vec![]);
@@ -124,7 +124,7 @@ fn unwrapped(name: &str) -> String {
     name.split('.').filter(|part| !is_wrapper(part)).collect::<Vec<_>>().join(".")
 }
 
-/// What stands before the first part of a name that is a module of the model.
+/// The prefix of a name, before its first part that is a module of the model.
 fn before_modules(name: &str) -> Option<&str> {
     let mut at = 0;
     for part in name.split('.') {
@@ -140,7 +140,7 @@ fn before_modules(name: &str) -> Option<&str> {
 /// where all that is needed is there too, it would be another model without them.
 pub(super) fn refuse_others<'n>(
     path: &Path,
-    tensors: impl Iterator<Item = (&'n str, Option<Dtype>)> + Clone,
+    tensors: impl Iterator<Item = (&'n str, Option<FileDtype>)> + Clone,
 ) -> Result<()> {
     let find = |is: &dyn Fn(&str) -> bool| tensors.clone().map(|(name, _)| name).find(|name| is(name));
     let refuse = |found: &str, what: &str, todo: &str| {
@@ -166,8 +166,8 @@ pub(super) fn refuse_others<'n>(
             return refuse(found, &what, &capitalised(UNQUANTISED));
         }
     }
-    let eighth = |(name, dtype): &(&str, Option<Dtype>)| {
-        use Dtype::{F4, F8_E4M3, F8_E4M3FNUZ, F8_E5M2, F8_E5M2FNUZ, F8_E8M0};
+    let eighth = |(name, dtype): &(&str, Option<FileDtype>)| {
+        use FileDtype::{F4, F8_E4M3, F8_E4M3FNUZ, F8_E5M2, F8_E5M2FNUZ, F8_E8M0};
         name.ends_with(".weight")
             && matches!(dtype, Some(F4 | F8_E4M3 | F8_E4M3FNUZ | F8_E5M2 | F8_E5M2FNUZ | F8_E8M0))
     };
@@ -204,7 +204,7 @@ pub(super) fn other_sets<'n>(held: impl Iterator<Item = &'n str> + Clone, expect
     held.filter_map(|name| rest(name, first)).filter(whole).map(str::to_owned).collect()
 }
 
-/// What there is in place of the tensors that are missing: names as the file has them, and those that are expected.
+/// Names that the file has in place of the missing tensors, and those that are expected.
 pub(super) fn instead(names: &[&str], expected: &[&str]) -> String {
     let few =
         |names: &[&str]| names.iter().take(MAX_SHOWN).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
@@ -226,11 +226,11 @@ fn capitalised(text: &str) -> String {
 }
 
 /// Why a tensor cannot be read as floats, and what to do; `None` if it can.
-pub(super) fn not_float(dtype: Dtype) -> Option<(String, &'static str)> {
+pub(super) fn not_float(dtype: FileDtype) -> Option<(String, &'static str)> {
     let todo = match dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 => return None,
-        Dtype::F64 => "save it as F32",
-        Dtype::C64 => "complex numbers are no weights of this model",
+        FileDtype::F32 | FileDtype::F16 | FileDtype::BF16 => return None,
+        FileDtype::F64 => "save it as F32",
+        FileDtype::C64 => "complex numbers are no weights of this model",
         _ => {
             "integers and narrow floats are no weights by themselves: scales belong to them, and casting leaves those out. \
               Take the checkpoint it was made from"
@@ -240,7 +240,7 @@ pub(super) fn not_float(dtype: Dtype) -> Option<(String, &'static str)> {
 }
 
 /// The error of [`not_float`].
-pub(super) fn check_float(name: &str, dtype: Dtype) -> Result<()> {
+pub(super) fn check_float(name: &str, dtype: FileDtype) -> Result<()> {
     match not_float(dtype) {
         Some((reason, todo)) => Err(Error::Tensor { name: name.into(), reason: format!("{reason}: {todo}") }),
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The pickle of a torch checkpoint, of which nothing is executed.
+//! Reads the pickle of a torch checkpoint. Nothing of it is executed.
 //!
 //! A pickle is a program for a stack machine (Python's `pickletools` lists its instructions). Here it can only build
 //! dicts, lists and tuples, and describe tensors: the globals it may name ([`super::globals`]) are kinds of values here,
@@ -9,11 +9,11 @@ mod calls;
 
 use std::collections::HashMap;
 
-use super::Dtype;
+use super::FileDtype;
 use super::cursor::Cursor;
 use super::globals::{Global, global, refused};
 
-/// Longest pickle read: that of some 20,000 tensors. The published model has 850.
+/// Longest pickle read: enough for some 20,000 tensors. The published model has 850.
 pub(super) const MAX_PICKLE_BYTES: usize = 4 << 20;
 
 /// Most that the machine may hold: what a byte of a pickle costs in memory has no other bound, since a tuple may be
@@ -21,7 +21,7 @@ pub(super) const MAX_PICKLE_BYTES: usize = 4 << 20;
 /// three times as much.
 const MAX_HELD_BYTES: usize = 64 << 20;
 
-/// What a pickle describes: a value and the objects it refers to.
+/// The content of a pickle: a value and the objects it refers to.
 #[derive(Debug)]
 pub(super) struct Unpickled<'a> {
     pub top: Value<'a>,
@@ -39,7 +39,7 @@ pub(super) enum Value<'a> {
     Global(Global),
     /// A tensor that is not read: a sparse one, say.
     Unread(&'static str),
-    /// What is no tensor, and what no model needs: a set, a device.
+    /// An object that no model needs and that is no tensor: a set, a device.
     Opaque(&'static str),
     /// By its place in [`Unpickled`].
     Object(usize),
@@ -57,12 +57,12 @@ pub(super) enum Object<'a> {
 /// Elements in an entry of their own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Storage<'a> {
-    pub dtype: Dtype,
+    pub dtype: FileDtype,
     pub key: &'a str,
     pub numel: i128,
 }
 
-/// A part of a storage, as it was said to be: nothing of it is checked yet.
+/// A part of a storage, as the pickle describes it. Nothing of it is checked yet.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor<'a> {
     pub storage: Storage<'a>,
@@ -76,7 +76,7 @@ impl<'a> Unpickled<'a> {
         object(&self.objects, value)
     }
 
-    /// What a value is, in Python's words.
+    /// The type of a value, in Python's words.
     pub(super) fn kind(&self, value: Value<'a>) -> &'static str {
         kind(&self.objects, value)
     }
@@ -228,7 +228,7 @@ impl<'a> Machine<'a> {
         Ok(values)
     }
 
-    /// What was pushed since the last mark.
+    /// Values pushed since the last mark.
     fn pop_mark(&mut self) -> Result<Vec<Value<'a>>, String> {
         let mark = self.marks.pop().ok_or("its stack has no mark")?;
         Ok(self.stack.split_off(mark))

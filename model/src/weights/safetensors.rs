@@ -10,12 +10,12 @@ use serde::de::{Error as _, IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::cursor::shown;
-use super::{At, Dtype, Place};
+use super::{At, FileDtype, TensorEntry};
 
 /// Longest header read, in bytes; the format's own limit.
 pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Whether a file begins like one: with the length of a header that is an object.
+/// Whether a file begins like a safetensors file: with the length of a header that is an object.
 pub(super) fn begins(file: &[u8]) -> bool {
     let header = file.split_first_chunk().map(|(len, header)| (u64::from_le_bytes(*len), header.first()));
     header.is_some_and(|(len, first)| len <= MAX_HEADER_BYTES && first == Some(&b'{'))
@@ -62,7 +62,7 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
                 "{} is {:?} of {} and has {} bytes: download it again",
                 shown(name),
                 info.shape,
-                info.dtype.as_ref().map_or_else(|name| shown(name), Dtype::to_string),
+                info.dtype.as_ref().map_or_else(|name| shown(name), FileDtype::to_string),
                 to - from
             ));
         }
@@ -79,18 +79,18 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
         let [from, to] = info.data_offsets.map(|offset| start + offset as usize);
         let shape = info.shape.iter().map(|&size| size as usize).collect();
         match info.dtype {
-            Ok(dtype) => tensors.push((name, Place { file: 0, dtype, shape, at: At::Bytes(from..to) })),
+            Ok(dtype) => tensors.push((name, TensorEntry { file: 0, dtype, shape, at: At::Bytes(from..to) })),
             Err(dtype) => unread.push((name, format!("is of dtype {}, which is not known", shown(&dtype)))),
         }
     }
     Ok(Header { tensors, unread, metadata, note: None })
 }
 
-/// What a header says.
+/// The content of a header.
 #[derive(Debug)]
 pub(super) struct Header {
     /// In the order of their bytes.
-    pub tensors: Vec<(String, Place)>,
+    pub tensors: Vec<(String, TensorEntry)>,
     /// Tensors that cannot be read, and why.
     pub unread: Vec<(String, String)>,
     pub metadata: BTreeMap<String, String>,
@@ -109,14 +109,15 @@ struct Entries {
 struct Info {
     /// Its name, if it is not known: a tensor that is not needed does no harm.
     #[serde(deserialize_with = "known_dtype")]
-    dtype: Result<Dtype, String>,
+    dtype: Result<FileDtype, String>,
     shape: Vec<u64>,
     data_offsets: [u64; 2],
 }
 
-fn known_dtype<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<Dtype, String>, D::Error> {
+fn known_dtype<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<FileDtype, String>, D::Error> {
     let name = String::deserialize(deserializer)?;
-    let known: Result<Dtype, serde::de::value::Error> = Dtype::deserialize(name.as_str().into_deserializer());
+    let known: Result<FileDtype, serde::de::value::Error> =
+        FileDtype::deserialize(name.as_str().into_deserializer());
     Ok(known.map_err(|_| name))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::{At, Dtype, Place, Weights};
+use super::{At, FileDtype, TensorEntry, Weights};
 use crate::Config;
 
 /// Levels an element can have: the sum of four bytes.
@@ -31,7 +31,7 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct Levels {
     as_f32: [f32; LEVELS],
-    /// Little-endian, of the dtype; the first two or all four bytes.
+    /// Little-endian, in the dtype; the first two or all four bytes.
     as_bytes: [[u8; 4]; LEVELS],
 }
 
@@ -44,7 +44,7 @@ struct Spread {
 
 impl Weights {
     /// Every tensor that a checkpoint of this config must hold, without a file: values are computed when they are
-    /// read, the same ones for the same seed, name and place, whatever is read around them.
+    /// read, the same ones for the same seed, name and entry, whatever is read around them.
     ///
     /// They are roughly normal (the sum of four uniform bytes, at most 3.45 standard deviations from the mean) and
     /// rounded to `dtype`. Their spread keeps activations near 1 through all layers, lets every layer matter and
@@ -68,7 +68,7 @@ impl Weights {
     /// # Panics
     ///
     /// If `dtype` is not F32, F16 or BF16.
-    pub fn synthetic(config: &Config, dtype: Dtype, seed: u64) -> Self {
+    pub fn synthetic(config: &Config, dtype: FileDtype, seed: u64) -> Self {
         let mut weights = Self::empty(Path::new("synthetic checkpoint"));
         let mut known: BTreeMap<[u64; 2], Arc<Levels>> = BTreeMap::new();
         for spec in config.tensors().into_iter().filter(|spec| spec.required) {
@@ -77,8 +77,8 @@ impl Weights {
                 .entry([spread.mean.to_bits(), spread.std.to_bits()])
                 .or_insert_with(|| Arc::new(Levels::new(spread, dtype)));
             let stream = Stream { seed: hash_name(seed, &spec.name), levels: levels.clone() };
-            let place = Place { file: 0, dtype, shape: spec.shape, at: At::Computed(stream) };
-            weights.tensors.insert(spec.name, place);
+            let entry = TensorEntry { file: 0, dtype, shape: spec.shape, at: At::Computed(stream) };
+            weights.tensors.insert(spec.name, entry);
         }
         weights
     }
@@ -115,18 +115,18 @@ fn spread(config: &Config, name: &str, shape: &[usize]) -> Spread {
 }
 
 impl Levels {
-    fn new(spread: Spread, dtype: Dtype) -> Self {
+    fn new(spread: Spread, dtype: FileDtype) -> Self {
         let mut levels = Self { as_f32: [0.0; LEVELS], as_bytes: [[0; 4]; LEVELS] };
         for (sum, (value, bytes)) in levels.as_f32.iter_mut().zip(&mut levels.as_bytes).enumerate() {
             let exact = (spread.mean + (sum as f64 - 510.0) * spread.std / SUM_STD) as f32;
             match dtype {
-                Dtype::F32 => (*value, *bytes) = (exact, exact.to_le_bytes()),
-                Dtype::F16 => {
+                FileDtype::F32 => (*value, *bytes) = (exact, exact.to_le_bytes()),
+                FileDtype::F16 => {
                     let half = f16::from_f32(exact);
                     *value = half.to_f32();
                     bytes[..2].copy_from_slice(&half.to_le_bytes());
                 }
-                Dtype::BF16 => {
+                FileDtype::BF16 => {
                     let half = bf16::from_f32(exact);
                     *value = half.to_f32();
                     bytes[..2].copy_from_slice(&half.to_le_bytes());
@@ -143,7 +143,7 @@ impl Stream {
         self.fill(start, values, |level| self.levels.as_f32[level]);
     }
 
-    /// As a file holds them: `N` bytes an element.
+    /// The elements as a file holds them: `N` bytes each.
     pub(super) fn read_bytes<const N: usize>(&self, start: usize, values: &mut [[u8; N]]) {
         self.fill(start, values, |level| *self.levels.as_bytes[level].first_chunk().expect("2 or 4 bytes"));
     }
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn parts_are_those_of_the_whole() {
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        for dtype in [FileDtype::F32, FileDtype::F16, FileDtype::BF16] {
             let weights = Weights::synthetic(&config(), dtype, 7);
             let view = weights.get(NAME).unwrap();
             let whole = view.to_f32().unwrap();
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn values_are_those_of_a_file_of_that_dtype() {
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        for dtype in [FileDtype::F32, FileDtype::F16, FileDtype::BF16] {
             let weights = Weights::synthetic(&config(), dtype, 7);
             let view = weights.get(NAME).unwrap();
             let mut bytes = vec![0; view.byte_len()];
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn seeds_and_names_give_other_values_and_nothing_else_does() {
         let values = |seed, name: &str| {
-            Weights::synthetic(&config(), Dtype::F32, seed).get(name).unwrap().to_f32().unwrap()
+            Weights::synthetic(&config(), FileDtype::F32, seed).get(name).unwrap().to_f32().unwrap()
         };
         let same =
             |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;
@@ -251,14 +251,14 @@ mod tests {
         for other in [values(2, NAME), values(1, "model.layers.0.mlp.gate_proj.weight")] {
             assert!(same(&one, &other) < 0.01, "{}", same(&one, &other));
         }
-        // The values of this version are those of every version: what was measured can be measured again.
+        // Every version computes the same values, so that a measurement can be repeated.
         assert_eq!(one[..4], [0.034685582, 0.0394698, -0.05681259, -0.09807647]);
     }
 
     #[test]
     fn spreads_are_those_of_the_table() {
         let config = config();
-        let weights = Weights::synthetic(&config, Dtype::F32, 3);
+        let weights = Weights::synthetic(&config, FileDtype::F32, 3);
         weights.check(&config).unwrap();
         for name in weights.names() {
             let view = weights.get(name).unwrap();
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_independent() {
-        let weights = Weights::synthetic(&config(), Dtype::F32, 3);
+        let weights = Weights::synthetic(&config(), FileDtype::F32, 3);
         let values = weights.get("lm_head.weight").unwrap().to_f32().unwrap();
         let variance: f32 = values.iter().map(|v| v * v).sum();
         for apart in [1, 2, 3, 64, 1000] {

@@ -9,7 +9,7 @@ use super::cursor::shown;
 use super::pickle::{Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
-use super::{At, Place};
+use super::{At, TensorEntry};
 use crate::config::UNQUANTISED;
 
 /// Key and value of a dict.
@@ -76,12 +76,12 @@ pub(super) fn read(file: &[u8]) -> Result<Header, String> {
         }
         let found = match tensor {
             Some(tensor) => {
-                place(tensor, top, &entries).map_err(|reason| format!("{}: {reason}", shown(name)))?
+                entry_of(tensor, top, &entries).map_err(|reason| format!("{}: {reason}", shown(name)))?
             }
             None => Err(format!("is a {}, which is not read", pickle.kind(value))),
         };
         match found {
-            Ok(place) => header.tensors.push((name.to_owned(), place)),
+            Ok(entry) => header.tensors.push((name.to_owned(), entry)),
             Err(reason) => header.unread.push((name.to_owned(), reason)),
         }
     }
@@ -185,7 +185,7 @@ fn refuse_two<'a>(
     }
 }
 
-/// What comes before `data.pkl`: a folder and a slash.
+/// The prefix of `data.pkl`: a folder and a slash.
 fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
     let top =
         |name: &&'a str| name.strip_suffix("data.pkl").filter(|top| top.is_empty() || top.ends_with('/'));
@@ -210,7 +210,11 @@ fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
 
 /// Where a tensor's elements are, if all of them are within its storage, and that within its entry. The inner error is why
 /// it cannot be read although nothing is wrong with it.
-fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Result<Place, String>, String> {
+fn entry_of(
+    tensor: &Tensor<'_>,
+    top: &str,
+    entries: &Entries<'_>,
+) -> Result<Result<TensorEntry, String>, String> {
     let Tensor { storage, offset, size, stride } = tensor;
     // A long key may be named again and again, and is copied each time.
     let entry = Some(storage.key)
@@ -282,7 +286,7 @@ fn place(tensor: &Tensor<'_>, top: &str, entries: &Entries<'_>) -> Result<Result
         () if contiguous => At::Bytes(start..start + count * element_bytes),
         () => At::Strided(start..start + (last - offset + 1) * element_bytes, strides),
     };
-    Ok(Ok(Place { file: 0, dtype: storage.dtype, shape, at }))
+    Ok(Ok(TensorEntry { file: 0, dtype: storage.dtype, shape, at }))
 }
 
 #[cfg(test)]

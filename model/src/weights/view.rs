@@ -7,7 +7,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::synthetic::Stream;
-use super::{Dtype, names};
+use super::{FileDtype, names};
 use crate::Result;
 
 /// Elements that are read at a time where the whole need not fit in memory.
@@ -24,7 +24,7 @@ pub struct View<'a> {
     /// Name in the checkpoint.
     pub name: &'a str,
     /// Type of its elements.
-    pub dtype: Dtype,
+    pub dtype: FileDtype,
     /// Sizes, outermost first; empty for a single number.
     pub shape: &'a [usize],
     pub(super) data: Data<'a>,
@@ -104,8 +104,8 @@ impl View<'_> {
             return Ok(());
         }
         match (self.dtype, self.contiguous()) {
-            (Dtype::F32, _) => self.read(start, values, f32::from_le_bytes),
-            (Dtype::F16, Some(bytes)) => {
+            (FileDtype::F32, _) => self.read(start, values, f32::from_le_bytes),
+            (FileDtype::F16, Some(bytes)) => {
                 // By the slice, the CPU's own instruction is used; which is there is asked once a slice.
                 let bytes = bytes[start * 2..][..values.len() * 2].as_chunks().0;
                 let mut halves = [f16::ZERO; 512];
@@ -115,7 +115,7 @@ impl View<'_> {
                     halves.convert_to_f32_slice(values);
                 }
             }
-            (Dtype::F16, None) => self.read(start, values, |b| f16::from_le_bytes(b).to_f32()),
+            (FileDtype::F16, None) => self.read(start, values, |b| f16::from_le_bytes(b).to_f32()),
             // A bf16 is the upper half of an f32.
             _ => self.read(start, values, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
         }

@@ -227,7 +227,7 @@ impl<'a> Header<'a> {
         if local.u32()? != LOCAL {
             return None;
         }
-        // What the directory says too.
+        // Fields that the directory repeats.
         local.take(22)?;
         let (name_len, extra_len) = (local.u16()?, local.u16()?);
         let same = local.take(name_len.into())? == self.name;

@@ -1,4 +1,5 @@
-"""Makes the folders here, each a kind of checkpoint or of what is none, with the line that is expected of it.
+"""Describes folders, each a kind of checkpoint or of what is none, with the line that is expected of it. The descriptions
+are here, a family in each file; `tests/src/checkpoints/described.rs` makes the folders of them.
 
 Plain Python, no packages: python3 make.py
 """
@@ -6,9 +7,9 @@ import io
 import json
 import pathlib
 import pickle
-import shutil
 import struct
 import zipfile
+import zlib
 
 HERE = pathlib.Path(__file__).parent
 CONFIG = {
@@ -172,17 +173,66 @@ def state_dict():
     return items, storages
 
 
+FOLDERS, CONTENTS = {}, {}
+
+
 def folder(name, expected, files, config=True):
-    path = HERE / name
-    path.mkdir()
-    (path / "expected").write_text(expected + "\n")
+    """Describes a folder; a content that another folder has already is named by that."""
+    assert name not in FOLDERS, name
     if config:
-        text = json.dumps(CONFIG if config is True else config, separators=(",", ":"))
-        (path / "config.json").write_text(text)
+        files = {"config.json": json.dumps(CONFIG if config is True else config, separators=(",", ":")), **files}
+    described = {}
     for file, data in files.items():
-        at = path / file
-        at.parent.mkdir(parents=True, exist_ok=True)
-        at.write_bytes(data if isinstance(data, bytes) else data.encode())
+        data = data if isinstance(data, bytes) else data.encode()
+        known = CONTENTS.setdefault(data, f"{name}/{file}")
+        described[file] = content(data) if known == f"{name}/{file}" or len(data) < 64 else {"same": known}
+    FOLDERS[name] = {"expected": expected, "files": described}
+
+
+def content(data):
+    """Text, or a list of pieces of text, of repeated bytes and of compressed ones."""
+    text = as_text(data)
+    if text is not None:
+        return text
+    if (length := safetensors_header(data)) is not None:
+        return [{"hex": data[:8].hex()}, data[8:8 + length].decode(), *runs(data[8 + length:])]
+    if len(data) <= 64:
+        return [{"hex": data.hex()}]
+    return [{"deflated": zlib.compress(data, 9, wbits=-15).hex()}]
+
+
+def as_text(data):
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if all(c >= " " and c != "\x7f" or c in "\n\t" for c in text) else None
+
+
+def safetensors_header(data):
+    if len(data) < 10:
+        return None
+    length, = struct.unpack("<Q", data[:8])
+    ours = length <= len(data) - 8 and data[8:9] == b"{" and as_text(data[8:8 + length]) is not None
+    return length if ours else None
+
+
+def runs(data):
+    """Units of 1, 2 or 4 bytes that are repeated."""
+    found, at = [], 0
+    while at < len(data):
+        best = max((1, 2, 4), key=lambda size: size * repeats(data, at, size))
+        times = repeats(data, at, best)
+        found.append({"hex": data[at:at + best].hex(), "times": times})
+        at += best * times
+    return found
+
+
+def repeats(data, at, size):
+    unit, times = data[at:at + size], 1
+    while len(unit) == size and data[at + times * size:at + (times + 1) * size] == unit:
+        times += 1
+    return times
 
 
 def config(**changes):
@@ -197,11 +247,12 @@ PLAIN = safetensors(whole())
 
 
 def main():
-    for path in HERE.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-    loads(), wrapped(), quantised(), adapters(), sharded(), other_programs(), places(), torch_files()
-    trainings(), pointers(), foreign(), twice(), numbers(), texts()
+    for family in [loads, wrapped, quantised, adapters, sharded, other_programs, places, torch_files,
+                   trainings, pointers, foreign, twice, numbers, texts]:
+        FOLDERS.clear()
+        family()
+        text = json.dumps(FOLDERS, indent=1, ensure_ascii=False)
+        (HERE / f"{family.__name__}.json").write_text(text + "\n")
 
 
 def loads():

@@ -19,8 +19,11 @@ A line without a verdict is phrases alone. Folders without a line are listed wit
 #[derive(Parser)]
 #[command(about = "What Strix says of every folder of a tree, against its expected line", after_help = FORM)]
 struct Args {
-    /// The tree [default: tests/cases/checkpoints]
+    /// The tree [default: the folders that tests/cases/checkpoints describes]
     root: Option<PathBuf>,
+    /// Write the folders that tests/cases/checkpoints describes to DIR first, and keep them
+    #[arg(long, value_name = "DIR", conflicts_with = "root")]
+    write: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -28,10 +31,18 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<bool> {
-    let root = args.root.clone().unwrap_or_else(checkpoints::root);
+    let made = tempfile::tempdir()?;
+    let root = match (&args.root, &args.write) {
+        (Some(root), _) => root.as_path(),
+        (None, write) => {
+            let root = write.as_deref().unwrap_or(made.path());
+            checkpoints::make(root)?;
+            root
+        }
+    };
     // A panic is told of below, by the folder it is of.
     std::panic::set_hook(Box::new(|_| ()));
-    let found = checkpoints::examine(&root)?;
+    let found = checkpoints::examine(root)?;
     for found in &found {
         println!("{found}");
     }

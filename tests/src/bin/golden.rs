@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use strix_engine::Gpu;
 use strix_tests::checks::{self, Identical, YARDSTICK_FACTOR};
-use strix_tests::command::{Kind, Kv, Rows, exit_code};
+use strix_tests::command::{Kind, Kv, RowDtype, exit_code};
 use strix_tests::golden;
 
 #[derive(Parser)]
@@ -27,7 +27,7 @@ struct Args {
     kv: Kv,
     /// With int8: rounds the rows that projections are given and measures the error as well.
     #[arg(long, value_enum, default_value = "f32")]
-    activations: Rows,
+    activations: RowDtype,
     /// Runs all cases of a set as conversations at once, in one cache of pages in any order.
     #[arg(long, conflicts_with_all = ["dtype", "group", "kv", "activations"])]
     together: bool,
@@ -54,7 +54,7 @@ fn run(args: &Args) -> Result<bool> {
         println!("{}", if good { "all within bounds" } else { "FELL SHORT" });
         return Ok(good);
     }
-    if (args.dtype, args.kv, args.activations) == (Kind::F32, Kv::F32, Rows::F32) {
+    if (args.dtype, args.kv, args.activations) == (Kind::F32, Kv::F32, RowDtype::F32) {
         for set in golden::sets(&root)? {
             let report = checks::set(&gpu, &set)?;
             println!("\n{report}");

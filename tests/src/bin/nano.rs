@@ -10,7 +10,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::Gpu;
 use strix_model::image::{self, Exif};
-use strix_model::{GenerateOptions, LoadOptions, Model, Source};
+use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights};
 use strix_tests::command::{Kind, exit_code};
 use strix_tests::golden::read_json;
 
@@ -26,7 +26,7 @@ struct Args {
     /// Pictures of the test split at most.
     #[arg(long)]
     limit: Option<usize>,
-    /// Folder with `samples`, `easy_vqa_test` and the model card's `accuracy*.json`.
+    /// Folder with `samples`, `easy_vqa_test` (its pictures in a folder or packed) and the model card's `accuracy*.json`.
     #[arg(long)]
     root: Option<PathBuf>,
 }
@@ -105,13 +105,23 @@ fn check_easy_vqa(model: &Model, name: &str, asked: f64, dir: &Path, limit: Opti
     let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} pictures, {eta} left")?;
     let bar = ProgressBar::new(pictures.len() as u64).with_style(style).with_message(name.to_owned());
 
+    // The pictures are files, or packed into one: a thousand small files take ten times their room.
+    let packed = dir.join("images.safetensors");
+    let packed = packed.exists().then(|| Weights::open(&packed)).transpose()?;
+    let open = |picture: &str| -> Result<_> {
+        let Some(packed) = &packed else { return Ok(image::open(&dir.join(picture), Exif::Ignore)?) };
+        let file = packed.get(picture);
+        let file =
+            file.as_ref().and_then(|view| view.contiguous()).with_context(|| format!("no {picture}"))?;
+        Ok(image::decode(picture, &file, Exif::Ignore)?)
+    };
     let mut session = model.session()?;
     let options = GenerateOptions { max_tokens: 16, ..GenerateOptions::default() };
     let (mut right, mut total) = (0, 0);
     let start = Instant::now();
     for picture in pictures {
         session.reset();
-        session.add_image(&image::open(&dir.join(picture), Exif::Ignore)?)?;
+        session.add_image(&open(picture)?)?;
         for q in questions.iter().filter(|q| q["image"] == picture) {
             let question = q["question"].as_str().context("question")?;
             let mut answer = session.complete(&format!("USER: <|image|>{question} ASSISTANT:"), &options)?;

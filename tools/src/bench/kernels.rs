@@ -10,7 +10,7 @@ use super::{Deadline, On, Output, Pace, Progress, begin};
 use crate::Usage;
 use crate::load::size;
 
-/// Operands that are on the device at a time, at most, where nothing else is said.
+/// Default bytes of operands that are on the device at a time, at most.
 const MEMORY: u64 = 2 << 30;
 
 const EXAMPLES: &str = "\
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     on: On,
 }
 
-/// What one `--shape` names: one shape, or one for each dtype.
+/// Shapes that one `--shape` names: one, or one for each dtype.
 #[derive(Clone)]
 struct Shapes(Vec<Shape>);
 

@@ -129,7 +129,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 impl Args {
-    /// Which model it was.
+    /// The model that was timed.
     fn words(&self) -> String {
         let layers = self.layers.map_or(String::new(), |layers| format!(" with {layers} decoder layers"));
         let dtype = self.storage.words();

@@ -269,7 +269,7 @@ fn run(command: &mut Command) -> Result {
     }
 }
 
-/// Whether it ends well; what it prints is dropped.
+/// Whether it succeeds. Its output is dropped.
 fn quiet(command: &mut Command) -> bool {
     prepare(command).output().is_ok_and(|out| out.status.success())
 }

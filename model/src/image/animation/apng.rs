@@ -10,7 +10,7 @@ use super::super::{Decoded, MAX_PIXELS, check_size, image_error};
 use super::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
-/// What becomes of a frame's area before the next frame is drawn.
+/// Disposal of a frame's area before the next frame is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dispose {
     Keep,
@@ -55,7 +55,7 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// What comes before the pixels.
+/// Chunks before the pixels.
 struct Header<'a> {
     chunks: Chunks<'a>,
     /// `IHDR`: size, depth, colours, interlacing.
@@ -76,11 +76,11 @@ impl<'a> Header<'a> {
         let (mut orientation, mut num_frames) = (Orientation::NoTransforms, None);
         loop {
             let at = chunks.at;
-            // A still picture is its decoder's, in whatever state.
+            // A still picture is left to its decoder, even if it is damaged.
             let Ok(Some((kind, content))) = chunks.next() else { return None };
             match kind {
                 b"IHDR" => ihdr = content.try_into().ok(),
-                // What is left over behind its last whole colour makes the decoder panic.
+                // Bytes behind the last whole colour make the decoder panic.
                 b"PLTE" => palette = Some(&content[..content.len() - content.len() % 3]),
                 b"tRNS" => transparency = Some(content),
                 b"eXIf" => orientation = Orientation::from_exif_chunk(content).unwrap_or(orientation),
@@ -199,7 +199,7 @@ impl<'a> Apng<'a> {
             let at = self.header.chunks.at;
             let (kind, content) = match self.header.chunks.next() {
                 Ok(Some(chunk)) => chunk,
-                // What follows a frame does not harm it.
+                // Damage behind a frame does not harm it.
                 Err(_) if !data.is_empty() => break,
                 Ok(None) => break,
                 Err(cut) => return Err(cut),
@@ -302,7 +302,7 @@ impl<'a> Apng<'a> {
         Ok(Decoded { picture, orientation: self.header.orientation })
     }
 
-    /// How much of a stored pixel is seen. Of grays Pillow asks nothing.
+    /// Opacity of a stored pixel. Pillow takes grays as opaque.
     fn alpha(&self, pixel: &[u8]) -> u8 {
         match (self.color, self.header.transparency) {
             (ColorType::GrayscaleAlpha | ColorType::Rgba, _) => pixel[pixel.len() - 1],

@@ -51,7 +51,7 @@ pub(super) struct Blocks<'a> {
     name: &'a str,
     bytes: &'a [u8],
     at: usize,
-    /// Whether no frame was met yet.
+    /// Whether no frame came yet.
     first: bool,
     /// Width and height that the header says; frames may reach beyond.
     pub(super) screen: [usize; 2],

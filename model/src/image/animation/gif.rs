@@ -15,7 +15,7 @@ enum Pixels {
     Rgba(Vec<[u8; 4]>),
 }
 
-/// What the end of a frame does to the canvas.
+/// Disposal of a frame at its end.
 enum Disposal {
     Index(Rect, u8),
     Colour(Rect, [u8; 4]),
@@ -31,7 +31,7 @@ pub(super) struct Gif<'a> {
     pixels: Pixels,
     /// Transparent index of a canvas of indices.
     transparent: Option<u8>,
-    /// Whether the canvas of colours has no transparent areas, whatever its alpha.
+    /// Whether the canvas of colours counts as opaque, even if it has alpha.
     opaque: bool,
     /// Whether the next frame turns a canvas of indices into colours. A gray canvas stays one while its frames
     /// have no palette, and while it draws the first that has one: a slip of Pillow's, which fails there if the
@@ -127,7 +127,7 @@ impl<'a> Gif<'a> {
         Ok(())
     }
 
-    /// What is to be done once the frame, not drawn yet, has been seen.
+    /// Disposal of the frame, to be done before the next is drawn.
     fn disposal(&self, frame: &Frame) -> Result<Option<Disposal>> {
         let rect = frame.rect;
         let previous = self.method > 2;

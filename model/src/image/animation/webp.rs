@@ -20,7 +20,7 @@ const ALPHA: u8 = 0x10;
 const XMP: u8 = 0x04;
 const PROFILE: u8 = 0x20;
 
-/// What the file says before its frames.
+/// Header of the file, before its frames.
 struct Header<'a> {
     flags: u8,
     width: usize,
@@ -149,7 +149,7 @@ impl<'a> Stored<'a> {
 struct Earlier {
     rect: Rect,
     dispose: bool,
-    /// Whether nothing of the frames before it was left.
+    /// Whether nothing was left of the frames before it.
     key: bool,
 }
 

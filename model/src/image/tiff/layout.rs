@@ -1,11 +1,11 @@
-//! How the samples of a TIFF lie in its file, and what of it is not read.
+//! The layout of a TIFF's samples in its file, and the kinds that are not read.
 
 use super::ifd::{Ifd, Tag};
 
 /// Most samples a pixel may have: Pillow's bound.
 const MAX_SAMPLES: usize = 6;
 
-/// What a number in the file stands for.
+/// Meaning of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Unsigned,
@@ -13,7 +13,7 @@ pub(super) enum Format {
     Float,
 }
 
-/// What the samples of a pixel are.
+/// Colours of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colour {
     /// Gray, of 1 to 8 bits inverted where `white_is_zero`.
@@ -38,7 +38,7 @@ impl Colour {
     }
 }
 
-/// What the sample after the colours is.
+/// Meaning of the sample after the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alpha {
     None,
@@ -47,7 +47,7 @@ pub(super) enum Alpha {
     Unassociated,
 }
 
-/// How the bytes of a strip or tile are packed.
+/// Compression of a strip or tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
@@ -63,7 +63,7 @@ pub(super) enum Compression {
     Group4,
 }
 
-/// What the tags say together.
+/// The layout that the tags describe together.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) width: usize,
@@ -74,7 +74,7 @@ pub(super) struct Layout {
     pub(super) alpha: Alpha,
     /// Samples of a pixel in the file.
     pub(super) samples: usize,
-    /// Whether each sample has chunks of its own.
+    /// Whether each sample is in separate chunks.
     pub(super) planar: bool,
     pub(super) compression: Compression,
     pub(super) predictor: usize,
@@ -86,7 +86,7 @@ pub(super) struct Layout {
     /// Size of a tile, or of a strip.
     pub(super) chunk: [usize; 2],
     pub(super) offsets: Vec<usize>,
-    /// Bytes of each chunk; where they are not said, up to the end of the file.
+    /// Bytes of each chunk. Without a tag, a chunk goes on to the end of the file.
     pub(super) counts: Vec<usize>,
 }
 

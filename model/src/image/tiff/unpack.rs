@@ -32,7 +32,7 @@ pub(super) fn unpack(layout: &Layout, packed: &[u8], [width, rows]: [usize; 2], 
 
 fn read_up_to(reader: impl Read, len: usize) -> Vec<u8> {
     let mut bytes = vec![];
-    // What was read before an error is kept; the caller compares the length.
+    // Bytes read before an error are kept. The caller compares the length.
     let _ = reader.take(len as u64).read_to_end(&mut bytes);
     bytes
 }
@@ -128,7 +128,7 @@ fn skip_mark(bits: &mut impl BitReader) {
 fn runs(bits: &mut impl BitReader, width: usize) -> Option<Vec<u16>> {
     let (mut changes, mut at, mut colour) = (vec![], 0u16, Color::White);
     while usize::from(at) < width {
-        // Long runs are of several codes, of which the last is below 64.
+        // Long runs have several codes. The last of them is below 64.
         loop {
             let length = match colour {
                 Color::White => maps::white::decode(bits),

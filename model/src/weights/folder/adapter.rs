@@ -1,4 +1,4 @@
-//! Adapters: what was learned on top of a base model, which alone is another one.
+//! Adapters: weights that were learned on top of a base model. The base alone is another model.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ pub(super) fn is_adapter(name: &str) -> bool {
     name == NOT_LORA || kinds::ADAPTER_SIGNS.iter().any(|sign| sign.fits(name))
 }
 
-/// What is said of a folder that holds that file of an adapter and no base.
+/// The message about a folder that holds that file of an adapter and no base.
 pub(super) fn holds_adapter(dir: &Path, found: &str) -> String {
     format!("holds {}, which {}", shown(found), is_adapter_of(dir, found))
 }

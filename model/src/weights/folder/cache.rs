@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{has, listed, names};
 
-/// What a folder of the hub's cache is, and which of it holds a model. One above, below or within a snapshot.
+/// The message about a folder of the hub's cache, above, below or within a snapshot, with the folder that holds a
+/// model.
 pub(super) fn cache_of(dir: &Path) -> Option<String> {
     let dir = std::path::absolute(dir).ok()?;
     let is_repository =

@@ -64,7 +64,7 @@ const PICKLE: Kind = kind(
     "if you trust it, load it in Python and save the model's state_dict() with safetensors or torch.save",
 );
 
-/// What is no checkpoint, by the first bytes of a file.
+/// Files that are no checkpoint, by their first bytes.
 pub(in super::super) fn of_bytes(bytes: &[u8]) -> Option<Kind> {
     let is = |(at, magic, _): &&(usize, &[u8], Kind)| bytes.get(*at..).is_some_and(|b| b.starts_with(magic));
     FILES.iter().find(is).map(|&(.., kind)| kind)

@@ -28,10 +28,10 @@ const NEMO: Kind = kind("a model of NVIDIA NeMo", ORIGINAL);
 const NCNN: Kind = kind("a model of ncnn", ORIGINAL);
 const CORE_ML: Kind = kind("a model of Core ML", ORIGINAL);
 
-/// What a pipeline of diffusers has in place of a config.
+/// File of a pipeline of diffusers, in place of a config.
 pub(in super::super) const PIPELINE: &str = "model_index.json";
 
-/// What a folder holds that holds no weights one could load, by the names in it: parts of trainings. The first that fits
+/// Folders without weights that load, by the names in them: parts of trainings. The first that fits
 /// says it; then the same of the tables below.
 pub(in super::super) const PARTS: [(Sign, Kind); 17] = [
     (Is(PIPELINE), kind("a pipeline of diffusers", "name a folder of mPLUG-Owl2")),
@@ -94,7 +94,7 @@ pub(in super::super) const OTHER_PROGRAMS: [(Sign, Kind); 34] = [
 /// Programs that keep numbers in a `.bin`, by the ending of what is beside it under the same name.
 pub(in super::super) const BESIDE_BIN: [(&str, Kind); 2] = [("xml", OPENVINO), ("param", NCNN)];
 
-/// What else a folder holds that holds no weights one could load.
+/// Other folders without weights that load.
 pub(in super::super) const OTHERS: [(Sign, Kind); 16] = [
     (Is("qmodel.pt"), kind("weights that HQQ quantised, which is not read", UNQUANTISED)),
     (
@@ -117,7 +117,7 @@ pub(in super::super) const OTHERS: [(Sign, Kind); 16] = [
     (Ends(".rar"), ARCHIVE),
 ];
 
-/// Files of torch that a folder is not searched for, of which each may be the model or not.
+/// Files of torch that may be the model or not. A folder is not searched for them.
 pub(in super::super) const TORCH_SIGNS: [(Sign, Kind); 4] =
     [(Begins("epoch="), LIGHTNING), (Ends(".pt"), TORCH), (Ends(".pth"), TORCH), (Ends(".ckpt"), TORCH)];
 

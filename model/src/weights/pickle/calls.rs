@@ -1,4 +1,4 @@
-//! What the calls of a pickle would return, of the globals it may name.
+//! Evaluates the calls of a pickle to the globals it may name.
 
 use super::{Global, Machine, Object, Storage, Tensor, Value, object};
 
@@ -127,7 +127,7 @@ impl<'a> Machine<'a> {
             _ => false,
         };
         match dtype {
-            // A storage of bytes, of which its dtype makes elements.
+            // A storage of bytes, whose dtype makes elements of them.
             Some(Value::Global(Global::Dtype(dtype))) if !turned => {
                 let bytes = storage.numel.saturating_mul(storage.dtype.bitsize() as i128 / 8);
                 let element_bytes = (dtype.bitsize() as i128 / 8).max(1);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::weights::{Dtype, Weights};
+use crate::weights::{FileDtype, Weights};
 use crate::{Config, Result};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
@@ -327,13 +327,13 @@ fn what_torch_writes_in_other_ways_is_read() {
 
     // Other storage classes are listed, and refused only where floats are needed.
     for (class, dtype, bytes) in [
-        ("LongStorage", Dtype::I64, 8),
-        ("DoubleStorage", Dtype::F64, 8),
-        ("ComplexFloatStorage", Dtype::C64, 8),
-        ("IntStorage", Dtype::I32, 4),
-        ("ShortStorage", Dtype::I16, 2),
-        ("CharStorage", Dtype::I8, 1),
-        ("BoolStorage", Dtype::BOOL, 1),
+        ("LongStorage", FileDtype::I64, 8),
+        ("DoubleStorage", FileDtype::F64, 8),
+        ("ComplexFloatStorage", FileDtype::C64, 8),
+        ("IntStorage", FileDtype::I32, 4),
+        ("ShortStorage", FileDtype::I16, 2),
+        ("CharStorage", FileDtype::I8, 1),
+        ("BoolStorage", FileDtype::BOOL, 1),
     ] {
         let weights = open(&dict("x", |code| code.tensor(class, 2, 1, &[1], &[1])), 2 * bytes).unwrap();
         let view = weights.get("x").unwrap();
