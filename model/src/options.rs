@@ -40,7 +40,7 @@ pub struct LoadOptions {
     /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
     /// within it. A single step of a large model may take longer.
     pub slice: Duration,
-    /// Folder of a [`DeviceCache`] to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
+    /// Folder of a [`DeviceCache`](crate::DeviceCache) to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
     pub cache_dir: Option<PathBuf>,
 }
 
