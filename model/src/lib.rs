@@ -40,6 +40,7 @@ mod model;
 #[cfg(feature = "nano")]
 mod nano;
 mod options;
+mod packed;
 mod pictures;
 mod plan;
 pub mod position;
@@ -67,16 +68,17 @@ pub use generate::{FinishReason, GenerateOptions, Timing, Token};
 pub use generation::Tokens;
 pub use generation::{Answer, Canceller, Event, Generation};
 pub use kv_cache::KvDtype;
-pub use loader::{Dtype, Progress, Rounding};
+pub use loader::Progress;
 pub use memory::{Home, MemoryPart, MemoryPlan, Room};
 pub use model::{Model, Trace};
 #[cfg(feature = "nano")]
 pub use nano::nano_files;
 pub use options::LoadOptions;
+pub use packed::{Dtype, Rounding};
 pub use plan::{PlanReport, WeightPlan, plan, shaders};
 pub use sampler::{LogProbs, SamplingParams};
 pub use scheduler::Activity;
-pub use session::{Inspect, SaveOptions, Session, trace_dir};
+pub use session::{Inspect, SaveOptions, Session, Usage, trace_dir};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
 pub use strix_shaders::Activations;
 pub use weights::{Located, Weights};

@@ -14,6 +14,7 @@ use crate::error::{ContextLimit, MemoryShort};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Streaming};
 use crate::options::LoadOptions;
+use crate::packed;
 use crate::vision::Vision;
 use crate::weights::Weights;
 use crate::{Error, Result, kv_cache};
@@ -107,7 +108,7 @@ impl Room {
         let packed = weights.filter(|weights| weights.is_packed());
         let largest = packed.and_then(|weights| {
             let size = |name: &&str| weights.get(name).map_or(0, |view| view.byte_len());
-            weights.host_bytes(weights.names().filter(|name| name.ends_with(".packed")).max_by_key(size)?)
+            weights.host_bytes(weights.names().filter(|name| packed::is_weight(name)).max_by_key(size)?)
         });
         Self {
             budget_bytes: device_memory.or_else(found),

@@ -246,7 +246,8 @@ impl Model {
         drop(declared);
 
         let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
-        let device = Device { gpu, progress, done_bytes: 0, total_bytes };
+        let cancel = options.cancel.clone();
+        let device = Device { gpu, progress, done_bytes: 0, total_bytes, cancel };
         let mut loader = Loader {
             device: Some(device),
             streaming: memory.streaming(),
@@ -277,7 +278,7 @@ impl Model {
             preprocessor,
             eos,
             tokenizer,
-            options: LoadOptions { chunk: memory.chunk, ..options.clone() },
+            options: LoadOptions { chunk: memory.chunk, cancel: None, ..options.clone() },
             notes,
             fingerprint,
             memory,
@@ -489,10 +490,8 @@ fn place(
         tensor.place(device.gpu)?;
         if weights.is_packed() {
             device.done_bytes += tensor.bytes();
-            let (what, done_bytes, total_bytes) =
-                (tensor.label().to_owned(), device.done_bytes, device.total_bytes);
-            (device.progress)(&Progress { what, done_bytes, total_bytes });
         }
+        device.tell(tensor.label())?;
     }
     Ok(streams)
 }

@@ -1,6 +1,8 @@
 //! Options of loading, and their checks against a config and a checkpoint.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use strix_shaders::Activations;
@@ -9,7 +11,7 @@ use strix_shaders::gemm_dot::MAX_COLUMNS;
 use crate::config::{Config, RopeScaling};
 use crate::image::Preprocess;
 use crate::kv_cache::{self, KvDtype};
-use crate::loader::{Dtype, Rounding};
+use crate::packed::{Dtype, Rounding};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -40,7 +42,9 @@ pub struct LoadOptions {
     /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
     /// within it. A single step of a large model may take longer.
     pub slice: Duration,
-    /// Folder of a [`DeviceCache`](crate::DeviceCache) to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
+    /// Set it, from any thread, to end loading with [`Error::Interrupted`](crate::Error::Interrupted).
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Folder of a [`DeviceCache`](crate::DeviceCache), for tunings and compiled kernels. `None`: nothing is kept.
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -58,6 +62,7 @@ impl Default for LoadOptions {
             preprocess: Preprocess::Resize,
             device_memory: None,
             slice: Duration::from_millis(50),
+            cancel: None,
             cache_dir: None,
         }
     }
@@ -72,30 +77,29 @@ impl LoadOptions {
 
 /// Refuses another dtype than that of a converted folder.
 pub(crate) fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
-    if !weights.is_packed() || options.dtype == Dtype::Auto {
+    if options.dtype == Dtype::Auto {
         return Ok(());
     }
-    let said = |key: &str| weights.metadata().get(key).map_or("", String::as_str);
-    let (dtype, group, vision) = (said("strix.dtype"), said("strix.group"), said("strix.vision") == "true");
-    let stored = if group.is_empty() { dtype.to_owned() } else { format!("{dtype} group {group}") };
-    let wanted = options.dtype.to_string();
-    if stored == wanted && (!options.int8_vision || vision) {
+    let Some(stored) = weights.stored_rounding()? else { return Ok(()) };
+    let wanted = options.rounding();
+    if stored.dtype == wanted.dtype && (!wanted.vision || stored.vision) {
         return Ok(());
     }
-    let words = |dtype, vision| if vision { format!("{dtype}, the vision tower too") } else { dtype };
-    Err(Error::Converted { stored: words(stored, vision), wanted: words(wanted, options.int8_vision) })
+    Err(Error::Converted { stored: stored.to_string(), wanted: wanted.to_string() })
 }
 
 /// Refuses to round activations where no weights are int8.
 pub(crate) fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<()> {
-    let stored = weights.filter(|weights| weights.is_packed()).and_then(|w| w.metadata().get("strix.dtype"));
-    let int8 = matches!(options.dtype, Dtype::Int8 { .. }) || stored.is_some_and(|dtype| dtype == "int8");
-    if options.activations == Activations::F32 || int8 {
+    if options.activations == Activations::F32 {
+        return Ok(());
+    }
+    let stored = weights.map(Weights::stored_rounding).transpose()?.flatten().map(|stored| stored.dtype);
+    if [Some(options.dtype), stored].iter().any(|dtype| matches!(dtype, Some(Dtype::Int8 { .. }))) {
         return Ok(());
     }
     Err(Error::Option(format!(
         "activations of int8 need weights of int8, and these are {}: ask for int8 weights too, or leave activations f32",
-        stored.map_or_else(|| options.dtype.to_string(), String::clone),
+        stored.unwrap_or(options.dtype),
     )))
 }
 

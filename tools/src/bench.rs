@@ -1,5 +1,6 @@
 //! `strix bench`: what kernels and models take, and what share that is of what the device can do.
 
+mod answers;
 mod kernels;
 mod model;
 
@@ -46,12 +47,14 @@ pub(crate) struct Args {
 enum What {
     Kernels(kernels::Args),
     Model(model::Args),
+    Answers(answers::Args),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.what {
         What::Kernels(args) => kernels::run(args),
         What::Model(args) => model::run(args),
+        What::Answers(args) => answers::run(args),
     }
 }
 
