@@ -1,22 +1,20 @@
 //! The answers that are being run: all that are decoded take a step together, and in between the prompts of others are run
 //! and their pictures encoded, piece by piece.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+mod live;
 
-use strix_engine::Streamed;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::generate::FinishReason;
 use crate::kv_pool::{Full, Sequence};
 use crate::model::{Encoder, Inner, Running};
-use crate::request::{Request, Sample, Scores};
-use crate::runner::{Part, Pass, TOGETHER};
+use crate::request::{Request, Scores};
+use crate::runner::{Pass, TOGETHER};
 use crate::scheduler::Queue;
-use crate::session::{Encoded, Left, Picture, Row};
+use crate::session::{Picture, Row};
 use crate::{Error, Result, kv_cache};
-
-/// Positions that are run twice rather than waited for.
-const FEW: usize = 4;
+use live::Live;
 
 /// Everything that is run.
 pub(crate) struct Batch<'m> {
@@ -30,35 +28,6 @@ pub(crate) struct Batch<'m> {
     work: Option<Work<'m>>,
     next_key: u64,
     scratch: Scratch,
-}
-
-/// An answer that is being run.
-struct Live<'m> {
-    queue: &'m Queue,
-    key: u64,
-    /// The prompt.
-    rows: Vec<Row>,
-    pictures: Vec<Picture>,
-    /// Those that were needed so far, as the decoder sees them.
-    encoded: Vec<Encoded>,
-    left: Arc<Mutex<Left>>,
-    sample: Sample,
-    sequence: Sequence,
-    /// Whether it takes part in the steps: its prompt is run, or all but one token of it was in the cache.
-    decodes: bool,
-    /// What it runs in the next step.
-    next: [Row; 1],
-    /// Whether a run is under way that writes to its pages.
-    is_written: bool,
-    has_ended: bool,
-    /// Chunks of its prompt that were run.
-    chunks: u64,
-    asked: Instant,
-    /// When its last token came, or it was begun.
-    since: Instant,
-    /// What had been streamed by then.
-    streamed: Streamed,
-    encode_time: Duration,
 }
 
 /// What is run between two steps, piece by piece.
@@ -340,7 +309,8 @@ impl<'m> Batch<'m> {
         let inner = self.inner;
         let size = self.programs().prefill.size;
         if let Some(picture) = self.live[first].next_picture(inner, size) {
-            return self.encode(picture).map(Some);
+            let number = self.live[first].pictures.iter().position(|other| other.id == picture.id);
+            return self.encode(picture, number.unwrap_or_default()).map(Some);
         }
         order.retain(|&at| self.live[at].next_picture(inner, size).is_none());
         let is_of_many = self.programs().prefill_now(inner, order.len())?.sequences > 1;
@@ -350,13 +320,13 @@ impl<'m> Batch<'m> {
         self.prefill(&parts, is_of_many).map(Some)
     }
 
-    /// Begins to encode a picture.
-    fn encode(&mut self, picture: Picture) -> Result<Work<'m>> {
+    /// Begins to encode a picture, which has this number in its conversation.
+    fn encode(&mut self, picture: Picture, number: usize) -> Result<Work<'m>> {
         let pixels = picture.pixels().expect("it is not encoded");
         let mut encoder = self.inner.encoder()?;
         let compiled = encoder.as_mut().expect("compiled");
         compiled.write(&pixels)?;
-        compiled.dump(self.inner, picture.id)?;
+        compiled.dump(self.inner, number)?;
         compiled.program.begin(&[compiled.embeds.id()])?;
         Ok(Work::Encode { picture, encoder, began: Instant::now() })
     }
@@ -511,99 +481,6 @@ enum Start {
     Full(Full),
     /// The device.
     Failed(Error),
-}
-
-impl Live<'_> {
-    /// Rows of the prompt that are to be run.
-    fn prompt_left(&self) -> usize {
-        self.rows.len().saturating_sub(self.sequence.len())
-    }
-
-    /// The next so many rows of the prompt.
-    fn chunk(&self, rows: usize) -> &[Row] {
-        &self.rows[self.sequence.len()..][..rows]
-    }
-
-    fn part<'a>(&'a self, rows: &'a [Row]) -> Part<'a> {
-        let candidates = self.sample.candidates().unwrap_or(1);
-        Part { sequence: &self.sequence, rows, pictures: &self.encoded, candidates }
-    }
-
-    /// Whether it will soon have much more of a prompt in the cache than it has now.
-    fn will_hold_more_of(&self, rows: &[Row]) -> bool {
-        if self.decodes || self.has_ended || self.sample.is_cancelled() {
-            return false;
-        }
-        let most = rows.len().saturating_sub(1);
-        let common = self.rows.iter().zip(&rows[..most]).take_while(|(a, b)| a == b).count();
-        common > self.sequence.len() + FEW
-    }
-
-    /// The first picture of its next rows that is not encoded.
-    fn next_picture(&mut self, inner: &Inner, rows: usize) -> Option<Picture> {
-        let rows = self.sequence.len()..(self.sequence.len() + rows).min(self.rows.len());
-        for row in &self.rows[rows] {
-            let Row::Image { picture: id, .. } = *row else { continue };
-            if self.encoded.iter().any(|encoded| encoded.id == id) {
-                continue;
-            }
-            let picture = self.pictures.iter().find(|picture| picture.id == id);
-            let picture = picture.expect("a prompt's rows are of its pictures");
-            match picture.encoded(inner) {
-                Some(encoded) => self.encoded.push(encoded),
-                None => return Some(picture.clone()),
-            }
-        }
-        None
-    }
-
-    /// Chooses the next token and tells it.
-    fn tell(&mut self, inner: &Inner, scores: Scores<'_>) {
-        if self.has_ended || self.sample.is_cancelled() {
-            return;
-        }
-        let (now, streamed) = (Instant::now(), inner.streamed());
-        let (id, log_probs, finish) = match self.sample.choose(scores, inner, self.sequence.len()) {
-            Ok(chosen) => chosen,
-            Err(error) => return self.end(inner, Err(error)),
-        };
-        let (took, moved) = (now - self.since, streamed.since(self.streamed));
-        let timing = &mut self.sample.timing;
-        if timing.first_token.is_zero() {
-            timing.image_encode += self.encode_time;
-            timing.prefill = took.saturating_sub(self.encode_time);
-            timing.first_token = now - self.asked + (timing.image_encode - self.encode_time);
-            timing.streamed_before = moved;
-        } else {
-            timing.decode += took;
-            timing.decode_tokens += 1;
-            timing.streamed = timing.streamed.and(moved);
-        }
-        (self.since, self.streamed) = (now, streamed);
-        self.next = [Row::Token(id)];
-        if finish.is_some() {
-            self.let_go(inner);
-        }
-        self.sample.feed.push(id, self.sample.certain(), log_probs, &self.sample.timing, finish);
-    }
-
-    /// Ends it without another token.
-    fn end(&mut self, inner: &Inner, how: Result<FinishReason>) {
-        if !self.has_ended {
-            self.let_go(inner);
-            self.sample.feed.end(how, Some(&self.sample.timing));
-        }
-    }
-
-    /// Gives its pages back.
-    fn let_go(&mut self, inner: &Inner) {
-        self.has_ended = true;
-        let sequence = std::mem::take(&mut self.sequence);
-        let positions = sequence.len();
-        let stamps = inner.pages().finish(sequence);
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Left { stamps, positions };
-        self.queue.let_go(&self.sample.feed);
-    }
 }
 
 impl Scratch {

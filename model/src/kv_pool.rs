@@ -117,8 +117,11 @@ impl Sequence {
     fn like(&self, rows: &[Row], start: usize) -> Like {
         let same =
             |from: usize, to: usize| self.rows.get(from..to).is_some_and(|held| *held == rows[from..to]);
-        let page =
-            self.pages.get(start / POSITIONS).copied().filter(|_| start % POSITIONS == 0 && same(0, start));
+        let page = self
+            .pages
+            .get(start / POSITIONS)
+            .copied()
+            .filter(|_| start.is_multiple_of(POSITIONS) && same(0, start));
         let common = || {
             self.rows[start..].iter().zip(&rows[start..]).take(POSITIONS).take_while(|(a, b)| a == b).count()
         };

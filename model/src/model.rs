@@ -22,7 +22,7 @@ use crate::kv_pool::Pages;
 use crate::loader::{Device, Loader, Progress, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::options::LoadOptions;
-use crate::pictures::{PictureId, Pictures};
+use crate::pictures::Pictures;
 use crate::plan::beyond_training;
 use crate::runner::Runner;
 use crate::scheduler::{Activity, Scheduler};
@@ -182,12 +182,10 @@ impl Encoder {
     }
 
     /// Writes to files what `STRIX_TRACE` names of the picture that was set.
-    pub(crate) fn dump(&mut self, inner: &Inner, picture: PictureId) -> Result<()> {
+    pub(crate) fn dump(&mut self, inner: &Inner, number: usize) -> Result<()> {
         match dumped::trace_prefix() {
             None => Ok(()),
-            Some(prefix) => {
-                dumped::dump(&mut self.program, inner, &[], &prefix, &format!("picture{picture}"))
-            }
+            Some(prefix) => dumped::dump(&mut self.program, inner, &[], &prefix, &format!("picture{number}")),
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::{Error, Result};
 /// kernel loops over all keys.
 const MAX_TAPPED_ROWS: usize = 1000;
 
+/// What is done with a pass, whose inputs are written, on these pages; whether it was the last. Whether it ends the run.
+type Run<'a> = dyn FnMut(&mut Pass, &Inner, &[u32], bool) -> Result<bool> + 'a;
+
 impl Inspect<'_> {
     /// The positions of prepared ids, if they and `more` tokens fit the context; their pictures are encoded.
     fn rows_of(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
@@ -140,11 +143,7 @@ impl Inspect<'_> {
     }
 
     /// The same of rows, behind those in the cache.
-    fn run_rows(
-        &mut self,
-        rows: &[Row],
-        run: &mut dyn FnMut(&mut Pass, &Inner, &[u32], bool) -> Result<bool>,
-    ) -> Result<bool> {
+    fn run_rows(&mut self, rows: &[Row], run: &mut Run<'_>) -> Result<bool> {
         let inner = self.inner();
         let Inspected { sequence, pictures, .. } = self.state();
         let sequence = sequence.as_mut().expect("begun");
