@@ -158,7 +158,7 @@ impl Roofline {
 /// The way that a streaming kernel reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
-    /// So many words of a storage buffer at a time.
+    /// Loads of so many words of a storage buffer.
     Words(u32),
     /// 16 bytes at a time, as an image.
     Texels,
@@ -314,7 +314,7 @@ fn dispatches(gpu: &Gpu, rounds: usize) -> Result<[f64; 3]> {
         Ok(start.elapsed().as_nanos() as f64)
     };
     let mut times = [vec![], vec![], vec![]];
-    // In turns, the first round unseen.
+    // The runs take turns. The first round is not counted.
     for round in 0..=rounds {
         for (times, [passes, each]) in times.iter_mut().zip([[1, DISPATCHES], [DISPATCHES, 1], [1, 1]]) {
             let ns = run(passes, each)?;

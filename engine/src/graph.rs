@@ -25,7 +25,7 @@ pub struct Graph {
     pub(crate) steps: Vec<Step>,
     /// Each once.
     decisions: Vec<Decision>,
-    /// By address of their storage, which the values keep alive, and the bytes of it.
+    /// Resident tensors by the address of their storage, which the values keep alive, and the bytes of it.
     residents: HashMap<(usize, Range<u64>), TensorId>,
 }
 
@@ -62,7 +62,7 @@ pub struct ReferenceArgs<'a> {
     pub params: &'a [u8],
     /// The kernel's bindings.
     pub bindings: &'a [Binding],
-    /// One entry a storage binding, in order. Written ones hold what they held before the step.
+    /// An entry for each storage binding, in order. Bindings that are written hold their content before the step.
     pub tensors: &'a mut [Vec<u64>],
 }
 

@@ -92,7 +92,7 @@ impl HostBytes {
         Self { mapped: true, ..Self::new(owner, range) }
     }
 
-    /// All of `data`.
+    /// Bytes of all of `data`.
     pub fn from_vec<T: Pod + Send + Sync>(data: Vec<T>) -> Self {
         struct Words<T>(Vec<T>);
         impl<T: Pod> AsRef<[u8]> for Words<T> {
@@ -221,7 +221,7 @@ impl Storage {
         self.seat.get()
     }
 
-    /// Where it is, allocated and filled on first use.
+    /// The buffer that holds it, allocated and filled on first use.
     pub(crate) fn place(&self, gpu: &Gpu) -> Result<Place> {
         if let Some((device, place)) = self.place.get() {
             assert!(device == gpu.device(), "{}: it is on another device", self.label);
@@ -415,7 +415,7 @@ impl ResidentBytes {
         self.placed(gpu).map(drop)
     }
 
-    /// Where it is.
+    /// The buffer that holds it.
     pub(crate) fn placed(&self, gpu: &Gpu) -> Result<Place> {
         self.0.place(gpu)
     }

@@ -99,9 +99,9 @@ pub struct Report {
     pub written_bytes: u64,
     /// Bytes of all files of tensors.
     pub total_bytes: u64,
-    /// From beginning to end.
+    /// Time from beginning to end.
     pub seconds: f64,
-    /// Without looking at what an earlier run had left.
+    /// The same without the check of files that an earlier run left.
     pub work_seconds: f64,
     /// Part of that in which the rounding waited for the source.
     pub waited_for_reads_seconds: f64,
@@ -130,7 +130,7 @@ impl Report {
 struct Checkpoint {
     pub config: Config,
     pub weights: Weights,
-    /// Those of [`COPIED`] that there are.
+    /// The files of [`COPIED`] that are there.
     pub files: Vec<(String, Vec<u8>)>,
     /// Names and checksums of the files it was read from, for a [`Manifest`].
     pub made_from: BTreeMap<String, String>,

@@ -1,6 +1,7 @@
-//! From a checkpoint's tensors to the device: which are joined, how they are stored, what is wrong with them.
+//! Brings a checkpoint's tensors to the device: joins, packs and checks them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use strix_engine::{Gpu, HostBytes, Resident, Target};
 use strix_shaders::embedding::{EmbeddingPart, Table};
@@ -66,7 +67,7 @@ pub(crate) struct Matrix {
     /// Label on the device; what a converted file holds is [named](packed::weight_name) by it.
     pub label: String,
     pub layout: Layout,
-    /// As [`Projection::modules`].
+    /// The same as [`Projection::modules`].
     pub modules: Vec<Vec<Vec<String>>>,
 }
 
@@ -117,6 +118,21 @@ pub(crate) struct Device<'a> {
     pub progress: &'a mut dyn FnMut(&Progress),
     pub done_bytes: u64,
     pub total_bytes: u64,
+    /// Set by whoever wants no model any more.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Device<'_> {
+    /// Tells what was read last, unless nobody wants more.
+    pub(crate) fn tell(&mut self, what: &str) -> Result<()> {
+        let (done_bytes, total_bytes) = (self.done_bytes, self.total_bytes);
+        (self.progress)(&Progress { what: what.into(), done_bytes, total_bytes });
+        if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+    }
 }
 
 /// The tensor of that name.
@@ -237,8 +253,7 @@ impl<'a> Loader<'a> {
     fn count(&mut self, name: &str) -> Result<()> {
         if let (Some(weights), Some(device)) = (self.weights.filter(|w| !w.is_packed()), &mut self.device) {
             device.done_bytes += view(weights, name)?.byte_len() as u64;
-            let (done_bytes, total_bytes) = (device.done_bytes, device.total_bytes);
-            (device.progress)(&Progress { what: name.into(), done_bytes, total_bytes });
+            device.tell(name)?;
         }
         Ok(())
     }
@@ -418,7 +433,14 @@ impl<'a> Loader<'a> {
             return Err(Error::Tensor { name: packed::weight_name(&s.label), reason });
         }
         let rows = matrix.rows(weights)?;
-        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| rows.fill(set, half, row, out);
+        let cancel = self.device.as_ref().and_then(|device| device.cancel.clone());
+        let is_cancelled = || cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+        // Of a model that nobody wants the rest is packed as it lies, which is soon done, and not used.
+        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
+            if !is_cancelled() {
+                rows.fill(set, half, row, out);
+            }
+        };
         let contents = if self.on_host { Contents::OnHost } else { Contents::Upload(gpu) };
         let linear = Linear::pack(contents, s.name, &s.label, layout, limit, fill, bias)?;
         rows.finish()?;

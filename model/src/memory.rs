@@ -9,10 +9,11 @@ use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::context::{Refused, TooLong};
 use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
+use crate::encoder::record_vision;
 use crate::error::{ContextLimit, MemoryShort};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Streaming};
-use crate::model::{LoadOptions, record_vision};
+use crate::options::LoadOptions;
 use crate::packed;
 use crate::vision::Vision;
 use crate::weights::Weights;
@@ -335,7 +336,7 @@ impl Declared {
 
 /// Checks that attention over the context loops no more often than every driver does.
 fn fits_loops(trips: u64, ctx: u32) -> std::result::Result<(), TooLong> {
-    /// More than the iterations of any kernel that do not come of the context.
+    /// Bound of the iterations of a kernel that do not depend on the context.
     const OTHERS: u64 = 256;
     if trips <= MAX_TRIPS {
         return Ok(());

@@ -8,7 +8,7 @@ use strix_shaders::cursors::PAGE;
 use crate::config::Config;
 use crate::context::planned;
 use crate::memory::{Declared, MemoryPlan, Room};
-use crate::model::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
+use crate::options::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
 use crate::packed::Dtype;
 use crate::weights::Weights;
 use crate::{Result, kv_cache};

@@ -1,4 +1,4 @@
-//! From questions, answers and pictures to the prompt string the model was trained on (SPEC §6).
+//! Makes the prompt string that the model was trained on, of questions, answers and pictures (SPEC §6).
 
 use crate::tokenizer::IMAGE_TOKEN;
 use crate::{Error, Result};

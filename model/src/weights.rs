@@ -80,7 +80,7 @@ enum At {
     Bytes(Range<usize>),
     /// From the first element to the last, with a stride in elements for each axis.
     Strided(Range<usize>, Vec<usize>),
-    /// In no file.
+    /// Computed, in no file.
     Computed(Stream),
 }
 
@@ -280,7 +280,7 @@ impl Weights {
         }
     }
 
-    /// Where elements of a tensor lie; all of them where they do not lie row-major.
+    /// Byte range of some elements of a tensor; of all if they are not row-major.
     fn mapped(&self, name: &str, elements: Range<usize>) -> Option<(&Opened, Range<usize>)> {
         let found = self.tensors.get(name)?;
         let byte = |element: usize| element * found.dtype.bitsize() / 8;

@@ -15,7 +15,7 @@ use crate::packed::{self, Rounding};
 use crate::weights::FileDtype;
 use crate::{Error, Result};
 
-/// Where in a packed projection a checkpoint tensor is.
+/// Position of a checkpoint tensor in a packed projection.
 struct Origin<'a> {
     matrix: &'a Matrix,
     set: u32,

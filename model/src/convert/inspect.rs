@@ -263,7 +263,7 @@ fn tensor_error(stored: &Weights, source: &Weights, name: &str) -> Result<Roundi
     Ok(sum(runs.collect::<Result<_>>()?))
 }
 
-/// In order, so that the sum is the same in every run.
+/// Sums are taken in order, so that every run gives the same.
 fn sum(errors: Vec<RoundingError>) -> RoundingError {
     errors.into_iter().fold(RoundingError::default(), |mut sum, error| {
         sum += error;

@@ -258,7 +258,7 @@ pub(super) struct Unpack<'a> {
 
 impl Unpack<'_> {
     fn rows_per_piece(&self) -> usize {
-        // Of whole blocks, so that a block is read once.
+        // Pieces are of whole blocks, so that a block is read once.
         (PIECE_ELEMENTS / self.layout.k as usize).next_multiple_of(BLOCK as usize)
     }
 
@@ -293,7 +293,7 @@ impl Job for Unpack<'_> {
     }
 
     fn read_bytes(&self, piece: usize) -> u64 {
-        // Of the blocks only this tensor's rows, so that tensors that share blocks do not count them twice.
+        // Only this tensor's rows of the blocks count, so that tensors that share blocks do not count them twice.
         (self.rows(piece).len() * self.layout.k as usize * self.weight.dtype.bitsize() / 8) as u64
     }
 

@@ -137,7 +137,7 @@ impl<'a> Check<'a> {
             self.problem(name, None, reason);
         }
         let Some(blake3) = &entry.blake3 else { return self.tensors(name, whole) };
-        // One of another length need not be read to be known as another.
+        // A file of another length differs. It need not be read.
         if !whole {
             return Ok(());
         }
@@ -280,7 +280,7 @@ fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String>
 
 /// The first element that is NaN or infinite or, of `scales`, negative. `None` if they are no floats.
 fn first_bad(dtype: FileDtype, scales: bool, bytes: &[u8]) -> Option<usize> {
-    // Without its sign, a finite number is below infinity as an integer too; with it, a negative one is above.
+    // As integers, finite numbers are below infinity without their sign. With it, negative ones are above.
     let (infinity, minus_0) = (f32::INFINITY.to_bits(), 1 << 31);
     let mask = if scales { u32::MAX } else { !minus_0 };
     let bad = |infinity: u32, bits: u32| bits & mask >= infinity && bits != minus_0;
@@ -297,7 +297,7 @@ fn first_bad(dtype: FileDtype, scales: bool, bytes: &[u8]) -> Option<usize> {
 /// The first element that is `bad`.
 fn first<const N: usize>(bytes: &[u8], bad: impl Fn([u8; N]) -> bool) -> Option<usize> {
     let elements = bytes.as_chunks().0;
-    // All of them first, since a search that may stop early is not vectorised.
+    // All elements are tested first, since a search that may stop early is not vectorised.
     elements.iter().fold(false, |any, &element| any | bad(element)).then_some(())?;
     elements.iter().position(|&element| bad(element))
 }
