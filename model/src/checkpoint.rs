@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::options::{LoadOptions, check_options_but_length, fits_activations, fits_packing};
+use crate::prompt::Prompt;
 use crate::session::rows;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Located, Weights, check_config};
@@ -187,16 +188,21 @@ impl Checkpoint {
     }
 
     /// Checks that a prompt with so many pictures can be run by a model of it, loaded with these options; returns its
-    /// positions. What [`Session::complete`] refuses is refused here.
+    /// positions. What [`Session::complete`](crate::Session::complete) refuses is refused here.
     ///
     /// # Errors
     ///
     /// If the folder has no tokenizer, places and pictures differ in number, or the context does not hold the prompt.
-    pub fn check_prompt(&self, prompt: &str, num_images: usize, options: &LoadOptions) -> Result<usize> {
+    pub fn check_prompt(
+        &self,
+        prompt: impl Into<Prompt>,
+        num_images: usize,
+        options: &LoadOptions,
+    ) -> Result<usize> {
         let ctx = self.check_options(options)?;
         let tokenizer = present(self.tokenizer.as_deref())?;
         let pictures: Vec<_> = (0..num_images as u64).collect();
-        Ok(rows::of_prompt(tokenizer, &self.config, ctx, prompt, &pictures)?.len())
+        Ok(rows::of_prompt(tokenizer, &self.config, ctx, &prompt.into(), &pictures)?.len())
     }
 }
 

@@ -173,7 +173,8 @@ fn misplaced(error: &Error) -> Option<String> {
     }
 }
 
-fn words(error: &anyhow::Error) -> String {
+/// The chain of causes on one line.
+pub(crate) fn words(error: &anyhow::Error) -> String {
     let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     let mut chain = String::new();
     if error.chain().any(|cause| cause.downcast_ref().is_some_and(closed)) {
@@ -190,7 +191,8 @@ fn words(error: &anyhow::Error) -> String {
     shown_list(chain).to_string()
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// Which exit code an error is.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     use strix_engine::Error as Engine;
     fn engine(e: &Engine) -> u8 {
         match e {
