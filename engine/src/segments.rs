@@ -31,8 +31,8 @@ pub(crate) struct Load {
 /// Bytes of each tensor of a group; none of some.
 pub(crate) type Wanted = Arc<[Range<u64>]>;
 
-/// What the steps of a graph need of each group of streamed tensors, by stream and group: of each tensor all from the
-/// first to the last byte that one of them binds.
+/// Bytes that the steps of a graph need of each group of streamed tensors, by stream and group: of each tensor all from
+/// the first to the last byte that a step binds.
 fn wanted(graph: &Graph) -> HashMap<(usize, usize), Vec<Range<u64>>> {
     let mut all: HashMap<_, Vec<Range<u64>>> = HashMap::new();
     for arg in graph.steps.iter().flat_map(|step| &step.args) {

@@ -1,5 +1,5 @@
-//! The packed format: what a converted file names its tensors, and what its metadata say. `model/FORMAT.md` describes it,
-//! and [`strix_shaders::packing`] is the layout within a tensor.
+//! The packed format: names and metadata of a converted file. `model/FORMAT.md` describes it; [`strix_shaders::packing`] is
+//! the layout within a tensor.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 /// Version of the packed layout that this program writes and reads.
 pub const LAYOUT_VERSION: u32 = 3;
 
-/// Key of metadata that tells whose format a file has.
+/// Metadata key of the format of a file.
 pub(crate) const FORMAT: &str = "format";
 /// Value of [`FORMAT`] in a file of packed tensors.
 const STRIX: &str = "strix";
@@ -121,7 +121,7 @@ pub(crate) fn metadata(
     all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-/// What the metadata of a file of packed tensors say.
+/// Metadata of a file of packed tensors, read by type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packing<'a>(&'a BTreeMap<String, String>);
 
@@ -143,7 +143,7 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// What its matrices were converted to.
+    /// Dtype of its matrices, and whether the vision tower has it too.
     pub(crate) fn rounding(self) -> Result<Rounding, String> {
         let group = self.group()?;
         let all = [Dtype::Auto, Dtype::F32, Dtype::Bf16, Dtype::Int8 { group }];

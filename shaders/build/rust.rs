@@ -1,4 +1,4 @@
-//! A kernel in Rust: what of it is written into `generated.rs`.
+//! The Rust half of a kernel, for `generated.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ pub(crate) struct Variant {
     pub(crate) values: Vec<String>,
 }
 
-/// What the values of a variant are in Rust.
+/// Rust type of the values of a variant.
 enum Kind {
     /// `no yes`: a bool.
     Flag,
@@ -82,7 +82,7 @@ pub(crate) fn variants(variants: &[Variant]) -> String {
     )
 }
 
-/// What is not one kernel's: the list of all, and the types of variants.
+/// Code that belongs to no single kernel: the list of all, and the types of variants.
 pub(crate) fn shared(kernels: &[(String, Vec<Variant>)]) -> String {
     let mut words: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for variant in kernels.iter().flat_map(|(_, variants)| variants) {

@@ -1,7 +1,7 @@
-//! Bounds of loops: what follows `//~ trips:` in a rendered text, arithmetic over numbers and fields of `Params`.
+//! Bounds of loops: arithmetic over numbers and fields of `Params` after `//~ trips:` in a rendered text.
 //!
-//! `+`, `-`, `*`, `/`, `//` (rounded down) and parentheses, as in MiniJinja, which is done with a text when it is rendered:
-//! a bound is counted at every recorded dispatch.
+//! Operators are `+`, `-`, `*`, `/`, `//` (rounded down) and parentheses. A bound is evaluated at every recorded dispatch,
+//! a text is rendered once, so this is not MiniJinja's.
 
 /// A bound, parsed once.
 #[derive(Debug)]

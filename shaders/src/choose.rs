@@ -16,11 +16,11 @@ pub(crate) trait Way: Copy + Debug + PartialEq {
     /// The family it belongs to.
     fn family(self) -> Family;
 
-    /// What tells it from others of its family: variants, each with its value.
+    /// Variants in which it differs from others of its family, each with its value.
     fn values(self) -> Vec<(&'static str, Value)>;
 }
 
-/// Of the kernels whose families have one way each.
+/// The way of a kernel that has one for each family.
 impl Way for Family {
     fn family(self) -> Family {
         self
@@ -38,7 +38,7 @@ fn words(way: impl Way) -> strix_engine::Way {
     [family].into_iter().chain(values).collect()
 }
 
-/// A class of numbers of rows: what is best for one is not for hundreds.
+/// Class of numbers of rows: the best way for one row is not the best for hundreds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rows {
     One,

@@ -1,5 +1,5 @@
-//! What is best on devices of each class, as `strix tune` found it there, where the first legal way of the class's own
-//! family is not.
+//! The best way on devices of each class, as `strix tune` found it there, where it is not the first legal way of the
+//! class's own family.
 //!
 //! CPU drivers: lavapipe of Mesa 22.3 with vectors of 512 bits, 2026-11-25; with vectors of 256 bits those of eight rows
 //! come first anyway.
@@ -11,7 +11,7 @@ use crate::choose::Rows;
 use crate::gemm::Way as Projection;
 use crate::generated::variants::{Heads, Loads, Weights};
 
-/// Of projections.
+/// For projections.
 pub(crate) fn gemm(class: Family, weights: Weights, rows: Rows) -> Option<Projection> {
     match (class, weights, rows) {
         (Family::Subgroup, Weights::Int8, Rows::Few | Rows::Many)
@@ -22,7 +22,7 @@ pub(crate) fn gemm(class: Family, weights: Weights, rows: Rows) -> Option<Projec
     }
 }
 
-/// Of attention over heads of so many dimensions.
+/// For attention over heads of so many dimensions.
 pub(crate) fn attention(class: Family, heads: Heads, dims: u32) -> Option<Attention> {
     match (class, heads, dims) {
         (Family::Subgroup, Heads::Vec4, 64) => {

@@ -4,9 +4,9 @@ use strix_engine::{Access, Arg, Binding, Graph, Reference, Step, Tensor, TensorI
 
 use crate::kernel::Dispatch;
 
-/// Something a kernel works on, if it is there.
+/// Operand of a kernel; it may be absent.
 pub(crate) trait Operand {
-    /// The tensor.
+    /// Its tensor, unless it is absent.
     fn operand(&self) -> Option<TensorId>;
 }
 
@@ -56,7 +56,7 @@ macro_rules! dispatch {
 
 pub(crate) use dispatch;
 
-/// A slice for every number of a binding from 1 on; empty where there is none.
+/// The tensors by the numbers of their bindings, from 1 on; an empty slice for a number without a binding.
 pub(crate) fn slices<'a>(
     bindings: &[Binding],
     tensors: &'a mut [Vec<u64>],
@@ -68,7 +68,7 @@ pub(crate) fn slices<'a>(
     })
 }
 
-/// Records one dispatch: what [`dispatch!`] does.
+/// Records one dispatch; [`dispatch!`] expands to a call of it.
 pub(crate) fn record(
     g: &mut Graph,
     dispatch: &Dispatch,

@@ -39,7 +39,7 @@ pub(crate) fn gemm_dot(
     let epilogue = gemm::epilogue(activation, residual.is_some());
     let y = g.activation(&w.name, [rows.capacity(), w.layout.n]);
     let rounded = match way {
-        Way::OnTheWay => None,
+        Way::Fused => None,
         Way::Subgroup | Way::Plain => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
     };
     for part in &w.parts {
@@ -90,7 +90,7 @@ pub(crate) fn gemm_dot(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// A subgroup shares what its lanes loaded; a single row is rounded by each workgroup for itself.
-    OnTheWay,
+    Fused,
     /// The same of rows that are rounded by a dispatch of their own.
     Subgroup,
     /// Without subgroups.
@@ -103,7 +103,7 @@ impl choose::Way for Way {
     }
 
     fn values(self) -> Vec<(&'static str, Value)> {
-        vec![("x", if self == Self::OnTheWay { X::Vec4 } else { X::Int8 }.into())]
+        vec![("x", if self == Self::Fused { X::Vec4 } else { X::Int8 }.into())]
     }
 }
 
@@ -112,7 +112,7 @@ fn choose_way(g: &mut Graph, w: &Linear, rows: u32) -> Way {
     let mut legal = vec![];
     if lanes(g.target()).is_some() {
         if rows == 1 && w.layout.k.is_multiple_of(4) {
-            legal.push(Way::OnTheWay);
+            legal.push(Way::Fused);
         }
         legal.push(Way::Subgroup);
     }

@@ -28,7 +28,7 @@ pub struct Kernel {
 /// Bindings of the specialisations that have some values, `Params` first.
 pub type Bindings = (&'static [(&'static str, Value)], &'static [Binding]);
 
-/// A value of a variant, as it is printed and as templates have it. A kernel's own `Variants` has it by its type.
+/// Value of a variant, as it is printed and as templates read it. A kernel's own `Variants` holds it by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
     /// A word; `yes` or `no` for a bool.
@@ -58,7 +58,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// What a kernel can be specialised by: implemented by the `Variants` that `build.rs` writes for each.
+/// Values of a kernel's variants. `build.rs` writes an implementation, `Variants`, for each kernel.
 pub trait Variants {
     /// The kernel.
     const KERNEL: &'static Kernel;
@@ -110,7 +110,7 @@ impl Specialisation {
     }
 }
 
-/// What was specialised so far, by kernel and values.
+/// Specialisations rendered so far, by kernel and values.
 static SPECIALISATIONS: LazyLock<Mutex<HashMap<Chosen, Arc<Specialisation>>>> = LazyLock::new(Mutex::default);
 
 /// Name of a kernel, and a value for each of its variants.

@@ -47,7 +47,7 @@ impl Part {
         (if self.image { 1 } else { set }, self.first + row)
     }
 
-    /// What rows of text read of it: the first set's blocks, which come first.
+    /// The part that rows of text read: the blocks of the first set, which come first.
     pub(super) fn of_text(self) -> Option<Self> {
         (!self.image).then(|| Self { layout: self.layout.of_one(), ..self })
     }
