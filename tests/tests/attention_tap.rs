@@ -69,7 +69,7 @@ fn a_tap_takes_a_single_position_and_refuses_layers_that_are_not_there() {
     assert_eq!(session.inspect().attention_probs(&[1], &[1]).unwrap(), [[1.0; 4]]);
     assert_eq!(session.inspect().attention_probs(&[1, 2], &[]).unwrap(), Vec::<Vec<f32>>::new());
     let error = session.inspect().attention_probs(&[1, 2], &[0, 3]).unwrap_err().to_string();
-    assert!(error.contains("layer 3") && error.contains("0 to 2"), "{error}");
+    assert!(error.contains("layers is 3") && error.contains("0 to 2"), "{error}");
     let error = session.inspect().attention_probs(&[1, -200], &[0]).unwrap_err().to_string();
     assert!(error.contains("0 pictures"), "{error}");
     // The session goes on as if nothing had been looked at.
