@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use strix_engine::Gpu;
 use strix_model::convert::{Synthesis, preset};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::weights::Dtype as Values;
+use strix_model::weights::FileDtype as Values;
 use strix_model::{
     Config, Constraint, Dtype, GenerateOptions, LoadOptions, Model, SamplingParams, Source, Timing, Weights,
 };

@@ -1,7 +1,17 @@
-//! From questions, answers and pictures to the prompt string the model was trained on (SPEC §6).
+//! Makes the prompt that the model was trained on, of questions, answers and pictures (SPEC §6).
+//!
+//! What people say is data: only a template writes `</s>`, and only [`Question::placed`] finds the places of pictures in
+//! a text. The roles, `USER:` and `ASSISTANT:`, are ordinary text to the tokenizer, and a question may hold them. They
+//! are then written in other tokens than those of the template, which the model was trained to take for a turn; it can
+//! still read what they say.
 
-use crate::tokenizer::IMAGE_TOKEN;
+mod question;
+
+use std::fmt;
+
+use crate::tokenizer::{IMAGE_TOKEN, Span, Tokenizer};
 use crate::{Error, Result};
+pub use question::Question;
 
 /// Ending of a question that wants a word or two, as in training and in the authors' evaluations.
 pub const SHORT_ANSWER: &str = "\nAnswer the question using a single word or phrase.";
@@ -12,7 +22,7 @@ pub const OPTION_LETTER: &str = "\nAnswer with the option\u{2019}s letter from t
 /// Text that ends an answer; the tokenizer reads it as its end token.
 pub const END: &str = "</s>";
 
-/// System text of [`Template::VicunaV1`].
+/// Text in front of the first turn in [`Template::VicunaV1`].
 const VICUNA_SYSTEM: &str = "A chat between a curious user and an artificial intelligence assistant. \
     The assistant gives helpful, detailed, and polite answers to the user's questions.";
 
@@ -55,11 +65,82 @@ impl std::str::FromStr for Template {
     }
 }
 
+/// Words in front of what each side says.
+const ROLES: [&str; 2] = ["USER:", "ASSISTANT:"];
+
+/// A prompt, span by span. Its text, [`IMAGE_TOKEN`]s and `</s>` included, is what it prints as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt(Vec<Span>);
+
+impl Prompt {
+    /// Its spans.
+    pub fn spans(&self) -> &[Span] {
+        &self.0
+    }
+
+    /// Number of pictures that it asks for.
+    pub fn num_images(&self) -> usize {
+        self.0.iter().filter(|span| **span == Span::Picture).count()
+    }
+
+    /// Checks that it has a place for each picture and a picture for each place.
+    ///
+    /// # Errors
+    ///
+    /// If not, with both numbers.
+    pub fn check_images(&self, num_images: usize) -> Result<()> {
+        check_places(self.num_images(), num_images)
+    }
+
+    /// Ids of its tokens, with [`IMAGE_PLACEHOLDER`](crate::tokenizer::IMAGE_PLACEHOLDER) for each picture.
+    pub fn encode(&self, tokenizer: &Tokenizer) -> Vec<i32> {
+        tokenizer.encode_spans(&self.0)
+    }
+
+    fn marked(&mut self, text: &str) {
+        self.0.push(Span::Marked(text.to_owned()));
+    }
+
+    /// Text that people say. Within a role it is split, so that it does not have the role's tokens.
+    fn literal(&mut self, text: &str) {
+        let roles = ROLES.iter().flat_map(|role| text.match_indices(role));
+        let mut splits: Vec<_> = roles.map(|(at, _)| at + 1).collect();
+        splits.sort_unstable();
+        let mut start = 0;
+        for at in splits.into_iter().chain([text.len()]) {
+            self.0.push(Span::Literal(text[start..at].to_owned()));
+            start = at;
+        }
+    }
+}
+
+impl From<&str> for Prompt {
+    /// A prompt written by hand: its `<|image|>`, `<s>`, `</s>` and `<unk>` are what they look like.
+    fn from(text: &str) -> Self {
+        Self(Span::read(text))
+    }
+}
+
+impl From<&String> for Prompt {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl fmt::Display for Prompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|span| match span {
+            Span::Marked(text) | Span::Literal(text) => f.write_str(text),
+            Span::Picture => f.write_str(IMAGE_TOKEN),
+        })
+    }
+}
+
 /// A question and, once it is known, its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// The question, [`IMAGE_TOKEN`]s included.
-    pub user: String,
+    /// The question, and where its pictures are.
+    pub user: Question,
     /// The answer, without `</s>`; `None` while it is to be generated.
     pub reply: Option<String>,
 }
@@ -68,16 +149,17 @@ pub struct Turn {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
     template: Template,
+    system: Option<String>,
     turns: Vec<Turn>,
 }
 
 impl Conversation {
     /// A chat without turns.
     pub fn new(template: Template) -> Self {
-        Self { template, turns: Vec::new() }
+        Self { template, ..Self::default() }
     }
 
-    /// Forgets the turns; the template stays.
+    /// Forgets the turns; the template and the text in front of them stay.
     pub fn clear(&mut self) {
         self.turns.clear();
     }
@@ -99,24 +181,25 @@ impl Conversation {
 
     /// Adds a question that brings `num_images` new pictures.
     ///
-    /// Their [`IMAGE_TOKEN`]s go in front of the text with nothing between, unless the text has its own
-    /// `<|image|>` places: then those are theirs. The frames of a video are pictures, in order.
+    /// They go in front of the text with nothing between, unless the question has places of its own
+    /// ([`Question::placed`]): then those are theirs. The frames of a video are pictures, in order.
     ///
     /// # Errors
     ///
-    /// If the text has places, but not as many as pictures, or the question before has no reply yet. The
+    /// If the question has places, but not as many as pictures, or the one before has no reply yet. The
     /// conversation is then as before.
-    pub fn ask(&mut self, text: &str, num_images: usize) -> Result<()> {
+    pub fn ask(&mut self, question: impl Into<Question>, num_images: usize) -> Result<()> {
         if self.turns.last().is_some_and(|turn| turn.reply.is_none()) {
             return Err(Error::Prompt(
                 "the last question has no reply yet; give it before asking the next".into(),
             ));
         }
-        let user = if text.contains(IMAGE_TOKEN) {
-            check_images(text, num_images)?;
-            text.to_owned()
+        let question = question.into();
+        let user = if question.num_images() > 0 {
+            check_places(question.num_images(), num_images)?;
+            question
         } else {
-            IMAGE_TOKEN.repeat(num_images) + text
+            question.behind(num_images)
         };
         self.turns.push(Turn { user, reply: None });
         Ok(())
@@ -125,7 +208,7 @@ impl Conversation {
     /// Gives the last question its reply.
     ///
     /// White space around it and any `</s>` at its end are taken off (the authors' chat keeps `</s>` and
-    /// writes it twice), and so is every `<|image|>` in it, which would ask for a picture.
+    /// writes it twice).
     ///
     /// # Errors
     ///
@@ -137,7 +220,7 @@ impl Conversation {
                 while let Some(rest) = text.strip_suffix(END) {
                     text = rest.trim_end();
                 }
-                turn.reply = Some(without_images(text));
+                turn.reply = Some(text.to_owned());
                 Ok(())
             }
             _ => Err(Error::Prompt("a reply without a question; ask first".into())),
@@ -154,26 +237,60 @@ impl Conversation {
         self.turns.pop()
     }
 
+    /// Puts back a turn that [`Conversation::undo`] took away.
+    pub fn put_back(&mut self, turn: Turn) {
+        self.turns.push(turn);
+    }
+
+    /// Takes away the first turn, and returns it: to make room.
+    pub fn drop_first(&mut self) -> Option<Turn> {
+        (!self.turns.is_empty()).then(|| self.turns.remove(0))
+    }
+
+    /// The text in front of the first turn, if there is one.
+    pub fn system(&self) -> Option<&str> {
+        let own = (self.template == Template::VicunaV1).then_some(VICUNA_SYSTEM);
+        self.system.as_deref().or(own).filter(|text| !text.is_empty())
+    }
+
+    /// What [`Conversation::set_system`] set.
+    pub(crate) fn own_system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
+    /// Sets the text in front of the first turn, in place of the template's own; `None` for that one. mPLUG-Owl2 was
+    /// trained without a text.
+    pub fn set_system(&mut self, text: Option<String>) {
+        self.system = text;
+    }
+
     /// The prompt, up to where the answer begins: `… ASSISTANT:` without a space at the end.
     ///
     /// The evaluation scripts add that space, which is one more token (29871 in LLaMA's vocabulary).
-    pub fn prompt(&self) -> String {
-        let (user, assistant) = match self.template {
-            Template::MplugOwl2 | Template::VicunaV1 => ("USER: ", "ASSISTANT:"),
-            Template::Plain => ("", ""),
-        };
-        let mut prompt = String::new();
-        if self.template == Template::VicunaV1 {
-            prompt = format!("{VICUNA_SYSTEM} ");
+    pub fn prompt(&self) -> Prompt {
+        let roles = self.template != Template::Plain;
+        let mut prompt = Prompt::default();
+        if let Some(system) = self.system() {
+            prompt.literal(system);
+            prompt.marked(" ");
         }
         for turn in &self.turns {
-            prompt += user;
-            prompt += &turn.user;
-            match (&turn.reply, assistant) {
-                (Some(reply), "") => prompt += &format!(" {reply}{END}"),
-                (Some(reply), _) => prompt += &format!(" {assistant} {reply}{END}"),
-                (None, "") => {}
-                (None, _) => prompt += &format!(" {assistant}"),
+            if roles {
+                prompt.marked("USER: ");
+            }
+            for part in turn.user.parts() {
+                match part {
+                    Some(text) => prompt.literal(text),
+                    None => prompt.0.push(Span::Picture),
+                }
+            }
+            if roles {
+                prompt.marked(" ASSISTANT:");
+            }
+            if let Some(reply) = &turn.reply {
+                prompt.marked(" ");
+                prompt.literal(reply);
+                prompt.marked(END);
             }
         }
         prompt
@@ -181,17 +298,8 @@ impl Conversation {
 
     /// Number of pictures that [`prompt`](Self::prompt) asks for.
     pub fn num_images(&self) -> usize {
-        self.turns.iter().map(|turn| count_images(&turn.user)).sum()
+        self.turns.iter().map(|turn| turn.user.num_images()).sum()
     }
-}
-
-/// Removing one may join the halves of another, hence the loop.
-fn without_images(text: &str) -> String {
-    let mut text = text.to_owned();
-    while text.contains(IMAGE_TOKEN) {
-        text = text.replace(IMAGE_TOKEN, "");
-    }
-    text
 }
 
 /// Number of `<|image|>` places in a prompt.
@@ -205,7 +313,10 @@ pub fn count_images(prompt: &str) -> usize {
 ///
 /// If not, with both numbers.
 pub fn check_images(prompt: &str, num_images: usize) -> Result<()> {
-    let places = count_images(prompt);
+    check_places(count_images(prompt), num_images)
+}
+
+fn check_places(places: usize, num_images: usize) -> Result<()> {
     if places == num_images { Ok(()) } else { Err(Error::PictureMismatch { places, pictures: num_images }) }
 }
 
@@ -226,134 +337,4 @@ pub fn multiple_choice(question: &str, choices: &[&str]) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chat(turns: &[(&str, usize, Option<&str>)]) -> Conversation {
-        let mut chat = Conversation::default();
-        for &(text, images, reply) in turns {
-            chat.ask(text, images).unwrap();
-            if let Some(reply) = reply {
-                chat.reply(reply).unwrap();
-            }
-        }
-        chat
-    }
-
-    #[test]
-    fn one_turn_is_as_trained() {
-        let chat = chat(&[("What is this?", 1, None)]);
-        assert_eq!(chat.prompt(), "USER: <|image|>What is this? ASSISTANT:");
-    }
-
-    #[test]
-    fn two_turns_have_nothing_between_the_end_and_the_next_question() {
-        let chat = chat(&[("q1", 1, Some("a1")), ("q2", 0, None)]);
-        assert_eq!(chat.prompt(), "USER: <|image|>q1 ASSISTANT: a1</s>USER: q2 ASSISTANT:");
-    }
-
-    #[test]
-    fn golden_dialogs_are_rendered() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tokenizer/tokenizer_golden.json");
-        let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let dialogs = golden["dialogs"].as_array().unwrap();
-        assert_eq!(dialogs.len(), 3);
-        for dialog in dialogs {
-            let mut chat = Conversation::default();
-            for turn in dialog["turns"].as_array().unwrap() {
-                match (turn[0].as_str().unwrap(), turn[1].as_str()) {
-                    ("USER", Some(text)) => chat.ask(text, count_images(text)).unwrap(),
-                    (_, Some(text)) => chat.reply(text).unwrap(),
-                    (_, None) => {}
-                }
-            }
-            // The authors' chat writes the end of a reply twice; we do not.
-            let want = dialog["prompt"].as_str().unwrap().replace("</s></s>", "</s>");
-            assert_eq!(chat.prompt(), want);
-        }
-    }
-
-    #[test]
-    fn replies_lose_their_end_their_space_and_their_image_places() {
-        for reply in ["Hello.", " Hello. </s></s>\n", "Hello.</s> </s>", "Hel<|im<|image|>age|>lo."] {
-            let chat = chat(&[("hi", 0, Some(reply)), ("more", 0, None)]);
-            assert_eq!(chat.prompt(), "USER: hi ASSISTANT: Hello.</s>USER: more ASSISTANT:", "{reply:?}");
-        }
-    }
-
-    #[test]
-    fn pictures_go_in_front_of_the_turn_that_brings_them() {
-        let chat = chat(&[("q1", 2, Some("a1")), ("q2", 1, None)]);
-        let want = "USER: <|image|><|image|>q1 ASSISTANT: a1</s>USER: <|image|>q2 ASSISTANT:";
-        assert_eq!(chat.prompt(), want);
-        assert_eq!((chat.num_images(), count_images(want)), (3, 3));
-    }
-
-    #[test]
-    fn places_in_the_text_are_kept() {
-        let chat = chat(&[("first <|image|> then <|image|>", 2, None)]);
-        assert_eq!(chat.prompt(), "USER: first <|image|> then <|image|> ASSISTANT:");
-    }
-
-    #[test]
-    fn places_and_pictures_that_differ_are_an_error_with_both_numbers() {
-        let mut chat = Conversation::default();
-        let error = chat.ask("a <|image|> b <|image|>", 1).unwrap_err().to_string();
-        assert!(error.starts_with("2 <|image|> places in the text for 1 picture; give a picture"), "{error}");
-        let error = chat.ask("a <|image|>", 0).unwrap_err().to_string();
-        assert!(error.starts_with("1 <|image|> place in the text for 0 pictures"), "{error}");
-        assert!(chat.turns().is_empty());
-        let error = check_images("no place", 1).unwrap_err().to_string();
-        assert!(error.ends_with("write <|image|> where the picture goes"), "{error}");
-    }
-
-    #[test]
-    fn questions_and_replies_take_turns() {
-        let mut chat = Conversation::default();
-        assert!(chat.reply("too early").is_err());
-        chat.ask("q", 0).unwrap();
-        assert!(chat.ask("q again", 0).is_err());
-        chat.reply("a").unwrap();
-        assert!(chat.reply("a again").is_err());
-        assert_eq!(chat.undo().unwrap().user, "q");
-        assert_eq!(chat.prompt(), "");
-    }
-
-    #[test]
-    fn other_templates_differ_in_what_surrounds_the_texts() {
-        let prompt = |template| {
-            let mut chat = Conversation::new(template);
-            chat.ask("q1", 1).unwrap();
-            chat.reply("a1").unwrap();
-            chat.ask("q2", 0).unwrap();
-            chat.prompt()
-        };
-        assert_eq!(prompt(Template::Plain), "<|image|>q1 a1</s>q2");
-        let vicuna = prompt(Template::VicunaV1);
-        assert!(
-            vicuna.starts_with("A chat between a curious user and an artificial intelligence assistant. The")
-        );
-        assert!(
-            vicuna
-                .ends_with("to the user's questions. USER: <|image|>q1 ASSISTANT: a1</s>USER: q2 ASSISTANT:")
-        );
-    }
-
-    #[test]
-    fn templates_are_found_by_name() {
-        for template in [Template::MplugOwl2, Template::VicunaV1, Template::Plain] {
-            assert_eq!(template.name().parse::<Template>().unwrap(), template);
-        }
-        let error = "llama".parse::<Template>().unwrap_err().to_string();
-        assert!(error.contains("\"llama\"") && error.contains("mplug_owl2"), "{error}");
-    }
-
-    #[test]
-    fn choices_are_lettered() {
-        let want =
-            "Which?\nA. cat\nB. dog\nAnswer with the option\u{2019}s letter from the given choices directly.";
-        assert_eq!(multiple_choice("Which?", &["cat", "dog"]).unwrap(), want);
-        assert!(multiple_choice("Which?", &["cat"]).is_err());
-        assert!(multiple_choice("Which?", &["cat"; 27]).is_err());
-    }
-}
+mod tests;

@@ -106,11 +106,10 @@ impl Sample {
 
     /// Goes through tokens that were chosen before, and returns their text.
     pub(crate) fn replay(&mut self, ids: &[u32], inner: &Inner) -> Result<String> {
-        let tokenizer = inner.tokenizer()?;
         let mut text = String::new();
         for &id in ids {
             self.sampler.replay(id);
-            self.write(id, tokenizer)?;
+            self.write(id, inner.tokenizer.as_deref())?;
             text += &self.certain;
         }
         Ok(text)
@@ -148,7 +147,6 @@ impl Sample {
         &mut self,
         scores: Scores<'_>,
         inner: &Inner,
-        tokenizer: &Tokenizer,
         positions: usize,
     ) -> Result<(u32, Option<LogProbs>, Option<FinishReason>)> {
         let (id, log_probs) = match scores {
@@ -174,7 +172,7 @@ impl Sample {
             self.certain.clear();
             Some(FinishReason::Eos)
         } else {
-            let is_complete = self.write(id, tokenizer)?;
+            let is_complete = self.write(id, inner.tokenizer.as_deref())?;
             if let Some(stop) = self.stops.matched() {
                 Some(FinishReason::Stop(stop.to_owned()))
             } else if self.options.is_cancelled() {
@@ -201,9 +199,11 @@ impl Sample {
         &self.certain
     }
 
-    /// Finds the text that a token makes certain. Whether a constraint lets nothing but the end follow.
-    fn write(&mut self, id: u32, tokenizer: &Tokenizer) -> Result<bool> {
+    /// Finds the text that a token makes certain; without a tokenizer there is none. Whether a constraint lets nothing but
+    /// the end follow.
+    fn write(&mut self, id: u32, tokenizer: Option<&Tokenizer>) -> Result<bool> {
         self.certain.clear();
+        let Some(tokenizer) = tokenizer else { return Ok(false) };
         self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
         self.stops.push_to(&self.decoded, &mut self.certain);
         self.trim();

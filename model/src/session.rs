@@ -7,6 +7,7 @@ mod saved;
 mod talk;
 mod timing;
 pub(crate) mod trace;
+mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::generate::{FinishReason, GenerateOptions};
 use crate::generation::Generation;
 use crate::model::Model;
-use crate::prompt::{Conversation, Template, Turn};
+use crate::prompt::{Conversation, Prompt, Question, Template, Turn};
 use crate::request::{Request, Sample};
 use crate::{Error, Result};
 pub use inspect::Inspect;
@@ -24,6 +25,7 @@ pub(crate) use rows::Row;
 pub use saved::SaveOptions;
 pub(crate) use talk::{Before, Last, Left, Talk};
 pub use trace::trace_dir;
+pub use turns::Usage;
 
 /// A conversation: its turns and its pictures. It has pages of the model's KV cache only while it is answered; what they
 /// hold stays there for its next turn until others need the room.
@@ -90,7 +92,8 @@ impl Session {
         Ok(Self { model: self.model.clone(), talk: Arc::new(talk.into()), inspected: Inspected::default() })
     }
 
-    /// Asks within the conversation. The answer is generated from now on, beside those of other sessions, and its tokens
+    /// Asks within the conversation. The text is data, whatever it looks like; [`Question::placed`] puts pictures where its
+    /// `<|image|>` are. The answer is generated from now on, beside those of other sessions, and its tokens
     /// are taken from what is returned. What is refused is refused here and leaves everything as it was; so does an
     /// answer of which no token is taken.
     ///
@@ -98,7 +101,7 @@ impl Session {
     ///
     /// If the prompt does not fit the context, places and pictures differ in number, an option is out of range, the last
     /// question is still being answered, the KV cache is too small for it, or too many others wait.
-    pub fn ask(&mut self, question: &str, options: &GenerateOptions) -> Result<Generation> {
+    pub fn ask(&mut self, question: impl Into<Question>, options: &GenerateOptions) -> Result<Generation> {
         self.answer(options, |talk| {
             talk.conversation.ask(question, talk.pending)?;
             Ok((talk.conversation.prompt(), Before::Turn))
@@ -113,21 +116,22 @@ impl Session {
     /// As [`Session::ask`]; then none is asked for.
     pub fn samples(
         &self,
-        question: &str,
+        question: impl Into<Question>,
         options: &GenerateOptions,
         number: usize,
     ) -> Result<Vec<(Self, Generation)>> {
+        let question = question.into();
         let sample = |i: usize| {
             let mut options = options.clone();
             options.sampling.seed = options.sampling.seed.wrapping_add(i as u64);
             let mut session = self.fork()?;
-            let generation = session.ask(question, &options)?;
+            let generation = session.ask(question.clone(), &options)?;
             Ok((session, generation))
         };
         (0..number).map(sample).collect()
     }
 
-    /// Continues a prompt that is complete with its `<|image|>` places, as a conversation of its own; the
+    /// Continues a prompt that is complete with its `<|image|>` places and its `</s>`, as a conversation of its own; the
     /// pictures added before are its pictures. What fails leaves everything as it was, as [`Session::ask`] does.
     ///
     /// # Errors
@@ -137,7 +141,26 @@ impl Session {
         self.answer(options, |talk| {
             let conversation = talk.conversation.clone();
             talk.conversation.clear();
-            Ok((prompt.to_owned(), Before::Chat { conversation, pending: talk.pending }))
+            Ok((prompt.into(), Before::Chat { conversation, pending: talk.pending }))
+        })
+    }
+
+    /// The same of a prompt that is tokens already, with -200 where each picture goes. A model without a tokenizer answers
+    /// with tokens alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::ask`].
+    pub fn complete_ids(&mut self, ids: &[i32], options: &GenerateOptions) -> Result<Generation> {
+        let sample = Sample::new(&self.model, options)?;
+        let inner = self.model.inner.clone();
+        self.begin(options, sample, |talk| {
+            let pictures: Vec<_> = talk.pictures.iter().map(|picture| picture.id).collect();
+            let rows = rows::of_ids(&inner.config, ids, &pictures)?;
+            rows::check_length(&inner.config, inner.ctx, &rows, pictures.len())?;
+            let conversation = talk.conversation.clone();
+            talk.conversation.clear();
+            Ok((rows, Before::Chat { conversation, pending: talk.pending }))
         })
     }
 
@@ -151,7 +174,7 @@ impl Session {
         let inner = self.model.inner.clone();
         let last = self.talk().last.clone().filter(|last| last.is_cut && !last.ids.is_empty());
         let Some(last) = last else {
-            return Err(Error::Option("no answer was cut off that could be gone on with".into()));
+            return Err(Error::NothingToResume);
         };
         let options = GenerateOptions { max_tokens, cancel: None, ..last.options.clone() };
         let mut sample = Sample::going_on(&self.model, &options)?;
@@ -159,7 +182,7 @@ impl Session {
         let rows: Vec<_> =
             last.rows.iter().copied().chain(last.ids.iter().map(|&id| Row::Token(id))).collect();
         if rows.len() > inner.ctx as usize {
-            return Err(Error::Option(format!("the context of {} positions is full", inner.ctx)));
+            return Err(Error::ContextFull { needed: rows.len(), limit: inner.ctx as usize });
         }
         self.begin(&options, sample, |talk| {
             talk.last = None;
@@ -172,7 +195,7 @@ impl Session {
     fn answer(
         &mut self,
         options: &GenerateOptions,
-        ask: impl FnOnce(&mut Talk) -> Result<(String, Before)>,
+        ask: impl FnOnce(&mut Talk) -> Result<(Prompt, Before)>,
     ) -> Result<Generation> {
         let sample = Sample::new(&self.model, options)?;
         let model = self.model.clone();
@@ -216,7 +239,7 @@ impl Session {
         match self.submit(&mut talk, rows, sample, asked) {
             Ok(()) => {
                 talk.pending = match before {
-                    Before::Turn => 0,
+                    Before::Turn | Before::Answered(_) => 0,
                     Before::Chat { .. } => talk.pictures.len(),
                     Before::Cut { .. } => pending,
                 };

@@ -7,6 +7,7 @@ mod detokenizer;
 mod json;
 mod normalizer;
 mod scores;
+mod spans;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,6 +22,8 @@ use crate::sentencepiece::{Kind, Piece, SentencePiece};
 pub use detokenizer::{DecodeStream, Detokenizer};
 use normalizer::{Normalizer, UserDefined};
 use scores::Scores;
+pub use spans::Span;
+use spans::{Part, Stretch, is_solid};
 
 /// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
 const MAX_PIECES: usize = 1 << 20;
@@ -37,7 +40,7 @@ const SPACE: char = '\u{2581}';
 /// A BPE tokenizer of the LLaMA family. Its methods take `&self`: threads can share one.
 #[derive(Debug)]
 pub struct Tokenizer {
-    /// By id.
+    /// Pieces by id.
     pieces: Vec<Piece>,
     /// The id of each piece.
     known: HashMap<String, u32>,
@@ -158,19 +161,27 @@ impl Tokenizer {
     /// The strings `<s>`, `</s>` and `<unk>` in the text become those tokens, and each stretch of text between
     /// them is encoded on its own.
     pub fn encode(&self, text: &str, add_bos: bool) -> Vec<u32> {
+        let mut parts = Vec::new();
+        for (text, special) in self.split(text) {
+            if !text.is_empty() {
+                parts.push(Part::Text(Stretch::of(text.to_owned())));
+            }
+            parts.extend(special.map(Part::Special));
+        }
+        self.encode_parts(parts, add_bos)
+    }
+
+    fn encode_parts(&self, parts: Vec<Part>, add_bos: bool) -> Vec<u32> {
         let mut ids = Vec::new();
         if add_bos {
             ids.push(self.special.bos);
         }
-        if self.legacy {
-            for part in self.split(text) {
-                match part {
-                    Split::Special(id) => ids.push(id),
-                    Split::Text(text) => self.encode_text(text, &mut ids),
-                }
+        for (i, part) in parts.into_iter().enumerate() {
+            match part {
+                Part::Special(id) => ids.push(id),
+                Part::Text(stretch) if self.legacy => self.encode_text(&stretch, &mut ids),
+                Part::Text(stretch) => self.encode_without_legacy(stretch, i == 0, &mut ids),
             }
-        } else {
-            self.encode_without_legacy(text, &mut ids);
         }
         ids
     }
@@ -181,18 +192,7 @@ impl Tokenizer {
     /// unless the prompt begins with a picture: then there is none in front, and every later chunk has its own.
     /// That is how the model was trained (`tokenizer_image_token` of the authors).
     pub fn encode_prompt(&self, prompt: &str) -> Vec<i32> {
-        let bos_first = !prompt.starts_with(IMAGE_TOKEN) && !prompt.is_empty();
-        let mut ids = Vec::new();
-        for (i, chunk) in prompt.split(IMAGE_TOKEN).enumerate() {
-            if i > 0 {
-                ids.push(IMAGE_PLACEHOLDER);
-            }
-            if !chunk.is_empty() {
-                let add_bos = i == 0 || !bos_first;
-                ids.extend(self.encode(chunk, add_bos).into_iter().map(|id| id as i32));
-            }
-        }
-        ids
+        self.encode_spans(&Span::read(prompt))
     }
 
     /// Text of ids. Bytes that are no UTF-8 become U+FFFD each, ids past the vocabulary nothing.
@@ -247,49 +247,40 @@ impl Tokenizer {
     ///
     /// transformers takes the leading `▁` off the first piece and looks up what is left, so `▁no` becomes the
     /// id of `no`, or `<unk>` where there is no such piece. It is what the golden ids hold.
-    fn encode_without_legacy(&self, text: &str, ids: &mut Vec<u32>) {
-        let text = format!("{SPACE}{}", text.replace(SPACE, " "));
-        for part in self.split(&text) {
-            let text = match part {
-                Split::Special(id) => {
-                    ids.push(id);
-                    continue;
-                }
-                Split::Text(text) => text,
-            };
-            if let Some(first) = text.strip_prefix(SPACE) {
-                self.encode_text(first, ids);
-                continue;
-            }
-            let start = ids.len();
-            self.encode_text(text, ids);
-            if text.starts_with(' ') {
-                continue;
-            }
-            let Some(bare) = ids.get(start).and_then(|&id| self.piece(id)?.strip_prefix(SPACE)) else {
-                continue;
-            };
-            if bare.is_empty() {
-                ids.remove(start);
-            } else {
-                ids[start] = self.known.get(bare).copied().unwrap_or(self.special.unk);
-            }
+    fn encode_without_legacy(&self, mut stretch: Stretch, is_first: bool, ids: &mut Vec<u32>) {
+        stretch.text = stretch.text.replace(SPACE, " ");
+        let start = ids.len();
+        self.encode_text(&stretch, ids);
+        if is_first || stretch.text.starts_with(' ') {
+            return;
+        }
+        let Some(bare) = ids.get(start).and_then(|&id| self.piece(id)?.strip_prefix(SPACE)) else { return };
+        if bare.is_empty() {
+            ids.remove(start);
+        } else {
+            ids[start] = self.known.get(bare).copied().unwrap_or(self.special.unk);
         }
     }
 
     /// Ids of a text without special strings, appended.
-    fn encode_text(&self, text: &str, ids: &mut Vec<u32>) {
-        let text = self.normalizer.apply(text, &self.user_defined);
-        let mut start = 0;
-        for (at, _) in text.char_indices() {
+    fn encode_text(&self, stretch: &Stretch, ids: &mut Vec<u32>) {
+        let text = self.normalizer.apply(&stretch.text, &self.user_defined);
+        let mut splits = stretch.splits.iter().peekable();
+        let (mut start, mut solid) = (0, 0);
+        for (at, c) in text.char_indices() {
             // Before `start` is within the piece taken last.
-            if at >= start
-                && let Some((piece, id)) = self.user_defined.at_start(&text[at..])
-            {
-                self.merge(&text[start..at], ids);
-                ids.push(id);
-                start = at + piece.len();
+            if at >= start {
+                while splits.next_if(|&&split| split <= solid).is_some() {
+                    self.merge(&text[start..at], ids);
+                    start = at;
+                }
+                if let Some((piece, id)) = self.user_defined.at_start(&text[at..]) {
+                    self.merge(&text[start..at], ids);
+                    ids.push(id);
+                    start = at + piece.len();
+                }
             }
+            solid += usize::from(is_solid(c));
         }
         self.merge(&text[start..], ids);
     }
@@ -300,14 +291,22 @@ impl Tokenizer {
             Merges::Scored(scores) => scores.encode(text, &self.pieces, &self.known, ids),
             Merges::Listed(bpe) => {
                 // The one error of this call is an <unk> missing from the vocabulary, and loading looks for it.
-                let tokens = bpe.tokenize(text).unwrap_or_default();
-                ids.extend(tokens.iter().map(|token| token.id));
+                for token in bpe.tokenize(text).unwrap_or_default() {
+                    let first = token.value.chars().next().map_or(0, char::len_utf8);
+                    // Merges may lead to the text of a control token, which is not that token here.
+                    if [self.special.bos, self.special.eos].contains(&token.id) && first < token.value.len() {
+                        self.merge(&token.value[..first], ids);
+                        self.merge(&token.value[first..], ids);
+                    } else {
+                        ids.push(token.id);
+                    }
+                }
             }
         }
     }
 
-    /// Splits a text at the special strings; no part is empty.
-    fn split<'a>(&self, text: &'a str) -> Vec<Split<'a>> {
+    /// Splits a text at the special strings: texts, and the token behind each; behind the last there is none.
+    fn split<'a>(&self, text: &'a str) -> Vec<(&'a str, Option<u32>)> {
         let specials = [self.special.unk, self.special.bos, self.special.eos];
         let specials = specials.map(|id| (self.pieces[id as usize].text.as_str(), id));
         let mut parts = Vec::new();
@@ -316,23 +315,13 @@ impl Tokenizer {
             // Before `start` is within the string found last.
             let here = |(special, _): &&(&str, u32)| at >= start && text[at..].starts_with(special);
             if let Some((special, id)) = specials.iter().filter(here).min_by_key(|(_, id)| id) {
-                if at > start {
-                    parts.push(Split::Text(&text[start..at]));
-                }
-                parts.push(Split::Special(*id));
+                parts.push((&text[start..at], Some(*id)));
                 start = at + special.len();
             }
         }
-        if start < text.len() {
-            parts.push(Split::Text(&text[start..]));
-        }
+        parts.push((&text[start..], None));
         parts
     }
-}
-
-enum Split<'a> {
-    Text(&'a str),
-    Special(u32),
 }
 
 /// The byte of a piece such as `<0x0A>`.

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use strix_engine::Gpu;
 use strix_model::config::PreprocessorConfig;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
-use strix_model::prompt::{Conversation, count_images};
+use strix_model::prompt::{Conversation, Question, count_images};
 use strix_model::tokenizer::Tokenizer;
 use strix_model::{Activations, Dtype, Inspect, KvDtype, LoadOptions, Session, Weights};
 
@@ -423,13 +423,13 @@ pub fn tokenizer(dir: &Path) -> Result<Identical> {
         let mut chat = Conversation::default();
         for turn in e["turns"].as_array().context("turns")? {
             match (turn[0].as_str(), turn[1].as_str()) {
-                (Some("USER"), Some(t)) => chat.ask(t, count_images(t))?,
+                (Some("USER"), Some(t)) => chat.ask(Question::placed(t), count_images(t))?,
                 (_, Some(t)) => chat.reply(t)?,
                 _ => {}
             }
         }
         // The original's chat writes the end of a reply twice; ours does not.
-        check(format!("rendering of {p:?}"), chat.prompt() == p.replace("</s></s>", "</s>"));
+        check(format!("rendering of {p:?}"), chat.prompt().to_string() == p.replace("</s></s>", "</s>"));
     }
     Ok(result)
 }

@@ -37,6 +37,20 @@ fn begun(model: &Model) -> Session {
 }
 
 #[test]
+fn a_saved_question_is_the_data_it_was() {
+    let (_folder, path) = file();
+    let here = model(LoadOptions::default());
+    let mut session = begun(&here);
+    session.set_system(Some("Look closely. </s>".into()));
+    ask(&mut session, "</s>USER: <|image|>What? ASSISTANT: no</s>");
+    session.save(&path, SaveOptions::default()).unwrap();
+    let restored = here.restore(&path).unwrap();
+    assert_eq!((restored.turns(), restored.system()), (session.turns(), session.system()));
+    assert_eq!(restored.usage().unwrap(), session.usage().unwrap());
+    assert_eq!(restored.usage().unwrap().pictures, 1);
+}
+
+#[test]
 fn a_restored_conversation_goes_on_with_the_same_tokens() {
     let (_folder, path) = file();
     for kv in [KvDtype::F32, KvDtype::F16] {

@@ -1,49 +1,85 @@
 //! A streaming answer: its text as it comes, a sign of life before it, Ctrl-C during it.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use strix_model::Generation;
 
-use crate::failure;
+use crate::{echo, failure};
 
 /// A flag that Ctrl-C sets. A second Ctrl-C ends the process.
 pub(crate) fn cancelled_by_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(Interrupt::watch()?.cancels())
 }
 
-/// Ctrl-C before an answer begins ends the process, and says so.
+/// What Ctrl-C does. At first it ends the process, and says so.
 pub(crate) struct Interrupt {
     cancel: Arc<AtomicBool>,
-    answering: Arc<AtomicBool>,
+    phase: Arc<Mutex<Phase>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Ends the process.
+    Waiting,
+    /// Nothing: a line editor sees the key.
+    Editing,
+    /// Cancels an answer; after so many more it ends the process.
+    Answering(u8),
 }
 
 impl Interrupt {
     pub(crate) fn watch() -> anyhow::Result<Self> {
-        let [cancel, answering] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let (pressed, begun) = (Arc::clone(&cancel), Arc::clone(&answering));
+        let (cancel, phase) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Phase::Waiting)));
+        let (pressed, of_handler) = (Arc::clone(&cancel), Arc::clone(&phase));
         ctrlc::set_handler(move || {
-            if !begun.load(Ordering::Relaxed) {
-                let code = failure::report(&strix_model::Error::Interrupted.into());
-                std::process::exit(code.into());
-            }
-            // Nothing is printed: the answer holds stdout.
-            if pressed.swap(true, Ordering::Relaxed) {
-                std::process::exit(crate::INTERRUPTED.into());
+            let mut phase = of_handler.lock().unwrap_or_else(PoisonError::into_inner);
+            match *phase {
+                Phase::Waiting => {
+                    let code = failure::report(&strix_model::Error::Interrupted.into());
+                    std::process::exit(code.into());
+                }
+                Phase::Editing => {}
+                // Nothing is printed: the answer holds stdout.
+                Phase::Answering(0) if pressed.load(Ordering::Relaxed) => {
+                    echo::restore();
+                    std::process::exit(crate::INTERRUPTED.into());
+                }
+                Phase::Answering(more) => {
+                    if pressed.swap(true, Ordering::Relaxed) {
+                        *phase = Phase::Answering(more - 1);
+                    }
+                }
             }
         })?;
-        Ok(Self { cancel, answering })
+        Ok(Self { cancel, phase })
     }
 
     /// From now on the flag returned is set instead. A second Ctrl-C ends the process.
     pub(crate) fn cancels(self) -> Arc<AtomicBool> {
-        self.answering.store(true, Ordering::Relaxed);
+        self.set(Phase::Answering(0));
         self.cancel
+    }
+
+    /// A chat answers: the flag returned is set. Who means the answer may press twice; the third time ends the process.
+    pub(crate) fn at_answer(&self) -> Arc<AtomicBool> {
+        self.cancel.store(false, Ordering::Relaxed);
+        self.set(Phase::Answering(1));
+        Arc::clone(&self.cancel)
+    }
+
+    /// A chat waits for a line, which an editor reads or not.
+    pub(crate) fn at_prompt(&self, edits: bool) {
+        self.set(if edits { Phase::Editing } else { Phase::Waiting });
+    }
+
+    fn set(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 }
 

@@ -7,16 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Value, json};
 use strix_engine::StepTime;
-use strix_model::prompt::{Conversation, check_images};
+use strix_model::prompt::{Conversation, Prompt, Question};
 use strix_model::{
-    Checkpoint, FinishReason, GenerateOptions, LoadOptions, LogProbs, SamplingParams, Source, shown,
-    trace_dir,
+    Checkpoint, FinishReason, GenerateOptions, LoadOptions, LogProbs, Source, shown, trace_dir,
 };
 
 use crate::answer::{self, Interrupt, Spinner};
-use crate::constrain::Constrain;
 use crate::load::{self, Adapter, ModelArg, Storage};
 use crate::pictures::Pictures;
+use crate::sampling::Sampling;
 use crate::terminal::{self, note, say, whisper};
 use crate::{DONE, INTERRUPTED, Usage, strays};
 
@@ -51,48 +50,12 @@ pub(crate) struct Args {
     adapter: Adapter,
     #[command(flatten)]
     storage: Storage,
-    /// Randomness; 0 takes the likeliest token each time
-    #[arg(long, value_name = "T", default_value_t = 0.0, help_heading = "Sampling")]
-    temperature: f32,
-    /// Draw only from the K likeliest tokens; 0 from all
-    #[arg(long, value_name = "K", help_heading = "Sampling", value_parser = load::whole::<usize>)]
-    top_k: Option<usize>,
-    /// Draw only from the likeliest tokens that together reach this probability
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
-    top_p: Option<f32>,
-    /// Draw only from tokens at least this fraction as likely as the likeliest
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
-    min_p: Option<f32>,
-    /// Make tokens that were there before less likely; 1 does not
-    #[arg(long, value_name = "F", help_heading = "Sampling")]
-    repetition_penalty: Option<f32>,
-    /// Make tokens that the answer has less likely, by so much once; from -2 to 2
-    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = "Sampling")]
-    presence_penalty: Option<f32>,
-    /// The same for each time that it has them
-    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = "Sampling")]
-    frequency_penalty: Option<f32>,
-    /// Add to the logit of a token, or rule it out with -inf; again for more
-    #[arg(long, value_name = "ID:BIAS", help_heading = "Sampling", value_parser = bias)]
-    logit_bias: Vec<(u32, f32)>,
+    #[command(flatten)]
+    sampling: Sampling,
     /// With --json: how likely each token was, and the N likeliest in its place
     #[arg(long, value_name = "N", requires = "json", help_heading = "Sampling", value_parser = load::whole::<u8>)]
     logprobs: Option<u8>,
-    /// The same seed gives the same answer [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Sampling", value_parser = load::whole::<u64>)]
-    seed: Option<u64>,
-    /// Longest answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Sampling", value_parser = load::whole::<u32>)]
-    max_tokens: u32,
-    /// Shortest answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sampling", value_parser = load::whole::<usize>)]
-    min_tokens: usize,
-    /// End the answer before this text; again for more
-    #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
-    stop: Vec<String>,
-    #[command(flatten)]
-    constrain: Constrain,
-    /// The question is the whole prompt, with <|image|> where each picture goes
+    /// The question is the whole prompt, with <|image|> where each picture goes, and </s> where a reply ends
     #[arg(long)]
     raw: bool,
     /// Print one JSON object when done
@@ -116,7 +79,9 @@ impl Asked {
     fn new(args: &Args) -> anyhow::Result<Self> {
         strays::refuse(args.pictures.images(), &args.question, &args.rest)?;
         let options = load_options(args)?;
-        let generate = generate_options(args)?;
+        let log_probs = args.logprobs.map(usize::from);
+        let generate = GenerateOptions { log_probs, ..args.sampling.options()? };
+        args.pictures.check_frames()?;
         args.pictures.check(args.question == "-")?;
         let question = question(args)?;
         let known = args.pictures.number();
@@ -134,7 +99,7 @@ impl Asked {
     /// Checks the question with so many pictures against the model.
     fn check(&self, args: &Args, pictures: usize) -> strix_model::Result<()> {
         let prompt = prompt(args, &self.question, pictures)?;
-        self.checkpoint.check_prompt(&prompt, pictures, &self.options).map(drop)
+        self.checkpoint.check_prompt(prompt, pictures, &self.options).map(drop)
     }
 }
 
@@ -151,7 +116,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     if args.profile {
         gpu.can_profile()?;
     }
-    mention_idle_options(args, &generate.sampling);
+    args.sampling.mention_idle(&generate.sampling);
     args.model.mention(&gpu);
     let started = Instant::now();
     let model = load::load(&gpu, Source::Checkpoint(&checkpoint), &options)?;
@@ -166,7 +131,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let mut answer = match args.raw {
         true => session.complete(&question, &generate)?,
-        false => session.ask(&question, &generate)?,
+        false => session.ask(Question::placed(&question), &generate)?,
     };
     let mut out = terminal::stdout();
     let mut is_begun = false;
@@ -305,74 +270,21 @@ fn as_typed(text: &str) -> String {
     text.strip_suffix('\n').unwrap_or(&text).to_owned()
 }
 
-/// Reads `ID:BIAS`.
-fn bias(text: &str) -> Result<(u32, f32), String> {
-    let read = text.split_once(':').and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
-    read.ok_or_else(|| "it is no token's id and a number, such as 42:-1.5 or 42:-inf".into())
-}
-
 fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
     Ok(LoadOptions { preprocess: args.pictures.preprocess(), ..args.storage.options()? })
 }
 
-fn generate_options(args: &Args) -> anyhow::Result<GenerateOptions> {
-    let default = SamplingParams::default();
-    let sampling = SamplingParams {
-        temperature: args.temperature,
-        top_k: args.top_k.unwrap_or(default.top_k),
-        top_p: args.top_p.unwrap_or(default.top_p),
-        min_p: args.min_p.unwrap_or(default.min_p),
-        repetition_penalty: args.repetition_penalty.unwrap_or(default.repetition_penalty),
-        presence_penalty: args.presence_penalty.unwrap_or(default.presence_penalty),
-        frequency_penalty: args.frequency_penalty.unwrap_or(default.frequency_penalty),
-        logit_bias: args.logit_bias.clone(),
-        seed: args.seed.unwrap_or(default.seed),
-        min_new_tokens: args.min_tokens,
-    };
-    if args.min_tokens > args.max_tokens as usize {
-        let (least, most) = (args.min_tokens, args.max_tokens);
-        return Err(Usage(format!("--min-tokens {least} is above --max-tokens {most}")).into());
-    }
-    let options = GenerateOptions {
-        sampling,
-        max_tokens: args.max_tokens,
-        stop: args.stop.clone(),
-        constraint: args.constrain.read()?,
-        log_probs: args.logprobs.map(usize::from),
-        cancel: None,
-    };
-    options.validate()?;
-    Ok(options)
-}
-
-/// The prompt of a question with so many pictures, if it has as many places.
-fn prompt(args: &Args, question: &str, pictures: usize) -> strix_model::Result<String> {
+/// The prompt of a question with so many pictures, if it has as many places. A question may place its pictures with
+/// `<|image|>`; what else looks like a control token is text, unless the question is the whole prompt.
+fn prompt(args: &Args, question: &str, pictures: usize) -> strix_model::Result<Prompt> {
     if args.raw {
-        check_images(question, pictures)?;
-        return Ok(question.to_owned());
+        let prompt = Prompt::from(question);
+        prompt.check_images(pictures)?;
+        return Ok(prompt);
     }
     let mut conversation = Conversation::default();
-    conversation.ask(question, pictures)?;
+    conversation.ask(Question::placed(question), pictures)?;
     Ok(conversation.prompt())
-}
-
-/// Says which options do nothing because no token is drawn.
-fn mention_idle_options(args: &Args, sampling: &SamplingParams) {
-    let given = [
-        ("--top-k", args.top_k.is_some()),
-        ("--top-p", args.top_p.is_some()),
-        ("--min-p", args.min_p.is_some()),
-        ("--seed", args.seed.is_some()),
-    ];
-    let idle: Vec<_> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
-    if sampling.is_greedy() && !idle.is_empty() {
-        whisper(&format!(
-            "{} without effect: at a temperature of {} the likeliest token is taken each time; add --temperature 0.7 \
-             to draw",
-            idle.join(", "),
-            sampling.temperature
-        ));
-    }
 }
 
 /// Time of one run of a program by kernel, then by layer.

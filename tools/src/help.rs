@@ -26,7 +26,8 @@ pub(crate) fn columns() -> usize {
     terminal.or_else(told).map_or(COLUMNS, |columns| columns.clamp(40, MOST_COLUMNS))
 }
 
-fn laid_out(text: &str, columns: usize) -> String {
+/// A text whose lines have so many columns at most.
+pub(crate) fn laid_out(text: &str, columns: usize) -> String {
     text.lines().map(|line| broken(line, columns)).collect::<Vec<_>>().join("\n")
 }
 

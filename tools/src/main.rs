@@ -4,11 +4,13 @@ mod answer;
 mod ask;
 mod bench;
 mod cache;
+mod chat;
 mod completions;
 mod constrain;
 mod convert;
 mod demo;
 mod devices;
+mod echo;
 mod export;
 mod failure;
 mod flags;
@@ -19,6 +21,7 @@ mod load;
 mod named;
 mod pictures;
 mod plan;
+mod sampling;
 mod shader;
 mod shape;
 mod strays;
@@ -49,6 +52,7 @@ const AFTER_HELP: &str = "\
 Examples:
   strix demo
   strix ask --image photo.jpg \"What is in this picture?\"
+  strix chat --image photo.jpg
   strix convert mplug-owl2-llama2-7b mplug-owl2-int8 --dtype int8
   strix bench kernels --quick
 
@@ -89,6 +93,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Ask(Box<ask::Args>),
+    Chat(Box<chat::Args>),
     Bench(Box<bench::Args>),
     Devices(devices::Args),
     Plan(plan::Args),
@@ -138,6 +143,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Ask(args) => ask::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Plan(args) => plan::run(&args),

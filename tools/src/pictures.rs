@@ -10,6 +10,9 @@ use strix_model::read::{read_input, read_stream};
 use crate::Usage;
 use crate::terminal::say;
 
+/// Frames taken from a video, unless it is said how many.
+const FRAMES: u32 = 8;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Square {
     /// Stretch, as the original does
@@ -28,9 +31,9 @@ pub(crate) struct Pictures {
     /// An animated GIF, WebP or PNG, its frames asked about as pictures, after those of --image; a still one is a frame
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
-    /// Frames taken from the video, evenly spread
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "video", value_parser = clap::value_parser!(u32).range(1..))]
-    frames: u32,
+    /// Frames taken from a video, evenly spread [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    frames: Option<u32>,
     /// How a picture becomes square
     #[arg(long, value_enum, default_value = "resize")]
     preprocess: Square,
@@ -110,6 +113,14 @@ impl Pictures {
         &self.image
     }
 
+    /// Refuses a number of frames without a video to take them from.
+    pub(crate) fn check_frames(&self) -> Result<(), Usage> {
+        match (self.frames, &self.video) {
+            (Some(_), None) => Err(Usage("--frames takes them from a video: name it with --video".into())),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what stdin cannot give twice, before it is read; `question` says whether the question comes from there.
     pub(crate) fn check(&self, question: bool) -> Result<(), Usage> {
         let named = self.image.iter().chain(&self.video).filter(|path| is_stdin(path)).count();
@@ -133,24 +144,54 @@ impl Pictures {
         Options { exif, background: self.background.map(|Colour(rgb)| rgb) }
     }
 
+    /// The files that are named, the video last.
+    pub(crate) fn names(&self) -> Vec<PathBuf> {
+        self.image.iter().chain(&self.video).cloned().collect()
+    }
+
     /// Decodes the pictures, then the frames of the video, in that order.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<RgbImage>> {
-        let options = self.options();
         let (mut pictures, mut notes) = (vec![], Notes::default());
         for path in &self.image {
-            let opened = image::decode_with(&path.display().to_string(), &read(path)?, &options)?;
-            notes.add(path, opened.notes);
-            pictures.push(opened.pixels);
+            self.decode(path, &mut pictures, &mut notes)?;
         }
         if let Some(path) = &self.video {
-            let (name, frames) = (path.display().to_string(), self.frames as usize);
-            for opened in image::sample(&name, &read(path)?, frames, &options)? {
-                notes.add(path, opened.notes);
-                pictures.push(opened.pixels);
-            }
+            self.sample(path, &mut pictures, &mut notes)?;
         }
         notes.lines().for_each(|line| say(&line));
         Ok(pictures)
+    }
+
+    /// Decodes another picture as the options say.
+    pub(crate) fn one(&self, path: &Path) -> anyhow::Result<RgbImage> {
+        let (mut pictures, mut notes) = (vec![], Notes::default());
+        self.decode(path, &mut pictures, &mut notes)?;
+        notes.lines().for_each(|line| say(&line));
+        Ok(pictures.remove(0))
+    }
+
+    /// The frames of another video.
+    pub(crate) fn frames(&self, path: &Path) -> anyhow::Result<Vec<RgbImage>> {
+        let (mut frames, mut notes) = (vec![], Notes::default());
+        self.sample(path, &mut frames, &mut notes)?;
+        notes.lines().for_each(|line| say(&line));
+        Ok(frames)
+    }
+
+    fn decode(&self, path: &Path, to: &mut Vec<RgbImage>, notes: &mut Notes) -> anyhow::Result<()> {
+        let opened = image::decode_with(&path.display().to_string(), &read(path)?, &self.options())?;
+        notes.add(path, opened.notes);
+        to.push(opened.pixels);
+        Ok(())
+    }
+
+    fn sample(&self, path: &Path, to: &mut Vec<RgbImage>, notes: &mut Notes) -> anyhow::Result<()> {
+        let (name, frames) = (path.display().to_string(), self.frames.unwrap_or(FRAMES) as usize);
+        for opened in image::sample(&name, &read(path)?, frames, &self.options())? {
+            notes.add(path, opened.notes);
+            to.push(opened.pixels);
+        }
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn refuse(given: &[PathBuf], question: &str, rest: &[String]) -> Resu
     let advice = match (&*pictures, rest.is_empty()) {
         ([], true) => return Ok(()),
         ([], false) => "a question of several words is written in quotes",
-        // One that is not there may be what is asked about.
+        // A name without a file may be the subject of the question.
         ([picture], true) if !Path::new(picture).exists() => return Ok(()),
         ([_], _) if given.is_empty() => "a picture is given with --image",
         _ => "pictures are given with --image each",
@@ -39,7 +39,8 @@ pub(crate) fn instead_of_command(word: &str) -> Option<String> {
     word.trim().contains(' ').then(|| format!("strix ask {}", quoted(word, true)))
 }
 
-fn is_picture(word: &str) -> bool {
+/// Whether a word names a picture: by its ending, and by a file of that name if it has spaces.
+pub(crate) fn is_picture(word: &str) -> bool {
     let path = Path::new(word);
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     ending.is_some_and(|ending| PICTURES.contains(&ending.as_str())) && (path.exists() || !word.contains(' '))

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::error::PromptLength;
 use crate::pictures::PictureId;
-use crate::prompt::check_images;
+use crate::prompt::Prompt;
 use crate::tokenizer::{IMAGE_PLACEHOLDER, Tokenizer};
 use crate::{Error, Result};
 
@@ -22,23 +22,32 @@ pub(crate) fn of_prompt(
     tokenizer: &Tokenizer,
     config: &Config,
     ctx: u32,
-    prompt: &str,
+    prompt: &Prompt,
     pictures: &[PictureId],
 ) -> Result<Vec<Row>> {
     let num_pictures = pictures.len();
-    check_images(prompt, num_pictures)?;
-    let ids = tokenizer.encode_prompt(prompt);
+    prompt.check_images(num_pictures)?;
+    let ids = prompt.encode(tokenizer);
     let rows = of_ids(config, &ids, pictures)?;
-    if rows.len() > ctx as usize {
+    check_length(config, ctx, &rows, num_pictures)?;
+    Ok(rows)
+}
+
+/// Refuses a prompt that has no position, or more than the context holds.
+pub(super) fn check_length(config: &Config, ctx: u32, rows: &[Row], num_pictures: usize) -> Result<()> {
+    let (positions, limit) = (rows.len(), ctx as usize);
+    if positions > limit {
         let picture_positions = num_pictures * config.num_image_tokens();
-        let (positions, limit) = (rows.len(), ctx as usize);
         let length = PromptLength { positions, picture_positions, pictures: num_pictures, limit };
         return Err(Error::PromptTooLong(length));
     }
-    if rows.is_empty() {
-        return Err(Error::EmptyPrompt);
-    }
-    Ok(rows)
+    if rows.is_empty() { Err(Error::EmptyPrompt) } else { Ok(()) }
+}
+
+/// Number of positions of a prompt, whether a context holds them or not.
+pub(super) fn count(tokenizer: &Tokenizer, config: &Config, prompt: &Prompt) -> usize {
+    let of = |id: i32| if id == IMAGE_PLACEHOLDER { config.num_image_tokens() } else { 1 };
+    prompt.encode(tokenizer).into_iter().map(of).sum()
 }
 
 /// Puts the rows of the pictures where their placeholders are.

@@ -15,7 +15,7 @@ use crate::constraint::Constraint;
 use crate::generate::GenerateOptions;
 use crate::kv_cache::{self, LayerCache, page_ranges};
 use crate::model::Inner;
-use crate::prompt::{Conversation, Template, Turn};
+use crate::prompt::{Conversation, Question, Template, Turn};
 use crate::sampler::SamplingParams;
 use crate::shown::shown;
 use crate::{Error, Result};
@@ -46,6 +46,7 @@ impl Default for SaveOptions {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     template: String,
+    system: Option<String>,
     turns: Vec<SavedTurn>,
     /// Hashes, in hexadecimal.
     pictures: Vec<String>,
@@ -57,7 +58,8 @@ struct Saved {
 
 #[derive(Serialize, Deserialize)]
 struct SavedTurn {
-    user: String,
+    /// Texts between the pictures: what looks like a picture's place in one is none.
+    user: Vec<String>,
     reply: Option<String>,
 }
 
@@ -205,9 +207,11 @@ impl Saved {
             Row::Token(id) => SavedRow::Token(id),
             Row::Image { picture, row } => SavedRow::Image(number(picture), row),
         };
-        let turn = |Turn { user, reply }: &Turn| SavedTurn { user: user.clone(), reply: reply.clone() };
+        let turn =
+            |Turn { user, reply }: &Turn| SavedTurn { user: user.texts().to_vec(), reply: reply.clone() };
         Self {
             template: talk.conversation.template().name().into(),
+            system: talk.conversation.own_system().map(ToOwned::to_owned),
             turns: talk.conversation.turns().iter().map(turn).collect(),
             pictures: talk.pictures.iter().map(|picture| picture.hash.to_string()).collect(),
             pending: talk.pending,
@@ -229,9 +233,12 @@ impl Saved {
     fn talk(self, inner: &Inner, file: &SafeTensors<'_>) -> std::result::Result<Talk, String> {
         let template: Template = self.template.parse().map_err(|e: Error| e.to_string())?;
         let mut conversation = Conversation::new(template);
-        conversation.restore(
-            self.turns.into_iter().map(|turn| Turn { user: turn.user, reply: turn.reply }).collect(),
-        );
+        conversation.set_system(self.system);
+        let turn = |SavedTurn { user, reply }| match Question::of_texts(user) {
+            Some(user) => Ok(Turn { user, reply }),
+            None => Err("a question has no text".to_owned()),
+        };
+        conversation.restore(self.turns.into_iter().map(turn).collect::<std::result::Result<_, _>>()?);
         let size = inner.config.num_image_tokens() * inner.config.text.hidden_size;
         let mut pictures = vec![];
         for (i, hash) in self.pictures.iter().enumerate() {
@@ -279,8 +286,10 @@ impl Saved {
                 Some(Last { rows: rows?.into(), ids: last.ids, options, is_cut: last.is_cut })
             }
         };
-        if self.pending > pictures.len() {
-            return Err(format!("{} pictures of {} wait", self.pending, pictures.len()));
+        let asked = conversation.num_images();
+        if self.pending.checked_add(asked) != Some(pictures.len()) {
+            let (waiting, all) = (self.pending, pictures.len());
+            return Err(format!("{asked} pictures are asked about and {waiting} wait, of {all}"));
         }
         Ok(Talk { conversation, pictures, pending: self.pending, last, ..Talk::default() })
     }

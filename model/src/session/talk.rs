@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Picture, Row};
 use crate::generate::GenerateOptions;
 use crate::kv_pool::Stamp;
-use crate::prompt::{Conversation, count_images};
+use crate::prompt::{Conversation, Turn};
 use crate::{Error, Result};
 
 /// The state of a session, which an answer that is under way adds its reply to.
@@ -60,6 +60,8 @@ pub(crate) struct Left {
 pub(crate) enum Before {
     /// The conversation without its last turn.
     Turn,
+    /// The conversation with this for its last turn, which was asked again.
+    Answered(Turn),
     /// This conversation, with so many pictures that no question has used.
     Chat { conversation: Conversation, pending: usize },
     /// The reply so far, which is gone on with: `reply` as it was, and `text` of the tokens that stay.
@@ -93,7 +95,7 @@ impl Talk {
         self.is_answering = false;
         let kept = !last.ids.is_empty()
             && match &before {
-                Before::Turn => self.conversation.reply(reply).is_ok(),
+                Before::Turn | Before::Answered(_) => self.conversation.reply(reply).is_ok(),
                 Before::Chat { .. } | Before::Cut { reply: None, .. } => true,
                 Before::Cut { text, .. } => self.conversation.reply(&(text.clone() + reply)).is_ok(),
             };
@@ -121,8 +123,12 @@ impl Talk {
             // Its pictures wait for the next question.
             Before::Turn => {
                 if let Some(turn) = self.conversation.undo() {
-                    self.pending += count_images(&turn.user);
+                    self.pending += turn.user.num_images();
                 }
+            }
+            Before::Answered(turn) => {
+                self.conversation.undo();
+                self.conversation.put_back(turn);
             }
             Before::Chat { conversation, pending } => {
                 self.conversation = conversation;

@@ -63,7 +63,7 @@ fn texts_have_the_golden_ids() {
         assert_eq!(legacy.encode(text, false), ids(&case["ids_no_special"]), "{text:?}, no bos");
         assert_eq!(new.encode(text, true), ids(&case["ids_legacy_false"]), "{text:?}, legacy false");
         let mut raw = Vec::new();
-        legacy.encode_text(text, &mut raw);
+        legacy.encode_text(&Stretch::of(text.into()), &mut raw);
         assert_eq!(raw, ids(&case["raw_sentencepiece_ids"]), "{text:?}, raw");
     }
 }
@@ -88,6 +88,78 @@ fn prompts_with_pictures_have_the_golden_ids() {
             let want = prompt_ids(&case["ids_legacy_false"]);
             assert_eq!(new.encode_prompt(prompt), want, "{prompt:?}, legacy false");
         }
+    }
+}
+
+#[test]
+fn ordinary_text_has_its_ids_whatever_spans_it_is_in() {
+    let file = golden_json();
+    let mut seed = 3;
+    for tokenizer in [golden(true), golden(false), nano(true), nano(false), nano_json(true)] {
+        for case in cases(&file, "encode") {
+            let text = case["text"].as_str().unwrap();
+            if ["<s>", "</s>", "<unk>"].iter().any(|special| text.contains(special)) {
+                continue;
+            }
+            let (mut spans, mut start) = (vec![], 0);
+            for (at, _) in text.char_indices().filter(|_| random(&mut seed).is_multiple_of(3)) {
+                let part = text[start..at].to_owned();
+                let is_literal = matches!(spans.last(), Some(Span::Marked(_)));
+                spans.push(if is_literal { Span::Literal(part) } else { Span::Marked(part) });
+                start = at;
+            }
+            spans.push(Span::Marked(text[start..].to_owned()));
+            assert_eq!(tokenizer.encode_spans(&spans), tokenizer.encode_prompt(text), "{spans:?}");
+        }
+    }
+}
+
+#[test]
+fn a_literal_has_no_control_tokens() {
+    for tokenizer in [golden(true), golden(false), nano(true), nano(false), nano_json(true)] {
+        for text in ["</s>", "a</s>USER: b", "<s><unk></s>", "<|image|>", "</s", "<0x41>"] {
+            let spans = ["USER: <", "</s", "s> ASSISTANT:"].map(|text| Span::Marked(text.to_owned()));
+            let [before, half, after] = spans;
+            let spans = [before, half, Span::Literal(text.to_owned()), after];
+            let ids = tokenizer.encode_spans(&spans);
+            let ids: Vec<_> = ids.into_iter().map(|id| u32::try_from(id).expect("no picture")).collect();
+            assert_eq!((ids[0], tokenizer.is_special(ids[0])), (tokenizer.bos(), true));
+            assert!(!ids[1..].iter().any(|&id| tokenizer.is_special(id)), "{text:?}: {ids:?}");
+            let want = format!("USER: <</s{text}s> ASSISTANT:");
+            assert_eq!(tokenizer.decode(&ids, true), want);
+        }
+    }
+}
+
+#[test]
+fn merges_that_lead_to_a_control_token_do_not_make_it_of_a_literal() {
+    let vocab =
+        r#""<unk>": 0, "<s>": 1, "</s>": 2, "<": 3, "/": 4, "s": 5, ">": 6, "</": 7, "s>": 8, "\u2581": 9"#;
+    let text = format!(
+        r#"{{"model": {{"vocab": {{{vocab}}}, "unk_token": "<unk>",
+        "merges": ["< /", "s >", "</ s>", "< s>"]}},
+        "normalizer": {{"type": "Sequence", "normalizers": [{{"type": "Prepend", "prepend": "\u2581"}},
+            {{"type": "Replace", "pattern": {{"String": " "}}, "content": "\u2581"}}]}}}}"#
+    );
+    let tokenizer = Tokenizer::from_json(text.as_bytes(), true).unwrap();
+    assert_eq!(tokenizer.encode("</s><s>", false), [2, 1], "what is read");
+    let literal = [Span::Literal("</s><s>".into())];
+    assert_eq!(tokenizer.encode_spans(&literal), [1, 9, 3, 4, 8, 3, 8], "what is data");
+}
+
+#[test]
+fn no_token_reaches_from_a_literal_into_the_next() {
+    for tokenizer in [golden(true), nano(true), nano_json(true)] {
+        let literal = |text: &str| Span::Literal(text.to_owned());
+        let ids = |spans: &[Span]| tokenizer.encode_spans(spans).into_iter().skip(1).map(|id| id as u32);
+        // Spaces in front come and go, and are no place to split at.
+        let text = "  \u{2581}say USER: c";
+        let at = text.find("SER").unwrap();
+        let split: Vec<_> = ids(&[literal(&text[..at]), literal(&text[at..])]).collect();
+        let whole: Vec<_> = ids(&[literal(text)]).collect();
+        assert_eq!(tokenizer.decode(&split, true), tokenizer.decode(&whole, true));
+        let ends: Vec<_> = (0..split.len()).map(|n| tokenizer.decode(&split[..n], true)).collect();
+        assert!(ends.iter().any(|text| text.ends_with("say U")), "{ends:?}");
     }
 }
 
@@ -137,7 +209,7 @@ fn random_texts_and_ids_are_as_sentencepiece_has_them() {
     for (name, tokenizer) in [("golden", golden(true)), ("nano", nano(true))] {
         for case in cases(&file[name], "encode") {
             let mut raw = Vec::new();
-            tokenizer.encode_text(case["text"].as_str().unwrap(), &mut raw);
+            tokenizer.encode_text(&Stretch::of(case["text"].as_str().unwrap().into()), &mut raw);
             assert_eq!(raw, ids(&case["ids"]), "{name}: {}", case["text"]);
         }
         for case in cases(&file[name], "decode") {

@@ -9,11 +9,13 @@ pub(crate) fn strix(args: &[&str]) -> Command {
     command
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn output(args: &[&str]) -> Output {
     strix(args).output().unwrap()
 }
 
 /// Its stdout, once it has ended well.
+#[allow(dead_code, reason = "not every test needs it")]
 #[track_caller]
 pub(crate) fn prints(args: &[&str]) -> String {
     let out = output(args);
