@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use strix_engine::Gpu;
 use strix_model::convert::{Synthesis, preset};
 use strix_model::tokenizer::Tokenizer;
-use strix_model::weights::FileDtype;
+use strix_model::weights::FileDtype as Values;
 use strix_model::{
     Config, Constraint, Dtype, GenerateOptions, LoadOptions, Model, SamplingParams, Source, Timing, Weights,
 };
@@ -33,10 +33,10 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let tokenizer = Arc::new(vocabulary()?);
     let json = preset("8.2b").ok_or("there is no such preset")?;
-    let mut synthesis = Synthesis { config: json.into(), dtype: FileDtype::BF16, seed: 0, rounding: None };
+    let mut synthesis = Synthesis { config: json.into(), dtype: Values::BF16, seed: 0, rounding: None };
     synthesis.set_layers(layers)?;
     let config = Config::from_json(synthesis.config.as_bytes())?;
-    let weights = Arc::new(Weights::synthetic(&config, FileDtype::BF16, 0));
+    let weights = Arc::new(Weights::synthetic(&config, Values::BF16, 0));
     let source = Source::Weights { config: &config, weights: &weights, tokenizer: Some(&tokenizer) };
     let load = LoadOptions {
         dtype: Dtype::Int8 { group: None },

@@ -430,7 +430,7 @@ mod tests {
             let [mut of, mut without] = [sampler(&params), sampler(&params)];
             for step in 0..6 {
                 let logits: Vec<f32> = (0..40).map(|_| (random.next() % 1000) as f32 / 100.0 - 5.0).collect();
-                let may_come = |id: u32| id == 7 || (id + step) % 3 == 0;
+                let may_come = |id: u32| id == 7 || (id + step).is_multiple_of(3);
                 let masked: Vec<f32> = (0..)
                     .zip(&logits)
                     .map(|(id, &logit)| if may_come(id) { logit } else { f32::NEG_INFINITY })

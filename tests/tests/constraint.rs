@@ -227,6 +227,7 @@ fn what_cannot_be_kept_to_is_refused_and_changes_nothing() {
         (Constraint::JsonSchema("{\"type\" 1}".into()), "JSON schema"),
         (Constraint::JsonSchema("{\"enum\": []}".into()), "JSON schema"),
         (Constraint::Regex("a(".into()), "regex"),
+        (Constraint::Regex(r"[^\s\S]".into()), "regex"),
         (Constraint::Lark("start: a".into()), "grammar"),
     ] {
         let error = session.ask("What is 3 + 4?", &options(Some(constraint.clone()))).unwrap_err();

@@ -45,7 +45,7 @@ fn a_form_that_cannot_be_is_refused_in_a_line_that_says_where() {
         (["--json-schema", missing], missing),
         (["--json-schema", &long], "above 4194304 bytes"),
         (["--regex", "a("], "regex: unclosed group at line 1 column 2"),
-        (["--grammar", &grammar], "grammar: at 1(12): unknown name: \"rest\""),
+        (["--grammar", &grammar], "grammar: at 1(8): unknown name: \"rest\""),
     ] {
         // The model is not there either: what is wrong is said before it is looked for.
         let out = output(&[&["ask", "--model", "no-such-model", "hello"], args.as_slice()].concat());
