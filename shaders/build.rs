@@ -1,8 +1,13 @@
 //! Composes every `src/*.wgsl`, validates each specialisation that can be asked for, and writes out what the
-//! kernels' Rust halves need of it: the template, its bindings and its `Params`.
+//! kernels' Rust halves need of it: the template, its bindings, its `Params` and its `Variants`.
+//!
+//! A kernel whose text is as it was when it was last validated by this very program is not validated again.
 
-// `template.rs` also serves the library; what only that uses is not dead there.
-#[expect(dead_code, reason = "shared with the library")]
+// Serves the library as well, as does `template.rs`.
+#[path = "src/bound.rs"]
+mod bound;
+#[path = "build/rust.rs"]
+mod rust;
 #[path = "src/template.rs"]
 mod template;
 
@@ -12,6 +17,9 @@ use naga::{AddressSpace, Block, Module, Statement, StorageAccess, TypeInner};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process, thread};
+
+use bound::Bound;
+use rust::{Variant, value};
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -23,13 +31,12 @@ const CAPABILITIES: Capabilities = Capabilities::SUBGROUP.union(Capabilities::SH
 const COOPERATIVE_MATRIX: Capabilities = Capabilities::COOPERATIVE_MATRIX.union(Capabilities::SHADER_FLOAT16);
 
 fn main() {
-    println!("cargo:rerun-if-changed=src");
-    println!("cargo:rerun-if-changed=build.rs");
-    match generate() {
-        Ok(code) => {
-            let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("generated.rs");
-            fs::write(out, code).expect("OUT_DIR is writable");
-        }
+    for path in ["src", "build", "build.rs"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    match generate(&out) {
+        Ok(code) => fs::write(out.join("generated.rs"), code).expect("OUT_DIR is writable"),
         Err(message) => {
             eprintln!("{message}");
             process::exit(1);
@@ -37,21 +44,36 @@ fn main() {
     }
 }
 
-fn generate() -> Result<String> {
+fn generate(out: &Path) -> Result<String> {
     let mut files: Vec<_> =
         fs::read_dir("src").map_err(|e| e.to_string())?.flatten().map(|e| e.path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "wgsl"));
     files.sort();
     let mut code = String::new();
-    let mut names = vec![];
+    let mut kernels = vec![];
     for file in files {
         let name = file.file_stem().and_then(|n| n.to_str()).ok_or("a kernel's name is not UTF-8")?;
-        code += &kernel(&file, name)?;
-        names.push(name.to_owned());
+        let text = compose(&file)?;
+        let variants = variants(&text);
+        code += &validated(&text, name, &file, &variants, out)?;
+        kernels.push((name.to_owned(), variants));
     }
-    let all: Vec<_> = names.iter().map(|n| format!("&{n}::KERNEL")).collect();
-    write!(code, "/// Every kernel.\npub static KERNELS: &[&crate::Kernel] = &[{}];", all.join(", "))
-        .expect("a String");
+    Ok(code + &rust::shared(&kernels))
+}
+
+/// The kernel in Rust, of an earlier run where that can be: where it is of the same text by the same program.
+fn validated(text: &str, name: &str, file: &Path, variants: &[Variant], out: &Path) -> Result<String> {
+    let [text_of, code_of] = ["wgsl", "rs"].map(|end| out.join(name).with_extension(end));
+    let built = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    let program = env::current_exe().ok().and_then(|path| built(&path));
+    if program.is_some() && built(&code_of) > program && fs::read_to_string(&text_of).is_ok_and(|t| t == text)
+    {
+        return fs::read_to_string(&code_of).map_err(|e| e.to_string());
+    }
+    let code = kernel(text, name, file, variants)?;
+    // The text last: what was broken off before is not taken for whole.
+    let written = fs::remove_file(&text_of).or(Ok(())).and_then(|()| fs::write(&code_of, &code));
+    written.and_then(|()| fs::write(&text_of, text)).map_err(|e: std::io::Error| e.to_string())?;
     Ok(code)
 }
 
@@ -67,15 +89,13 @@ fn compose(file: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn kernel(file: &Path, name: &str) -> Result<String> {
-    let text = compose(file)?;
-    let variants = variants(&text);
-    let chosen = product(&variants);
+fn kernel(text: &str, name: &str, file: &Path, variants: &[Variant]) -> Result<String> {
+    let chosen = product(variants);
     // Most of the build's time is naga's, and no specialisation needs another.
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let described = thread::scope(|scope| -> Result<Vec<Described>> {
         let shares = chosen.chunks(chosen.len().div_ceil(workers));
-        let work = |share| describe(&text, name, file, share);
+        let work = |share| describe(text, name, file, share);
         let workers: Vec<_> = shares.map(|share| scope.spawn(move || work(share))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a worker panics only by a bug")).collect()
     })?;
@@ -83,16 +103,21 @@ fn kernel(file: &Path, name: &str) -> Result<String> {
         .into_iter()
         .try_fold(Described::default(), |all, more| all.and(more, &file.display().to_string()))?;
     let params = all.params.as_ref().ok_or_else(|| format!("{}: no variant is legal", file.display()))?;
-    let bindings: String = all
-        .by_variants()
-        .into_iter()
-        .map(|(chosen, bindings)| format!("(&{chosen:?}, {bindings}),"))
-        .collect();
+    let told = |(chosen, bindings): (Chosen<'_>, &str)| {
+        let chosen: String = chosen.iter().map(|(n, v)| format!("({n:?}, {}),", value(v))).collect();
+        format!("(&[{chosen}], {bindings}),")
+    };
+    let bindings: String = all.by_variants().into_iter().map(told).collect();
+    let listed = |v: &Variant| {
+        let values: String = v.values.iter().map(|v| value(v) + ",").collect();
+        format!("({:?}, &[{values}]),", v.name)
+    };
+    let listed: String = variants.iter().map(listed).collect();
     Ok(format!(
-        "pub mod {name} {{ static BINDINGS: &[crate::kernel::Bindings] = &[{bindings}]; {params} \
-         pub static KERNEL: crate::Kernel = crate::Kernel {{ name: {name:?}, template: {text:?}, variants: &[{}], \
+        "pub mod {name} {{ static BINDINGS: &[crate::kernel::Bindings] = &[{bindings}]; {params} {} \
+         pub static KERNEL: crate::Kernel = crate::Kernel {{ name: {name:?}, template: {text:?}, variants: &[{listed}], \
          bindings: BINDINGS, fields: FIELDS }}; }}\n",
-        variants.iter().map(|(n, v)| format!("({n:?}, &{v:?})")).collect::<Vec<_>>().join(", ")
+        rust::variants(variants)
     ))
 }
 
@@ -155,9 +180,10 @@ fn describe<'a>(text: &str, name: &str, file: &Path, all: &[Chosen<'a>]) -> Resu
         }
         let source = template::render(text, chosen).map_err(|e| format!("{path}: {e}"))?;
         let module = validate(&source, &path)?;
-        check_loops(&source, &module, &path)?;
+        let fields = fields(&module, &path)?;
+        check_loops(&source, &module, &fields, &path)?;
         let bindings = vec![(chosen.clone(), bindings(&module, name, &path)?)];
-        described = described.and(Described { params: Some(params(&module, &path)?), bindings }, &path)?;
+        described = described.and(Described { params: Some(rust::params(&fields)), bindings }, &path)?;
     }
     Ok(described)
 }
@@ -167,21 +193,22 @@ fn imports(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| Some(line.strip_prefix("#import ")?.trim()))
 }
 
-/// What a kernel can be specialised by: names, each with its values.
-fn variants(text: &str) -> Vec<(String, Vec<String>)> {
+/// What a kernel can be specialised by.
+fn variants(text: &str) -> Vec<Variant> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("//~ variants: "));
     lines
         .map(|line| {
             let (name, values) = line.split_once('=').expect("a variants line reads `name = values`");
-            (name.trim().to_owned(), values.split_whitespace().map(str::to_owned).collect())
+            let values = values.split_whitespace().map(str::to_owned).collect();
+            Variant { name: name.trim().to_owned(), values }
         })
         .collect()
 }
 
 /// Every choice of one value a variant.
-fn product(variants: &[(String, Vec<String>)]) -> Vec<Chosen<'_>> {
+fn product(variants: &[Variant]) -> Vec<Chosen<'_>> {
     let mut all = vec![vec![]];
-    for (name, values) in variants {
+    for Variant { name, values } in variants {
         let with = |chosen: &Vec<_>| -> Vec<Vec<(&str, &str)>> {
             values.iter().map(|v| [chosen.as_slice(), &[(name.as_str(), v.as_str())]].concat()).collect()
         };
@@ -206,11 +233,17 @@ fn validate(source: &str, path: &str) -> Result<Module> {
 }
 
 /// Every loop must state its bound, so that none can outrun the iterations a driver runs.
-fn check_loops(source: &str, module: &Module, path: &str) -> Result<()> {
+fn check_loops(source: &str, module: &Module, fields: &[Field], path: &str) -> Result<()> {
     let functions =
         module.functions.iter().map(|(_, f)| f).chain(module.entry_points.iter().map(|e| &e.function));
     let loops: usize = functions.map(|f| count_loops(&f.body)).sum();
-    let stated = template::trips(source).count();
+    let names: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.is_u32)).collect();
+    let counted = |text| match Bound::parse(text, &names)?.value(&vec![1; names.len()]) {
+        count if count.is_finite() => Ok(()),
+        count => Err(format!("trips `{text}`: {count} where all of Params is 1")),
+    };
+    let stated: Result<Vec<()>> = template::trips(source).map(counted).collect();
+    let stated = stated.map_err(|e| format!("{path}: {e}"))?.len();
     if loops == stated {
         return Ok(());
     }
@@ -241,46 +274,49 @@ fn bindings(module: &Module, name: &str, path: &str) -> Result<String> {
         .filter_map(|(_, v)| Some((v.binding?.binding, v.name.clone()?, v.space)))
         .collect();
     bindings.sort_by_key(|b| b.0);
-    if bindings.iter().enumerate().any(|(i, b)| b.0 as usize != i) {
-        return Err(format!("{path}: bindings are not 0, 1, 2, …"));
+    if bindings.first().is_none_or(|b| b.2 != AddressSpace::Uniform || b.0 != 0) {
+        return Err(format!("{path}: binding 0 is not that of `params`"));
     }
     let mut s = String::from("&[");
-    for (_, name, space) in &bindings {
+    for (number, name, space) in &bindings {
         let access = match space {
             AddressSpace::Uniform => "Uniform",
             AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => "ReadWrite",
             AddressSpace::Handle => "Texels",
             _ => "Read",
         };
-        write!(s, "strix_engine::Binding {{ name: {name:?}, access: strix_engine::Access::{access} }},")
+        let access = format!("strix_engine::Access::{access}");
+        write!(s, "strix_engine::Binding {{ number: {number}, name: {name:?}, access: {access} }},")
             .expect("a String");
     }
     s.push(']');
     Ok(s)
 }
 
-/// `struct Params` in Rust as it stands in the WGSL, doc comments included.
-fn params(module: &Module, path: &str) -> Result<String> {
+/// A field of `Params`.
+struct Field {
+    name: String,
+    docs: Vec<String>,
+    /// Else f32.
+    is_u32: bool,
+}
+
+/// The fields of `struct Params` as it stands in the WGSL, doc comments included.
+fn fields(module: &Module, path: &str) -> Result<Vec<Field>> {
     let found = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Params"));
     let Some((handle, TypeInner::Struct { members, .. })) = found.map(|(h, t)| (h, &t.inner)) else {
         return Err(format!("{path}: no struct Params"));
     };
-    let mut s = String::from(
-        "/// The kernel's parameters, as its WGSL declares them.\n#[repr(C)] \
-         #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)] pub struct Params {\n",
-    );
-    let mut fields = String::new();
-    for (i, member) in members.iter().enumerate() {
-        let name = member.name.as_deref().unwrap_or_default();
-        let docs = module.doc_comments.as_ref().and_then(|d| d.struct_members.get(&(handle, i)));
+    let field = |(i, member): (usize, &naga::StructMember)| {
+        let name = member.name.clone().unwrap_or_default();
+        let docs = module.doc_comments.as_ref().and_then(|d| d.struct_members.get(&(handle, i))).cloned();
         let docs = docs.ok_or_else(|| format!("{path}: Params::{name} has no doc comment"))?;
-        let ty = match module.types[member.ty].inner {
-            TypeInner::Scalar(naga::Scalar::F32) => "f32",
-            TypeInner::Scalar(naga::Scalar::U32) => "u32",
+        let is_u32 = match module.types[member.ty].inner {
+            TypeInner::Scalar(naga::Scalar::F32) => false,
+            TypeInner::Scalar(naga::Scalar::U32) => true,
             _ => return Err(format!("{path}: Params::{name} is neither u32 nor f32")),
         };
-        writeln!(s, "{}\npub {name}: {ty},", docs.join("\n")).expect("a String");
-        write!(fields, "({name:?}, {}),", ty == "u32").expect("a String");
-    }
-    Ok(format!("{s}}} static FIELDS: &[(&str, bool)] = &[{fields}];"))
+        Ok(Field { name, docs, is_u32 })
+    };
+    members.iter().enumerate().map(field).collect()
 }

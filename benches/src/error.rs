@@ -34,10 +34,10 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Of the device.
+    /// An error of the device.
     #[error(transparent)]
     Engine(#[from] strix_engine::Error),
-    /// Of the model.
+    /// An error of the model.
     #[error(transparent)]
     Model(#[from] strix_model::Error),
 }

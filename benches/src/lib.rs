@@ -4,6 +4,7 @@
 //! `strix bench` and `cargo bench` run the same list: [`kernels`] names it, [`Clock`] times it, [`Roofline`] is what it
 //! is held against, and [`Run`] is what is kept of it.
 
+pub mod answers;
 mod compare;
 mod error;
 mod kernels;

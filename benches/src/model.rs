@@ -1,7 +1,7 @@
 //! The benches of a model: load, image encode, prefill and decode, the share of each kernel, and how times grow.
 
 mod scaling;
-mod work;
+pub(crate) mod work;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -98,7 +98,7 @@ pub struct Options<'a> {
 enum Task {
     Image,
     Prefill(u32),
-    /// Of so many sequences together, with so many positions each.
+    /// A step of so many sequences together, with so many positions each.
     Decode(u32, u32),
 }
 
@@ -208,14 +208,14 @@ pub fn run_model(
 }
 
 /// Where a model comes from, opened once.
-struct Loadable<'a> {
+pub(crate) struct Loadable<'a> {
     of: &'a Of<'a>,
-    /// Of made-up weights: their config, and they.
+    /// Config and weights, if they are made up.
     made_up: Option<(Config, Arc<Weights>)>,
 }
 
 impl<'a> Loadable<'a> {
-    fn open(of: &'a Of<'a>) -> Result<Self> {
+    pub(crate) fn open(of: &'a Of<'a>) -> Result<Self> {
         let Of::Preset { name, layers } = of else { return Ok(Self { of, made_up: None }) };
         let json = preset(name).ok_or_else(|| Error::Option(format!("there is no preset {name:?}")))?;
         let mut synthesis =
@@ -228,7 +228,7 @@ impl<'a> Loadable<'a> {
         Ok(Self { of, made_up: Some((config, weights.into())) })
     }
 
-    fn config(&self) -> Result<Config> {
+    pub(crate) fn config(&self) -> Result<Config> {
         Ok(match (self.of, &self.made_up) {
             (_, Some((config, _))) => config.clone(),
             (Of::Dir(dir), None) => Config::load(&Located::find(dir)?.config)?,
@@ -236,7 +236,7 @@ impl<'a> Loadable<'a> {
         })
     }
 
-    fn load(&self, clock: &Clock, options: &LoadOptions) -> Result<Model> {
+    pub(crate) fn load(&self, clock: &Clock, options: &LoadOptions) -> Result<Model> {
         let source = match (self.of, &self.made_up) {
             (_, Some((config, weights))) => Source::Weights { config, weights, tokenizer: None },
             (Of::Dir(dir), None) => Source::Dir(dir),
@@ -255,7 +255,7 @@ fn timed_load(clock: &Clock, source: &Loadable<'_>, options: &LoadOptions) -> Re
         let (wall, busy) = (Instant::now(), process_ns().filter(|_| clock.is_software()));
         model = Some(source.load(clock, options)?);
         times.wall_ns.push(wall.elapsed().as_nanos() as f64);
-        // Most of the work is of one thread after the other: no more than the sum of all can be certain.
+        // Threads mostly work one after the other, so only the sum of all is certain.
         times.idle_ns.extend(busy.and_then(|before| Some(process_ns()? - before)));
         if run == 0 && wall.elapsed() > LONG_LOAD {
             break;
@@ -412,7 +412,7 @@ impl Bench<'_> {
 }
 
 /// Bytes of an element of keys and values.
-fn element(load: &LoadOptions) -> u64 {
+pub(crate) fn element(load: &LoadOptions) -> u64 {
     match load.kv {
         KvDtype::F32 => 4,
         KvDtype::F16 => 2,

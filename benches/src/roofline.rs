@@ -24,12 +24,16 @@ const UPLOADED: usize = 64 << 20;
 /// Dispatches in one submit, to tell their cost from the submit's.
 const DISPATCHES: usize = 256;
 
-const BINDINGS: &[Binding] =
-    &[Binding { name: "x", access: Access::Read }, Binding { name: "y", access: Access::ReadWrite }];
+const BINDINGS: &[Binding] = &[
+    Binding { number: 0, name: "x", access: Access::Read },
+    Binding { number: 1, name: "y", access: Access::ReadWrite },
+];
 
 /// The same with `x` read as an image, which on some devices is the quicker way.
-const TEXEL_BINDINGS: &[Binding] =
-    &[Binding { name: "x", access: Access::Texels }, Binding { name: "y", access: Access::ReadWrite }];
+const TEXEL_BINDINGS: &[Binding] = &[
+    Binding { number: 0, name: "x", access: Access::Texels },
+    Binding { number: 1, name: "y", access: Access::ReadWrite },
+];
 
 /// Arithmetic of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +158,7 @@ impl Roofline {
 /// The way that a streaming kernel reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
-    /// So many words of a storage buffer at a time.
+    /// Loads of so many words of a storage buffer.
     Words(u32),
     /// 16 bytes at a time, as an image.
     Texels,
@@ -247,7 +251,7 @@ fn text_of(template: &str, enable: &str, element: &str) -> String {
 
 fn shader(name: &'static str, label: &str, wgsl: &str, lanes: u32) -> Shader {
     let wgsl = wgsl.replace("${lanes}", &lanes.to_string()).into();
-    Shader { name, label: label.into(), wgsl, bindings: BINDINGS }
+    Shader { name, label: label.into(), variants: vec![], wgsl, bindings: BINDINGS }
 }
 
 fn push(g: &mut Graph, shader: &Arc<Shader>, x: TensorId, y: TensorId, groups: u32) {
@@ -310,7 +314,7 @@ fn dispatches(gpu: &Gpu, rounds: usize) -> Result<[f64; 3]> {
         Ok(start.elapsed().as_nanos() as f64)
     };
     let mut times = [vec![], vec![], vec![]];
-    // In turns, the first round unseen.
+    // The runs take turns. The first round is not counted.
     for round in 0..=rounds {
         for (times, [passes, each]) in times.iter_mut().zip([[1, DISPATCHES], [DISPATCHES, 1], [1, 1]]) {
             let ns = run(passes, each)?;

@@ -84,9 +84,9 @@ pub struct Device {
 /// Device that was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
-    /// Of Strix.
+    /// Version of Strix.
     pub strix: String,
-    /// Of wgpu.
+    /// Version of wgpu.
     pub wgpu: String,
     /// Version of naga, which translates the kernels.
     pub naga: String,
@@ -149,9 +149,9 @@ pub enum Check {
     },
     /// Beyond it: it has no speed.
     Wrong {
-        /// As of [`Check::Right`]; `None` where it is no number.
+        /// The same as in [`Check::Right`]; `None` if it is no number.
         max: Option<f64>,
-        /// As of [`Check::Right`]; `None` where it is no number.
+        /// The same as in [`Check::Right`]; `None` if it is no number.
         rms: Option<f64>,
     },
 }
@@ -253,7 +253,7 @@ impl Run {
         serde_json::from_slice(&text).map_err(no_run)
     }
 
-    /// As JSON, the way [`Run::load`] reads it.
+    /// The run as JSON, which [`Run::load`] reads.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self);
         json.expect("a run is of numbers, words and lists") + "\n"

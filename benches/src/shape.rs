@@ -35,7 +35,7 @@ pub struct Signature {
     pub kernel: &'static str,
     /// Its sizes, in order.
     pub sizes: &'static [&'static str],
-    /// One more that may follow: heads of keys and values, where they are fewer.
+    /// Whether one more size may follow: the heads of keys and values, if they are fewer.
     pub kv_heads: bool,
     /// Dtypes of its operand.
     pub dtypes: &'static [&'static str],

@@ -41,7 +41,7 @@ pub struct Share {
     pub ns: f64,
     /// Number of its dispatches.
     pub dispatches: usize,
-    /// Of the time of all, 0 to 1.
+    /// Part of the time of all, 0 to 1.
     pub share: f64,
 }
 

@@ -10,9 +10,9 @@ use crate::{Gpu, Result};
 /// A part of a tensor that is copied to another place in it. All in bytes, multiples of 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// Where it begins.
+    /// Offset in bytes.
     pub from: u64,
-    /// Where its copy begins.
+    /// Offset of its copy in bytes.
     pub to: u64,
     /// Length in bytes.
     pub bytes: u64,

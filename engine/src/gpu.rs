@@ -536,8 +536,8 @@ impl Gpu {
             label,
             source: wgpu::ShaderSource::Wgsl(text.into()),
         });
-        let entry = |(i, binding): (usize, &crate::Binding)| wgpu::BindGroupLayoutEntry {
-            binding: i as u32,
+        let entry = |binding: &crate::Binding| wgpu::BindGroupLayoutEntry {
+            binding: binding.number,
             visibility: wgpu::ShaderStages::COMPUTE,
             count: None,
             ty: match binding.access {
@@ -556,7 +556,7 @@ impl Gpu {
                 },
             },
         };
-        let entries: Vec<_> = shader.bindings.iter().enumerate().map(entry).collect();
+        let entries: Vec<_> = shader.bindings.iter().map(entry).collect();
         let layout =
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let mut layouts = vec![Some(&layout)];

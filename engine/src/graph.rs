@@ -1,35 +1,40 @@
 //! Recording: which kernels run on which tensors, in which order.
 
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
 use half::f16;
 
 use crate::resident::Storage;
-use crate::{Access, Decision, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
+use crate::{Access, Binding, Decision, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
+
+/// Where in a tensor a range may begin that is bound: at multiples of so many bytes, which is the most any device asks for.
+pub const RANGE_ALIGNMENT: u64 = 256;
 
 /// A recorded sequence of dispatches over named tensors. Holds no device memory.
 #[derive(Debug)]
 pub struct Graph {
     target: Target,
     scope: String,
-    pub(crate) first_only: bool,
     /// Whether steps that no device should run may be recorded.
     for_planning: bool,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
     /// Each once.
     decisions: Vec<Decision>,
-    /// By address of their storage, which the values keep alive.
-    residents: HashMap<usize, TensorId>,
+    /// Resident tensors by the address of their storage, which the values keep alive, and the bytes of it.
+    residents: HashMap<(usize, Range<u64>), TensorId>,
 }
 
 /// A tensor of the graph.
 #[derive(Debug)]
 pub(crate) struct Value {
     pub(crate) label: String,
+    /// Byte of its storage at which it begins.
+    pub(crate) offset: u64,
     pub(crate) bytes: u64,
     pub(crate) kind: Kind,
     /// Read back by the host, so its memory is its own.
@@ -55,7 +60,9 @@ pub(crate) enum Kind {
 pub struct ReferenceArgs<'a> {
     /// The kernel's `Params`.
     pub params: &'a [u8],
-    /// One entry a storage binding, in order. Written ones hold what they held before the step.
+    /// The kernel's bindings.
+    pub bindings: &'a [Binding],
+    /// An entry for each storage binding, in order. Bindings that are written hold their content before the step.
     pub tensors: &'a mut [Vec<u64>],
 }
 
@@ -96,7 +103,6 @@ impl Graph {
         Self {
             target,
             scope: String::new(),
-            first_only: false,
             for_planning: false,
             values: vec![],
             steps: vec![],
@@ -128,16 +134,6 @@ impl Graph {
         &self.decisions
     }
 
-    /// Promises that of tensors of which the first part can do ([`Resident::with_first`]) only that is read.
-    pub fn first_only(&mut self) {
-        self.first_only = true;
-    }
-
-    /// Whether [`Graph::first_only`] was promised.
-    pub fn is_first_only(&self) -> bool {
-        self.first_only
-    }
-
     /// Records `record` with `name` in front of every label: `decoder.3` makes `decoder.3.q_proj`.
     pub fn scoped<R>(&mut self, name: &str, record: impl FnOnce(&mut Self) -> R) -> R {
         let outer = self.scope.clone();
@@ -157,7 +153,8 @@ impl Graph {
         assert!(elements > 0, "{label}: shape {shape:?} holds nothing");
         // A multiple of 16, so that kernels may read a row's tail as a vec4.
         let bytes = (elements * size_of::<T>() as u64).next_multiple_of(16);
-        self.values.push(Value { label, bytes, kind, output: false, is_f16: is_f16::<T>(), texels: false });
+        let (is_f16, output, texels) = (is_f16::<T>(), false, false);
+        self.values.push(Value { label, offset: 0, bytes, kind, output, is_f16, texels });
         Tensor::new(TensorId(self.values.len() as u32 - 1), shape)
     }
 
@@ -173,17 +170,40 @@ impl Graph {
 
     /// A weight, table or cache, made usable in this graph.
     pub fn bind<T: Pod, const R: usize>(&mut self, resident: &Resident<T, R>) -> Tensor<T, R> {
-        let storage = &resident.storage;
-        if let Some(&id) = self.residents.get(&Arc::as_ptr(storage).addr()) {
-            return Tensor::new(id, resident.shape());
+        Tensor::new(self.bind_bytes::<T>(&resident.storage, 0..resident.storage.bytes), resident.shape())
+    }
+
+    /// Some elements of such a tensor. Where it is streamed, what no step of the graph uses of it stays where it is.
+    ///
+    /// # Panics
+    ///
+    /// If it has no such elements, or the first of them is not at a multiple of [`RANGE_ALIGNMENT`] bytes.
+    pub fn bind_range<T: Pod>(&mut self, resident: &Resident<T, 1>, elements: Range<u32>) -> Tensor<T, 1> {
+        let (storage, [len]) = (&resident.storage, resident.shape());
+        let label = &storage.label;
+        assert!(
+            elements.start < elements.end && elements.end <= len,
+            "{label}: elements {elements:?} of {len}"
+        );
+        let [start, end] = [elements.start, elements.end].map(|at| u64::from(at) * size_of::<T>() as u64);
+        assert!(start.is_multiple_of(RANGE_ALIGNMENT), "{label}: a range that begins at byte {start}");
+        // Up to a multiple of 16, as all tensors are.
+        let bytes = start..start + (end - start).next_multiple_of(16);
+        Tensor::new(self.bind_bytes::<T>(storage, bytes), [elements.end - elements.start])
+    }
+
+    fn bind_bytes<T: Pod>(&mut self, storage: &Arc<Storage>, range: Range<u64>) -> TensorId {
+        let key = (Arc::as_ptr(storage).addr(), range.clone());
+        if let Some(&id) = self.residents.get(&key) {
+            return id;
         }
-        let label = storage.label.clone();
-        let kind = Kind::Resident(storage.clone());
-        let (bytes, is_f16) = (storage.bytes, is_f16::<T>());
-        self.values.push(Value { label, bytes, kind, output: false, is_f16, texels: false });
+        let (label, kind) = (storage.label.clone(), Kind::Resident(storage.clone()));
+        let (offset, bytes) = (range.start, range.end - range.start);
+        let (is_f16, output, texels) = (is_f16::<T>(), false, false);
+        self.values.push(Value { label, offset, bytes, kind, output, is_f16, texels });
         let id = TensorId(self.values.len() as u32 - 1);
-        self.residents.insert(Arc::as_ptr(storage).addr(), id);
-        Tensor::new(id, resident.shape())
+        self.residents.insert(key, id);
+        id
     }
 
     /// Marks a tensor as one that the host reads after a run.
@@ -194,8 +214,10 @@ impl Graph {
 
     /// Whether kernels of this graph may read a tensor as texels.
     pub fn has_texels(&self, id: TensorId) -> bool {
-        let has = match &self.values[id.0 as usize].kind {
-            Kind::Resident(storage) => storage.has_texels(),
+        let value = &self.values[id.0 as usize];
+        let has = match &value.kind {
+            // An image of the tensor begins where the tensor does.
+            Kind::Resident(storage) => storage.has_texels() && value.offset == 0,
             Kind::Activation | Kind::Input => true,
         };
         self.target.texels && has
@@ -206,7 +228,7 @@ impl Graph {
         &self.values[id.0 as usize].label
     }
 
-    /// Appends a dispatch. Kernels do this through `strix_shaders::dispatch!`.
+    /// Appends a dispatch. Kernels of `strix_shaders` do this through its `dispatch!`.
     ///
     /// # Panics
     ///
@@ -254,6 +276,16 @@ impl Graph {
             step.trips
         );
         self.steps.push(step);
+    }
+
+    /// The storage of all that is shared with other programs, each once.
+    pub(crate) fn storages(&self) -> impl Iterator<Item = &Arc<Storage>> {
+        let mut seen = HashSet::new();
+        let all = self.values.iter().filter_map(|value| match &value.kind {
+            Kind::Resident(storage) => Some(storage),
+            Kind::Activation | Kind::Input => None,
+        });
+        all.filter(move |storage| seen.insert(Arc::as_ptr(storage).addr()))
     }
 
     /// Bytes of a tensor.

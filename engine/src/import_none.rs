@@ -1,4 +1,4 @@
-//! Where the backend is not Vulkan: nothing is imported.
+//! For backends other than Vulkan. Nothing is imported.
 
 use crate::resident::Place;
 use crate::{Error, Gpu, HostBytes, Result};

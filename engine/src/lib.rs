@@ -50,7 +50,7 @@ pub use coop::Coop;
 pub use copies::Copied;
 pub use error::{Error, NoAdapter, Result};
 pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
-pub use graph::{Arg, Graph, Reference, ReferenceArgs, Step};
+pub use graph::{Arg, Graph, RANGE_ALIGNMENT, Reference, ReferenceArgs, Step};
 pub use lost::{is_guarded, panic_text};
 pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};

@@ -26,7 +26,7 @@ pub(crate) fn all_bytes(info: &AdapterInfo) -> Option<u64> {
     if crate::gpu::shares_memory(info) {
         return meminfo("MemTotal:");
     }
-    // Without a device only amdgpu says.
+    // Without a device only amdgpu reports it.
     let bus = &info.device_pci_bus_id;
     fs::read_to_string(format!("/sys/bus/pci/devices/{bus}/mem_info_vram_total")).ok()?.trim().parse().ok()
 }

@@ -59,7 +59,7 @@ impl Gpu {
                 }
             }
         };
-        // Without a thread it is compiled when it is used.
+        // If no thread can be started, it is compiled when it is used.
         let spawn = |_| thread::Builder::new().name("strix-compile".into()).spawn(work()).ok();
         let threads = (0..workers).filter_map(spawn).collect();
         Compiling { threads, cancelled }

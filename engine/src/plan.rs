@@ -90,7 +90,7 @@ impl Graph {
             activation_bytes: slots.iter().sum(),
             unshared_bytes: total(|k| matches!(k, Kind::Activation)),
             input_bytes: total(|k| matches!(k, Kind::Input)),
-            resident_bytes: total(|k| matches!(k, Kind::Resident(_))),
+            resident_bytes: self.storages().map(|storage| storage.bytes).sum(),
             dispatches: self.steps.len(),
         };
         Plan { slots, slot_of, usage }

@@ -213,16 +213,17 @@ fn place(
     step: usize,
     id: TensorId,
 ) -> Place {
-    let seat = match &graph.values[id.0 as usize].kind {
+    let value = &graph.values[id.0 as usize];
+    let seat = match &value.kind {
         Kind::Resident(storage) => storage.seated(),
         _ => None,
     };
     match seat {
         None => places[id.0 as usize].clone().expect("planned"),
         Some(seat) => {
-            let load = segments.iter().find(|s| s.steps.contains(&step)).and_then(|s| s.load);
+            let load = segments.iter().find(|s| s.steps.contains(&step)).and_then(|s| s.load.as_ref());
             let load = load.expect("a segment brings what its steps use");
-            streams[load.stream].place(load.group, seat.tensor, load.slot)
+            streams[load.stream].place(load.group, seat.tensor, load.slot).part(value.offset, value.bytes)
         }
     }
 }
@@ -255,7 +256,7 @@ fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>>
             Kind::Activation => plan.slot_of[v].map(|s| Place { bytes: value.bytes, ..slots[s].clone() }),
             Kind::Input => Some(zeroed(gpu, &value.label, value.bytes, value.texels)?),
             Kind::Resident(storage) if storage.seated().is_some() => None,
-            Kind::Resident(storage) => Some(storage.place(gpu)?),
+            Kind::Resident(storage) => Some(storage.place(gpu)?.part(value.offset, value.bytes)),
         });
     }
     Ok(places)
@@ -324,8 +325,8 @@ fn compile_steps(
         let pipeline = gpu.pipeline(&step.shader, audit_layout.as_ref())?;
         let places: Vec<_> = step.args.iter().map(|arg| place(index, arg.id)).collect();
         let mut args = places.iter();
-        let entry = |(i, binding): (usize, &crate::Binding)| wgpu::BindGroupEntry {
-            binding: i as u32,
+        let entry = |binding: &crate::Binding| wgpu::BindGroupEntry {
+            binding: binding.number,
             resource: if binding.access == Access::Uniform {
                 let size = std::num::NonZeroU64::new((step.params.len() as u64).next_multiple_of(16));
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &uniform, offset, size })
@@ -333,7 +334,7 @@ fn compile_steps(
                 args.next().expect("checked by push").binding(binding.access)
             },
         };
-        let entries: Vec<_> = step.shader.bindings.iter().enumerate().map(entry).collect();
+        let entries: Vec<_> = step.shader.bindings.iter().map(entry).collect();
         let label = Some(step.label.as_str());
         let bind_group =
             gpu.bind_group(&wgpu::BindGroupDescriptor { label, layout: &pipeline.layout, entries: &entries });

@@ -46,8 +46,6 @@ pub(crate) struct Storage {
     pub(crate) bytes: u64,
     /// Content on first use; zeros when absent.
     pub(crate) source: Option<HostBytes>,
-    /// Bytes of it that some graphs read alone: see [`Resident::with_first`].
-    first: Option<usize>,
     /// Whether kernels may read it as texels too, where the device can.
     texels: bool,
     /// The device that holds it, and the part of a buffer there.
@@ -94,7 +92,7 @@ impl HostBytes {
         Self { mapped: true, ..Self::new(owner, range) }
     }
 
-    /// All of `data`.
+    /// Bytes of all of `data`.
     pub fn from_vec<T: Pod + Send + Sync>(data: Vec<T>) -> Self {
         struct Words<T>(Vec<T>);
         impl<T: Pod> AsRef<[u8]> for Words<T> {
@@ -174,6 +172,12 @@ impl Place {
         Self { buffer, offset: 0, bytes, texels: None }
     }
 
+    /// Part of it.
+    pub(crate) fn part(self, offset: u64, bytes: u64) -> Self {
+        debug_assert!(offset + bytes <= self.bytes, "{bytes} bytes at {offset} of {}", self.bytes);
+        Self { offset: self.offset + offset, bytes, ..self }
+    }
+
     pub(crate) fn binding(&self, access: Access) -> wgpu::BindingResource<'_> {
         if access == Access::Texels {
             let texels =
@@ -200,11 +204,11 @@ impl Storage {
         assert!(self.seat.set(seat).is_ok(), "{}: streamed twice", self.label);
     }
 
-    /// Ranges of its content, of at most `most` bytes: all of it, or with `first_only` what comes first.
-    pub(crate) fn pieces(&self, first_only: bool, most: usize) -> impl Iterator<Item = Range<usize>> {
+    /// Pieces of its content, of at most `most` bytes, that are in a range.
+    pub(crate) fn pieces(&self, range: Range<u64>, most: usize) -> impl Iterator<Item = Range<usize>> {
         let len = self.source.as_ref().map_or(0, |source| source.get().len());
-        let end = self.first.filter(|_| first_only).map_or(len, |first| first.min(len));
-        (0..end).step_by(most).map(move |at| at..end.min(at.saturating_add(most)))
+        let [start, end] = [range.start, range.end].map(|at| len.min(at as usize));
+        (start..end).step_by(most).map(move |at| at..end.min(at.saturating_add(most)))
     }
 
     /// Whether kernels can read it as texels, on devices that can. A streamed tensor is never read so.
@@ -217,7 +221,7 @@ impl Storage {
         self.seat.get()
     }
 
-    /// Where it is, allocated and filled on first use.
+    /// The buffer that holds it, allocated and filled on first use.
     pub(crate) fn place(&self, gpu: &Gpu) -> Result<Place> {
         if let Some((device, place)) = self.place.get() {
             assert!(device == gpu.device(), "{}: it is on another device", self.label);
@@ -254,7 +258,7 @@ impl<T, const R: usize> Clone for Resident<T, R> {
 }
 
 impl<T: Pod, const R: usize> Resident<T, R> {
-    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>, first: Option<usize>) -> Self {
+    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>) -> Self {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let content = elements * size_of::<T>() as u64;
         if let Some(source) = &source {
@@ -265,7 +269,6 @@ impl<T: Pod, const R: usize> Resident<T, R> {
             label: label.into(),
             bytes,
             source,
-            first,
             texels: false,
             place: OnceLock::new(),
             seat: OnceLock::new(),
@@ -275,7 +278,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
 
     /// A tensor of zeros, or whose content will be uploaded later.
     pub fn zeros(label: &str, shape: [u32; R]) -> Self {
-        Self::with(label, shape, None, None)
+        Self::with(label, shape, None)
     }
 
     /// A tensor whose content is `source`, which is read when the tensor comes to the device. A device that
@@ -285,18 +288,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// If `source` is not as long as `shape` says.
     pub fn from_host(label: &str, shape: [u32; R], source: HostBytes) -> Self {
-        Self::with(label, shape, Some(source), None)
-    }
-
-    /// [`Resident::from_host`] of which the first `first_bytes` are all that a graph reads which was recorded as
-    /// [`Graph::first_only`](crate::Graph::first_only). Where the tensor is streamed, the others then stay where they
-    /// are.
-    ///
-    /// # Panics
-    ///
-    /// If `source` is not as long as `shape` says.
-    pub fn with_first(label: &str, shape: [u32; R], source: HostBytes, first_bytes: usize) -> Self {
-        Self::with(label, shape, Some(source), Some(first_bytes))
+        Self::with(label, shape, Some(source))
     }
 
     /// A tensor that keeps a copy of `data`.
@@ -423,7 +415,7 @@ impl ResidentBytes {
         self.placed(gpu).map(drop)
     }
 
-    /// Where it is.
+    /// The buffer that holds it.
     pub(crate) fn placed(&self, gpu: &Gpu) -> Result<Place> {
         self.0.place(gpu)
     }

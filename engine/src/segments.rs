@@ -1,6 +1,7 @@
 //! A run in several submits, so that streamed tensors come in between: which steps go together, and what is brought
 //! while the device computes.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, atomic};
 use std::time::{Duration, Instant};
@@ -17,14 +18,38 @@ pub(crate) struct Segment {
 }
 
 /// A group that must be in a slot before a segment runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
     /// Index in [`Program::streams`].
     pub(crate) stream: usize,
     pub(crate) group: usize,
     pub(crate) slot: usize,
-    /// Whether what comes first of each tensor is enough.
-    pub(crate) first_only: bool,
+    /// Bytes that are needed of each tensor of the group.
+    pub(crate) wanted: Wanted,
+}
+
+/// Bytes of each tensor of a group; none of some.
+pub(crate) type Wanted = Arc<[Range<u64>]>;
+
+/// What the steps of a graph need of each group of streamed tensors, by stream and group: of each tensor all from the
+/// first to the last byte that one of them binds.
+fn wanted(graph: &Graph) -> HashMap<(usize, usize), Vec<Range<u64>>> {
+    let mut all: HashMap<_, Vec<Range<u64>>> = HashMap::new();
+    for arg in graph.steps.iter().flat_map(|step| &step.args) {
+        let value = &graph.values[arg.id.0 as usize];
+        let Kind::Resident(storage) = &value.kind else { continue };
+        let Some(seat) = storage.seated() else { continue };
+        let group = all.entry((seat.stream.as_ptr().addr(), seat.group)).or_default();
+        if group.len() <= seat.tensor {
+            group.resize(seat.tensor + 1, 0..0);
+        }
+        let (bound, range) = (value.offset..value.offset + value.bytes, &mut group[seat.tensor]);
+        *range = match range.is_empty() {
+            true => bound,
+            false => range.start.min(bound.start)..range.end.max(bound.end),
+        };
+    }
+    all
 }
 
 /// Cuts the steps wherever another group of a stream is needed. The groups of a stream alternate between its slots.
@@ -32,8 +57,10 @@ pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
     let mut streams: Vec<Arc<Stream>> = vec![];
     let mut uses: Vec<usize> = vec![];
     let mut segments = vec![Segment { steps: 0..0, load: None }];
+    let all_wanted: HashMap<_, Wanted> =
+        wanted(graph).into_iter().map(|(group, ranges)| (group, ranges.into())).collect();
     for (index, step) in graph.steps.iter().enumerate() {
-        let mut wanted = None;
+        let mut used = None;
         for arg in &step.args {
             let Kind::Resident(storage) = &graph.values[arg.id.0 as usize].kind else { continue };
             let Some(seat) = storage.seated() else { continue };
@@ -44,14 +71,15 @@ pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
                 uses.push(0);
                 streams.len() - 1
             });
-            let found = *wanted.get_or_insert((at, seat.group));
+            let found = *used.get_or_insert((at, seat.group));
             assert_eq!(found, (at, seat.group), "{}: it uses two groups of streamed tensors", step.label);
         }
         let current = segments.last_mut().expect("there is always one");
-        match (wanted, current.load) {
+        match (used, &current.load) {
             (Some((stream, group)), Some(load)) if (load.stream, load.group) == (stream, group) => {}
             (Some((stream, group)), _) => {
-                let load = Some(Load { stream, group, slot: uses[stream] % 2, first_only: graph.first_only });
+                let wanted = all_wanted[&(Arc::as_ptr(&streams[stream]).addr(), group)].clone();
+                let load = Some(Load { stream, group, slot: uses[stream] % 2, wanted });
                 uses[stream] += 1;
                 if current.steps.is_empty() {
                     current.load = load;
@@ -116,8 +144,14 @@ impl Queue {
 
     /// Has a group in its slot before what is recorded next runs. The last submission may compute with the other
     /// slot meanwhile.
-    pub(crate) fn bring(&mut self, stream: &Stream, load: Load, state: &mut State) -> Result<()> {
-        let held = |&(group, all): &(usize, bool)| group == load.group && (all || load.first_only);
+    pub(crate) fn bring(&mut self, stream: &Stream, load: &Load, state: &mut State) -> Result<()> {
+        let held = |(group, held): &(usize, Wanted)| {
+            let has = |(at, wanted): (usize, &Range<u64>)| {
+                wanted.is_empty()
+                    || held.get(at).is_some_and(|h| h.start <= wanted.start && wanted.end <= h.end)
+            };
+            *group == load.group && load.wanted.iter().enumerate().all(has)
+        };
         if state.holds[load.slot].as_ref().is_some_and(held) {
             return Ok(());
         }
@@ -134,13 +168,13 @@ impl Queue {
             self.gpu.queue().on_submitted_work_done(note);
         }
         state.holds[load.slot] = None;
-        let bytes = stream.fill(load.group, load.slot, load.first_only, || self.gpu.poll())?;
-        if stream.copy(self.encoder(), load.group, load.slot, load.first_only) {
+        let bytes = stream.fill(load.group, load.slot, &load.wanted, || self.gpu.poll())?;
+        if stream.copy(self.encoder(), load.group, load.slot, &load.wanted) {
             self.submit()?;
             state.staged = self.last();
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
-        state.holds[load.slot] = Some((load.group, !load.first_only));
+        state.holds[load.slot] = Some((load.group, load.wanted.clone()));
         stream.note(Streamed { bytes, waiting: Duration::from_nanos(waited) });
         Ok(())
     }

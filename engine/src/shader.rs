@@ -22,15 +22,19 @@ pub struct Shader {
     pub name: &'static str,
     /// Kernel and variants, e.g. `gemm[weights=int8, lanes=8]`; the label of the pipeline.
     pub label: String,
+    /// Variants of the kernel, each with its value, as they are printed.
+    pub variants: Vec<(&'static str, String)>,
     /// The text.
     pub wgsl: Arc<str>,
-    /// Bindings 0, 1, … of group 0, in order.
+    /// Bindings of group 0, by rising numbers. What a specialisation does without is not bound.
     pub bindings: &'static [Binding],
 }
 
 /// One binding of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
+    /// Its number.
+    pub number: u32,
     /// Name of the variable.
     pub name: &'static str,
     /// How the kernel uses it.

@@ -1,5 +1,6 @@
 //! Tensors that take turns on the device, for models that are larger than it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use wgpu::BufferUsages as U;
 
 use crate::resident::{Place, Storage};
+use crate::segments::Wanted;
 use crate::{Gpu, ResidentBytes, Result};
 
 /// Bytes copied between two looks at what the device has done.
@@ -58,8 +60,8 @@ impl Streamed {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Group in each slot, and whether all of it is there.
-    pub(crate) holds: [Option<(usize, bool)>; 2],
+    /// Group in each slot, and what of its tensors is there.
+    pub(crate) holds: [Option<(usize, Wanted)>; 2],
     /// The last submission that uses each slot.
     pub(crate) used: [Option<wgpu::SubmissionIndex>; 2],
     /// The last one that copies from staging.
@@ -141,13 +143,12 @@ impl Stream {
     }
 
     /// Copies a group to where the device will find it. Nothing submitted may still use the slot, nor, where
-    /// there is staging, be copying from it. With `first_only` what comes first of each tensor will do. `idle` is
-    /// called now and then.
+    /// there is staging, be copying from it. Of each tensor what is wanted will do. `idle` is called now and then.
     pub(crate) fn fill(
         &self,
         group: usize,
         slot: usize,
-        first_only: bool,
+        wanted: &[Range<u64>],
         mut idle: impl FnMut() -> Result<()>,
     ) -> Result<u64> {
         let slot = if self.staging.is_empty() { &self.slots[slot] } else { &self.staging };
@@ -155,7 +156,7 @@ impl Stream {
         for buffer in buffers {
             self.gpu.guarded(|| buffer.map_async(wgpu::MapMode::Write, .., |_| ()))?;
         }
-        let filled = self.gpu.poll().and_then(|()| self.write(group, buffers, first_only, &mut idle));
+        let filled = self.gpu.poll().and_then(|()| self.write(group, buffers, wanted, &mut idle));
         // Also where it failed: a mapped buffer cannot be used, nor mapped again.
         for buffer in buffers {
             self.gpu.guarded(|| buffer.unmap())?;
@@ -167,14 +168,14 @@ impl Stream {
         &self,
         group: usize,
         buffers: &[wgpu::Buffer],
-        first_only: bool,
+        wanted: &[Range<u64>],
         idle: &mut impl FnMut() -> Result<()>,
     ) -> Result<u64> {
         let (mut bytes, mut since) = (0, 0);
-        for (storage, buffer) in self.groups[group].iter().zip(buffers) {
+        for ((storage, buffer), wanted) in self.groups[group].iter().zip(buffers).zip(wanted) {
             let source = storage.source.as_ref().expect("checked when it was seated").get();
             let mut view = buffer.get_mapped_range_mut(..).map_err(|e| self.gpu.lose(e))?;
-            for piece in storage.pieces(first_only, PIECE) {
+            for piece in storage.pieces(wanted.clone(), PIECE) {
                 view.slice(piece.clone()).copy_from_slice(&source[piece.clone()]);
                 bytes += piece.len() as u64;
                 since += piece.len();
@@ -193,10 +194,11 @@ impl Stream {
         encoder: &mut wgpu::CommandEncoder,
         group: usize,
         slot: usize,
-        first_only: bool,
+        wanted: &[Range<u64>],
     ) -> bool {
-        for ((storage, from), to) in self.groups[group].iter().zip(&self.staging).zip(&self.slots[slot]) {
-            for piece in storage.pieces(first_only, usize::MAX) {
+        let buffers = self.staging.iter().zip(&self.slots[slot]);
+        for ((storage, (from, to)), wanted) in self.groups[group].iter().zip(buffers).zip(wanted) {
+            for piece in storage.pieces(wanted.clone(), usize::MAX) {
                 // Copies are of whole words; tensors have room for them.
                 let (at, size) = (piece.start as u64, (piece.len() as u64).next_multiple_of(4));
                 encoder.copy_buffer_to_buffer(from, at, to, at, size);

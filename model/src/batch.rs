@@ -13,7 +13,6 @@ use crate::request::{Request, Sample, Scores};
 use crate::runner::{Part, Pass, TOGETHER};
 use crate::scheduler::Queue;
 use crate::session::{Encoded, Left, Picture, Row};
-use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, kv_cache};
 
 /// Positions that are run twice rather than waited for.
@@ -564,10 +563,7 @@ impl Live<'_> {
             return;
         }
         let (now, streamed) = (Instant::now(), inner.streamed());
-        let chosen = inner.tokenizer().and_then(|tokenizer: &Tokenizer| {
-            self.sample.choose(scores, inner, tokenizer, self.sequence.len())
-        });
-        let (id, log_probs, finish) = match chosen {
+        let (id, log_probs, finish) = match self.sample.choose(scores, inner, self.sequence.len()) {
             Ok(chosen) => chosen,
             Err(error) => return self.end(inner, Err(error)),
         };

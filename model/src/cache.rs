@@ -135,7 +135,7 @@ pub struct Restored {
 }
 
 impl DeviceKey {
-    /// That of an open device.
+    /// The key of an open device.
     pub fn of(gpu: &Gpu) -> Self {
         let info = gpu.info();
         let mut hasher = blake3::Hasher::new();

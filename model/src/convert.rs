@@ -22,10 +22,11 @@ use std::time::SystemTime;
 
 use strix_engine::Target;
 
+pub use crate::packed::LAYOUT_VERSION;
 pub use export::export;
 pub(crate) use folder::refuse_unfinished;
 pub use inspect::{Inspection, RoundingError, TensorInfo, inspect, rounding_errors};
-pub use manifest::{Arrangement, FileEntry, LAYOUT_VERSION, MANIFEST, Manifest, TensorEntry};
+pub use manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
 pub use run::OnProgress;
 pub use synth::{PRESETS, Synthesis, free_bytes, preset, synthesize};
 pub use verify::{Problem, Verified, verify};
@@ -36,7 +37,8 @@ use run::Work;
 
 use crate::abstractor::Abstractor;
 use crate::decoder::Decoder;
-use crate::loader::{Dtype, Item, Loader, Rounding, view};
+use crate::loader::{Item, Loader, view};
+use crate::packed::{Dtype, Rounding};
 use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
 use crate::vision::Vision;
 use crate::weights::{FileDtype, Located, Weights};
@@ -97,9 +99,9 @@ pub struct Report {
     pub written_bytes: u64,
     /// Bytes of all files of tensors.
     pub total_bytes: u64,
-    /// From beginning to end.
+    /// Time from beginning to end.
     pub seconds: f64,
-    /// Without looking at what an earlier run had left.
+    /// The same without the check of files that an earlier run left.
     pub work_seconds: f64,
     /// Part of that in which the rounding waited for the source.
     pub waited_for_reads_seconds: f64,
@@ -128,7 +130,7 @@ impl Report {
 struct Checkpoint {
     pub config: Config,
     pub weights: Weights,
-    /// Those of [`COPIED`] that there are.
+    /// The files of [`COPIED`] that are there.
     pub files: Vec<(String, Vec<u8>)>,
     /// Names and checksums of the files it was read from, for a [`Manifest`].
     pub made_from: BTreeMap<String, String>,
@@ -239,13 +241,8 @@ fn kept(dtype: FileDtype) -> FileDtype {
 /// The work of packing a checkpoint.
 fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOptions) -> Result<Work<'a>> {
     let Checkpoint { config, weights, files, made_from } = checkpoint;
-    let (dtype, group) = match rounding.dtype {
-        Dtype::Int8 { group } => ("int8", group),
-        Dtype::Bf16 => ("bf16", None),
-        Dtype::F32 => ("f32", None),
-        Dtype::Auto => ("auto", None),
-    };
-    if rounding.vision && dtype != "int8" {
+    let (dtype, group) = (rounding.dtype.word(), rounding.dtype.group());
+    if rounding.vision && !matches!(rounding.dtype, Dtype::Int8 { .. }) {
         return Err(Error::Option("rounding the vision tower too needs int8".into()));
     }
     if group.is_some_and(|group| ![32, 64, 128].contains(&group)) {

@@ -1,5 +1,7 @@
 //! The language decoder with its modality-adaptive module (Ye et al. 2023, arXiv:2311.04257, §3.2; SPEC §5).
 
+use std::borrow::Cow;
+
 use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 use strix_shaders::embedding::Visual;
 use strix_shaders::rms_norm::Mixed;
@@ -128,7 +130,7 @@ fn decoder_layer(
     probs: Option<&mut Vec<Tensor<f32, 3>>>,
 ) -> Hidden {
     let h = norm(g, "input_layernorm", x, &w.input_layernorm, m, c.rms_norm_eps); // eq. 4
-    let qkv = linear(g, h, &w.qkv_proj, m.routing); // eq. 5-7: queries are shared, keys and values are not
+    let qkv = linear(g, h, &read_by(m, &w.qkv_proj), m.routing); // eq. 5-7: queries are shared, keys and values are not
     let a = match kv {
         LayerCache::F32(kv) => attend(g, c, qkv, rope, kv, m, probs), // eq. 8
         LayerCache::F16(kv) => attend(g, c, qkv, rope, kv, m, probs),
@@ -138,6 +140,14 @@ fn decoder_layer(
     let h = norm(g, "post_attention_layernorm", x, &w.post_attention_layernorm, m, c.rms_norm_eps);
     let f = swiglu(g, h, &w.gate_up_proj, m.routing); // silu(h Wg) ⊙ (h Wu)
     linear_add(g, f, &w.down_proj, x, m.routing)
+}
+
+/// What these rows read of a projection: where all of them are text (SPEC §5), text's weights alone.
+fn read_by(m: Rows, w: &Linear) -> Cow<'_, Linear> {
+    match m.visual {
+        Some(_) => Cow::Borrowed(w),
+        None => Cow::Owned(w.of_text()),
+    }
 }
 
 /// RMSNorm with the gain of each row's modality. A single row is normalised by the projections that read it.
@@ -199,10 +209,6 @@ impl Decoder {
         tap: &mut Tap,
     ) -> Logits {
         let dim = c.hidden_size as u32;
-        if rows.visual.is_none() {
-            // A decoded token is text (SPEC §5).
-            g.first_only();
-        }
         let mut x = embedding(g, "embed_tokens", &self.embed_tokens, rows.tokens, rows.visual, dim);
         for (i, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             let probs = tap.layers.contains(&i).then_some(&mut tap.probs);

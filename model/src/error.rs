@@ -114,6 +114,9 @@ pub enum Error {
         "the last question is still being answered: take its tokens, or drop its answer, before the next is asked"
     )]
     Busy,
+    /// The last answer of a session was not cut off, or there is none.
+    #[error("no answer was cut off that could be gone on with")]
+    NothingToResume,
     /// A picture of a restored session is known by its hash only.
     #[error(
         "picture {number} of the session was not saved with it: give it again, with Session::supply_image"

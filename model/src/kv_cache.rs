@@ -22,7 +22,7 @@ use crate::{Error, LoadOptions, Result, Trace};
 /// nearest; those beyond 65,504, which no sane model has, become that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvDtype {
-    /// As they are computed.
+    /// The dtype in which they are computed.
     #[default]
     F32,
     /// Rounded to f16; `head_dim` must be a multiple of 4.

@@ -1,43 +1,16 @@
-//! From a checkpoint's tensors to the device: which are joined, how they are stored, what is wrong with them.
+//! Brings a checkpoint's tensors to the device: joins, packs and checks them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use strix_engine::{Gpu, HostBytes, Resident, Target};
 use strix_shaders::embedding::{EmbeddingPart, Table};
 use strix_shaders::packing::{BLOCK, Bias, Contents};
 use strix_shaders::{Activations, Format, Layout, Linear};
 
+use crate::packed::{self, Dtype, Packing, Rounding};
 use crate::weights::{FileDtype, View, Weights};
 use crate::{Error, Result};
-
-/// The dtype of matrices on the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dtype {
-    /// As in the file; F16 becomes f32, which holds its values exactly.
-    #[default]
-    Auto,
-    /// 32-bit floats.
-    F32,
-    /// Every matrix rounded to bf16.
-    Bf16,
-    /// The decoder's matrices and `lm_head` rounded to int8; the rest as in the file.
-    Int8 {
-        /// Columns that share a scale: 32, 64 or 128; `None`: one scale an output channel.
-        group: Option<u32>,
-    },
-}
-
-impl std::fmt::Display for Dtype {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::F32 => f.write_str("f32"),
-            Self::Bf16 => f.write_str("bf16"),
-            Self::Int8 { group: None } => f.write_str("int8"),
-            Self::Int8 { group: Some(group) } => write!(f, "int8 group {group}"),
-        }
-    }
-}
 
 /// Progress of loading.
 #[derive(Clone, Debug)]
@@ -70,15 +43,6 @@ const INT8: [(Section, bool, bool); 5] = [
     (Section::LmHead, true, true),
 ];
 
-/// How the matrices of a checkpoint are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rounding {
-    /// Their dtype.
-    pub dtype: Dtype,
-    /// With int8: the vision tower's and the abstractor's as well.
-    pub vision: bool,
-}
-
 /// Shape of a projection and the checkpoint tensors it is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Projection<'a> {
@@ -100,10 +64,10 @@ pub(crate) struct Projection<'a> {
 /// A matrix of the model as the converter writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Matrix {
-    /// Label on the device; a converted file holds it as `{label}.packed` and, of int8, `{label}.scale`.
+    /// Label on the device; what a converted file holds is [named](packed::weight_name) by it.
     pub label: String,
     pub layout: Layout,
-    /// As [`Projection::modules`].
+    /// The same as [`Projection::modules`].
     pub modules: Vec<Vec<Vec<String>>>,
 }
 
@@ -154,6 +118,21 @@ pub(crate) struct Device<'a> {
     pub progress: &'a mut dyn FnMut(&Progress),
     pub done_bytes: u64,
     pub total_bytes: u64,
+    /// Set by whoever wants no model any more.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Device<'_> {
+    /// Tells what was read last, unless nobody wants more.
+    pub(crate) fn tell(&mut self, what: &str) -> Result<()> {
+        let (done_bytes, total_bytes) = (self.done_bytes, self.total_bytes);
+        (self.progress)(&Progress { what: what.into(), done_bytes, total_bytes });
+        if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+    }
 }
 
 /// The tensor of that name.
@@ -274,8 +253,7 @@ impl<'a> Loader<'a> {
     fn count(&mut self, name: &str) -> Result<()> {
         if let (Some(weights), Some(device)) = (self.weights.filter(|w| !w.is_packed()), &mut self.device) {
             device.done_bytes += view(weights, name)?.byte_len() as u64;
-            let (done_bytes, total_bytes) = (device.done_bytes, device.total_bytes);
-            (device.progress)(&Progress { what: name.into(), done_bytes, total_bytes });
+            device.tell(name)?;
         }
         Ok(())
     }
@@ -397,7 +375,7 @@ impl<'a> Loader<'a> {
 
     fn matrix(&mut self, s: &Projection<'_>) -> Result<Linear> {
         let packed = match self.weights {
-            Some(weights) => packed(weights, s)?,
+            Some(weights) => as_packed(weights, s)?,
             None => None,
         };
         let layout = packed.as_ref().map_or_else(
@@ -432,7 +410,7 @@ impl<'a> Loader<'a> {
             if s.bias && layout.sets == 1 && sets.windows(2).any(differ) {
                 let reason = "is one weight set, but its modalities have biases of their own: convert the \
                               checkpoint again";
-                return Err(Error::Tensor { name: format!("{}.packed", s.label), reason: reason.into() });
+                return Err(Error::Tensor { name: packed::weight_name(&s.label), reason: reason.into() });
             }
         }
         let halves = s.modules[0].len();
@@ -452,10 +430,17 @@ impl<'a> Loader<'a> {
         }
         if weights.is_packed() {
             let reason = "is missing from this converted folder: convert the checkpoint again".into();
-            return Err(Error::Tensor { name: format!("{}.packed", s.label), reason });
+            return Err(Error::Tensor { name: packed::weight_name(&s.label), reason });
         }
         let rows = matrix.rows(weights)?;
-        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| rows.fill(set, half, row, out);
+        let cancel = self.device.as_ref().and_then(|device| device.cancel.clone());
+        let is_cancelled = || cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+        // Of a model that nobody wants the rest is packed as it lies, which is soon done, and not used.
+        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| {
+            if !is_cancelled() {
+                rows.fill(set, half, row, out);
+            }
+        };
         let contents = if self.on_host { Contents::OnHost } else { Contents::Upload(gpu) };
         let linear = Linear::pack(contents, s.name, &s.label, layout, limit, fill, bias)?;
         rows.finish()?;
@@ -529,10 +514,13 @@ fn shared(s: &Projection<'_>) -> u32 {
     s.shared as u32 / BLOCK * BLOCK
 }
 
-/// A projection as a converted file holds it: `{label}.packed` of `[blocks of all sets, chunks, 16, elements of 16
-/// bytes]` and, of int8, `{label}.scale` of `[blocks of all sets, groups, 16]`.
-fn packed(weights: &Weights, s: &Projection<'_>) -> Result<Option<(Layout, HostBytes, Option<HostBytes>)>> {
-    let (name, scale_name) = (format!("{}.packed", s.label), format!("{}.scale", s.label));
+/// A projection as a converted file holds it: weights of `[blocks of all sets, chunks, 16, elements of 16 bytes]` and, of
+/// int8, scales of `[blocks of all sets, groups, 16]`.
+fn as_packed(
+    weights: &Weights,
+    s: &Projection<'_>,
+) -> Result<Option<(Layout, HostBytes, Option<HostBytes>)>> {
+    let (name, scale_name) = (packed::weight_name(&s.label), packed::scale_name(&s.label));
     let Some(view) = weights.get(&name) else { return Ok(None) };
     let wrong = |name: &str, reason: String| Error::Tensor { name: name.into(), reason };
     let scale = weights.get(&scale_name);
@@ -557,17 +545,8 @@ fn packed(weights: &Weights, s: &Projection<'_>) -> Result<Option<(Layout, HostB
     if layout.format == (Format::Int8 { group: None }) {
         let found = scale.as_ref().map(|scale| scale.shape.to_vec());
         let formats = [None, Some(32), Some(64), Some(128)].map(|group| Format::Int8 { group });
-        // The shape alone does not tell a group as long as a row from none, which is another kernel.
-        let said = match weights.metadata().get("strix.group").map(|group| (group, group.parse())) {
-            None => None,
-            Some((_, Ok(group))) => Some(group),
-            Some((group, Err(_))) => {
-                let reason = format!(
-                    "the file's metadata says strix.group = {group:?}, which is no number: convert the checkpoint again"
-                );
-                return Err(wrong(&scale_name, reason));
-            }
-        };
+        let said = weights.packing().map_or(Ok(None), Packing::group);
+        let said = said.map_err(|reason| wrong(&scale_name, reason))?;
         let fits = |format: &Format| {
             let shape = Layout { format: *format, ..layout }.scale_shape();
             *format == Format::Int8 { group: said } && Some(shape) == found
@@ -606,7 +585,7 @@ fn check_scales(weights: &Weights, s: &Projection<'_>, layout: &Layout) -> Resul
     if layout.format != (Format::Int8 { group: None }) {
         return Ok(());
     }
-    let name = format!("{}.scale", s.label);
+    let name = packed::scale_name(&s.label);
     let scales = view(weights, &name)?.to_f32()?;
     match scales.iter().position(|scale| !(scale.is_finite() && *scale >= 0.0)) {
         Some(at) => {

@@ -9,10 +9,12 @@ use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::context::{Refused, TooLong};
 use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
+use crate::encoder::record_vision;
 use crate::error::{ContextLimit, MemoryShort};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::loader::{Loader, Streaming};
-use crate::model::{LoadOptions, record_vision};
+use crate::options::LoadOptions;
+use crate::packed;
 use crate::vision::Vision;
 use crate::weights::Weights;
 use crate::{Error, Result, kv_cache};
@@ -106,7 +108,7 @@ impl Room {
         let packed = weights.filter(|weights| weights.is_packed());
         let largest = packed.and_then(|weights| {
             let size = |name: &&str| weights.get(name).map_or(0, |view| view.byte_len());
-            weights.host_bytes(weights.names().filter(|name| name.ends_with(".packed")).max_by_key(size)?)
+            weights.host_bytes(weights.names().filter(|name| packed::is_weight(name)).max_by_key(size)?)
         });
         Self {
             budget_bytes: device_memory.or_else(found),
@@ -334,7 +336,7 @@ impl Declared {
 
 /// Checks that attention over the context loops no more often than every driver does.
 fn fits_loops(trips: u64, ctx: u32) -> std::result::Result<(), TooLong> {
-    /// More than the iterations of any kernel that do not come of the context.
+    /// Bound of the iterations of a kernel that do not depend on the context.
     const OTHERS: u64 = 256;
     if trips <= MAX_TRIPS {
         return Ok(());

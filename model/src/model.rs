@@ -2,117 +2,34 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
-use strix_shaders::Activations;
-use strix_shaders::gemm_dot::MAX_COLUMNS;
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
-use crate::config::{Config, GenerationConfig, PreprocessorConfig};
+use crate::checkpoint::{Checkpoint, Source, present};
+use crate::config::{Config, PreprocessorConfig};
 use crate::context::planned;
 use crate::decoder::Decoder;
-use crate::image::{Preprocess, RgbImage, preprocess};
-use crate::kv_cache::{self, KvDtype, LayerCache};
+use crate::encoder::record_vision;
+use crate::image::{RgbImage, preprocess};
+use crate::kv_cache::{self, LayerCache};
 use crate::kv_pool::Pages;
-use crate::loader::{Device, Dtype, Loader, Progress, Rounding, Streaming};
+use crate::loader::{Device, Loader, Progress, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
+use crate::options::LoadOptions;
 use crate::pictures::{PictureId, Pictures};
 use crate::plan::beyond_training;
-use crate::prompt::Prompt;
 use crate::runner::Runner;
 use crate::scheduler::{Activity, Scheduler};
-use crate::session::{Session, rows, trace as dumped};
+use crate::session::{Session, trace as dumped};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::{Located, Weights, check_config};
+use crate::weights::Weights;
 use crate::{Error, Result};
-
-/// How a model is loaded.
-#[derive(Clone, Debug)]
-pub struct LoadOptions {
-    /// What matrices are stored as on the device.
-    pub dtype: Dtype,
-    /// What keys and values are stored as.
-    pub kv: KvDtype,
-    /// What projections by int8 weights make of the rows they are given.
-    pub activations: Activations,
-    /// Positions of a conversation; `None`: the config's `max_position_embeddings`.
-    pub ctx: Option<u32>,
-    /// Bytes of the KV cache, which all conversations share page by page. `None`: for one of `ctx` positions, or as many
-    /// as take no more than 1 GiB, up to 16.
-    pub kv_memory: Option<u64>,
-    /// With int8: the vision tower's and the abstractor's matrices as well.
-    pub int8_vision: bool,
-    /// Rows of one prefill chunk; up to 512 where layers are streamed, since each chunk brings all of them.
-    pub chunk: u32,
-    /// Requests that may wait for a turn, beyond those that run: one more is refused.
-    pub queue: usize,
-    /// How pictures are made square.
-    pub preprocess: Preprocess,
-    /// Bytes of device memory to stay within: what does not fit is streamed. `None`: what the device has free.
-    pub device_memory: Option<u64>,
-    /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
-    /// within it. A single step of a large model may take longer.
-    pub slice: Duration,
-    /// Folder of a [`DeviceCache`] to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
-    pub cache_dir: Option<PathBuf>,
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self {
-            dtype: Dtype::Auto,
-            kv: KvDtype::F32,
-            activations: Activations::F32,
-            ctx: None,
-            kv_memory: None,
-            int8_vision: false,
-            chunk: 64,
-            queue: 1024,
-            preprocess: Preprocess::Resize,
-            device_memory: None,
-            slice: Duration::from_millis(50),
-            cache_dir: None,
-        }
-    }
-}
-
-/// Where a checkpoint comes from.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Source<'a> {
-    /// A folder in Hugging Face layout: `config.json`, weights, tokenizer; or a file of weights in one, as
-    /// [`Located::find`] takes it.
-    Dir(&'a Path),
-    /// A folder with `config.json` and the tokenizer, and the weights elsewhere: a safetensors file, or a
-    /// folder of them.
-    Files {
-        /// The folder.
-        config: &'a Path,
-        /// The weights.
-        weights: &'a Path,
-    },
-    /// Weights that are open already or were never in a file, with CLIP's preprocessing. Any number of models
-    /// can share them.
-    Weights {
-        /// Sizes, names and constants.
-        config: &'a Config,
-        /// The weights.
-        weights: &'a Arc<Weights>,
-        /// Without one, only prepared ids can be run.
-        tokenizer: Option<&'a Arc<Tokenizer>>,
-    },
-    /// Files that are open already.
-    Checkpoint(&'a Checkpoint),
-    /// The small model that is compiled into the library.
-    #[cfg(feature = "nano")]
-    Nano,
-}
 
 /// A checkpoint on a device, ready for any number of sessions. Clones share it.
 #[derive(Clone)]
@@ -275,174 +192,6 @@ impl Encoder {
 /// Label and content of every tensor that a traced run wrote, in order.
 pub type Trace = Vec<(String, Vec<f32>)>;
 
-/// The files of a checkpoint, opened and checked against each other; no weight is read yet.
-///
-/// What is wrong with files, options or a prompt is found here, before a device is opened and a model is loaded:
-///
-/// ```no_run
-/// use strix_engine::Gpu;
-/// use strix_model::{Checkpoint, LoadOptions, Model, Source};
-///
-/// let options = LoadOptions::default();
-/// let checkpoint = Checkpoint::open(Source::Dir("mplug-owl2-llama2-7b".as_ref()))?;
-/// checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 1, &options)?;
-/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut |_| ())?;
-/// # Ok::<(), strix_model::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Checkpoint {
-    config: Config,
-    preprocessor: PreprocessorConfig,
-    eos: Vec<u32>,
-    tokenizer: Option<Arc<Tokenizer>>,
-    weights: Arc<Weights>,
-    /// What its files say that has no effect, and [`Weights::notes`].
-    notes: Vec<String>,
-}
-
-impl Checkpoint {
-    /// Opens the files of a checkpoint.
-    ///
-    /// # Errors
-    ///
-    /// If they are missing, damaged or contradict each other; the message names the file, the tensor and the numbers.
-    pub fn open(source: Source<'_>) -> Result<Self> {
-        if let Source::Checkpoint(open) = source {
-            return Ok(open.clone());
-        }
-        let mut checkpoint = Self::read(source)?;
-        checkpoint.check()?;
-        checkpoint.notes.extend_from_slice(checkpoint.weights.notes());
-        Ok(checkpoint)
-    }
-
-    fn read(source: Source<'_>) -> Result<Self> {
-        match source {
-            Source::Dir(path) => {
-                let Located { config, weights } = Located::find(path)?;
-                Self::files(&config, &weights)
-            }
-            Source::Files { config, weights } => {
-                check_config(config)?;
-                Self::files(config, weights)
-            }
-            Source::Checkpoint(checkpoint) => Ok(checkpoint.clone()),
-            Source::Weights { config, weights, tokenizer } => Ok(Self {
-                preprocessor: PreprocessorConfig::new(config.vision.image_size),
-                eos: config.text.eos_token_id.clone(),
-                tokenizer: tokenizer.cloned(),
-                weights: weights.clone(),
-                config: config.clone(),
-                notes: vec![],
-            }),
-            #[cfg(feature = "nano")]
-            Source::Nano => {
-                let config = Config::nano();
-                Ok(Self {
-                    preprocessor: PreprocessorConfig::new(config.vision.image_size),
-                    eos: config.text.eos_token_id.clone(),
-                    tokenizer: Some(Tokenizer::from_sentencepiece(crate::nano::TOKENIZER, true)?.into()),
-                    weights: Weights::from_bytes(crate::nano::WEIGHTS)?.into(),
-                    config,
-                    notes: vec![],
-                })
-            }
-        }
-    }
-
-    /// Reads a folder of which [`check_config`] has nothing to say.
-    fn files(dir: &Path, weights: &Path) -> Result<Self> {
-        let (config, mut notes) = Config::load_with_notes(dir)?;
-        let (preprocessor, more) = PreprocessorConfig::load_with_notes(dir, &config.vision)?;
-        notes.extend(more);
-        let (generation, more) = GenerationConfig::load_with_notes(dir, &config.text)?;
-        notes.extend(more);
-        Ok(Self {
-            notes,
-            preprocessor,
-            eos: generation.eos_token_id,
-            // Without one, only prepared ids can be run.
-            tokenizer: match dir.join("tokenizer.model").exists() || dir.join("tokenizer.json").exists() {
-                true => Some(Tokenizer::of_model(dir, config.text.vocab_size)?.into()),
-                false => None,
-            },
-            weights: Weights::open(weights)?.into(),
-            config,
-        })
-    }
-
-    fn check(&self) -> Result<()> {
-        let Self { config, preprocessor, tokenizer, weights, .. } = self;
-        weights.check(config)?;
-        if preprocessor.crop_size != config.vision.image_size {
-            return Err(Error::Config(format!(
-                "vision image_size {} against preprocessor_config.json's crop_size {}",
-                config.vision.image_size, preprocessor.crop_size
-            )));
-        }
-        if let Some(tokenizer) = tokenizer.as_ref().filter(|t| t.vocab_size() > config.text.vocab_size) {
-            return Err(Error::Config(format!(
-                "vocab_size {} against the tokenizer's {} pieces",
-                config.text.vocab_size,
-                tokenizer.vocab_size()
-            )));
-        }
-        Ok(())
-    }
-
-    /// Sizes, names and constants of the model.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// What a user should know of its files, a line each, such as keys without effect.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    /// Checks loading options against it; returns the positions that the KV cache would have.
-    ///
-    /// # Errors
-    ///
-    /// If one is out of its range, or contradicts the files.
-    pub fn check_options(&self, options: &LoadOptions) -> Result<u32> {
-        let ctx = self.check_options_but_length(options)?;
-        kv_cache::fits_counters(&self.config.text, ctx)?;
-        Ok(ctx)
-    }
-
-    /// The same before it is known how long a context may be, which depends on the device too.
-    fn check_options_but_length(&self, options: &LoadOptions) -> Result<u32> {
-        let ctx = check_options_but_length(&self.config, options)?;
-        fits_packing(&self.weights, options)?;
-        fits_activations(Some(&self.weights), options)?;
-        Ok(ctx)
-    }
-
-    /// Checks that a prompt with so many pictures can be run by a model of it, loaded with these options; returns its
-    /// positions. What [`Session::complete`] refuses is refused here.
-    ///
-    /// # Errors
-    ///
-    /// If the folder has no tokenizer, places and pictures differ in number, or the context does not hold the prompt.
-    pub fn check_prompt(
-        &self,
-        prompt: impl Into<Prompt>,
-        num_images: usize,
-        options: &LoadOptions,
-    ) -> Result<usize> {
-        let ctx = self.check_options(options)?;
-        let tokenizer = present(self.tokenizer.as_deref())?;
-        let pictures: Vec<_> = (0..num_images as u64).collect();
-        Ok(rows::of_prompt(tokenizer, &self.config, ctx, &prompt.into(), &pictures)?.len())
-    }
-}
-
-/// The tokenizer, for what cannot do without.
-fn present(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
-    tokenizer.ok_or(Error::NoTokenizer)
-}
-
 impl Model {
     /// Loads a folder, or a file of weights with its config beside it, onto the best adapter, or the one `STRIX_ADAPTER`
     /// names.
@@ -497,7 +246,8 @@ impl Model {
         drop(declared);
 
         let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
-        let device = Device { gpu, progress, done_bytes: 0, total_bytes };
+        let cancel = options.cancel.clone();
+        let device = Device { gpu, progress, done_bytes: 0, total_bytes, cancel };
         let mut loader = Loader {
             device: Some(device),
             streaming: memory.streaming(),
@@ -528,7 +278,7 @@ impl Model {
             preprocessor,
             eos,
             tokenizer,
-            options: LoadOptions { chunk: memory.chunk, ..options.clone() },
+            options: LoadOptions { chunk: memory.chunk, cancel: None, ..options.clone() },
             notes,
             fingerprint,
             memory,
@@ -740,116 +490,8 @@ fn place(
         tensor.place(device.gpu)?;
         if weights.is_packed() {
             device.done_bytes += tensor.bytes();
-            let (what, done_bytes, total_bytes) =
-                (tensor.label().to_owned(), device.done_bytes, device.total_bytes);
-            (device.progress)(&Progress { what, done_bytes, total_bytes });
         }
+        device.tell(tensor.label())?;
     }
     Ok(streams)
-}
-
-pub(crate) fn record_vision(
-    g: &mut Graph,
-    c: &Config,
-    vision: &Vision,
-    abstractor: &Abstractor,
-) -> (Tensor<f32, 3>, Tensor<f32, 2>) {
-    let size = c.vision.image_size as u32;
-    let pixels = g.input("pixels", [c.vision.num_channels as u32, size, size]);
-    let features = vision.record(g, &c.vision, pixels);
-    let embeds = abstractor.record(g, &c.abstractor, features);
-    (pixels, g.output(embeds))
-}
-
-impl LoadOptions {
-    /// What matrices become.
-    pub(crate) fn rounding(&self) -> Rounding {
-        Rounding { dtype: self.dtype, vision: self.int8_vision }
-    }
-}
-
-/// Refuses another dtype than that of a converted folder.
-pub(crate) fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<()> {
-    if !weights.is_packed() || options.dtype == Dtype::Auto {
-        return Ok(());
-    }
-    let said = |key: &str| weights.metadata().get(key).map_or("", String::as_str);
-    let (dtype, group, vision) = (said("strix.dtype"), said("strix.group"), said("strix.vision") == "true");
-    let stored = if group.is_empty() { dtype.to_owned() } else { format!("{dtype} group {group}") };
-    let wanted = options.dtype.to_string();
-    if stored == wanted && (!options.int8_vision || vision) {
-        return Ok(());
-    }
-    let words = |dtype, vision| if vision { format!("{dtype}, the vision tower too") } else { dtype };
-    Err(Error::Converted { stored: words(stored, vision), wanted: words(wanted, options.int8_vision) })
-}
-
-/// Refuses to round activations where no weights are int8.
-pub(crate) fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<()> {
-    let stored = weights.filter(|weights| weights.is_packed()).and_then(|w| w.metadata().get("strix.dtype"));
-    let int8 = matches!(options.dtype, Dtype::Int8 { .. }) || stored.is_some_and(|dtype| dtype == "int8");
-    if options.activations == Activations::F32 || int8 {
-        return Ok(());
-    }
-    Err(Error::Option(format!(
-        "activations of int8 need weights of int8, and these are {}: ask for int8 weights too, or leave activations f32",
-        stored.map_or_else(|| options.dtype.to_string(), String::clone),
-    )))
-}
-
-/// Refuses rows of int8 that are so wide that a sum of their products might not fit.
-fn fits_sums(config: &Config, options: &LoadOptions) -> Result<()> {
-    if options.activations == Activations::F32 {
-        return Ok(());
-    }
-    let (text, vision, abstractor) = (&config.text, &config.vision, &config.abstractor);
-    let mut widths = vec![("hidden_size", text.hidden_size), ("intermediate_size", text.intermediate_size)];
-    if options.int8_vision {
-        widths.extend([
-            ("visual_model.hidden_size", vision.hidden_size),
-            ("visual_model.intermediate_size", vision.intermediate_size),
-            ("visual_model.patch_size squared, of 3 colours,", vision.patch_dim()),
-            ("visual_abstractor.intermediate_size", abstractor.intermediate_size),
-        ]);
-    }
-    match widths.into_iter().find(|(_, width)| *width > MAX_COLUMNS as usize) {
-        None => Ok(()),
-        Some((name, width)) => Err(Error::Option(format!(
-            "activations of int8 with rows of {width} values ({name}): sums of at most {MAX_COLUMNS} products fit; leave \
-             activations f32"
-        ))),
-    }
-}
-
-/// Checks the options against the config; returns the positions of the KV cache.
-pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
-    let ctx = check_options_but_length(config, options)?;
-    kv_cache::fits_counters(&config.text, ctx)?;
-    Ok(ctx)
-}
-
-/// The same without the limits on the context that [`planned`] is about.
-pub(crate) fn check_options_but_length(config: &Config, options: &LoadOptions) -> Result<u32> {
-    let trained = config.text.max_position_embeddings as u32;
-    let ctx = options.ctx.unwrap_or(trained);
-    if ctx == 0 || ctx > 1 << 20 {
-        return Err(Error::out_of_range("ctx", ctx, format!("1 to {}", 1 << 20)));
-    }
-    if !(2..=4096).contains(&options.chunk) {
-        return Err(Error::out_of_range("chunk", options.chunk, "2 to 4096"));
-    }
-    if let Dtype::Int8 { group: Some(group) } = options.dtype
-        && ![32, 64, 128].contains(&group)
-    {
-        return Err(Error::out_of_range("group", group, "32, 64 or 128"));
-    }
-    if matches!(config.text.rope_scaling, Some(crate::config::RopeScaling::Dynamic { .. })) && ctx > trained {
-        let range = format!(
-            "at most max_position_embeddings, {trained}, as that is how far dynamic rope_scaling is supported"
-        );
-        return Err(Error::out_of_range("ctx", ctx, range));
-    }
-    kv_cache::check(&config.text, options.kv)?;
-    fits_sums(config, options)?;
-    Ok(ctx)
 }

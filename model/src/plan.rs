@@ -7,9 +7,9 @@ use strix_shaders::cursors::PAGE;
 
 use crate::config::Config;
 use crate::context::planned;
-use crate::loader::Dtype;
 use crate::memory::{Declared, MemoryPlan, Room};
-use crate::model::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
+use crate::options::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
+use crate::packed::Dtype;
 use crate::weights::Weights;
 use crate::{Result, kv_cache};
 
@@ -108,8 +108,8 @@ pub fn plan(
     // Without a file to ask, `auto` is what the published weights are.
     let dtype = match (options.dtype, weights) {
         (Dtype::Auto, None) => Dtype::Bf16.to_string(),
-        (Dtype::Auto, Some(weights)) if weights.is_packed() => {
-            weights.metadata().get("strix.dtype").cloned().unwrap_or_default()
+        (Dtype::Auto, Some(weights)) => {
+            weights.stored_rounding()?.map_or(Dtype::Auto, |r| r.dtype).word().into()
         }
         (dtype, _) => dtype.to_string(),
     };

@@ -1,4 +1,4 @@
-//! From questions, answers and pictures to the prompt the model was trained on (SPEC §6).
+//! Makes the prompt that the model was trained on, of questions, answers and pictures (SPEC §6).
 //!
 //! What people say is data: only a template writes `</s>`, and only [`Question::placed`] finds the places of pictures in
 //! a text. The roles, `USER:` and `ASSISTANT:`, are ordinary text to the tokenizer, and a question may hold them. They

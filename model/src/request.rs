@@ -98,15 +98,14 @@ impl Sample {
     }
 
     /// Goes through tokens that were chosen before, and returns their text.
-    pub(crate) fn replay(&mut self, ids: &[u32], inner: &Inner) -> Result<String> {
-        let tokenizer = inner.tokenizer()?;
+    pub(crate) fn replay(&mut self, ids: &[u32], inner: &Inner) -> String {
         let mut text = String::new();
         for &id in ids {
             self.sampler.replay(id);
-            self.write(id, tokenizer);
+            self.write(id, inner.tokenizer.as_deref());
             text += &self.certain;
         }
-        Ok(text)
+        text
     }
 
     /// Takes note of a prompt.
@@ -140,7 +139,6 @@ impl Sample {
         &mut self,
         scores: Scores<'_>,
         inner: &Inner,
-        tokenizer: &Tokenizer,
         positions: usize,
     ) -> Result<(u32, Option<LogProbs>, Option<FinishReason>)> {
         let (id, log_probs) = match scores {
@@ -155,7 +153,7 @@ impl Sample {
             self.certain.clear();
             Some(FinishReason::Eos)
         } else {
-            self.write(id, tokenizer);
+            self.write(id, inner.tokenizer.as_deref());
             if let Some(stop) = self.stops.matched() {
                 Some(FinishReason::Stop(stop.to_owned()))
             } else if self.options.is_cancelled() {
@@ -176,9 +174,10 @@ impl Sample {
         &self.certain
     }
 
-    /// Finds the text that a token makes certain.
-    fn write(&mut self, id: u32, tokenizer: &Tokenizer) {
+    /// Finds the text that a token makes certain; without a tokenizer there is none.
+    fn write(&mut self, id: u32, tokenizer: Option<&Tokenizer>) {
         self.certain.clear();
+        let Some(tokenizer) = tokenizer else { return };
         self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
         self.stops.push_to(&self.decoded, &mut self.certain);
         self.trim();

@@ -1,4 +1,4 @@
-//! From logits to the next token, in the order of transformers' processors and warpers.
+//! Chooses the next token from the logits, in the order of transformers' processors and warpers.
 
 use std::cmp::Ordering;
 
@@ -39,7 +39,7 @@ pub struct SamplingParams {
     pub logit_bias: Vec<(u32, f32)>,
     /// The end token is not chosen before this many tokens.
     pub min_new_tokens: usize,
-    /// Where the random numbers start: the same seed gives the same tokens.
+    /// Seed of the random numbers. The same seed gives the same tokens.
     pub seed: u64,
 }
 
@@ -336,7 +336,7 @@ pub struct LogProbs {
 }
 
 impl LogProbs {
-    /// Of token `id`, and the `top` likeliest, from the logits of the whole vocabulary.
+    /// Those of token `id` and of the `top` likeliest, from the logits of the whole vocabulary.
     pub(crate) fn of(logits: &[f32], id: u32, top: usize) -> Self {
         let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - f64::from(most)).exp()).sum();
@@ -516,7 +516,7 @@ mod tests {
         };
         assert_eq!(tokens(7), tokens(7));
         assert_ne!(tokens(7), tokens(8));
-        // From the same steps in Python, so that a change of generator or order is seen.
+        // Computed by the same steps in Python, so that a change of generator or order is seen.
         assert_eq!(tokens(0), GOLDEN_TOKENS);
     }
 

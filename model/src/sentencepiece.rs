@@ -194,7 +194,7 @@ impl<'a> Value<'a> {
 /// Iterates over the fields of one protobuf message, never past its end.
 struct Message<'a> {
     rest: &'a [u8],
-    /// Where `rest` starts in the file, for errors.
+    /// Offset of `rest` in the file, for errors.
     at: usize,
 }
 

@@ -145,6 +145,25 @@ impl Session {
         })
     }
 
+    /// The same of a prompt that is tokens already, with -200 where each picture goes. A model without a tokenizer answers
+    /// with tokens alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::ask`].
+    pub fn complete_ids(&mut self, ids: &[i32], options: &GenerateOptions) -> Result<Generation> {
+        let sample = Sample::new(&self.model, options)?;
+        let inner = self.model.inner.clone();
+        self.begin(options, sample, |talk| {
+            let pictures: Vec<_> = talk.pictures.iter().map(|picture| picture.id).collect();
+            let rows = rows::of_ids(&inner.config, ids, &pictures)?;
+            rows::check_length(&inner.config, inner.ctx, &rows, pictures.len())?;
+            let conversation = talk.conversation.clone();
+            talk.conversation.clear();
+            Ok((rows, Before::Chat { conversation, pending: talk.pending }))
+        })
+    }
+
     /// Goes on with the last answer, which was cut off by `max_tokens`, by the end of the context or by being cancelled, for
     /// up to so many tokens more. With the options it had it goes on as if it had not been; its reply becomes longer.
     ///
@@ -155,15 +174,15 @@ impl Session {
         let inner = self.model.inner.clone();
         let last = self.talk().last.clone().filter(|last| last.is_cut && !last.ids.is_empty());
         let Some(last) = last else {
-            return Err(Error::Option("no answer was cut off that could be gone on with".into()));
+            return Err(Error::NothingToResume);
         };
         let options = GenerateOptions { max_tokens, cancel: None, ..last.options.clone() };
         let mut sample = Sample::going_on(&self.model, &options)?;
-        let text = sample.replay(&last.ids, &inner)?;
+        let text = sample.replay(&last.ids, &inner);
         let rows: Vec<_> =
             last.rows.iter().copied().chain(last.ids.iter().map(|&id| Row::Token(id))).collect();
         if rows.len() > inner.ctx as usize {
-            return Err(Error::Option(format!("the context of {} positions is full", inner.ctx)));
+            return Err(Error::ContextFull { needed: rows.len(), limit: inner.ctx as usize });
         }
         self.begin(&options, sample, |talk| {
             talk.last = None;

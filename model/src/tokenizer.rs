@@ -40,7 +40,7 @@ const SPACE: char = '\u{2581}';
 /// A BPE tokenizer of the LLaMA family. Its methods take `&self`: threads can share one.
 #[derive(Debug)]
 pub struct Tokenizer {
-    /// By id.
+    /// Pieces by id.
     pieces: Vec<Piece>,
     /// The id of each piece.
     known: HashMap<String, u32>,

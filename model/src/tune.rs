@@ -157,7 +157,7 @@ pub fn tune(
         }
         let what = format!("{}  {}", job.subject.name, in_words(job.way));
         interrupted = progress(&Progress { what, done, total: jobs.len() }).is_break();
-        // One is always made, so that every run gets further.
+        // At least one measurement is made, so that every run gets further.
         if interrupted || (done > before && started.elapsed() > budget) {
             break;
         }
@@ -201,7 +201,7 @@ fn defaults(decisions: &[Vec<Decision>]) -> Vec<Chosen> {
     defaults
 }
 
-/// Of each decision the default first: the others are held against it.
+/// The default of each decision comes first: the others are compared with it.
 fn jobs<'a>(subjects: &'a [Subject], decisions: &'a [Vec<Decision>]) -> Vec<Job<'a>> {
     let mut jobs = vec![];
     for (subject, decisions) in subjects.iter().zip(decisions) {
@@ -317,7 +317,7 @@ fn time(clock: &Clock, operands: &Operands, best: Option<f64>) -> std::result::R
     let mut checked = program(gpu, &operands.checked)?;
     checked.run(&[])?;
     let wall = wall.elapsed();
-    // Another program may have had the processor meanwhile.
+    // Another program may have used the processor meanwhile.
     let busy = busy.zip(process_ns()).map(|(before, after)| Duration::from_nanos((after - before) as u64));
     let took = busy.unwrap_or(wall).min(wall);
     if took > SLOWEST_COMPILE {

@@ -28,7 +28,7 @@ use std::time::SystemTime;
 
 use strix_engine::HostBytes;
 
-use crate::convert::LAYOUT_VERSION;
+use crate::packed::{FORMAT, OURS, Packing, Rounding};
 use crate::{Config, Error, Result};
 
 pub use ::safetensors::Dtype as FileDtype;
@@ -45,11 +45,6 @@ use view::Data;
 
 /// Problems that [`Weights::check`] spells out; the others are counted.
 const MAX_PROBLEMS: usize = 5;
-
-/// Keys of metadata that are read, and so must be the same in all shards; so must all that begin with [`OURS`].
-const FORMAT: &str = "format";
-/// Prefix of the metadata keys of a converted file.
-const OURS: &str = "strix.";
 
 /// The tensors of a checkpoint. They stay in their files until they are read.
 #[derive(Debug)]
@@ -85,7 +80,7 @@ enum At {
     Bytes(Range<usize>),
     /// From the first element to the last, with a stride in elements for each axis.
     Strided(Range<usize>, Vec<usize>),
-    /// In no file.
+    /// Computed, in no file.
     Computed(Stream),
 }
 
@@ -145,10 +140,10 @@ impl Weights {
             }
         }
         self.notes.extend(header.note);
-        check_layout(&header.metadata).map_err(error)?;
+        Packing::of(&header.metadata).map_or(Ok(()), Packing::check).map_err(error)?;
         for (key, value) in header.metadata {
             let earlier = self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
-            // Metadata that is not read may differ between shards: torch's DCP writes the content of each.
+            // What is read must be the same in all shards. What is not may differ: torch's DCP writes the content of each.
             if *earlier != value && (key == FORMAT || key.starts_with(OURS)) {
                 return Err(error(format!(
                     "its metadata says {} = {:?}, an earlier shard {:?}: are they of one checkpoint?",
@@ -238,7 +233,18 @@ impl Weights {
 
     /// Whether its matrices are packed as the kernels stream them: `strix convert` made it.
     pub fn is_packed(&self) -> bool {
-        self.metadata.get(FORMAT).is_some_and(|format| format == "strix")
+        self.packing().is_some()
+    }
+
+    /// What a converted checkpoint says of itself; `None` of a plain one.
+    pub(crate) fn packing(&self) -> Option<Packing<'_>> {
+        Packing::of(&self.metadata)
+    }
+
+    /// What its matrices were converted to; `None` of a plain checkpoint.
+    pub(crate) fn stored_rounding(&self) -> Result<Option<Rounding>> {
+        let stored = self.packing().map(Packing::rounding).transpose();
+        stored.map_err(|reason| file_error(&self.path, reason))
     }
 
     /// The `__metadata__` of safetensors files, joined.
@@ -274,7 +280,7 @@ impl Weights {
         }
     }
 
-    /// Where elements of a tensor lie; all of them where they do not lie row-major.
+    /// Byte range of some elements of a tensor; of all if they are not row-major.
     fn mapped(&self, name: &str, elements: Range<usize>) -> Option<(&Opened, Range<usize>)> {
         let found = self.tensors.get(name)?;
         let byte = |element: usize| element * found.dtype.bitsize() / 8;
@@ -449,22 +455,6 @@ impl Weights {
     /// Index of the first NaN or infinity of a tensor. `None` too if it has none of that name or is not of floats.
     pub fn first_non_finite(&self, name: &str) -> Option<usize> {
         self.get(name)?.first_non_finite()
-    }
-}
-
-/// Refuses packed weights of another layout than the one this program streams.
-fn check_layout(metadata: &BTreeMap<String, String>) -> Result<(), String> {
-    if metadata.get(FORMAT).is_none_or(|format| format != "strix") {
-        return Ok(());
-    }
-    let known = LAYOUT_VERSION.to_string();
-    match metadata.get("strix.layout") {
-        Some(version) if *version == known => Ok(()),
-        Some(version) => Err(format!(
-            "its packed layout has version {version}, this program knows {known}: use a newer strix, or convert the \
-             checkpoint again"
-        )),
-        None => Err("its packed layout has no version (strix.layout): convert the checkpoint again".into()),
     }
 }
 

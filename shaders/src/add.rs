@@ -2,9 +2,10 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
-use crate::dispatch;
+use crate::Variants as _;
+use crate::dispatch::dispatch;
 
-pub use crate::generated::add::{KERNEL, Params};
+pub use crate::generated::add::{KERNEL, Params, Variants};
 
 /// `y = x + table`.
 ///
@@ -23,7 +24,8 @@ pub fn add(g: &mut Graph, name: &str, x: Tensor<f32, 2>, table: &Resident<f32, 2
 
     let table = g.bind(table);
     let y = g.activation(name, x.shape());
-    dispatch!(g, KERNEL, [], Params { len }, [x, table => y], [len.div_ceil(1024), 1, 1], reference);
+    let grid = Variants {}.over([len.div_ceil(1024), 1, 1]);
+    dispatch!(g, grid, Params { len }, [x, table => y], reference);
     y
 }
 

@@ -4,13 +4,45 @@ use bytemuck::Pod;
 use half::f16;
 use strix_engine::{Family, Graph, Target, Tensor, TensorId};
 
-use crate::choose::{self, Way};
+use crate::choose::{self, choose};
 use crate::cursors::{self, Cursors, PAGE};
-use crate::kernel::{Specialised, read_texels};
+use crate::dispatch::dispatch;
+use crate::generated::variants::{self, Loads};
+use crate::kernel::{Dispatch, Value, lanes, read_texels};
 use crate::kv_cache::KeyStrides;
-use crate::{attention_tiled, dispatch, lanes};
+use crate::{Variants as _, attention_plain, attention_tiled, defaults};
 
-pub use crate::generated::attention::{KERNEL, Params};
+pub use crate::generated::attention::{KERNEL, Params, Variants};
+
+/// A way to attend to many rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A subgroup takes so many queries, a lane of it so many keys at a time, with such loads of keys and values.
+    Subgroup { queries: u32, keys: u32, loads: Loads },
+    /// See [`attention_tiled`].
+    Tiled,
+    /// See [`attention_plain`].
+    Plain,
+}
+
+impl choose::Way for Way {
+    fn family(self) -> Family {
+        match self {
+            Self::Subgroup { .. } => Family::Subgroup,
+            Self::Tiled => Family::Tiled,
+            Self::Plain => Family::Plain,
+        }
+    }
+
+    fn values(self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Subgroup { queries, keys, loads } => {
+                vec![("queries", queries.into()), ("keys", keys.into()), ("loads", loads.into())]
+            }
+            Self::Tiled | Self::Plain => vec![],
+        }
+    }
+}
 
 /// What keys and values can be stored as. Kernels compute in f32 with either.
 pub trait KvElement: Pod + Into<f64> {
@@ -143,14 +175,14 @@ impl<T: KvElement> Heads<T> {
 }
 
 impl HeadShape {
-    /// Asserts that `q`, `k` and `v` hold such heads, and returns the value of the variant `heads`.
+    /// Asserts that `q`, `k` and `v` hold such heads, and returns how they lie.
     pub(crate) fn alignment<T: KvElement>(
         self,
         kernel: &str,
         q: Heads,
         k: Heads<T>,
         v: Heads<T>,
-    ) -> &'static str {
+    ) -> variants::Heads {
         let Self { num_heads, num_kv_heads, head_dim } = self;
         assert!(
             num_kv_heads > 0 && num_heads.is_multiple_of(num_kv_heads),
@@ -168,9 +200,9 @@ impl HeadShape {
             "{kernel}: f16 heads of {head_dim} are not in multiples of 4 elements"
         );
         match (T::IS_F16, aligned) {
-            (true, _) => "f16",
-            (_, true) => "vec4",
-            _ => "scalar",
+            (true, _) => variants::Heads::F16,
+            (_, true) => variants::Heads::Vec4,
+            _ => variants::Heads::Scalar,
         }
     }
 
@@ -178,109 +210,96 @@ impl HeadShape {
     fn specialise(
         self,
         g: &mut Graph,
-        heads: &'static str,
+        heads: variants::Heads,
         mask: Mask,
         rows: u32,
         keys: u32,
         texels: bool,
-    ) -> Specialised {
-        let mut ways = self.subgroup_ways(g.target(), heads, texels);
-        ways.push(vec![("family", Family::Tiled.name())]);
-        ways.extend(self.plain_way(g.target(), heads, keys));
-        let way = choose::choose(g, KERNEL.name, &self.situation(heads), &ways);
-        let (lanes, queries, per_lane, loads) = match choose::value(&way, "family") {
-            "tiled" => return attention_tiled::specialise(self, heads, mask, rows),
-            "plain" => ("plain", "8", "1", "storage"),
-            _ => {
-                let [queries, per_lane, loads] =
-                    ["queries", "keys", "loads"].map(|name| choose::value(&way, name));
-                (lanes(g.target()), queries, per_lane, loads)
+    ) -> Dispatch {
+        let lanes = self.subgroup_lanes(g.target(), heads);
+        let mut ways = lanes.map_or(vec![], |lanes| subgroup_ways(lanes, texels));
+        ways.push(Way::Tiled);
+        ways.extend(self.plain_fits(g.target(), heads, keys).then_some(Way::Plain));
+        let best = defaults::attention(g.target().class(), heads, self.dims());
+        let way = choose(g, KERNEL.name, &self.situation(heads), &ways, best);
+        match (way, lanes) {
+            (Way::Subgroup { queries, keys, loads }, Some(lanes)) => {
+                let (dims, mask_kind) = (self.dims(), mask.kind());
+                let variants = Variants { lanes, dims, heads, mask: mask_kind, queries, keys, loads };
+                variants.over([mask.tiles(rows, queries), self.num_heads, 1])
             }
-        };
-        let dims = self.dims();
-        let chosen = vec![
-            ("lanes", lanes),
-            ("dims", dims),
-            ("heads", heads),
-            ("mask", mask.name()),
-            ("queries", queries),
-            ("keys", per_lane),
-            ("loads", loads),
-        ];
-        let tiles = mask.tiles(rows, queries.parse().expect("a number of rows"));
-        Specialised { kernel: &KERNEL, chosen, groups: [tiles, self.num_heads, 1] }
-    }
-
-    fn situation(self, heads: &str) -> String {
-        format!("{heads} dims={}", self.dims())
-    }
-
-    /// Whether there are kernels of one subgroup for such heads. Unrolled over few lanes, the largest would take a software
-    /// driver 2 to 9 seconds to compile.
-    fn fits_subgroup(self, target: &Target, heads: &str) -> bool {
-        let most = if heads == "scalar" { 64 } else { 128 };
-        match lanes(target) {
-            "8" | "16" => self.head_dim <= most,
-            lanes => lanes != "plain",
+            (Way::Plain, _) => attention_plain::specialise(self, heads, mask, rows),
+            _ => attention_tiled::specialise(self, heads, mask, rows),
         }
     }
 
-    /// The way without subgroups. A lane would loop too often over very many keys, where there is another.
-    fn plain_way(self, target: &Target, heads: &str, keys: u32) -> Option<Way> {
-        let way = vec![("family", Family::Plain.name())];
-        (keys <= 8192 || !self.fits_subgroup(target, heads)).then_some(way)
+    fn situation(self, heads: variants::Heads) -> String {
+        format!("{} dims={}", Value::from(heads), self.dims())
     }
 
-    /// Queries of a workgroup, keys of a lane and loads of keys and values, for kernels of one subgroup; the likeliest
-    /// first.
-    fn subgroup_ways(self, target: &Target, heads: &str, texels: bool) -> Vec<Way> {
-        if !self.fits_subgroup(target, heads) {
-            return vec![];
-        }
-        let tiles: &[(&str, &str)] = match lanes(target) {
-            "16" => &[("16", "2"), ("32", "2"), ("16", "1"), ("8", "4"), ("16", "4"), ("8", "2"), ("8", "1")],
-            "8" => &[("8", "2"), ("8", "4"), ("16", "2"), ("16", "1"), ("16", "4"), ("8", "1")],
-            _ => &[("8", "1")],
-        };
-        let loads: &[&str] =
-            if texels && read_texels(lanes(target)) { &["texels", "storage"] } else { &["storage"] };
-        let family = ("family", Family::Subgroup.name());
-        let way = |&load| {
-            let way = move |&(q, k)| vec![family, ("queries", q), ("keys", k), ("loads", load)];
-            tiles.iter().map(way)
-        };
-        loads.iter().flat_map(way).collect()
+    /// Lanes of the kernels of one subgroup, where there are some for such heads. Unrolled over few lanes, the largest would
+    /// take a software driver 2 to 9 seconds to compile.
+    fn subgroup_lanes(self, target: &Target, heads: variants::Heads) -> Option<u32> {
+        let most = if heads == variants::Heads::Scalar { 64 } else { 128 };
+        lanes(target).filter(|lanes| !matches!(lanes, 8 | 16) || self.head_dim <= most)
     }
 
-    /// Value of the variant `lanes`, for a kernel of which there is one for subgroups and one without.
-    pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: &str, keys: u32) -> &'static str {
-        let subgroup = vec![("family", Family::Subgroup.name())];
-        let mut legal: Vec<Way> =
-            self.fits_subgroup(g.target(), heads).then_some(subgroup).into_iter().collect();
-        legal.extend(self.plain_way(g.target(), heads, keys));
-        match choose::value(&choose::choose(g, kernel, &self.situation(heads), &legal), "family") {
-            "plain" => "plain",
-            _ => lanes(g.target()),
+    /// Whether kernels without subgroups may be taken. A lane would loop too often over very many keys, where there is
+    /// another.
+    fn plain_fits(self, target: &Target, heads: variants::Heads, keys: u32) -> bool {
+        keys <= 8192 || self.subgroup_lanes(target, heads).is_none()
+    }
+
+    /// Lanes of a kernel of which there is one for subgroups and one without; `None` for the latter.
+    pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: variants::Heads, keys: u32) -> Option<u32> {
+        let lanes = self.subgroup_lanes(g.target(), heads);
+        let mut legal = vec![];
+        legal.extend(lanes.map(|_| Family::Subgroup));
+        legal.extend(self.plain_fits(g.target(), heads, keys).then_some(Family::Plain));
+        match choose(g, kernel, &self.situation(heads), &legal, None) {
+            Family::Plain => None,
+            _ => lanes,
         }
     }
 
     /// Value of the variant `dims`: the least that holds a head.
-    pub(crate) fn dims(self) -> &'static str {
+    pub(crate) fn dims(self) -> u32 {
         match self.head_dim {
-            0..=32 => "32",
-            33..=64 => "64",
-            65..=128 => "128",
-            _ => "256",
+            0..=32 => 32,
+            33..=64 => 64,
+            65..=128 => 128,
+            _ => 256,
         }
     }
 }
 
+/// Queries of a workgroup, keys of a lane and loads of keys and values, for kernels of one subgroup; the likeliest first.
+fn subgroup_ways(lanes: u32, texels: bool) -> Vec<Way> {
+    let tiles: &[(u32, u32)] = match lanes {
+        16 => &[(16, 2), (32, 2), (16, 1), (8, 4), (16, 4), (8, 2), (8, 1)],
+        8 => &[(8, 2), (8, 4), (16, 2), (16, 1), (16, 4), (8, 1)],
+        _ => &[(8, 1)],
+    };
+    let loads: &[Loads] =
+        if texels && read_texels(lanes) { &[Loads::Texels, Loads::Storage] } else { &[Loads::Storage] };
+    let way = |&loads| tiles.iter().map(move |&(queries, keys)| Way::Subgroup { queries, keys, loads });
+    loads.iter().flat_map(way).collect()
+}
+
 impl Mask {
     /// Value of the variant `mask`.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn kind(self) -> variants::Mask {
         match self {
-            Self::Full { .. } => "full",
-            Self::Causal { .. } => "causal",
+            Self::Full { .. } => variants::Mask::Full,
+            Self::Causal { .. } => variants::Mask::Causal,
+        }
+    }
+
+    /// First rows and pages of sequences, if there are some.
+    pub(crate) fn cursors(self) -> Option<Cursors> {
+        match self {
+            Self::Full { .. } => None,
+            Self::Causal { cursors } => Some(cursors),
         }
     }
 
@@ -347,8 +366,8 @@ pub fn attention<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let texels = heads != "scalar" && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
-    let Specialised { kernel, chosen, groups } = shape.specialise(g, heads, mask, rows, keys, texels);
+    let texels = heads != variants::Heads::Scalar && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
+    let grid = shape.specialise(g, heads, mask, rows, keys, texels);
     let params = Params {
         rows,
         keys,
@@ -370,18 +389,12 @@ pub fn attention<T: KvElement>(
         v_stride: v.stride,
     };
     let (q, k, v) = (q.id(), k.id(), v.id());
-    match mask {
-        Mask::Full { .. } => {
-            dispatch!(g, kernel, chosen, params, [q, k, v => y], groups, reference_full::<T>);
-        }
-        Mask::Causal { cursors: Cursors { runs, pages, .. } } => {
-            dispatch!(g, kernel, chosen, params, [q, k, v, runs, pages => y], groups, reference::<T>);
-        }
-    }
+    let (runs, pages) = (mask.cursors().map(|c| c.runs), mask.cursors().map(|c| c.pages));
+    dispatch!(g, grid, params, [q, k, v, runs, pages => y], reference::<T>);
     y
 }
 
-/// [`attention`] with a causal mask in the plainest code that is right. Sums in f64.
+/// [`attention`] in the plainest code that is right; with a full mask there are no runs and no pages. Sums in f64.
 pub fn reference<T: KvElement>(
     p: &Params,
     q: &[f32],
@@ -391,23 +404,28 @@ pub fn reference<T: KvElement>(
     pages: &[u32],
     y: &mut [f32],
 ) {
-    for sequence in 0..p.sequences {
-        let [first, start, end] = [0, 1, 2].map(|i| runs[2 * sequence as usize + i]);
-        for row in first..end.min(p.rows) {
-            let seen = (start + row - first + 1).min(p.keys);
-            let slots: Vec<_> =
-                (0..seen).map(|j| cursors::slot(pages, p.sequence_pages, sequence, j)).collect();
-            attend(p, q, k, v, row as usize, &slots, y);
-        }
+    for (row, slots) in seen([p.rows, p.keys, p.sequences, p.sequence_pages], runs, pages) {
+        attend(p, q, k, v, row, &slots, y);
     }
 }
 
-/// [`attention`] with a full mask in the plainest code that is right.
-pub fn reference_full<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], y: &mut [f32]) {
-    let keys: Vec<_> = (0..p.keys as usize).collect();
-    for row in 0..p.rows as usize {
-        attend(p, q, k, v, row, &keys, y);
+/// Each live row and the slots of the keys that it sees: `sizes` are most rows, most keys, sequences and pages of each.
+pub(crate) fn seen<'a>(
+    [rows, keys, sequences, sequence_pages]: [u32; 4],
+    runs: &'a [u32],
+    pages: &'a [u32],
+) -> Box<dyn Iterator<Item = (usize, Vec<usize>)> + 'a> {
+    if runs.is_empty() {
+        return Box::new((0..rows as usize).map(move |row| (row, (0..keys as usize).collect())));
     }
+    Box::new((0..sequences).flat_map(move |sequence| {
+        let [first, start, end] = [0, 1, 2].map(|i| runs[2 * sequence as usize + i]);
+        (first..end.min(rows)).map(move |row| {
+            let seen = (start + row - first + 1).min(keys);
+            let slot = |j| cursors::slot(pages, sequence_pages, sequence, j);
+            (row as usize, (0..seen).map(slot).collect())
+        })
+    }))
 }
 
 /// One row over the keys and values in these rows.

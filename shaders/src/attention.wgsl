@@ -1,12 +1,12 @@
 // y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n'],   n' = n / heads_per_kv, j ≤ position of r
 //
 // Dao et al. 2022 (FlashAttention), algorithm 1, over Milakov & Gimelshein 2018's online softmax. One
-// workgroup takes QUERIES rows of one head past all keys, KEYS * LANES at a time, so that each load of a key or
-// value serves all rows. Scores: a lane KEYS keys, the rows' q broadcast from the registers of all lanes.
-// Output: a lane some dimensions, probabilities broadcast. Where there are no subgroups both are broadcast through
-// workgroup memory. With a causal mask rows may be of several sequences; the rows of a workgroup are of one.
+// workgroup, a subgroup, takes QUERIES rows of one head past all keys, KEYS * LANES at a time, so that each load of a key
+// or value serves all rows. Scores: a lane KEYS keys, the rows' q broadcast from the registers of all lanes.
+// Output: a lane some dimensions, probabilities broadcast. With a causal mask rows may be of several sequences; the rows
+// of a workgroup are of one.
 
-//~ variants: lanes = 8 16 32 64 plain
+//~ variants: lanes = 8 16 32 64
 //~ variants: dims = 32 64 128 256
 //~ variants: heads = vec4 scalar f16
 //~ variants: mask = full causal
@@ -16,26 +16,33 @@
 //~ where: (queries == 8 and keys == 1) or lanes in [8, 16]
 //~ where: queries < 32 or (lanes == 16 and keys == 2)
 //~ where: loads == "storage" or (lanes in [8, 16] and heads != "scalar")
-//% set textures = ["k_texels", "v_texels"]
+//~ where: dims <= (64 if heads == "scalar" else 128) or lanes not in [8, 16]
 #import heads
+#import queries
+#import key_fours
+#import value_fours
+#import head_loads
+#import result
 #import keys
 #import flash
+#import seen
 #import subgroups
 #import texels
 #import pages
 
-//% set plain = lanes == "plain"
-//% set team = 32 if plain else lanes
 //% set vecs = 2 if heads == "f16" and loads == "texels" else 1
-//% set slots = [dims // 4 // team, vecs] | max
-const LANES = ${team}u;
+//% set slots = [dims // 4 // lanes, vecs] | max
+const LANES = ${lanes}u;
 const QUERIES = ${queries}u;
 /// Keys of a lane.
 const KEYS = ${keys}u;
-//% if plain
-var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;    // [QUERIES, dims / 4]
-var<workgroup> tile: array<f32, ${queries * team}>;                 // [QUERIES, LANES] scores, probabilities, sums
+
+//% if loads == "texels"
+@group(0) @binding(3) var v_texels: texture_storage_2d<rgba32uint, read>;    // [≥ keys, v_row]
+//% else
+@group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [≥ keys, v_row]
 //% endif
+@group(0) @binding(6) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
 
 @compute @workgroup_size(LANES)
 fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -62,35 +69,25 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     var sum_${r} = 0.0;
 //% for i in range(slots)
     var y_${r}_${i} = vec4(0.0);
-//% if plain
-    if lane + ${i * team}u < ${dims // 4}u {
-        q_tile[${r * dims // 4 + i * team}u + lane] = query(q_row_${r}, ${i * team}u + lane) * scale;
-    }
-//% else
     let q_${r}_${i} = query(q_row_${r}, place(${i}u, lane)) * (scale * UNIT);
-//% endif
 //% endfor
 //% endfor
-//% if plain
-    workgroupBarrier();
-//% else
 //% for n in range(dims // 4 // vecs)
     let k_part_${n} = k_part(${n}u);
 //% endfor
     let v_row = params.v_row / LOAD;
 //% for n in range(slots // vecs)
-    let v_first_${n} = v_head / LOAD + v_part(${n * team}u + lane);
+    let v_first_${n} = v_head / LOAD + v_part(${n * lanes}u + lane);
 //% endfor
-//% endif
 
-    //~ trips: ((keys + ${team - 1}) // ${team} + 1)
+    //~ trips: (keys + ${lanes - 1}) // ${lanes} + 1
     for (var first = 0u; first < keys; first += KEYS * LANES) {
         // What lies past the last key may be anything: those lanes take the last key instead, unseen.
 //% for g in range(keys)
-        let key_${g} = first + ${g * team}u + lane;
+        let key_${g} = first + ${g * lanes}u + lane;
 //% if lanes in [8, 16]
         // They are of one page: its table is looked at once.
-        let page_${g} = min(first + ${g * team}u, keys - 1u);
+        let page_${g} = min(first + ${g * lanes}u, keys - 1u);
         let slot_${g} = slot_of(sequence, page_${g});
         let others_${g} = min(keys - 1u - page_${g}, LANES - 1u);
         let k_row_${g} = k_head + key_at(slot_${g} + min(lane, others_${g}));
@@ -101,15 +98,6 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         var s_${r}_${g} = 0.0;
 //% endfor
 //% endfor
-//% if plain
-        //~ trips: ((keys + 31) // 32 + 1) * ((head_dim + 3) // 4) 
-        for (var d4 = 0u; d4 < (params.head_dim + 3u) / 4u; d4++) {
-            let k4 = k_at(k_row_0, d4);
-//% for r in range(queries)
-            s_${r}_0 += dot(q_tile[${r * dims // 4}u + d4], k4);
-//% endfor
-        }
-//% else
 //% for n in range(dims // 4 // vecs)
         {
 //% for g in range(keys)
@@ -126,37 +114,18 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endfor
         }
 //% endfor
-//% endif
 
 //% for r in range(queries)
 //% for g in range(keys)
         s_${r}_${g} = select(UNSEEN, s_${r}_${g}, key_${g} < seen_${r});
 //% endfor
-//% if plain
-        tile[${r * team}u + lane] = s_${r}_0;
-//% endif
 //% endfor
-//% if plain
-        workgroupBarrier();
 //% for r in range(queries)
-        var max_${r} = top_${r};
-//% endfor
-        //~ trips: ((keys + 31) // 32 + 1) * 8 
-        for (var j = 0u; j < LANES; j += 4u) {
-//% for r in range(queries)
-            max_${r} = max(max_${r}, max(max(tile[${r * team}u + j], tile[${r * team + 1}u + j]), max(tile[${r * team + 2}u + j], tile[${r * team + 3}u + j])));
-//% endfor
-        }
-        workgroupBarrier();
-//% endif
-//% for r in range(queries)
-//% if not plain
         var max_${r} = s_${r}_0;
 //% for g in range(1, keys)
         max_${r} = larger(max_${r}, s_${r}_${g});
 //% endfor
         max_${r} = larger(top_${r}, largest(max_${r}));
-//% endif
         let rescale_${r} = exp(top_${r} - max_${r});
         top_${r} = max_${r};
         sum_${r} *= rescale_${r};
@@ -168,27 +137,8 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% for i in range(slots)
         y_${r}_${i} *= rescale_${r};
 //% endfor
-//% if plain
-        tile[${r * team}u + lane] = p_${r}_0;
-//% endif
 //% endfor
 
-//% if plain
-        workgroupBarrier();
-        //~ trips: ((keys + 31) // 32 + 1) * 8 
-        for (var j = 0u; j < LANES; j += 4u) {
-//% for u in range(4)
-            let v_row_${u} = slot_of(sequence, min(first + j + ${u}u, keys - 1u)) * params.v_row + v_head;
-//% for i in range(slots)
-            let v_${u}_${i} = v_at(v_row_${u}, place(${i}u, lane));
-//% for r in range(queries)
-            y_${r}_${i} = fma(vec4(tile[${r * team + u}u + j]), v_${u}_${i}, y_${r}_${i});
-//% endfor
-//% endfor
-//% endfor
-        }
-        workgroupBarrier();
-//% else
         // A row's sums stay in registers past LANES values, and a broadcast serves all of its dimensions.
 //% for g in range(keys)
         {
@@ -207,7 +157,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endif
 //% set page = j // 16 * 16
 //% for n in range(slots // vecs)
-            let v_${j}_${n} = v_load(min(v_at_${page}_${n}, v_last_${page}_${n}), ${n * team}u + lane);
+            let v_${j}_${n} = v_load(min(v_at_${page}_${n}, v_last_${page}_${n}), ${n * lanes}u + lane);
             v_at_${page}_${n} += v_row;
 //% endfor
 //% endfor
@@ -224,26 +174,10 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endfor
         }
 //% endfor
-//% endif
     }
 
-//% if plain
 //% for r in range(queries)
-    tile[${r * team}u + lane] = sum_${r};
-    sum_${r} = 0.0;
-//% endfor
-    workgroupBarrier();
-    //~ trips: 32
-    for (var j = 0u; j < LANES; j++) {
-//% for r in range(queries)
-        sum_${r} += tile[${r * team}u + j];
-//% endfor
-    }
-//% endif
-//% for r in range(queries)
-//% if not plain
     sum_${r} = subgroupAdd(sum_${r});
-//% endif
     if row + ${r}u < rows {
 //% for i in range(slots)
         put(((row + ${r}u) * params.num_heads + head) * params.head_dim, place(${i}u, lane), y_${r}_${i} / sum_${r});

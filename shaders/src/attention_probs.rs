@@ -2,11 +2,12 @@
 
 use strix_engine::{Graph, Tensor};
 
-use crate::cursors::{self, Cursors};
+use crate::dispatch::dispatch;
+use crate::kernel::lanes;
 use crate::kv_cache::KeyStrides;
-use crate::{HeadShape, Heads, KvElement, Mask, attention, dispatch, lanes};
+use crate::{HeadShape, Heads, KvElement, Mask, Variants as _, attention};
 
-pub use crate::generated::attention_probs::{KERNEL, Params};
+pub use crate::generated::attention_probs::{KERNEL, Params, Variants};
 
 /// `p[n, r, j] = softmax_j(q[r, n] · k[j, n'] / √head_dim)`, zero for keys that row r does not see, where n'
 /// is n's head of keys. For looking at chosen layers: it is slow, and the result large.
@@ -17,7 +18,7 @@ pub use crate::generated::attention_probs::{KERNEL, Params};
 /// |-----------|----------------------------|------------|
 /// | `q`       | heads of `≥ rows` rows     | f32        |
 /// | `k`       | heads of `≥ keys` rows     | f32 or f16 |
-/// | `cursors` | see [`Cursors`], if causal | u32        |
+/// | `cursors` | see [`Cursors`](crate::Cursors), if causal | u32        |
 /// | result    | `[num_heads, rows, keys]`  | f32        |
 ///
 /// # Panics
@@ -37,21 +38,21 @@ pub fn attention_probs<T: KvElement>(
     keys: u32,
     mask: Mask,
 ) -> Tensor<f32, 3> {
-    shape.alignment("attention_probs", q, k, Heads { keys: KeyStrides::rows::<T>(k.row), ..k });
+    let heads = shape.alignment("attention_probs", q, k, Heads { keys: KeyStrides::rows::<T>(k.row), ..k });
     assert!(rows <= q.rows, "attention_probs: {rows} rows of q of {}", q.rows);
-    let [shown, _, sequence_pages] = mask.sizes("attention_probs", rows, k.rows);
+    let [shown, sequences, sequence_pages] = mask.sizes("attention_probs", rows, k.rows);
     if let Mask::Full { keys: shown } = mask {
         assert!(shown <= keys, "attention_probs: {shown} keys in {keys} columns");
     }
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let p = g.activation(name, [num_heads, rows, keys]);
-    let cache = if T::IS_F16 { "f16" } else { "f32" };
-    let chosen = [("lanes", lanes(g.target())), ("cache", cache), ("mask", mask.name())];
+    let variants = Variants { lanes: lanes(g.target()).into(), heads, mask: mask.kind() };
     let params = Params {
         rows,
         keys: shown.min(keys),
         width: keys,
+        sequences,
         sequence_pages,
         num_heads,
         heads_per_kv: num_heads / num_kv_heads,
@@ -66,58 +67,37 @@ pub fn attention_probs<T: KvElement>(
         k_stride: k.stride,
     };
     let (q, k) = (q.id(), k.id());
-    let groups = [rows, num_heads, 1];
-    match mask {
-        Mask::Full { .. } => dispatch!(g, KERNEL, chosen, params, [q, k => p], groups, reference_full::<T>),
-        Mask::Causal { cursors: Cursors { rows, pages, .. } } => {
-            dispatch!(g, KERNEL, chosen, params, [q, k, rows, pages => p], groups, reference::<T>);
-        }
-    }
+    let (runs, pages) = (mask.cursors().map(|c| c.runs), mask.cursors().map(|c| c.pages));
+    let grid = variants.over([rows, num_heads, 1]);
+    // Values are operand 3 of attention, which this does without.
+    let values: Option<Tensor<T, 1>> = None;
+    dispatch!(g, grid, params, [q, k, values, runs, pages => p], reference::<T>);
     p
 }
 
-/// [`attention_probs`] with a causal mask in the plainest code that is right. Sums in f64.
+/// [`attention_probs`] in the plainest code that is right; with a full mask there are no runs and no pages, and there are
+/// no values. Sums in f64.
 pub fn reference<T: KvElement>(
     p: &Params,
     q: &[f32],
     k: &[T],
-    cursors: &[u32],
+    _values: &[T],
+    runs: &[u32],
     pages: &[u32],
     probs: &mut [f32],
 ) {
-    let slots_of = |row| -> Vec<usize> {
-        let cursor = cursors::live(cursors, row, p.sequence_pages);
-        let keys = cursor.map(|[sequence, position]| (sequence, p.keys.min(position + 1)));
-        let (sequence, keys) = keys.unwrap_or((0, 0));
-        (0..keys).map(|j| cursors::slot(pages, p.sequence_pages, sequence, j)).collect()
-    };
-    written_out(p, q, k, slots_of, probs);
-}
-
-/// [`attention_probs`] with a full mask in the plainest code that is right.
-pub fn reference_full<T: KvElement>(p: &Params, q: &[f32], k: &[T], probs: &mut [f32]) {
-    written_out(p, q, k, |_| (0..p.keys as usize).collect(), probs);
-}
-
-/// Probabilities of the keys in the rows that `seen` tells of each row.
-fn written_out<T: KvElement>(
-    p: &Params,
-    q: &[f32],
-    k: &[T],
-    seen: impl Fn(usize) -> Vec<usize>,
-    probs: &mut [f32],
-) {
-    let dim = p.head_dim as usize;
-    let rows = (0..p.num_heads).flat_map(|head| (0..p.rows).map(move |row| (head, row)));
-    for ((head, row), probs) in rows.zip(probs.chunks_exact_mut(p.width as usize)) {
-        let q = &q[(row * p.q_row + p.q_offset + head * p.q_stride) as usize..][..dim];
-        let k_at = (p.k_offset + head / p.heads_per_kv * p.k_stride) as usize;
-        let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
-        let seen = seen(row as usize).into_iter();
-        let scores = seen.map(|j| attention::dot(q, &keys.get(&k[k_at..], j, dim)));
-        probs.fill(0.0);
-        for (p, exact) in probs.iter_mut().zip(attention::softmax(scores, dim)) {
-            *p = exact as f32;
+    let (dim, width) = (p.head_dim as usize, p.width as usize);
+    let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
+    probs.fill(0.0);
+    for (row, slots) in attention::seen([p.rows, p.keys, p.sequences, p.sequence_pages], runs, pages) {
+        for head in 0..p.num_heads {
+            let q = &q[row * p.q_row as usize + (p.q_offset + head * p.q_stride) as usize..][..dim];
+            let k_at = (p.k_offset + head / p.heads_per_kv * p.k_stride) as usize;
+            let scores = slots.iter().map(|&j| attention::dot(q, &keys.get(&k[k_at..], j, dim)));
+            let probs = &mut probs[((head * p.rows) as usize + row) * width..][..width];
+            for (p, exact) in probs.iter_mut().zip(attention::softmax(scores, dim)) {
+                *p = exact as f32;
+            }
         }
     }
 }

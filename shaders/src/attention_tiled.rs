@@ -1,21 +1,18 @@
 //! Attention of many rows at once on a GPU: queries, keys and values in workgroup memory.
 
-use crate::kernel::Specialised;
-use crate::{HeadShape, Mask};
+use crate::generated::variants;
+use crate::kernel::Dispatch;
+use crate::{HeadShape, Mask, Variants as _};
 
-pub use crate::generated::attention_tiled::{KERNEL, Params};
+pub use crate::generated::attention_tiled::{KERNEL, Params, Variants};
 
-/// [`attention()`](crate::attention()) of `rows` rows over heads of the variant `heads`, by this family.
+/// [`attention()`](crate::attention()) of `rows` rows over such heads, by this family.
 ///
 /// Same tensors, same [`reference`](crate::attention::reference()).
-pub(crate) fn specialise(shape: HeadShape, heads: &'static str, mask: Mask, rows: u32) -> Specialised {
+pub(crate) fn specialise(shape: HeadShape, heads: variants::Heads, mask: Mask, rows: u32) -> Dispatch {
     let dims = shape.dims();
     // Rows of a workgroup: as many queries as 8 KiB hold, at most 32.
-    let queries = match dims {
-        "32" | "64" => 32,
-        "128" => 16,
-        _ => 8,
-    };
-    let chosen = vec![("dims", dims), ("heads", heads), ("mask", mask.name())];
-    Specialised { kernel: &KERNEL, chosen, groups: [mask.tiles(rows, queries), shape.num_heads, 1] }
+    let queries = (2048 / dims).min(32);
+    let variants = Variants { dims, heads, mask: mask.kind() };
+    variants.over([mask.tiles(rows, queries), shape.num_heads, 1])
 }

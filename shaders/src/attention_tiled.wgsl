@@ -10,10 +10,16 @@
 //~ variants: heads = vec4 scalar f16
 //~ variants: mask = full causal
 #import heads
+#import queries
+#import key_fours
+#import value_fours
+#import result
 #import keys
 #import flash
+#import seen
 #import pages
 
+//% set loads = "storage"
 //% set team = {32: 8, 64: 16, 128: 16, 256: 32}[dims]
 //% set queries = {32: 32, 64: 32, 128: 16, 256: 8}[dims]
 //% set keys = 32
@@ -33,6 +39,9 @@ const WIDTH = ${dims // 4}u;
 /// vec4s of all keys that are in workgroup memory at a time, and values.
 const PART_WIDTH = ${part_dims}u;
 const PART_KEYS = ${part_keys}u;
+
+@group(0) @binding(3) var<storage, read> v: array<KvElement>;        // [≥ keys, v_row]
+@group(0) @binding(6) var<storage, read_write> y: array<Element>;    // [rows, num_heads, head_dim]
 
 var<workgroup> q_tile: array<vec4<f32>, ${queries * dims // 4}>;      // [QUERIES, WIDTH]
 var<workgroup> scores: array<vec4<f32>, ${keys * teams}>;             // [KEYS, TEAMS] 4 rows each; then probabilities
@@ -77,12 +86,12 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
 //% endfor
 //% endfor
 
-    //~ trips: ((keys + 31) // 32 + 1)
+    //~ trips: (keys + 31) // 32 + 1
     for (var first = 0u; first < keys; first += KEYS) {
 //% for j in range(own_keys)
         var s_${j} = vec4(0.0);
 //% endfor
-        //~ trips: ((keys + 31) // 32 + 1) * (dims // 32 + 1)
+        //~ trips: ((keys + 31) // 32 + 1) * ${dims // 32 + 1}
         for (var d4 = 0u; d4 < WIDTH; d4 += PART_WIDTH) {
             workgroupBarrier();
 //% for i in range(keys * part_dims // threads)
@@ -130,7 +139,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
 //% endfor
 //% endfor
 
-        //~ trips: ((keys + 31) // 32 + 1) * (dims // 32 + 1)
+        //~ trips: ((keys + 31) // 32 + 1) * ${dims // 32 + 1}
         for (var j = 0u; j < KEYS; j += PART_KEYS) {
             workgroupBarrier();
 //% for i in range(keys * part_dims // threads)

@@ -2,9 +2,10 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
-use crate::dispatch;
+use crate::Variants as _;
+use crate::dispatch::dispatch;
 
-pub use crate::generated::class_token::{KERNEL, Params};
+pub use crate::generated::class_token::{KERNEL, Params, Variants};
 
 /// `y[0] = class + position[0]`, `y[1 + p] = patches[p] + position[1 + p]`.
 ///
@@ -34,8 +35,8 @@ pub fn class_token(
 
     let (class, position) = (g.bind(class), g.bind(position));
     let y = g.activation(name, [rows, dim]);
-    let groups = [dim.div_ceil(512), rows, 1];
-    dispatch!(g, KERNEL, [], Params { rows, dim }, [patches, class, position => y], groups, reference);
+    let grid = Variants {}.over([dim.div_ceil(512), rows, 1]);
+    dispatch!(g, grid, Params { rows, dim }, [patches, class, position => y], reference);
     y
 }
 

@@ -3,11 +3,16 @@
 use strix_engine::{Graph, Tensor};
 
 use crate::cursors::{NOT_LIVE, PAGE};
+use crate::dispatch::dispatch;
+use crate::generated::variants::{self, Loads, Teams};
 use crate::kernel::read_texels;
 use crate::kv_cache::KeyStrides;
-use crate::{Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, attention, dispatch, rope_append};
+use crate::{
+    Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
+    decode_attention_plain, rope_append,
+};
 
-pub use crate::generated::decode_attention::{KERNEL, Params};
+pub use crate::generated::decode_attention::{KERNEL, Params, Variants};
 
 /// `y[r, n] = Σ_j softmax_j(q[r, n] · k[n', j] / √head_dim) v[n', j]` over the keys of row r's sequence at positions up to
 /// its own, where n' is n's head of keys: [`rope_append`](crate::rope_append()) and [`attention()`](attention()) of rows
@@ -56,25 +61,21 @@ pub fn decode_attention<T: KvElement>(
     let heads = shape.alignment("decode_attention", q, k, v);
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let lanes = shape.lanes(g, KERNEL.name, heads, sequence_pages * PAGE);
-    // Barriers cost a software device more than teams gain.
-    let teams = match lanes {
-        "8" => "one",
-        "16" if g.target().is_cpu => "one",
-        _ => "many",
-    };
     // How many floats of qkv a load moves: the halves of a head are rotated together.
-    let width = if heads != "scalar" && head_dim.is_multiple_of(8) { "4" } else { "1" };
-    let texels = width == "4" && read_texels(lanes) && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
-    let loads = if texels { "texels" } else { "storage" };
-    let chosen = [
-        ("lanes", lanes),
-        ("dims", shape.dims()),
-        ("heads", heads),
-        ("teams", teams),
-        ("loads", loads),
-        ("width", width),
-    ];
+    let width = if heads != variants::Heads::Scalar && head_dim.is_multiple_of(8) { 4 } else { 1 };
+    let (dims, groups) = (shape.dims(), [num_heads, rows, 1]);
+    let (grid, texels) = match shape.lanes(g, KERNEL.name, heads, sequence_pages * PAGE) {
+        None => (decode_attention_plain::Variants { dims, heads, width }.over(groups), false),
+        Some(lanes) => {
+            // Barriers cost a software device more than teams gain.
+            let one = lanes == 8 || (lanes == 16 && g.target().is_cpu);
+            let texels =
+                width == 4 && read_texels(lanes) && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
+            let loads = if texels { Loads::Texels } else { Loads::Storage };
+            let teams = if one { Teams::One } else { Teams::Many };
+            (Variants { lanes, dims, heads, teams, loads, width }.over(groups), texels)
+        }
+    };
     let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = k.keys;
     let params = Params {
         rows,
@@ -88,16 +89,16 @@ pub fn decode_attention<T: KvElement>(
         k_key,
         k_chunk,
     };
-    let (k, v, groups) = (k.id(), v.id(), [num_heads, rows, 1]);
-    if texels {
-        let reads = [k, v];
-        dispatch!(
-            g, KERNEL, chosen, params, [qkv, tables, cursors, pages, reads[0], reads[1] => y, k, v], groups,
-            reference_of_texels::<T>
-        );
-    } else {
-        dispatch!(g, KERNEL, chosen, params, [qkv, tables, cursors, pages => y, k, v], groups, reference::<T>);
-    }
+    let (k, v) = (k.id(), v.id());
+    // What this step writes of the cache it does not read, so it may be bound again as texels.
+    let (k_texels, v_texels) = (texels.then_some(k), texels.then_some(v));
+    dispatch!(
+        g,
+        grid,
+        params,
+        [qkv, tables, cursors, pages, k_texels, v_texels => y, k, v],
+        reference::<T>
+    );
     y
 }
 
@@ -109,6 +110,8 @@ pub fn reference<T: KvElement>(
     tables: &[f32],
     cursors: &[u32],
     pages: &[u32],
+    _k_texels: &[T],
+    _v_texels: &[T],
     y: &mut [f32],
     k: &mut [T],
     v: &mut [T],
@@ -157,21 +160,4 @@ pub fn reference<T: KvElement>(
         runs.extend([before, position]);
     }
     attention::reference(&attended, &rotated, k, v, &runs, pages, y);
-}
-
-/// The same, of which the cache is bound again to be read as texels.
-#[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
-fn reference_of_texels<T: KvElement>(
-    p: &Params,
-    qkv: &[f32],
-    tables: &[f32],
-    cursors: &[u32],
-    pages: &[u32],
-    _k: &[T],
-    _v: &[T],
-    y: &mut [f32],
-    k: &mut [T],
-    v: &mut [T],
-) {
-    reference(p, qkv, tables, cursors, pages, y, k, v);
 }

@@ -1,36 +1,33 @@
-//! What is best on devices of each class, as `strix tune` found it there.
+//! What is best on devices of each class, as `strix tune` found it there, where the first legal way of the class's own
+//! family is not.
+//!
+//! CPU drivers: lavapipe of Mesa 22.3 with vectors of 512 bits, 2026-11-25; with vectors of 256 bits those of eight rows
+//! come first anyway.
 
 use strix_engine::Family;
 
-/// A way that is best in a situation on devices of a class.
-#[derive(Clone, Copy, Debug)]
-pub struct Default {
-    /// The class, by the family that suits it: CPU drivers, GPUs, devices without subgroups.
-    pub class: Family,
-    /// The kernel.
-    pub kernel: &'static str,
-    /// The class of shapes.
-    pub situation: &'static str,
-    /// Variants, each with its value.
-    pub way: &'static [(&'static str, &'static str)],
+use crate::attention::Way as Attention;
+use crate::choose::Rows;
+use crate::gemm::Way as Projection;
+use crate::generated::variants::{Heads, Loads, Weights};
+
+/// Of projections.
+pub(crate) fn gemm(class: Family, weights: Weights, rows: Rows) -> Option<Projection> {
+    match (class, weights, rows) {
+        (Family::Subgroup, Weights::Int8, Rows::Few | Rows::Many)
+        | (Family::Subgroup, Weights::Int8Group, Rows::Many) => {
+            Some(Projection::Subgroup { rows: 8, loads: Loads::Texels })
+        }
+        _ => None,
+    }
 }
 
-/// Where the first legal way of a class's own family is not the best. CPU drivers: lavapipe of Mesa 22.3 with vectors of
-/// 512 bits, 2026-11-25; with vectors of 256 bits those of eight rows come first anyway.
-pub static DEFAULTS: &[Default] = &[
-    cpu("gemm", "int8 rows=few", &[SUBGROUP, ("rows", "8"), TEXELS]),
-    cpu("gemm", "int8 rows=many", &[SUBGROUP, ("rows", "8"), TEXELS]),
-    cpu("gemm", "int8_group rows=many", &[SUBGROUP, ("rows", "8"), TEXELS]),
-    cpu("attention", "vec4 dims=64", &[SUBGROUP, ("queries", "32"), ("keys", "2"), TEXELS]),
-];
-
-const SUBGROUP: (&str, &str) = ("family", "subgroup");
-const TEXELS: (&str, &str) = ("loads", "texels");
-
-const fn cpu(
-    kernel: &'static str,
-    situation: &'static str,
-    way: &'static [(&'static str, &'static str)],
-) -> Default {
-    Default { class: Family::Subgroup, kernel, situation, way }
+/// Of attention over heads of so many dimensions.
+pub(crate) fn attention(class: Family, heads: Heads, dims: u32) -> Option<Attention> {
+    match (class, heads, dims) {
+        (Family::Subgroup, Heads::Vec4, 64) => {
+            Some(Attention::Subgroup { queries: 32, keys: 2, loads: Loads::Texels })
+        }
+        _ => None,
+    }
 }

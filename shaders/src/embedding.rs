@@ -2,11 +2,13 @@
 
 use bytemuck::Pod;
 use half::bf16;
-use strix_engine::{Graph, Resident, ResidentBytes, Tensor, TensorId};
+use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
 
-use crate::dispatch;
+use crate::Variants as _;
+use crate::dispatch::dispatch;
+use crate::generated::variants;
 
-pub use crate::generated::embedding::{KERNEL, Params};
+pub use crate::generated::embedding::{KERNEL, Params, Variants};
 
 /// Some rows of an embedding table on the device.
 #[derive(Clone, Debug)]
@@ -102,45 +104,23 @@ pub fn embedding(
     let y = g.activation(name, [rows, dim]);
     for (i, part) in parts.iter().enumerate() {
         let params = Params { rows, dim, first: part.first, count: part.count, images: u32::from(i == 0) };
-        let groups = [dim.div_ceil(512), rows, 1];
+        let images = visual.is_some();
+        let grid = |table| Variants { table, images }.over([dim.div_ceil(512), rows, 1]);
+        let (modality, visual) = (visual.map(|v| v.modality), visual.map(|v| v.rows));
         match &part.table {
             Table::F32(table) => {
                 assert_eq!(table.shape(), [part.count, dim], "embedding: part {i}");
-                let table = g.bind(table);
-                record::<f32>(g, "f32", params, table.id(), tokens, visual, y, groups);
+                let (table, grid) = (g.bind(table), grid(variants::Table::F32));
+                dispatch!(g, grid, params, [table, tokens, modality, visual => y], reference::<f32>);
             }
             Table::Bf16(table) => {
                 assert_eq!(table.shape(), [part.count, dim.div_ceil(2)], "embedding: part {i}");
-                let table = g.bind(table);
-                record::<bf16>(g, "bf16", params, table.id(), tokens, visual, y, groups);
+                let (table, grid) = (g.bind(table), grid(variants::Table::Bf16));
+                dispatch!(g, grid, params, [table, tokens, modality, visual => y], reference::<bf16>);
             }
         }
     }
     y
-}
-
-/// Records the dispatch of one part.
-#[expect(clippy::too_many_arguments, reason = "all of a dispatch")]
-fn record<T: Stored>(
-    g: &mut Graph,
-    stored: &'static str,
-    params: Params,
-    table: TensorId,
-    tokens: Tensor<u32, 1>,
-    visual: Option<Visual>,
-    y: Tensor<f32, 2>,
-    groups: [u32; 3],
-) {
-    let chosen = |images| [("table", stored), ("images", images)];
-    match visual {
-        None => {
-            dispatch!(g, KERNEL, chosen("none"), params, [table, tokens => y], groups, reference_of_text::<T>)
-        }
-        Some(Visual { modality, rows: visual }) => {
-            let chosen = chosen("some");
-            dispatch!(g, KERNEL, chosen, params, [table, tokens, modality, visual => y], groups, reference::<T>);
-        }
-    }
 }
 
 /// What a table holds.
@@ -171,7 +151,7 @@ impl Stored for bf16 {
     }
 }
 
-/// [`embedding`] of one part in the plainest code that is right.
+/// [`embedding`] of one part in the plainest code that is right; where all is text there is no modality.
 pub fn reference<T: Stored>(
     p: &Params,
     part: &[T],
@@ -183,7 +163,7 @@ pub fn reference<T: Stored>(
     let (dim, stored) = (p.dim as usize, T::row(p.dim as usize));
     for row in 0..p.rows as usize {
         let y = &mut y[row * dim..][..dim];
-        if modality[row] == 1 {
+        if modality.get(row) == Some(&1) {
             if p.images == 1 {
                 y.copy_from_slice(&visual[row * dim..][..dim]);
             }
@@ -192,9 +172,4 @@ pub fn reference<T: Stored>(
             y.iter_mut().zip(values).for_each(|(y, value)| *y = value.value());
         }
     }
-}
-
-/// The same without images.
-pub fn reference_of_text<T: Stored>(p: &Params, part: &[T], tokens: &[u32], y: &mut [f32]) {
-    reference(p, part, tokens, &vec![0; p.rows as usize], &[], y);
 }

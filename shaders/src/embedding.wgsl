@@ -5,7 +5,7 @@
 // first one also the image's. A workgroup copies 512 elements of a row.
 
 //~ variants: table = f32 bf16
-//~ variants: images = none some
+//~ variants: images = no yes
 
 struct Params {
     /// Rows of `y`.
@@ -23,13 +23,11 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> part: array<u32>;        // [count, dim] f32, or pairs of bf16
 @group(0) @binding(2) var<storage, read> tokens: array<u32>;      // [rows]
-//% if images == "some"
+//% if images == "yes"
 @group(0) @binding(3) var<storage, read> modality: array<u32>;    // [rows]
 @group(0) @binding(4) var<storage, read> visual: array<f32>;      // [rows, dim]
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;     // [rows, dim]
-//% else
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;     // [rows, dim]
 //% endif
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;     // [rows, dim]
 
 /// Element `i` of row `row` of the part.
 fn element(row: u32, i: u32) -> f32 {
@@ -44,7 +42,11 @@ fn element(row: u32, i: u32) -> f32 {
 @compute @workgroup_size(64)
 fn embedding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y;
-    let image = ${"modality[row] == 1u" if images == "some" else "false"};
+//% if images == "yes"
+    let image = modality[row] == 1u;
+//% else
+    let image = false;
+//% endif
     // Below the part's first row this wraps around and is larger than any count.
     let at = tokens[row] - params.first;
     if select(at >= params.count, params.images == 0u, image) {
@@ -54,7 +56,7 @@ fn embedding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let end = min(params.dim, (group.x + 1u) * 512u);
     //~ trips: 9
     for (var i = first; i < end; i += 64u) {
-//% if images == "some"
+//% if images == "yes"
         if image {
             y[row * params.dim + i] = visual[row * params.dim + i];
             continue;

@@ -4,12 +4,14 @@
 use half::bf16;
 use strix_engine::{Family, Graph, Resident, Target, Tensor, TensorId};
 
-use crate::choose::{self, Way};
-use crate::kernel::{Specialised, read_texels};
+use crate::choose::{self, Rows, choose};
+use crate::dispatch::dispatch;
+use crate::generated::variants::{Epilogue, Lanes, Loads, X};
+use crate::kernel::{Dispatch, Value, lanes, read_texels};
 use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart, Part};
-use crate::{dispatch, gemm_coop, gemm_dot, gemm_tiled, gemv_tiled, lanes};
+use crate::{Variants as _, defaults, gemm_coop, gemm_dot, gemm_tiled, gemv_tiled};
 
-pub use crate::generated::gemm::{KERNEL, Params};
+pub use crate::generated::gemm::{KERNEL, Params, Variants};
 
 /// What follows the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +50,14 @@ impl Input {
         Self { x, norm: Some((gain.clone(), eps)) }
     }
 
-    /// The gain; without a norm it is never read, and `otherwise` stands in for it.
-    pub(crate) fn gain(&self, g: &mut Graph, otherwise: TensorId) -> TensorId {
-        self.norm.as_ref().map_or(otherwise, |(gain, _)| g.bind(gain).id())
+    /// The gain, if it is to be normalised.
+    pub(crate) fn gain(&self, g: &mut Graph) -> Option<Tensor<f32, 2>> {
+        self.norm.as_ref().map(|(gain, _)| g.bind(gain))
+    }
+
+    /// What is added to the mean square.
+    pub(crate) fn eps(&self) -> f32 {
+        self.norm.as_ref().map_or(0.0, |(_, eps)| *eps)
     }
 }
 
@@ -162,7 +169,7 @@ pub fn gemm(
         return gemm_dot::gemm_dot(g, &input, w, rows, activation, residual);
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
-    for part in w.parts_read(g) {
+    for part in &w.parts {
         dispatch_part(g, &input, part, n, rows, activation, residual, y);
     }
     y
@@ -173,13 +180,7 @@ pub fn gemm(
 /// # Panics
 ///
 /// If its weights share scales in groups that are no power of two from 32 on.
-pub(crate) fn params(
-    part: &LinearPart,
-    stride: u32,
-    activation: Activation,
-    residual: bool,
-    norm: Option<&(Resident<f32, 2>, f32)>,
-) -> Params {
+pub(crate) fn params(part: &LinearPart, stride: u32, activation: Activation, eps: f32) -> Params {
     let Part { first, layout, image, .. } = part.part;
     let Layout { n, k, sets, format, .. } = layout;
     Params {
@@ -198,50 +199,104 @@ pub(crate) fn params(
             }
             _ => 0,
         },
-        bias: u32::from(part.bias.is_some()),
-        residual: u32::from(residual),
         activation: activation as u32,
-        norm: u32::from(norm.is_some()),
-        eps: norm.map_or(0.0, |(_, eps)| *eps),
+        eps,
     }
 }
 
-/// Weights, scales, bias and residual of some columns. What is absent is never read; the scales stand in for it, so that
-/// no binding is empty.
-pub(crate) fn operands(g: &mut Graph, part: &LinearPart, residual: Option<Tensor<f32, 2>>) -> [TensorId; 4] {
-    let (weight, scale) = (g.bind(&part.weight).id(), g.bind(&part.scale).id());
-    let bias = part.bias.as_ref().map_or(scale, |bias| g.bind(bias).id());
-    [weight, scale, bias, residual.map_or(scale, Tensor::id)]
+/// What some columns of a projection are computed with.
+pub(crate) struct Operands {
+    pub(crate) weight: TensorId,
+    pub(crate) scale: Option<TensorId>,
+    pub(crate) bias: Option<TensorId>,
 }
 
-/// Value of the variant `epilogue`.
-pub(crate) fn epilogue(activation: Activation, residual: bool) -> &'static str {
+impl Operands {
+    pub(crate) fn bind(g: &mut Graph, part: &LinearPart) -> Self {
+        // Of text alone a part is the first of what its tensors hold.
+        let layout = part.part.layout;
+        let words = u32::try_from(layout.words()).expect("a part is within a binding");
+        let mut bind = |resident: &Resident<f32, 1>, elements| g.bind_range(resident, 0..elements).id();
+        Self {
+            scale: part.scale.as_ref().map(|scale| bind(scale, layout.scales())),
+            bias: part.bias.as_ref().map(|bias| bind(bias, layout.places() * BLOCK)),
+            weight: g.bind_range(&part.weight, 0..words).id(),
+        }
+    }
+}
+
+/// What follows the sum, for the kernels that are specialised by it.
+pub(crate) fn epilogue(activation: Activation, residual: bool) -> Epilogue {
     match activation {
-        Activation::None if residual => "residual",
-        Activation::None => "none",
-        Activation::QuickGelu => "quick_gelu",
-        Activation::SwiGlu => "swiglu",
+        Activation::None if residual => Epilogue::Residual,
+        Activation::None => Epilogue::None,
+        Activation::QuickGelu => Epilogue::QuickGelu,
+        Activation::SwiGlu => Epilogue::Swiglu,
+    }
+}
+
+/// A way to project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A subgroup takes so many rows, with such loads of rows and weights.
+    Subgroup { rows: u32, loads: Loads },
+    /// See [`gemv_tiled`].
+    Sliced { blocks: u32, threads: u32 },
+    /// See [`gemm_tiled`].
+    Tiled { rows: u32, cols: u32 },
+    /// See [`gemm_coop`].
+    Coop,
+    /// As a subgroup, but that every lane loads all.
+    Plain,
+}
+
+impl choose::Way for Way {
+    fn family(self) -> Family {
+        match self {
+            Self::Subgroup { .. } => Family::Subgroup,
+            Self::Sliced { .. } | Self::Tiled { .. } => Family::Tiled,
+            Self::Coop => Family::Coop,
+            Self::Plain => Family::Plain,
+        }
+    }
+
+    fn values(self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Subgroup { rows, loads } => vec![("rows", rows.into()), ("loads", loads.into())],
+            Self::Sliced { blocks, threads } => {
+                vec![("blocks", blocks.into()), ("threads", threads.into())]
+            }
+            Self::Tiled { rows, cols } => vec![("rows", rows.into()), ("cols", cols.into())],
+            Self::Coop | Self::Plain => vec![],
+        }
     }
 }
 
 /// What is to be projected.
 pub(crate) struct Projection<'a> {
     /// At most so many rows.
-    pub rows: u32,
+    pub(crate) rows: u32,
     /// The matrix.
-    pub layout: &'a Layout,
+    pub(crate) layout: &'a Layout,
     /// Whether rows, gain and weights can be read as texels.
-    pub texels: bool,
+    pub(crate) texels: bool,
     /// Whether the row is normalised on the way.
-    pub norm: bool,
-    /// Value of the variant `epilogue`.
-    pub epilogue: &'static str,
+    pub(crate) norm: bool,
+    /// Whether there is a bias.
+    pub(crate) bias: bool,
+    /// What follows the sum.
+    pub(crate) epilogue: Epilogue,
 }
 
 impl Projection<'_> {
-    /// Value of the variant `norm`.
-    pub(crate) fn norm(&self) -> &'static str {
-        if self.norm { "yes" } else { "no" }
+    /// Whether there is a residual.
+    pub(crate) fn residual(&self) -> bool {
+        self.epilogue == Epilogue::Residual
+    }
+
+    /// Tiles of so many rows that hold them all: those of the second set begin another.
+    pub(crate) fn tiles(&self, rows: u32) -> u32 {
+        self.rows.div_ceil(rows) + self.layout.sets - 1
     }
 }
 
@@ -249,22 +304,20 @@ impl Projection<'_> {
 fn ways(target: &Target, of: &Projection<'_>) -> Vec<Way> {
     let rows = of.rows;
     let mut ways = vec![];
-    let lanes = lanes(target);
-    if lanes != "plain" {
-        let tiles: &[&str] = match (rows, lanes) {
-            (1, _) => &["1"],
-            (2, "16" | "8") => &["2", "4", "8"],
-            (3..=4, "16" | "8") => &["4", "2", "8"],
-            (5..=8, "16" | "8") => &["8", "4", "16"],
-            (_, "16") => &["16", "8"],
-            (_, "8") => &["8", "16"],
-            _ => &["8"],
+    if let Some(lanes) = lanes(target) {
+        let tiles: &[u32] = match (rows, lanes) {
+            (1, _) => &[1],
+            (2, 16 | 8) => &[2, 4, 8],
+            (3..=4, 16 | 8) => &[4, 2, 8],
+            (5..=8, 16 | 8) => &[8, 4, 16],
+            (_, 16) => &[16, 8],
+            (_, 8) => &[8, 16],
+            _ => &[8],
         };
         let texels = of.texels && of.layout.k.is_multiple_of(4) && read_texels(lanes);
-        let loads: &[&str] = if texels { &["texels", "storage"] } else { &["storage"] };
-        for load in loads {
-            let way = |tile| vec![("family", Family::Subgroup.name()), ("rows", tile), ("loads", *load)];
-            ways.extend(tiles.iter().copied().map(way));
+        let loads: &[Loads] = if texels { &[Loads::Texels, Loads::Storage] } else { &[Loads::Storage] };
+        for &loads in loads {
+            ways.extend(tiles.iter().map(|&rows| Way::Subgroup { rows, loads }));
         }
     }
     if rows <= 2 * gemv_tiled::ROWS {
@@ -272,44 +325,48 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<Way> {
     }
     if rows > 1 {
         ways.extend(gemm_tiled::ways(rows));
-        ways.extend(gemm_coop::ways(target, of.layout.format));
+        ways.extend(gemm_coop::fits(target, of.layout.format).then_some(Way::Coop));
     }
-    ways.push(vec![("family", Family::Plain.name())]);
+    ways.push(Way::Plain);
     ways
 }
 
 /// What projects so.
-fn specialise(g: &mut Graph, of: &Projection<'_>) -> Specialised {
-    let &Projection { rows, layout, .. } = of;
-    let situation = format!("{} {}", layout.format.variant(), choose::rows_class(rows));
+fn specialise(g: &mut Graph, of: &Projection<'_>) -> Dispatch {
+    let (weights, class) = (of.layout.format.weights(), Rows::class(of.rows));
+    let best = defaults::gemm(g.target().class(), weights, class);
     let legal = ways(g.target(), of);
-    let way = choose::choose(g, KERNEL.name, &situation, &legal);
-    let (lanes, tile, loads) = match choose::value(&way, "family") {
-        "subgroup" => (lanes(g.target()), choose::value(&way, "rows"), choose::value(&way, "loads")),
-        "coop" => return gemm_coop::specialise(g.target(), rows, layout),
-        "plain" => ("plain", if rows == 1 { "1" } else { "8" }, "storage"),
-        _ if way.iter().any(|(name, _)| *name == "threads") => return gemv_tiled::specialise(&way, of),
-        _ => return gemm_tiled::specialise(&way, rows, layout),
-    };
-    let width = lanes.parse().unwrap_or(32);
-    let tile_rows: u32 = tile.parse().expect("a number of rows");
+    let way = choose(g, KERNEL.name, &format!("{} {class}", Value::from(weights)), &legal, best);
+    match way {
+        Way::Subgroup { rows, loads } => lanes_wide(lanes(g.target()).into(), rows, loads, of),
+        Way::Plain => lanes_wide(Lanes::Plain, if of.rows == 1 { 1 } else { 8 }, Loads::Storage, of),
+        Way::Sliced { blocks, threads } => gemv_tiled::specialise(blocks, threads, of),
+        Way::Tiled { rows, cols } => gemm_tiled::specialise(rows, cols, of),
+        Way::Coop => gemm_coop::specialise(g.target(), of),
+    }
+}
+
+/// [`Way::Subgroup`] and [`Way::Plain`].
+fn lanes_wide(lanes: Lanes, rows: u32, loads: Loads, of: &Projection<'_>) -> Dispatch {
+    let &Projection { layout, norm, bias, epilogue, .. } = of;
+    let width = columns(lanes);
     // A turn of the loop takes 128 columns of one row with groups, else what one load of all lanes has.
     let step = match layout.format {
-        Format::Int8 { group: Some(_) } if rows == 1 => 128.max(4 * width),
-        _ => 4 * width,
+        Format::Int8 { group: Some(_) } if of.rows == 1 => width.max(128),
+        _ => width,
     };
-    let whole = lanes != "plain" && layout.k.is_multiple_of(step);
-    let chosen = vec![
-        ("weights", layout.format.variant()),
-        ("lanes", lanes),
-        ("rows", tile),
-        ("x", if whole { "whole" } else { layout.x_variant() }),
-        ("loads", loads),
-        ("norm", of.norm()),
-        ("epilogue", of.epilogue),
-    ];
-    let groups = [rows.div_ceil(tile_rows) + layout.sets - 1, layout.packed_rows().div_ceil(4 * width), 1];
-    Specialised { kernel: &KERNEL, chosen, groups }
+    let whole = lanes != Lanes::Plain && layout.k.is_multiple_of(step);
+    let x = if whole { X::Whole } else { layout.x() };
+    let variants = Variants { weights: layout.format.weights(), lanes, rows, x, loads, norm, epilogue, bias };
+    variants.over([of.tiles(rows), layout.packed_rows().div_ceil(width), 1])
+}
+
+/// Packed columns of a workgroup of so many lanes: each has four.
+pub(crate) fn columns(lanes: Lanes) -> u32 {
+    match lanes {
+        Lanes::Of(lanes) => 4 * lanes,
+        _ => 4 * 32,
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's own arguments")]
@@ -323,38 +380,47 @@ fn dispatch_part(
     residual: Option<Tensor<f32, 2>>,
     y: Tensor<f32, 2>,
 ) {
-    let with_residual = residual.is_some();
-    let params = params(part, stride, activation, with_residual, input.norm.as_ref());
-    let [weight, scale, bias, residual] = operands(g, part, residual);
-    let (x, gain) = (input.x.id(), input.gain(g, weight));
-    let routing = rows.0;
-    let texels = [x, gain, weight].into_iter().all(|id| g.has_texels(id));
+    let params = params(part, stride, activation, input.eps());
+    let Operands { weight, scale, bias } = Operands::bind(g, part);
+    let (x, gain, routing) = (input.x, input.gain(g), rows.0);
+    let read = [Some(x.id()), gain.map(Tensor::id), Some(weight)];
+    let texels = read.into_iter().flatten().all(|id| g.has_texels(id));
     let of = Projection {
         rows: rows.capacity(),
         layout: &part.part.layout,
         texels,
-        norm: input.norm.is_some(),
-        epilogue: epilogue(activation, with_residual),
+        norm: gain.is_some(),
+        bias: bias.is_some(),
+        epilogue: epilogue(activation, residual.is_some()),
     };
-    let Specialised { kernel, chosen, groups } = specialise(g, &of);
+    let grid = specialise(g, &of);
+    // Of rows of int8, which are gemm_dot's.
+    let row_scale = None::<TensorId>;
+    macro_rules! of_format {
+        ($format:literal) => {
+            dispatch!(
+                g,
+                grid,
+                params,
+                [x, row_scale, gain, routing, weight, scale, bias, residual => y],
+                reference::<$format>
+            )
+        };
+    }
     match part.part.layout.format {
-        Format::F32 => {
-            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<0>)
-        }
-        Format::Bf16 => {
-            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<1>)
-        }
-        Format::Int8 { .. } => {
-            dispatch!(g, kernel, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference::<2>)
-        }
+        Format::F32 => of_format!(0),
+        Format::Bf16 => of_format!(1),
+        Format::Int8 { .. } => of_format!(2),
     }
 }
 
-/// [`gemm`] in the plainest code that is right, on packed weights of `FORMAT` 0 f32, 1 bf16, 2 int8. Sums in f64.
+/// [`gemm`] in the plainest code that is right, on packed weights of `FORMAT` 0 f32, 1 bf16, 2 int8. What is absent is
+/// empty; rows of x are floats, and have no scale. Sums in f64.
 #[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
 pub fn reference<const FORMAT: u32>(
     p: &Params,
     x: &[f32],
+    _row_scale: &[f32],
     gain: &[f32],
     routing: &[u32],
     weight: &[u32],
@@ -369,7 +435,7 @@ pub fn reference<const FORMAT: u32>(
     for (i, &row) in rows.skip(if p.image_only != 0 { text } else { 0 }) {
         let set = u32::from(p.sets == 2 && i >= text);
         let mut x = x[row as usize * k..][..k].to_vec();
-        if p.norm != 0 {
+        if !gain.is_empty() {
             let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / k as f64;
             let scale = 1.0 / (mean_square + f64::from(p.eps)).sqrt();
             let gain = &gain[usize::from(i >= text) * k..][..k];
@@ -379,11 +445,8 @@ pub fn reference<const FORMAT: u32>(
             let dot: f64 = (0..p.k)
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
                 .sum();
-            dot + if p.bias != 0 {
-                f64::from(bias[(place(p, packed, set) * BLOCK + packed % BLOCK) as usize])
-            } else {
-                0.0
-            }
+            let at = (place(p, packed, set) * BLOCK + packed % BLOCK) as usize;
+            dot + bias.get(at).map_or(0.0, |&bias| f64::from(bias))
         };
         for n in 0..p.n {
             let value = match p.activation {
@@ -399,7 +462,7 @@ pub fn reference<const FORMAT: u32>(
                 _ => sum(n),
             };
             let at = (row * p.stride + p.first + n) as usize;
-            y[at] = (value + if p.residual != 0 { f64::from(residual[at]) } else { 0.0 }) as f32;
+            y[at] = (value + residual.get(at).map_or(0.0, |&residual| f64::from(residual))) as f32;
         }
     }
 }

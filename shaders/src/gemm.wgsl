@@ -19,16 +19,17 @@
 //~ variants: loads = storage texels
 //~ variants: norm = no yes
 //~ variants: epilogue = none residual quick_gelu swiglu
+//~ variants: bias = no yes
 //~ where: norm == "no" or rows == 1
 //~ where: x != "whole" or lanes != "plain"
 //~ where: rows in [1, 8] or lanes in [8, 16]
 //~ where: loads == "storage" or (lanes in [8, 16] and x != "scalar")
-//% set textures = ["x", "gain", "weight"]
 #import projection
 #import columns
 #import texels
 #import mad
 
+//% set residual = "yes" if epilogue == "residual" else "no"
 //% set width = 32 if lanes == "plain" else lanes
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
 //% set grouped = weights == "int8_group"
@@ -38,7 +39,6 @@
 //% set rows_a_load = width // 8
 //% set steps_a_load = [width // 8, stride] | min
 //% set loads_a_turn = stride // steps_a_load if rows == 1 else (rows + rows_a_load - 1) // rows_a_load
-//% set sum = "s" if grouped else "a"
 //% set rows_loaded = 1 if rows == 1 else loads_a_turn
 
 const LANES = ${width}u;
@@ -100,10 +100,10 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% if lanes != "plain"
 //% for i in range(loads_a_turn)
 //% set row, first = (0, 8 * steps_a_load * i) if rows == 1 else (i, 0)
-        let x${i} = load_x(row${row}, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
+        var x${i} = load_x(row${row}, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
 //% if norm == "yes"
         squares += dot(x${i}, x${i});
-        let y${i} = x${i} * load_gain(image_row, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
+        x${i} *= load_gain(image_row, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
 //% endif
 //% endfor
 //% endif
@@ -116,13 +116,22 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% if grouped
         {
             let number = (step + ${sub}u) >> shift;
+            let i = number % 4u;
+//% if rows == 1
+            let factor = vec4<f32>(scales0[i], scales1[i], scales2[i], scales3[i]);
+//% else
+            let four = number / 4u * 16u;
             let factor = vec4<f32>(
-//% for c in range(4)
-                ${"scales" ~ c if rows == 1 else "scale[scale" ~ c ~ " + number / 4u * 16u]"}[number % 4u],
-//% endfor
+                scale[scale0 + four][i],
+                scale[scale1 + four][i],
+                scale[scale2 + four][i],
+                scale[scale3 + four][i],
             );
+//% endif
+            // The sum of this group begins at zero.
 //% for r in range(rows)
-            var s${r} = vec4<f32>();
+            let before${r} = a${r};
+            a${r} = vec4<f32>();
 //% endfor
 //% endif
 //% for chunk in range(chunks)
@@ -152,9 +161,9 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endif
 //% else
 //% set load, first = (sub // steps_a_load, sub % steps_a_load) if rows == 1 else (r // rows_a_load, r % rows_a_load)
-                let v${r} = subgroupBroadcast(${"y" if norm == "yes" else "x"}${load}, ${8 * first + j}u);
+                let v${r} = subgroupBroadcast(x${load}, ${8 * first + j}u);
 //% endif
-                ${sum}${r} = mad4(${sum}${r}, v${r}, w0, w1, w2, w3);
+                a${r} = mad4(a${r}, v${r}, w0, w1, w2, w3);
 //% endfor
             }
 //% endfor
@@ -162,7 +171,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endfor
 //% if grouped
 //% for r in range(rows)
-            a${r} = fma(s${r}, factor, a${r});
+            a${r} = fma(a${r}, factor, before${r});
 //% endfor
         }
 //% endif

@@ -1,55 +1,52 @@
 //! The projection of many rows by a GPU's units for small matrices.
 
-use strix_engine::{Family, Target};
+use strix_engine::Target;
 
-use crate::choose::Way;
-use crate::kernel::Specialised;
-use crate::packing::{Format, Layout};
+use crate::Variants as _;
+use crate::gemm::Projection;
+use crate::generated::variants::Matrix;
+use crate::kernel::Dispatch;
+use crate::packing::Format;
 
-pub use crate::generated::gemm_coop::{KERNEL, Params};
+pub use crate::generated::gemm_coop::{KERNEL, Params, Variants};
 
-/// The way there is, on a device with such units whose matrices hold the weights: f16 has too few bits for those of f32.
+/// Whether the device has such units, with matrices that hold the weights: f16 has too few bits for those of f32.
 ///
 /// With matrices of f16 activations lose what is beyond 11 bits, and so do weights times the scale of their group; those
 /// of bf16 and whole rows of int8 are exact. Sums are f32.
-pub(crate) fn ways(target: &Target, format: Format) -> Vec<Way> {
-    let fits = target.coop.is_some_and(|coop| !coop.f16 || format != Format::F32);
-    let whole = matches!(target.subgroup, Some(32 | 64));
-    if fits && whole { vec![vec![("family", Family::Coop.name())]] } else { vec![] }
+pub(crate) fn fits(target: &Target, format: Format) -> bool {
+    let holds = target.coop.is_some_and(|coop| !coop.f16 || format != Format::F32);
+    holds && matches!(target.subgroup, Some(32 | 64))
 }
 
-/// [`gemm()`](crate::gemm::gemm()) of up to `rows` rows with a matrix of this layout.
+/// [`gemm()`](crate::gemm::gemm()) by such units.
 ///
 /// Same tensors, same [`reference`](crate::gemm::reference()).
 ///
 /// # Panics
 ///
-/// If that is none of the device's [`ways`].
-pub(crate) fn specialise(target: &Target, rows: u32, layout: &Layout) -> Specialised {
+/// If it does not [fit](fits) the device.
+pub(crate) fn specialise(target: &Target, of: &Projection<'_>) -> Dispatch {
     let coop = target.coop.expect("a way of a device with such matrices");
     let matrix = match (coop.f16, coop.size) {
-        (true, 16) => "f16x16",
-        (true, _) => "f16x8",
-        (false, _) => "f32x8",
+        (true, 16) => Matrix::F16x16,
+        (true, _) => Matrix::F16x8,
+        (false, _) => Matrix::F32x8,
     };
-    let lanes = if target.subgroup == Some(64) { "64" } else { "32" };
-    let chosen = vec![
-        ("weights", layout.format.variant()),
-        ("matrix", matrix),
-        ("lanes", lanes),
-        ("x", layout.x_variant()),
-    ];
-    let groups = [rows.div_ceil(64) + layout.sets - 1, layout.packed_rows().div_ceil(64), 1];
-    Specialised { kernel: &KERNEL, chosen, groups }
+    let lanes = if target.subgroup == Some(64) { 64 } else { 32 };
+    let (layout, bias, residual) = (of.layout, of.bias, of.residual());
+    let variants =
+        Variants { weights: layout.format.weights(), matrix, lanes, x: layout.x(), bias, residual };
+    variants.over([of.tiles(64), layout.packed_rows().div_ceil(64), 1])
 }
 
 #[cfg(test)]
 mod tests {
-    use strix_engine::{Coop, Graph};
+    use strix_engine::{Coop, Family, Graph};
 
     use super::*;
     use crate::gemm::Routing;
-    use crate::{Linear, linear};
+    use crate::{Layout, Linear, linear};
 
     /// The kernel that so many rows by such weights are recorded with.
     fn recorded(target: &Target, rows: u32, format: Format) -> String {
@@ -69,7 +66,10 @@ mod tests {
             Target { subgroup: Some(32), coop, family: Family::Coop, forced: true, ..Target::default() };
         let int8 = Format::Int8 { group: None };
         let label = recorded(&target, 130, int8);
-        assert_eq!(label, "gemm_coop[weights=int8, matrix=f16x16, lanes=32, x=vec4] [4, 2, 1]");
+        assert_eq!(
+            label,
+            "gemm_coop[weights=int8, matrix=f16x16, lanes=32, x=vec4, bias=no, residual=no] [4, 2, 1]"
+        );
         assert!(recorded(&target, 1, int8).starts_with("gemv_tiled"), "a single row");
         assert!(recorded(&target, 130, Format::F32).starts_with("gemm_tiled"), "f16 is too narrow for f32");
         let apple = Target { coop: Some(Coop { size: 8, f16: false }), ..target.clone() };

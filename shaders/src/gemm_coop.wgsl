@@ -10,12 +10,15 @@
 //~ variants: matrix = f16x16 f16x8 f32x8
 //~ variants: lanes = 32 64
 //~ variants: x = vec4 scalar
+//~ variants: bias = no yes
+//~ variants: residual = no yes
 //~ where: weights != "f32" or matrix == "f32x8"
 enable wgpu_cooperative_matrix;
 //% if matrix != "f32x8"
 enable f16;
 //% endif
 #import projection
+#import pairs
 
 //% set loads = "storage"
 //% set norm = "no"
@@ -110,13 +113,17 @@ fn gemm_coop(
 //% endif
 //% for j in range(words)
 //% if weights == "f32"
-            let w = unpack(q);
+            let w${j} = unpack(q);
 //% elif weights == "bf16"
             let w${j} = unpack(q.${["xy", "zw"][j]});
 //% else
             let w${j} = unpack(q.${["x", "y", "z", "w"][j]});
 //% endif
-            put_w(row * DEPTH + chunk * ${4 * words}u + ${4 * j}u, w${"" if weights == "f32" else j}${" * factor" if weights == "int8_group" else ""});
+//% if weights == "int8_group"
+            put_w(row * DEPTH + chunk * ${4 * words}u + ${4 * j}u, w${j} * factor);
+//% else
+            put_w(row * DEPTH + chunk * ${4 * words}u + ${4 * j}u, w${j});
+//% endif
 //% endfor
         }
 //% endfor

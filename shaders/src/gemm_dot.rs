@@ -2,13 +2,16 @@
 
 use strix_engine::{Family, Graph, Tensor};
 
-use crate::choose::{self, Way};
-use crate::gemm::{self, Activation, Input, Routing};
-use crate::kernel::read_texels;
-use crate::packing::{Linear, LinearPart};
-use crate::{dispatch, lanes, quantise_rows};
+use crate::Variants as _;
+use crate::choose::{self, Rows, choose};
+use crate::dispatch::dispatch;
+use crate::gemm::{self, Activation, Input, Operands, Routing};
+use crate::generated::variants::{Lanes, Loads, X};
+use crate::kernel::{Value, lanes, read_texels};
+use crate::packing::Linear;
+use crate::quantise_rows::{self, Quantised};
 
-pub use crate::generated::gemm_dot::{KERNEL, Params};
+pub use crate::generated::gemm_dot::{KERNEL, Params, Variants};
 
 /// Columns whose products of int8 add up to what 32 bits hold.
 pub const MAX_COLUMNS: u32 = 131_072;
@@ -35,77 +38,96 @@ pub(crate) fn gemm_dot(
     let way = choose_way(g, w, rows.capacity());
     let epilogue = gemm::epilogue(activation, residual.is_some());
     let y = g.activation(&w.name, [rows.capacity(), w.layout.n]);
-    let rounded = match choose::value(&way, "x") {
-        "int8" => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
-        _ => None,
+    let rounded = match way {
+        Way::OnTheWay => None,
+        Way::Subgroup | Way::Plain => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
     };
-    for part in w.parts_read(g) {
-        let params = gemm::params(part, w.layout.n, activation, residual.is_some(), input.norm.as_ref());
-        let [weight, scale, bias, residual] = gemm::operands(g, part, residual);
-        let (x, gain) = match &rounded {
-            Some(rounded) => (rounded.words.id(), rounded.scale.id()),
-            None => (input.x.id(), input.gain(g, weight)),
+    for part in &w.parts {
+        let params = gemm::params(part, w.layout.n, activation, input.eps());
+        let params: Params = bytemuck::cast(params);
+        let Operands { weight, scale, bias } = Operands::bind(g, part);
+        let (x, row_scale, gain) = match &rounded {
+            Some(Quantised { words, scale }) => (words.id(), Some(*scale), None),
+            None => (input.x.id(), None, input.gain(g)),
         };
+        let read = [Some(x), gain.map(Tensor::id), Some(weight)];
+        let texels = read.into_iter().flatten().all(|id| g.has_texels(id));
+        let (lanes, loads) = match lanes(g.target()).filter(|_| way != Way::Plain) {
+            Some(lanes) if texels && read_texels(lanes) => (Lanes::Of(lanes), Loads::Texels),
+            lanes => (lanes.into(), Loads::Storage),
+        };
+        let (layout, tile) = (part.part.layout, if rows.capacity() == 1 { 1 } else { 8 });
+        let variants = Variants {
+            weights: layout.format.weights(),
+            lanes,
+            rows: tile,
+            x: if rounded.is_some() { X::Int8 } else { X::Vec4 },
+            loads,
+            norm: gain.is_some(),
+            epilogue,
+            bias: bias.is_some(),
+        };
+        let tiles = (rows.capacity().div_ceil(tile) + layout.sets - 1).min(rows.capacity());
+        let grid = variants.over([tiles, layout.packed_rows().div_ceil(gemm::columns(lanes)), 1]);
         let routing = rows.0;
-        let texels = [x, gain, weight].into_iter().all(|id| g.has_texels(id));
-        let normed = input.norm.is_some();
-        let (chosen, groups) = specialise(g, &way, part, rows.capacity(), normed, texels, epilogue);
-        if rounded.is_some() {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference);
-        } else {
-            dispatch!(g, KERNEL, chosen, params, [x, gain, routing, weight, scale, bias, residual => y], groups, reference_of_floats);
+        macro_rules! with {
+            ($reference:expr) => {
+                dispatch!(
+                    g,
+                    grid,
+                    params,
+                    [x, row_scale, gain, routing, weight, scale, bias, residual => y],
+                    $reference
+                )
+            };
         }
+        if rounded.is_some() { with!(reference) } else { with!(reference_of_floats) }
     }
     y
 }
 
+/// A way to project rows of int8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A subgroup shares what its lanes loaded; a single row is rounded by each workgroup for itself.
+    OnTheWay,
+    /// The same of rows that are rounded by a dispatch of their own.
+    Subgroup,
+    /// Without subgroups.
+    Plain,
+}
+
+impl choose::Way for Way {
+    fn family(self) -> Family {
+        if self == Self::Plain { Family::Plain } else { Family::Subgroup }
+    }
+
+    fn values(self) -> Vec<(&'static str, Value)> {
+        vec![("x", if self == Self::OnTheWay { X::Vec4 } else { X::Int8 }.into())]
+    }
+}
+
 /// The best of the ways there are.
 fn choose_way(g: &mut Graph, w: &Linear, rows: u32) -> Way {
-    let way = |family: Family, x| vec![("family", family.name()), ("x", x)];
     let mut legal = vec![];
-    if lanes(g.target()) != "plain" {
+    if lanes(g.target()).is_some() {
         if rows == 1 && w.layout.k.is_multiple_of(4) {
-            legal.push(way(Family::Subgroup, "vec4"));
+            legal.push(Way::OnTheWay);
         }
-        legal.push(way(Family::Subgroup, "int8"));
+        legal.push(Way::Subgroup);
     }
-    legal.push(way(Family::Plain, "int8"));
-    let situation = format!("{} {}", w.layout.format.variant(), choose::rows_class(rows));
-    choose::choose(g, KERNEL.name, &situation, &legal)
+    legal.push(Way::Plain);
+    let situation = format!("{} {}", Value::from(w.layout.format.weights()), Rows::class(rows));
+    choose(g, KERNEL.name, &situation, &legal, None)
 }
 
-fn specialise(
-    g: &Graph,
-    way: &Way,
-    part: &LinearPart,
-    rows: u32,
-    normed: bool,
-    texels: bool,
-    epilogue: &'static str,
-) -> (Vec<(&'static str, &'static str)>, [u32; 3]) {
-    let lanes = if choose::value(way, "family") == "plain" { "plain" } else { lanes(g.target()) };
-    let x = choose::value(way, "x");
-    let tile = if rows == 1 { 1 } else { 8 };
-    let chosen = vec![
-        ("weights", part.part.layout.format.variant()),
-        ("lanes", lanes),
-        ("rows", if rows == 1 { "1" } else { "8" }),
-        ("x", x),
-        ("loads", if texels && read_texels(lanes) { "texels" } else { "storage" }),
-        ("norm", if normed && x != "int8" { "yes" } else { "no" }),
-        ("epilogue", epilogue),
-    ];
-    let width = lanes.parse().unwrap_or(32);
-    let tiles = (rows.div_ceil(tile) + part.part.layout.sets - 1).min(rows);
-    (chosen, [tiles, part.part.layout.packed_rows().div_ceil(4 * width), 1])
-}
-
-/// [`gemm()`](gemm::gemm()) of rows of int8 in the plainest code that is right. Sums in f64.
+/// [`gemm()`](gemm::gemm()) of rows of int8 in the plainest code that is right. What is absent is empty. Sums in f64.
 #[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
 pub fn reference(
     p: &Params,
     x: &[u32],
     row_scale: &[f32],
+    _gain: &[f32],
     routing: &[u32],
     weight: &[u32],
     scale: &[f32],
@@ -119,8 +141,8 @@ pub fn reference(
         columns.take(k).map(|q| f32::from(q as i8) * scale).collect()
     };
     let x: Vec<f32> = x.chunks_exact(words).zip(row_scale).flat_map(row).collect();
-    let p: gemm::Params = bytemuck::cast(Params { norm: 0, ..*p });
-    gemm::reference::<2>(&p, &x, &[], routing, weight, scale, bias, residual, y);
+    let p: gemm::Params = bytemuck::cast(*p);
+    gemm::reference::<2>(&p, &x, &[], &[], routing, weight, scale, bias, residual, y);
 }
 
 /// The same of a single row that is rounded on the way.
@@ -128,6 +150,7 @@ pub fn reference(
 pub fn reference_of_floats(
     p: &Params,
     x: &[f32],
+    _row_scale: &[f32],
     gain: &[f32],
     routing: &[u32],
     weight: &[u32],
@@ -137,7 +160,7 @@ pub fn reference_of_floats(
     y: &mut [f32],
 ) {
     let (mut words, mut row_scale) = (vec![0; p.k.div_ceil(32) as usize * 8], [0.0]);
-    let rounding = quantise_rows::Params { k: p.k, norm: p.norm, eps: p.eps };
+    let rounding = quantise_rows::Params { k: p.k, eps: p.eps };
     quantise_rows::reference(&rounding, x, gain, routing, &mut words, &mut row_scale);
-    reference(p, &words, &row_scale, routing, weight, scale, bias, residual, y);
+    reference(p, &words, &row_scale, &[], routing, weight, scale, bias, residual, y);
 }

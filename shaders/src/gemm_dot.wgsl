@@ -12,14 +12,15 @@
 //~ variants: loads = storage texels
 //~ variants: norm = no yes
 //~ variants: epilogue = none residual quick_gelu swiglu
+//~ variants: bias = no yes
 //~ where: x == "int8" or (rows == 1 and lanes != "plain")
 //~ where: norm == "no" or x != "int8"
 //~ where: loads == "storage" or lanes in [8, 16]
-//% set textures = ["x", "gain", "weight"]
 #import projection
 #import columns
 #import texels
 
+//% set residual = "yes" if epilogue == "residual" else "no"
 //% set width = 32 if lanes == "plain" else lanes
 //% set rows_a_load = width // 2
 //% set loads_a_step = (rows + rows_a_load - 1) // rows_a_load
@@ -56,7 +57,7 @@ fn gemm_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     var squares = 0.0;
 //% endif
     var most = vec4<f32>();
-    //~ trips: k // 4 / lanes + 1
+    //~ trips: k // 4 / ${width} + 1
     for (var i = lane; i < params.k / 4u; i += LANES) {
         var v = load_x(row0, i);
 //% if norm == "yes"
@@ -155,7 +156,14 @@ fn gemm_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 //% for r in range(rows)
     if tile.first + ${r}u < tile.end {
         let row = routing[tile.first + ${r}u];
-        finish(row, p, affine, ${"b" ~ r if grouped else "vec4<f32>(a" ~ r ~ ")"} * ${"row_scale(row)" if x == "int8" else "unit"});
+//% if x == "int8"
+        let unit = row_scale[row];
+//% endif
+//% if grouped
+        finish(row, p, affine, b${r} * unit);
+//% else
+        finish(row, p, affine, vec4<f32>(a${r}) * unit);
+//% endif
     }
 //% endfor
 }

@@ -11,7 +11,10 @@
 //~ variants: rows = 32 64 128
 //~ variants: cols = 64 128
 //~ variants: x = vec4 scalar
+//~ variants: bias = no yes
+//~ variants: residual = no yes
 #import projection
+#import pairs
 #import mad
 
 //% set loads = "storage"
@@ -100,13 +103,17 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
             let at = w_at${i} / COLS * ${words}u;
 //% for j in range(words)
 //% if weights == "f32"
-            let w = unpack(q${i});
+            let w${j} = unpack(q${i});
 //% elif weights == "bf16"
             let w${j} = unpack(q${i}.${["xy", "zw"][j]});
 //% else
             let w${j} = unpack(q${i}.${["x", "y", "z", "w"][j]});
 //% endif
-            w_tile[slot(w_row${i}, at + ${j}u)] = w${"" if weights == "f32" else j}${" * factor" ~ i if weights == "int8_group" else ""};
+//% if weights == "int8_group"
+            w_tile[slot(w_row${i}, at + ${j}u)] = w${j} * factor${i};
+//% else
+            w_tile[slot(w_row${i}, at + ${j}u)] = w${j};
+//% endif
 //% endfor
         }
 //% endfor

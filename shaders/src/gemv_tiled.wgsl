@@ -11,8 +11,11 @@
 //~ variants: threads = 64 256
 //~ variants: x = vec4 scalar
 //~ variants: norm = no yes
+//~ variants: bias = no yes
+//~ variants: residual = no yes
 //~ where: norm == "no" or rows == 1
 #import projection
+#import pairs
 #import mad
 
 //% set loads = "storage"

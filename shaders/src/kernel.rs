@@ -1,10 +1,13 @@
 //! A kernel as `build.rs` describes it, and its specialisations.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use strix_engine::{Binding, Shader, Target};
 
+use crate::bound::Bound;
+use crate::generated::variants::Lanes;
 use crate::template;
 
 /// A WGSL kernel with everything it can be specialised by. Every specialisation was validated at build.
@@ -15,7 +18,7 @@ pub struct Kernel {
     /// Its text with its imports, before specialisation.
     pub template: &'static str,
     /// What it can be specialised by, each with its values.
-    pub variants: &'static [(&'static str, &'static [&'static str])],
+    pub variants: &'static [(&'static str, &'static [Value])],
     /// Its bindings, by the values of the variants that they depend on.
     pub bindings: &'static [Bindings],
     /// Fields of its `Params`, and whether each is a u32 (else f32).
@@ -23,163 +26,169 @@ pub struct Kernel {
 }
 
 /// Bindings of the specialisations that have some values, `Params` first.
-pub type Bindings = (&'static [(&'static str, &'static str)], &'static [Binding]);
+pub type Bindings = (&'static [(&'static str, Value)], &'static [Binding]);
 
-/// The rendered specialisations, by label.
-static SHADERS: LazyLock<Mutex<HashMap<String, Arc<Shader>>>> = LazyLock::new(Mutex::default);
+/// A value of a variant, as it is printed and as templates have it. A kernel's own `Variants` has it by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// A word; `yes` or `no` for a bool.
+    Word(&'static str),
+    /// A number.
+    Number(u32),
+}
 
-/// Bounds of loops that were counted, by label and `Params`: the layers of a model ask for the same ones.
-static TRIPS: LazyLock<Mutex<HashMap<Dispatched, u64>>> = LazyLock::new(Mutex::default);
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Word(if value { "yes" } else { "no" })
+    }
+}
 
-/// Label of a shader, and the bytes of its `Params`.
-type Dispatched = (String, Vec<u8>);
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Number(value)
+    }
+}
 
-/// Bounds that are kept at most.
-const MOST_TRIPS: usize = 4096;
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => f.pad(word),
+            Self::Number(number) => fmt::Display::fmt(number, f),
+        }
+    }
+}
 
-impl Kernel {
-    /// The specialisation with these values, one for each of [`Kernel::variants`].
+/// What a kernel can be specialised by: implemented by the `Variants` that `build.rs` writes for each.
+pub trait Variants {
+    /// The kernel.
+    const KERNEL: &'static Kernel;
+
+    /// A value for each of [`Kernel::variants`].
+    fn values(&self) -> Vec<Value>;
+
+    /// The specialisation with these values.
     ///
     /// # Panics
     ///
-    /// If a variant is missing, unknown or has no such value, or the kernel rules the choice out.
-    pub fn shader(&'static self, chosen: &[(&str, &str)]) -> Arc<Shader> {
-        assert_eq!(
-            chosen.len(),
-            self.variants.len(),
-            "{}: {chosen:?} against {:?}",
-            self.name,
-            self.variants
-        );
-        for (name, value) in chosen {
-            let known = self.variants.iter().any(|(n, values)| n == name && values.contains(value));
-            assert!(known, "{}: no {name} = {value} in {:?}", self.name, self.variants);
-        }
-        let choice: Vec<_> = chosen.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        let label = if choice.is_empty() {
-            self.name.into()
-        } else {
-            format!("{}[{}]", self.name, choice.join(", "))
-        };
-        let mut shaders = SHADERS.lock().unwrap_or_else(PoisonError::into_inner);
-        let shader = shaders.entry(label.clone()).or_insert_with(|| {
-            assert!(self.is_legal(chosen), "{}: {chosen:?} is ruled out", self.name);
-            let text = template::render(self.template, chosen);
-            let wgsl = text.unwrap_or_else(|e| panic!("{label}: {e}")).into();
-            let fit = |(values, _): &&Bindings| values.iter().all(|value| chosen.contains(value));
-            let (_, bindings) = self.bindings.iter().find(fit).expect("those of each legal choice");
-            Arc::new(Shader { name: self.name, label, wgsl, bindings })
-        });
-        shader.clone()
+    /// If the kernel rules the choice out.
+    fn specialisation(&self) -> Arc<Specialisation> {
+        Self::KERNEL.specialisation(&self.values())
     }
 
-    /// Every choice of values, for tests that visit all specialisations.
-    pub fn choices(&self) -> Vec<Vec<(&'static str, &'static str)>> {
-        let all: Vec<Vec<_>> = self.variants.iter().fold(vec![vec![]], |all, &(name, values)| {
-            let with = |chosen: &Vec<_>| -> Vec<Vec<_>> {
-                values.iter().map(|&v| [chosen.as_slice(), &[(name, v)]].concat()).collect()
-            };
-            all.iter().flat_map(with).collect()
-        });
-        all.into_iter().filter(|chosen| self.is_legal(chosen)).collect()
-    }
-
-    /// Whether the kernel can be specialised so.
-    fn is_legal(&self, chosen: &[(&str, &str)]) -> bool {
-        template::is_legal(self.template, chosen).unwrap_or_else(|e| panic!("{}: {e}", self.name))
-    }
-
-    /// Upper bound on the loop iterations of one invocation: the sum of the text's `//~ trips` annotations.
-    pub fn trips(&self, shader: &Shader, params: &[u8], chosen: &[(&str, &str)]) -> u64 {
-        let mut known = TRIPS.lock().unwrap_or_else(PoisonError::into_inner);
-        let dispatched = (shader.label.clone(), params.to_vec());
-        if let Some(&trips) = known.get(&dispatched) {
-            return trips;
-        }
-        if known.len() >= MOST_TRIPS {
-            known.clear();
-        }
-        let trips = self.count_trips(shader, params, chosen);
-        known.insert(dispatched, trips);
-        trips
-    }
-
-    fn count_trips(&self, shader: &Shader, params: &[u8], chosen: &[(&str, &str)]) -> u64 {
-        let words = params.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
-        let numbers: Vec<_> = self
-            .fields
-            .iter()
-            .zip(words)
-            .filter(|((_, is_u32), _)| *is_u32)
-            .map(|((n, _), v)| (*n, v))
-            .collect();
-        template::count_trips(&shader.wgsl, chosen, &numbers)
-            .unwrap_or_else(|e| panic!("{}: {e}", shader.label))
+    /// The specialisation over so many workgroups.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel rules the choice out.
+    fn over(&self, groups: [u32; 3]) -> Dispatch {
+        Dispatch { specialisation: self.specialisation(), groups }
     }
 }
 
-/// A specialisation of some family's kernel, and its workgroups.
-pub(crate) struct Specialised {
-    pub(crate) kernel: &'static Kernel,
-    pub(crate) chosen: Vec<(&'static str, &'static str)>,
+/// A specialisation, and its workgroups along x, y, z.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    pub(crate) specialisation: Arc<Specialisation>,
     pub(crate) groups: [u32; 3],
 }
 
-/// Value of the `lanes` variant for a device: its subgroup size, or `plain` where kernels must do without.
+/// A kernel specialised: its text, and the bounds of its loops.
+#[derive(Debug)]
+pub struct Specialisation {
+    /// The text.
+    pub shader: Arc<Shader>,
+    bounds: Vec<Bound>,
+}
+
+impl Specialisation {
+    /// Upper bound on the loop iterations of one invocation with these `Params`: the sum of the text's `//~ trips`
+    /// annotations.
+    pub fn trips(&self, params: &[u8]) -> u64 {
+        let words: Vec<_> =
+            params.as_chunks().0.iter().map(|&bytes: &[u8; 4]| u32::from_le_bytes(bytes)).collect();
+        self.bounds.iter().map(|bound| bound.value(&words).ceil() as u64).sum()
+    }
+}
+
+/// What was specialised so far, by kernel and values.
+static SPECIALISATIONS: LazyLock<Mutex<HashMap<Chosen, Arc<Specialisation>>>> = LazyLock::new(Mutex::default);
+
+/// Name of a kernel, and a value for each of its variants.
+type Chosen = (&'static str, Vec<Value>);
+
+impl Kernel {
+    /// The specialisation with these values, one for each of [`Kernel::variants`]. It is rendered once.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many values, a variant has no such value, or the kernel rules the choice out.
+    pub fn specialisation(&'static self, values: &[Value]) -> Arc<Specialisation> {
+        let mut known = SPECIALISATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = (self.name, values.to_vec());
+        known.entry(chosen).or_insert_with(|| Arc::new(self.specialised(values))).clone()
+    }
+
+    fn specialised(&self, values: &[Value]) -> Specialisation {
+        assert_eq!(values.len(), self.variants.len(), "{}: {values:?} of {:?}", self.name, self.variants);
+        for ((name, known), value) in self.variants.iter().zip(values) {
+            assert!(known.contains(value), "{}: no {name} = {value} in {known:?}", self.name);
+        }
+        let chosen: Vec<_> =
+            self.variants.iter().map(|(name, _)| *name).zip(values.iter().copied()).collect();
+        let words: Vec<_> = chosen.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        let label = self.label(&words);
+        assert!(self.is_legal(values), "{label} is ruled out");
+        let wgsl = template::render(self.template, &words).unwrap_or_else(|e| panic!("{label}: {e}"));
+        let bounds = template::trips(&wgsl).map(|bound| Bound::parse(bound, self.fields));
+        let bounds = bounds.collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{label}: {e}"));
+        let fit = |(values, _): &&Bindings| values.iter().all(|value| chosen.contains(value));
+        let (_, bindings) = self.bindings.iter().find(fit).expect("those of each legal choice");
+        let shader = Shader { name: self.name, label, variants: words, wgsl: wgsl.into(), bindings };
+        Specialisation { shader: Arc::new(shader), bounds }
+    }
+
+    fn label(&self, chosen: &[(&str, String)]) -> String {
+        let chosen: Vec<_> = chosen.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if chosen.is_empty() { self.name.into() } else { format!("{}[{}]", self.name, chosen.join(", ")) }
+    }
+
+    /// Every choice of values that the kernel does not rule out, for those that visit all specialisations.
+    pub fn choices(&self) -> Vec<Vec<Value>> {
+        let all: Vec<Vec<_>> = self.variants.iter().fold(vec![vec![]], |all, (_, values)| {
+            let with = |chosen: &Vec<_>| -> Vec<Vec<_>> {
+                values.iter().map(|&value| [chosen.as_slice(), &[value]].concat()).collect()
+            };
+            all.iter().flat_map(with).collect()
+        });
+        all.into_iter().filter(|values| self.is_legal(values)).collect()
+    }
+
+    /// Whether the kernel can be specialised so.
+    fn is_legal(&self, values: &[Value]) -> bool {
+        let chosen = self.variants.iter().zip(values).map(|((name, _), value)| (*name, value.to_string()));
+        let legal = template::is_legal(self.template, &chosen.collect::<Vec<_>>());
+        legal.unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+}
+
+/// Lanes of a subgroup, for kernels that share by broadcasts; `None` where they must do without.
 /// Subgroups of 4 (SwiftShader) are too narrow for the kernels' tiles and take the plain path as well.
-pub fn lanes(target: &Target) -> &'static str {
-    match target.subgroup {
-        Some(8) => "8",
-        Some(16) => "16",
-        Some(32) => "32",
-        Some(64) => "64",
-        _ => "plain",
+pub fn lanes(target: &Target) -> Option<u32> {
+    target.subgroup.filter(|lanes| matches!(lanes, 8 | 16 | 32 | 64))
+}
+
+impl From<Option<u32>> for Lanes {
+    fn from(lanes: Option<u32>) -> Self {
+        lanes.map_or(Self::Plain, Self::Of)
     }
 }
 
 /// Whether kernels of so many lanes come with loads of texels: those for software devices do.
-pub(crate) fn read_texels(lanes: &str) -> bool {
-    matches!(lanes, "8" | "16")
+pub(crate) fn read_texels(lanes: u32) -> bool {
+    matches!(lanes, 8 | 16)
 }
 
 /// Value of the `width` variant for rows of `dim` elements: what one load moves.
-pub(crate) fn width(dim: u32) -> &'static str {
-    if dim.is_multiple_of(4) { "4" } else { "1" }
-}
-
-/// Records one dispatch of a kernel with its CPU reference.
-///
-/// `dispatch!(g, KERNEL, [("lanes", "8")], Params { .. }, [x, gain => y], [rows, 1, 1], reference)`: tensors
-/// in the order of the bindings, read ones before the arrow, written ones after it. `reference` is a function
-/// of `&Params`, a slice for each tensor read and a mutable slice for each written, in that order; slices may
-/// be padded at their end to a multiple of 16 bytes.
-#[macro_export]
-macro_rules! dispatch {
-    ($g:expr, $kernel:expr, $chosen:expr, $params:expr, [$($read:expr),* => $($write:expr),+], $groups:expr, $reference:expr) => {{
-        let reference: strix_engine::Reference = |args| {
-            let params = bytemuck::pod_read_unaligned(args.params);
-            let mut tensors = args.tensors.iter_mut();
-            $reference(
-                &params,
-                $({ let _ = stringify!($read); bytemuck::cast_slice(tensors.next().expect("a tensor a binding").as_slice()) },)*
-                $({ let _ = stringify!($write); bytemuck::cast_slice_mut(tensors.next().expect("a tensor a binding").as_mut_slice()) },)+
-            );
-        };
-        let chosen: &[(&str, &str)] = &$chosen;
-        let params = bytemuck::bytes_of(&$params).to_vec();
-        let shader = $kernel.shader(chosen);
-        let trips = $kernel.trips(&shader, &params, chosen);
-        let read = |id| strix_engine::Arg { id, access: strix_engine::Access::Read };
-        let write = |id| strix_engine::Arg { id, access: strix_engine::Access::ReadWrite };
-        let _ = &read;
-        $g.push(strix_engine::Step {
-            label: String::new(),
-            shader,
-            params,
-            args: vec![$(read($read.id()),)* $(write($write.id()),)+],
-            groups: $groups,
-            trips,
-            reference: Some(reference),
-        });
-    }};
+pub(crate) fn width(dim: u32) -> u32 {
+    if dim.is_multiple_of(4) { 4 } else { 1 }
 }

@@ -2,10 +2,11 @@
 
 use strix_engine::{Graph, Resident, Tensor};
 
+use crate::dispatch::dispatch;
 use crate::kernel::width;
-use crate::{choose, dispatch};
+use crate::{Variants as _, choose};
 
-pub use crate::generated::layer_norm::{KERNEL, Params};
+pub use crate::generated::layer_norm::{KERNEL, Params, Variants};
 
 /// `y = (x - mean(x)) / sqrt(var(x) + eps) · gain + bias`, row by row, with the variance of the population.
 ///
@@ -62,9 +63,9 @@ pub fn layer_norm_into(
     assert!(fits, "layer_norm: x {:?} into rows {first_row}.. of {:?}", x.shape(), out.shape());
 
     let (gain, bias) = (g.bind(gain), g.bind(bias));
-    let chosen = [("lanes", choose::lanes_of_rows(g, KERNEL.name, rows)), ("width", width(dim))];
+    let variants = Variants { lanes: choose::lanes_of_rows(g, KERNEL.name, rows), width: width(dim) };
     let params = Params { rows, dim, first_row, eps };
-    dispatch!(g, KERNEL, chosen, params, [x, gain, bias => out], [rows, 1, 1], reference);
+    dispatch!(g, variants.over([rows, 1, 1]), params, [x, gain, bias => out], reference);
 }
 
 /// [`layer_norm_into`] in the plainest code that is right. Sums in f64.

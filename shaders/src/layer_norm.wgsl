@@ -42,14 +42,14 @@ fn layer_norm(
     let row = group.x * width;
 
     var sum = Wide();
-    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
+    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += LANES) {
         sum += x[row + i];
     }
     let mean = lane_sum(lane, wide_sum(sum)) / f32(params.dim);
 
     var squares = Wide();
-    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
+    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += LANES) {
         let deviation = x[row + i] - mean;
         squares = fma(deviation, deviation, squares);
@@ -58,7 +58,7 @@ fn layer_norm(
     let scale = inverseSqrt(variance + params.eps);
 
     let y_row = (params.first_row + group.x) * width;
-    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
+    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += LANES) {
         y[y_row + i] = (x[row + i] - mean) * scale * gain[i] + bias[i];
     }

@@ -4,18 +4,22 @@
 //! Specialisations are rendered from templates (see `template.rs`) and all of them are validated by naga when
 //! this crate is built.
 
-pub mod choose;
-pub mod defaults;
+mod bound;
+mod choose;
+mod defaults;
+mod dispatch;
 mod kernel;
 mod template;
 
 pub mod add;
 pub mod attention;
+pub mod attention_plain;
 pub mod attention_probs;
 pub mod attention_tiled;
 pub mod class_token;
 pub mod cursors;
 pub mod decode_attention;
+pub mod decode_attention_plain;
 pub mod embedding;
 pub mod gemm;
 pub mod gemm_coop;
@@ -41,7 +45,7 @@ pub use cursors::Cursors;
 pub use decode_attention::decode_attention;
 pub use embedding::{EmbeddingPart, Table, embedding};
 pub use gemm::{Input, Routing, linear, linear_add, linear_quick_gelu, swiglu};
-pub use kernel::{Bindings, Kernel, lanes};
+pub use kernel::{Bindings, Dispatch, Kernel, Specialisation, Value, Variants, lanes};
 pub use kv_cache::KvCache;
 pub use layer_norm::{layer_norm, layer_norm_into};
 pub use packing::{Activations, Format, Layout, Linear};
@@ -52,7 +56,7 @@ pub use rope_append::{RopeTables, rope_append};
 pub use take_rows::take_rows;
 pub use top_k::{arg_max, top_k};
 
-/// What `build.rs` read out of the WGSL: a `KERNEL` and a `Params` for each kernel.
+/// What `build.rs` read out of the WGSL: a `KERNEL`, a `Params` and a `Variants` for each kernel.
 pub mod generated {
     #![allow(missing_docs, reason = "one module a kernel; the kernels' own modules are the documentation")]
     #![allow(rustdoc::broken_intra_doc_links, reason = "WGSL comments name array elements: `wanted[0]`")]

@@ -2,9 +2,10 @@
 
 use strix_engine::{Graph, Tensor};
 
-use crate::dispatch;
+use crate::Variants as _;
+use crate::dispatch::dispatch;
 
-pub use crate::generated::patches::{KERNEL, Params};
+pub use crate::generated::patches::{KERNEL, Params, Variants};
 
 /// The square patches of an image, row by row from the top left, each as (channel, y, x): the order of a
 /// convolution's weights, so that the patch embedding is a matrix product.
@@ -28,7 +29,7 @@ pub fn patches(g: &mut Graph, name: &str, pixels: Tensor<f32, 3>, patch: u32) ->
 
     let y = g.activation(name, [num_patches, dim]);
     let params = Params { channels, size, patch_size: patch };
-    dispatch!(g, KERNEL, [], params, [pixels => y], [dim.div_ceil(512), num_patches, 1], reference);
+    dispatch!(g, Variants {}.over([dim.div_ceil(512), num_patches, 1]), params, [pixels => y], reference);
     y
 }
 

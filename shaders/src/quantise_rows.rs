@@ -2,10 +2,12 @@
 
 use strix_engine::{Graph, Tensor};
 
+use crate::dispatch::dispatch;
 use crate::gemm::{Input, Routing};
-use crate::{choose, dispatch};
+use crate::generated::variants::X;
+use crate::{Variants as _, choose};
 
-pub use crate::generated::quantise_rows::{KERNEL, Params};
+pub use crate::generated::quantise_rows::{KERNEL, Params, Variants};
 
 /// Rows of int8, and what they are multiples of.
 #[derive(Clone, Copy, Debug)]
@@ -29,25 +31,25 @@ pub struct Quantised {
 ///
 /// If `x` has fewer rows.
 pub fn quantise_rows(g: &mut Graph, name: &str, input: &Input, rows: Routing) -> Quantised {
-    let Input { x, norm } = input;
+    let x = input.x;
     let ([x_rows, k], count) = (x.shape(), rows.capacity());
     assert!(count <= x_rows, "quantise_rows: {count} rows of x {:?}", x.shape());
     let words = g.activation(&format!("{name}.int8"), [count, k.div_ceil(32) * 8]);
     let scale = g.activation(&format!("{name}.int8_scale"), [count]);
-    let chosen = [
-        ("lanes", choose::lanes_of_rows(g, KERNEL.name, count)),
-        ("x", if k.is_multiple_of(4) { "vec4" } else { "scalar" }),
-        ("norm", if norm.is_some() { "yes" } else { "no" }),
-    ];
-    let params =
-        Params { k, norm: u32::from(norm.is_some()), eps: norm.as_ref().map_or(0.0, |(_, eps)| *eps) };
-    let gain = input.gain(g, x.id());
-    let routing = rows.0;
-    dispatch!(g, KERNEL, chosen, params, [x, gain, routing => words, scale], [count, 1, 1], reference);
+    let (gain, eps) = (input.gain(g), input.eps());
+    let variants = Variants {
+        lanes: choose::lanes_of_rows(g, KERNEL.name, count),
+        x: if k.is_multiple_of(4) { X::Vec4 } else { X::Scalar },
+        norm: gain.is_some(),
+    };
+    // What modality a row is of matters to its gain alone.
+    let routing = gain.map(|_| rows.0);
+    let grid = variants.over([count, 1, 1]);
+    dispatch!(g, grid, Params { k, eps }, [x, gain, routing => words, scale], reference);
     Quantised { words, scale }
 }
 
-/// [`quantise_rows`] in the plainest code that is right. A quotient that lies between two integers is as the kernel has it
+/// [`quantise_rows`] in the plainest code that is right; there is no gain where no row is normalised. A quotient that lies between two integers is as the kernel has it
 /// only if it is computed as there, in f32.
 pub fn reference(p: &Params, x: &[f32], gain: &[f32], routing: &[u32], words: &mut [u32], scale: &mut [f32]) {
     let (k, padded) = (p.k as usize, p.k.div_ceil(32) as usize * 32);
@@ -55,7 +57,7 @@ pub fn reference(p: &Params, x: &[f32], gain: &[f32], routing: &[u32], words: &m
     for row in 0..rows {
         let mut x = x[row * k..][..k].to_vec();
         let mut root = 1.0;
-        if p.norm != 0 {
+        if !gain.is_empty() {
             let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / k as f64;
             root = 1.0 / (mean_square + f64::from(p.eps)).sqrt();
             let gain = &gain[usize::from(routing[0] == 0) * k..][..k];

@@ -12,38 +12,52 @@
 struct Params {
     /// Columns of x.
     k: u32,
-    /// Whether x is normalised by its root mean square and `gain`; for one row only.
-    norm: u32,
-    /// Added to the mean square.
+    /// Added to the mean square of a row that is normalised.
     eps: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 //% if x == "vec4"
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [rows, k]
-@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
 //% else
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
+//% endif
+//% if norm == "yes"
+//% if x == "vec4"
+@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
+//% else
 @group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
 //% endif
 @group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
+//% endif
 @group(0) @binding(4) var<storage, read_write> q: array<u32>;         // [rows, k / 4]
 @group(0) @binding(5) var<storage, read_write> scale: array<f32>;     // [rows]
 
-//% for t in ["x", "gain"]
 /// Columns 4 i .. 4 i + 3 of a row; zeros beyond its end.
-fn ${t}_at(row: u32, i: u32) -> vec4<f32> {
+fn x_at(row: u32, i: u32) -> vec4<f32> {
 //% if x == "vec4"
     let width = params.k / 4u;
-    return select(vec4<f32>(), ${t}[row * width + min(i, width - 1u)], i < width);
+    return select(vec4<f32>(), x[row * width + min(i, width - 1u)], i < width);
 //% else
-    let at = row * params.k;
     let k = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u);
-    let c = at + min(k, vec4<u32>(params.k - 1u));
-    return select(vec4<f32>(), vec4<f32>(${t}[c.x], ${t}[c.y], ${t}[c.z], ${t}[c.w]), k < vec4<u32>(params.k));
+    let c = row * params.k + min(k, vec4<u32>(params.k - 1u));
+    return select(vec4<f32>(), vec4<f32>(x[c.x], x[c.y], x[c.z], x[c.w]), k < vec4<u32>(params.k));
 //% endif
 }
-//% endfor
+
+//% if norm == "yes"
+/// The gain of the same columns; beyond the end that of the last ones.
+fn gain_at(modality: u32, i: u32) -> vec4<f32> {
+//% if x == "vec4"
+    let width = params.k / 4u;
+    return gain[modality * width + min(i, width - 1u)];
+//% else
+    let k = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u);
+    let c = modality * params.k + min(k, vec4<u32>(params.k - 1u));
+    return vec4<f32>(gain[c.x], gain[c.y], gain[c.z], gain[c.w]);
+//% endif
+}
+//% endif
 
 @compute @workgroup_size(LANES)
 fn quantise_rows(
@@ -66,7 +80,7 @@ fn quantise_rows(
 //% endif
 
     var most = vec4<f32>();
-    //~ trips: (k + 31) // 32 * 8 / (lanes if lanes is number else 64) + 1
+    //~ trips: (k + 31) // 32 * 8 / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < words; i += LANES) {
         var v = x_at(row, i);
 //% if norm == "yes"
@@ -78,7 +92,7 @@ fn quantise_rows(
     let largest = lane_max(lane, max(max(most.x, most.y), max(most.z, most.w)));
     let factor = select(0.0, 127.0 / largest, largest > 0.0);
 
-    //~ trips: (k + 31) // 32 * 8 / (lanes if lanes is number else 64) + 1
+    //~ trips: (k + 31) // 32 * 8 / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < words; i += LANES) {
         var v = x_at(row, i);
 //% if norm == "yes"

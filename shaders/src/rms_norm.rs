@@ -3,10 +3,12 @@
 use strix_engine::{Graph, Resident, Tensor};
 
 use crate::cursors::NOT_LIVE;
+use crate::dispatch::dispatch;
+use crate::generated::variants::Rows;
 use crate::kernel::width;
-use crate::{Cursors, choose, dispatch};
+use crate::{Cursors, Variants as _, choose};
 
-pub use crate::generated::rms_norm::{KERNEL, Params};
+pub use crate::generated::rms_norm::{KERNEL, Params, Variants};
 
 /// What tells the rows of a run apart.
 #[derive(Clone, Copy, Debug)]
@@ -47,37 +49,31 @@ pub fn rms_norm(
     let gain = g.bind(gain);
     let y = g.activation(name, [rows, dim]);
     let lanes = choose::lanes_of_rows(g, KERNEL.name, rows);
-    let chosen = |rows| [("lanes", lanes), ("rows", rows), ("width", width(dim))];
-    let (params, groups) = (Params { rows, dim, eps }, [rows, 1, 1]);
-    match mixed {
-        None => dispatch!(g, KERNEL, chosen("alike"), params, [x, gain => y], groups, reference_alike),
-        Some(Mixed { modality, cursors }) => {
-            assert_eq!(modality.shape(), [rows], "rms_norm: modality against x {:?}", x.shape());
-            cursors.check("rms_norm", rows);
-            let cursors = cursors.rows;
-            dispatch!(g, KERNEL, chosen("mixed"), params, [x, gain, modality, cursors => y], groups, reference);
-        }
+    let kind = if mixed.is_some() { Rows::Mixed } else { Rows::Alike };
+    let grid = Variants { lanes, rows: kind, width: width(dim) }.over([rows, 1, 1]);
+    if let Some(Mixed { modality, cursors }) = mixed {
+        assert_eq!(modality.shape(), [rows], "rms_norm: modality against x {:?}", x.shape());
+        cursors.check("rms_norm", rows);
     }
+    let (modality, cursors) = (mixed.map(|m| m.modality), mixed.map(|m| m.cursors.rows));
+    dispatch!(g, grid, Params { rows, dim, eps }, [x, gain, modality, cursors => y], reference);
     y
 }
 
-/// [`rms_norm`] of mixed rows in the plainest code that is right. Sums in f64.
+/// [`rms_norm`] in the plainest code that is right; rows that are alike have no modality and no cursors. Sums in f64.
 pub fn reference(p: &Params, x: &[f32], gain: &[f32], modality: &[u32], cursors: &[u32], y: &mut [f32]) {
     let dim = p.dim as usize;
-    let live = cursors.chunks_exact(2).map(|cursor| cursor[0] != NOT_LIVE);
-    for (row, _) in live.take(p.rows as usize).enumerate().filter(|(_, live)| *live) {
+    for row in 0..p.rows as usize {
+        if cursors.get(2 * row) == Some(&NOT_LIVE) {
+            continue;
+        }
         let x = &x[row * dim..][..dim];
-        let gain = &gain[modality[row] as usize * dim..][..dim];
+        let modality = modality.get(row).map_or(0, |&modality| modality as usize);
+        let gain = &gain[modality * dim..][..dim];
         let mean_square = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / dim as f64;
         let scale = 1.0 / (mean_square + f64::from(p.eps)).sqrt();
         for ((y, &x), &gain) in y[row * dim..].iter_mut().zip(x).zip(gain) {
             *y = (f64::from(x) * scale * f64::from(gain)) as f32;
         }
     }
-}
-
-/// [`rms_norm`] of rows that are alike in the plainest code that is right.
-pub fn reference_alike(p: &Params, x: &[f32], gain: &[f32], y: &mut [f32]) {
-    let rows = p.rows as usize;
-    reference(p, x, gain, &vec![0; rows], &vec![0; 2 * rows], y);
 }

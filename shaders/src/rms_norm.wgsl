@@ -25,13 +25,11 @@ struct Params {
 //% if rows == "mixed"
 @group(0) @binding(3) var<storage, read> modality: array<u32>;         // [rows]
 @group(0) @binding(4) var<storage, read> cursors: array<vec2<u32>>;    // [rows] sequence, position
-@group(0) @binding(5) var<storage, read_write> y: array<Wide>;         // [rows, dim]
 
 /// Sequence of a row that is not live.
 const NOT_LIVE = 0xffffffffu;
-//% else
-@group(0) @binding(3) var<storage, read_write> y: array<Wide>;         // [rows, dim]
 //% endif
+@group(0) @binding(5) var<storage, read_write> y: array<Wide>;         // [rows, dim]
 
 @compute @workgroup_size(LANES)
 fn rms_norm(
@@ -55,15 +53,19 @@ fn rms_norm(
     let row = group.x * width;
 
     var squares = Wide();
-    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
+    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += LANES) {
         squares = fma(x[row + i], x[row + i], squares);
     }
     let sum = lane_sum(lane, wide_sum(squares));
     let scale = inverseSqrt(sum / f32(params.dim) + params.eps);
 
-    let gain_row = ${"modality[group.x] * width" if rows == "mixed" else "0u"};
-    //~ trips: dim / width / (lanes if lanes is number else 64) + 1
+//% if rows == "mixed"
+    let gain_row = modality[group.x] * width;
+//% else
+    let gain_row = 0u;
+//% endif
+    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += LANES) {
         y[row + i] = x[row + i] * scale * gain[gain_row + i];
     }

@@ -3,10 +3,12 @@
 use strix_engine::{Graph, Resident, Tensor};
 
 use crate::cursors::{self, Cursors};
+use crate::dispatch::dispatch;
+use crate::generated::variants::Stored;
 use crate::kv_cache::KeyStrides;
-use crate::{HeadShape, KvCache, KvElement, dispatch};
+use crate::{HeadShape, KvCache, KvElement, Variants as _};
 
-pub use crate::generated::rope_append::{KERNEL, Params};
+pub use crate::generated::rope_append::{KERNEL, Params, Variants};
 
 /// Cosines and sines of every position.
 #[derive(Clone, Debug)]
@@ -84,14 +86,13 @@ pub fn rope_append<T: KvElement>(
     let params =
         Params { rows, num_heads, num_kv_heads, head_dim, slots, sequence_pages, k_row, k_key, k_chunk };
     let stored = match (T::IS_F16, head_dim.is_multiple_of(8)) {
-        (true, true) => "f16x4",
-        (true, false) => "f16x2",
-        (false, true) => "f32x4",
-        (false, false) => "f32x1",
+        (true, true) => Stored::F16x4,
+        (true, false) => Stored::F16x2,
+        (false, true) => Stored::F32x4,
+        (false, false) => Stored::F32x1,
     };
-    let chosen = [("cache", stored)];
-    let groups = [(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1];
-    dispatch!(g, KERNEL, chosen, params, [qkv, tables, cursors, pages => rotated, k, v], groups, reference::<T>);
+    let grid = Variants { stored }.over([(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1]);
+    dispatch!(g, grid, params, [qkv, tables, cursors, pages => rotated, k, v], reference::<T>);
     rotated
 }
 

@@ -7,17 +7,17 @@
 // al. 2021, eq. 34, in the half-split order of the converted LLaMA weights. Rows that are not live are skipped,
 // and so are positions for which a sequence has no page. A workgroup is 8 heads of a row by 8 lanes each.
 
-//~ variants: cache = f32x1 f32x4 f16x2 f16x4
-//% set width = {"f32x1": 1, "f32x4": 4, "f16x2": 2, "f16x4": 4}[cache]
-//% set per = 8 if cache in ["f16x2", "f16x4"] else 4
+//~ variants: stored = f32x1 f32x4 f16x2 f16x4
+//% set width = {"f32x1": 1, "f32x4": 4, "f16x2": 2, "f16x4": 4}[stored]
+//% set per = 8 if stored in ["f16x2", "f16x4"] else 4
 #import wide
 #import halves
 #import keys
 #import pages
 
-//% if cache == "f16x4"
+//% if stored == "f16x4"
 alias Stored = vec2<u32>;
-//% elif cache == "f16x2"
+//% elif stored == "f16x2"
 alias Stored = u32;
 //% else
 alias Stored = Wide;
@@ -55,9 +55,9 @@ struct Params {
 
 /// What the cache holds of `v`.
 fn stored(v: Wide) -> Stored {
-//% if cache == "f16x4"
+//% if stored == "f16x4"
     return vec2(halves(v.xy), halves(v.zw));
-//% elif cache == "f16x2"
+//% elif stored == "f16x2"
     return halves(v);
 //% else
     return v;

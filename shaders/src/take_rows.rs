@@ -2,10 +2,11 @@
 
 use strix_engine::{Graph, Tensor};
 
-use crate::dispatch;
+use crate::Variants as _;
+use crate::dispatch::dispatch;
 use crate::kernel::width;
 
-pub use crate::generated::take_rows::{KERNEL, Params};
+pub use crate::generated::take_rows::{KERNEL, Params, Variants};
 
 /// `y[i] = x[index[i]]`.
 ///
@@ -21,11 +22,9 @@ pub fn take_rows(g: &mut Graph, name: &str, x: Tensor<f32, 2>, index: Tensor<u32
     let [taken] = index.shape();
 
     let y = g.activation(name, [taken, dim]);
-    let chosen = [("width", width(dim))];
-    // 256 elements a workgroup, of 4 floats where that goes.
-    let wide = if dim.is_multiple_of(4) { dim / 4 } else { dim };
-    let groups = [wide.div_ceil(256), taken, 1];
-    dispatch!(g, KERNEL, chosen, Params { rows, dim, taken }, [x, index => y], groups, reference);
+    let width = width(dim);
+    let grid = Variants { width }.over([(dim / width).div_ceil(256), taken, 1]);
+    dispatch!(g, grid, Params { rows, dim, taken }, [x, index => y], reference);
     y
 }
 

@@ -9,8 +9,10 @@
 //! - `//~ where: loads == "storage" or lanes in [8, 16]` leaves out the choices of which it is not true;
 //! - `//~ requires: cooperative_matrix` names what only some devices have;
 //! - `//~ trips: dim / 256 + 1` before every loop bounds its iterations in one invocation, all entries of an
-//!   enclosing loop together, in terms of `Params` and variants. It should count one more for each entry:
-//!   lavapipe counts the test that ends a loop (see `tests/tests/loop_cap.rs`).
+//!   enclosing loop together, in terms of `Params` (see `bound.rs`; values of variants are put in as `${lanes}`). It should
+//!   count one more for each entry: lavapipe counts the test that ends a loop (see `tests/tests/loop_cap.rs`).
+//!
+//! Templates unroll, and leave out what a choice does without. They do not make up names.
 
 use std::collections::BTreeMap;
 
@@ -35,18 +37,17 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// What an expression may name: variants, as numbers where they are some, and fields of `Params`.
-fn context(chosen: &[(&str, &str)], params: &[(&str, u32)]) -> Value {
+/// What an expression may name: variants, as numbers where they are some.
+fn context(chosen: &[(&str, impl AsRef<str>)]) -> Value {
     let value = |text: &str| text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
-    let chosen = chosen.iter().map(|&(name, v)| (name.to_owned(), value(v)));
-    let params = params.iter().map(|&(name, v)| (name.to_owned(), Value::from(v)));
-    Value::from(chosen.chain(params).collect::<BTreeMap<_, _>>())
+    let chosen = chosen.iter().map(|(name, text)| ((*name).to_owned(), value(text.as_ref())));
+    Value::from(chosen.collect::<BTreeMap<_, _>>())
 }
 
 /// Whether every `//~ where` of a template holds for a choice.
-pub(crate) fn is_legal(template: &str, chosen: &[(&str, &str)]) -> Result<bool, String> {
+pub(crate) fn is_legal(template: &str, chosen: &[(&str, impl AsRef<str>)]) -> Result<bool, String> {
     let environment = environment();
-    let context = context(chosen, &[]);
+    let context = context(chosen);
     for condition in template.lines().filter_map(|line| line.strip_prefix("//~ where:")) {
         let result = environment.compile_expression(condition.trim()).and_then(|e| e.eval(context.clone()));
         if !result.map_err(|e| format!("where `{condition}`: {e}"))?.is_true() {
@@ -57,24 +58,7 @@ pub(crate) fn is_legal(template: &str, chosen: &[(&str, &str)]) -> Result<bool, 
 }
 
 /// The text of one specialisation.
-pub(crate) fn render(template: &str, chosen: &[(&str, &str)]) -> Result<String, String> {
+pub(crate) fn render(template: &str, chosen: &[(&str, impl AsRef<str>)]) -> Result<String, String> {
     let template = template.replace("#import ", "// #import ");
-    environment().render_str(&template, context(chosen, &[])).map_err(|e| format!("{e:#}"))
-}
-
-/// Sum of the bounds of all loops of a rendered text, given the values of `Params`.
-pub(crate) fn count_trips(
-    text: &str,
-    chosen: &[(&str, &str)],
-    params: &[(&str, u32)],
-) -> Result<u64, String> {
-    let environment = environment();
-    let context = context(chosen, params);
-    let mut total = 0;
-    for bound in trips(text) {
-        let result = environment.compile_expression(bound).and_then(|e| e.eval(context.clone()));
-        let count = result.map_err(|e| format!("trips `{bound}`: {e}"))?;
-        total += f64::try_from(count).map_err(|e| format!("trips `{bound}`: {e}"))?.ceil() as u64;
-    }
-    Ok(total)
+    environment().render_str(&template, context(chosen)).map_err(|e| format!("{e:#}"))
 }

@@ -2,9 +2,10 @@
 
 use strix_engine::{Graph, MAX_TRIPS, Resident, Tensor};
 
-use crate::dispatch;
+use crate::Variants as _;
+use crate::dispatch::dispatch;
 
-pub use crate::generated::top_k::{KERNEL, Params};
+pub use crate::generated::top_k::{KERNEL, Params, Variants};
 
 /// Id where there are fewer than k logits.
 pub const NO_ID: u32 = u32::MAX;
@@ -57,7 +58,7 @@ pub fn top_k_wanted(
     let ids = g.activation(name, [rows, k]);
     let values = g.activation(&format!("{name}.values"), [rows, k]);
     let params = Params { rows, vocab, k };
-    dispatch!(g, KERNEL, [], params, [logits, wanted => ids, values], [rows, 1, 1], reference);
+    dispatch!(g, Variants {}.over([rows, 1, 1]), params, [logits, wanted => ids, values], reference);
     (ids, values)
 }
 

@@ -31,10 +31,10 @@ fn mix(@builtin(global_invocation_id) id: vec3<u32>) {
 ";
 
 const BINDINGS: [Binding; 4] = [
-    Binding { name: "params", access: Access::Uniform },
-    Binding { name: "a", access: Access::Read },
-    Binding { name: "b", access: Access::Read },
-    Binding { name: "y", access: Access::ReadWrite },
+    Binding { number: 0, name: "params", access: Access::Uniform },
+    Binding { number: 1, name: "a", access: Access::Read },
+    Binding { number: 2, name: "b", access: Access::Read },
+    Binding { number: 3, name: "y", access: Access::ReadWrite },
 ];
 
 type Words = Tensor<u32, 1>;
@@ -63,7 +63,8 @@ fn broken_reference(args: &mut ReferenceArgs<'_>) {
 
 fn mix(g: &mut Graph, a: Words, b: Words, y: Words, salt: u32, reference: strix_engine::Reference) {
     let params = [y.shape()[0], a.shape()[0], b.shape()[0], salt];
-    let shader = Shader { name: "mix", label: "mix".into(), wgsl: MIX.into(), bindings: &BINDINGS };
+    let shader =
+        Shader { name: "mix", label: "mix".into(), variants: vec![], wgsl: MIX.into(), bindings: &BINDINGS };
     g.push(Step {
         label: String::new(),
         shader: Arc::new(shader),

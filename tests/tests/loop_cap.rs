@@ -11,7 +11,7 @@ use std::sync::Arc;
 use strix_engine::{Access, Arg, Binding, Graph, MAX_TRIPS, Program, Shader, Step, Tensor};
 use strix_tests::gpu;
 
-static BINDINGS: &[Binding] = &[Binding { name: "y", access: Access::ReadWrite }];
+static BINDINGS: &[Binding] = &[Binding { number: 0, name: "y", access: Access::ReadWrite }];
 
 /// A kernel of one workgroup of 4 lanes: lane l loops `outer + l` times, within that `inner` times, then
 /// `after` times, and writes how often it did. What it states is up to the test.
@@ -39,7 +39,7 @@ fn nested(outer: u32, inner: u32, after: u32) -> Arc<Shader> {
         }}"
     );
     let label = format!("nested[{outer}, {inner}, {after}]");
-    Arc::new(Shader { name: "nested", label, wgsl: wgsl.into(), bindings: BINDINGS })
+    Arc::new(Shader { name: "nested", label, variants: vec![], wgsl: wgsl.into(), bindings: BINDINGS })
 }
 
 /// A graph of that kernel alone.

@@ -13,7 +13,7 @@ use strix_model::{
 use strix_shaders::attention::HeadShape;
 use strix_shaders::cursors::PAGE;
 use strix_shaders::rope_append::RopeTables;
-use strix_shaders::{Cursors, KvCache, add, decode_attention};
+use strix_shaders::{Cursors, KvCache, add, decode_attention, take_rows};
 use strix_tests::gpu;
 
 /// A file of `count` floats, mapped; its numbers begin at `first`.
@@ -117,6 +117,64 @@ fn groups_take_turns_with_the_result_of_all_at_once() {
             assert_eq!(program.replay(1e-6).unwrap(), None, "{count} groups");
         }
     }
+}
+
+/// Of tensors that take turns, what a graph binds is all that comes to the device; a graph that binds more brings more.
+#[test]
+fn a_part_of_a_tensor_is_all_that_is_moved_of_it() {
+    const ROW: u32 = 256;
+    for gpu in devices() {
+        for streamed in [false, true] {
+            let table = |i: usize| {
+                Resident::<f32, 1>::from_host("table", [40 * ROW], mapped(i as f32 * 1e5, 40 * 256))
+            };
+            let tables: Vec<_> = (0..3).map(table).collect();
+            let groups = || tables.iter().map(|t| vec![t.untyped()]).collect();
+            let stream = streamed.then(|| Stream::new(&gpu, groups()).unwrap());
+            let moved = || stream.as_ref().map_or(0, |stream| stream.moved().bytes);
+            let program = |rows: std::ops::Range<u32>| {
+                let mut g = Graph::new(gpu.target());
+                let index: Vec<_> = (0..rows.len() as u32).rev().collect();
+                let index = g.bind(&Resident::from_slice("index", [rows.len() as u32], &index));
+                let mut taken = vec![];
+                for table in &tables {
+                    let part = g.bind_range(table, rows.start * ROW..rows.end * ROW);
+                    let part = part.reshape([rows.len() as u32, ROW]);
+                    let y = take_rows(&mut g, "y", part, index);
+                    taken.push(g.output(y));
+                }
+                (Program::compile(&gpu, g).unwrap(), taken)
+            };
+            for (rows, most) in [(3..7, 4), (30..31, 4), (0..40, 4), (3..7, 4)] {
+                let (mut program, taken) = program(rows.clone());
+                let before = moved();
+                program.run(&taken.iter().map(|y| y.id()).collect::<Vec<_>>()).unwrap();
+                for (i, y) in taken.into_iter().enumerate() {
+                    let row =
+                        |row: u32| (row * ROW..(row + 1) * ROW).map(move |at| i as f32 * 1e5 + at as f32);
+                    let want: Vec<f32> = rows.clone().rev().flat_map(row).collect();
+                    assert!(
+                        program.read(y).unwrap() == want,
+                        "streamed {streamed}, rows {rows:?} of table {i}"
+                    );
+                }
+                let bytes = rows.len() as u64 * u64::from(ROW) * 4;
+                let moved = moved() - before;
+                assert!(
+                    moved <= most * bytes && moved.is_multiple_of(bytes),
+                    "{moved} moved, of {bytes} each"
+                );
+                assert_eq!(moved > 0, streamed, "rows {rows:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "begins at byte 64")]
+fn a_part_begins_where_every_device_can_bind_it() {
+    let table = Resident::<f32, 1>::zeros("table", [100]);
+    Graph::new(gpu().target()).bind_range(&table, 16..32);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn every_kernel_is_written_in_every_language() {
     let (mut texts, mut failed) = (0, vec![]);
     for kernel in KERNELS {
         for chosen in kernel.choices() {
-            let shader = kernel.shader(&chosen);
+            let shader = &kernel.specialisation(&chosen).shader;
             // naga panics where it should say no.
             match catch_unwind(|| write_all(kernel.name, &shader.wgsl)) {
                 Ok(written) => {

@@ -1,5 +1,6 @@
 //! `strix bench`: what kernels and models take, and what share that is of what the device can do.
 
+mod answers;
 mod kernels;
 mod model;
 
@@ -46,16 +47,18 @@ pub(crate) struct Args {
 enum What {
     Kernels(kernels::Args),
     Model(model::Args),
+    Answers(answers::Args),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     match &args.what {
         What::Kernels(args) => kernels::run(args),
         What::Model(args) => model::run(args),
+        What::Answers(args) => answers::run(args),
     }
 }
 
-/// Where a run goes, besides the terminal.
+/// Files that a run is written to.
 #[derive(clap::Args)]
 struct Output {
     /// Write the run with all its times as JSON
@@ -93,7 +96,7 @@ impl Output {
             if dir.exists() && !dir.is_dir() {
                 return Err(Usage(format!("{}: it is a file, --out is a folder", dir.display())).into());
             }
-            // Of a folder that is not there yet, the first that is there above it.
+            // The nearest existing folder, if this one does not exist yet.
             let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
             try_folder(there)?;
         }
@@ -190,7 +193,7 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// Of a command that begins now.
+    /// The time of a command that begins now.
     fn of(pace: &Pace) -> Self {
         Self { began: Instant::now(), budget: pace.budget }
     }

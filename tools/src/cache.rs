@@ -66,7 +66,7 @@ pub(crate) fn mention_unwritable(gpu: &Gpu) {
     }
 }
 
-/// Where Mesa keeps compiled kernels of its software driver: it says nothing where it cannot.
+/// The folder of Mesa's software driver for compiled kernels. Mesa reports no error if it cannot write there.
 fn mesa_dir() -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || Some(env::home_dir()?.join(".cache"));

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let reports = adapters(&options);
     let usable = reports.iter().any(|r| r.chosen && r.missing.is_none());
     let mut out = terminal::stdout();
-    // Where none is, the one thing on stdout is the error.
+    // If there is none, only the error is on stdout.
     if args.json && usable {
         let list: Value = reports.iter().map(to_json).collect();
         writeln!(out, "{}", terminal::json(&format!("{list:#}")))?;

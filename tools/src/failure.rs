@@ -47,7 +47,7 @@ pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
         tell(&words, code);
         return code;
     }
-    // In colours, unless an argument holds what a terminal acts on.
+    // Colours are printed, unless an argument holds characters that a terminal acts on.
     let acted_on: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
         .filter(|arg| arg.chars().any(is_acted_on))
@@ -65,7 +65,7 @@ pub(crate) fn report_arguments(mut error: Error, program: &Command) -> u8 {
 fn escaped(text: &str, args: &[String]) -> String {
     let parts = |arg: &String| {
         let value = arg.split_once('=').map(|(_, value)| value.to_owned());
-        // Of an option of one letter the rest is its value.
+        // The rest of a one-letter option is its value.
         let rest = arg.strip_prefix('-').and_then(|rest| rest.get(1..)).map(str::to_owned);
         [Some(arg.clone()), value, rest].into_iter().flatten()
     };
@@ -110,7 +110,7 @@ fn text(panic: &(dyn Any + Send)) -> &str {
 fn tell(message: &str, code: u8) {
     if as_json() {
         let text = terminal::json(&object(message, code).to_string());
-        // Whoever reads stdout has the exit code, if not this.
+        // The reader of stdout has at least the exit code.
         _ = writeln!(io::stdout(), "{text}");
     }
 }
@@ -194,15 +194,20 @@ pub(crate) fn words(error: &anyhow::Error) -> String {
 /// Which exit code an error is.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     use strix_engine::Error as Engine;
-    let engine = |e: &Engine| match e {
-        Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
-        _ => BAD_INPUT,
-    };
-    let model = |e: &strix_model::Error| match e {
-        strix_model::Error::Engine(e) => engine(e),
-        strix_model::Error::Interrupted => INTERRUPTED,
-        _ => BAD_INPUT,
-    };
+    fn engine(e: &Engine) -> u8 {
+        match e {
+            Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
+            _ => BAD_INPUT,
+        }
+    }
+    fn model(e: &strix_model::Error) -> u8 {
+        match e {
+            strix_model::Error::Engine(e) => engine(e),
+            strix_model::Error::Shared(e) => model(e),
+            strix_model::Error::Interrupted => INTERRUPTED,
+            _ => BAD_INPUT,
+        }
+    }
     let known = error.chain().find_map(|cause| {
         if let Some(e) = cause.downcast_ref::<strix_model::Error>() {
             Some(model(e))
@@ -253,7 +258,11 @@ mod tests {
     fn exit_codes_tell_whose_fault_it_is() {
         let model = anyhow::Error::new(strix_model::Error::EmptyPrompt);
         assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
-        assert_eq!(exit_code(&strix_engine::Error::Lost("gone".into()).into()), FAULT);
+        let lost = || strix_engine::Error::Lost("gone".into());
+        assert_eq!(exit_code(&lost().into()), FAULT);
+        // Also where several answers share the run that failed.
+        let shared = strix_model::Error::Shared(std::sync::Arc::new(lost().into()));
+        assert_eq!(exit_code(&shared.into()), FAULT);
         assert_eq!(exit_code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), BAD_INPUT);
         assert_eq!(exit_code(&Usage("no".into()).into()), BAD_INPUT);
         assert_eq!(exit_code(&anyhow::anyhow!("2 of 5 answers differ")), FAULT);

@@ -43,6 +43,7 @@ pub(crate) fn words(cause: &(dyn std::error::Error + 'static)) -> String {
 fn of_model(error: &Error) -> Option<String> {
     Some(match error {
         Error::Engine(error) => return of_engine(error),
+        Error::Shared(error) => return of_model(error),
         Error::PromptTooLong(length) => format!("{length}: shorten it, use fewer pictures, or raise --ctx"),
         Error::ContextFull { needed, limit } => {
             format!("the context of {limit} positions is full, and {needed} are needed: raise --ctx")
@@ -111,6 +112,8 @@ mod tests {
     fn what_would_do_is_named_as_its_flag() {
         let full = Error::ContextFull { needed: 9, limit: 8 };
         assert!(words(&full).ends_with("raise --ctx") && !full.to_string().contains("--"), "{full}");
+        let shared = Error::Shared(std::sync::Arc::new(full));
+        assert!(words(&shared).ends_with("raise --ctx"), "{shared}");
         let exists = Error::Exists { path: "out".into(), reason: "is damaged".into() };
         assert!(words(&exists).contains("give --force") && !exists.to_string().contains("--"), "{exists}");
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use strix_engine::{Family, Gpu, GpuOptions, Shader, Target};
 use strix_model::{Config, Dtype, KvDtype, LoadOptions};
-use strix_shaders::Kernel;
 use strix_shaders::generated::KERNELS;
+use strix_shaders::{Kernel, Value};
 
 use crate::terminal::whisper;
 use crate::{DONE, Usage, cache};
@@ -60,15 +60,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut wanted = args.values.clone();
     wanted.extend(args.weights.iter().map(|weights| ("weights".to_owned(), weights.clone())));
     check(kernel, &wanted)?;
-    let fits = |label: &str| {
-        let values = values(label);
+    let fits = |shader: &Shader| {
+        let values = &shader.variants;
         wanted.iter().all(|(n, v)| values.iter().any(|(name, value)| name == n && value == v))
             && appended.iter().all(|v| values.iter().any(|(_, value)| value == v))
     };
 
     let (target, device) = target(args)?;
-    let used: Vec<_> =
-        used(&target)?.into_iter().filter(|s| is_of(s, kernel.name) && fits(&s.label)).collect();
+    let used: Vec<_> = used(&target)?.into_iter().filter(|s| is_of(s, kernel.name) && fits(s)).collect();
     let shader = match used.split_first() {
         Some((first, others)) => {
             for other in others {
@@ -78,15 +77,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
         None => {
             let ways = kernel.choices();
-            let label = |way: &Vec<(&str, &str)>| {
-                format!("[{}]", way.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(", "))
-            };
-            let way = ways.iter().find(|way| fits(&label(way)));
-            let way = way.ok_or_else(|| {
+            let mut all = ways.iter().map(|way| kernel.specialisation(way).shader.clone());
+            let shader = all.find(|shader| fits(shader)).ok_or_else(|| {
                 Usage(format!("{name}: there is none of these values together; {}", described(kernel)))
             })?;
             whisper(&format!("the 8.2B model does not use it on {device}"));
-            kernel.shader(way)
+            shader
         }
     };
     whisper(&shader.label);
@@ -97,12 +93,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 /// Whether a shader is one of a kernel's, or of another family of it.
 fn is_of(shader: &Shader, kernel: &str) -> bool {
     shader.name == kernel || shader.name.strip_prefix(kernel).is_some_and(|rest| rest.starts_with('_'))
-}
-
-/// Variants and values of a label such as `gemm[rows=1, lanes=8]`.
-fn values(label: &str) -> Vec<(&str, &str)> {
-    let inside = label.split_once('[').map_or("", |(_, rest)| rest.trim_end_matches(']'));
-    inside.split(", ").filter_map(|pair| pair.split_once('=')).collect()
 }
 
 /// The kernel whose name a name begins with, and the values that follow: `gemm_int8_group` is `gemm`, `int8_group`.
@@ -136,26 +126,35 @@ fn split(kernel: &Kernel, text: &str) -> Option<Vec<String>> {
     if text.is_empty() {
         return Some(vec![]);
     }
-    let mut values: Vec<_> = kernel.variants.iter().flat_map(|(_, values)| values.iter().copied()).collect();
+    let values = kernel.variants.iter().flat_map(|(_, values)| values.iter().map(Value::to_string));
+    let mut values: Vec<_> = values.collect();
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     let rest = |value: &str| match text.strip_prefix(value)? {
         "" => Some(""),
         rest => rest.strip_prefix('_'),
     };
-    values.into_iter().find_map(|v| Some([vec![v.to_owned()], split(kernel, rest(v)?)?].concat()))
+    values.into_iter().find_map(|v| {
+        let others = split(kernel, rest(&v)?)?;
+        Some([vec![v], others].concat())
+    })
 }
 
 fn described(kernel: &Kernel) -> String {
     if kernel.variants.is_empty() {
         return "it has no variants".into();
     }
-    let variants = kernel.variants.iter().map(|(name, values)| format!("{name} = {}", values.join(" ")));
+    let variants = kernel.variants.iter().map(|(name, values)| format!("{name} = {}", joined(values)));
     format!("it can be specialised by {}", variants.collect::<Vec<_>>().join(", "))
+}
+
+fn joined(values: &[Value]) -> String {
+    values.iter().map(Value::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn check(kernel: &Kernel, wanted: &[(String, String)]) -> Result<(), Usage> {
     for (name, value) in wanted {
-        let known = kernel.variants.iter().any(|(n, values)| n == name && values.contains(&value.as_str()));
+        let has = |values: &[Value]| values.iter().any(|known| known.to_string() == *value);
+        let known = kernel.variants.iter().any(|(n, values)| n == name && has(values));
         if !known {
             return Err(Usage(format!("{}: no {name} = {value}; {}", kernel.name, described(kernel))));
         }
@@ -219,7 +218,7 @@ fn list(out: &mut impl Write) -> io::Result<()> {
     for kernel in KERNELS {
         writeln!(out, "{}", kernel.name)?;
         for (name, values) in kernel.variants {
-            writeln!(out, "    {name:<10}{}", values.join(" "))?;
+            writeln!(out, "    {name:<10}{}", joined(values))?;
         }
     }
     Ok(())

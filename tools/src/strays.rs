@@ -19,7 +19,7 @@ pub(crate) fn refuse(given: &[PathBuf], question: &str, rest: &[String]) -> Resu
     let advice = match (&*pictures, rest.is_empty()) {
         ([], true) => return Ok(()),
         ([], false) => "a question of several words is written in quotes",
-        // One that is not there may be what is asked about.
+        // A name without a file may be the subject of the question.
         ([picture], true) if !Path::new(picture).exists() => return Ok(()),
         ([_], _) if given.is_empty() => "a picture is given with --image",
         _ => "pictures are given with --image each",

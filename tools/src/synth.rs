@@ -36,7 +36,7 @@ enum ValueDtype {
     F32,
 }
 
-/// That of clap's is longer than a line.
+/// clap's usage is longer than a line.
 const USAGE: &str = "\
 strix synth [OPTIONS] --dtype <DTYPE> --preset <PRESET> <OUT>
        strix synth [OPTIONS] --dtype <DTYPE> --config <FILE> <OUT>";

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         print(args, &gpu, &cache, &cache.tuning(&gpu), &[])?;
         return Ok(DONE);
     }
-    // Also where nothing changes: a cache that cannot be written is an error before the work.
+    // The cache is written even if nothing changes, so that an error comes before the work.
     let known = if args.force { Tuning::default() } else { cache.tuning(&gpu) };
     cache.store_tuning(&gpu, &known)?;
     let outcome = measure(&gpu, &cache, &config, Duration::from_secs(args.budget))?;

@@ -38,7 +38,7 @@ pub(super) fn bench(shape: Shape) -> Result<Bench> {
         "quick_gelu" => Activation::QuickGelu,
         _ => Activation::None,
     };
-    // Of three matrices in one, as of queries, keys and values, the first is shared by the modalities.
+    // Queries, keys and values are three matrices in one. The modalities share the first.
     let (sets, shared) = if fused == "by" { (2, n / 3 / BLOCK * BLOCK) } else { (1, 0) };
     let p = Projection {
         rows,

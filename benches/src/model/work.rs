@@ -22,7 +22,7 @@ fn attention_flops(c: &Config, seen: u64) -> u64 {
 }
 
 /// Bytes of the keys and values of so many positions.
-pub(super) fn kv_bytes(c: &Config, positions: u64, element: u64) -> u64 {
+pub(crate) fn kv_bytes(c: &Config, positions: u64, element: u64) -> u64 {
     2 * element * positions * (c.text.kv_dim() * c.text.num_hidden_layers) as u64
 }
 

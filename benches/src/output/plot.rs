@@ -85,7 +85,7 @@ pub(super) fn roofline(run: &Run) -> String {
     for (row, point) in &points {
         svg.dot(&format!("dot c{}", family(&row.name)), *point, &title(row));
     }
-    // Where there is no room for all, the kernels that reach most are named.
+    // If there is no room for all names, the fastest kernels are named.
     let mut named = points.clone();
     named.sort_by(|a, b| percent(b.0).total_cmp(&percent(a.0)));
     for (row, point) in named {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// Width of a plot in pixels.
 pub(super) const WIDTH: f64 = 940.0;
 
-/// From values to pixels along one side.
+/// Maps values to pixels along one side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis {
     pub log: bool,

@@ -63,7 +63,7 @@ impl Program {
     /// Brings in what a step uses of a stream, nothing else being under way, and keeps it there.
     fn hold(&self, step: usize) -> Result<Option<MutexGuard<'_, State>>> {
         let segment = self.segments.iter().find(|s| s.steps.contains(&step));
-        let Some(load) = segment.and_then(|s| s.load) else { return Ok(None) };
+        let Some(load) = segment.and_then(|s| s.load.as_ref()) else { return Ok(None) };
         let stream = &self.streams[load.stream];
         let mut state = stream.state();
         let mut queue = Queue::new(&self.gpu);
@@ -146,7 +146,8 @@ impl Program {
             let mut tensors: Vec<Vec<u64>> =
                 tensors?.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
             self.run_step(index)?;
-            reference(&mut ReferenceArgs { params: &step.params, tensors: &mut tensors });
+            let bindings = step.shader.bindings;
+            reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
             for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
                 let value = &self.graph.values[arg.id.0 as usize];
                 let [got, want]: [Vec<f32>; 2] = [download(arg)?, bytemuck::cast_slice(want).to_vec()]

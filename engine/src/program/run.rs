@@ -142,12 +142,13 @@ impl Program {
         }
         let segment =
             self.segments.iter().find(|segment| segment.steps.end > run.next || segment.steps.is_empty());
-        let (load, end) = segment.map_or((None, run.next), |segment| (segment.load, segment.steps.end));
+        let (load, end) =
+            segment.map_or((None, run.next), |segment| (segment.load.clone(), segment.steps.end));
         let steps = self.costs.piece(run.next..end, slice / 2);
         // Nobody else may fill the slot until the steps that use it are submitted.
-        let stream = load.map(|load| &self.streams[load.stream]);
+        let stream = load.as_ref().map(|load| &self.streams[load.stream]);
         let mut state = stream.map(|stream| stream.state());
-        if let (Some(load), Some(stream), Some(state)) = (load, stream, &mut state) {
+        if let (Some(load), Some(stream), Some(state)) = (&load, stream, &mut state) {
             run.queue.bring(stream, load, state)?;
         }
         {
@@ -163,7 +164,7 @@ impl Program {
         }
         let submitted = Instant::now();
         run.queue.submit()?;
-        if let (Some(load), Some(state)) = (load, &mut state) {
+        if let (Some(load), Some(state)) = (&load, &mut state) {
             state.used[load.slot] = run.queue.last();
         }
         drop(state);
@@ -194,7 +195,7 @@ impl Program {
         if let Some(load) = self.next_load() {
             let stream = &self.streams[load.stream];
             let mut state = stream.state();
-            run.queue.bring(stream, load, &mut state)?;
+            run.queue.bring(stream, &load, &mut state)?;
         }
         let start = Instant::now();
         run.queue.wait_for_the_last()?;
@@ -216,7 +217,7 @@ impl Program {
 
     /// The group that the next run begins with, if it can come while this run ends.
     fn next_load(&self) -> Option<Load> {
-        let mut loads = self.segments.iter().filter_map(|s| s.load);
+        let mut loads = self.segments.iter().filter_map(|s| s.load.clone());
         let (first, last) = (loads.next()?, loads.next_back()?);
         (first.stream == last.stream && first.slot != last.slot).then_some(first)
     }

@@ -114,7 +114,7 @@ type Pair = [i16x8; 4];
 
 /// A filter that stretches rows.
 struct Spread {
-    /// With the place of its weights: those of each eight pixels, a pair after the other.
+    /// With the index of its weights: those of eight pixels each, one pair after the other.
     runs: Vec<(Run, Range<usize>)>,
     weights: Vec<Pair>,
 }
@@ -268,7 +268,7 @@ pub(crate) fn whole(image: &RgbImage, size: usize, window: Range<usize>) -> Vec<
 mod tests {
     use super::*;
 
-    // Of the widest weights that a filter has, and beyond.
+    // With the widest weights of a filter, and wider.
     #[test]
     fn sums_of_halves_are_the_whole_sums() {
         let mut state = 5u32;

@@ -8,7 +8,7 @@ use super::{Config, RopeScaling};
 /// Elements of the widest head the attention kernels take.
 const MAX_HEAD_DIM: usize = 256;
 
-/// More layers than any model has: an absurd count must not become a list of that length.
+/// More layers than any model has. An absurd count must not become a list of that length.
 const MAX_LAYERS: usize = 256;
 
 /// Widest row. 16 rows of f32 are a block of packed weights, and must fit the smallest binding that devices have.
@@ -23,7 +23,7 @@ const MAX_ADDED: usize = MAX_GRID * 1024;
 /// Longest side of a picture, in pixels.
 const MAX_IMAGE: usize = 65_535;
 
-/// Most positions: sizes of the KV cache fit 64 bits, and a position a kernel's u32.
+/// Most positions. Sizes of the KV cache then fit 64 bits, and a position fits a kernel's u32.
 const MAX_POSITIONS: usize = i32::MAX as usize;
 
 /// Checks a config against itself and what the kernels take.

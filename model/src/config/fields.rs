@@ -71,7 +71,7 @@ impl Size {
 
 /// An object of a JSON file, read field by field so that errors can name the field.
 pub(super) struct Fields<'a> {
-    /// Where it is in the file, for messages: `visual_config.visual_model`.
+    /// Its path in the file, for messages: `visual_config.visual_model`.
     pub(super) section: &'static str,
     /// Absent as a whole: every field takes its default.
     pub(super) map: Option<&'a Map<String, Value>>,

@@ -136,7 +136,7 @@ const HARMLESS: [&str; 30] = [
 const FACTORS: [&str; 6] = ["scale", "scaling", "multiplier", "rescale", "penalty", "guidance"];
 
 fn has(name: &str, words: &[&str]) -> bool {
-    // Of useBias, ln_2 and norm1 too.
+    // Keys such as useBias, ln_2 and norm1 are split too.
     let is_end = |c: char| !c.is_ascii_alphabetic();
     let parts = name.split(is_end).flat_map(|part| {
         let upper = part.char_indices().filter(|(at, c)| *at > 0 && c.is_ascii_uppercase()).map(|(at, _)| at);

@@ -10,11 +10,12 @@ use super::run::OnProgress;
 use super::shards::Tensor;
 use super::synth::plain;
 use super::{Checkpoint, Report, WriteOptions, items, output};
-use crate::loader::{Item, Matrix, Rounding, view};
+use crate::loader::{Item, Matrix, view};
+use crate::packed::{self, Rounding};
 use crate::weights::FileDtype;
 use crate::{Error, Result};
 
-/// Where in a packed projection a checkpoint tensor is.
+/// Position of a checkpoint tensor in a packed projection.
 struct Origin<'a> {
     matrix: &'a Matrix,
     set: u32,
@@ -76,10 +77,10 @@ pub fn export(
         }
         let missing = || Error::Tensor { name: name.into(), reason: "is not in the checkpoint".into() };
         let Origin { matrix, set, half, first } = origins.get(name).ok_or_else(missing)?;
-        let weight = view(weights, &format!("{}.packed", matrix.label))?;
+        let weight = view(weights, &packed::weight_name(&matrix.label))?;
         let scales = match matrix.layout.groups() {
             0 => vec![],
-            _ => view(weights, &format!("{}.scale", matrix.label))?.to_f32()?,
+            _ => view(weights, &packed::scale_name(&matrix.label))?.to_f32()?,
         };
         let stored = if matrix.layout.format == Format::Bf16 { FileDtype::BF16 } else { FileDtype::F32 };
         let shape = specs.get(name).cloned().unwrap_or_default();

@@ -41,7 +41,7 @@ pub(super) struct Folder {
 /// State of a folder.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// All of it is there already.
+    /// Everything is there already.
     Complete(Box<Manifest>),
     /// It is to be made, or to be finished.
     Unfinished(Folder),
@@ -88,7 +88,7 @@ impl Folder {
         refuse_foreign(out, force)?;
         let left = partial.exists();
         let lock = lock(out, &partial)?;
-        // It was checked as a path without links; had it changed since, the check would be of another folder.
+        // The path was checked to have no links. If it changed since, another folder was checked.
         if out.canonicalize().map_err(io_error(out))? != out {
             return Err(wrong(out, "was replaced by a link meanwhile: name another folder".into()));
         }
@@ -155,13 +155,13 @@ impl Folder {
         Ok(None)
     }
 
-    /// Where a file is or will be made: in `.partial`, unless it has moved up already.
+    /// Path of a file that is being made: in `.partial`, unless it has moved up already.
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
         let (here, above) = (self.partial.join(name), self.out.join(name));
         if !here.exists() && above.exists() { above } else { here }
     }
 
-    /// Where a file is begun anew.
+    /// Path of a file that is begun anew.
     pub(super) fn new_path(&self, name: &str) -> PathBuf {
         self.partial.join(name)
     }
@@ -204,7 +204,7 @@ impl Folder {
                 fs::rename(&from, &to).map_err(io_error(&to))?;
             }
         }
-        // So that the names are on the disk as well. Not every system can open a folder.
+        // This brings the names to the disk as well. Not every system can open a folder.
         if let Ok(dir) = File::open(&self.out) {
             let _ = dir.sync_all();
         }
@@ -393,7 +393,7 @@ fn lock(out: &Path, partial: &Path) -> Result<File> {
     loop {
         fs::create_dir_all(partial).map_err(io_error(partial))?;
         let lock = match own::open(&path, OpenOptions::new().create(true).truncate(false).write(true)) {
-            // Another process finished and took the folder away in between.
+            // Another process finished and removed the folder in between.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
             file => file?,
         };

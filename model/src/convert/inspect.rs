@@ -10,7 +10,8 @@ use strix_shaders::unpacking::unpack_row;
 
 use super::run::OnProgress;
 use super::{folder_of, items};
-use crate::loader::{Item, Matrix, Progress, Rounding, view};
+use crate::loader::{Item, Matrix, Progress, view};
+use crate::packed::{self, Rounding};
 use crate::weights::Weights;
 use crate::{Config, Error, Result};
 
@@ -189,10 +190,10 @@ fn matrix_errors(
     matrix: &Matrix,
 ) -> Result<Vec<(String, RoundingError)>> {
     let layout = matrix.layout;
-    let packed = view(stored, &format!("{}.packed", matrix.label))?;
+    let packed = view(stored, &packed::weight_name(&matrix.label))?;
     let scales = match layout.groups() {
         0 => vec![],
-        _ => view(stored, &format!("{}.scale", matrix.label))?.to_f32()?,
+        _ => view(stored, &packed::scale_name(&matrix.label))?.to_f32()?,
     };
     let missing = || Error::Tensor { name: packed.name.into(), reason: "is not in one piece".into() };
     let bytes = packed.contiguous().ok_or_else(missing)?;
@@ -262,7 +263,7 @@ fn tensor_error(stored: &Weights, source: &Weights, name: &str) -> Result<Roundi
     Ok(sum(runs.collect::<Result<_>>()?))
 }
 
-/// In order, so that the sum is the same in every run.
+/// Sums are taken in order, so that every run gives the same.
 fn sum(errors: Vec<RoundingError>) -> RoundingError {
     errors.into_iter().fold(RoundingError::default(), |mut sum, error| {
         sum += error;

@@ -10,6 +10,7 @@ use strix_shaders::{Format, Layout};
 
 use super::shards::Tensor;
 use crate::loader::{Matrix, check_finite, view};
+use crate::packed;
 use crate::weights::{FileDtype, View, Weights};
 use crate::{Error, Result};
 
@@ -75,10 +76,10 @@ impl<'a> Pack<'a> {
             Format::Int8 { .. } => FileDtype::I8,
         };
         let shape = matrix.layout.weight_shape().to_vec();
-        let mut tensors = vec![Tensor { name: format!("{}.packed", matrix.label), dtype, shape }];
+        let mut tensors = vec![Tensor { name: packed::weight_name(&matrix.label), dtype, shape }];
         if matrix.layout.groups() > 0 {
             let shape = matrix.layout.scale_shape();
-            tensors.push(Tensor { name: format!("{}.scale", matrix.label), dtype: FileDtype::F32, shape });
+            tensors.push(Tensor { name: packed::scale_name(&matrix.label), dtype: FileDtype::F32, shape });
         }
         let block_elements = BLOCK as usize * k as usize;
         Self { weights, matrix, tensors, blocks_per_piece: (PIECE_ELEMENTS / block_elements).max(1) }
@@ -257,7 +258,7 @@ pub(super) struct Unpack<'a> {
 
 impl Unpack<'_> {
     fn rows_per_piece(&self) -> usize {
-        // Of whole blocks, so that a block is read once.
+        // Pieces are of whole blocks, so that a block is read once.
         (PIECE_ELEMENTS / self.layout.k as usize).next_multiple_of(BLOCK as usize)
     }
 
@@ -292,7 +293,7 @@ impl Job for Unpack<'_> {
     }
 
     fn read_bytes(&self, piece: usize) -> u64 {
-        // Of the blocks only this tensor's rows, so that tensors that share blocks do not count them twice.
+        // Only this tensor's rows of the blocks count, so that tensors that share blocks do not count them twice.
         (self.rows(piece).len() * self.layout.k as usize * self.weight.dtype.bitsize() / 8) as u64
     }
 

@@ -5,14 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::packed::{self, LAYOUT_VERSION};
 use crate::read::{MAX_MANIFEST_BYTES, read_if_there, without_bom};
 use crate::{Error, Result};
 
 /// Name of the manifest. It is written last: a folder that has one is complete.
 pub const MANIFEST: &str = "strix.json";
-
-/// Version of the packed layout that this program writes and reads.
-pub const LAYOUT_VERSION: u32 = 3;
 
 /// Arrangement of the tensors of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,19 +102,13 @@ impl Manifest {
 
     /// The metadata of each of its files of tensors.
     pub(super) fn metadata(&self) -> BTreeMap<String, String> {
-        let group = self.group.map(|group| group.to_string());
-        let all = match self.layout {
-            Arrangement::Hf => vec![("format", Some("pt".into()))],
-            Arrangement::Strix => vec![
-                ("format", Some("strix".into())),
-                ("strix.layout", Some(self.layout_version.to_string())),
-                ("strix.dtype", Some(self.dtype.clone())),
-                ("strix.group", group),
-                ("strix.vision", Some(self.vision.to_string())),
-                ("strix.version", self.program.strip_prefix("strix ").map(Into::into)),
-            ],
-        };
-        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+        match self.layout {
+            Arrangement::Hf => BTreeMap::from([(packed::FORMAT.into(), "pt".into())]),
+            Arrangement::Strix => {
+                let program = self.program.strip_prefix("strix ");
+                packed::metadata(self.layout_version, &self.dtype, self.group, self.vision, program)
+            }
+        }
     }
 
     /// Bytes of its files of tensors.

@@ -1,4 +1,4 @@
-//! Where a folder may be written: never into what is read.
+//! Checks where a folder may be written: never into a source that is read.
 
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};

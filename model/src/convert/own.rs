@@ -37,7 +37,7 @@ pub(super) fn create(path: &Path) -> Result<File> {
     if check(path)? {
         fs::remove_file(path).map_err(io_error(path))?;
     }
-    // It fails where something has come there since, a link too.
+    // It fails if anything has come there since, even a link.
     OpenOptions::new().write(true).create_new(true).open(path).map_err(io_error(path))
 }
 

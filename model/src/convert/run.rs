@@ -348,7 +348,7 @@ fn hash(mut file: File, at: u64, bytes: u64) -> io::Result<String> {
 /// Bytes of the disk that these files have beyond `kept_bytes`: of jobs that an earlier run had begun, which are
 /// written over.
 fn begun_bytes(files: &[(PathBuf, File)], kept_bytes: u64) -> u64 {
-    // Where the system does not say, none.
+    // `None` if the system does not report it.
     let allocated: u64 = files.iter().filter_map(|(_, file)| FileExt::allocated_size(file).ok()).sum();
     allocated.saturating_sub(kept_bytes)
 }
@@ -359,7 +359,7 @@ pub(super) fn check_space(out: &Path, needed: u64) -> Result<()> {
             path: out.into(),
             reason: format!("{needed} bytes are to be written, {free} are free there"),
         }),
-        // Where the system does not say, writing will.
+        // If the system does not report it, writing will fail where there is no room.
         _ => Ok(()),
     }
 }

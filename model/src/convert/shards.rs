@@ -55,7 +55,7 @@ pub(super) struct Shard {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub shards: Vec<Shard>,
-    /// By job and tensor: where in its shard.
+    /// Offset of each tensor in its shard, by job and tensor.
     pub places: Vec<Vec<u64>>,
 }
 

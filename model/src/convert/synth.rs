@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::jobs::{Copy, Job};
-use super::manifest::{Arrangement, LAYOUT_VERSION, Manifest};
+use super::manifest::{Arrangement, Manifest};
 use super::run::{OnProgress, Work};
 use super::{Checkpoint, Report, WriteOptions, describe_files, output, packing};
-use crate::loader::{Rounding, view};
+use crate::loader::view;
+use crate::packed::{LAYOUT_VERSION, Rounding};
 use crate::weights::{FileDtype, Weights};
 use crate::{Config, Error, Result};
 

@@ -11,7 +11,8 @@ use super::folder::refuse_unfinished;
 use super::items;
 use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
 use super::run::{OnProgress, hash_range};
-use crate::loader::{Item, Progress, Rounding};
+use crate::loader::{Item, Progress};
+use crate::packed::{self, Rounding};
 use crate::weights::{FileDtype, Weights, is_file_name};
 use crate::{Config, Error, Result, shown};
 
@@ -136,7 +137,7 @@ impl<'a> Check<'a> {
             self.problem(name, None, reason);
         }
         let Some(blake3) = &entry.blake3 else { return self.tensors(name, whole) };
-        // One of another length need not be read to be known as another.
+        // A file of another length differs. It need not be read.
         if !whole {
             return Ok(());
         }
@@ -263,7 +264,7 @@ fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String>
     for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
         hasher.update(piece);
         let first = i * PIECE_BYTES / element;
-        bad = bad.or_else(|| first_bad(view.dtype, name.ends_with(".scale"), piece).map(|at| first + at));
+        bad = bad.or_else(|| first_bad(view.dtype, packed::is_scale(name), piece).map(|at| first + at));
         weights.release(name, first..first + piece.len() / element);
     }
     if hasher.finalize().to_hex().as_str() != entry.blake3 {
@@ -279,7 +280,7 @@ fn examine(weights: &Weights, name: &str, entry: &TensorEntry) -> Option<String>
 
 /// The first element that is NaN or infinite or, of `scales`, negative. `None` if they are no floats.
 fn first_bad(dtype: FileDtype, scales: bool, bytes: &[u8]) -> Option<usize> {
-    // Without its sign, a finite number is below infinity as an integer too; with it, a negative one is above.
+    // As integers, finite numbers are below infinity without their sign. With it, negative ones are above.
     let (infinity, minus_0) = (f32::INFINITY.to_bits(), 1 << 31);
     let mask = if scales { u32::MAX } else { !minus_0 };
     let bad = |infinity: u32, bits: u32| bits & mask >= infinity && bits != minus_0;
@@ -296,7 +297,7 @@ fn first_bad(dtype: FileDtype, scales: bool, bytes: &[u8]) -> Option<usize> {
 /// The first element that is `bad`.
 fn first<const N: usize>(bytes: &[u8], bad: impl Fn([u8; N]) -> bool) -> Option<usize> {
     let elements = bytes.as_chunks().0;
-    // All of them first, since a search that may stop early is not vectorised.
+    // All elements are tested first, since a search that may stop early is not vectorised.
     elements.iter().fold(false, |any, &element| any | bad(element)).then_some(())?;
     elements.iter().position(|&element| bad(element))
 }
@@ -317,7 +318,7 @@ fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bo
                 }
             }
             Item::Matrix(matrix) => {
-                let packed = manifest.tensors.get(&format!("{}.packed", matrix.label));
+                let packed = manifest.tensors.get(&packed::weight_name(&matrix.label));
                 // Weight sets that were equal are stored once.
                 let blocks = Layout { sets: 1, ..matrix.layout }.places() as usize;
                 let once = packed.is_some_and(|entry| entry.shape.first() == Some(&blocks));
@@ -328,9 +329,9 @@ fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bo
                 };
                 let sets = if once { 1 } else { matrix.layout.sets };
                 let layout = Layout { format, sets, ..matrix.layout };
-                expected.insert(format!("{}.packed", matrix.label), (true, layout.weight_shape().to_vec()));
+                expected.insert(packed::weight_name(&matrix.label), (true, layout.weight_shape().to_vec()));
                 if layout.groups() > 0 {
-                    expected.insert(format!("{}.scale", matrix.label), (true, layout.scale_shape()));
+                    expected.insert(packed::scale_name(&matrix.label), (true, layout.scale_shape()));
                 }
             }
         }

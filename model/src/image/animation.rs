@@ -175,7 +175,7 @@ impl Frames<'_> {
         })
     }
 
-    /// As `seek`, of the last frame wanted.
+    /// The same as `seek`, for the last frame wanted.
     fn into_frame(mut self, frame: usize) -> Result<Opened> {
         let kind = self.kind;
         self.advance_to(frame).map_err(|error| of_kind(error, kind))?;

@@ -95,7 +95,7 @@ enum Unpack {
     Words {
         six: bool,
     },
-    /// So many bytes a pixel, and which of them are red, green, blue and alpha.
+    /// Bytes of a pixel, and the indices of red, green, blue and alpha among them.
     Bgr {
         bytes: usize,
         order: [usize; 3],
@@ -162,7 +162,7 @@ const RLE4: u32 = 2;
 const BITFIELDS: u32 = 3;
 
 struct Header {
-    /// Where the pixels begin; 0 where they follow.
+    /// Offset of the pixels; 0 if they follow the header.
     offset: usize,
     /// Bytes of this header.
     len: usize,
@@ -178,7 +178,7 @@ struct Header {
 }
 
 impl Header {
-    /// None where the file ends before it does.
+    /// `None` if the file ends before it does.
     fn read(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         let half = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
@@ -208,7 +208,7 @@ impl Header {
             header.compression = word(30)?;
             header.num_colours = word(46)? as usize;
             if header.compression == BITFIELDS {
-                // In the header where it is long enough, and otherwise behind it.
+                // In the header if it is long enough, else behind it.
                 header.masks = [word(54)?, word(58)?, word(62)?, if len >= 56 { word(66)? } else { 0 }];
             }
         }

@@ -9,7 +9,7 @@ use crate::read::LFS_POINTER;
 
 /// A kind of file that is not read.
 pub(super) struct Foreign {
-    /// With its article.
+    /// Its name with an article.
     pub(super) what: &'static str,
     pub(super) advice: &'static str,
 }
@@ -153,7 +153,7 @@ fn shaped(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         }
         // Eight bytes say how long its header is.
         [_, _, _, _, _, _, 0, 0, b'{', ..] => Some(("a safetensors file", NAME)),
-        // Of one picture or more.
+        // A container of one picture or more.
         [0, 0, 2, 0, count, 0, ..] if *count > 0 => Some(("a CUR cursor", CONVERT)),
         // Two letters, and four bytes that no version uses: a text has none such.
         [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => {

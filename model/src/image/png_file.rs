@@ -20,7 +20,7 @@ pub(super) struct Header<'a> {
     palette: Option<&'a [u8]>,
     transparency: Option<&'a [u8]>,
     orientation: Option<Orientation>,
-    /// Where the first chunk of pixels begins.
+    /// Offset of the first chunk of pixels.
     pixels_at: usize,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Header<'a> {
 struct Chunk<'a> {
     kind: &'a [u8; 4],
     content: &'a [u8],
-    /// Where the next one begins; none where the file ends before the sum does.
+    /// Offset of the next chunk; `None` if the file ends before the sum does.
     next: Option<usize>,
 }
 

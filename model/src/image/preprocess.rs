@@ -1,4 +1,4 @@
-//! From a picture to the vision tower's input, as the original's `CLIPImageProcessor` on Pillow (SPEC §7-8).
+//! Makes the vision tower's input of a picture, as the original's `CLIPImageProcessor` on Pillow does (SPEC §7-8).
 
 use image::RgbImage;
 

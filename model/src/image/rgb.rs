@@ -1,4 +1,4 @@
-//! From a decoder's pixels to RGB, as Pillow's `convert("RGB")`.
+//! Converts a decoder's pixels to RGB as Pillow's `convert("RGB")` does.
 
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
@@ -110,7 +110,7 @@ mod tests {
         assert!(open(clear, still, &Options { background: Some([0; 3]), ..options }).notes.is_empty());
     }
 
-    // As `Image.new("RGBA", size, background).paste(picture, mask=picture)`.
+    // The same as `Image.new("RGBA", size, background).paste(picture, mask=picture)`.
     #[test]
     fn a_background_shows_through() {
         let pixels = vec![10, 20, 30, 0, 10, 20, 30, 255, 10, 20, 30, 128, 255, 0, 1, 1];

@@ -54,7 +54,7 @@ fn decoded_pictures_are_pillows() {
     }
 }
 
-// As libjpeg-turbo, which Pillow decodes with: the copies that Pillow decoded are the same bits.
+// Pillow decodes with libjpeg-turbo. The copies that it decoded have the same bits.
 #[test]
 fn decoded_jpegs_are_pillows() {
     for (stem, entry) in manifest() {

@@ -165,7 +165,7 @@ fn what_grids_and_kernels_do_not_take_is_refused_with_the_numbers() {
         let error = planned(&with(&places, &value.into())).map(|_| ()).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
-    // As many as there may be are planned.
+    // The largest number is planned.
     for (place, value) in [(queries, 60_000), (image, 1792), (("", "vocab_size"), 200_000)] {
         planned(&with(&[place], &value.into())).unwrap();
     }

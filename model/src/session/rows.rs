@@ -29,16 +29,19 @@ pub(crate) fn of_prompt(
     prompt.check_images(num_pictures)?;
     let ids = prompt.encode(tokenizer);
     let rows = of_ids(config, &ids, pictures)?;
-    if rows.len() > ctx as usize {
+    check_length(config, ctx, &rows, num_pictures)?;
+    Ok(rows)
+}
+
+/// Refuses a prompt that has no position, or more than the context holds.
+pub(super) fn check_length(config: &Config, ctx: u32, rows: &[Row], num_pictures: usize) -> Result<()> {
+    let (positions, limit) = (rows.len(), ctx as usize);
+    if positions > limit {
         let picture_positions = num_pictures * config.num_image_tokens();
-        let (positions, limit) = (rows.len(), ctx as usize);
         let length = PromptLength { positions, picture_positions, pictures: num_pictures, limit };
         return Err(Error::PromptTooLong(length));
     }
-    if rows.is_empty() {
-        return Err(Error::EmptyPrompt);
-    }
-    Ok(rows)
+    if rows.is_empty() { Err(Error::EmptyPrompt) } else { Ok(()) }
 }
 
 /// Number of positions of a prompt, whether a context holds them or not.

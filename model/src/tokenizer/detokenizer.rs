@@ -42,7 +42,7 @@ impl Detokenizer {
                 && self.drops_space(tokenizer.normalizer, !text.is_empty())
             {
                 piece_text = rest;
-                // One space is the dummy prefix. Where runs of spaces are removed all in front go.
+                // One space is the dummy prefix. If runs of spaces are removed, all leading ones go.
                 self.space_taken = !tokenizer.normalizer.remove_extra_whitespaces;
             }
             text.extend(piece_text.chars().map(|c| if c == SPACE { ' ' } else { c }));

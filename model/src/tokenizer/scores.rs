@@ -36,7 +36,7 @@ struct Pair {
 
 impl Ord for Pair {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Of equal scores the leftmost. -0 is less than 0, as sentencepiece 0.2.3 has it; 0.1 took them for equal.
+        // Among equal scores the leftmost wins. -0 is less than 0, as in sentencepiece 0.2.3; 0.1 took them as equal.
         self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
     }
 }

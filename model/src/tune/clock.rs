@@ -243,7 +243,7 @@ impl Timed {
         let mean = |runs: &[f64]| runs.iter().sum::<f64>() / runs.len() as f64;
         let measured =
             if self.times.device_ns.is_empty() { &self.times.wall_ns } else { &self.times.device_ns };
-        // Without processor time the mean of no runs is no number, and less than nothing.
+        // Without processor time the second mean is NaN, which `min` ignores.
         Ok(passes as f64 * mean(measured).min(mean(&self.times.idle_ns)))
     }
 

@@ -25,7 +25,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of these runs; `None` of none.
+    /// The statistics of these runs; `None` if there are none.
     pub fn of(runs: &[f64]) -> Option<Self> {
         let mut sorted = runs.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -36,7 +36,7 @@ impl Summary {
         Some(Self { runs: runs.len(), median, min, max, p10, p90, outliers })
     }
 
-    /// From a tenth to nine tenths, in parts of the median.
+    /// Distance of the 10th to the 90th percentile, in parts of the median.
     pub fn spread(&self) -> f64 {
         if self.median > 0.0 { (self.p90 - self.p10) / self.median } else { 0.0 }
     }

@@ -39,7 +39,7 @@ const SMALL: [&str; 5] = [
     "preprocessor_config.json",
 ];
 
-/// Where the parts of a checkpoint are that someone named by one path.
+/// Paths of the parts of a checkpoint that was named by one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// The folder with `config.json`, and with the tokenizer if there is one.
@@ -145,7 +145,7 @@ fn other_model(config: &Map<String, Value>) -> Option<String> {
     const ARCHITECTURE: &str = "MPLUGOwl2LlamaForCausalLM";
     let said = config.get("model_type").and_then(Value::as_str);
     let architectures = config.get("architectures").and_then(Value::as_array);
-    // Where others write it: TensorRT-LLM, timm, diffusers.
+    // Keys of other programs: TensorRT-LLM, timm, diffusers.
     let built = config.get("pretrained_config").and_then(Value::as_object).unwrap_or(config);
     let others = ["architecture", "_class_name"].iter().filter_map(|&key| built.get(key));
     let others = others.filter(|_| said.is_none());
@@ -310,7 +310,7 @@ fn other_kind(dir: &Path, names: &[String]) -> Option<String> {
     let tables = [&kinds::PARTS[..], &kinds::OTHER_PROGRAMS, &kinds::OTHERS];
     of_tables(names, &tables)
         .or_else(|| {
-            // Of a training's own files none is the model, and a folder is no file of torch.
+            // None of a training's own files is the model, and a folder is no file of torch.
             let files = names.iter().filter(|name| !is_state(name) && !dir.join(name.as_str()).is_dir());
             of_tables(&files.cloned().collect::<Vec<_>>(), &[&kinds::TORCH_SIGNS])
         })

@@ -19,7 +19,7 @@ use crate::config::UNQUANTISED;
 /// A kind of file or folder, and what to do with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Kind {
-    /// In words that follow "is" or "holds".
+    /// Its description: words that follow "is" or "holds".
     pub what: &'static str,
     /// An advice that leads to the right model.
     pub todo: &'static str,

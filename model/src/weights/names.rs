@@ -45,7 +45,7 @@ pub(super) struct Renaming {
     prefix: String,
     /// Whether modules of [`WRAPPERS`] are taken out.
     wrapped: bool,
-    /// In words.
+    /// The change in words.
     pub note: String,
 }
 
@@ -181,13 +181,13 @@ pub(super) fn refuse_others<'n>(
     }
 }
 
-/// Another model, by the names of tensors.
+/// The other model that has tensors of such names.
 pub(super) fn other_model(names: &[&str]) -> Option<&'static str> {
     let begins = |(begin, _): &&(&str, &str)| names.iter().any(|name| name.starts_with(begin));
     kinds::OTHER_MODELS.iter().find(begins).map(|&(_, model)| model)
 }
 
-/// Where a tensor is that is missing, if it stands there with something before its name.
+/// The name under which a missing tensor is there, if only a prefix differs.
 pub(super) fn prefixed<'n>(name: &str, mut held: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     held.find(|held| held.strip_suffix(name).is_some_and(|prefix| prefix.ends_with('.')))
 }

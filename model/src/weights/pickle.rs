@@ -41,7 +41,7 @@ pub(super) enum Value<'a> {
     Unread(&'static str),
     /// An object that no model needs and that is no tensor: a set, a device.
     Opaque(&'static str),
-    /// By its place in [`Unpickled`].
+    /// Its index in [`Unpickled`].
     Object(usize),
 }
 

@@ -94,7 +94,7 @@ pub(super) struct Header {
     /// Tensors that cannot be read, and why.
     pub unread: Vec<(String, String)>,
     pub metadata: BTreeMap<String, String>,
-    /// Where in the file the tensors were, if not where they usually are.
+    /// The dict in the file that held the tensors, if it was not the usual one.
     pub note: Option<String>,
 }
 

@@ -20,7 +20,7 @@ const SUM_STD: f64 = 147.799_86;
 /// Golden ratio, 64 bits of it: the step of splitmix64.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Where a tensor's values come from.
+/// Source of a tensor's values.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     seed: u64,

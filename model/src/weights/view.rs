@@ -106,7 +106,7 @@ impl View<'_> {
         match (self.dtype, self.contiguous()) {
             (FileDtype::F32, _) => self.read(start, values, f32::from_le_bytes),
             (FileDtype::F16, Some(bytes)) => {
-                // By the slice, the CPU's own instruction is used; which is there is asked once a slice.
+                // A slice is converted with the CPU's instruction, which is looked up once a slice.
                 let bytes = bytes[start * 2..][..values.len() * 2].as_chunks().0;
                 let mut halves = [f16::ZERO; 512];
                 for (values, bytes) in values.chunks_mut(halves.len()).zip(bytes.chunks(halves.len())) {

@@ -20,7 +20,7 @@ const LOCATOR_64: u32 = 0x0706_4b50;
 const END_BYTES: usize = 22;
 const LOCATOR_64_BYTES: usize = 20;
 
-/// Where an entry's bytes are in the file.
+/// Range of an entry's bytes in the file.
 pub(super) type Entries<'a> = BTreeMap<&'a str, Range<usize>>;
 
 /// The entries of a zip file by name.
@@ -33,7 +33,7 @@ pub(super) fn entries(file: &[u8]) -> Result<Entries<'_>, String> {
         .ok_or_else(cut)?;
 
     let mut entries = Entries::new();
-    // From local header to end of data.
+    // Range from the local header to the end of the data.
     let mut spans: Vec<(Range<usize>, &str)> = Vec::new();
     while central.len() > 0 {
         let header = Header::read(&mut central).ok_or_else(cut)?;
@@ -66,7 +66,7 @@ pub(super) fn entries(file: &[u8]) -> Result<Entries<'_>, String> {
     Ok(entries)
 }
 
-/// Where the list of entries is.
+/// Position of the list of entries.
 struct Directory {
     start: u64,
     len: u64,

@@ -36,7 +36,11 @@ fn finish(row: u32, p: u32, affine: Affine, sums: vec4<f32>) {
 //% endif
 //% else
 //% for c in range(4)
-    store(row, p + ${c}u * SPAN, ${"gate(v[" ~ c ~ "u], 1.702)" if epilogue == "quick_gelu" else "v[" ~ c ~ "u]"});
+//% if epilogue == "quick_gelu"
+    store(row, p + ${c}u * SPAN, gate(v[${c}u], 1.702));
+//% else
+    store(row, p + ${c}u * SPAN, v[${c}u]);
+//% endif
 //% endfor
 //% endif
 }

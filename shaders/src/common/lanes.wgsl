@@ -15,13 +15,8 @@ var<private> num_subgroups: u32;
 const LANES = ${lanes}u;
 //% endif
 
-//% for name, what, own, both in [("sum", "sum of `value`", "subgroupAdd", "a + b"), ("max", "largest `value`", "subgroupMax", "max(a, b)")]
-fn ${name}_of(a: f32, b: f32) -> f32 {
-    return ${both};
-}
-
-/// Returns the ${what} over all lanes, to every lane.
-fn lane_${name}(lane: u32, value: f32) -> f32 {
+/// Returns the sum of `value` over all lanes, to every lane.
+fn lane_sum(lane: u32, value: f32) -> f32 {
 //% if lanes == "plain"
     workgroupBarrier();
     partial[lane] = value;
@@ -30,24 +25,54 @@ fn lane_${name}(lane: u32, value: f32) -> f32 {
     for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
         workgroupBarrier();
         if lane < stride {
-            partial[lane] = ${name}_of(partial[lane], partial[lane + stride]);
+            partial[lane] = partial[lane] + partial[lane + stride];
         }
     }
     workgroupBarrier();
     return partial[0];
 //% elif lanes == "team"
-    let own = ${own}(value);
+    let own = subgroupAdd(value);
     workgroupBarrier();
     partial[subgroup] = own;
     workgroupBarrier();
     var all = partial[0];
     //~ trips: 64 * 8
     for (var i = 1u; i < num_subgroups; i++) {
-        all = ${name}_of(all, partial[i]);
+        all = all + partial[i];
     }
     return all;
 //% else
-    return ${own}(value);
+    return subgroupAdd(value);
 //% endif
 }
-//% endfor
+
+/// Returns the largest `value` over all lanes, to every lane.
+fn lane_max(lane: u32, value: f32) -> f32 {
+//% if lanes == "plain"
+    workgroupBarrier();
+    partial[lane] = value;
+    // Six halvings; a kernel reduces at most eight times.
+    //~ trips: 6 * 8
+    for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
+        workgroupBarrier();
+        if lane < stride {
+            partial[lane] = max(partial[lane], partial[lane + stride]);
+        }
+    }
+    workgroupBarrier();
+    return partial[0];
+//% elif lanes == "team"
+    let own = subgroupMax(value);
+    workgroupBarrier();
+    partial[subgroup] = own;
+    workgroupBarrier();
+    var all = partial[0];
+    //~ trips: 64 * 8
+    for (var i = 1u; i < num_subgroups; i++) {
+        all = max(all, partial[i]);
+    }
+    return all;
+//% else
+    return subgroupMax(value);
+//% endif
+}

@@ -1,11 +1,6 @@
 // What every family of gemm shares: parameters, bindings, which rows a workgroup takes, unpacking, and what
-// follows the sum. The importing kernel declares the variants `weights` and `x`,
-// and may declare `loads` (whether rows and weights are read as texels; it then imports `texels` too), `norm` and
-// `epilogue`: what follows the sum is else found out at run time, which costs a GPU nothing, but lavapipe walks
-// through every branch.
-
-//% set texels = loads is defined and loads == "texels"
-//% set normed = norm is defined and norm == "yes"
+// follows the sum. The importing kernel declares the variants `weights`, `x` and `bias`, and declares or sets `loads`
+// (whether rows and weights are read as texels; it then imports `texels` too), `norm` and `residual`.
 
 struct Params {
     /// Columns of x.
@@ -26,70 +21,77 @@ struct Params {
     image_only: u32,
     /// Steps of 32 columns that share a scale; for groups only.
     group_steps: u32,
-    /// Whether `bias` is added.
-    bias: u32,
-    /// Whether `residual` is added.
-    residual: u32,
     /// 0 none, 1 quick-GELU, 2 SwiGLU over alternate blocks of gate and up.
     activation: u32,
-    /// Whether x is normalised by its root mean square and `gain`; for one row only.
-    norm: u32,
-    /// Added to the mean square.
+    /// Added to the mean square of a row that is normalised.
     eps: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//% if texels
+//% if loads == "texels"
 @group(0) @binding(1) var x: texture_storage_2d<rgba32uint, read>;    // [rows, k] f32 or int8
-@group(0) @binding(2) var gain: texture_storage_2d<rgba32uint, read>;    // [modalities, k] f32
 //% elif x == "scalar"
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, k]
-@group(0) @binding(2) var<storage, read> gain: array<f32>;            // [modalities, k]
 //% elif x == "int8"
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [rows, k] int8, a multiple of 32 columns
-@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [rows] the scale of each
 //% else
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [rows, k]
-@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
 //% endif
-@group(0) @binding(3) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
-//% if texels
-@group(0) @binding(4) var weight: texture_storage_2d<rgba32uint, read>;    // [places, chunks, 16]
+//% if x == "int8"
+@group(0) @binding(2) var<storage, read> row_scale: array<f32>;       // [rows] what its numbers are multiples of
+//% endif
+//% if norm == "yes"
+//% if loads == "texels"
+@group(0) @binding(3) var gain: texture_storage_2d<rgba32uint, read>;    // [modalities, k] f32
+//% elif x == "scalar"
+@group(0) @binding(3) var<storage, read> gain: array<f32>;            // [modalities, k]
 //% else
-@group(0) @binding(4) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
+@group(0) @binding(3) var<storage, read> gain: array<vec4<f32>>;      // [modalities, k]
+//% endif
+//% endif
+@group(0) @binding(4) var<storage, read> routing: array<u32>;         // rows of text, of image, then their indices
+//% if loads == "texels"
+@group(0) @binding(5) var weight: texture_storage_2d<rgba32uint, read>;    // [places, chunks, 16]
+//% else
+@group(0) @binding(5) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
 //% endif
 //% if weights == "int8_group"
-@group(0) @binding(5) var<storage, read> scale: array<vec4<f32>>;     // [places, groups / 4, 16], four groups each
-//% else
-@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [places, 16]
+@group(0) @binding(6) var<storage, read> scale: array<vec4<f32>>;     // [places, groups / 4, 16], four groups each
+//% elif weights == "int8"
+@group(0) @binding(6) var<storage, read> scale: array<f32>;           // [places, 16]
 //% endif
-@group(0) @binding(6) var<storage, read> bias: array<f32>;            // [places, 16]
-@group(0) @binding(7) var<storage, read> residual: array<f32>;        // [rows, stride]
-@group(0) @binding(8) var<storage, read_write> y: array<f32>;         // [rows, stride]
+//% if bias == "yes"
+@group(0) @binding(7) var<storage, read> bias: array<f32>;            // [places, 16]
+//% endif
+//% if residual == "yes"
+@group(0) @binding(8) var<storage, read> residual: array<f32>;        // [rows, stride]
+//% endif
+@group(0) @binding(9) var<storage, read_write> y: array<f32>;         // [rows, stride]
 
-//% if not texels
-//% for t in ["x", "gain", "weight"]
-//% if t == "weight"
+//% if x != "scalar"
+/// 16 bytes of x.
+fn x_at(i: u32) -> vec4<u32> {
+//% if loads == "texels"
+    return textureLoad(x, texel(i));
+//% else
+    return bitcast<vec4<u32>>(x[i]);
+//% endif
+}
+//% endif
+
+/// 16 bytes of the weights.
 fn weight_at(i: u32) -> vec4<u32> {
+//% if loads == "texels"
+    return textureLoad(weight, texel(i));
+//% else
     return weight[i];
-}
-//% elif x != "scalar"
-fn ${t}_at(i: u32) -> vec4<u32> {
-    return bitcast<vec4<u32>>(${t}[i]);
-}
 //% endif
-//% endfor
-//% endif
+}
 
 //% if x == "int8"
 /// Columns 16 i .. 16 i + 15 of a row of x.
 fn load_x(row: u32, i: u32) -> vec4<u32> {
     return x_at(row * ((params.k + 31u) / 32u * 2u) + i);
-}
-
-/// What the numbers of a row of x are multiples of.
-fn row_scale(row: u32) -> f32 {
-    return bitcast<vec4<f32>>(gain_at(row / 4u))[row % 4u];
 }
 //% else
 /// Columns 4 i .. 4 i + 3 of a row of x; zeros beyond its end.
@@ -112,7 +114,7 @@ fn load_x(row: u32, i: u32) -> vec4<f32> {
 
 //% endif
 
-//% if normed
+//% if norm == "yes"
 /// The gain of the same columns; beyond the end that of the last ones.
 fn load_gain(modality: u32, i: u32) -> vec4<f32> {
 //% if x == "scalar"
@@ -121,7 +123,12 @@ fn load_gain(modality: u32, i: u32) -> vec4<f32> {
     return vec4<f32>(gain[at + c.x], gain[at + c.y], gain[at + c.z], gain[at + c.w]);
 //% else
     let width = params.k / 4u;
-    return bitcast<vec4<f32>>(gain_at(modality * width + min(i, width - 1u)));
+    let at = modality * width + min(i, width - 1u);
+//% if loads == "texels"
+    return bitcast<vec4<f32>>(textureLoad(gain, texel(at)));
+//% else
+    return gain[at];
+//% endif
 //% endif
 }
 //% endif
@@ -184,10 +191,11 @@ fn scale_of(modality: u32, p: u32) -> f32 {
 
 /// What is added to it then.
 fn bias_of(modality: u32, p: u32) -> f32 {
-    if params.bias != 0u {
-        return bias[place_of(p / 16u, modality) * 16u + p % 16u];
-    }
+//% if bias == "yes"
+    return bias[place_of(p / 16u, modality) * 16u + p % 16u];
+//% else
     return 0.0;
+//% endif
 }
 
 fn store(row: u32, n: u32, value: f32) {
@@ -195,13 +203,7 @@ fn store(row: u32, n: u32, value: f32) {
         return;
     }
     let at = row * params.stride + params.first + n;
-//% if epilogue is not defined
-    var result = value;
-    if params.residual != 0u {
-        result += residual[at];
-    }
-    y[at] = result;
-//% elif epilogue == "residual"
+//% if residual == "yes"
     y[at] = value + residual[at];
 //% else
     y[at] = value;
@@ -212,28 +214,6 @@ fn store(row: u32, n: u32, value: f32) {
 fn gate(t: f32, b: f32) -> f32 {
     return t / (1.0 + exp(-b * t));
 }
-
-//% if epilogue is not defined
-/// Ends the sums of packed rows p and p + 16, p in an even block, and scatters them into their row.
-fn finish_pair(row: u32, modality: u32, p: u32, first: f32, second: f32) {
-    let v = first * scale_of(modality, p) + bias_of(modality, p);
-    let w = second * scale_of(modality, p + 16u) + bias_of(modality, p + 16u);
-    switch params.activation {
-        case 2u: {
-            // The block after a gate's is its up's.
-            store(row, p / 32u * 16u + p % 16u, gate(v, 1.0) * w);
-        }
-        case 1u: {
-            store(row, p, gate(v, 1.702));
-            store(row, p + 16u, gate(w, 1.702));
-        }
-        default: {
-            store(row, p, v);
-            store(row, p + 16u, w);
-        }
-    }
-}
-//% endif
 
 /// Rows that one workgroup takes, all of one modality: places first .. end in `routing`.
 struct Tile {

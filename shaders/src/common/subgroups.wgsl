@@ -6,7 +6,6 @@ fn larger(a: f32, b: f32) -> f32 {
     return select(b, a, a > b);
 }
 
-//% if lanes != "plain"
 /// The largest x of the subgroup.
 fn largest(x: f32) -> f32 {
 //% if lanes <= 16
@@ -15,9 +14,12 @@ fn largest(x: f32) -> f32 {
     let m${i} = larger(larger(subgroupBroadcast(x, ${4 * i}u), subgroupBroadcast(x, ${4 * i + 1}u)),
                        larger(subgroupBroadcast(x, ${4 * i + 2}u), subgroupBroadcast(x, ${4 * i + 3}u)));
 //% endfor
-    return larger(larger(m0, m1)${", larger(m2, m3)" if lanes == 16 else ", m0"});
+//% if lanes == 16
+    return larger(larger(m0, m1), larger(m2, m3));
+//% else
+    return larger(m0, m1);
+//% endif
 //% else
     return subgroupMax(x);
 //% endif
 }
-//% endif

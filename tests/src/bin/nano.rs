@@ -113,7 +113,7 @@ fn check_easy_vqa(model: &Model, name: &str, asked: f64, dir: &Path, limit: Opti
         let file = packed.get(picture);
         let file =
             file.as_ref().and_then(|view| view.contiguous()).with_context(|| format!("no {picture}"))?;
-        Ok(image::decode(picture, &file, Exif::Ignore)?)
+        Ok(image::decode(picture, file, Exif::Ignore)?)
     };
     let mut session = model.session()?;
     let options = GenerateOptions { max_tokens: 16, ..GenerateOptions::default() };

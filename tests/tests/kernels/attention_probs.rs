@@ -4,7 +4,6 @@ use strix_shaders::attention_probs::{self, Params};
 use strix_tests::{assert_close, on_both, run_on};
 
 use crate::attention::{Case, as_f16};
-use crate::sequences::cursors_of;
 
 fn check(case: Case, keys: u32) {
     let data = case.data();
@@ -20,6 +19,7 @@ fn check_over<T: KvElement>(case: Case, keys: u32, q: &[f32], k: &[T]) {
         rows: case.rows,
         keys: case.keys.min(keys),
         width: keys,
+        sequences: 1,
         sequence_pages: case.pages().len() as u32,
         num_heads: case.num_heads,
         heads_per_kv: case.num_heads / case.num_kv_heads,
@@ -34,13 +34,8 @@ fn check_over<T: KvElement>(case: Case, keys: u32, q: &[f32], k: &[T]) {
         k_stride: case.head_dim,
     };
     let mut want = vec![0.0; (case.num_heads * case.rows * keys) as usize];
-    match case.span {
-        Some([start, live]) => {
-            let cursors = cursors_of(case.rows, start, live);
-            attention_probs::reference(&params, q, k, &cursors, &case.pages(), &mut want);
-        }
-        None => attention_probs::reference_full(&params, q, k, &mut want),
-    }
+    let runs = case.span.map_or(vec![], |[start, live]| vec![0, start, live, 0]);
+    attention_probs::reference(&params, q, k, &[], &runs, &case.pages(), &mut want);
     for (row, probs) in want.chunks_exact(keys as usize).enumerate() {
         let sum: f32 = probs.iter().sum();
         let live = row as u32 % case.rows < case.live();

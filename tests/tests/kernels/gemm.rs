@@ -1,5 +1,5 @@
 use half::bf16;
-use strix_engine::{Gpu, Graph, Resident, Target};
+use strix_engine::{Choices, Gpu, Graph, Resident, Target};
 use strix_shaders::gemm::{Activation, gemm};
 use strix_shaders::packing::Contents;
 use strix_shaders::{Format, Input, Layout, Linear, Routing};
@@ -235,19 +235,57 @@ fn gemm_split_shares_its_first_columns() {
     }
 }
 
+/// Rows that are all text by the weights that text reads, of which alone the graph knows.
+#[test]
+fn gemm_of_text_binds_the_first_set_alone() {
+    for format in [Format::Bf16, Format::Int8 { group: None }, Format::Int8 { group: Some(32) }] {
+        for (n, shared) in [(70, 32), (50, 48), (40, 0)] {
+            let split = Layout { sets: 2, shared, ..layout(n, 72, format) };
+            for (rows, limit) in [(9_u32, None), (1, None), (9, Some(10_000)), (1, Some(3_000))] {
+                let case = Case::new(split, &vec![0; rows as usize], Activation::None, false);
+                let x = uniform(9, (rows * 72) as usize);
+                on_all(|gpu| {
+                    let linear = case.upload(gpu, limit);
+                    let text = linear.of_text();
+                    assert!(text.layout.bytes() < linear.layout.bytes());
+                    let mut bound = 0;
+                    let record = |g: &mut Graph| {
+                        let x = g.bind(&Resident::from_slice("x", [rows, 72], &x));
+                        let routing = Routing::of(&case.modality);
+                        let routing = g.bind(&Resident::from_slice("routing", [rows + 2], &routing));
+                        let y = gemm(g, x, &text, Routing(routing), Activation::None, None);
+                        let weights = g.steps().iter().map(|step| step.args[2].id);
+                        bound = weights.map(|id| g.bytes_of(id)).sum();
+                        y
+                    };
+                    let got = run_on(gpu, record, |_| ());
+                    let what = format!("{rows} rows of text, {split:?}, {limit:?}");
+                    assert_close(&what, &got, &case.expected(&x, &[]), 1e-5);
+                    assert_eq!(bound, text.layout.words() * 4, "{what}");
+                });
+            }
+        }
+    }
+}
+
 #[test]
 fn gemm_split_launches_each_row_once() {
     // 8.2B's Q, K and V: tiles of 8 or 16 rows, and one more where text and image share a tile.
     let format = Format::Int8 { group: None };
     let layout = Layout { n: 12_288, k: 4096, sets: 2, shared: 4096, gated: false, format };
     let linear = Linear::declare("qkv_proj", "qkv_proj", layout, false, u64::MAX);
-    let mut g = strix_engine::Graph::new(gpu().target());
-    let x = g.input("x", [64, 4096]);
-    let routing = Routing(g.input("routing", [66]));
-    strix_shaders::linear(&mut g, x, &linear, routing);
-    let step = &g.steps()[0];
-    let tile = if step.shader.label.contains("rows=16") { 16 } else { 8 };
-    assert_eq!(step.groups[0], 64 / tile + 1, "{}", step.shader.label);
+    for tile in [8, 16] {
+        let way = [("family", "subgroup"), ("rows", &tile.to_string()), ("loads", "storage")];
+        let mut choices = Choices::default();
+        choices.set("gemm", "int8 rows=many", way.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec());
+        let target = Target { subgroup: Some(16), is_cpu: true, ..Target::default() }.with_choices(choices);
+        let mut g = strix_engine::Graph::new(target);
+        let x = g.input("x", [64, 4096]);
+        let routing = Routing(g.input("routing", [66]));
+        strix_shaders::linear(&mut g, x, &linear, routing);
+        let step = &g.steps()[0];
+        assert_eq!(step.groups, [64 / tile + 1, 12_288 / 64, 1], "{}", step.shader.label);
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use strix_engine::{Access, Arg, Graph, Resident, Shader, Step};
 use strix_shaders::gemm::Activation;
-use strix_shaders::gemm_coop::{KERNEL, Params};
-use strix_shaders::{Format, Layout, Routing};
+use strix_shaders::gemm_coop::{self, Params};
+use strix_shaders::generated::variants::{Matrix, Weights, X};
+use strix_shaders::{Format, Layout, Routing, Variants as _};
 use strix_tests::{assert_close, gpu, run_for, uniform};
 
 use crate::gemm::{Case, layout};
@@ -69,17 +70,25 @@ fn check(case: &Case) {
     let (x, residual) = (uniform(9, (rows * k) as usize), uniform(10, (rows * n) as usize));
     let w = case.upload(gpu(), None);
     let [part] = &w.parts[..] else { panic!("one part") };
-    let weights = match format {
-        Format::F32 => "f32",
-        Format::Bf16 => "bf16",
-        Format::Int8 { group: None } => "int8",
-        Format::Int8 { .. } => "int8_group",
+    let adds = case.activation == Activation::None;
+    let variants = gemm_coop::Variants {
+        weights: match format {
+            Format::F32 => Weights::F32,
+            Format::Bf16 => Weights::Bf16,
+            Format::Int8 { group: None } => Weights::Int8,
+            Format::Int8 { .. } => Weights::Int8Group,
+        },
+        matrix: Matrix::F32x8,
+        lanes: 32,
+        x: if k % 4 == 0 { X::Vec4 } else { X::Scalar },
+        bias: true,
+        residual: adds,
     };
-    let aligned = if k % 4 == 0 { "vec4" } else { "scalar" };
-    let shader = KERNEL.shader(&[("weights", weights), ("matrix", "f32x8"), ("lanes", "32"), ("x", aligned)]);
+    let shader = &variants.specialisation().shader;
     let shader = Arc::new(Shader {
         name: shader.name,
         label: format!("{} written out", shader.label),
+        variants: shader.variants.clone(),
         wgsl: written_out(&shader.wgsl).into(),
         bindings: shader.bindings,
     });
@@ -90,8 +99,6 @@ fn check(case: &Case) {
         blocks: case.layout.blocks(),
         sets,
         group_steps: if let Format::Int8 { group: Some(group) } = format { group / 32 } else { 0 },
-        bias: 1,
-        residual: u32::from(case.activation == Activation::None),
         activation: case.activation as u32,
         ..Params::default()
     };
@@ -99,11 +106,13 @@ fn check(case: &Case) {
         let x = g.bind(&Resident::from_slice("x", [rows, k], &x));
         let routing = g.bind(&Resident::from_slice("routing", [rows + 2], &Routing::of(&case.modality)));
         let residual = g.bind(&Resident::from_slice("residual", [rows, n], &residual));
-        let (weight, scale) = (g.bind(&part.weight), g.bind(&part.scale));
+        let (weight, scale) = (g.bind(&part.weight), part.scale.as_ref().map(|scale| g.bind(scale).id()));
         let bias = g.bind(part.bias.as_ref().expect("a bias"));
         let y = g.activation::<f32, 2>("y", [rows, n]);
-        let read = [x.id(), scale.id(), routing.id(), weight.id(), scale.id(), bias.id(), residual.id()];
-        let mut args = read.map(|id| Arg { id, access: Access::Read }).to_vec();
+        let residual = adds.then_some(residual.id());
+        let read = [Some(x.id()), Some(routing.id()), Some(weight.id()), scale, Some(bias.id()), residual];
+        let read = read.into_iter().flatten();
+        let mut args: Vec<_> = read.map(|id| Arg { id, access: Access::Read }).collect();
         args.push(Arg { id: y.id(), access: Access::ReadWrite });
         let groups = [rows.div_ceil(64) + sets - 1, case.layout.packed_rows().div_ceil(64), 1];
         let params = bytemuck::bytes_of(&params).to_vec();

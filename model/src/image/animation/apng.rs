@@ -18,7 +18,7 @@ enum Dispose {
     Previous,
 }
 
-/// Where a frame goes and how.
+/// Position and blending of a frame.
 #[derive(Clone, Copy)]
 struct Control {
     rect: Rect,
@@ -49,7 +49,7 @@ impl<'a> Chunks<'a> {
         let (kind, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let len = u32::from_be_bytes(*len) as usize;
         let content = rest.get(..len).ok_or_else(cut)?;
-        // As Pillow, which checks no sum of pixels: of the last chunk it may be missing.
+        // Pillow does not check the sums of pixel chunks. The last chunk's sum may be missing.
         self.at = (self.at + 12 + len).min(self.bytes.len());
         Ok(Some((kind, content)))
     }

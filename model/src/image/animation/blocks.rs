@@ -42,7 +42,7 @@ pub(super) struct Frame {
     /// Disposal method: 1 keep, 2 to the background, 3 and above to what was there; 0 names none.
     pub(super) method: u8,
     code_size: u8,
-    /// Where its compressed blocks start.
+    /// Offset of its compressed blocks.
     data: usize,
 }
 

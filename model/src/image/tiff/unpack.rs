@@ -1,4 +1,4 @@
-//! From the bytes of a strip or tile to samples of 8 bits.
+//! Unpacks the bytes of a strip or tile to samples of 8 bits.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -124,7 +124,7 @@ fn skip_mark(bits: &mut impl BitReader) {
     }
 }
 
-/// Where a row changes colour, beginning with white.
+/// Positions at which a row changes colour, beginning with white.
 fn runs(bits: &mut impl BitReader, width: usize) -> Option<Vec<u16>> {
     let (mut changes, mut at, mut colour) = (vec![], 0u16, Color::White);
     while usize::from(at) < width {

@@ -121,7 +121,7 @@ pub(in super::super) const OTHERS: [(Sign, Kind); 16] = [
 pub(in super::super) const TORCH_SIGNS: [(Sign, Kind); 4] =
     [(Begins("epoch="), LIGHTNING), (Ends(".pt"), TORCH), (Ends(".pth"), TORCH), (Ends(".ckpt"), TORCH)];
 
-/// Where the hub's client keeps what it has not yet downloaded whole, below a folder.
+/// Folder below a folder in which the hub's client keeps incomplete downloads.
 pub(in super::super) const DOWNLOADS: [&str; 2] = [".cache/huggingface/download", ".huggingface/download"];
 
 /// Files that a training leaves beside the weights, and reads where it goes on.

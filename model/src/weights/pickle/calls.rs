@@ -39,7 +39,7 @@ impl<'a> Machine<'a> {
         let Some(Object::Tuple(tuple)) = object(&self.objects, arguments) else {
             return Err(format!("it calls with a {} for arguments", self.kind(arguments)));
         };
-        // None takes more that matters.
+        // Further arguments do not matter.
         let mut all = [Value::None; 8];
         let count = tuple.len().min(all.len());
         all[..count].copy_from_slice(&tuple[..count]);
@@ -47,7 +47,7 @@ impl<'a> Machine<'a> {
         let Value::Global(global) = callable else { return Err(self.wrong_call(callable, all)) };
         match (global, all) {
             (Global::Dict, []) => self.push_object(Object::Dict(vec![])),
-            // Of a Counter: its counts.
+            // The counts of a Counter.
             (Global::Dict, &[dict]) if matches!(object(&self.objects, dict), Some(Object::Dict(_))) => {
                 self.stack.push(dict);
             }

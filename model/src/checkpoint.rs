@@ -1,0 +1,212 @@
+//! The files of a checkpoint, opened and checked before a device is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{Config, GenerationConfig, PreprocessorConfig};
+use crate::options::{LoadOptions, check_options_but_length, fits_activations, fits_packing};
+use crate::prompt::Prompt;
+use crate::session::rows;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Located, Weights, check_config};
+use crate::{Error, Result, kv_cache};
+
+/// Where a checkpoint comes from.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Source<'a> {
+    /// A folder in Hugging Face layout: `config.json`, weights, tokenizer; or a file of weights in one, as
+    /// [`Located::find`] takes it.
+    Dir(&'a Path),
+    /// A folder with `config.json` and the tokenizer, and the weights elsewhere: a safetensors file, or a
+    /// folder of them.
+    Files {
+        /// The folder.
+        config: &'a Path,
+        /// The weights.
+        weights: &'a Path,
+    },
+    /// Weights that are open already or were never in a file, with CLIP's preprocessing. Any number of models
+    /// can share them.
+    Weights {
+        /// Sizes, names and constants.
+        config: &'a Config,
+        /// The weights.
+        weights: &'a Arc<Weights>,
+        /// Without one, only prepared ids can be run.
+        tokenizer: Option<&'a Arc<Tokenizer>>,
+    },
+    /// Files that are open already.
+    Checkpoint(&'a Checkpoint),
+    /// The small model that is compiled into the library.
+    #[cfg(feature = "nano")]
+    Nano,
+}
+
+/// The files of a checkpoint, opened and checked against each other; no weight is read yet.
+///
+/// What is wrong with files, options or a prompt is found here, before a device is opened and a model is loaded:
+///
+/// ```no_run
+/// use strix_engine::Gpu;
+/// use strix_model::{Checkpoint, LoadOptions, Model, Source};
+///
+/// let options = LoadOptions::default();
+/// let checkpoint = Checkpoint::open(Source::Dir("mplug-owl2-llama2-7b".as_ref()))?;
+/// checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 1, &options)?;
+/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut |_| ())?;
+/// # Ok::<(), strix_model::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    pub(crate) config: Config,
+    pub(crate) preprocessor: PreprocessorConfig,
+    pub(crate) eos: Vec<u32>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
+    pub(crate) weights: Arc<Weights>,
+    /// What its files say that has no effect, and [`Weights::notes`].
+    pub(crate) notes: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens the files of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If they are missing, damaged or contradict each other; the message names the file, the tensor and the numbers.
+    pub fn open(source: Source<'_>) -> Result<Self> {
+        if let Source::Checkpoint(open) = source {
+            return Ok(open.clone());
+        }
+        let mut checkpoint = Self::read(source)?;
+        checkpoint.check()?;
+        checkpoint.notes.extend_from_slice(checkpoint.weights.notes());
+        Ok(checkpoint)
+    }
+
+    fn read(source: Source<'_>) -> Result<Self> {
+        match source {
+            Source::Dir(path) => {
+                let Located { config, weights } = Located::find(path)?;
+                Self::files(&config, &weights)
+            }
+            Source::Files { config, weights } => {
+                check_config(config)?;
+                Self::files(config, weights)
+            }
+            Source::Checkpoint(checkpoint) => Ok(checkpoint.clone()),
+            Source::Weights { config, weights, tokenizer } => Ok(Self {
+                preprocessor: PreprocessorConfig::new(config.vision.image_size),
+                eos: config.text.eos_token_id.clone(),
+                tokenizer: tokenizer.cloned(),
+                weights: weights.clone(),
+                config: config.clone(),
+                notes: vec![],
+            }),
+            #[cfg(feature = "nano")]
+            Source::Nano => {
+                let config = Config::nano();
+                Ok(Self {
+                    preprocessor: PreprocessorConfig::new(config.vision.image_size),
+                    eos: config.text.eos_token_id.clone(),
+                    tokenizer: Some(Tokenizer::from_sentencepiece(crate::nano::TOKENIZER, true)?.into()),
+                    weights: Weights::from_bytes(crate::nano::WEIGHTS)?.into(),
+                    config,
+                    notes: vec![],
+                })
+            }
+        }
+    }
+
+    /// Reads a folder of which [`check_config`] has nothing to say.
+    fn files(dir: &Path, weights: &Path) -> Result<Self> {
+        let (config, mut notes) = Config::load_with_notes(dir)?;
+        let (preprocessor, more) = PreprocessorConfig::load_with_notes(dir, &config.vision)?;
+        notes.extend(more);
+        let (generation, more) = GenerationConfig::load_with_notes(dir, &config.text)?;
+        notes.extend(more);
+        Ok(Self {
+            notes,
+            preprocessor,
+            eos: generation.eos_token_id,
+            // Without one, only prepared ids can be run.
+            tokenizer: match dir.join("tokenizer.model").exists() || dir.join("tokenizer.json").exists() {
+                true => Some(Tokenizer::of_model(dir, config.text.vocab_size)?.into()),
+                false => None,
+            },
+            weights: Weights::open(weights)?.into(),
+            config,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { config, preprocessor, tokenizer, weights, .. } = self;
+        weights.check(config)?;
+        if preprocessor.crop_size != config.vision.image_size {
+            return Err(Error::Config(format!(
+                "vision image_size {} against preprocessor_config.json's crop_size {}",
+                config.vision.image_size, preprocessor.crop_size
+            )));
+        }
+        if let Some(tokenizer) = tokenizer.as_ref().filter(|t| t.vocab_size() > config.text.vocab_size) {
+            return Err(Error::Config(format!(
+                "vocab_size {} against the tokenizer's {} pieces",
+                config.text.vocab_size,
+                tokenizer.vocab_size()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sizes, names and constants of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What a user should know of its files, a line each, such as keys without effect.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Checks loading options against it; returns the positions that the KV cache would have.
+    ///
+    /// # Errors
+    ///
+    /// If one is out of its range, or contradicts the files.
+    pub fn check_options(&self, options: &LoadOptions) -> Result<u32> {
+        let ctx = self.check_options_but_length(options)?;
+        kv_cache::fits_counters(&self.config.text, ctx)?;
+        Ok(ctx)
+    }
+
+    /// The same before it is known how long a context may be, which depends on the device too.
+    pub(crate) fn check_options_but_length(&self, options: &LoadOptions) -> Result<u32> {
+        let ctx = check_options_but_length(&self.config, options)?;
+        fits_packing(&self.weights, options)?;
+        fits_activations(Some(&self.weights), options)?;
+        Ok(ctx)
+    }
+
+    /// Checks that a prompt with so many pictures can be run by a model of it, loaded with these options; returns its
+    /// positions. What [`Session::complete`] refuses is refused here.
+    ///
+    /// # Errors
+    ///
+    /// If the folder has no tokenizer, places and pictures differ in number, or the context does not hold the prompt.
+    pub fn check_prompt(
+        &self,
+        prompt: impl Into<Prompt>,
+        num_images: usize,
+        options: &LoadOptions,
+    ) -> Result<usize> {
+        let ctx = self.check_options(options)?;
+        let tokenizer = present(self.tokenizer.as_deref())?;
+        let pictures: Vec<_> = (0..num_images as u64).collect();
+        Ok(rows::of_prompt(tokenizer, &self.config, ctx, &prompt.into(), &pictures)?.len())
+    }
+}
+
+/// The tokenizer, for what cannot do without.
+pub(crate) fn present(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
+    tokenizer.ok_or(Error::NoTokenizer)
+}

@@ -1,0 +1,29 @@
+// Heads of v, read four dimensions at a time. The importing kernel also imports `heads`, and
+// declares or sets `loads`: nothing is here where the tensor is read as texels.
+
+//% if loads == "storage"
+//% if heads != "scalar"
+/// Elements from 4 * i on.
+fn v_four(i: u32) -> vec4<f32> {
+//% if heads == "f16"
+    let halves = v[i];
+    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
+//% else
+    return v[i];
+//% endif
+}
+//% endif
+
+/// Dimensions from 4 * d4 on of the head whose first element is `at`. Past the head's end its last ones.
+fn v_at(at: u32, d4: u32) -> vec4<f32> {
+//% if heads == "scalar"
+    let inside = min(d4, (params.head_dim - 1u) / 4u);
+    let rest = min(vec4(0u, 1u, 2u, 3u), vec4(params.head_dim - 1u - 4u * inside));
+    let i = at + 4u * inside + rest;
+    return vec4(v[i.x], v[i.y], v[i.z], v[i.w]);
+//% else
+    let inside = min(d4, params.head_dim / 4u - 1u);
+    return v_four(at / 4u + inside);
+//% endif
+}
+//% endif
