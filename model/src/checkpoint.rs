@@ -188,7 +188,7 @@ impl Checkpoint {
     }
 
     /// Checks that a prompt with so many pictures can be run by a model of it, loaded with these options; returns its
-    /// positions. What [`Session::complete`] refuses is refused here.
+    /// positions. What [`Session::complete`](crate::Session::complete) refuses is refused here.
     ///
     /// # Errors
     ///

@@ -208,6 +208,14 @@ pub enum Error {
     /// Options that contradict each other, the model or what was done before.
     #[error("{}", shown(_0))]
     Option(String),
+    /// What an answer is to be cannot be kept to.
+    #[error("{what}: {}", shown_list(reason))]
+    Constraint {
+        /// What it is: JSON, a JSON schema, a regex or a grammar.
+        what: String,
+        /// What is wrong with it and where, or why no token can follow.
+        reason: String,
+    },
     /// The caller broke off, or the model was dropped. What was being written is kept: running it again continues.
     #[error("interrupted")]
     Interrupted,
@@ -426,6 +434,7 @@ mod tests {
             Error::Prompt(text()),
             Error::Engine(strix_engine::Error::Lost(text())),
             Error::Option(text()),
+            Error::Constraint { what: "regex".into(), reason: text() },
             Error::Exists { path: text().into(), reason: text() },
             Error::Converted { stored: text(), wanted: String::new() },
             Error::out_of_range("dtype", text(), "f32"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use strix_engine::Streamed;
 
+use crate::constraint::Constraint;
 use crate::sampler::SamplingParams;
 use crate::stop::StopMatcher;
 use crate::{Error, Result};
@@ -17,8 +18,10 @@ pub struct GenerateOptions {
     pub sampling: SamplingParams,
     /// Tokens at most.
     pub max_tokens: u32,
-    /// Texts that end the answer and are not part of it.
+    /// Texts that end the answer and are not part of it. They do so within a constraint too, whatever it asks for.
     pub stop: Vec<String>,
+    /// What the answer must be.
+    pub constraint: Option<Constraint>,
     /// Also gives the log-probability of each token, and of so many of the likeliest in its place.
     pub log_probs: Option<usize>,
     /// Set it, from any thread, to end the answer with the text so far. It is looked at between two submits to the
@@ -32,6 +35,7 @@ impl Default for GenerateOptions {
             sampling: SamplingParams::default(),
             max_tokens: 512,
             stop: vec![],
+            constraint: None,
             log_probs: None,
             cancel: None,
         }
@@ -45,6 +49,12 @@ impl GenerateOptions {
     ///
     /// Names the first that is wrong, its value and what it can be.
     pub fn validate(&self) -> Result<()> {
+        self.validate_but_constraint()?;
+        self.constraint.as_ref().map_or(Ok(()), Constraint::validate)
+    }
+
+    /// The same without what takes longest, and comes again with a vocabulary.
+    pub(crate) fn validate_but_constraint(&self) -> Result<()> {
         self.sampling.validate()?;
         let (least, most) = (self.sampling.min_new_tokens, self.max_tokens);
         if least > most as usize {
@@ -65,6 +75,8 @@ impl GenerateOptions {
 pub enum FinishReason {
     /// The model ended it.
     Eos,
+    /// It is what its constraint asks for, and nothing can follow.
+    Complete,
     /// This stop text appeared.
     Stop(String),
     /// It reached its `max_tokens`.
@@ -79,6 +91,7 @@ impl std::fmt::Display for FinishReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Eos => f.write_str("eos"),
+            Self::Complete => f.write_str("complete"),
             Self::Stop(_) => f.write_str("stop"),
             Self::MaxTokens => f.write_str("max_tokens"),
             Self::Context => f.write_str("context"),
@@ -115,6 +128,10 @@ pub struct Timing {
     pub decode_tokens: u32,
     /// From the question to the first token, pictures included.
     pub first_token: Duration,
+    /// Finding which tokens may come next under a constraint; done on another thread, while the device runs.
+    pub constraint: Duration,
+    /// What a constraint kept the device waiting for: that which was not found in time, and taking note of each token.
+    pub constraint_wait: Duration,
     /// What was streamed to the device up to the first token.
     pub streamed_before: Streamed,
     /// What was streamed to the device during `decode`.

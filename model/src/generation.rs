@@ -166,7 +166,7 @@ pub enum Event<'a> {
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its text, without white space at either end.
+    /// Its text, without white space at either end; under a constraint, with it.
     pub text: String,
     /// Its tokens, the one that ended it included.
     pub ids: Vec<u32>,
@@ -243,9 +243,9 @@ impl Generation {
         self.timing
     }
 
-    /// The text so far, without white space at either end.
+    /// The text so far, without white space at either end; under a constraint, with it.
     pub fn text(&self) -> &str {
-        self.text.trim()
+        if self.options.constraint.is_some() { &self.text } else { self.text.trim() }
     }
 
     /// The tokens so far, the one that ended it included.
@@ -419,7 +419,8 @@ impl Generation {
     /// Makes what was taken a part of the conversation.
     fn commit(&mut self) {
         let Some((talk, before)) = self.talk.take() else { return };
-        let is_cut = !matches!(self.finish, Some(FinishReason::Eos | FinishReason::Stop(_)));
+        let is_cut =
+            !matches!(self.finish, Some(FinishReason::Eos | FinishReason::Complete | FinishReason::Stop(_)));
         let last =
             Last { rows: self.rows.clone(), ids: self.ids.clone(), options: self.options.clone(), is_cut };
         // A reply that is gone on with may go on with a space.

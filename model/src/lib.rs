@@ -23,6 +23,7 @@ mod bicubic;
 pub mod cache;
 mod checkpoint;
 pub mod config;
+mod constraint;
 mod context;
 pub mod convert;
 mod decoder;
@@ -62,6 +63,7 @@ pub mod weights;
 pub use cache::DeviceCache;
 pub use checkpoint::{Checkpoint, Source};
 pub use config::Config;
+pub use constraint::Constraint;
 pub use error::{ContextLimit, Error, MemoryShort, PromptLength, Remedy, Result};
 pub use generate::{FinishReason, GenerateOptions, Timing, Token};
 #[cfg(feature = "stream")]

@@ -12,6 +12,7 @@ use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
 use crate::checkpoint::{Checkpoint, Source, present};
 use crate::config::{Config, PreprocessorConfig};
+use crate::constraint::Vocabulary;
 use crate::context::planned;
 use crate::decoder::Decoder;
 use crate::encoder::record_vision;
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) preprocessor: PreprocessorConfig,
     pub(crate) eos: Vec<u32>,
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
+    /// Of the tokenizer, once an answer is constrained.
+    pub(crate) vocabulary: Vocabulary,
     pub(crate) options: LoadOptions,
     pub(crate) ctx: u32,
     notes: Vec<String>,
@@ -278,6 +281,7 @@ impl Model {
             preprocessor,
             eos,
             tokenizer,
+            vocabulary: Vocabulary::default(),
             options: LoadOptions { chunk: memory.chunk, cancel: None, ..options.clone() },
             notes,
             fingerprint,

@@ -44,7 +44,7 @@ pub struct LoadOptions {
     pub slice: Duration,
     /// Set it, from any thread, to end loading with [`Error::Interrupted`](crate::Error::Interrupted).
     pub cancel: Option<Arc<AtomicBool>>,
-    /// Folder of a [`DeviceCache`] to use the tuning of, and to keep compiled kernels in. `None`: nothing is kept.
+    /// Folder of a [`DeviceCache`](crate::DeviceCache), for tunings and compiled kernels. `None`: nothing is kept.
     pub cache_dir: Option<PathBuf>,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::constraint::{Allowed, Guide};
 use crate::decoder::CANDIDATES;
 use crate::generate::{FinishReason, GenerateOptions, Timing};
 use crate::generation::{Feed, TEXT_BYTES};
@@ -54,6 +55,7 @@ pub(crate) struct Sample {
     sampler: Sampler,
     detokenizer: Detokenizer,
     stops: StopMatcher,
+    guide: Option<Guide>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) timing: Timing,
     num_tokens: usize,
@@ -67,13 +69,17 @@ pub(crate) struct Sample {
 impl Sample {
     /// Checks the options, of which something can be refused before anything else is done.
     pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
-        options.validate()?;
+        options.validate_but_constraint()?;
         Self::going_on(model, options)
     }
 
     /// The same of an answer that has tokens already, and whose limits are of what comes.
     pub(crate) fn going_on(model: &Model, options: &GenerateOptions) -> Result<Self> {
         let inner = &model.inner;
+        let guide = options
+            .constraint
+            .as_ref()
+            .map(|constraint| Guide::new(constraint, &inner.vocabulary, inner.tokenizer()?, &inner.eos));
         let vocab = inner.config.text.vocab_size;
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
             return Err(Error::UnknownToken { token: i64::from(*id), vocab });
@@ -83,6 +89,7 @@ impl Sample {
             stops: StopMatcher::new(options.stop.clone())?,
             options: options.clone(),
             detokenizer: Detokenizer::default(),
+            guide: guide.transpose()?,
             feed: Arc::default(),
             timing: Timing::default(),
             num_tokens: 0,
@@ -98,14 +105,14 @@ impl Sample {
     }
 
     /// Goes through tokens that were chosen before, and returns their text.
-    pub(crate) fn replay(&mut self, ids: &[u32], inner: &Inner) -> String {
+    pub(crate) fn replay(&mut self, ids: &[u32], inner: &Inner) -> Result<String> {
         let mut text = String::new();
         for &id in ids {
             self.sampler.replay(id);
-            self.write(id, inner.tokenizer.as_deref());
+            self.write(id, inner.tokenizer.as_deref())?;
             text += &self.certain;
         }
-        text
+        Ok(text)
     }
 
     /// Takes note of a prompt.
@@ -130,7 +137,8 @@ impl Sample {
     /// Candidates that its next token is chosen from; `None` if that takes all logits.
     pub(crate) fn candidates(&self) -> Option<u32> {
         let needed = self.sampler.candidates_needed().and_then(|n| u32::try_from(n).ok());
-        needed.filter(|&n| n <= CANDIDATES && self.options.log_probs.is_none())
+        let only_those = self.options.log_probs.is_none() && self.guide.is_none();
+        needed.filter(|&n| n <= CANDIDATES && only_those)
     }
 
     /// Chooses the next token, where the cache holds so many positions: which it is, how likely it was, and whether it
@@ -144,7 +152,18 @@ impl Sample {
         let (id, log_probs) = match scores {
             Scores::Candidates(candidates) => (self.sampler.sample_candidates(candidates)?, None),
             Scores::Full(logits) => {
-                let id = self.sampler.sample(logits)?;
+                let id = match &self.guide {
+                    None => self.sampler.sample(logits)?,
+                    Some(guide) => {
+                        let start = Instant::now();
+                        let end = guide.end();
+                        self.timing.constraint_wait += start.elapsed();
+                        self.timing.constraint = guide.spent();
+                        let sample =
+                            |allowed: Allowed<'_>| self.sampler.sample_of(logits, |id| allowed.has(id));
+                        end.map_or_else(|| guide.with_allowed(sample), Ok)?
+                    }
+                };
                 (id, self.options.log_probs.map(|top| LogProbs::of(logits, id, top)))
             }
         };
@@ -153,11 +172,13 @@ impl Sample {
             self.certain.clear();
             Some(FinishReason::Eos)
         } else {
-            self.write(id, inner.tokenizer.as_deref());
+            let is_complete = self.write(id, inner.tokenizer.as_deref())?;
             if let Some(stop) = self.stops.matched() {
                 Some(FinishReason::Stop(stop.to_owned()))
             } else if self.options.is_cancelled() {
                 Some(FinishReason::Cancelled)
+            } else if is_complete {
+                Some(FinishReason::Complete)
             } else if self.num_tokens >= self.options.max_tokens as usize {
                 Some(FinishReason::MaxTokens)
             } else if positions >= inner.ctx as usize {
@@ -166,6 +187,10 @@ impl Sample {
                 None
             }
         };
+        // What may come after it is found while the device runs it.
+        if finish.is_none() {
+            self.guide.iter().for_each(Guide::prepare);
+        }
         Ok((id, log_probs, finish.map(|reason| self.end(reason))))
     }
 
@@ -174,13 +199,19 @@ impl Sample {
         &self.certain
     }
 
-    /// Finds the text that a token makes certain; without a tokenizer there is none.
-    fn write(&mut self, id: u32, tokenizer: Option<&Tokenizer>) {
+    /// Finds the text that a token makes certain; without a tokenizer there is none. Whether a constraint lets nothing but
+    /// the end follow.
+    fn write(&mut self, id: u32, tokenizer: Option<&Tokenizer>) -> Result<bool> {
         self.certain.clear();
-        let Some(tokenizer) = tokenizer else { return };
+        let Some(tokenizer) = tokenizer else { return Ok(false) };
         self.detokenizer.push_to(tokenizer, id, &mut self.decoded);
         self.stops.push_to(&self.decoded, &mut self.certain);
         self.trim();
+        let Some(guide) = &mut self.guide else { return Ok(false) };
+        let start = Instant::now();
+        let is_complete = guide.accept(id, self.detokenizer.drops_next_space(tokenizer));
+        self.timing.constraint_wait += start.elapsed();
+        is_complete
     }
 
     /// Adds the text that was held back, if the answer ends for this reason; the reason, as that text may hold a stop.
@@ -194,10 +225,10 @@ impl Sample {
         self.stops.matched().map_or(reason, |stop| FinishReason::Stop(stop.to_owned()))
     }
 
-    /// Takes off white space before the answer, which is not part of it.
+    /// Takes off white space before the answer, which is not part of it unless it was asked for.
     fn trim(&mut self) {
         let text = &mut self.certain;
-        if !self.has_text {
+        if !self.has_text && self.guide.is_none() {
             text.drain(..text.len() - text.trim_start().len());
         }
         self.has_text |= !text.is_empty();

@@ -187,9 +187,22 @@ impl Sampler {
     /// If a logit is NaN or +∞, or all are -∞: the weights or a kernel are broken; or if the repetition penalty makes one
     /// infinite. The sampler stays as it was.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
+        self.sample_of(logits, |_| true)
+    }
+
+    /// [`sample`](Self::sample) of those tokens that `may_come` allows, as if the logits of all others were -∞.
+    ///
+    /// # Errors
+    ///
+    /// As [`sample`](Self::sample), and if none of those that may come is left.
+    pub fn sample_of(&mut self, logits: &[f32], may_come: impl Fn(u32) -> bool) -> Result<u32> {
         let penalty = self.params.repetition_penalty;
         self.candidates.clear();
-        self.candidates.extend((0..).zip(logits.iter().copied()));
+        self.candidates.extend((0..).zip(logits.iter().copied()).map(|(id, logit)| {
+            // Damaged ones are found wherever they are.
+            let is_ruled_out = logit < f32::INFINITY && !may_come(id);
+            (id, if is_ruled_out { f32::NEG_INFINITY } else { logit })
+        }));
         for &(id, bias) in &self.params.logit_bias {
             if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
                 *logit += bias;
@@ -394,6 +407,42 @@ mod tests {
 
     fn logits(probabilities: &[f32]) -> Vec<f32> {
         probabilities.iter().map(|p| p.ln()).collect()
+    }
+
+    /// What is ruled out goes before anything else is done: whatever the options, it is as if it were not there.
+    #[test]
+    fn what_may_not_come_is_as_if_its_logit_were_minus_infinity() {
+        let mut random = SplitMix64(3);
+        for seed in 0..200 {
+            let params = SamplingParams {
+                temperature: [0.0, 0.7, 3.0][seed as usize % 3],
+                top_k: [0, 1, 5][random.next() as usize % 3],
+                top_p: [1.0, 0.8, 0.1][random.next() as usize % 3],
+                min_p: [0.0, 0.3][random.next() as usize % 2],
+                repetition_penalty: [1.0, 1.5][random.next() as usize % 2],
+                presence_penalty: [0.0, 1.5][random.next() as usize % 2],
+                frequency_penalty: [0.0, 1.0][random.next() as usize % 2],
+                logit_bias: [vec![], vec![(3, 9.0), (5, f32::NEG_INFINITY)]][random.next() as usize % 2]
+                    .clone(),
+                min_new_tokens: random.next() as usize % 4,
+                seed,
+            };
+            let [mut of, mut without] = [sampler(&params), sampler(&params)];
+            for step in 0..6 {
+                let logits: Vec<f32> = (0..40).map(|_| (random.next() % 1000) as f32 / 100.0 - 5.0).collect();
+                let may_come = |id: u32| id == 7 || (id + step) % 3 == 0;
+                let masked: Vec<f32> = (0..)
+                    .zip(&logits)
+                    .map(|(id, &logit)| if may_come(id) { logit } else { f32::NEG_INFINITY })
+                    .collect();
+                let id = of.sample_of(&logits, may_come).unwrap();
+                assert_eq!(id, without.sample(&masked).unwrap(), "{params:?}");
+                assert!(may_come(id));
+            }
+        }
+        // Broken weights are found where they may not come either.
+        let mut broken = sampler(&SamplingParams::greedy());
+        assert!(broken.sample_of(&[1.0, f32::NAN], |id| id == 0).is_err());
     }
 
     /// Counts of each token in `num` draws. The sampler sees each draw as its first.

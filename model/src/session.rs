@@ -178,7 +178,7 @@ impl Session {
         };
         let options = GenerateOptions { max_tokens, cancel: None, ..last.options.clone() };
         let mut sample = Sample::going_on(&self.model, &options)?;
-        let text = sample.replay(&last.ids, &inner);
+        let text = sample.replay(&last.ids, &inner)?;
         let rows: Vec<_> =
             last.rows.iter().copied().chain(last.ids.iter().map(|&id| Row::Token(id))).collect();
         if rows.len() > inner.ctx as usize {

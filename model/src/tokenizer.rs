@@ -228,6 +228,17 @@ impl Tokenizer {
         DecodeStream::new(self)
     }
 
+    /// Bytes of text that an id is, and whether it is a byte and no piece; none where it is no text. A piece at the
+    /// beginning of a text may come without the space in front: [`Detokenizer::drops_next_space`].
+    pub(crate) fn bytes(&self, id: u32) -> Option<(Vec<u8>, bool)> {
+        let piece = self.pieces.get(id as usize).filter(|_| !self.is_special(id))?;
+        match piece.kind {
+            Kind::Byte => Some((vec![byte_of(&piece.text)?], true)),
+            Kind::Control => None,
+            _ => Some((piece.text.replace(SPACE, " ").into_bytes(), false)),
+        }
+    }
+
     fn is_special(&self, id: u32) -> bool {
         [self.special.unk, self.special.bos, self.special.eos].contains(&id)
     }

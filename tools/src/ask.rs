@@ -26,6 +26,8 @@ Examples:
   strix ask --video clip.gif --frames 8 \"Which way does the circle move?\"
   strix ask --model mplug-owl2 --dtype int8 --temperature 0.7 --seed 1 - < question.txt
   curl -s https://example.org/owl.jpg | strix ask --image - \"What is in this picture?\"
+  strix ask --image photo.jpg --regex \"[0-9]+\" \"How many shapes are there?\"
+  strix ask --image photo.jpg --json-schema shapes.json \"Which shapes are there?\"
   strix ask --image photo.jpg --json \"How many shapes are there?\" | jq -r .answer";
 
 /// Longest question read from stdin.

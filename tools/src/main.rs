@@ -6,6 +6,7 @@ mod bench;
 mod cache;
 mod chat;
 mod completions;
+mod constrain;
 mod convert;
 mod demo;
 mod devices;

@@ -2,6 +2,7 @@
 
 use strix_model::{GenerateOptions, SamplingParams};
 
+use crate::constrain::Constrain;
 use crate::terminal::whisper;
 use crate::{Usage, load};
 
@@ -43,6 +44,8 @@ pub(crate) struct Sampling {
     /// End the answer before this text; again for more
     #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
     stop: Vec<String>,
+    #[command(flatten)]
+    constrain: Constrain,
 }
 
 impl Sampling {
@@ -69,6 +72,7 @@ impl Sampling {
             sampling,
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
+            constraint: self.constrain.read()?,
             ..GenerateOptions::default()
         };
         options.validate()?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pictures::Content;
 use super::{Last, Picture, Row, Session, Talk};
+use crate::constraint::Constraint;
 use crate::generate::GenerateOptions;
 use crate::kv_cache::{self, LayerCache, page_ranges};
 use crate::model::Inner;
@@ -71,6 +72,8 @@ struct SavedLast {
     max_tokens: u32,
     stop: Vec<String>,
     log_probs: Option<usize>,
+    #[serde(default)]
+    constraint: Option<Constraint>,
     is_cut: bool,
 }
 
@@ -219,6 +222,7 @@ impl Saved {
                 max_tokens: last.options.max_tokens,
                 stop: last.options.stop.clone(),
                 log_probs: last.options.log_probs,
+                constraint: last.options.constraint.clone(),
                 is_cut: last.is_cut,
             }),
             cached: 0,
@@ -276,6 +280,7 @@ impl Saved {
                     max_tokens: last.max_tokens,
                     stop: last.stop,
                     log_probs: last.log_probs,
+                    constraint: last.constraint,
                     ..GenerateOptions::default()
                 };
                 Some(Last { rows: rows?.into(), ids: last.ids, options, is_cut: last.is_cut })

@@ -14,7 +14,7 @@ const NOISE: usize = 65_521;
 
 impl Inspect<'_> {
     /// Lets the cache hold so many positions, whatever they are: a decode step over them takes as long as over a prompt.
-    /// The first time, noise is written to the whole cache. [`Session::reset`] comes before the next question.
+    /// The first time, noise is written to the whole cache. [`Session::reset`](crate::Session::reset) comes before the next question.
     ///
     /// # Errors
     ///

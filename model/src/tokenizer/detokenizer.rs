@@ -58,6 +58,11 @@ impl Detokenizer {
         text
     }
 
+    /// Whether the next piece's space in front would not come out.
+    pub(crate) fn drops_next_space(&self, tokenizer: &Tokenizer) -> bool {
+        self.bytes.is_empty() && self.drops_space(tokenizer.normalizer, false)
+    }
+
     fn drops_space(&self, normalizer: Normalizer, text_before: bool) -> bool {
         let drops = normalizer.add_dummy_prefix || normalizer.remove_extra_whitespaces;
         drops && !self.has_text && !text_before && !self.space_taken
