@@ -106,13 +106,12 @@ fn unknown(name: &str) -> Usage {
     let near = near.min().filter(|(distance, _)| *distance <= 2);
     let prefix = COMMANDS.iter().find(|known| !name.is_empty() && known.name.starts_with(name));
     let meant = prefix.map(|known| known.name).or(near.map(|(_, name)| name));
-    let advice = match meant {
-        Some(meant) => format!("did you mean /{meant}?"),
-        None => "/help lists them".into(),
-    };
-    Usage(format!(
-        "there is no command /{name}; {advice} A question that begins with / takes a space in front"
-    ))
+    Usage(match meant {
+        Some(meant) => format!("there is no command /{name}; did you mean /{meant}?"),
+        None => format!(
+            "there is no command /{name}; /help lists them, and a question that begins with / takes a space in front"
+        ),
+    })
 }
 
 /// The list of commands, in so many columns.

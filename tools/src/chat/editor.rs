@@ -47,7 +47,7 @@ impl Input {
 
     /// Whether keys are read one by one, Ctrl-C among them: not by a terminal that acts on nothing.
     pub(super) fn edits(&self) -> bool {
-        self.is_terminal() && !std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+        self.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// The next line, or several that are one.
