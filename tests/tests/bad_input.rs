@@ -508,7 +508,7 @@ fn the_numbers_of_an_error_are_its_fields() {
     }
     let sample = nano::sample("caption");
     sample.add_pictures(&mut session);
-    match session.ask(&"What? ".repeat(40), &GenerateOptions::default()).err() {
+    match session.ask("What? ".repeat(40), &GenerateOptions::default()).err() {
         Some(Error::PromptTooLong(length)) => {
             assert_eq!((length.pictures, length.picture_positions, length.limit), (1, 17, 64));
             assert!(length.positions > 64, "{length:?}");

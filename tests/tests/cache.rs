@@ -222,7 +222,7 @@ fn cancelled_after(model: &Model, sample: &nano::Sample, submits: u64) -> usize 
     sample.add_pictures(&mut session);
     let cancel = Arc::new(AtomicBool::new(false));
     let options = GenerateOptions { cancel: Some(cancel.clone()), ..GenerateOptions::default() };
-    let mut first = session.ask(&sample.question(), &options).unwrap();
+    let mut first = session.ask(sample.question(), &options).unwrap();
     let (before, ended) = (gpu().submits(), AtomicBool::new(false));
     let cancelled = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -242,7 +242,7 @@ fn cancelled_after(model: &Model, sample: &nano::Sample, submits: u64) -> usize 
     assert_eq!((first.ids(), first.text()), (&[][..], ""));
     drop(first);
     // The question was taken back, its picture waits, and what ran is kept.
-    let mut answer = session.ask(&sample.question(), &GenerateOptions::default()).unwrap();
+    let mut answer = session.ask(sample.question(), &GenerateOptions::default()).unwrap();
     answer.by_ref().for_each(|token| drop(token.unwrap()));
     assert_eq!(answer.ids(), sample.output_ids, "{}", answer.text());
     sample.prompt_ids.len() - 1 + model.config().num_image_tokens() - answer.timing().prefill_tokens as usize

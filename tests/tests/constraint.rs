@@ -122,7 +122,8 @@ fn regexes_and_grammars_are_kept_to() {
         terms.len() >= 2 && terms.iter().all(Result::is_ok) && result.parse::<u32>().is_ok()
     };
     let lark = "start: sum \" = \" NUMBER\nsum: term (\" + \" term){1,3}\nterm: NUMBER | \"(\" NUMBER \")\"\nNUMBER: /[1-9][0-9]?/";
-    let cases: [(Constraint, &dyn Fn(&str) -> bool); 4] = [
+    type Fits<'a> = &'a dyn Fn(&str) -> bool;
+    let cases: [(Constraint, Fits<'_>); 4] = [
         (Constraint::Regex("[0-9]{4}".into()), &number),
         (Constraint::Regex("[α-ω]{2,4} 漢🦉".into()), &unicode),
         (Constraint::Regex(" yes\n| no\n".into()), &|text| [" yes\n", " no\n"].contains(&text)),
@@ -164,7 +165,7 @@ fn of_what_fits_the_likeliest_comes() {
 fn many_together_are_told_what_each_is_told_alone_and_so_are_their_neighbours() {
     let model = model();
     let asked = |i: u64| {
-        let sampling = if i % 2 == 0 { SamplingParams::greedy() } else { hot(i) };
+        let sampling = if i.is_multiple_of(2) { SamplingParams::greedy() } else { hot(i) };
         let constraint = match i % 4 {
             0 => Some(schema()),
             1 => Some(Constraint::Regex("[a-z]{3,30}( [a-z]{1,9}){2}".into())),

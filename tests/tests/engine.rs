@@ -343,7 +343,7 @@ fn a_lost_device_is_an_error_everywhere() {
     sample.add_pictures(&mut session);
     sample.add_pictures(&mut fresh);
     let options = GenerateOptions::default();
-    let mut answer = session.ask(&sample.question(), &options).unwrap();
+    let mut answer = session.ask(sample.question(), &options).unwrap();
     for _ in 0..3 {
         answer.next().unwrap().unwrap();
     }
@@ -353,7 +353,7 @@ fn a_lost_device_is_an_error_everywhere() {
     drop(answer);
     assert!(session.turns()[0].reply.is_some(), "what was said is kept");
     for _ in 0..2 {
-        is_lost(fresh.ask(&sample.question(), &options).unwrap().next().unwrap().unwrap_err());
+        is_lost(fresh.ask(sample.question(), &options).unwrap().next().unwrap().unwrap_err());
         assert_eq!(fresh.turns(), []);
         is_lost(model.encode(&pixels).unwrap_err());
         is_lost(model.trace_encode(&pixels).unwrap_err());

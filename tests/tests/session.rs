@@ -75,7 +75,7 @@ fn asking_writes_the_prompt_that_the_samples_have() {
         let sample = nano::sample(name);
         let mut session = model.session().unwrap();
         sample.add_pictures(&mut session);
-        let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+        let said = all(session.ask(sample.question(), &greedy()).unwrap());
         assert_eq!(said.ids, sample.output_ids, "{name}: {}", said.text);
     }
 }
@@ -91,7 +91,7 @@ fn the_frames_of_a_video_file_are_its_pictures() {
     for frame in &frames {
         session.add_image(&frame.pixels).unwrap();
     }
-    let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+    let said = all(session.ask(sample.question(), &greedy()).unwrap());
     assert_eq!(said.text, sample.output);
 }
 
@@ -286,7 +286,7 @@ fn the_cancel_flag_ends_an_answer_with_the_text_so_far() {
     let flag = Arc::new(AtomicBool::new(false));
     let options = GenerateOptions { cancel: Some(flag.clone()), ..greedy() };
     {
-        let mut answer = session.ask(&sample.question(), &options).unwrap();
+        let mut answer = session.ask(sample.question(), &options).unwrap();
         for _ in 0..5 {
             answer.next().unwrap().unwrap();
         }
@@ -327,7 +327,7 @@ fn an_answer_dropped_before_its_first_token_was_never_asked() {
     sample.add_pictures(&mut session);
     drop(session.ask("Is there a red triangle in the image?", &greedy()).unwrap());
     assert_eq!(session.turns(), []);
-    let said = session.ask(&sample.question(), &greedy()).unwrap().finish().unwrap();
+    let said = session.ask(sample.question(), &greedy()).unwrap().finish().unwrap();
     let positions = sample.prompt_ids.len() - 1 + model.config().num_image_tokens();
     let ran = said.timing.reused_tokens + said.timing.prefill_tokens;
     assert_eq!(ran as usize, positions, "the second question only");
@@ -365,7 +365,7 @@ fn questions_that_cannot_be_asked_change_nothing() {
     let error = session.ask("What?", &stop).unwrap_err().to_string();
     assert!(error.contains("stop string 0 of 1 is empty"), "{error}");
 
-    let said = all(session.ask(&sample.question(), &greedy()).unwrap());
+    let said = all(session.ask(sample.question(), &greedy()).unwrap());
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
 }
 
@@ -468,12 +468,12 @@ fn an_answer_that_is_cancelled_before_its_start_runs_nothing_and_was_never_asked
     let flag = Arc::new(AtomicBool::new(true));
     let options = GenerateOptions { cancel: Some(flag.clone()), ..greedy() };
     let ran = submits(&gpu, || {
-        let said = all(session.ask(&sample.question(), &options).unwrap());
+        let said = all(session.ask(sample.question(), &options).unwrap());
         assert_eq!((said.ids, said.finish), (vec![], FinishReason::Cancelled));
     });
     assert_eq!((ran, session.turns()), (0, vec![]));
     flag.store(false, Ordering::Relaxed);
-    let said = all(session.ask(&sample.question(), &options).unwrap());
+    let said = all(session.ask(sample.question(), &options).unwrap());
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
 }
 
@@ -496,13 +496,13 @@ fn a_cancel_while_pictures_are_encoded_leaves_them_for_the_next_question() {
             flag.store(true, Ordering::Relaxed);
         })
     };
-    let said = all(session.ask(&sample.question(), &options).unwrap());
+    let said = all(session.ask(sample.question(), &options).unwrap());
     watcher.join().unwrap();
     let ran = gpu.submits() - before;
     assert_eq!((said.ids, said.finish, session.turns()), (vec![], FinishReason::Cancelled, vec![]));
     flag.store(false, Ordering::Relaxed);
     let before = gpu.submits();
-    let said = all(session.ask(&sample.question(), &options).unwrap());
+    let said = all(session.ask(sample.question(), &options).unwrap());
     assert_eq!(said.ids, sample.output_ids, "{}", said.text);
     assert!(ran < gpu.submits() - before, "{ran} submits before the cancel, of eight pictures");
 }
