@@ -40,8 +40,8 @@ pub(crate) struct Abstractor {
     query_embeds: Resident<f32, 2>,
     layers: Vec<Layer>,
     visual_fc: Linear,
-    /// The row that ends every image.
-    pub vit_eos: Resident<f32, 2>,
+    /// The row that ends every image: the host's, as it goes where the embeddings go. Empty where nothing is loaded.
+    pub vit_eos: Vec<f32>,
 }
 
 impl Abstractor {
@@ -85,7 +85,7 @@ impl Abstractor {
                 (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()
             })?,
             visual_fc,
-            vit_eos: loader.tensor(&format!("{at}.vit_eos"), "abstractor.vit_eos", [1, text as u32])?,
+            vit_eos: loader.vector(&format!("{at}.vit_eos"))?,
         })
     }
 
@@ -101,8 +101,7 @@ impl Abstractor {
 
     /// The tensors outside the layers.
     pub(crate) fn others(&self) -> Vec<ResidentBytes> {
-        let tables = [self.query_embeds.untyped(), self.vit_eos.untyped()];
-        self.visual_fc.residents().chain(tables).collect()
+        self.visual_fc.residents().chain([self.query_embeds.untyped()]).collect()
     }
 }
 

@@ -278,6 +278,15 @@ impl<'a> Loader<'a> {
         self.stacked(&[name.into()], label, shape)
     }
 
+    /// A vector of the checkpoint for the host; nothing where tensors are only declared.
+    pub(crate) fn vector(&mut self, name: &str) -> Result<Vec<f32>> {
+        self.items.push(Item::Vector(name.into()));
+        let Some((weights, _)) = self.source() else { return Ok(vec![]) };
+        let values = read(weights, name)?;
+        self.count(name)?;
+        Ok(values)
+    }
+
     /// Several tensors one after the other, as one.
     pub(crate) fn stacked<const R: usize>(
         &mut self,

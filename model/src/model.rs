@@ -256,12 +256,12 @@ impl Model {
             ..Loader::declare(target, rounding, Some(&weights))
         };
         let vision = Vision::load(&mut loader, &config.vision)?;
-        let abstractor = Abstractor::load(&mut loader, &config)?;
+        let mut abstractor = Abstractor::load(&mut loader, &config)?;
         let decoder = Decoder::load(&mut loader, &config.text, ctx as usize)?;
         let streaming = std::mem::take(&mut loader.streaming);
         let mut device = loader.device.take().expect("given above");
         let streams = place(&mut device, &weights, &vision, &abstractor, &decoder, &streaming)?;
-        let vit_eos = abstractor.vit_eos.download(gpu)?;
+        let vit_eos = std::mem::take(&mut abstractor.vit_eos);
         let fingerprint = weights.fingerprint();
         weights.check_unchanged()?;
         compiling.wait();
