@@ -35,6 +35,10 @@ pub struct Options<'a> {
     pub arriving: u32,
     /// Times that each kind of work is cancelled; 0 for none.
     pub cancels: usize,
+    /// Answers that are given eight at a time while the process's memory is watched; 0 for none.
+    pub soak: usize,
+    /// Loads and drops of the model meanwhile.
+    pub loads: usize,
 }
 
 /// Times of a step of an answer and of a bare one, in milliseconds.
@@ -87,6 +91,10 @@ pub struct Report {
     pub whole: Option<Arrival>,
     /// Cancels.
     pub cancels: Vec<Cancels>,
+    /// Answers so far, and what the process holds then in MiB.
+    pub soak: Vec<(usize, f64)>,
+    /// Loads so far, and what the process holds once the model is dropped in MiB.
+    pub loads: Vec<(usize, f64)>,
 }
 
 /// Measures; `on` is told what comes next, and may break off.
@@ -108,8 +116,8 @@ pub fn run_answers(
     let load = |change: &dyn Fn(&mut LoadOptions)| -> Result<Model> {
         let mut load = options.load.clone();
         // Room for all, each with the tokens it may come to.
-        let positions =
-            u64::from(ctx.next_multiple_of(16)) + options.running as u64 * u64::from(RUNNING + 64);
+        let arriving = options.arriving.max(1500).min(ctx);
+        let positions = u64::from(arriving + 64) + options.running as u64 * u64::from(RUNNING + 64);
         load.kv_memory.get_or_insert(kv_bytes(&config, positions, element(&load)));
         change(&mut load);
         source.load(clock, &load)
@@ -135,7 +143,22 @@ pub fn run_answers(
         }
         report.cancels.push(load_cancels(clock, &source, options)?);
     }
+    if options.soak > 0 {
+        if on("answers, eight at a time").is_break() {
+            return Ok(report);
+        }
+        report.soak = soak(&model, options.soak)?;
+    }
     drop(model);
+    for round in 0..options.loads {
+        if round == 0 && on("loads and drops").is_break() {
+            return Ok(report);
+        }
+        drop(load(&|_| ())?);
+        if (round + 1) % 5 == 0 {
+            report.loads.extend(resident_mib().map(|mib| (round + 1, mib)));
+        }
+    }
     if on("a prompt that arrives, in whole chunks").is_break() {
         return Ok(report);
     }
@@ -277,6 +300,48 @@ fn arrival(model: &Model, options: &Options<'_>) -> Result<Arrival> {
     })
 }
 
+/// What the process has in memory, as far as the system tells.
+fn resident_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+}
+
+/// Answers of all lengths, about pictures and not, eight at a time; some are dropped.
+fn soak(model: &Model, answers: usize) -> Result<Vec<(usize, f64)>> {
+    let size = model.config().vision.image_size as u32;
+    let mut held = vec![];
+    for round in 0..answers / 8 {
+        let mut running = vec![];
+        for i in 0..8 {
+            let number = round * 8 + i;
+            let mut session = model.session()?;
+            let ids = if i % 4 == 0 {
+                let colour = (number % 251) as u8;
+                session
+                    .add_image(&RgbImage::from_fn(size, size, |x, y| [x as u8, y as u8, colour].into()))?;
+                vec![1, -200, 5, 6]
+            } else {
+                prompt(model, number as i32, 4 + (number % 40) as u32)
+            };
+            let answer = session.complete_ids(&ids, &unending(1 + (number % 12) as u32))?;
+            running.push((session, answer));
+        }
+        for (number, (session, mut answer)) in running.into_iter().enumerate() {
+            if number == 5 {
+                answer.advance().transpose()?;
+                continue;
+            }
+            answer.finish()?;
+            drop(session);
+        }
+        if (round + 1) % 62 == 0 {
+            held.extend(resident_mib().map(|mib| ((round + 1) * 8, mib)));
+        }
+    }
+    Ok(held)
+}
+
 /// Begins an answer that is cancelled while that is being done.
 type Begin = fn(&Model, usize) -> Result<(Session, Generation)>;
 
@@ -297,8 +362,8 @@ const KINDS: [(&str, Begin); 3] = [
     }),
     ("decode", |model, round| {
         let mut session = model.session()?;
-        let mut answer =
-            session.complete_ids(&prompt(model, 200 + round as i32, 8), &unending(model.ctx() - 32))?;
+        let mut answer = session
+            .complete_ids(&prompt(model, 200 + round as i32, 8), &unending(RUNNING.min(model.ctx() - 32)))?;
         if let Some(token) = answer.advance() {
             token?;
         }

@@ -4,6 +4,7 @@
 mod live;
 
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::generate::FinishReason;
@@ -26,6 +27,10 @@ pub(crate) struct Batch<'m> {
     live: Vec<Live<'m>>,
     /// What is run between two steps.
     work: Option<Work<'m>>,
+    /// Time of the last step that nothing was run before.
+    step_time: Duration,
+    /// Compiles the vision tower.
+    compiling: Option<JoinHandle<Result<()>>>,
     next_key: u64,
     scratch: Scratch,
 }
@@ -56,6 +61,8 @@ impl<'m> Batch<'m> {
             runner: None,
             live: vec![],
             work: None,
+            step_time: Duration::ZERO,
+            compiling: None,
             next_key: 0,
             scratch: Scratch::default(),
         }
@@ -70,9 +77,13 @@ impl<'m> Batch<'m> {
         if self.live.is_empty() {
             return true;
         }
-        let start = Instant::now();
+        let (start, is_undisturbed) = (Instant::now(), self.work.is_none());
         let slice = self.inner.options.slice;
         let step = self.runner().and_then(|()| self.decode());
+        // With what was submitted in between before it, a step takes longer than it is.
+        if is_undisturbed || start.elapsed() < self.step_time {
+            self.step_time = start.elapsed();
+        }
         let has_stepped = match step {
             Ok(has_stepped) => has_stepped,
             Err(error) => {
@@ -83,7 +94,7 @@ impl<'m> Batch<'m> {
         // As much time for what comes as for what is there. Layers that take turns on the device would come again for
         // every piece.
         let interleaves = has_stepped && self.inner.streams.is_empty();
-        let budget = if interleaves { start.elapsed().max(slice) } else { Duration::MAX };
+        let budget = if interleaves { self.step_time.max(slice) } else { Duration::MAX };
         if let Err(error) = self.work(budget) {
             self.work = None;
             self.fail(|live| !live.decodes, error);
@@ -310,9 +321,15 @@ impl<'m> Batch<'m> {
         let size = self.programs().prefill.size;
         if let Some(picture) = self.live[first].next_picture(inner, size) {
             let number = self.live[first].pictures.iter().position(|other| other.id == picture.id);
-            return self.encode(picture, number.unwrap_or_default()).map(Some);
+            let encoding = self.encode(picture, number.unwrap_or_default())?;
+            if encoding.is_some() {
+                return Ok(encoding);
+            }
         }
         order.retain(|&at| self.live[at].next_picture(inner, size).is_none());
+        if order.is_empty() {
+            return Ok(None);
+        }
         let is_of_many = self.programs().prefill_now(inner, order.len())?.sequences > 1;
         order.truncate(if is_of_many { TOGETHER } else { 1 });
         let parts = shares(size, order.iter().map(|&at| self.live[at].prompt_left()));
@@ -320,15 +337,32 @@ impl<'m> Batch<'m> {
         self.prefill(&parts, is_of_many).map(Some)
     }
 
-    /// Begins to encode a picture, which has this number in its conversation.
-    fn encode(&mut self, picture: Picture, number: usize) -> Result<Work<'m>> {
+    /// Begins to encode a picture, which has this number in its conversation. `None` if the programs for it are being
+    /// compiled, and others take steps meanwhile.
+    fn encode(&mut self, picture: Picture, number: usize) -> Result<Option<Work<'m>>> {
+        let inner = self.inner;
+        if !inner.has_encoder() {
+            if self.compiling.is_none() {
+                let inner = inner.clone();
+                let compile = move || inner.encoder().map(drop);
+                self.compiling = thread::Builder::new().name("strix compiler".into()).spawn(compile).ok();
+            }
+            let is_awaited = self.live.iter().any(|live| live.decodes && !live.has_ended);
+            if is_awaited && self.compiling.as_ref().is_some_and(|thread| !thread.is_finished()) {
+                return Ok(None);
+            }
+            // One that panics, or has no thread, is compiled below.
+            if let Some(Ok(compiled)) = self.compiling.take().map(JoinHandle::join) {
+                compiled?;
+            }
+        }
         let pixels = picture.pixels().expect("it is not encoded");
-        let mut encoder = self.inner.encoder()?;
+        let mut encoder = inner.encoder()?;
         let compiled = encoder.as_mut().expect("compiled");
         compiled.write(&pixels)?;
         compiled.dump(self.inner, number)?;
         compiled.program.begin(&[compiled.embeds.id()])?;
-        Ok(Work::Encode { picture, encoder, began: Instant::now() })
+        Ok(Some(Work::Encode { picture, encoder, began: Instant::now() }))
     }
 
     /// Begins to run so many rows of each of these prompts.
@@ -467,6 +501,9 @@ impl Drop for Batch<'_> {
         let _ = self.abandon();
         for live in &mut self.live {
             live.end(self.inner, Err(Error::Interrupted));
+        }
+        if let Some(compiling) = self.compiling.take() {
+            let _ = compiling.join();
         }
         if let Some(runner) = &mut self.runner {
             runner.settle();

@@ -114,6 +114,11 @@ impl Inner {
         Ok(Running(runner))
     }
 
+    /// Whether the vision tower and the abstractor are compiled. Not while somebody compiles or runs them.
+    pub(crate) fn has_encoder(&self) -> bool {
+        self.encoder.try_lock().is_ok_and(|encoder| encoder.is_some())
+    }
+
     /// The vision tower and the abstractor, compiled when they are first needed.
     pub(crate) fn encoder(&self) -> Result<MutexGuard<'_, Option<Encoder>>> {
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,7 +22,8 @@ const EXAMPLES: &str = "\
 Examples:
   strix bench answers
   strix bench answers --preset 8.2b --layers 4 --dtype int8 --arriving 1500
-  strix bench answers --preset 8.2b --dtype int8 --cancels 20 --json answers.json";
+  strix bench answers --preset 8.2b --dtype int8 --cancels 20 --json answers.json
+  strix bench answers --soak 10000 --loads 50";
 
 /// Time answers beside others: a lone one, those that run while a prompt arrives, those that are cancelled
 #[derive(clap::Args)]
@@ -51,6 +52,12 @@ pub(crate) struct Args {
     /// Times that a load, an encode, a prefill and a decode are cancelled
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     cancels: u16,
+    /// Answers that are given eight at a time while the memory of the process is watched
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    soak: u32,
+    /// Loads and drops of the model while the memory of the process is watched
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    loads: u16,
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -76,6 +83,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         running: args.running.into(),
         arriving: args.arriving,
         cancels: args.cancels.into(),
+        soak: args.soak as usize,
+        loads: args.loads.into(),
     };
     let stop = cancelled_by_ctrl_c()?;
     let clock = Clock::new(&gpu);
@@ -120,6 +129,11 @@ fn print(report: &Report, args: &Args) -> anyhow::Result<()> {
              token after {:.1} s",
             first_token_ms / 1e3
         )?;
+    }
+    for (what, held) in [("answers", &report.soak), ("loads", &report.loads)] {
+        for (number, mib) in held {
+            writeln!(out, "after {number:>6} {what}: {mib:.1} MiB")?;
+        }
     }
     for Cancels { what, told_ms, free_ms, times } in &report.cancels {
         writeln!(
