@@ -55,8 +55,11 @@ pub(crate) struct Args {
     /// With --json: how likely each token was, and the N likeliest in its place
     #[arg(long, value_name = "N", requires = "json", help_heading = "Sampling", value_parser = load::whole::<u8>)]
     logprobs: Option<u8>,
-    /// The question is the whole prompt, with <|image|> where each picture goes, and </s> where a reply ends
-    #[arg(long)]
+    // Not a doc comment, which would be read as HTML.
+    #[arg(
+        long,
+        help = "The question is the whole prompt, with <|image|> where each picture goes, and </s> where a reply ends"
+    )]
     raw: bool,
     /// Print one JSON object when done
     #[arg(long)]

@@ -216,7 +216,7 @@ impl Program {
     }
 
     /// Loop iterations of each step's busiest invocation over all runs so far, and the bound that
-    /// [`Graph::push`] was given: `(label, counted, bound)`.
+    /// [`Graph::push`](crate::Graph::push) was given: `(label, counted, bound)`.
     ///
     /// # Errors
     ///
