@@ -2,6 +2,7 @@
 //! and their pictures encoded, piece by piece.
 
 mod live;
+mod scratch;
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,12 +11,13 @@ use std::time::{Duration, Instant};
 use crate::generate::FinishReason;
 use crate::kv_pool::{Full, Sequence};
 use crate::model::{Encoder, Inner, Running};
-use crate::request::{Request, Scores};
-use crate::runner::{Pass, TOGETHER};
+use crate::request::Request;
+use crate::runner::TOGETHER;
 use crate::scheduler::Queue;
 use crate::session::{Picture, Row};
 use crate::{Error, Result, kv_cache};
 use live::Live;
+use scratch::Scratch;
 
 /// Everything that is run.
 pub(crate) struct Batch<'m> {
@@ -41,16 +43,6 @@ enum Work<'m> {
     Encode { picture: Picture, encoder: MutexGuard<'m, Option<Encoder>>, began: Instant },
     /// The next so many rows of some prompts are run.
     Prefill { parts: Vec<(u64, usize)>, is_of_many: bool },
-}
-
-/// What is used again for every token, so that none allocates.
-#[derive(Debug, Default)]
-struct Scratch {
-    ready: Vec<usize>,
-    ids: Vec<u32>,
-    values: Vec<f32>,
-    logits: Vec<f32>,
-    candidates: Vec<(u32, f32)>,
 }
 
 impl<'m> Batch<'m> {
@@ -518,36 +510,6 @@ enum Start {
     Full(Full),
     /// The device.
     Failed(Error),
-}
-
-impl Scratch {
-    /// Takes what a pass read.
-    fn read(&mut self, pass: &Pass, wants: impl Iterator<Item = Option<u32>>) -> Result<()> {
-        let (mut some, mut all) = (false, false);
-        wants.for_each(|want| if want.is_some() { some = true } else { all = true });
-        if some {
-            pass.program.read_into(pass.out.ids, &mut self.ids)?;
-            pass.program.read_into(pass.out.values, &mut self.values)?;
-        }
-        if all {
-            pass.program.read_into(pass.out.logits, &mut self.logits)?;
-        }
-        Ok(())
-    }
-
-    /// Of it what a sequence wants, by `size` candidates and logits each.
-    fn scores(&mut self, row: usize, [candidates, vocab]: [usize; 2], wanted: Option<u32>) -> Scores<'_> {
-        match wanted {
-            None => Scores::Full(&self.logits[row * vocab..][..vocab]),
-            Some(wanted) => {
-                let of = row * candidates..row * candidates + (wanted as usize).min(candidates);
-                let pairs = self.ids[of.clone()].iter().copied().zip(self.values[of].iter().copied());
-                self.candidates.clear();
-                self.candidates.extend(pairs);
-                Scores::Candidates(&self.candidates)
-            }
-        }
-    }
 }
 
 /// How many of `size` rows each of some prompts gets, which have so many left: the same for all, and what one does not

@@ -284,7 +284,7 @@ impl Model {
             preprocessor,
             eos,
             tokenizer,
-            vocabulary: Vocabulary::default(),
+            vocabulary: Default::default(),
             options: LoadOptions { chunk: memory.chunk, cancel: None, ..options.clone() },
             notes,
             fingerprint,

@@ -228,6 +228,7 @@ impl Tokenizer {
         DecodeStream::new(self)
     }
 
+    #[cfg(feature = "constraint")]
     /// Bytes of text that an id is, and whether it is a byte and no piece; none where it is no text. A piece at the
     /// beginning of a text may come without the space in front: [`Detokenizer::drops_next_space`].
     pub(crate) fn bytes(&self, id: u32) -> Option<(Vec<u8>, bool)> {
