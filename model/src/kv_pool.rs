@@ -286,11 +286,19 @@ impl Pages {
         let full = sequence.rows.len() / POSITIONS;
         for at in sequence.known.len()..if sequence.shares { full } else { 0 } {
             let rows = &sequence.rows[at * POSITIONS..][..POSITIONS];
-            let same = self.known_behind(sequence.known.last(), |known| known == rows);
-            let page = same.unwrap_or_else(|| {
-                self.learn(sequence.pages[at], sequence.known.last().copied(), rows);
-                sequence.pages[at]
-            });
+            let own = sequence.pages[at];
+            let page = match self.known_behind(sequence.known.last(), |known| known == rows) {
+                // Another sequence had the same first: one page does, and the promises of others still hold.
+                Some(same) => {
+                    self.free.push(own);
+                    sequence.pages[at] = same;
+                    same
+                }
+                None => {
+                    self.learn(own, sequence.known.last().copied(), rows);
+                    own
+                }
+            };
             self.hold(page);
             sequence.known.push(page);
         }
