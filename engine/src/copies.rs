@@ -30,7 +30,11 @@ impl Gpu {
     /// If a part is not within a tensor.
     pub fn copy_within(&self, tensors: &[ResidentBytes], parts: &[Copied]) -> Result<()> {
         self.check_alive()?;
-        let total = parts.iter().map(|part| part.bytes).sum::<u64>();
+        let ranges = |start: fn(&Copied) -> u64| -> Vec<_> {
+            parts.iter().map(|part| start(part)..start(part) + part.bytes).collect()
+        };
+        let [from, to] = [ranges(|part| part.from), ranges(|part| part.to)];
+        let total = total(&from);
         if total == 0 {
             return Ok(());
         }
@@ -39,28 +43,17 @@ impl Gpu {
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for tensor in tensors {
             let place = tensor.placed(self)?;
-            for part in parts {
-                let end = part.from.max(part.to) + part.bytes;
-                assert!(end <= tensor.bytes(), "{}: {part:?} of {} bytes", tensor.label(), tensor.bytes());
+            let [from, to] = [&from, &to].map(|ranges| offsets(tensor, ranges));
+            for (at, from, bytes) in from {
+                encoder.copy_buffer_to_buffer(&place.buffer, place.offset + from, &between, at, bytes);
             }
-            let mut at = 0;
-            for part in parts {
-                let from = place.offset + part.from;
-                encoder.copy_buffer_to_buffer(&place.buffer, from, &between, at, part.bytes);
-                at += part.bytes;
-            }
-            at = 0;
-            for part in parts {
-                let to = place.offset + part.to;
-                encoder.copy_buffer_to_buffer(&between, at, &place.buffer, to, part.bytes);
-                at += part.bytes;
+            for (at, to, bytes) in to {
+                encoder.copy_buffer_to_buffer(&between, at, &place.buffer, place.offset + to, bytes);
             }
         }
         self.submit(encoder).map(drop)
     }
-}
 
-impl Gpu {
     /// Copies parts of a tensor back, one after the other. All in bytes, multiples of 4.
     ///
     /// # Errors
@@ -71,18 +64,15 @@ impl Gpu {
     ///
     /// If a part is not within the tensor.
     pub fn read_ranges(&self, tensor: &ResidentBytes, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
-        let bytes = total(tensor, ranges);
+        let bytes = total(ranges);
         if bytes == 0 {
             return Ok(vec![]);
         }
         let (place, between) =
             (tensor.placed(self)?, self.buffer("read parts", bytes, U::COPY_SRC | U::COPY_DST, false)?);
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut at = 0;
-        for range in ranges {
-            let size = range.end - range.start;
-            encoder.copy_buffer_to_buffer(&place.buffer, place.offset + range.start, &between, at, size);
-            at += size;
+        for (at, from, bytes) in offsets(tensor, ranges) {
+            encoder.copy_buffer_to_buffer(&place.buffer, place.offset + from, &between, at, bytes);
         }
         self.submit(encoder)?;
         self.download(&Place::of(between, bytes))
@@ -98,7 +88,7 @@ impl Gpu {
     ///
     /// If a part is not within the tensor, or `content` is not as long as all parts.
     pub fn write_ranges(&self, tensor: &ResidentBytes, ranges: &[Range<u64>], content: &[u8]) -> Result<()> {
-        let bytes = total(tensor, ranges);
+        let bytes = total(ranges);
         assert_eq!(content.len() as u64, bytes, "{}: content of {ranges:?}", tensor.label());
         if bytes == 0 {
             return Ok(());
@@ -107,20 +97,26 @@ impl Gpu {
             (tensor.placed(self)?, self.buffer("written parts", bytes, U::COPY_SRC | U::COPY_DST, false)?);
         self.upload(&between, content)?;
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut at = 0;
-        for range in ranges {
-            let size = range.end - range.start;
-            encoder.copy_buffer_to_buffer(&between, at, &place.buffer, place.offset + range.start, size);
-            at += size;
+        for (at, to, bytes) in offsets(tensor, ranges) {
+            encoder.copy_buffer_to_buffer(&between, at, &place.buffer, place.offset + to, bytes);
         }
         self.submit(encoder).map(drop)
     }
 }
 
-/// Bytes of some parts, which are within a tensor.
-fn total(tensor: &ResidentBytes, ranges: &[Range<u64>]) -> u64 {
+/// Bytes of some parts.
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
+}
+
+/// Where each part of a tensor is when all of them lie one after the other, where it is in the tensor, and its bytes.
+fn offsets(tensor: &ResidentBytes, ranges: &[Range<u64>]) -> impl Iterator<Item = (u64, u64, u64)> {
     for range in ranges {
         assert!(range.end <= tensor.bytes(), "{}: {range:?} of {} bytes", tensor.label(), tensor.bytes());
     }
-    ranges.iter().map(|range| range.end - range.start).sum()
+    ranges.iter().scan(0, |at, range| {
+        let (start, bytes) = (*at, range.end - range.start);
+        *at += bytes;
+        Some((start, range.start, bytes))
+    })
 }

@@ -9,13 +9,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::generate::FinishReason;
-use crate::kv_pool::{Full, Sequence};
-use crate::model::{Encoder, Inner, Running};
+use crate::kv_pool::Sequence;
+use crate::model::{Encoder, Inner, NotBegun, Running};
 use crate::request::Request;
-use crate::runner::TOGETHER;
+use crate::runner::{TOGETHER, Wanted};
 use crate::scheduler::Queue;
 use crate::session::{Picture, Row};
-use crate::{Error, Result, kv_cache};
+use crate::{Error, Result};
 use live::Live;
 use scratch::Scratch;
 
@@ -42,7 +42,7 @@ enum Work<'m> {
     /// A picture is encoded.
     Encode { picture: Picture, encoder: MutexGuard<'m, Option<Encoder>>, began: Instant },
     /// The next so many rows of some prompts are run.
-    Prefill { parts: Vec<(u64, usize)>, is_of_many: bool },
+    Prefill { parts: Vec<(u64, usize)>, is_of_many: bool, wanted: Wanted },
 }
 
 impl<'m> Batch<'m> {
@@ -66,7 +66,7 @@ impl<'m> Batch<'m> {
         if !self.admit() {
             return false;
         }
-        if self.live.is_empty() {
+        if self.is_idle() {
             return true;
         }
         let (start, is_undisturbed) = (Instant::now(), self.work.is_none());
@@ -79,6 +79,8 @@ impl<'m> Batch<'m> {
         let has_stepped = match step {
             Ok(has_stepped) => has_stepped,
             Err(error) => {
+                // What is run between two steps is for one of those that fail.
+                let _ = self.abandon();
                 self.fail(|_| true, error);
                 true
             }
@@ -99,6 +101,11 @@ impl<'m> Batch<'m> {
         true
     }
 
+    /// Whether there is nothing to run: nobody who waits for it, and nothing left of what was run for somebody.
+    fn is_idle(&self) -> bool {
+        self.live.is_empty() && self.work.is_none()
+    }
+
     /// Takes the programs.
     fn runner(&mut self) -> Result<()> {
         if self.runner.is_none() {
@@ -109,70 +116,49 @@ impl<'m> Batch<'m> {
 
     /// Begins what waits, as far as there is room, first come first served. Whether there will be more.
     fn admit(&mut self) -> bool {
-        let is_idle = self.live.is_empty() && self.work.is_none();
         let queue = self.queue;
-        let Some(mut state) = queue.wait(is_idle) else { return false };
+        let Some(mut state) = queue.wait(self.is_idle()) else { return false };
+        let state = &mut *state;
         let mut at = 0;
-        while at < state.waiting.len() {
-            let request = &state.waiting[at];
-            if request.sample.is_cancelled() {
-                let request = state.waiting.remove(at).expect("just seen");
-                request.sample.feed.end(Ok(FinishReason::Cancelled), None);
+        while let Some(request) = state.waiting.get_mut(at) {
+            let ended = if request.sample.is_cancelled() {
                 queue.tell();
-                continue;
-            }
-            if self.live.len() >= TOGETHER {
+                Ok(FinishReason::Cancelled)
+            } else if self.live.len() >= TOGETHER {
                 break;
-            }
-            // What it begins with is being computed: soon it is there.
-            if self.live.iter().any(|live| live.will_hold_more_of(&request.rows)) {
+            } else if self.live.iter().any(|live| live.will_hold_more_of(&request.rows)) {
+                // What it begins with is being computed: soon it is there.
                 at += 1;
                 continue;
-            }
-            match self.start(request) {
-                Ok(sequence) => {
-                    let request = state.waiting.remove(at).expect("just seen");
-                    state.running.push(request.sample.feed.clone());
-                    self.begin(request, sequence);
-                }
-                // It waits, and so do those behind it, until others end.
-                Err(Start::Full(_)) if !self.live.is_empty() => {
-                    let request = &mut state.waiting[at];
-                    if !std::mem::replace(&mut request.has_waited, true) {
-                        state.waited += 1;
+            } else {
+                match self.start(request) {
+                    Ok(sequence) => {
+                        state.running.push(request.sample.feed.clone());
+                        let request = state.waiting.remove(at).expect("just seen");
+                        self.begin(request, sequence);
+                        continue;
                     }
-                    break;
+                    // It waits, and so do those behind it, until others end.
+                    Err(NotBegun::Full(_)) if !self.live.is_empty() => {
+                        if !std::mem::replace(&mut request.has_waited, true) {
+                            state.waited += 1;
+                        }
+                        break;
+                    }
+                    Err(refused) => Err(refused.error(request.positions(self.inner.ctx))),
                 }
-                Err(Start::Full(full)) => {
-                    let request = state.waiting.remove(at).expect("just seen");
-                    let positions = request.positions(self.inner.ctx);
-                    request.sample.feed.end(Err(full.error(positions)), None);
-                }
-                Err(Start::Failed(error)) => {
-                    let request = state.waiting.remove(at).expect("just seen");
-                    request.sample.feed.end(Err(error), None);
-                }
-            }
+            };
+            let request = state.waiting.remove(at).expect("just seen");
+            request.sample.feed.end(ended, None);
         }
         true
     }
 
     /// Pages for a request.
-    fn start(&self, request: &Request) -> std::result::Result<Sequence, Start> {
-        let inner = self.inner;
-        let mut pages = inner.pages();
+    fn start(&self, request: &Request) -> std::result::Result<Sequence, NotBegun> {
         let left = request.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = request.positions(inner.ctx);
         let others = self.live.iter().map(|live| &live.sequence);
-        let mut sequence = pages.start(&request.rows, most, &left.stamps, others).map_err(Start::Full)?;
-        // As long as the pool is locked, nobody writes over the page.
-        if let Some(copied) = sequence.copied()
-            && let Err(error) = kv_cache::copy_page(&inner.gpu, &inner.kv, &inner.config.text, copied)
-        {
-            pages.abandon(sequence);
-            return Err(Start::Failed(error));
-        }
-        Ok(sequence)
+        self.inner.start(&request.rows, request.positions(self.inner.ctx), &left.stamps, others)
     }
 
     fn begin(&mut self, request: Request, sequence: Sequence) {
@@ -214,34 +200,20 @@ impl<'m> Batch<'m> {
         ready.clear();
         let steps = |live: &Live<'_>| live.decodes && !live.has_ended && !live.sample.is_cancelled();
         ready.extend((0..self.live.len()).filter(|&at| steps(&self.live[at])));
-        let mut rest = ready.as_slice();
-        let mut stepped = Ok(());
+        let (mut rest, mut stepped) = (ready.as_slice(), Ok(()));
         while !rest.is_empty() && stepped.is_ok() {
-            let inner = self.inner;
-            let size = match self.programs().decode_now(inner, rest.len()) {
-                Ok(pass) => pass.size.min(rest.len()),
-                Err(error) => {
-                    stepped = Err(error);
-                    break;
-                }
-            };
-            let (group, after) = rest.split_at(size);
-            stepped = self.step(group);
-            rest = after;
+            stepped = self.step(rest).map(|number| rest = &rest[number..]);
         }
         let has_stepped = !ready.is_empty();
         self.scratch.ready = ready;
         stepped.map(|()| has_stepped)
     }
 
-    fn programs(&mut self) -> &mut Running<'m> {
-        self.runner.as_mut().expect("taken at the beginning of a turn")
-    }
-
-    /// Runs one step of these.
-    fn step(&mut self, group: &[usize]) -> Result<()> {
+    /// Runs one step of the first of these; of how many.
+    fn step(&mut self, ready: &[usize]) -> Result<usize> {
         let Self { inner, live, runner, scratch, .. } = self;
-        let slice = inner.options.slice;
+        let pass = taken(runner).decode_now(inner, ready.len())?;
+        let group = &ready[..pass.size.min(ready.len())];
         {
             let mut pages = inner.pages();
             for &at in group {
@@ -249,29 +221,27 @@ impl<'m> Batch<'m> {
                 pages.grow(sequence, sequence.len() + 1);
             }
         }
-        let pass =
-            runner.as_mut().expect("taken at the beginning of a turn").decode_now(inner, group.len())?;
         let part = |at: usize| live[at].part(&live[at].next);
         let mut parts = [part(group[0]); TOGETHER];
         parts.iter_mut().zip(group).for_each(|(slot, &at)| *slot = part(at));
         let parts = &parts[..group.len()];
         pass.write(parts);
         pass.dump(inner, parts)?;
-        let (reads, count) = pass.reads(group.iter().map(|&at| live[at].sample.candidates()));
-        pass.program.begin(&reads[..count])?;
-        while !pass.program.advance(slice)? {
+        let wanted: Wanted = group.iter().map(|&at| live[at].sample.candidates()).collect();
+        pass.begin(wanted)?;
+        while !pass.program.advance(inner.options.slice)? {
             if group.iter().all(|&at| live[at].sample.is_cancelled()) {
-                return Ok(pass.program.abandon()?);
+                pass.program.abandon()?;
+                return Ok(group.len());
             }
         }
-        scratch.read(pass, group.iter().map(|&at| live[at].sample.candidates()))?;
-        let size = [pass.out.ids.shape()[1], pass.out.logits.shape()[1]].map(|n| n as usize);
+        scratch.read(pass, wanted)?;
         for (row, &at) in group.iter().enumerate() {
             let live = &mut live[at];
             inner.pages().extend(&mut live.sequence, &live.next);
-            live.tell(inner, scratch.scores(row, size, live.sample.candidates()));
+            live.tell(inner, scratch.scores(row, live.sample.candidates()));
         }
-        Ok(())
+        Ok(group.len())
     }
 
     /// Goes on with what is run between two steps, for so long.
@@ -287,8 +257,7 @@ impl<'m> Batch<'m> {
             let program = match self.work.as_mut().expect("just seen") {
                 Work::Encode { encoder, .. } => &mut encoder.as_mut().expect("compiled").program,
                 Work::Prefill { is_of_many, .. } => {
-                    let is_of_many = *is_of_many;
-                    &mut self.runner.as_mut().expect("taken").prefill_of(is_of_many).program
+                    &mut taken(&mut self.runner).prefill_of(*is_of_many).program
                 }
             };
             if program.advance(slice)? {
@@ -310,7 +279,7 @@ impl<'m> Batch<'m> {
         order.sort_by_key(|&at| self.live[at].chunks);
         let Some(&first) = order.first() else { return Ok(None) };
         let inner = self.inner;
-        let size = self.programs().prefill.size;
+        let size = taken(&mut self.runner).prefill.size;
         if let Some(picture) = self.live[first].next_picture(inner, size) {
             let number = self.live[first].pictures.iter().position(|other| other.id == picture.id);
             let encoding = self.encode(picture, number.unwrap_or_default())?;
@@ -322,7 +291,7 @@ impl<'m> Batch<'m> {
         if order.is_empty() {
             return Ok(None);
         }
-        let is_of_many = self.programs().prefill_now(inner, order.len())?.sequences > 1;
+        let is_of_many = taken(&mut self.runner).prefill_now(inner, order.len())?.sequences > 1;
         order.truncate(if is_of_many { TOGETHER } else { 1 });
         let parts = shares(size, order.iter().map(|&at| self.live[at].prompt_left()));
         let parts: Vec<_> = order.iter().copied().zip(parts).filter(|(_, rows)| *rows > 0).collect();
@@ -367,14 +336,14 @@ impl<'m> Batch<'m> {
             live.is_written = true;
         }
         let parts: Vec<_> = rows.iter().map(|&(at, rows)| live[at].part(live[at].chunk(rows))).collect();
-        let pass = runner.as_mut().expect("taken at the beginning of a turn").prefill_of(is_of_many);
+        let pass = taken(runner).prefill_of(is_of_many);
         pass.write(&parts);
         pass.dump(inner, &parts)?;
         let ending = rows.iter().filter(|&&(at, rows)| live[at].prompt_left() == rows);
-        let (reads, count) = pass.reads(ending.map(|&(at, _)| live[at].sample.candidates()));
-        pass.program.begin(&reads[..count])?;
+        let wanted: Wanted = ending.map(|&(at, _)| live[at].sample.candidates()).collect();
+        pass.begin(wanted)?;
         let parts = rows.iter().map(|&(at, rows)| (live[at].key, rows)).collect();
-        Ok(Work::Prefill { parts, is_of_many })
+        Ok(Work::Prefill { parts, is_of_many, wanted })
     }
 
     /// Whether nobody wants what is being run.
@@ -400,8 +369,8 @@ impl<'m> Batch<'m> {
             Some(Work::Encode { mut encoder, .. }) => {
                 encoder.as_mut().expect("compiled").program.abandon()?
             }
-            Some(Work::Prefill { parts, is_of_many }) => {
-                self.programs().prefill_of(is_of_many).program.abandon()?;
+            Some(Work::Prefill { parts, is_of_many, .. }) => {
+                taken(&mut self.runner).prefill_of(is_of_many).program.abandon()?;
                 self.is_written_no_more(&parts);
             }
         }
@@ -428,22 +397,16 @@ impl<'m> Batch<'m> {
                 }
                 Ok(())
             }
-            Some(Work::Prefill { parts, is_of_many }) => {
+            Some(Work::Prefill { parts, is_of_many, wanted }) => {
                 self.is_written_no_more(&parts);
-                self.end_prefill(&parts, is_of_many)
+                self.end_prefill(&parts, is_of_many, wanted)
             }
         }
     }
 
-    fn end_prefill(&mut self, parts: &[(u64, usize)], is_of_many: bool) -> Result<()> {
+    fn end_prefill(&mut self, parts: &[(u64, usize)], is_of_many: bool, wanted: Wanted) -> Result<()> {
         let Self { inner, live, runner, scratch, .. } = self;
-        let pass = runner.as_mut().expect("taken").prefill_of(is_of_many);
-        let ends = |live: &Live<'_>| {
-            let part = parts.iter().find(|(key, _)| *key == live.key);
-            part.is_some_and(|(_, rows)| live.prompt_left() == *rows)
-        };
-        scratch.read(pass, live.iter().filter(|live| ends(live)).map(|live| live.sample.candidates()))?;
-        let size = [pass.out.ids.shape()[1], pass.out.logits.shape()[1]].map(|n| n as usize);
+        scratch.read(taken(runner).prefill_of(is_of_many), wanted)?;
         for (row, &(key, rows)) in parts.iter().enumerate() {
             let Some(live) = live.iter_mut().find(|live| live.key == key) else { continue };
             let ends = live.prompt_left() == rows;
@@ -452,7 +415,7 @@ impl<'m> Batch<'m> {
             live.chunks += 1;
             if ends {
                 live.decodes = true;
-                live.tell(inner, scratch.scores(row, size, live.sample.candidates()));
+                live.tell(inner, scratch.scores(row, live.sample.candidates()));
             }
         }
         Ok(())
@@ -461,16 +424,12 @@ impl<'m> Batch<'m> {
     /// Ends answers with an error that they share.
     fn fail(&mut self, which: impl Fn(&Live<'_>) -> bool, error: Error) {
         let inner = self.inner;
-        let mut failed = self.live.iter_mut().filter(|live| which(live) && !live.has_ended);
-        let (Some(first), Some(second)) = (failed.next(), failed.next()) else {
-            drop(failed);
-            if let Some(live) = self.live.iter_mut().find(|live| which(live) && !live.has_ended) {
-                live.end(inner, Err(error));
-            }
-            return;
-        };
+        let mut failed: Vec<_> = self.live.iter_mut().filter(|live| which(live) && !live.has_ended).collect();
+        if let [live] = failed.as_mut_slice() {
+            return live.end(inner, Err(error));
+        }
         let error = Arc::new(error);
-        for live in [first, second].into_iter().chain(failed) {
+        for live in failed {
             live.end(inner, Err(Error::Shared(error.clone())));
         }
     }
@@ -504,12 +463,9 @@ impl Drop for Batch<'_> {
     }
 }
 
-/// Why a request is not begun.
-enum Start {
-    /// The pool has no room.
-    Full(Full),
-    /// The device.
-    Failed(Error),
+/// The programs, which were taken at the beginning of a turn.
+fn taken<'a, 'm>(runner: &'a mut Option<Running<'m>>) -> &'a mut Running<'m> {
+    runner.as_mut().expect("taken at the beginning of a turn")
 }
 
 /// How many of `size` rows each of some prompts gets, which have so many left: the same for all, and what one does not

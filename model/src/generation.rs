@@ -350,13 +350,18 @@ impl Generation {
         if self.finish.is_some() || self.failed {
             return Poll::Ready(None);
         }
-        let cancelled = self.is_cancelled();
         let feed = self.feed.clone();
         let mut told = feed.told();
         self.timing = told.timing;
+        if self.is_cancelled() {
+            drop(told);
+            // The scheduler sees it too, whoever's flag it was.
+            feed.cancelled.store(true, Ordering::Relaxed);
+            self.end(FinishReason::Cancelled);
+            return Poll::Ready(None);
+        }
         let at = self.ids.len();
-        if at < told.ids.len() && !cancelled {
-            let id = told.ids[at];
+        if let Some(&id) = told.ids.get(at) {
             let start = at.checked_sub(1).map_or(0, |before| told.ends[before]);
             let text = &told.text[start..told.ends[at]];
             self.certain.clear();
@@ -366,41 +371,37 @@ impl Generation {
             self.log_probs.extend(told.log_probs.pop_front());
             let is_last = at + 1 == told.ids.len();
             if let (true, Some(Ok(reason))) = (is_last, &told.ended) {
-                self.finish = Some(reason.clone());
+                let reason = reason.clone();
                 drop(told);
-                self.commit();
+                self.end(reason);
             }
             return Poll::Ready(Some(Ok(id)));
         }
         match told.ended.take() {
-            Some(Err(error)) if !cancelled => {
-                self.failed = true;
+            Some(Err(error)) => {
                 drop(told);
+                self.failed = true;
                 self.commit();
                 Poll::Ready(Some(Err(error)))
             }
-            Some(Ok(reason)) if !cancelled => {
-                told.ended = Some(Ok(reason.clone()));
-                self.finish = Some(reason);
+            Some(Ok(reason)) => {
                 drop(told);
-                self.commit();
+                self.end(reason);
                 Poll::Ready(None)
             }
-            ended if cancelled => {
-                told.ended = ended;
-                drop(told);
-                feed.cancelled.store(true, Ordering::Relaxed);
-                self.finish = Some(FinishReason::Cancelled);
-                self.commit();
-                Poll::Ready(None)
-            }
-            _ => {
+            None => {
                 if let Some(context) = context {
                     told.waker = Some(context.waker().clone());
                 }
                 Poll::Pending
             }
         }
+    }
+
+    /// Ends with what was taken.
+    fn end(&mut self, reason: FinishReason) {
+        self.finish = Some(reason);
+        self.commit();
     }
 
     /// Waits until something was told.

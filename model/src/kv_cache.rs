@@ -38,9 +38,6 @@ impl fmt::Display for KvDtype {
     }
 }
 
-/// Positions of a page.
-pub(crate) const POSITIONS: usize = PAGE as usize;
-
 /// One layer's keys and values.
 #[derive(Debug)]
 pub(crate) enum LayerCache {

@@ -7,9 +7,10 @@ use strix_shaders::cursors::PAGE;
 use crate::Error;
 use crate::sampler::SplitMix64;
 use crate::session::Row;
+use crate::session::rows::common;
 
 /// Positions of a page.
-const POSITIONS: usize = PAGE as usize;
+pub(crate) const POSITIONS: usize = PAGE as usize;
 
 /// A page at the time when it became known, which tells it from itself with other content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +60,8 @@ pub(crate) struct Pages {
 pub(crate) struct Sequence {
     /// In the order of positions.
     pages: Vec<u32>,
-    /// The pages that are known to hold the same, for as many as are: other ones where another sequence had them first.
-    known: Vec<u32>,
+    /// Number of the first of them that are known, and held.
+    known: usize,
     /// What its positions hold.
     rows: Vec<Row>,
     /// Pages that it may still ask for.
@@ -103,9 +104,8 @@ impl Full {
 impl Sequence {
     fn with_room(positions: usize, shares: bool) -> Self {
         let pages = positions.div_ceil(POSITIONS);
-        let rows = Vec::with_capacity(pages * POSITIONS);
-        let (pages, known) = (Vec::with_capacity(pages), Vec::with_capacity(pages));
-        Self { pages, known, rows, promised: 0, shares, copied: None }
+        let (pages, rows) = (Vec::with_capacity(pages), Vec::with_capacity(pages * POSITIONS));
+        Self { pages, known: 0, rows, promised: 0, shares, copied: None }
     }
 
     /// Number of positions.
@@ -113,22 +113,17 @@ impl Sequence {
         self.rows.len()
     }
 
-    /// How far it goes on as `rows` do on the page that holds position `start` of them.
-    fn like(&self, rows: &[Row], start: usize) -> Like {
-        let same =
-            |from: usize, to: usize| self.rows.get(from..to).is_some_and(|held| *held == rows[from..to]);
-        let page = self
-            .pages
-            .get(start / POSITIONS)
-            .copied()
-            .filter(|_| start.is_multiple_of(POSITIONS) && same(0, start));
-        let common = || {
-            self.rows[start..].iter().zip(&rows[start..]).take(POSITIONS).take_while(|(a, b)| a == b).count()
-        };
-        match page {
-            Some(page) if self.shares => Like { page, common: common(), is_free: false },
-            _ => Like { page: 0, common: 0, is_free: false },
-        }
+    /// The last of its known pages.
+    fn last_known(&self) -> Option<&u32> {
+        self.pages[..self.known].last()
+    }
+
+    /// The page behind as many as `rows` begin with, if it begins as they do, and goes on with `next`.
+    fn like(&self, rows: &[Row], next: &[Row]) -> Option<Like> {
+        let rest = self.rows.strip_prefix(rows).filter(|_| self.shares)?;
+        let page = *self.pages.get(rows.len() / POSITIONS)?;
+        let common = common(rest, next).min(POSITIONS);
+        Some(Like { page, common, is_free: false })
     }
 
     /// What its positions hold.
@@ -200,15 +195,16 @@ impl Pages {
         let mut sequence = Sequence::with_room(most, true);
         let reusable = &rows[..rows.len().saturating_sub(1)];
         while let Some(next) = reusable.get(sequence.len()..sequence.len() + POSITIONS)
-            && let Some(page) = self.known_behind(sequence.known.last(), |rows| rows == next)
+            && let Some(page) = self.known_behind(sequence.last_known(), |rows| rows == next)
         {
             self.hold(page);
             sequence.pages.push(page);
-            sequence.known.push(page);
+            sequence.known += 1;
             sequence.rows.extend(next);
         }
-        let like = self.begun_like(&reusable[sequence.len()..], sequence.known.last(), own);
-        let like = others.map(|other| other.like(reusable, sequence.len())).fold(like, |best, other| {
+        let next = &reusable[sequence.len()..];
+        let like = self.begun_like(next, sequence.last_known(), own);
+        let like = others.filter_map(|other| other.like(&sequence.rows, next)).fold(like, |best, other| {
             if other.common > best.map_or(0, |best| best.common) { Some(other) } else { best }
         });
         let taken = like.is_some_and(|like| like.is_free);
@@ -217,22 +213,22 @@ impl Pages {
             return Err(full);
         }
         if let Some(Like { page, common, is_free }) = like {
-            let rows = &reusable[sequence.len()..][..common];
+            let rows = &next[..common];
+            // What is not known is another's, who will not let go of it now.
+            let is_known = self.known[page as usize].rows > 0;
             if is_free {
                 self.forget(page);
                 sequence.pages.push(page);
                 sequence.rows.extend(rows);
-            } else if self.known[page as usize].rows == 0 {
-                // It is the other's, who will not let go of it now.
-                let next = sequence.len() + 1;
-                self.grow(&mut sequence, next);
-                sequence.copied = Some(page);
-                sequence.rows.extend(rows);
-            } else if self.has_room_beside(page) {
-                self.hold(page);
-                let next = sequence.len() + 1;
-                self.grow(&mut sequence, next);
-                self.let_go(page);
+            } else if !is_known || self.has_room_beside(page) {
+                if is_known {
+                    self.hold(page);
+                }
+                let positions = sequence.len() + 1;
+                self.grow(&mut sequence, positions);
+                if is_known {
+                    self.let_go(page);
+                }
                 sequence.copied = Some(page);
                 sequence.rows.extend(rows);
             }
@@ -284,23 +280,19 @@ impl Pages {
     pub(crate) fn extend(&mut self, sequence: &mut Sequence, rows: &[Row]) {
         sequence.rows.extend(rows);
         let full = sequence.rows.len() / POSITIONS;
-        for at in sequence.known.len()..if sequence.shares { full } else { 0 } {
+        for at in sequence.known..if sequence.shares { full } else { 0 } {
             let rows = &sequence.rows[at * POSITIONS..][..POSITIONS];
             let own = sequence.pages[at];
-            let page = match self.known_behind(sequence.known.last(), |known| known == rows) {
+            match self.known_behind(sequence.last_known(), |known| known == rows) {
                 // Another sequence had the same first: one page does, and the promises of others still hold.
                 Some(same) => {
                     self.free.push(own);
                     sequence.pages[at] = same;
-                    same
                 }
-                None => {
-                    self.learn(own, sequence.known.last().copied(), rows);
-                    own
-                }
-            };
-            self.hold(page);
-            sequence.known.push(page);
+                None => self.learn(own, sequence.last_known().copied(), rows),
+            }
+            self.hold(sequence.pages[at]);
+            sequence.known += 1;
         }
     }
 
@@ -312,17 +304,14 @@ impl Pages {
 
     /// Lets go of a sequence; returns what it left. What its pages hold stays known until their room is needed.
     pub(crate) fn finish(&mut self, sequence: Sequence) -> Vec<Stamp> {
-        let Sequence { pages, mut known, rows, promised, shares, .. } = sequence;
+        let Sequence { pages, known, rows, promised, shares, .. } = sequence;
         self.promised -= promised;
         let before = self.free.len();
-        for (at, &page) in pages.iter().enumerate() {
-            let rest = rows.get(at * POSITIONS..).unwrap_or_default();
-            if at < known.len() {
-                // Another sequence had the same first.
-                if known[at] != page {
-                    self.free.push(page);
-                }
-            } else if at == known.len() && shares && !rest.is_empty() {
+        let (known, own) = pages.split_at(known);
+        let mut known = known.to_vec();
+        let rest = rows.get(known.len() * POSITIONS..).unwrap_or_default();
+        for (at, &page) in own.iter().enumerate() {
+            if at == 0 && shares && !rest.is_empty() {
                 match self.known_behind(known.last(), |rows| rows.starts_with(rest)) {
                     Some(other) => {
                         self.free.push(page);
@@ -357,7 +346,7 @@ impl Pages {
 
     /// Lets go of a sequence whose last page does not hold what it was to.
     pub(crate) fn abandon(&mut self, mut sequence: Sequence) {
-        sequence.rows.truncate(sequence.known.len() * POSITIONS);
+        sequence.rows.truncate(sequence.known * POSITIONS);
         self.finish(sequence);
     }
 
@@ -391,7 +380,7 @@ impl Pages {
             let known = &self.known[page as usize];
             let stamp = Stamp { page, learned: known.learned };
             let is_free = known.holders == 0 && (known.child.is_none() || own.contains(&stamp));
-            let common = self.rows_of(page).iter().zip(rows).take_while(|(a, b)| a == b).count();
+            let common = common(self.rows_of(page), rows);
             Like { page, common, is_free }
         };
         let best = self.behind(page).map(like).max_by_key(|like| (like.common, like.is_free));

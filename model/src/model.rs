@@ -18,7 +18,7 @@ use crate::decoder::Decoder;
 use crate::encoder::record_vision;
 use crate::image::{RgbImage, preprocess};
 use crate::kv_cache::{self, LayerCache};
-use crate::kv_pool::Pages;
+use crate::kv_pool::{Full, Pages, Sequence, Stamp};
 use crate::loader::{Device, Loader, Progress, Streaming};
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::options::LoadOptions;
@@ -26,7 +26,7 @@ use crate::pictures::Pictures;
 use crate::plan::beyond_training;
 use crate::runner::Runner;
 use crate::scheduler::{Activity, Scheduler};
-use crate::session::{Session, trace as dumped};
+use crate::session::{Row, Session, trace as dumped};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
 use crate::weights::Weights;
@@ -90,6 +90,26 @@ impl Inner {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins a sequence as [`Pages::start`] does, with what its last page is to be a copy of.
+    pub(crate) fn start<'a>(
+        &self,
+        rows: &[Row],
+        most: usize,
+        own: &[Stamp],
+        others: impl Iterator<Item = &'a Sequence>,
+    ) -> std::result::Result<Sequence, NotBegun> {
+        let mut pages = self.pages();
+        let mut sequence = pages.start(rows, most, own, others).map_err(NotBegun::Full)?;
+        // As long as the pool is locked, nobody writes over the page.
+        if let Some(copied) = sequence.copied()
+            && let Err(error) = kv_cache::copy_page(&self.gpu, &self.kv, &self.config.text, copied)
+        {
+            pages.abandon(sequence);
+            return Err(NotBegun::Failed(error));
+        }
+        Ok(sequence)
+    }
+
     /// Encoded pictures.
     pub(crate) fn pictures(&self) -> MutexGuard<'_, Pictures> {
         self.pictures.lock().unwrap_or_else(PoisonError::into_inner)
@@ -132,6 +152,25 @@ impl Inner {
 
     pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
         run(self.encoder()?.as_mut().expect("compiled before it is given"))
+    }
+}
+
+/// Why a sequence is not begun.
+#[derive(Debug)]
+pub(crate) enum NotBegun {
+    /// The pool has no room.
+    Full(Full),
+    /// The device.
+    Failed(Error),
+}
+
+impl NotBegun {
+    /// The error of a sequence that may come to so many positions.
+    pub(crate) fn error(self, positions: usize) -> Error {
+        match self {
+            Self::Full(full) => full.error(positions),
+            Self::Failed(error) => error,
+        }
     }
 }
 

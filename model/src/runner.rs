@@ -146,17 +146,33 @@ impl Pass {
         trace::dump(&mut self.program, inner, part.sequence.pages(), &prefix, &position)
     }
 
-    /// The outputs that a run must read so that each sequence has what it asks for.
-    pub(crate) fn reads(&self, wants: impl Iterator<Item = Option<u32>>) -> ([TensorId; 3], usize) {
-        let (mut some, mut all) = (false, false);
-        wants.for_each(|want| if want.is_some() { some = true } else { all = true });
+    /// Begins a run of what was set, which reads what is wanted.
+    pub(crate) fn begin(&mut self, wanted: Wanted) -> Result<()> {
         let [ids, values, logits] = [self.out.ids.id(), self.out.values.id(), self.out.logits.id()];
-        match (some, all) {
-            (false, false) => ([ids; 3], 0),
-            (true, false) => ([ids, values, logits], 2),
-            (false, true) => ([logits; 3], 1),
-            (true, true) => ([ids, values, logits], 3),
-        }
+        let reads: &[TensorId] = match wanted {
+            Wanted { candidates: false, logits: false } => &[],
+            Wanted { candidates: true, logits: false } => &[ids, values],
+            Wanted { candidates: false, logits: true } => &[logits],
+            Wanted { candidates: true, logits: true } => &[ids, values, logits],
+        };
+        Ok(self.program.begin(reads)?)
+    }
+}
+
+/// What samplers want of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub candidates: bool,
+    pub logits: bool,
+}
+
+impl FromIterator<Option<u32>> for Wanted {
+    /// Of sequences that want so many candidates each, or all logits.
+    fn from_iter<T: IntoIterator<Item = Option<u32>>>(wants: T) -> Self {
+        wants.into_iter().fold(Self::default(), |wanted, want| Self {
+            candidates: wanted.candidates || want.is_some(),
+            logits: wanted.logits || want.is_none(),
+        })
     }
 }
 

@@ -68,18 +68,14 @@ impl Session {
     /// Forgets turns and pictures; the template stays. An answer that is under way goes on, and adds to nothing.
     pub fn reset(&mut self) {
         self.inspect().end();
-        let template = {
-            let mut talk = self.talk();
-            talk.conversation.clear();
-            talk.conversation.clone()
+        let fresh = {
+            let talk = self.talk();
+            let mut conversation = talk.conversation.clone();
+            conversation.clear();
+            Talk { conversation, left: talk.left.clone(), ..Talk::default() }
         };
-        let left = self.talk().left.clone();
-        let fresh = Talk { conversation: template, left, ..Talk::default() };
-        if self.talk().is_answering {
-            self.talk = Arc::new(fresh.into());
-        } else {
-            *self.talk() = fresh;
-        }
+        // An answer that is under way keeps the one that it was asked in.
+        self.talk = Arc::new(fresh.into());
     }
 
     /// A conversation that goes on from where this one is, on its own. They share what the cache holds of it.
@@ -138,11 +134,7 @@ impl Session {
     ///
     /// As [`Session::ask`].
     pub fn complete(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation> {
-        self.answer(options, |talk| {
-            let conversation = talk.conversation.clone();
-            talk.conversation.clear();
-            Ok((prompt.into(), Before::Chat { conversation, pending: talk.pending }))
-        })
+        self.answer(options, |talk| Ok((prompt.into(), talk.set_aside())))
     }
 
     /// The same of a prompt that is tokens already, with -200 where each picture goes. A model without a tokenizer answers
@@ -155,12 +147,10 @@ impl Session {
         let sample = Sample::new(&self.model, options)?;
         let inner = self.model.inner.clone();
         self.begin(options, sample, |talk| {
-            let pictures: Vec<_> = talk.pictures.iter().map(|picture| picture.id).collect();
+            let pictures = talk.picture_ids();
             let rows = rows::of_ids(&inner.config, ids, &pictures)?;
             rows::check_length(&inner.config, inner.ctx, &rows, pictures.len())?;
-            let conversation = talk.conversation.clone();
-            talk.conversation.clear();
-            Ok((rows, Before::Chat { conversation, pending: talk.pending }))
+            Ok((rows, talk.set_aside()))
         })
     }
 
@@ -179,8 +169,7 @@ impl Session {
         let options = GenerateOptions { max_tokens, cancel: None, ..last.options.clone() };
         let mut sample = Sample::going_on(&self.model, &options)?;
         let text = sample.replay(&last.ids, &inner)?;
-        let rows: Vec<_> =
-            last.rows.iter().copied().chain(last.ids.iter().map(|&id| Row::Token(id))).collect();
+        let rows = last.all();
         if rows.len() > inner.ctx as usize {
             return Err(Error::ContextFull { needed: rows.len(), limit: inner.ctx as usize });
         }
@@ -201,10 +190,9 @@ impl Session {
         let model = self.model.clone();
         self.begin(options, sample, |talk| {
             let (prompt, before) = ask(talk)?;
-            let ids: Vec<_> = talk.pictures.iter().map(|picture| picture.id).collect();
-            let rows = model
-                .tokenizer()
-                .and_then(|tokenizer| rows::of_prompt(tokenizer, model.config(), model.ctx(), &prompt, &ids));
+            let rows = model.tokenizer().and_then(|tokenizer| {
+                rows::of_prompt(tokenizer, model.config(), model.ctx(), &prompt, &talk.picture_ids())
+            });
             match rows {
                 Ok(rows) => Ok((rows, before)),
                 Err(error) => {

@@ -15,15 +15,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
+use strix_benches::model::Of;
 use strix_benches::output::{html, markdown, table};
 use strix_benches::{Clock, Event, Kind, Roofline, Run, compare, save, write};
 use strix_engine::{Gpu, GpuOptions};
+use strix_model::convert::PRESETS;
 use strix_model::shown;
 
 use crate::Usage;
 use crate::answer::cancelled_by_ctrl_c;
 use crate::cache;
-use crate::load::Adapter;
+use crate::load::{Adapter, Storage, named};
 use crate::terminal::{self, whisper};
 
 const EXAMPLES: &str = "\
@@ -55,6 +57,40 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         What::Kernels(args) => kernels::run(args),
         What::Model(args) => model::run(args),
         What::Answers(args) => answers::run(args),
+    }
+}
+
+/// The model that is timed.
+#[derive(clap::Args)]
+struct Which {
+    /// Folder of a model; nano is the small one that is built in [default: nano]
+    checkpoint: Option<PathBuf>,
+    /// A built-in shape with made-up weights
+    #[arg(long, value_parser = PRESETS, conflicts_with = "checkpoint")]
+    preset: Option<String>,
+    /// Another number of decoder layers of the preset, for a quick look
+    #[arg(long, value_name = "LAYERS", requires = "preset", value_parser = clap::value_parser!(u32).range(1..=256))]
+    layers: Option<u32>,
+}
+
+impl Which {
+    fn of(&self) -> Of<'_> {
+        match (&self.checkpoint, &self.preset) {
+            (Some(dir), _) if named(Some(dir)).is_some() => Of::Dir(dir),
+            (None, Some(name)) => Of::Preset { name, layers: self.layers },
+            _ => Of::Nano,
+        }
+    }
+
+    /// What it is, and how it is stored.
+    fn words(&self, storage: &Storage) -> String {
+        let layers = self.layers.map_or(String::new(), |layers| format!(" with {layers} decoder layers"));
+        let dtype = storage.words();
+        match (&self.checkpoint, &self.preset) {
+            (Some(dir), _) if named(Some(dir)).is_some() => format!("{}, {dtype}", dir.display()),
+            (None, Some(name)) => format!("made-up weights of the {name} shape{layers}, {dtype}"),
+            _ => format!("nano, which is built in, {dtype}"),
+        }
     }
 }
 

@@ -170,9 +170,7 @@ impl Program {
         drop(state);
         let before = run.last.replace(Piece { steps, submitted });
         if !ends {
-            let start = Instant::now();
-            run.queue.wait_for_all_but_the_last()?;
-            run.note(before, start, &mut self.costs);
+            run.wait_for(before, &mut self.costs)?;
             return Ok(false);
         }
         self.end(run, before)?;
@@ -186,12 +184,7 @@ impl Program {
             self.gpu.guarded(|| output.staging.map_async(wgpu::MapMode::Read, .., |_| ()))?;
             output.mapped = true;
         }
-        let in_pieces = before.is_some();
-        if in_pieces {
-            let start = Instant::now();
-            run.queue.wait_for_all_but_the_last()?;
-            run.note(before, start, &mut self.costs);
-        }
+        run.wait_for(before, &mut self.costs)?;
         if let Some(load) = self.next_load() {
             let stream = &self.streams[load.stream];
             let mut state = stream.state();
@@ -266,6 +259,16 @@ impl Program {
 }
 
 impl Run {
+    /// Waits for the piece before the last, if there was one, and learns from it.
+    fn wait_for(&mut self, before: Option<Piece>, costs: &mut Costs) -> Result<()> {
+        if before.is_some() {
+            let start = Instant::now();
+            self.queue.wait_for_all_but_the_last()?;
+            self.note(before, start, costs);
+        }
+        Ok(())
+    }
+
     /// Learns from a piece that is done what its steps take. It was waited for from `start` on.
     fn note(&mut self, piece: Option<Piece>, start: Instant, costs: &mut Costs) {
         let Some(Piece { steps, submitted }) = piece else { return };

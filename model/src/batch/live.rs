@@ -12,6 +12,7 @@ use crate::model::Inner;
 use crate::request::{Sample, Scores};
 use crate::runner::Part;
 use crate::scheduler::Queue;
+use crate::session::rows::common;
 use crate::session::{Encoded, Left, Picture, Row};
 
 /// Positions that are run twice rather than waited for.
@@ -67,9 +68,9 @@ impl Live<'_> {
         if self.decodes || self.has_ended || self.sample.is_cancelled() {
             return false;
         }
+        // The last row is run in any case.
         let most = rows.len().saturating_sub(1);
-        let common = self.rows.iter().zip(&rows[..most]).take_while(|(a, b)| a == b).count();
-        common > self.sequence.len() + FEW
+        common(&self.rows, &rows[..most]) > self.sequence.len() + FEW
     }
 
     /// The first picture of its next rows that is not encoded.

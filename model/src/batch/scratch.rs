@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::request::Scores;
-use crate::runner::Pass;
+use crate::runner::{Pass, Wanted};
 
 /// What is used again for every token, so that none allocates.
 #[derive(Debug, Default)]
@@ -12,30 +12,27 @@ pub(super) struct Scratch {
     values: Vec<f32>,
     logits: Vec<f32>,
     candidates: Vec<(u32, f32)>,
+    /// Candidates and logits of each sequence.
+    size: [usize; 2],
 }
 
 impl Scratch {
     /// Takes what a pass read.
-    pub(super) fn read(&mut self, pass: &Pass, wants: impl Iterator<Item = Option<u32>>) -> Result<()> {
-        let (mut some, mut all) = (false, false);
-        wants.for_each(|want| if want.is_some() { some = true } else { all = true });
-        if some {
+    pub(super) fn read(&mut self, pass: &Pass, wanted: Wanted) -> Result<()> {
+        if wanted.candidates {
             pass.program.read_into(pass.out.ids, &mut self.ids)?;
             pass.program.read_into(pass.out.values, &mut self.values)?;
         }
-        if all {
+        if wanted.logits {
             pass.program.read_into(pass.out.logits, &mut self.logits)?;
         }
+        self.size = [pass.out.ids.shape()[1], pass.out.logits.shape()[1]].map(|n| n as usize);
         Ok(())
     }
 
-    /// Of it what a sequence wants, by `size` candidates and logits each.
-    pub(super) fn scores(
-        &mut self,
-        row: usize,
-        [candidates, vocab]: [usize; 2],
-        wanted: Option<u32>,
-    ) -> Scores<'_> {
+    /// What a sequence wants of it: so many candidates, or all logits.
+    pub(super) fn scores(&mut self, row: usize, wanted: Option<u32>) -> Scores<'_> {
+        let [candidates, vocab] = self.size;
         match wanted {
             None => Scores::Full(&self.logits[row * vocab..][..vocab]),
             Some(wanted) => {

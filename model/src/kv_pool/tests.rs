@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-
 use std::iter::empty;
 
 use super::*;
@@ -19,18 +18,17 @@ fn run(pages: &mut Pages, sequence: &mut Sequence, rows: &[Row], more: &[Row]) {
 fn check(pages: &Pages, sequences: &[&Sequence]) {
     let mut seen = HashSet::new();
     let known = (0..pages.total() as u32).filter(|&page| pages.known[page as usize].rows > 0);
-    let own =
-        sequences.iter().flat_map(|s| s.pages.iter().enumerate().map(|(at, &page)| (s.known.get(at), page)));
-    let own = own.filter(|(known, page)| known.is_none_or(|known| known != page)).map(|(_, page)| page);
+    let own = sequences.iter().flat_map(|s| s.pages[s.known..].iter().copied());
     let all = pages.free.iter().copied().chain(known).chain(own);
     assert!(all.clone().all(|page| seen.insert(page)), "a page is had twice");
     assert_eq!(seen.len(), pages.total());
     for (page, known) in pages.known.iter().enumerate().filter(|(_, known)| known.rows > 0) {
-        let holders = sequences.iter().filter(|s| s.known.contains(&(page as u32))).count();
+        let holders = sequences.iter().filter(|s| s.pages[..s.known].contains(&(page as u32))).count();
         assert_eq!(known.holders as usize, holders, "holders of {page}");
         assert_eq!(pages.idle.contains(&(known.let_go, page as u32)), holders == 0, "page {page}");
     }
     assert_eq!(pages.promised, sequences.iter().map(|s| s.promised).sum::<usize>());
+    assert!(pages.promised <= pages.free.len() + pages.idle.len(), "promises hold");
 }
 
 #[test]
@@ -228,6 +226,22 @@ fn no_page_is_lost_in_any_schedule() {
         pages.clear();
         assert_eq!((pages.free.len(), pages.left()), (20, 20));
     }
+}
+
+#[test]
+fn a_page_that_is_found_to_be_known_takes_none_of_what_is_promised() {
+    let mut pages = Pages::new(4);
+    let rows = text(0..17);
+    let [mut first, mut second] = [0, 1].map(|_| pages.start(&rows, 32, &[], empty()).unwrap());
+    run(&mut pages, &mut first, &rows, &[]);
+    pages.grow(&mut second, 17);
+    pages.finish(first);
+    // What nobody holds is promised to another before the second sequence finds the same there.
+    let mut other = pages.start(&text(100..120), 32, &[], empty()).unwrap();
+    run(&mut pages, &mut second, &rows, &[]);
+    check(&pages, &[&second, &other]);
+    run(&mut pages, &mut other, &text(100..120), &[]);
+    check(&pages, &[&second, &other]);
 }
 
 #[test]

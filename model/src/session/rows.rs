@@ -16,6 +16,11 @@ pub(crate) enum Row {
     Image { picture: PictureId, row: u32 },
 }
 
+/// Number of rows that both begin with.
+pub(crate) fn common(a: &[Row], b: &[Row]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// The positions of a prompt with these pictures, if the context holds them. Nothing is asked of a device: this is
 /// where a prompt is refused before a picture is encoded.
 pub(crate) fn of_prompt(

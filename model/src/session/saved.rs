@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::iter::empty;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +15,8 @@ use super::pictures::Content;
 use super::{Last, Picture, Row, Session, Talk};
 use crate::constraint::Constraint;
 use crate::generate::GenerateOptions;
-use crate::kv_cache::{self, LayerCache, page_ranges};
+use crate::kv_cache::{LayerCache, page_ranges};
+use crate::kv_pool::POSITIONS;
 use crate::model::Inner;
 use crate::prompt::{Conversation, Question, Template, Turn};
 use crate::sampler::SamplingParams;
@@ -298,14 +301,8 @@ impl Saved {
 /// What keys, values and embeddings depend on beside the model.
 fn layout(inner: &Inner) -> String {
     let options = &inner.options;
-    format!(
-        "{}{}, kv {}, activations {:?}, pages of {}",
-        options.dtype,
-        if options.int8_vision { " with vision" } else { "" },
-        options.kv,
-        options.activations,
-        kv_cache::POSITIONS
-    )
+    let (rounding, kv, activations) = (options.rounding(), options.kv, options.activations);
+    format!("{rounding}, kv {kv}, activations {activations:?}, pages of {POSITIONS}")
 }
 
 fn hash_of<'a>(session: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
@@ -321,15 +318,10 @@ type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 /// Adds what the cache holds of these positions, from the first on; how many they are.
 fn read_cache(inner: &Inner, rows: &[Row], tensors: &mut Tensors) -> Result<usize> {
-    let mut pages = inner.pages();
     // A sequence leaves its last row to be run.
     let more = [rows, &[Row::Token(0)]].concat();
-    let mut sequence =
-        pages.start(&more, rows.len(), &[], std::iter::empty()).map_err(|full| full.error(rows.len()))?;
-    if let Some(copied) = sequence.copied() {
-        kv_cache::copy_page(&inner.gpu, &inner.kv, &inner.config.text, copied)?;
-    }
-    drop(pages);
+    let sequence =
+        inner.start(&more, rows.len(), &[], empty()).map_err(|refused| refused.error(rows.len()))?;
     let mut read = || -> Result<()> {
         for (i, layer) in inner.kv.iter().enumerate() {
             let (ranges, dtype, shape) = cached(inner, layer, sequence.pages());
@@ -346,15 +338,11 @@ fn read_cache(inner: &Inner, rows: &[Row], tensors: &mut Tensors) -> Result<usiz
 }
 
 /// Where the keys, or values, of some pages are, and what they are.
-fn cached(
-    inner: &Inner,
-    layer: &LayerCache,
-    pages: &[u32],
-) -> (Vec<std::ops::Range<u64>>, Dtype, Vec<usize>) {
+fn cached(inner: &Inner, layer: &LayerCache, pages: &[u32]) -> (Vec<Range<u64>>, Dtype, Vec<usize>) {
     let text = &inner.config.text;
     let ranges: Vec<_> = pages.iter().flat_map(|&page| page_ranges(layer, text, page)).collect();
     let dtype = if matches!(layer, LayerCache::F16(_)) { Dtype::F16 } else { Dtype::F32 };
-    let shape = vec![pages.len(), text.num_key_value_heads, kv_cache::POSITIONS, text.head_dim()];
+    let shape = vec![pages.len(), text.num_key_value_heads, POSITIONS, text.head_dim()];
     (ranges, dtype, shape)
 }
 
@@ -387,7 +375,7 @@ fn write_cache(
     let Some(rows) = rows.get(..positions) else {
         return Err(Unwritten::Wrong(format!("{positions} positions of {} are cached", rows.len())));
     };
-    let number = positions.div_ceil(kv_cache::POSITIONS);
+    let number = positions.div_ceil(POSITIONS);
     for (i, layer) in inner.kv.iter().enumerate() {
         let (_, dtype, mut shape) = cached(inner, layer, &[]);
         shape[0] = number;
@@ -401,9 +389,9 @@ fn write_cache(
         }
     }
     let mut pages = inner.pages();
-    let Ok(mut sequence) = pages.start(rows, positions, &[], std::iter::empty()) else { return Ok(()) };
+    let Ok(mut sequence) = pages.start(rows, positions, &[], empty()) else { return Ok(()) };
     // The last of what was known may be a part of a page, which is written as a whole.
-    let known = sequence.len() / kv_cache::POSITIONS;
+    let known = sequence.len() / POSITIONS;
     let _ = sequence.copied();
     pages.grow(&mut sequence, positions);
     let write = || -> std::result::Result<(), Unwritten> {

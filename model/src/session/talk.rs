@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Picture, Row};
 use crate::generate::GenerateOptions;
 use crate::kv_pool::Stamp;
+use crate::pictures::PictureId;
 use crate::prompt::{Conversation, Turn};
 use crate::{Error, Result};
 
@@ -40,10 +41,16 @@ pub(crate) struct Last {
 }
 
 impl Last {
+    /// Its prompt and all its tokens.
+    pub(crate) fn all(&self) -> Vec<Row> {
+        self.rows.iter().copied().chain(self.ids.iter().map(|&id| Row::Token(id))).collect()
+    }
+
     /// What the cache held of it in the end: its last token was not run.
     pub(crate) fn ran(&self) -> Vec<Row> {
-        let ids = &self.ids[..self.ids.len().saturating_sub(1)];
-        self.rows.iter().copied().chain(ids.iter().map(|&id| Row::Token(id))).collect()
+        let mut rows = self.all();
+        rows.truncate(self.rows.len() + self.ids.len().saturating_sub(1));
+        rows
     }
 }
 
@@ -74,6 +81,18 @@ impl Talk {
         if self.is_answering { Err(Error::Busy) } else { Ok(()) }
     }
 
+    /// The ids of its pictures, in order.
+    pub(crate) fn picture_ids(&self) -> Vec<PictureId> {
+        self.pictures.iter().map(|picture| picture.id).collect()
+    }
+
+    /// Sets the turns aside for a prompt that is a conversation of its own.
+    pub(crate) fn set_aside(&mut self) -> Before {
+        let before = Before::Chat { conversation: self.conversation.clone(), pending: self.pending };
+        self.conversation.clear();
+        before
+    }
+
     /// Another that goes on from here.
     pub(crate) fn fork(&self) -> Result<Self> {
         self.check_is_free()?;
@@ -99,17 +118,15 @@ impl Talk {
                 Before::Chat { .. } | Before::Cut { reply: None, .. } => true,
                 Before::Cut { text, .. } => self.conversation.reply(&(text.clone() + reply)).is_ok(),
             };
-        if kept {
-            self.last = Some(match &before {
-                Before::Cut { last: before, .. } => {
-                    Last { rows: before.rows.clone(), ids: [&before.ids[..], &last.ids].concat(), ..last }
-                }
-                _ => last,
-            });
-        }
         if !kept {
-            self.take_back(before);
+            return self.take_back(before);
         }
+        self.last = Some(match before {
+            Before::Cut { last: before, .. } => {
+                Last { rows: before.rows, ids: [before.ids, last.ids].concat(), ..last }
+            }
+            _ => last,
+        });
     }
 
     /// Positions that the last answer had in the cache.

@@ -26,7 +26,7 @@ impl Inspect<'_> {
     /// The positions of prepared ids, if they and `more` tokens fit the context; their pictures are encoded.
     fn rows_of(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
         let inner = self.inner();
-        let pictures: Vec<_> = self.session.talk().pictures.iter().map(|picture| picture.id).collect();
+        let pictures = self.session.talk().picture_ids();
         let rows = rows::of_ids(&inner.config, ids, &pictures)?;
         let ctx = inner.ctx as usize;
         if rows.is_empty() {

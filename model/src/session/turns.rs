@@ -1,11 +1,10 @@
 //! What a chat does to its turns: ask again, take back, make room for the next, and count what they take.
 
-use strix_shaders::cursors::PAGE;
-
 use super::{Before, Session, rows};
 use crate::error::PromptLength;
 use crate::generate::GenerateOptions;
 use crate::generation::Generation;
+use crate::kv_pool::POSITIONS;
 use crate::prompt::{Conversation, Question, Turn};
 use crate::{Error, Result};
 
@@ -153,7 +152,7 @@ impl Session {
             positions,
             pictures,
             picture_positions: pictures * inner.config.num_image_tokens(),
-            pages: positions.div_ceil(PAGE as usize),
+            pages: positions.div_ceil(POSITIONS),
             cache_pages: inner.pages().total(),
         })
     }

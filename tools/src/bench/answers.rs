@@ -8,13 +8,10 @@ use std::sync::atomic::Ordering;
 use anyhow::Context;
 use strix_benches::Clock;
 use strix_benches::answers::{Arrival, Cancels, Lone, Options, Report, run_answers};
-use strix_benches::model::Of;
-use strix_model::LoadOptions;
-use strix_model::convert::PRESETS;
 
-use super::On;
+use super::{On, Which};
 use crate::answer::cancelled_by_ctrl_c;
-use crate::load::{Storage, named};
+use crate::load::Storage;
 use crate::terminal::{self, whisper};
 use crate::{DONE, INTERRUPTED};
 
@@ -29,14 +26,8 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder of a model; nano is the small one that is built in [default: nano]
-    checkpoint: Option<PathBuf>,
-    /// A built-in shape with made-up weights
-    #[arg(long, value_parser = PRESETS, conflicts_with = "checkpoint")]
-    preset: Option<String>,
-    /// Another number of decoder layers of the preset, for a quick look
-    #[arg(long, value_name = "LAYERS", requires = "preset", value_parser = clap::value_parser!(u32).range(1..=256))]
-    layers: Option<u32>,
+    #[command(flatten)]
+    which: Which,
     /// Tokens of a lone answer
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(2..=4096))]
     tokens: u32,
@@ -68,16 +59,10 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    let of = match (&args.checkpoint, &args.preset) {
-        (Some(dir), _) if named(Some(dir)).is_some() => Of::Dir(dir),
-        (None, Some(name)) => Of::Preset { name, layers: args.layers },
-        _ => Of::Nano,
-    };
     let gpu = args.on.open()?;
-    let load = LoadOptions { cache_dir: None, ..args.storage.options()? };
     let options = Options {
-        of,
-        load,
+        of: args.which.of(),
+        load: args.storage.options()?,
         tokens: args.tokens,
         rounds: args.rounds.into(),
         running: args.running.into(),

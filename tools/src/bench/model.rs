@@ -1,15 +1,13 @@
 //! `strix bench model`: load, image encode, prefill and decode of a model.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use strix_benches::Kind;
-use strix_benches::model::{CONTEXTS, LENGTHS, Of, Options, SCALING_CONTEXTS, SCALING_LENGTHS, run_model};
+use strix_benches::model::{CONTEXTS, LENGTHS, Options, SCALING_CONTEXTS, SCALING_LENGTHS, run_model};
 use strix_model::LoadOptions;
-use strix_model::convert::PRESETS;
 
-use super::{Deadline, On, Output, Pace, Progress, begin};
-use crate::load::{Storage, named};
+use super::{Deadline, On, Output, Pace, Progress, Which, begin};
+use crate::load::Storage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,14 +22,8 @@ Weights of a preset are made up in memory: answers mean nothing, times are those
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder of a model; nano is the small one that is built in [default: nano]
-    checkpoint: Option<PathBuf>,
-    /// A built-in shape with made-up weights
-    #[arg(long, value_parser = PRESETS, conflicts_with = "checkpoint")]
-    preset: Option<String>,
-    /// Another number of decoder layers of the preset, for a quick look
-    #[arg(long, value_name = "LAYERS", requires = "preset", value_parser = clap::value_parser!(u32).range(1..=256))]
-    layers: Option<u32>,
+    #[command(flatten)]
+    which: Which,
     /// Contexts to decode at, the token itself counted [default: 128,512,2048]
     #[arg(long, value_name = "POSITIONS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     context: Option<Vec<u32>>,
@@ -62,14 +54,6 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn of(&self) -> Of<'_> {
-        match (&self.checkpoint, &self.preset) {
-            (Some(dir), _) if named(Some(dir)).is_some() => Of::Dir(dir),
-            (None, Some(name)) => Of::Preset { name, layers: self.layers },
-            _ => Of::Nano,
-        }
-    }
-
     /// Contexts and lengths: those asked for, else the usual ones that the model holds.
     fn sizes(&self, trained: u32) -> [Vec<u32>; 2] {
         let [contexts, lengths]: [&[u32]; 2] = match self.scaling {
@@ -86,7 +70,7 @@ impl Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let deadline = Deadline::of(&args.pace);
-    let of = args.of();
+    let of = args.which.of();
     let mut load = args.storage.options()?;
     load.chunk = args.chunk.unwrap_or(LoadOptions::default().chunk);
     let [contexts, lengths] = args.sizes(of.trained()?);
@@ -116,7 +100,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     if run.rows.len() < 1 + tasks {
         run.notes.push(deadline.words(run.rows.len(), 1 + tasks));
     }
-    run.notes.push(format!("Of {}.", args.words()));
+    run.notes.push(format!("Of {}.", args.which.words(&args.storage)));
     run.notes.push(
         "load: the processor's time is of all threads together. Of prefill and decode the least bytes are the weights \
          and the keys and values once (a chunk of prefill); the shares are of one profiled run. host: the processor \
@@ -126,17 +110,4 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let code = progress.end(&run);
     args.output.after(&run, stored.as_ref())?;
     Ok(code)
-}
-
-impl Args {
-    /// The model that was timed.
-    fn words(&self) -> String {
-        let layers = self.layers.map_or(String::new(), |layers| format!(" with {layers} decoder layers"));
-        let dtype = self.storage.words();
-        match (&self.checkpoint, &self.preset) {
-            (Some(dir), _) if named(Some(dir)).is_some() => format!("{}, {dtype}", dir.display()),
-            (None, Some(name)) => format!("made-up weights of the {name} shape{layers}, {dtype}"),
-            _ => format!("nano, which is built in, {dtype}"),
-        }
-    }
 }
