@@ -199,6 +199,12 @@ impl Weights {
         Some(View { name, dtype: found.dtype, shape: &found.shape, data })
     }
 
+    /// The tensor of that name, which must be there.
+    pub(crate) fn view(&self, name: &str) -> Result<View<'_>> {
+        let missing = || Error::Tensor { name: name.into(), reason: "is not in the checkpoint".into() };
+        self.get(name).ok_or_else(missing)
+    }
+
     /// The file that holds a tensor, and its bytes in it; `None` if there is no such tensor or its elements do not lie
     /// row-major, one after the other. What is returned keeps the file mapped.
     pub fn shared(&self, name: &str) -> Option<(SharedBytes, Range<usize>)> {

@@ -19,7 +19,7 @@ use super::manifest::{FileEntry, MANIFEST, Manifest, TensorEntry};
 use super::memory::Peak;
 use super::own;
 use super::shards::{Plan, Tensor};
-use crate::loader::Progress;
+use crate::progress::Progress;
 use crate::read::open_file;
 use crate::weights::Weights;
 use crate::{Error, Result};

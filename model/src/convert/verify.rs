@@ -11,8 +11,9 @@ use super::folder::refuse_unfinished;
 use super::items;
 use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
 use super::run::{OnProgress, hash_range};
-use crate::loader::{Item, Progress};
 use crate::packed::{self, Rounding};
+use crate::parts::Item;
+use crate::progress::Progress;
 use crate::weights::{FileDtype, Weights, is_file_name};
 use crate::{Config, Error, Result, shown};
 
