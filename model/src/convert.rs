@@ -24,10 +24,10 @@ use strix_engine::Target;
 use strix_shaders::Activations;
 
 pub use crate::packed::LAYOUT_VERSION;
+pub use crate::written::MANIFEST;
 pub use export::export;
-pub(crate) use folder::refuse_unfinished;
 pub use inspect::{Inspection, RoundingError, TensorInfo, inspect, rounding_errors};
-pub use manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
+pub use manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
 pub use run::OnProgress;
 pub use synth::{PRESETS, Synthesis, free_bytes, preset, synthesize};
 pub use verify::{Problem, Verified, verify};

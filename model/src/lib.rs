@@ -64,6 +64,7 @@ pub mod tokenizer;
 pub mod tune;
 mod vision;
 pub mod weights;
+mod written;
 
 pub use cache::DeviceCache;
 pub use checkpoint::{Checkpoint, Source};

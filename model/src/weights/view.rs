@@ -6,7 +6,7 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::synthetic::Stream;
+use super::computed::Computed;
 use super::{FileDtype, names};
 use crate::{Error, Result};
 
@@ -39,7 +39,7 @@ pub(super) enum Data<'a> {
         bytes: &'a [u8],
         strides: &'a [usize],
     },
-    Computed(&'a Stream),
+    Computed(&'a Computed),
 }
 
 impl View<'_> {
