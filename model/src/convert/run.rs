@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use fs4::FileExt;
 use rayon::prelude::*;
 
-use super::Report;
-use super::folder::{Folder, Found, io_error};
+use super::disk::{free_bytes, io_error};
+use super::folder::{Folder, Found};
 use super::jobs::{Bytes, Job};
 use super::manifest::{FileEntry, Manifest, TensorEntry};
 use super::memory::Peak;
 use super::own;
+use super::report::Report;
 use super::shards::{Plan, Tensor};
 use crate::progress::Progress;
 use crate::read::open_file;
@@ -355,7 +356,7 @@ fn begun_bytes(files: &[(PathBuf, File)], kept_bytes: u64) -> u64 {
 }
 
 pub(super) fn check_space(out: &Path, needed: u64) -> Result<()> {
-    match super::free_bytes(out) {
+    match free_bytes(out) {
         Some(free) if free < needed => Err(Error::File {
             path: out.into(),
             reason: format!("{needed} bytes are to be written, {free} are free there"),
@@ -378,7 +379,7 @@ fn write_error(path: &Path, source: io::Error, left: u64) -> Error {
         );
         return Error::File { path: path.into(), reason };
     }
-    let free = super::free_bytes(path).unwrap_or(0);
+    let free = free_bytes(path).unwrap_or(0);
     let reason = format!(
         "{source}: {left} bytes are still to be written, {free} are free there. What is finished is kept: \
          make room and run the same again"

@@ -7,8 +7,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use strix_shaders::{Format, Layout};
 
-use super::items;
 use super::manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
+use super::packing::items;
 use super::run::{OnProgress, hash_range};
 use crate::packed::{self, Rounding};
 use crate::parts::Item;
