@@ -1,23 +1,7 @@
 //! For backends other than Vulkan. Nothing is imported.
 
-use crate::resident::Place;
+use crate::region::Region;
 use crate::{Error, Gpu, HostBytes, Result};
-
-pub(crate) fn supported(_: &wgpu::Adapter) -> bool {
-    false
-}
-
-pub(crate) fn enabled(_: &wgpu::Device) -> bool {
-    false
-}
-
-pub(crate) fn open(_: &wgpu::Adapter, _: &wgpu::DeviceDescriptor<'_>) -> Option<(wgpu::Device, wgpu::Queue)> {
-    None
-}
-
-pub(crate) fn heap_bytes(_: &wgpu::Device) -> Option<u64> {
-    None
-}
 
 impl Gpu {
     /// Whether these bytes can be used where they are: never on this backend.
@@ -25,11 +9,11 @@ impl Gpu {
         false
     }
 
-    pub(crate) fn import(&self, _: &HostBytes, _: u64, _: bool) -> Option<Place> {
+    pub(crate) fn import(&self, _: &HostBytes, _: u64, _: bool) -> Option<Region> {
         None
     }
 
-    pub(crate) fn pages(&self, label: &str, bytes: u64, _: Option<&HostBytes>) -> Result<Place> {
+    pub(crate) fn pages(&self, label: &str, bytes: u64, _: Option<&HostBytes>) -> Result<Region> {
         let reason = "host memory is not imported on this backend".into();
         Err(Error::OutOfMemory { label: label.into(), bytes, reason })
     }

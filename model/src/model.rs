@@ -66,7 +66,7 @@ pub(crate) struct Inner {
     /// Of its weights and its config.
     pub(crate) fingerprint: String,
     memory: MemoryPlan,
-    pub(crate) streams: Vec<Arc<Stream>>,
+    pub(crate) streams: Vec<Stream>,
     vision: Vision,
     abstractor: Abstractor,
     pub(crate) decoder: Decoder,
@@ -124,7 +124,7 @@ impl Inner {
 
     /// What was streamed to the device so far.
     pub(crate) fn streamed(&self) -> Streamed {
-        self.streams.iter().map(|stream| stream.moved()).fold(Streamed::default(), Streamed::and)
+        self.streams.iter().map(Stream::moved).fold(Streamed::default(), Streamed::and)
     }
 
     /// The programs, compiled when they are first needed.
@@ -534,7 +534,7 @@ fn place(
     abstractor: &Abstractor,
     decoder: &Decoder,
     streaming: &Streaming,
-) -> Result<Vec<Arc<Stream>>> {
+) -> Result<Vec<Stream>> {
     let (mut stay, mut streams) = ([vision.others(), abstractor.others(), decoder.others()].concat(), vec![]);
     let towers: [Vec<_>; 2] = [vision.layers().collect(), abstractor.layers().collect()];
     let mut layers: Vec<_> = towers.into_iter().map(|layers| (layers, vec![])).collect();
@@ -550,14 +550,14 @@ fn place(
     for (staying, turns) in layers {
         stay.extend(staying.into_iter().flatten());
         if !turns.is_empty() {
-            streams.push(Stream::new(device.gpu, turns)?);
+            streams.push(Stream::new(device.gpu, &turns)?);
         }
     }
     if weights.is_packed() {
         device.total_bytes = stay.iter().map(|tensor| tensor.bytes()).sum();
     }
     for tensor in &stay {
-        tensor.place(device.gpu)?;
+        tensor.allocate(device.gpu)?;
         if weights.is_packed() {
             device.done_bytes += tensor.bytes();
         }

@@ -1,0 +1,86 @@
+//! The bytes of a tensor that outlives a program: their content, and where they are on the device.
+
+use std::sync::OnceLock;
+
+use crate::region::Region;
+use crate::slots::Seat;
+use crate::{Gpu, HostBytes, Result};
+
+/// The bytes of a tensor, allocated and filled on first use.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    pub(crate) label: String,
+    /// Bytes on the device: those of the elements, rounded up to a multiple of 16.
+    pub(crate) bytes: u64,
+    /// Content on first use; zeros when absent.
+    pub(crate) source: Option<HostBytes>,
+    /// Whether kernels may read it as texels too, where the device can.
+    texels: bool,
+    /// The device that holds it, and the part of a buffer there.
+    region: OnceLock<(wgpu::Device, Region)>,
+    /// Its turn in a stream, if it is streamed. It then has no region of its own.
+    seat: OnceLock<Seat>,
+}
+
+impl Storage {
+    /// So many bytes under a label, none of which are on the device yet.
+    pub(crate) fn new(label: &str, bytes: u64, source: Option<HostBytes>) -> Self {
+        let (region, seat) = (OnceLock::new(), OnceLock::new());
+        Self { label: label.into(), bytes, source, texels: false, region, seat }
+    }
+
+    /// Lets kernels read it as texels too, where the device can.
+    pub(crate) fn give_texels(&mut self) {
+        self.texels = true;
+    }
+
+    /// Makes it one of a stream's.
+    ///
+    /// # Panics
+    ///
+    /// If it is another stream's, on the device, or without content.
+    pub(crate) fn seat(&self, seat: Seat) {
+        assert!(self.source.is_some(), "{}: streamed without content on the host", self.label);
+        assert!(self.region.get().is_none(), "{}: streamed, but already on the device", self.label);
+        assert!(self.seat.set(seat).is_ok(), "{}: streamed twice", self.label);
+    }
+
+    /// Whether kernels can read it as texels, on devices that can. A streamed tensor is never read so.
+    pub(crate) fn has_texels(&self) -> bool {
+        self.texels && self.seat.get().is_none()
+    }
+
+    /// Its turn, if it is streamed.
+    pub(crate) fn seated(&self) -> Option<&Seat> {
+        self.seat.get()
+    }
+
+    /// The buffer that holds it, allocated and filled on first use.
+    pub(crate) fn region(&self, gpu: &Gpu) -> Result<Region> {
+        if let Some((device, region)) = self.region.get() {
+            assert!(device == gpu.device(), "{}: it is on another device", self.label);
+            return Ok(region.clone());
+        }
+        assert!(self.seat.get().is_none(), "{}: streamed, so it has no region of its own", self.label);
+        let texels = self.texels && gpu.target().texels;
+        let imported = self.source.as_ref().and_then(|source| gpu.import(source, self.bytes, texels));
+        let region = match imported {
+            Some(region) => region,
+            None if texels => {
+                let region = gpu.pages(&self.label, self.bytes, self.source.as_ref())?;
+                if let Some(source) = &self.source {
+                    source.done_with(0..source.get().len());
+                }
+                region
+            }
+            None => {
+                let buffer = gpu.storage_buffer(&self.label, self.bytes)?;
+                if let Some(source) = &self.source {
+                    gpu.upload_from(&buffer, source)?;
+                }
+                Region::of(buffer, self.bytes)
+            }
+        };
+        Ok(self.region.get_or_init(|| (gpu.device().clone(), region)).1.clone())
+    }
+}
