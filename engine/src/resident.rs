@@ -31,30 +31,32 @@ impl<T, const R: usize> Clone for Resident<T, R> {
 }
 
 impl<T: Pod, const R: usize> Resident<T, R> {
-    fn with(label: &str, shape: [u32; R], source: Option<HostBytes>) -> Self {
+    /// A tensor of zeros, or whose content is [given](Resident::give) or [written](Resident::write) later.
+    pub fn zeros(label: &str, shape: [u32; R]) -> Self {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
-        let content = elements * size_of::<T>() as u64;
-        if let Some(source) = &source {
-            assert_eq!(source.get().len() as u64, content, "{label}: bytes for shape {shape:?}");
-        }
-        let bytes = content.next_multiple_of(16).max(16);
-        let storage = Storage::new(label, bytes, source);
+        let storage = Storage::new(label, elements * size_of::<T>() as u64);
         Self { storage: Arc::new(storage), shape, of: PhantomData }
     }
 
-    /// A tensor of zeros, or whose content will be uploaded later.
-    pub fn zeros(label: &str, shape: [u32; R]) -> Self {
-        Self::with(label, shape, None)
-    }
-
-    /// A tensor whose content is `source`, which is read when the tensor comes to the device. A device that
-    /// shares the host's memory may use `source` itself.
+    /// A tensor with [content](Resident::give).
     ///
     /// # Panics
     ///
-    /// If `source` is not as long as `shape` says.
-    pub fn from_host(label: &str, shape: [u32; R], source: HostBytes) -> Self {
-        Self::with(label, shape, Some(source))
+    /// If `content` is not as long as `shape` says.
+    pub fn from_host(label: &str, shape: [u32; R], content: HostBytes) -> Self {
+        let resident = Self::zeros(label, shape);
+        resident.give(content);
+        resident
+    }
+
+    /// Sets the content, which is read when the tensor comes to the device. A device that shares the host's memory may
+    /// use `content` itself.
+    ///
+    /// # Panics
+    ///
+    /// If `content` is not as long as the shape says, or the tensor has content or is on the device.
+    pub fn give(&self, content: HostBytes) {
+        self.storage.give(content);
     }
 
     /// A tensor that keeps a copy of `data`.
@@ -88,7 +90,7 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// # Panics
     ///
-    /// If `data` is not as long as the shape says, or is to go where a source is.
+    /// If `data` is not as long as the shape says, or the tensor has content on the host.
     pub fn filled(self, gpu: &Gpu, data: &[T]) -> Result<Self> {
         let elements: usize = self.shape.iter().map(|&d| d as usize).product();
         assert_eq!(data.len(), elements, "{}: data for shape {:?}", self.label(), self.shape);
@@ -104,10 +106,10 @@ impl<T: Pod, const R: usize> Resident<T, R> {
     ///
     /// # Panics
     ///
-    /// If the tensor has another source, or is shorter than `data`.
+    /// If the tensor has content on the host, or is shorter than `data`.
     pub fn write(&self, gpu: &Gpu, data: &[T]) -> Result<()> {
         let (label, bytes) = (&self.storage.label, bytemuck::cast_slice::<T, u8>(data));
-        assert!(self.storage.source.is_none(), "{label}: written, but it has a source");
+        assert!(self.storage.content().is_none(), "{label}: written, but it has content on the host");
         assert!(
             bytes.len() as u64 <= self.storage.bytes,
             "{label}: {} bytes into {}",
@@ -170,6 +172,15 @@ impl ResidentBytes {
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         self.0.bytes
+    }
+
+    /// Sets the content, as [`Resident::give`] does.
+    ///
+    /// # Panics
+    ///
+    /// As [`Resident::give`].
+    pub fn give(&self, content: HostBytes) {
+        self.0.give(content);
     }
 
     /// Allocates and fills it now, rather than with the first program that uses it.

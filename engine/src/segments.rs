@@ -41,7 +41,7 @@ fn wanted(graph: &Graph) -> HashMap<(usize, usize), Wanted> {
         match group.iter_mut().find(|needed| needed.tensor == *tensor) {
             Some(Needed { range, .. }) => *range = range.start.min(bound.start)..range.end.max(bound.end),
             None => {
-                let content = storage.source.clone().expect("checked when it was seated");
+                let content = storage.content().cloned().expect("checked when it was seated");
                 group.push(Needed { tensor: *tensor, content, range: bound });
             }
         }

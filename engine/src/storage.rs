@@ -12,8 +12,10 @@ pub(crate) struct Storage {
     pub(crate) label: String,
     /// Bytes on the device: those of the elements, rounded up to a multiple of 16.
     pub(crate) bytes: u64,
+    /// Bytes of the elements.
+    len: u64,
     /// Content on first use; zeros when absent.
-    pub(crate) source: Option<HostBytes>,
+    content: OnceLock<HostBytes>,
     /// Whether kernels may read it as texels too, where the device can.
     texels: bool,
     /// The device that holds it, and the part of a buffer there.
@@ -23,10 +25,27 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// So many bytes under a label, none of which are on the device yet.
-    pub(crate) fn new(label: &str, bytes: u64, source: Option<HostBytes>) -> Self {
-        let (region, seat) = (OnceLock::new(), OnceLock::new());
-        Self { label: label.into(), bytes, source, texels: false, region, seat }
+    /// So many bytes of elements under a label, none of which are on the device yet.
+    pub(crate) fn new(label: &str, len: u64) -> Self {
+        let (content, region, seat) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let bytes = len.next_multiple_of(16).max(16);
+        Self { label: label.into(), bytes, len, content, texels: false, region, seat }
+    }
+
+    /// Sets the content.
+    ///
+    /// # Panics
+    ///
+    /// If it has another length, or the tensor has content or is on the device.
+    pub(crate) fn give(&self, content: HostBytes) {
+        assert_eq!(content.get().len() as u64, self.len, "{}: bytes of its content", self.label);
+        assert!(self.region.get().is_none(), "{}: it is on the device already", self.label);
+        assert!(self.content.set(content).is_ok(), "{}: it has content already", self.label);
+    }
+
+    /// The content, if it is on the host.
+    pub(crate) fn content(&self) -> Option<&HostBytes> {
+        self.content.get()
     }
 
     /// Lets kernels read it as texels too, where the device can.
@@ -40,7 +59,7 @@ impl Storage {
     ///
     /// If it is another stream's, on the device, or without content.
     pub(crate) fn seat(&self, seat: Seat) {
-        assert!(self.source.is_some(), "{}: streamed without content on the host", self.label);
+        assert!(self.content().is_some(), "{}: streamed without content on the host", self.label);
         assert!(self.region.get().is_none(), "{}: streamed, but already on the device", self.label);
         assert!(self.seat.set(seat).is_ok(), "{}: streamed twice", self.label);
     }
@@ -68,20 +87,20 @@ impl Storage {
         }
         assert!(self.seat.get().is_none(), "{}: streamed, so it has no region of its own", self.label);
         let texels = self.texels && gpu.target().texels;
-        let imported = self.source.as_ref().and_then(|source| gpu.import(source, self.bytes, texels));
+        let imported = self.content().and_then(|content| gpu.import(content, self.bytes, texels));
         let region = match imported {
             Some(region) => region,
             None if texels => {
-                let region = gpu.pages(&self.label, self.bytes, self.source.as_ref())?;
-                if let Some(source) = &self.source {
-                    source.done_with(0..source.get().len());
+                let region = gpu.pages(&self.label, self.bytes, self.content())?;
+                if let Some(content) = self.content() {
+                    content.done_with(0..content.get().len());
                 }
                 region
             }
             None => {
                 let buffer = gpu.storage_buffer(&self.label, self.bytes)?;
-                if let Some(source) = &self.source {
-                    gpu.upload_from(&buffer, source)?;
+                if let Some(content) = self.content() {
+                    gpu.upload_from(&buffer, content)?;
                 }
                 Region::of(buffer, self.bytes)
             }

@@ -31,9 +31,9 @@ pub use rope::RopeScaling;
 pub use tensors::TensorSpec;
 pub(crate) use tokenizer::legacy_of;
 
-use crate::convert::refuse_unfinished;
 use crate::json::{brief, object};
 use crate::read::{MAX_CONFIG_BYTES, read_file};
+use crate::written::refuse_unfinished;
 use crate::{Error, Result};
 use fields::{Fields, OneOrMany};
 use keys::{Notes, Section};

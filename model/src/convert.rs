@@ -21,12 +21,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use strix_engine::Target;
+use strix_shaders::Activations;
 
 pub use crate::packed::LAYOUT_VERSION;
+pub use crate::written::MANIFEST;
 pub use export::export;
-pub(crate) use folder::refuse_unfinished;
 pub use inspect::{Inspection, RoundingError, TensorInfo, inspect, rounding_errors};
-pub use manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
+pub use manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
 pub use run::OnProgress;
 pub use synth::{PRESETS, Synthesis, free_bytes, preset, synthesize};
 pub use verify::{Problem, Verified, verify};
@@ -37,9 +38,10 @@ use run::Work;
 
 use crate::abstractor::Abstractor;
 use crate::decoder::Decoder;
-use crate::loader::{Item, Loader, view};
 use crate::packed::{Dtype, Rounding};
+use crate::parts::{Declaring, Item};
 use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
+use crate::stored::Stored;
 use crate::vision::Vision;
 use crate::weights::{FileDtype, Located, Weights};
 use crate::{Config, Error, Result};
@@ -194,16 +196,12 @@ fn describe_files(files: &[(String, Vec<u8>)]) -> BTreeMap<String, String> {
 /// Everything that a model of this config is made of, in the order in which it is loaded.
 fn items(config: &Config, rounding: Rounding, weights: Option<&Weights>) -> Result<Vec<Item>> {
     // Layouts do not depend on the device; only their split over bindings does.
-    let mut loader = Loader::declare(Target::default(), rounding, weights);
-    Vision::load(&mut loader, &config.vision)?;
-    Abstractor::load(&mut loader, config)?;
-    Decoder::load(&mut loader, &config.text, config.text.max_position_embeddings)?;
-    let mut names = HashSet::new();
-    loader.items.retain(|item| match item {
-        Item::Matrix(matrix) => names.insert(matrix.label.clone()),
-        Item::Table { name, .. } | Item::Vector(name) => names.insert(name.clone()),
-    });
-    Ok(loader.items)
+    let (target, stored) = (Target::default(), Stored::of(weights));
+    let mut declaring = Declaring::new(target, rounding, Activations::F32, stored);
+    Vision::declare(&mut declaring, &config.vision)?;
+    Abstractor::declare(&mut declaring, config)?;
+    Decoder::declare(&mut declaring, &config.text, config.text.max_position_embeddings)?;
+    Ok(declaring.finish().items())
 }
 
 /// Packs a checkpoint into `out`: a folder of safetensors files that hold weights as the kernels stream them, with
@@ -253,12 +251,12 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
     for item in items(config, rounding, Some(weights))? {
         jobs.push(match item {
             Item::Matrix(matrix) => Box::new(Pack::new(weights, matrix)),
-            Item::Table { name, bf16 } => {
-                let dtype = if bf16 { FileDtype::BF16 } else { FileDtype::F32 };
-                Box::new(Copy::new(view(weights, &name)?, dtype))
+            Item::Table { name, is_bf16 } => {
+                let dtype = if is_bf16 { FileDtype::BF16 } else { FileDtype::F32 };
+                Box::new(Copy::new(weights.view(&name)?, dtype))
             }
             Item::Vector(name) => {
-                let view = view(weights, &name)?;
+                let view = weights.view(&name)?;
                 Box::new(Copy::new(view, kept(view.dtype)))
             }
         });
@@ -268,7 +266,7 @@ fn packing<'a>(checkpoint: &'a Checkpoint, rounding: Rounding, options: &WriteOp
     for spec in
         config.tensors().iter().filter(|spec| spec.name.ends_with(".bias") && !made.contains(&spec.name))
     {
-        let view = view(weights, &spec.name)?;
+        let view = weights.view(&spec.name)?;
         jobs.push(Box::new(Copy::new(view, kept(view.dtype))));
     }
     let mut made_from = made_from.clone();

@@ -21,7 +21,7 @@ pub enum Table {
 
 /// The rows `first..first + count` of an embedding table, in a buffer of their own.
 #[derive(Clone, Debug)]
-pub struct EmbeddingPart {
+pub struct EmbeddingStrip {
     /// The rows.
     pub table: Table,
     /// Token of the first of them.
@@ -30,7 +30,7 @@ pub struct EmbeddingPart {
     pub count: u32,
 }
 
-impl EmbeddingPart {
+impl EmbeddingStrip {
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         match &self.table {
@@ -89,7 +89,7 @@ pub struct Visual {
 pub fn embedding(
     g: &mut Graph,
     name: &str,
-    parts: &[EmbeddingPart],
+    parts: &[EmbeddingStrip],
     tokens: Tensor<u32, 1>,
     visual: Option<Visual>,
     dim: u32,

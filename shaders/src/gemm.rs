@@ -9,7 +9,7 @@ use strix_engine::{Graph, Resident, Tensor, TensorId};
 use crate::dispatch::dispatch;
 use crate::gemm_dot;
 use crate::generated::variants::Epilogue;
-use crate::packing::{BLOCK, Format, Layout, Linear, LinearPart, Part};
+use crate::packing::{BLOCK, Format, Layout, Linear, LinearStrip, Strip};
 
 pub use crate::generated::gemm::{KERNEL, Params, Variants};
 pub(crate) use ways::{Projection, Way, columns};
@@ -100,7 +100,7 @@ impl Routing {
 /// | `w`    | `[sets, n, k]`| packed|
 /// | result | `[rows, n]`   | f32   |
 ///
-/// Rows that `rows` does not list are not computed. A `w` split over bindings takes one dispatch a part.
+/// Rows that `rows` does not list are not computed. A `w` split over bindings takes one dispatch a strip.
 ///
 /// # Panics
 ///
@@ -170,8 +170,8 @@ pub fn gemm(
         return gemm_dot::gemm_dot(g, &input, w, rows, activation, residual);
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
-    for part in &w.parts {
-        dispatch_part(g, &input, part, n, rows, activation, residual, y);
+    for strip in &w.strips {
+        dispatch_strip(g, &input, strip, n, rows, activation, residual, y);
     }
     y
 }
@@ -181,8 +181,8 @@ pub fn gemm(
 /// # Panics
 ///
 /// If its weights share scales in groups that are no power of two from 32 on.
-pub(crate) fn params(part: &LinearPart, stride: u32, activation: Activation, eps: f32) -> Params {
-    let Part { first, layout, image, .. } = part.part;
+pub(crate) fn params(strip: &LinearStrip, stride: u32, activation: Activation, eps: f32) -> Params {
+    let Strip { first, layout, image, .. } = strip.shape;
     let Layout { n, k, sets, format, .. } = layout;
     Params {
         k,
@@ -213,15 +213,15 @@ pub(crate) struct Operands {
 }
 
 impl Operands {
-    pub(crate) fn bind(g: &mut Graph, part: &LinearPart) -> Self {
-        // A part of text alone is the beginning of its tensors.
-        let layout = part.part.layout;
-        let words = u32::try_from(layout.words()).expect("a part is within a binding");
+    pub(crate) fn bind(g: &mut Graph, strip: &LinearStrip) -> Self {
+        // A strip of text alone is the beginning of its tensors.
+        let layout = strip.shape.layout;
+        let words = u32::try_from(layout.words()).expect("a strip is within a binding");
         let mut bind = |resident: &Resident<f32, 1>, elements| g.bind_range(resident, 0..elements).id();
         Self {
-            scale: part.scale.as_ref().map(|scale| bind(scale, layout.scales())),
-            bias: part.bias.as_ref().map(|bias| bind(bias, layout.places() * BLOCK)),
-            weight: g.bind_range(&part.weight, 0..words).id(),
+            scale: strip.scale.as_ref().map(|scale| bind(scale, layout.scales())),
+            bias: strip.bias.as_ref().map(|bias| bind(bias, layout.places() * BLOCK)),
+            weight: g.bind_range(&strip.weight, 0..words).id(),
         }
     }
 }
@@ -237,24 +237,24 @@ pub(crate) fn epilogue(activation: Activation, residual: bool) -> Epilogue {
 }
 
 #[expect(clippy::too_many_arguments, reason = "the kernel's own arguments")]
-fn dispatch_part(
+fn dispatch_strip(
     g: &mut Graph,
     input: &Input,
-    part: &LinearPart,
+    strip: &LinearStrip,
     stride: u32,
     rows: Routing,
     activation: Activation,
     residual: Option<Tensor<f32, 2>>,
     y: Tensor<f32, 2>,
 ) {
-    let params = params(part, stride, activation, input.eps());
-    let Operands { weight, scale, bias } = Operands::bind(g, part);
+    let params = params(strip, stride, activation, input.eps());
+    let Operands { weight, scale, bias } = Operands::bind(g, strip);
     let (x, gain, routing) = (input.x, input.gain(g), rows.0);
     let read = [Some(x.id()), gain.map(Tensor::id), Some(weight)];
     let texels = read.into_iter().flatten().all(|id| g.has_texels(id));
     let of = Projection {
         rows: rows.capacity(),
-        layout: &part.part.layout,
+        layout: &strip.shape.layout,
         texels,
         norm: gain.is_some(),
         bias: bias.is_some(),
@@ -274,7 +274,7 @@ fn dispatch_part(
             )
         };
     }
-    match part.part.layout.format {
+    match strip.shape.layout.format {
         Format::F32 => of_format!(0),
         Format::Bf16 => of_format!(1),
         Format::Int8 { .. } => of_format!(2),

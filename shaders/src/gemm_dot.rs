@@ -42,10 +42,10 @@ pub(crate) fn gemm_dot(
         Way::Fused => None,
         Way::Subgroup | Way::Plain => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
     };
-    for part in &w.parts {
-        let params = gemm::params(part, w.layout.n, activation, input.eps());
+    for strip in &w.strips {
+        let params = gemm::params(strip, w.layout.n, activation, input.eps());
         let params: Params = bytemuck::cast(params);
-        let Operands { weight, scale, bias } = Operands::bind(g, part);
+        let Operands { weight, scale, bias } = Operands::bind(g, strip);
         let (x, row_scale, gain) = match &rounded {
             Some(Quantised { words, scale }) => (words.id(), Some(*scale), None),
             None => (input.x.id(), None, input.gain(g)),
@@ -56,7 +56,7 @@ pub(crate) fn gemm_dot(
             Some(lanes) if texels && read_texels(lanes) => (Lanes::Of(lanes), Loads::Texels),
             lanes => (lanes.into(), Loads::Storage),
         };
-        let (layout, tile) = (part.part.layout, if rows.capacity() == 1 { 1 } else { 8 });
+        let (layout, tile) = (strip.shape.layout, if rows.capacity() == 1 { 1 } else { 8 });
         let variants = Variants {
             weights: layout.format.weights(),
             lanes,

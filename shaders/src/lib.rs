@@ -43,7 +43,7 @@ pub use attention_probs::attention_probs;
 pub use class_token::class_token;
 pub use cursors::Cursors;
 pub use decode_attention::decode_attention;
-pub use embedding::{EmbeddingPart, Table, embedding};
+pub use embedding::{EmbeddingStrip, Table, embedding};
 pub use gemm::{Input, Routing, linear, linear_add, linear_quick_gelu, swiglu};
 pub use kernel::{Bindings, Dispatch, Kernel, Specialisation, Value, Variants, lanes};
 pub use kv_cache::KvCache;

@@ -24,15 +24,15 @@ impl RopeTables {
     ///
     /// If one is not of that length.
     pub fn new(label: &str, positions: u32, head_dim: u32, cos: &[f32], sin: &[f32]) -> Self {
-        let half = head_dim as usize / 2;
-        let rows = cos.chunks_exact(half).zip(sin.chunks_exact(half));
-        let values: Vec<_> = rows.flat_map(|(cos, sin)| cos.iter().chain(sin).copied()).collect();
+        let values = Self::values(head_dim, cos, sin);
         Self { cos_sin: Resident::from_slice(label, [positions, head_dim], &values) }
     }
 
-    /// Tables of that size without content, for a graph that is only planned.
-    pub fn declare(label: &str, positions: u32, head_dim: u32) -> Self {
-        Self { cos_sin: Resident::zeros(label, [positions, head_dim]) }
+    /// What [`RopeTables::cos_sin`] holds, from cosines and sines, `[positions, head_dim / 2]` each.
+    pub fn values(head_dim: u32, cos: &[f32], sin: &[f32]) -> Vec<f32> {
+        let half = head_dim as usize / 2;
+        let rows = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+        rows.flat_map(|(cos, sin)| cos.iter().chain(sin).copied()).collect()
     }
 }
 

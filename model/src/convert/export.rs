@@ -10,8 +10,9 @@ use super::run::OnProgress;
 use super::shards::Tensor;
 use super::synth::plain;
 use super::{Checkpoint, Report, WriteOptions, items, output};
-use crate::loader::{Item, Matrix, view};
+use crate::matrix::Matrix;
 use crate::packed::{self, Rounding};
+use crate::parts::Item;
 use crate::weights::FileDtype;
 use crate::{Error, Result};
 
@@ -77,10 +78,10 @@ pub fn export(
         }
         let missing = || Error::Tensor { name: name.into(), reason: "is not in the checkpoint".into() };
         let Origin { matrix, set, half, first } = origins.get(name).ok_or_else(missing)?;
-        let weight = view(weights, &packed::weight_name(&matrix.label))?;
+        let weight = weights.view(&packed::weight_name(&matrix.label))?;
         let scales = match matrix.layout.groups() {
             0 => vec![],
-            _ => view(weights, &packed::scale_name(&matrix.label))?.to_f32()?,
+            _ => weights.view(&packed::scale_name(&matrix.label))?.to_f32()?,
         };
         let stored = if matrix.layout.format == Format::Bf16 { FileDtype::BF16 } else { FileDtype::F32 };
         let shape = specs.get(name).cloned().unwrap_or_default();

@@ -12,14 +12,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{MANIFEST, Manifest, difference};
+use super::manifest::{Manifest, difference};
 use super::own;
 use crate::read::{MAX_MANIFEST_BYTES, read_stream};
+use crate::written::{JOURNAL, MANIFEST, PARTIAL};
 use crate::{Error, Result};
 
-const PARTIAL: &str = ".partial";
 const LOCK: &str = "lock";
-const JOURNAL: &str = "journal.jsonl";
 const NEW_JOURNAL: &str = "journal.new";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -375,17 +374,6 @@ fn begins(path: &Path) -> bool {
 fn is_empty_folder(path: &Path) -> bool {
     let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
     is_folder && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-/// Refuses to read a folder that a run has begun and not finished.
-pub(crate) fn refuse_unfinished(dir: &Path) -> Result<()> {
-    match !dir.join(MANIFEST).exists() && dir.join(PARTIAL).join(JOURNAL).exists() {
-        true => Err(wrong(
-            dir,
-            "is unfinished: run the strix convert, export or synth again that began it".into(),
-        )),
-        false => Ok(()),
-    }
 }
 
 fn lock(out: &Path, partial: &Path) -> Result<File> {

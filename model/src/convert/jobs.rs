@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
-use strix_shaders::packing::{BLOCK, pack_blocks};
+use strix_shaders::packing::BLOCK;
 use strix_shaders::unpacking::unpack_row;
 use strix_shaders::{Format, Layout};
 
 use super::shards::Tensor;
-use crate::loader::{Matrix, check_finite, view};
+use crate::matrix::Matrix;
 use crate::packed;
 use crate::weights::{FileDtype, View, Weights};
 use crate::{Error, Result};
@@ -119,7 +119,7 @@ impl Job for Pack<'_> {
                 let end = (rows.next_back().unwrap_or(first) + BLOCK as usize).min(layout.n as usize);
                 let mut above = 0;
                 for module in &set[half as usize] {
-                    let Ok(view) = view(self.weights, &format!("{module}.weight")) else { continue };
+                    let Ok(view) = self.weights.view(&format!("{module}.weight")) else { continue };
                     let (from, to) = (first.max(above), end.min(above + view.num_rows()));
                     if from < to {
                         let k = layout.k as usize;
@@ -133,10 +133,7 @@ impl Job for Pack<'_> {
     }
 
     fn make(&self, piece: usize) -> Result<Vec<Bytes>> {
-        let rows = self.matrix.rows(self.weights)?;
-        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| rows.fill(set, half, row, out);
-        let packed = pack_blocks(&self.matrix.layout, self.places(piece), fill);
-        rows.finish()?;
+        let packed = self.matrix.pack(self.weights, self.places(piece), &|| true)?;
         let mut bytes = vec![Bytes::Words(packed.words)];
         if self.tensors.len() > 1 {
             bytes.push(Bytes::Floats(packed.scales));
@@ -185,10 +182,7 @@ impl Job for Copy<'_> {
         if self.tensors[0].dtype == self.view.dtype {
             return Ok(vec![Bytes::Raw(raw(&self.view, range)?)]);
         }
-        let read = |from: usize, values: &mut [f32]| {
-            self.view.read_f32(range.start + from, values)?;
-            check_finite(self.view.name, range.start + from, values)
-        };
+        let read = |from: usize, values: &mut [f32]| self.view.read_finite(range.start + from, values);
         Ok(vec![encode(self.tensors[0].dtype, range.len(), GRAIN_ELEMENTS, read)?])
     }
 }
@@ -210,8 +204,7 @@ fn raw(view: &View<'_>, range: Range<usize>) -> Result<Vec<u8>> {
             return Ok(());
         }
         let mut values = vec![0.0; out.len() / size];
-        view.read_f32(first, &mut values)?;
-        check_finite(view.name, first, &values)
+        view.read_finite(first, &mut values)
     })?;
     Ok(bytes)
 }

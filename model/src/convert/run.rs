@@ -15,13 +15,14 @@ use rayon::prelude::*;
 use super::Report;
 use super::folder::{Folder, Found, io_error};
 use super::jobs::{Bytes, Job};
-use super::manifest::{FileEntry, MANIFEST, Manifest, TensorEntry};
+use super::manifest::{FileEntry, Manifest, TensorEntry};
 use super::memory::Peak;
 use super::own;
 use super::shards::{Plan, Tensor};
-use crate::loader::Progress;
+use crate::progress::Progress;
 use crate::read::open_file;
 use crate::weights::Weights;
+use crate::written::MANIFEST;
 use crate::{Error, Result};
 
 /// Pieces that are read, and that are written, ahead of and behind the one that is worked on.

@@ -7,7 +7,6 @@ use super::jobs::{Copy, Job};
 use super::manifest::{Arrangement, Manifest};
 use super::run::{OnProgress, Work};
 use super::{Checkpoint, Report, WriteOptions, describe_files, output, packing};
-use crate::loader::view;
 use crate::packed::{LAYOUT_VERSION, Rounding};
 use crate::weights::{FileDtype, Weights};
 use crate::{Config, Error, Result};
@@ -81,7 +80,7 @@ impl Synthesis {
         match self.rounding {
             Some(rounding) => packing(checkpoint, rounding, options),
             None => plain(checkpoint, self.dtype.to_string(), options, |name| {
-                Ok(Box::new(Copy::new(view(&checkpoint.weights, name)?, self.dtype)))
+                Ok(Box::new(Copy::new(checkpoint.weights.view(name)?, self.dtype)))
             }),
         }
     }

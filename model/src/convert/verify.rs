@@ -7,13 +7,14 @@ use std::path::Path;
 use rayon::prelude::*;
 use strix_shaders::{Format, Layout};
 
-use super::folder::refuse_unfinished;
 use super::items;
-use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
+use super::manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
 use super::run::{OnProgress, hash_range};
-use crate::loader::{Item, Progress};
 use crate::packed::{self, Rounding};
+use crate::parts::Item;
+use crate::progress::Progress;
 use crate::weights::{FileDtype, Weights, is_file_name};
+use crate::written::{MANIFEST, refuse_unfinished};
 use crate::{Config, Error, Result, shown};
 
 /// Tensors that are read between two calls of the progress callback.

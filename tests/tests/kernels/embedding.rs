@@ -1,11 +1,11 @@
 use half::bf16;
 use strix_engine::{Graph, Resident};
 use strix_shaders::embedding::Visual;
-use strix_shaders::{EmbeddingPart, Table, embedding};
+use strix_shaders::{EmbeddingStrip, Table, embedding};
 use strix_tests::{constant, gpu, run_on, uniform};
 
 /// `table` of `vocab` rows in parts of at most `most` rows, and its values as the parts hold them.
-fn parts(table: &[f32], vocab: u32, dim: u32, most: u32, in_bf16: bool) -> (Vec<EmbeddingPart>, Vec<f32>) {
+fn parts(table: &[f32], vocab: u32, dim: u32, most: u32, in_bf16: bool) -> (Vec<EmbeddingStrip>, Vec<f32>) {
     let n = dim as usize;
     let bf16s: Vec<bf16> = table.iter().map(|&v| bf16::from_f32(v)).collect();
     let part = |(first, count): (u32, u32)| {
@@ -20,9 +20,9 @@ fn parts(table: &[f32], vocab: u32, dim: u32, most: u32, in_bf16: bool) -> (Vec<
         } else {
             Table::F32(Resident::from_slice("part", [count, dim], &table[range]))
         };
-        EmbeddingPart { table, first, count }
+        EmbeddingStrip { table, first, count }
     };
-    let parts = EmbeddingPart::split(vocab, 1, u64::from(most)).into_iter().map(part).collect();
+    let parts = EmbeddingStrip::split(vocab, 1, u64::from(most)).into_iter().map(part).collect();
     let kept = if in_bf16 { bf16s.iter().map(|v| v.to_f32()).collect() } else { table.to_vec() };
     (parts, kept)
 }
@@ -97,12 +97,12 @@ fn embedding_replays_without_a_difference() {
 #[test]
 fn embedding_parts_cover_the_table_and_fit_their_binding() {
     // embed_tokens of the 8.2B model in bf16 and f32, within 128 MiB.
-    assert_eq!(EmbeddingPart::split(32_000, 8192, 128 << 20), [(0, 16_000), (16_000, 16_000)]);
-    assert_eq!(EmbeddingPart::split(32_000, 16_384, 128 << 20).len(), 4);
+    assert_eq!(EmbeddingStrip::split(32_000, 8192, 128 << 20), [(0, 16_000), (16_000, 16_000)]);
+    assert_eq!(EmbeddingStrip::split(32_000, 16_384, 128 << 20).len(), 4);
     for (rows, bytes, most) in
         [(7, 3, 3), (7, 3, 8), (10, 4, 12), (1, 100, 100), (1000, 1, 33), (5, 1, u64::MAX)]
     {
-        let parts = EmbeddingPart::split(rows, bytes, most);
+        let parts = EmbeddingStrip::split(rows, bytes, most);
         let mut next = 0;
         for (first, count) in parts {
             assert!(first == next && count > 0 && u64::from(count) * bytes <= most, "{rows} {bytes} {most}");
