@@ -1,11 +1,12 @@
-//! Parts of tensors that are on the device: copied within them, read and written.
+//! Parts of tensors that are on the device: copied, read and written.
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use wgpu::BufferUsages as U;
 
 use crate::region::Region;
-use crate::{Gpu, ResidentBytes, Result};
+use crate::{Gpu, Program, ResidentBytes, Result, Tensor};
 
 /// A part of a tensor that is copied to another place in it. All in bytes, multiples of 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,32 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(&between, at, &region.buffer, region.offset + to, bytes);
         }
         self.submit(encoder).map(drop)
+    }
+}
+
+impl Program {
+    /// Copies an output, as the last run left it, to a place in a tensor that outlives the program: so many bytes from its
+    /// start, a multiple of 4. The host sees nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for the tensor, or is lost.
+    ///
+    /// # Panics
+    ///
+    /// If what is copied is no output, or goes beyond the other's end.
+    pub fn copy_to<T: Pod, const R: usize>(
+        &self,
+        output: Tensor<T, R>,
+        to: &ResidentBytes,
+        offset: u64,
+    ) -> Result<()> {
+        let (gpu, bytes) = (self.gpu(), (output.len() * size_of::<T>()) as u64);
+        assert!(offset + bytes <= to.bytes(), "{}: {bytes} bytes at {offset} of {}", to.label(), to.bytes());
+        let (from, to) = (self.output_place(output.id()), to.0.region(gpu)?);
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset + offset, bytes);
+        gpu.submit(encoder).map(drop)
     }
 }
 

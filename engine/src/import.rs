@@ -24,6 +24,28 @@ const TEXEL_ROW_BYTES: u64 = 16 * TEXEL_ROW as u64;
 /// rows by fours.
 const TEXEL_SLACK_BYTES: u64 = 4 * TEXEL_ROW_BYTES;
 
+/// Memory of the host's that the device uses as its own.
+#[derive(Clone, Debug)]
+pub(crate) struct HostPages(Arc<memmap2::MmapRaw>);
+
+impl HostPages {
+    /// Writes bytes at an offset.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else writes or reads what is there meanwhile, and neither does work that was submitted to the device.
+    ///
+    /// # Panics
+    ///
+    /// If they end beyond the memory.
+    #[expect(unsafe_code, reason = "memory that is shared with the device")]
+    pub(crate) unsafe fn write(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.0.len(), "{} bytes at {at} of {}", bytes.len(), self.0.len());
+        // SAFETY: the range is within the mapping, as was just seen; the caller promises the rest.
+        unsafe { self.0.as_mut_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+}
+
 /// Rows of texels over so many bytes. Never a power of two: lavapipe compiles a kernel once more for those, at the first
 /// dispatch, for every image of the kernel's.
 fn texel_rows(bytes: u64) -> u32 {
@@ -79,33 +101,54 @@ impl Gpu {
         }
     }
 
-    /// Zeroed memory of the host's that kernels may write, and read as texels.
+    /// Memory of the host's that kernels may write, and read as texels: with this content, or zeroed.
     pub(crate) fn pages(&self, label: &str, bytes: u64, content: Option<&HostBytes>) -> Result<Region> {
+        // A KV cache takes pages as it fills. A huge page would be cleared whole for its first byte.
+        let fill = |pages: &mut [u8]| {
+            if let Some(content) = content {
+                pages[..content.get().len()].copy_from_slice(content.get());
+            }
+        };
+        self.host_pages(label, bytes, content.is_some(), fill).map(|(region, _)| region)
+    }
+
+    /// The same for the host to write again, of huge pages.
+    pub(crate) fn shared_pages(&self, label: &str, bytes: u64) -> Result<(Region, HostPages)> {
+        self.host_pages(label, bytes, true, |_| ())
+    }
+
+    fn host_pages(
+        &self,
+        label: &str,
+        bytes: u64,
+        is_huge: bool,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(Region, HostPages)> {
         let fail = |reason: String| Error::OutOfMemory { label: label.into(), bytes, reason };
         self.fits(label, bytes, wgpu::BufferUsages::STORAGE)?;
         let unit = alignment(self.device()).unwrap_or_else(page_size) as u64;
         let size = (bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES).next_multiple_of(unit);
         let pages = memmap2::MmapOptions::new().len(size as usize).map_anon();
         let mut pages = pages.map_err(|e| fail(e.to_string()))?;
-        // A KV cache takes pages as it fills. A huge page would be cleared whole for its first byte.
         #[cfg(target_os = "linux")]
         {
             use memmap2::Advice;
-            let advice = if content.is_some() { Advice::HugePage } else { Advice::NoHugePage };
+            let advice = if is_huge { Advice::HugePage } else { Advice::NoHugePage };
             if let Err(error) = pages.advise(advice) {
                 tracing::debug!(%error, "the system gives pages of one size");
             }
         }
-        if let Some(content) = content {
-            pages[..content.get().len()].copy_from_slice(content.get());
-        }
-        let pages = memmap2::MmapRaw::from(pages);
-        let start = pages.as_ptr().expose_provenance();
+        #[cfg(not(target_os = "linux"))]
+        let _ = is_huge;
+        fill(&mut pages);
+        let pages = HostPages(Arc::new(pages.into()));
+        let start = pages.0.as_ptr().expose_provenance();
         let window = Window { start, size, offset: 0, bytes, writable: true };
-        let region = self.import_pages(Box::new(pages), &window, true).map_err(|e| fail(e.to_string()))?;
+        let region =
+            self.import_pages(Box::new(pages.clone()), &window, true).map_err(|e| fail(e.to_string()))?;
         self.inner.buffers.fetch_add(1, Ordering::Relaxed);
         self.inner.storage_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(region)
+        Ok((region, pages))
     }
 
     /// Whether buffers can be read as texels too. It is tried once, with known content.

@@ -157,6 +157,17 @@ impl Program {
         }
     }
 
+    pub(crate) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Where an output is between runs.
+    pub(crate) fn output_place(&self, id: TensorId) -> &Region {
+        let name = self.graph.label_of(id);
+        assert!(self.outputs.iter().any(|output| output.id == id), "{name} is not an output");
+        self.regions[id.0 as usize].as_ref().expect("outputs are planned")
+    }
+
     /// Where a tensor is when a step uses it.
     fn region(&self, step: usize, id: TensorId) -> Region {
         region(&self.graph, &self.regions, &self.segments, &self.streams, step, id)

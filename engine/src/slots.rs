@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use wgpu::BufferUsages as U;
 
+use crate::import::HostPages;
 use crate::region::Region;
 use crate::{Gpu, HostBytes, Result};
 
@@ -37,11 +38,19 @@ impl Streamed {
     }
 }
 
+/// The place of the tensors with one index.
+#[derive(Debug)]
+struct Slot {
+    region: Region,
+    /// Memory that the host writes without mapping the buffer.
+    pages: Option<HostPages>,
+}
+
 /// Two sets of buffers. Each has room for the largest first tensor of a group, the largest second, and so on.
 #[derive(Debug)]
 pub(crate) struct Slots {
     gpu: Gpu,
-    buffers: [Vec<wgpu::Buffer>; 2],
+    slots: [Vec<Slot>; 2],
     /// The host writes here, on a device whose storage it cannot map.
     staging: Vec<wgpu::Buffer>,
     state: Mutex<State>,
@@ -86,21 +95,29 @@ pub(crate) struct Seat {
 }
 
 impl Slots {
-    /// Allocates two slots with buffers of these sizes.
-    pub(crate) fn new(gpu: &Gpu, sizes: &[u64]) -> Result<Self> {
+    /// Allocates two slots for tensors of these sizes, some of which kernels may read as texels where the device can.
+    pub(crate) fn new(gpu: &Gpu, sizes: &[(u64, bool)]) -> Result<Self> {
         let mapped = gpu.maps_storage();
         let usage = U::STORAGE | U::COPY_SRC | if mapped { U::MAP_WRITE } else { U::COPY_DST };
-        let slot = |slot: usize| -> Result<Vec<wgpu::Buffer>> {
-            let of_size = |(i, &bytes): (usize, &u64)| {
-                gpu.buffer(&format!("stream slot {slot}, tensor {i}"), bytes, usage, false)
+        let slot = |slot: usize| -> Result<Vec<Slot>> {
+            let of_size = |(i, &(bytes, texels)): (usize, &(u64, bool))| {
+                let label = format!("stream slot {slot}, tensor {i}");
+                if texels && mapped && gpu.target().texels {
+                    let (region, pages) = gpu.shared_pages(&label, bytes)?;
+                    return Ok(Slot { region, pages: Some(pages) });
+                }
+                let buffer = gpu.buffer(&label, bytes, usage, false)?;
+                Ok(Slot { region: Region::of(buffer, bytes), pages: None })
             };
             sizes.iter().enumerate().map(of_size).collect()
         };
-        let staging = |&bytes: &u64| gpu.buffer("stream staging", bytes, U::MAP_WRITE | U::COPY_SRC, false);
+        let staging = |&(bytes, _): &(u64, bool)| {
+            gpu.buffer("stream staging", bytes, U::MAP_WRITE | U::COPY_SRC, false)
+        };
         let staging = if mapped { vec![] } else { sizes.iter().map(staging).collect::<Result<_>>()? };
         Ok(Self {
             gpu: gpu.clone(),
-            buffers: [slot(0)?, slot(1)?],
+            slots: [slot(0)?, slot(1)?],
             staging,
             state: Mutex::default(),
             bytes: AtomicU64::new(0),
@@ -128,7 +145,12 @@ impl Slots {
 
     /// The first `bytes` of a tensor while its group is in a slot.
     pub(crate) fn region(&self, tensor: usize, slot: usize, bytes: u64) -> Region {
-        Region::of(self.buffers[slot][tensor].clone(), bytes)
+        self.slots[slot][tensor].region.clone().part(0, bytes)
+    }
+
+    /// Whether kernels can read a tensor as texels while its group is in a slot.
+    pub(crate) fn has_texels(&self, tensor: usize) -> bool {
+        self.slots[0][tensor].region.texels.is_some()
     }
 
     /// Copies what is wanted of a group to where the device will find it. Nothing submitted may still use the slot,
@@ -139,8 +161,9 @@ impl Slots {
         wanted: &[Needed],
         mut idle: impl FnMut() -> Result<()>,
     ) -> Result<u64> {
-        let slot = if self.staging.is_empty() { &self.buffers[slot] } else { &self.staging };
-        let buffers = || wanted.iter().map(|needed| &slot[needed.tensor]);
+        let slot = &self.slots[slot];
+        let is_mapped = |needed: &&Needed| slot[needed.tensor].pages.is_none();
+        let buffers = || wanted.iter().filter(is_mapped).map(|needed| self.mapped(slot, needed));
         for buffer in buffers() {
             self.gpu.guarded(|| buffer.map_async(wgpu::MapMode::Write, .., |_| ()))?;
         }
@@ -152,18 +175,34 @@ impl Slots {
         filled
     }
 
-    fn write(
-        &self,
-        slot: &[wgpu::Buffer],
-        wanted: &[Needed],
-        idle: &mut impl FnMut() -> Result<()>,
-    ) -> Result<u64> {
+    /// The buffer that the host maps for a tensor.
+    fn mapped<'a>(&'a self, slot: &'a [Slot], needed: &Needed) -> &'a wgpu::Buffer {
+        self.staging.get(needed.tensor).unwrap_or(&slot[needed.tensor].region.buffer)
+    }
+
+    fn write(&self, slot: &[Slot], wanted: &[Needed], idle: &mut impl FnMut() -> Result<()>) -> Result<u64> {
         let (mut bytes, mut since) = (0, 0);
         for needed in wanted {
             let content = needed.content.get();
-            let mut view = slot[needed.tensor].get_mapped_range_mut(..).map_err(|e| self.gpu.lose(e))?;
+            let pages = slot[needed.tensor].pages.as_ref();
+            let mut view = match pages {
+                Some(_) => None,
+                None => {
+                    let buffer = self.mapped(slot, needed);
+                    Some(buffer.get_mapped_range_mut(..).map_err(|e| self.gpu.lose(e))?)
+                }
+            };
             for piece in needed.pieces(PIECE) {
-                view.slice(piece.clone()).copy_from_slice(&content[piece.clone()]);
+                let part = &content[piece.clone()];
+                if let Some(view) = &mut view {
+                    view.slice(piece.clone()).copy_from_slice(part);
+                } else if let Some(pages) = pages {
+                    #[expect(unsafe_code, reason = "memory that is shared with the device")]
+                    // SAFETY: nothing submitted uses the slot, and whoever fills it holds the state's lock.
+                    unsafe {
+                        pages.write(piece.start, part);
+                    }
+                }
                 bytes += piece.len() as u64;
                 since += piece.len();
                 if since >= PIECE {
@@ -181,7 +220,7 @@ impl Slots {
             return false;
         }
         for needed in wanted {
-            let (from, to) = (&self.staging[needed.tensor], &self.buffers[slot][needed.tensor]);
+            let (from, to) = (&self.staging[needed.tensor], &self.slots[slot][needed.tensor].region.buffer);
             for piece in needed.pieces(usize::MAX) {
                 // Copies are of whole words. Tensors have room for them.
                 let (at, size) = (piece.start as u64, (piece.len() as u64).next_multiple_of(4));

@@ -64,9 +64,14 @@ impl Storage {
         assert!(self.seat.set(seat).is_ok(), "{}: streamed twice", self.label);
     }
 
-    /// Whether kernels can read it as texels, on devices that can. A streamed tensor is never read so.
+    /// Whether kernels can read it as texels, on devices that can.
     pub(crate) fn has_texels(&self) -> bool {
-        self.texels && self.seat.get().is_none()
+        self.texels && self.seat.get().is_none_or(|seat| seat.slots.has_texels(seat.tensor))
+    }
+
+    /// Whether it was given texels.
+    pub(crate) fn takes_texels(&self) -> bool {
+        self.texels
     }
 
     /// Its turn, if it is streamed.

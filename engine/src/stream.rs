@@ -29,7 +29,10 @@ impl Stream {
     ///
     /// If a tensor has no content on the host, is streamed already or is on the device.
     pub fn new(gpu: &Gpu, groups: &[Vec<ResidentBytes>]) -> Result<Self> {
-        let slots = Arc::new(Slots::new(gpu, &slot_sizes(groups))?);
+        let texels =
+            |i: usize| groups.iter().filter_map(|group| group.get(i)).all(|tensor| tensor.0.takes_texels());
+        let sizes = slot_sizes(groups).into_iter().enumerate().map(|(i, bytes)| (bytes, texels(i)));
+        let slots = Arc::new(Slots::new(gpu, &sizes.collect::<Vec<_>>())?);
         for (group, tensors) in groups.iter().enumerate() {
             for (tensor, resident) in tensors.iter().enumerate() {
                 resident.0.seat(Seat { slots: slots.clone(), group, tensor });

@@ -60,7 +60,7 @@ pub(crate) enum Regime {
 pub(crate) struct Rows {
     /// Their kind.
     pub regime: Regime,
-    /// Token of each row; anything where an image row is.
+    /// Token of each row; of an image's row its place among those of the pictures.
     pub tokens: Tensor<u32, 1>,
     /// Image rows among them; absent when decoding.
     pub visual: Option<Visual>,
@@ -97,20 +97,18 @@ impl Rows {
     /// Declares the inputs of runs of up to `rows` rows of up to `sequences` sequences of up to `ctx` positions.
     pub(crate) fn declare(
         g: &mut Graph,
-        c: &TextConfig,
         regime: Regime,
         rows: u32,
         sequences: u32,
         ctx: u32,
+        pictures: &Resident<f32, 2>,
     ) -> Self {
         let prefills = regime == Regime::Prefill;
         Self {
             regime,
             tokens: g.input("tokens", [rows]),
-            visual: prefills.then(|| Visual {
-                modality: g.input("modality", [rows]),
-                rows: g.input("visual", [rows, c.hidden_size as u32]),
-            }),
+            visual: prefills
+                .then(|| Visual { modality: g.input("modality", [rows]), rows: g.bind(pictures) }),
             routing: Routing(g.input("routing", [rows + 2])),
             cursors: Cursors::input(g, rows, sequences, ctx),
             last: prefills.then(|| g.input("last", [sequences])),

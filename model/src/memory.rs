@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, Shader, Stream, Target, Usage};
+use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Stream, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::abstractor::Abstractor;
@@ -19,7 +19,7 @@ use crate::place::Streaming;
 use crate::stored::{Section, Stored};
 use crate::vision::Vision;
 use crate::weights::Weights;
-use crate::{Error, Result, kv_cache};
+use crate::{Error, Result, kv_cache, pictures};
 
 /// Rows of a prefill chunk where layers are streamed, if there is room: every chunk brings all of them.
 const STREAMED_CHUNKS: [u32; 4] = [512, 256, 128, 64];
@@ -177,6 +177,8 @@ pub(crate) struct Declared {
     pub kv: Vec<LayerCache>,
     /// Pages of the KV cache.
     pub pages: u32,
+    /// Rows of encoded pictures.
+    pictures: Resident<f32, 2>,
     ctx: u32,
 }
 
@@ -234,6 +236,7 @@ impl Declared {
             parts,
             kv: kv_cache::allocate(&config.text, options.kv, pages),
             pages,
+            pictures: pictures::declare(config, options, target.max_binding_bytes),
             ctx,
         })
     }
@@ -255,7 +258,7 @@ impl Declared {
     pub(crate) fn record_decoder(&self, config: &Config, target: &Target, rows: u32) -> Graph {
         let mut g = Graph::for_planning(target.clone());
         let regime = if rows == 1 { Regime::Decode } else { Regime::Prefill };
-        let inputs = Rows::declare(&mut g, &config.text, regime, rows, 1, self.ctx);
+        let inputs = Rows::declare(&mut g, regime, rows, 1, self.ctx, &self.pictures);
         self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
         g
     }
@@ -371,6 +374,7 @@ impl Declared {
             parts.push(weights("visual abstractor", self.sizes.abstractor));
         }
         parts.push(on_device("KV cache", self.kv_bytes()));
+        parts.push(on_device("encoded pictures", self.pictures.bytes()));
         let usages = [usages.vision, usages.prefill, usages.decode];
         parts.push(on_device("activations", usages.iter().map(|u| u.activation_bytes).sum()));
         // Inputs are there twice: as the host writes and as kernels read them.

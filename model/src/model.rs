@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
+use strix_engine::{Difference, Gpu, Graph, Program, Resident, StepTime, Stream, Streamed, Tensor};
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
@@ -21,7 +21,7 @@ use crate::kv_cache::{self, LayerCache};
 use crate::kv_pool::{Full, Pages, Sequence, Stamp};
 use crate::memory::{Declared, MemoryPlan, Room, Sizes};
 use crate::options::LoadOptions;
-use crate::pictures::Pictures;
+use crate::pictures::{Encoded, PictureId, Pictures};
 use crate::place::{Placing, place};
 use crate::plan::beyond_training;
 use crate::progress::Progress;
@@ -30,7 +30,7 @@ use crate::scheduler::{Activity, Scheduler};
 use crate::session::{Row, Session, trace as dumped};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::{Error, Result};
+use crate::{Error, Result, pictures};
 
 /// A checkpoint on a device, ready for any number of sessions. Clones share it.
 #[derive(Clone)]
@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     /// Keys and values of all conversations.
     pub(crate) kv: Vec<LayerCache>,
     pages: Mutex<Pages>,
+    /// Rows of encoded pictures.
+    pub(crate) visual: Resident<f32, 2>,
     /// Whether noise was written to all of the cache once, for timing.
     pub(crate) has_noise: AtomicBool,
     pictures: Mutex<Pictures>,
@@ -152,6 +154,15 @@ impl Inner {
         Ok(encoder)
     }
 
+    /// Encodes a picture that is not kept.
+    pub(crate) fn encode(&self, id: PictureId, pixels: &[f32]) -> Result<Arc<Encoded>> {
+        self.with_encoder(|encoder| {
+            encoder.write(pixels)?;
+            encoder.program.run(&[])?;
+            encoder.keep(self, id)
+        })
+    }
+
     pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
         run(self.encoder()?.as_mut().expect("compiled before it is given"))
     }
@@ -218,6 +229,17 @@ impl Encoder {
         }
         self.program.write(self.pixels, pixels);
         Ok(())
+    }
+
+    /// Keeps the picture that the last run encoded. It stays on the device.
+    pub(crate) fn keep(&self, inner: &Inner, id: PictureId) -> Result<Arc<Encoded>> {
+        let bytes = 4 * self.embeds.len() as u64;
+        let end = bytemuck::cast_slice(&inner.vit_eos);
+        inner.pictures().keep(id, |rows, at| {
+            self.program.copy_to(self.embeds, rows, at)?;
+            let last = at + bytes..at + bytes + end.len() as u64;
+            Ok(inner.gpu.write_ranges(rows, &[last], end)?)
+        })
     }
 
     /// What the last run gave, and the row that ends every image: `[queries + 1, hidden_size]`.
@@ -300,12 +322,14 @@ impl Model {
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
             tracing::warn!(%error, "compiled kernels are not kept");
         }
+        let visual = pictures::declare(&config, options, gpu.target().max_binding_bytes);
         let inner = Inner {
             gpu: gpu.clone(),
             kv,
             pages: Pages::new(pages).into(),
             has_noise: AtomicBool::new(false),
-            pictures: Mutex::default(),
+            pictures: Pictures::new(gpu, &config, visual.clone()).into(),
+            visual,
             runner: Mutex::default(),
             config,
             preprocessor,

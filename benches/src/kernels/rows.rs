@@ -130,9 +130,10 @@ fn centred_norm(operands: &Operands, rows: u32, dim: u32, into: bool) -> Result<
 
 fn embed(operands: &Operands, rows: u32, dim: u32, element: u64) -> Result<Record> {
     let parts = table(operands.gpu(), VOCAB, dim, element)?;
-    let tokens: Vec<u32> = (0..rows).map(|r| r * 7919 % VOCAB).collect();
     let modality: Vec<u32> = (0..rows).map(|r| r % 2).collect();
-    let [tokens, modality] = [tokens, modality].map(|of| Resident::from_slice("rows", [rows], &of));
+    let tokens = (0..rows).map(|r| r * 7919 % if r % 2 == 0 { VOCAB } else { rows }).collect();
+    let [tokens, modality]: [_; 2] =
+        [tokens, modality].map(|of: Vec<u32>| Resident::from_slice("rows", [rows], &of));
     let visual = operands.tensor("visual", [rows, dim])?;
     Ok(Box::new(move |g, _| {
         let tokens = g.bind(&tokens);
