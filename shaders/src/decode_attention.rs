@@ -5,8 +5,8 @@ use strix_engine::{Graph, Tensor};
 use crate::cursors::{NOT_LIVE, PAGE};
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads, Teams};
+use crate::heads::KeyStrides;
 use crate::kernel::read_texels;
-use crate::kv_cache::KeyStrides;
 use crate::{
     Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
     decode_attention_plain, rope_append,

@@ -6,9 +6,9 @@
 
 use strix_engine::Family;
 
-use crate::attention::Way as Attention;
+use crate::attention::AttentionWay as Attention;
 use crate::choose::Rows;
-use crate::gemm::Way as Projection;
+use crate::gemm::ProjectionWay as Projection;
 use crate::generated::variants::{Heads, Loads, Weights};
 
 /// For projections.
