@@ -3,7 +3,7 @@
 use strix_engine::{Family, Graph, Tensor};
 
 use crate::Variants as _;
-use crate::choose::{Rows, Way, choose};
+use crate::choose::{RowClass, Way, choose};
 use crate::dispatch::dispatch;
 use crate::gemm::{Activation, Input, Operands, Routing, columns, epilogue, params};
 use crate::generated::variants::{Lanes, Loads, X};
@@ -117,7 +117,7 @@ fn choose_way(g: &mut Graph, w: &Linear, rows: u32) -> DotWay {
         legal.push(DotWay::Subgroup);
     }
     legal.push(DotWay::Plain);
-    let situation = format!("{} {}", Value::from(w.layout.format.weights()), Rows::class(rows));
+    let situation = format!("{} {}", Value::from(w.layout.format.weights()), RowClass::class(rows));
     choose(g, KERNEL.name, &situation, &legal, None)
 }
 

@@ -6,7 +6,7 @@ use crate::kernel::Dispatch;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
 
-/// Rows and columns of the tiles, the likeliest first for `rows` rows.
+/// RowClass and columns of the tiles, the likeliest first for `rows` rows.
 pub(crate) fn ways(rows: u32) -> [ProjectionWay; 5] {
     let sizes = match rows {
         0..=32 => [(32, 64), (64, 64), (64, 128), (128, 64), (128, 128)],

@@ -6,9 +6,10 @@ use crate::cursors::{self, Cursors};
 use crate::dispatch::dispatch;
 use crate::generated::variants::Stored;
 use crate::heads::KeyStrides;
-use crate::{HeadShape, KvCache, KvElement, RopeTables, Variants as _};
+use crate::{HeadShape, KvCache, KvElement, Variants as _};
 
 pub use crate::generated::rope_append::{KERNEL, Params, Variants};
+pub use crate::rope_tables::RopeTables;
 
 /// Rotates q and k, appends k and v to the cache, and returns the rotated q.
 ///
@@ -19,7 +20,7 @@ pub use crate::generated::rope_append::{KERNEL, Params, Variants};
 /// A cache of f16 gets the nearest f16, ties to even, and of what is larger than any, 65,504: no infinity
 /// enters it. Below the smallest normal f16, 2^-14, the rounding is the device's, which may flush to zero.
 ///
-/// Rows that are not live write nothing, nor do positions for which a sequence has no page; what of the cache is no row's
+/// RowClass that are not live write nothing, nor do positions for which a sequence has no page; what of the cache is no row's
 /// stays as it is.
 ///
 /// | name             | shape                                | dtype      |

@@ -14,9 +14,9 @@ use super::run::{OnProgress, Work};
 use super::source::SourceFiles;
 use crate::abstractor::Abstractor;
 use crate::decoder::Decoder;
+use crate::held::Held;
 use crate::packed::{Dtype, LAYOUT_VERSION, Rounding};
 use crate::parts::{Declaring, Item};
-use crate::stored::Stored;
 use crate::vision::Vision;
 use crate::weights::{FileDtype, Weights};
 use crate::{Config, Error, Result};
@@ -24,7 +24,7 @@ use crate::{Config, Error, Result};
 /// Everything that a model of this config is made of, in the order in which it is loaded.
 pub(super) fn items(config: &Config, rounding: Rounding, weights: Option<&Weights>) -> Result<Vec<Item>> {
     // Layouts do not depend on the device; only their split over bindings does.
-    let (target, stored) = (Target::default(), Stored::of(weights));
+    let (target, stored) = (Target::default(), Held::of(weights));
     let mut declaring = Declaring::new(target, rounding, Activations::F32, stored);
     Vision::declare(&mut declaring, &config.vision)?;
     Abstractor::declare(&mut declaring, config)?;

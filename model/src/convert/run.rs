@@ -211,7 +211,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Writes what is beside the tensors, and the manifest, and moves everything to its place.
+    /// Writes what is beside the tensors, and the manifest, and moves everything to its offset.
     fn finish(&mut self, folder: Folder, plan: &Plan) -> Result<()> {
         let mut names: Vec<String> = plan.shards.iter().map(|shard| shard.name.clone()).collect();
         for shard in &plan.shards {
@@ -286,7 +286,7 @@ fn prepare(
                 let as_noted: Vec<bool> = jobs
                     .par_iter()
                     .map(|&job| {
-                        let hashes = work.jobs[job].tensors().iter().zip(&plan.places[job]);
+                        let hashes = work.jobs[job].tensors().iter().zip(&plan.offsets[job]);
                         let hashes = hashes.map(|(tensor, &at)| hash_range(&path, at, tensor.bytes()));
                         let hashes = hashes.collect::<Result<Vec<_>>>()?;
                         Ok(folder.finished[work.jobs[job].name()] == hashes)
@@ -433,10 +433,11 @@ impl<'a> Writer<'a> {
             let shard = self.plan.shards.partition_point(|shard| shard.jobs.end <= job);
             let (path, file) = &mut self.files[shard];
             begun.resize_with(chunks.len(), Default::default);
-            for ((chunk, (done, hasher)), &place) in chunks.iter().zip(&mut begun).zip(&self.plan.places[job])
+            for ((chunk, (done, hasher)), &offset) in
+                chunks.iter().zip(&mut begun).zip(&self.plan.offsets[job])
             {
                 let bytes = chunk.get();
-                file.seek(SeekFrom::Start(place + *done))
+                file.seek(SeekFrom::Start(offset + *done))
                     .and_then(|_| file.write_all(bytes))
                     .map_err(|e| write_error(path, e, self.left))?;
                 hasher.update(bytes);

@@ -321,7 +321,7 @@ fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bo
             Item::Matrix(matrix) => {
                 let packed = manifest.tensors.get(&packed::weight_name(&matrix.label));
                 // Weight sets that were equal are stored once.
-                let blocks = Layout { sets: 1, ..matrix.layout }.places() as usize;
+                let blocks = Layout { sets: 1, ..matrix.layout }.num_blocks() as usize;
                 let once = packed.is_some_and(|entry| entry.shape.first() == Some(&blocks));
                 let format = match packed.map(|entry| entry.dtype.as_str()) {
                     Some("I8") => Format::Int8 { group: manifest.group },

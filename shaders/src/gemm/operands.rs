@@ -62,7 +62,7 @@ impl Input {
 pub struct Routing(pub Tensor<u32, 1>);
 
 impl Routing {
-    /// Rows there is room for; the rows of every result.
+    /// RowClass there is room for; the rows of every result.
     pub fn capacity(self) -> u32 {
         self.0.shape()[0] - 2
     }
@@ -127,7 +127,7 @@ impl Operands {
         let mut bind = |resident: &Resident<f32, 1>, elements| g.bind_range(resident, 0..elements).id();
         Self {
             scale: strip.scale.as_ref().map(|scale| bind(scale, layout.scales())),
-            bias: strip.bias.as_ref().map(|bias| bind(bias, layout.places() * BLOCK)),
+            bias: strip.bias.as_ref().map(|bias| bind(bias, layout.num_blocks() * BLOCK)),
             weight: g.bind_range(&strip.weight, 0..words).id(),
         }
     }

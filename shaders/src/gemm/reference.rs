@@ -36,7 +36,7 @@ pub fn reference<const FORMAT: u32>(
             let dot: f64 = (0..p.k)
                 .map(|c| f64::from(x[c as usize]) * weight_at::<FORMAT>(p, weight, scale, set, packed, c))
                 .sum();
-            let at = (place(p, packed, set) * BLOCK + packed % BLOCK) as usize;
+            let at = (block_of(p, packed, set) * BLOCK + packed % BLOCK) as usize;
             dot + bias.get(at).map_or(0.0, |&bias| f64::from(bias))
         };
         for n in 0..p.n {
@@ -59,7 +59,7 @@ pub fn reference<const FORMAT: u32>(
 }
 
 /// Which of the blocks of all sets packed row `packed` of a set is in.
-fn place(p: &Params, packed: u32, set: u32) -> u32 {
+fn block_of(p: &Params, packed: u32, set: u32) -> u32 {
     let block = packed / BLOCK;
     if block < p.shared_blocks { block } else { block + set * (p.blocks - p.shared_blocks) }
 }
@@ -76,7 +76,7 @@ fn weight_at<const FORMAT: u32>(
     let steps = p.k.div_ceil(32);
     let chunk = [4, 8, 16][FORMAT as usize];
     let chunks = steps * 32 / chunk;
-    let block = place(p, packed, set);
+    let block = block_of(p, packed, set);
     let first = ((block * chunks + column / chunk) * BLOCK + packed % BLOCK) * 4;
     let within = column % chunk;
     match FORMAT {

@@ -3,7 +3,7 @@
 use strix_engine::{Graph, Target};
 
 use super::way::{Projection, ProjectionWay, columns};
-use crate::choose::{Rows, choose};
+use crate::choose::{RowClass, choose};
 use crate::generated::gemm::{KERNEL, Variants};
 use crate::generated::variants::{Lanes, Loads, X};
 use crate::kernel::{Dispatch, Value, lanes, read_texels};
@@ -43,7 +43,7 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
 
 /// The dispatch of a projection, in the best of its ways.
 pub(super) fn specialise(g: &mut Graph, of: &Projection<'_>) -> Dispatch {
-    let (weights, class) = (of.layout.format.weights(), Rows::class(of.rows));
+    let (weights, class) = (of.layout.format.weights(), RowClass::class(of.rows));
     let best = defaults::gemm(g.target().class(), weights, class);
     let legal = ways(g.target(), of);
     let way = choose(g, KERNEL.name, &format!("{} {class}", Value::from(weights)), &legal, best);
