@@ -9,7 +9,7 @@ use super::{Row, Session};
 use crate::kv_pool::Sequence;
 use crate::model::{Inner, profile};
 use crate::pictures::Encoded;
-use crate::runner::{Part, Pass, Runner, TOGETHER};
+use crate::runner::{Pass, Runner, Share, TOGETHER};
 use crate::{Error, Result};
 
 /// What is looked at.
@@ -140,7 +140,7 @@ impl<'a> Inspect<'a> {
         inner.pages().grow(sequence, most);
         let times = {
             let mut runner = inner.runner()?;
-            runner.prefill.write(&inner, &[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }])?;
+            runner.prefill.write(&inner, &[Share { sequence, rows: &rows, pictures: &[], candidates: 1 }])?;
             profile(&mut runner.prefill.program)
         };
         self.end();
@@ -203,7 +203,7 @@ fn write_together<'a>(
         };
         has_room(inner, sequence)?;
         inner.pages().grow(sequence, sequence.len() + 1);
-        parts.push(Part { sequence, rows, pictures: &[], candidates: 1 });
+        parts.push(Share { sequence, rows, pictures: &[], candidates: 1 });
     }
     let pass = runner.decode(inner, parts.len())?;
     pass.write(inner, &parts)?;
