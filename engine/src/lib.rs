@@ -39,6 +39,7 @@ mod memory;
 mod open;
 mod pipelines;
 mod plan;
+mod probe;
 mod profile;
 mod program;
 mod region;

@@ -22,17 +22,36 @@ impl Gpu {
         Self::with(&GpuOptions::from_env())
     }
 
-    /// The best adapter that fits `options`.
+    /// The best adapter that fits `options`. Unless one is named, one that fails a small kernel is passed over for the
+    /// next: see [`Gpu::passed_over`].
     ///
     /// # Errors
     ///
-    /// If there is none, it lacks what the kernels need, or the family asked for is none.
+    /// If there is none, it lacks what the kernels need, or the family asked for is none. Of several that fail, the error
+    /// of the first.
     pub fn with(options: &GpuOptions) -> Result<Self> {
         let family = options.family.as_deref().map(str::parse::<Family>).transpose()?;
         let adapters = ranked(&instance());
-        let Some(adapter) = adapters.iter().find(|a| usable(a, options)) else {
-            return Err(no_adapter(&adapters, options));
+        let mut fitting = adapters.iter().filter(|adapter| usable(adapter, options));
+        if options.adapter.is_some() {
+            let named = fitting.next().ok_or_else(|| no_adapter(&adapters, options))?;
+            return Self::open(named, options, family);
+        }
+        let open = |adapter: &&wgpu::Adapter| {
+            let gpu = Self::open(adapter, options, family)?;
+            gpu.probe().map(|()| gpu)
         };
+        let (gpu, failed) = first_that_works(fitting, open)?.ok_or_else(|| no_adapter(&adapters, options))?;
+        for (adapter, error) in failed {
+            let passed = format!("{}: {error}", name(&adapter.get_info()));
+            tracing::warn!("passed over {passed}");
+            gpu.inner.passed_over.write().unwrap_or_else(PoisonError::into_inner).push(passed);
+        }
+        Ok(gpu)
+    }
+
+    /// Opens an adapter.
+    fn open(adapter: &wgpu::Adapter, options: &GpuOptions, family: Option<Family>) -> Result<Self> {
         let info = adapter.get_info();
         if let Some(missing) = missing(adapter) {
             return Err(Error::TooSmall { adapter: name(&info), missing });
@@ -121,6 +140,26 @@ impl Gpu {
     }
 }
 
+/// The first that opens, and those before it with what is wrong with them; `None` if there are none at all.
+///
+/// # Errors
+///
+/// The first one's, if all fail. What no other would mend is not tried with them.
+fn first_that_works<A, T>(
+    all: impl Iterator<Item = A>,
+    open: impl Fn(&A) -> Result<T>,
+) -> Result<Option<(T, Vec<(A, Error)>)>> {
+    let mut failed = vec![];
+    for one in all {
+        match open(&one) {
+            Ok(opened) => return Ok(Some((opened, failed))),
+            Err(error @ Error::Unsupported(_)) => return Err(error),
+            Err(error) => failed.push((one, error)),
+        }
+    }
+    failed.into_iter().next().map_or(Ok(None), |(_, error)| Err(error))
+}
+
 /// The target that a device is for kernels. `family` and `coop` are what was asked for.
 ///
 /// # Errors
@@ -153,4 +192,27 @@ fn target(device: &wgpu::Device, family: Option<Family>, coop: Option<Coop>) -> 
         )));
     }
     Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_that_fail_are_passed_over() {
+        let open = |&n: &u32| match n {
+            0..10 => Err(Error::Lost(format!("{n} is broken"))),
+            10 => Err(Error::Unsupported("never".into())),
+            _ => Ok(n),
+        };
+        let of = |all: &[u32]| {
+            let opened = first_that_works(all.iter().copied(), open).map_err(|error| error.to_string())?;
+            Ok(opened.map(|(one, failed)| (one, failed.into_iter().map(|(n, _)| n).collect::<Vec<_>>())))
+        };
+        assert_eq!(of(&[11, 1]), Ok(Some((11, vec![]))));
+        assert_eq!(of(&[1, 2, 11]), Ok(Some((11, vec![1, 2]))));
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&[3, 4]), Err("the device stopped answering: 3 is broken".to_owned()));
+        assert_eq!(of(&[1, 10, 11]), Err("never".to_owned()));
+    }
 }

@@ -43,6 +43,8 @@ pub struct PlanReport {
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
     pub decode_dispatches_per_layer: usize,
+    /// Bytes of the weights that a decoded token reads.
+    pub decode_bytes: u64,
     /// Where each part lives.
     pub memory: MemoryPlan,
 }
@@ -122,6 +124,7 @@ pub fn plan(
         kv_cache_positions: u64::from(declared.pages) * u64::from(PAGE),
         programs,
         decode_dispatches_per_layer: dispatches_per_layer(&recorded.decode),
+        decode_bytes: declared.sizes.decode(),
         memory,
     })
 }
