@@ -58,7 +58,7 @@ mod upload;
 mod vulkan;
 
 pub use adapters::{AdapterReport, GpuOptions, adapters};
-pub use choices::{Choices, Decision, Way};
+pub use choices::{Choices, Decision, Specialisation};
 pub use coop::Coop;
 pub use copies::Copied;
 pub use error::{Error, NoAdapter, Result};

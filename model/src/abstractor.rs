@@ -8,10 +8,10 @@ use strix_shaders::{
 
 use crate::Result;
 use crate::config::{AbstractorConfig, Config};
+use crate::held::{Component, Projection};
 use crate::layers::{Norm, all_rows};
 use crate::parts::{Declaring, HostVector};
 use crate::position::{sincos_1d, sincos_2d};
-use crate::stored::{Projection, Section};
 
 /// `norm1`, `normk` and `norm2` have torch's default, whatever the config says.
 const NORM_EPS: f32 = 1e-5;
@@ -72,7 +72,7 @@ impl Abstractor {
         let at = "model.visual_abstractor";
         let c = &config.abstractor;
         let (dim, text) = (c.hidden_size, config.text.hidden_size);
-        let mut p = parts.section(Section::Abstractor);
+        let mut p = parts.section(Component::Abstractor);
         let visual_fc = p.linear(&Projection {
             name: "visual_fc",
             label: "visual_fc".into(),
@@ -85,7 +85,7 @@ impl Abstractor {
         let queries = [c.num_learnable_queries as u32, dim as u32];
         let query_embeds = p.tensor(&format!("{at}.query_embeds"), "abstractor.query_embeds", queries);
         let layers = (0..c.num_hidden_layers).map(|i| Layer::declare(parts, c, i)).collect::<Result<_>>()?;
-        let vit_eos = parts.section(Section::Abstractor).vector(&format!("{at}.vit_eos"));
+        let vit_eos = parts.section(Component::Abstractor).vector(&format!("{at}.vit_eos"));
         Ok(Self { query_embeds, layers, visual_fc, vit_eos })
     }
 }
@@ -131,7 +131,7 @@ impl Layer {
         let at = format!("model.visual_abstractor.encoder.layers.{i}.crossattention");
         let label = format!("abstractor.{i}");
         let (dim, wide) = (c.hidden_size, c.intermediate_size);
-        let mut p = parts.layer(Section::Abstractor, i);
+        let mut p = parts.layer(Component::Abstractor, i);
         let mut norm = |name: &str, module: &str, dim: usize| {
             Norm::declare(&mut p, &format!("{at}.{module}"), &format!("{label}.{name}"), dim)
         };

@@ -12,11 +12,11 @@ use strix_shaders::{
 };
 
 use crate::config::TextConfig;
+use crate::held::{Component, Projection};
 use crate::kv_cache::{LayerCache, heads};
 use crate::layers::all_rows;
 use crate::parts::{Declaring, Values};
 use crate::position::rope_tables;
-use crate::stored::{Projection, Section};
 use crate::{Error, Result};
 
 /// Hidden states, `[rows, hidden_size]`.
@@ -243,9 +243,9 @@ impl Decoder {
             )));
         }
         let embed_tokens =
-            parts.section(Section::Embedding).embedding("model.embed_tokens.weight", c.vocab_size, dim);
+            parts.section(Component::Embedding).embedding("model.embed_tokens.weight", c.vocab_size, dim);
         let layers = (0..c.num_hidden_layers).map(|i| Layer::declare(parts, c, i)).collect::<Result<_>>()?;
-        let mut p = parts.section(Section::Head);
+        let mut p = parts.section(Component::Head);
         let norm = p.tensor("model.norm.weight", "norm", [1, dim as u32]);
         let lm_head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
         let lm_head = p.linear(&Projection {
@@ -270,7 +270,7 @@ impl Layer {
     fn declare(parts: &mut Declaring<'_>, c: &TextConfig, i: usize) -> Result<Self> {
         let at = format!("model.layers.{i}");
         let dim = c.hidden_size;
-        let mut p = parts.layer(Section::Decoder, i);
+        let mut p = parts.layer(Component::Decoder, i);
         let mut norm = |name: &str| {
             let of =
                 |m| Values::Stored { name: format!("{at}.{name}.multiway.{m}.weight"), shape: vec![dim] };

@@ -3,7 +3,7 @@
 use strix_engine::{Graph, Resident, Tensor};
 use strix_shaders::{Routing, layer_norm};
 
-use crate::parts::SectionParts;
+use crate::parts::ComponentParts;
 
 /// Gain and bias of a LayerNorm.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Norm {
 
 impl Norm {
     /// Declares `{module}.weight` and `{module}.bias`.
-    pub(crate) fn declare(parts: &mut SectionParts<'_, '_>, module: &str, label: &str, dim: usize) -> Self {
+    pub(crate) fn declare(parts: &mut ComponentParts<'_, '_>, module: &str, label: &str, dim: usize) -> Self {
         let mut vector =
             |what: &str| parts.tensor(&format!("{module}.{what}"), &format!("{label}.{what}"), [dim as u32]);
         Self { weight: vector("weight"), bias: vector("bias") }

@@ -32,7 +32,7 @@ impl Matrix {
         names
     }
 
-    /// Packs some blocks of it, by their [places](Layout::place_of). When `go_on` says no, what is left of them is packed
+    /// Packs some blocks of it, by their [blocks](Layout::index_of). When `go_on` says no, what is left of them is packed
     /// unread, which is soon done.
     ///
     /// # Errors
@@ -41,11 +41,11 @@ impl Matrix {
     pub(crate) fn pack(
         &self,
         weights: &Weights,
-        places: Range<u32>,
+        blocks: Range<u32>,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Packed> {
         let rows = self.rows(weights)?;
-        let packed = pack_blocks(&self.layout, places, |set, half, row, out| {
+        let packed = pack_blocks(&self.layout, blocks, |set, half, row, out| {
             if go_on() {
                 rows.fill(set, half, row, out);
             }

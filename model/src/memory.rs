@@ -11,12 +11,12 @@ use crate::context::{Refused, TooLong};
 use crate::decoder::{Decoder, Regime, Rows, Tap};
 use crate::encoder::record_vision;
 use crate::error::{ContextLimit, MemoryShort};
+use crate::held::{Component, Held};
 use crate::kv_cache::{KvDtype, LayerCache};
 use crate::options::LoadOptions;
 use crate::packed;
 use crate::parts::{Declaring, Part, Parts};
 use crate::place::Streaming;
-use crate::stored::{Section, Stored};
 use crate::vision::Vision;
 use crate::weights::Weights;
 use crate::{Error, Result, kv_cache, pictures};
@@ -142,14 +142,14 @@ impl Sizes {
         for part in parts.iter() {
             let bytes = part.bytes();
             match (part.section, part.layer) {
-                (Section::Vision, _) => sizes.vision += bytes,
-                (Section::Abstractor, _) => sizes.abstractor += bytes,
-                (Section::Embedding, _) => sizes.embedding += bytes,
-                (Section::Decoder, Some(layer)) => {
+                (Component::Vision, _) => sizes.vision += bytes,
+                (Component::Abstractor, _) => sizes.abstractor += bytes,
+                (Component::Embedding, _) => sizes.embedding += bytes,
+                (Component::Decoder, Some(layer)) => {
                     sizes.layers[layer] += bytes;
                     sizes.decoded[layer] += part.text_bytes();
                 }
-                (Section::Decoder | Section::Head, _) => sizes.head += bytes,
+                (Component::Decoder | Component::Head, _) => sizes.head += bytes,
             }
         }
         sizes
@@ -222,8 +222,8 @@ impl Declared {
         let limit = target.max_binding_bytes;
         let pages =
             kv_cache::pool_pages(&config.text, options.kv, options.kv_memory, is_limited, ctx, limit)?;
-        let (rounding, stored) = (options.rounding(), Stored::of(weights));
-        let mut declaring = Declaring::new(target.clone(), rounding, options.activations, stored);
+        let (rounding, held) = (options.rounding(), Held::of(weights));
+        let mut declaring = Declaring::new(target.clone(), rounding, options.activations, held);
         let vision = Vision::declare(&mut declaring, &config.vision)?;
         let abstractor = Abstractor::declare(&mut declaring, config)?;
         let decoder = Decoder::declare(&mut declaring, &config.text, ctx as usize)?;
@@ -355,20 +355,20 @@ impl Declared {
                 self.parts.of(section).filter(|part| is(part)).map(Part::bytes).sum()
             };
             let (turns, others) = match section {
-                Section::Decoder => (total(layers, true), 0),
+                Component::Decoder => (total(layers, true), 0),
                 _ => (of(|_| true), of(|part| part.layer.is_none())),
             };
             MemoryPart { name, bytes: turns, device_bytes: others + 2 * slot, home: Home::Streamed }
         };
         let mut parts = vec![weights("decoder layers on the device", total(layers, false))];
         if plan.streams() {
-            parts.push(in_turns("decoder layers that take turns", Section::Decoder));
+            parts.push(in_turns("decoder layers that take turns", Component::Decoder));
         }
         parts.push(weights("embed_tokens", self.sizes.embedding));
         parts.push(weights("norm, lm_head, rope", self.sizes.head));
         if plan.streams() {
-            parts.push(in_turns("vision tower", Section::Vision));
-            parts.push(in_turns("visual abstractor", Section::Abstractor));
+            parts.push(in_turns("vision tower", Component::Vision));
+            parts.push(in_turns("visual abstractor", Component::Abstractor));
         } else {
             parts.push(weights("vision tower", self.sizes.vision));
             parts.push(weights("visual abstractor", self.sizes.abstractor));

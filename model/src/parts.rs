@@ -12,9 +12,9 @@ use strix_shaders::embedding::{EmbeddingStrip, Table};
 use strix_shaders::{Activations, Format, Linear};
 
 use crate::Result;
+use crate::held::{Component, Held, PackedBytes, Projection};
 use crate::matrix::Matrix;
 use crate::packed::Rounding;
-use crate::stored::{PackedBytes, Projection, Section, Stored};
 use crate::weights::FileDtype;
 
 /// The parts of a model.
@@ -24,7 +24,7 @@ pub(crate) struct Parts(Vec<Part>);
 /// A part of a model.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub section: Section,
+    pub section: Component,
     /// The layer of the section; `None` of what is in no layer.
     pub layer: Option<usize>,
     pub kind: Kind,
@@ -34,14 +34,14 @@ pub(crate) struct Part {
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// A packed projection.
-    Matrix { matrix: Matrix, has_bias: bool, linear: Linear, content: Content<PackedBytes> },
+    Matrix { matrix: Matrix, has_bias: bool, linear: Linear, filling: Filling<PackedBytes> },
     /// A table that is stored by rows, as in the checkpoint.
     Table {
         name: String,
         is_bf16: bool,
         dim: usize,
         strips: Vec<EmbeddingStrip>,
-        content: Content<HostBytes>,
+        filling: Filling<HostBytes>,
     },
     /// Norms and tables of positions, one behind the other.
     Values { values: Vec<Values>, resident: ResidentBytes },
@@ -51,7 +51,7 @@ pub(crate) enum Kind {
 
 /// What fills a part when it is placed.
 #[derive(Clone, Debug)]
-pub(crate) enum Content<B> {
+pub(crate) enum Filling<B> {
     /// Bytes that lie in a file as they do on the device.
     Bytes(B),
     /// Tensors of the checkpoint, which are read and packed.
@@ -90,14 +90,14 @@ pub(crate) struct Declaring<'a> {
     target: Target,
     rounding: Rounding,
     activations: Activations,
-    stored: Stored<'a>,
+    stored: Held<'a>,
     parts: Vec<Part>,
 }
 
 /// Declares the parts of a section, or of one of its layers.
-pub(crate) struct SectionParts<'d, 'a> {
+pub(crate) struct ComponentParts<'d, 'a> {
     declaring: &'d mut Declaring<'a>,
-    section: Section,
+    section: Component,
     layer: Option<usize>,
 }
 
@@ -107,19 +107,19 @@ impl<'a> Declaring<'a> {
         target: Target,
         rounding: Rounding,
         activations: Activations,
-        stored: Stored<'a>,
+        stored: Held<'a>,
     ) -> Self {
         Self { target, rounding, activations, stored, parts: vec![] }
     }
 
     /// A section outside its layers.
-    pub(crate) fn section(&mut self, section: Section) -> SectionParts<'_, 'a> {
-        SectionParts { declaring: self, section, layer: None }
+    pub(crate) fn section(&mut self, section: Component) -> ComponentParts<'_, 'a> {
+        ComponentParts { declaring: self, section, layer: None }
     }
 
     /// A layer of a section.
-    pub(crate) fn layer(&mut self, section: Section, layer: usize) -> SectionParts<'_, 'a> {
-        SectionParts { declaring: self, section, layer: Some(layer) }
+    pub(crate) fn layer(&mut self, section: Component, layer: usize) -> ComponentParts<'_, 'a> {
+        ComponentParts { declaring: self, section, layer: Some(layer) }
     }
 
     /// All that was declared.
@@ -128,7 +128,7 @@ impl<'a> Declaring<'a> {
     }
 }
 
-impl SectionParts<'_, '_> {
+impl ComponentParts<'_, '_> {
     fn push(&mut self, kind: Kind) {
         self.declaring.parts.push(Part { section: self.section, layer: self.layer, kind });
     }
@@ -147,7 +147,7 @@ impl SectionParts<'_, '_> {
             matrix: Matrix { label: p.label.clone(), layout, modules: p.modules.clone() },
             has_bias: p.bias,
             linear: linear.clone(),
-            content: bytes.map_or(Content::Pack, Content::Bytes),
+            filling: bytes.map_or(Filling::Pack, Filling::Bytes),
         });
         Ok(linear)
     }
@@ -234,7 +234,7 @@ impl SectionParts<'_, '_> {
             is_bf16,
             dim,
             strips: strips.clone(),
-            content: bytes.map_or(Content::Pack, Content::Bytes),
+            filling: bytes.map_or(Filling::Pack, Filling::Bytes),
         });
         strips
     }
@@ -246,12 +246,12 @@ impl Parts {
     }
 
     /// The parts of a section.
-    pub(crate) fn of(&self, section: Section) -> impl Iterator<Item = &Part> {
+    pub(crate) fn of(&self, section: Component) -> impl Iterator<Item = &Part> {
         self.iter().filter(move |part| part.section == section)
     }
 
     /// The tensors of each layer of a section.
-    pub(crate) fn layers(&self, section: Section) -> Vec<Vec<ResidentBytes>> {
+    pub(crate) fn layers(&self, section: Component) -> Vec<Vec<ResidentBytes>> {
         let mut layers: Vec<Vec<ResidentBytes>> = vec![];
         for part in self.of(section) {
             let Some(layer) = part.layer else { continue };

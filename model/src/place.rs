@@ -7,11 +7,11 @@ use strix_engine::{Gpu, HostBytes, ResidentBytes, Stream};
 use strix_shaders::embedding::{EmbeddingStrip, Table};
 use strix_shaders::{Format, Linear};
 
+use crate::held::{Component, PackedBytes};
 use crate::matrix::Matrix;
 use crate::packed;
-use crate::parts::{Content, Kind, Part, Parts, Values};
+use crate::parts::{Filling, Kind, Part, Parts, Values};
 use crate::progress::Progress;
-use crate::stored::{PackedBytes, Section};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -26,16 +26,16 @@ pub(crate) struct Streaming {
 
 impl Streaming {
     /// Whether a layer of a section does.
-    fn has(&self, section: Section, layer: usize) -> bool {
+    fn has(&self, section: Component, layer: usize) -> bool {
         match section {
-            Section::Vision | Section::Abstractor => self.vision,
-            Section::Decoder => self.decoder.get(layer).copied().unwrap_or_default(),
-            Section::Embedding | Section::Head => false,
+            Component::Vision | Component::Abstractor => self.vision,
+            Component::Decoder => self.decoder.get(layer).copied().unwrap_or_default(),
+            Component::Embedding | Component::Head => false,
         }
     }
 
     /// The tensors of each layer of a section that does.
-    pub(crate) fn groups(&self, parts: &Parts, section: Section) -> Vec<Vec<ResidentBytes>> {
+    pub(crate) fn groups(&self, parts: &Parts, section: Component) -> Vec<Vec<ResidentBytes>> {
         let layers = parts.layers(section).into_iter().enumerate();
         layers.filter(|(layer, _)| self.has(section, *layer)).map(|(_, tensors)| tensors).collect()
     }
@@ -68,16 +68,16 @@ pub(crate) fn place(parts: &Parts, streaming: &Streaming, placing: Placing<'_>) 
         false => part.read_bytes(weights),
     };
     let total_bytes = parts.iter().map(read).sum();
-    let filling = Filling { gpu, weights, cancel };
+    let filler = Filler { gpu, weights, cancel };
     let mut done_bytes = 0;
     for part in parts.iter() {
-        filling.fill(part, !streaming.takes_turns(part))?;
+        filler.fill(part, !streaming.takes_turns(part))?;
         done_bytes += read(part);
         progress(&Progress { what: part.label().into(), done_bytes, total_bytes });
-        filling.go_on()?;
+        filler.go_on()?;
     }
     let mut streams = vec![];
-    for section in [Section::Vision, Section::Abstractor, Section::Decoder] {
+    for section in [Component::Vision, Component::Abstractor, Component::Decoder] {
         let groups = streaming.groups(parts, section);
         if !groups.is_empty() {
             streams.push(Stream::new(gpu, &groups)?);
@@ -90,8 +90,8 @@ impl Part {
     /// Whether its content lies in a file as it does on the device.
     fn is_mapped(&self) -> bool {
         match &self.kind {
-            Kind::Matrix { content, .. } => matches!(content, Content::Bytes(_)),
-            Kind::Table { content, .. } => matches!(content, Content::Bytes(_)),
+            Kind::Matrix { filling, .. } => matches!(filling, Filling::Bytes(_)),
+            Kind::Table { filling, .. } => matches!(filling, Filling::Bytes(_)),
             Kind::Values { .. } | Kind::Host { .. } => false,
         }
     }
@@ -100,7 +100,7 @@ impl Part {
     fn read_bytes(&self, weights: &Weights) -> u64 {
         let of = |name: &str| weights.get(name).map_or(0, |view| view.byte_len() as u64);
         match &self.kind {
-            Kind::Matrix { content: Content::Bytes(bytes), .. } => {
+            Kind::Matrix { filling: Filling::Bytes(bytes), .. } => {
                 let scales = bytes.scales.as_ref().map_or(0, |scales| scales.get().len());
                 (bytes.words.get().len() + scales) as u64
             }
@@ -126,13 +126,13 @@ impl Part {
     }
 }
 
-struct Filling<'a> {
+struct Filler<'a> {
     gpu: &'a Gpu,
     weights: &'a Weights,
     cancel: Option<Arc<AtomicBool>>,
 }
 
-impl Filling<'_> {
+impl Filler<'_> {
     fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed))
     }
@@ -145,18 +145,18 @@ impl Filling<'_> {
     /// Fills a part and, if it stays on the device, brings it there.
     fn fill(&self, part: &Part, stays: bool) -> Result<()> {
         match &part.kind {
-            Kind::Matrix { matrix, has_bias, linear, content } => {
+            Kind::Matrix { matrix, has_bias, linear, filling } => {
                 if *has_bias {
                     self.give_bias(matrix, linear)?;
                 }
-                match content {
-                    Content::Bytes(bytes) => self.give_packed(matrix, *has_bias, linear, bytes)?,
-                    Content::Pack => self.pack(matrix, linear, stays)?,
+                match filling {
+                    Filling::Bytes(bytes) => self.give_packed(matrix, *has_bias, linear, bytes)?,
+                    Filling::Pack => self.pack(matrix, linear, stays)?,
                 }
             }
-            Kind::Table { name, is_bf16, dim, strips, content } => match content {
-                Content::Bytes(bytes) => give_rows(strips, bytes, if *is_bf16 { 2 } else { 4 } * dim),
-                Content::Pack => self.write_rows(name, strips, *dim)?,
+            Kind::Table { name, is_bf16, dim, strips, filling } => match filling {
+                Filling::Bytes(bytes) => give_rows(strips, bytes, if *is_bf16 { 2 } else { 4 } * dim),
+                Filling::Pack => self.write_rows(name, strips, *dim)?,
             },
             Kind::Values { values, resident } => {
                 let all = values.iter().map(|values| self.values(values)).collect::<Result<Vec<_>>>()?;
@@ -178,7 +178,7 @@ impl Filling<'_> {
             return Err(Error::Tensor { name: packed::weight_name(&matrix.label), reason });
         }
         for strip in &linear.strips {
-            let packed = matrix.pack(self.weights, strip.shape.places(), &|| !self.is_cancelled())?;
+            let packed = matrix.pack(self.weights, strip.shape.blocks(), &|| !self.is_cancelled())?;
             self.go_on()?;
             if stays { strip.write(self.gpu, &packed)? } else { strip.give(packed) }
         }

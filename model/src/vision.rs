@@ -8,9 +8,9 @@ use strix_shaders::{
 
 use crate::Result;
 use crate::config::VisionConfig;
+use crate::held::{Component, Projection};
 use crate::layers::{Norm, all_rows};
-use crate::parts::{Declaring, SectionParts};
-use crate::stored::{Projection, Section};
+use crate::parts::{ComponentParts, Declaring};
 
 /// Weights of one block, named as in the checkpoint.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Vision {
     pub(crate) fn declare(parts: &mut Declaring<'_>, c: &VisionConfig) -> Result<Self> {
         let at = "model.vision_model";
         let dim = c.hidden_size;
-        let mut p = parts.section(Section::Vision);
+        let mut p = parts.section(Component::Vision);
         let patch_embed = p.linear(&Projection {
             name: "patch_embed",
             label: "vision.patch_embed".into(),
@@ -72,12 +72,12 @@ impl Vision {
         let cls_token = p.tensor(&cls, "vision.cls_token", [dim as u32]);
         let shape = [c.num_tokens() as u32, dim as u32];
         let position_embedding = p.tensor(&positions, "vision.position_embedding", shape);
-        let norm = |p: &mut SectionParts<'_, '_>, module: &str, name: &str| {
+        let norm = |p: &mut ComponentParts<'_, '_>, module: &str, name: &str| {
             Norm::declare(p, &format!("{at}.{module}"), &format!("vision.{name}"), dim)
         };
         let pre_layernorm = norm(&mut p, "embeddings.pre_layernorm", "pre_layernorm");
         let layers = (0..c.num_hidden_layers).map(|i| Block::declare(parts, c, i)).collect::<Result<_>>()?;
-        let post_layernorm = norm(&mut parts.section(Section::Vision), "post_layernorm", "post_layernorm");
+        let post_layernorm = norm(&mut parts.section(Component::Vision), "post_layernorm", "post_layernorm");
         Ok(Self { patch_embed, cls_token, position_embedding, pre_layernorm, layers, post_layernorm })
     }
 }
@@ -110,7 +110,7 @@ impl Block {
     fn declare(parts: &mut Declaring<'_>, c: &VisionConfig, i: usize) -> Result<Self> {
         let (at, label) = (format!("model.vision_model.encoder.layers.{i}"), format!("vision.{i}"));
         let dim = c.hidden_size;
-        let mut p = parts.layer(Section::Vision, i);
+        let mut p = parts.layer(Component::Vision, i);
         let mut norm =
             |name: &str| Norm::declare(&mut p, &format!("{at}.{name}"), &format!("{label}.{name}"), dim);
         let input_layernorm = norm("input_layernorm");

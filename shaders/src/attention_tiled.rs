@@ -11,7 +11,7 @@ pub use crate::generated::attention_tiled::{KERNEL, Params, Variants};
 /// Same tensors, same [`reference`](crate::attention::reference()).
 pub(crate) fn specialise(shape: HeadShape, heads: variants::Heads, mask: Mask, rows: u32) -> Dispatch {
     let dims = shape.dims();
-    // Rows of a workgroup: as many queries as 8 KiB hold, at most 32.
+    // RowClass of a workgroup: as many queries as 8 KiB hold, at most 32.
     let queries = (2048 / dims).min(32);
     let variants = Variants { dims, heads, mask: mask.kind() };
     variants.over([mask.tiles(rows, queries), shape.num_heads, 1])

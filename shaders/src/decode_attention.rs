@@ -5,8 +5,8 @@ use strix_engine::{Graph, Tensor};
 use crate::cursors::{NOT_LIVE, PAGE};
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads, Teams};
+use crate::heads::KeyStrides;
 use crate::kernel::read_texels;
-use crate::kv_cache::KeyStrides;
 use crate::{
     Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
     decode_attention_plain, rope_append,
@@ -21,7 +21,7 @@ pub use crate::generated::decode_attention::{KERNEL, Params, Variants};
 /// q and the new key are rotated, and key and value appended to the cache at the row's position, which is read at
 /// run time. The result is as if they had been read from there, as f16 where the cache is. What the cache holds
 /// past that position is never used, and may be anything; a position for which the sequence has no page is not written.
-/// Rows of the result that are not live are left as they were.
+/// RowClass of the result that are not live are left as they were.
 ///
 /// | name             | shape                                               | dtype      |
 /// |------------------|-----------------------------------------------------|------------|

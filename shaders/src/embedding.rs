@@ -60,7 +60,7 @@ impl EmbeddingStrip {
     }
 }
 
-/// Rows of images among those of a run.
+/// RowClass of images among those of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Visual {
     /// `[rows]`: 0 text, 1 image.

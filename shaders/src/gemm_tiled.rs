@@ -1,19 +1,19 @@
 //! The projection of many rows on a GPU: tiles of activations and weights in workgroup memory.
 
 use crate::Variants as _;
-use crate::gemm::{Projection, Way};
+use crate::gemm::{Projection, ProjectionWay};
 use crate::kernel::Dispatch;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
 
-/// Rows and columns of the tiles, the likeliest first for `rows` rows.
-pub(crate) fn ways(rows: u32) -> [Way; 5] {
+/// RowClass and columns of the tiles, the likeliest first for `rows` rows.
+pub(crate) fn ways(rows: u32) -> [ProjectionWay; 5] {
     let sizes = match rows {
         0..=32 => [(32, 64), (64, 64), (64, 128), (128, 64), (128, 128)],
         33..=511 => [(64, 64), (32, 64), (64, 128), (128, 64), (128, 128)],
         _ => [(128, 128), (64, 64), (64, 128), (128, 64), (32, 64)],
     };
-    sizes.map(|(rows, cols)| Way::Tiled { rows, cols })
+    sizes.map(|(rows, cols)| ProjectionWay::Tiled { rows, cols })
 }
 
 /// [`gemm()`](crate::gemm::gemm()) in tiles of so many rows and columns.

@@ -1,40 +1,15 @@
 //! Rotary embedding of queries and keys, and append of keys and values to their cache.
 
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Graph, Tensor};
 
 use crate::cursors::{self, Cursors};
 use crate::dispatch::dispatch;
 use crate::generated::variants::Stored;
-use crate::kv_cache::KeyStrides;
+use crate::heads::KeyStrides;
 use crate::{HeadShape, KvCache, KvElement, Variants as _};
 
 pub use crate::generated::rope_append::{KERNEL, Params, Variants};
-
-/// Cosines and sines of every position.
-#[derive(Clone, Debug)]
-pub struct RopeTables {
-    /// `[positions, head_dim]`: in each row the cosines of half a head, then the sines.
-    pub cos_sin: Resident<f32, 2>,
-}
-
-impl RopeTables {
-    /// From cosines and sines, `[positions, head_dim / 2]` each.
-    ///
-    /// # Panics
-    ///
-    /// If one is not of that length.
-    pub fn new(label: &str, positions: u32, head_dim: u32, cos: &[f32], sin: &[f32]) -> Self {
-        let values = Self::values(head_dim, cos, sin);
-        Self { cos_sin: Resident::from_slice(label, [positions, head_dim], &values) }
-    }
-
-    /// What [`RopeTables::cos_sin`] holds, from cosines and sines, `[positions, head_dim / 2]` each.
-    pub fn values(head_dim: u32, cos: &[f32], sin: &[f32]) -> Vec<f32> {
-        let half = head_dim as usize / 2;
-        let rows = cos.chunks_exact(half).zip(sin.chunks_exact(half));
-        rows.flat_map(|(cos, sin)| cos.iter().chain(sin).copied()).collect()
-    }
-}
+pub use crate::rope_tables::RopeTables;
 
 /// Rotates q and k, appends k and v to the cache, and returns the rotated q.
 ///
@@ -45,7 +20,7 @@ impl RopeTables {
 /// A cache of f16 gets the nearest f16, ties to even, and of what is larger than any, 65,504: no infinity
 /// enters it. Below the smallest normal f16, 2^-14, the rounding is the device's, which may flush to zero.
 ///
-/// Rows that are not live write nothing, nor do positions for which a sequence has no page; what of the cache is no row's
+/// RowClass that are not live write nothing, nor do positions for which a sequence has no page; what of the cache is no row's
 /// stays as it is.
 ///
 /// | name             | shape                                | dtype      |

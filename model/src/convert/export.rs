@@ -6,10 +6,13 @@ use std::path::Path;
 use strix_shaders::Format;
 
 use super::jobs::{Copy, Job, Unpack};
+use super::output;
+use super::packing::items;
+use super::report::{Report, WriteOptions};
 use super::run::OnProgress;
 use super::shards::Tensor;
+use super::source::SourceFiles;
 use super::synth::plain;
-use super::{Checkpoint, Report, WriteOptions, items, output};
 use crate::matrix::Matrix;
 use crate::packed::{self, Rounding};
 use crate::parts::Item;
@@ -43,9 +46,9 @@ pub fn export(
     progress: OnProgress<'_>,
 ) -> Result<Report> {
     let out = output::outside_of(source, out)?;
-    let checkpoint = Checkpoint::open(source)?;
+    let checkpoint = SourceFiles::open(source)?;
     output::refuse_linked(source, &checkpoint, &out)?;
-    let Checkpoint { config, weights, .. } = &checkpoint;
+    let SourceFiles { config, weights, .. } = &checkpoint;
     weights.check(config)?;
     let items = match weights.is_packed() {
         true => items(config, Rounding::default(), Some(weights))?,

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::disk::{io_error, wrong};
 use super::manifest::{Manifest, difference};
 use super::own;
+use super::source::is_copied;
 use crate::read::{MAX_MANIFEST_BYTES, read_stream};
 use crate::written::{JOURNAL, MANIFEST, PARTIAL};
 use crate::{Error, Result};
@@ -57,22 +59,6 @@ struct Begin {
 struct Finished {
     job: String,
     blake3: Vec<String>,
-}
-
-/// An error of reading or writing a file; if there is no room for it, with what to do.
-pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let free = super::free_bytes(&path).unwrap_or(0);
-            wrong(&path, format!("{source}: {free} bytes are free there; make room and run the same again"))
-        }
-        _ => Error::Io { path, source },
-    }
-}
-
-pub(super) fn wrong(path: &Path, reason: String) -> Error {
-    Error::File { path: path.into(), reason }
 }
 
 /// The error of a folder that was written to before and is not to be written over.
@@ -285,7 +271,7 @@ impl Folder {
 /// A name that a run gives a file that moves up.
 fn is_ours(name: &str) -> bool {
     let shard = name == "model.safetensors" || name.starts_with("model-") && name.ends_with(".safetensors");
-    shard || name == INDEX || super::is_copied(name)
+    shard || name == INDEX || is_copied(name)
 }
 
 /// A name that a run gives a file in `.partial`.

@@ -8,8 +8,9 @@ use rayon::prelude::*;
 use strix_shaders::packing::BLOCK;
 use strix_shaders::unpacking::unpack_row;
 
+use super::packing::items;
 use super::run::OnProgress;
-use super::{folder_of, items};
+use super::source::folder_of;
 use crate::matrix::Matrix;
 use crate::packed::{self, Rounding};
 use crate::parts::Item;

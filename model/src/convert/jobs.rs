@@ -86,9 +86,9 @@ impl<'a> Pack<'a> {
     }
 
     /// The blocks of a piece, among those of all sets.
-    fn places(&self, piece: usize) -> Range<u32> {
+    fn blocks(&self, piece: usize) -> Range<u32> {
         let first = piece * self.blocks_per_piece;
-        let last = (first + self.blocks_per_piece).min(self.matrix.layout.places() as usize);
+        let last = (first + self.blocks_per_piece).min(self.matrix.layout.num_blocks() as usize);
         first as u32..last as u32
     }
 }
@@ -103,7 +103,7 @@ impl Job for Pack<'_> {
     }
 
     fn num_pieces(&self) -> usize {
-        (self.matrix.layout.places() as usize).div_ceil(self.blocks_per_piece)
+        (self.matrix.layout.num_blocks() as usize).div_ceil(self.blocks_per_piece)
     }
 
     fn parts(&self, piece: usize) -> Vec<(View<'_>, Range<usize>)> {
@@ -112,7 +112,7 @@ impl Job for Pack<'_> {
         for half in 0..if layout.gated { 2 } else { 1 } {
             for (i, set) in (0..layout.sets).zip(&self.matrix.modules) {
                 // Blocks of a half follow each other in its rows.
-                let blocks = self.places(piece).map(|place| layout.at_place(place));
+                let blocks = self.blocks(piece).map(|index| layout.at_index(index));
                 let rows = blocks.filter(|&(_, of)| of == i).map(|(block, _)| layout.source(block * BLOCK));
                 let mut rows = rows.filter(|&(of, _)| of == half).map(|(_, row)| row as usize);
                 let Some(first) = rows.next() else { continue };
@@ -133,7 +133,7 @@ impl Job for Pack<'_> {
     }
 
     fn make(&self, piece: usize) -> Result<Vec<Bytes>> {
-        let packed = self.matrix.pack(self.weights, self.places(piece), &|| true)?;
+        let packed = self.matrix.pack(self.weights, self.blocks(piece), &|| true)?;
         let mut bytes = vec![Bytes::Words(packed.words)];
         if self.tensors.len() > 1 {
             bytes.push(Bytes::Floats(packed.scales));
@@ -280,9 +280,9 @@ impl Job for Unpack<'_> {
         let halves = if self.layout.gated { 2 } else { 1 };
         let block = |row: usize| (row as u32 + self.first) / BLOCK * halves;
         let rows = self.rows(piece);
-        let size = self.weight.num_elements() / self.layout.places() as usize;
-        let place = |row| self.layout.place_of(block(row), self.set) as usize;
-        vec![(self.weight, place(rows.start) * size..(place(rows.end - 1) + halves as usize) * size)]
+        let size = self.weight.num_elements() / self.layout.num_blocks() as usize;
+        let index = |row| self.layout.index_of(block(row), self.set) as usize;
+        vec![(self.weight, index(rows.start) * size..(index(rows.end - 1) + halves as usize) * size)]
     }
 
     fn read_bytes(&self, piece: usize) -> u64 {

@@ -76,7 +76,7 @@ impl Linear {
                 shape,
                 weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words]).with_texels(),
                 scale: (layout.scales() > 0).then(|| zeros("scale", layout.scales())),
-                bias: bias.then(|| zeros("bias", layout.places() * BLOCK)),
+                bias: bias.then(|| zeros("bias", layout.num_blocks() * BLOCK)),
             }
         };
         let strips = layout.split(max_binding_bytes).into_iter().enumerate().map(declared).collect();
@@ -115,7 +115,7 @@ impl Linear {
     ) -> Result<Self> {
         let linear = Self::declare(name, label, layout, bias.is_some(), max_binding_bytes);
         for strip in &linear.strips {
-            strip.write(gpu, &pack_blocks(&layout, strip.shape.places(), &fill))?;
+            strip.write(gpu, &pack_blocks(&layout, strip.shape.blocks(), &fill))?;
             if let Some(bias) = bias {
                 strip.give_bias(bias);
             }
@@ -175,9 +175,9 @@ impl LinearStrip {
     ///
     /// If they are not as long as the layout says.
     pub fn give_range(&self, words: &HostBytes, scales: Option<&HostBytes>) {
-        let (layout, places) = (self.shape.layout, self.shape.places());
+        let (layout, blocks) = (self.shape.layout, self.shape.blocks());
         let range = |block: u32| {
-            let [first, end] = [places.start, places.end].map(|place| place as usize * block as usize * 4);
+            let [first, end] = [blocks.start, blocks.end].map(|at| at as usize * block as usize * 4);
             first..end
         };
         self.weight.give(words.slice(range(layout.block_words())));
@@ -191,7 +191,7 @@ impl LinearStrip {
         let Some(resident) = &self.bias else { return };
         let layout = self.shape.layout;
         let value = |i: u32| {
-            let (block, set) = layout.at_place(i / BLOCK);
+            let (block, set) = layout.at_index(i / BLOCK);
             match layout.source(block * BLOCK + i % BLOCK) {
                 (half, row) if row < layout.n => {
                     let (set, row) = self.shape.source(set, row);
@@ -200,7 +200,7 @@ impl LinearStrip {
                 _ => 0.0,
             }
         };
-        let values: Vec<f32> = (0..layout.places() * BLOCK).map(value).collect();
+        let values: Vec<f32> = (0..layout.num_blocks() * BLOCK).map(value).collect();
         resident.give(HostBytes::from_vec(values));
     }
 

@@ -9,7 +9,7 @@ impl Layout {
     /// each cut along `n`. Column counts are multiples of 16 but for the last of a set.
     pub fn split(&self, max_bytes: u64) -> Vec<Strip> {
         if self.words() * 4 <= max_bytes {
-            return vec![Strip { first: 0, place: 0, image: false, layout: *self }];
+            return vec![Strip { first: 0, first_block: 0, image: false, layout: *self }];
         }
         let halves = if self.gated { 2 } else { 1 };
         let per_block = u64::from(self.block_words()) * 4 * u64::from(halves);
@@ -20,7 +20,7 @@ impl Layout {
             let start = if set == 0 { 0 } else { self.shared };
             (start..self.n).step_by(columns as usize).map(move |first| Strip {
                 first,
-                place: self.place_of(first / BLOCK * halves, set),
+                first_block: self.index_of(first / BLOCK * halves, set),
                 image: set > 0,
                 layout: Self { n: columns.min(self.n - first), ..self.of_one() },
             })
@@ -35,7 +35,7 @@ pub struct Strip {
     /// First output column.
     pub first: u32,
     /// Place of its first block in the whole.
-    pub(super) place: u32,
+    pub(super) first_block: u32,
     /// Whether it is the second set's, apart from the first: for image rows alone, whose columns the first set's
     /// strip has written before.
     pub image: bool,
@@ -44,9 +44,9 @@ pub struct Strip {
 }
 
 impl Strip {
-    /// Its blocks among those of all sets, by their [places](Layout::place_of).
-    pub fn places(&self) -> Range<u32> {
-        self.place..self.place + self.layout.places()
+    /// Its blocks among those of all sets, by their [indices](Layout::index_of).
+    pub fn blocks(&self) -> Range<u32> {
+        self.first_block..self.first_block + self.layout.num_blocks()
     }
 
     /// The set and the row of the whole that are those of the strip.
@@ -73,12 +73,12 @@ mod tests {
                 let strips = layout.split(limit);
                 let smallest = Layout { n: 16, ..layout.of_one() }.words() * 4;
                 assert!(strips.iter().all(|p| p.layout.words() * 4 <= limit.max(smallest)), "{limit}");
-                let mut place = 0;
+                let mut first_block = 0;
                 for strip in &strips {
-                    assert_eq!(strip.place, place, "{limit}");
-                    place += strip.layout.places();
+                    assert_eq!(strip.first_block, first_block, "{limit}");
+                    first_block += strip.layout.num_blocks();
                 }
-                assert_eq!(place, layout.places());
+                assert_eq!(first_block, layout.num_blocks());
                 let columns =
                     |image| -> u32 { strips.iter().filter(|p| p.image == image).map(|p| p.layout.n).sum() };
                 let apart = if sets == 2 && limit < layout.words() * 4 { 1000 - shared } else { 0 };

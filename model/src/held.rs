@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// The section of the model that a tensor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Section {
+pub(crate) enum Component {
     Vision,
     Abstractor,
     Embedding,
@@ -22,12 +22,12 @@ pub(crate) enum Section {
 
 /// Whether each section is rounded to int8, and whether it is with [`Rounding::vision`]. Others stay as in the file,
 /// F16 as f32; norms, biases and position tables are never rounded.
-const INT8: [(Section, bool, bool); 5] = [
-    (Section::Vision, false, true),
-    (Section::Abstractor, false, true),
-    (Section::Embedding, false, false),
-    (Section::Decoder, true, true),
-    (Section::Head, true, true),
+const INT8: [(Component, bool, bool); 5] = [
+    (Component::Vision, false, true),
+    (Component::Abstractor, false, true),
+    (Component::Embedding, false, false),
+    (Component::Decoder, true, true),
+    (Component::Head, true, true),
 ];
 
 /// Shape of a projection and the checkpoint tensors it is made of.
@@ -56,7 +56,7 @@ pub(crate) struct PackedBytes {
 
 /// Tensors that a model is made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stored<'a> {
+pub(crate) enum Held<'a> {
     /// No file is known: the published weights, which are bf16.
     Published,
     /// Those of a checkpoint.
@@ -65,7 +65,7 @@ pub(crate) enum Stored<'a> {
     Packed(&'a Weights),
 }
 
-impl<'a> Stored<'a> {
+impl<'a> Held<'a> {
     /// Those of a checkpoint, if there is one.
     pub(crate) fn of(weights: Option<&'a Weights>) -> Self {
         match weights {
@@ -100,7 +100,7 @@ impl<'a> Stored<'a> {
     /// Format of a matrix that is made of these modules.
     pub(crate) fn format<'n>(
         self,
-        section: Section,
+        section: Component,
         rounding: Rounding,
         mut modules: impl Iterator<Item = &'n String>,
     ) -> Format {
@@ -137,7 +137,7 @@ impl<'a> Stored<'a> {
     /// If what is packed does not fit the projection.
     pub(crate) fn layout(
         self,
-        section: Section,
+        section: Component,
         rounding: Rounding,
         p: &Projection<'_>,
     ) -> Result<(Layout, Option<PackedBytes>)> {
@@ -180,7 +180,7 @@ fn packed_as(weights: &Weights, p: &Projection<'_>) -> Result<Option<(Layout, Pa
     });
     // Weight sets that were equal are stored once.
     let once = Layout { sets: 1, ..layout };
-    if view.shape.first() == Some(&(once.places() as usize)) {
+    if view.shape.first() == Some(&(once.num_blocks() as usize)) {
         layout = once;
     }
     if layout.format == (Format::Int8 { group: None }) {
