@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage};
+use strix_engine::{
+    Decision, Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage,
+};
 use strix_shaders::cursors::PAGE;
 
 use crate::abstractor::Abstractor;
@@ -177,16 +179,30 @@ impl Declared {
 
     /// The kernels of all programs, each once, in the order of decoding, prefill and vision.
     pub(crate) fn shaders(&self, config: &Config, target: &Target, chunk: u32) -> Vec<Arc<Shader>> {
-        let decoder = |rows| self.decoder_graph(config, target, rows);
         let mut shaders: Vec<Arc<Shader>> = vec![];
-        for g in [decoder(1), decoder(chunk), self.vision_graph(config, target)] {
-            for step in g.steps() {
-                if !shaders.iter().any(|other| other.label == step.shader.label) {
-                    shaders.push(step.shader.clone());
-                }
+        for step in self.graphs(config, target, chunk).iter().flat_map(Graph::steps) {
+            if !shaders.iter().any(|other| other.label == step.shader.label) {
+                shaders.push(step.shader.clone());
             }
         }
         shaders
+    }
+
+    /// The choices that are made while these programs are recorded, each once.
+    pub(crate) fn decisions(&self, config: &Config, target: &Target, chunk: u32) -> Vec<Decision> {
+        let mut decisions: Vec<Decision> = vec![];
+        for decision in self.graphs(config, target, chunk).iter().flat_map(Graph::decisions) {
+            if !decisions.contains(decision) {
+                decisions.push(decision.clone());
+            }
+        }
+        decisions
+    }
+
+    /// The programs of decoding, prefill and vision.
+    fn graphs(&self, config: &Config, target: &Target, chunk: u32) -> [Graph; 3] {
+        let decoder = |rows| self.decoder_graph(config, target, rows);
+        [decoder(1), decoder(chunk), self.vision_graph(config, target)]
     }
 
     fn vision_graph(&self, config: &Config, target: &Target) -> Graph {

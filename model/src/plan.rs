@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Shader, Target, Usage};
+use strix_engine::{Decision, Shader, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::config::Config;
@@ -137,6 +137,17 @@ pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Resul
     let ctx = check_options(config, options)?;
     let declared = Declared::new(config, options, target, None, ctx)?;
     Ok(declared.shaders(config, target, options.chunk))
+}
+
+/// The choices that the same kernels were chosen by on a device, each once: what else each could have taken.
+///
+/// # Errors
+///
+/// If the options contradict the config.
+pub fn decisions(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Decision>> {
+    let ctx = check_options(config, options)?;
+    let declared = Declared::new(config, options, target, None, ctx)?;
+    Ok(declared.decisions(config, target, options.chunk))
 }
 
 #[cfg(test)]
