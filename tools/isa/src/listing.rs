@@ -61,20 +61,33 @@ impl Listing {
             turn = outer;
         }
         let (inner_mix, mix) = (self.mix_of(inner), self.mix_of(turn));
-        Some(Hot { inner: *inner, inner_mix, turn: *turn, mix })
+        Some(Hot { inner: inner.clone(), inner_mix, turn: turn.clone(), mix })
     }
 
     /// A turn of a loop, with loops inside counted as often as they run, or once where that is not known.
     fn mix_of(&self, around: &Loop) -> Mix {
         let mut mix = Mix::default();
-        for (at, instruction) in self.instructions.iter().enumerate().take(around.last + 1).skip(around.first)
-        {
-            let inside = self.loops.iter().filter(|l| *l != around && around.contains(l));
-            let times: u32 =
-                inside.filter(|l| (l.first..=l.last).contains(&at)).filter_map(|l| l.trips).product();
-            mix.add(self.syntax, instruction, f64::from(times));
+        let inside: Vec<&Loop> = self.loops.iter().filter(|l| *l != around && around.contains(l)).collect();
+        for &at in &around.body {
+            let times: u32 = inside.iter().filter(|l| l.has(at)).filter_map(|l| l.trips).product();
+            mix.add(self.syntax, &self.instructions[at], f64::from(times));
         }
         mix
+    }
+
+    /// The lines of a loop, from 1: the first and the last of each piece.
+    pub fn lines(&self, l: &Loop) -> Vec<[usize; 2]> {
+        let mut pieces: Vec<[usize; 2]> = vec![];
+        let mut last = None;
+        for &at in &l.body {
+            let line = self.instructions[at].line + 1;
+            match pieces.last_mut() {
+                Some(piece) if last == Some(at.wrapping_sub(1)) => piece[1] = line,
+                _ => pieces.push([line, line]),
+            }
+            last = Some(at);
+        }
+        pieces
     }
 }
 
@@ -115,6 +128,17 @@ mod tests {
         assert_eq!(hot.inner, hot.turn);
         assert_eq!((hot.mix.fma, hot.mix.lds, hot.mix.vmem, hot.mix.loaded_bytes), (3.0, 1.0, 1.0, 16.0));
         assert_eq!((hot.mix.matrix, hot.mix.matrix_flops), (1.0, 4096.0));
+    }
+
+    #[test]
+    fn what_lies_between_the_parts_of_a_loop_is_not_of_it() {
+        let text = "block.u 0 L3 [] -> {\n  bra pT L4\n} -> [1]\nblock.u 1 L4 [0, 3] -> {\n  p0 = isetp.lt r1 r2\n\
+                    @p0 bra pT L6\n} -> [3, 2]\nblock.u 2 L5 [1] -> {\n  r9 = ffma r1 r2 r3\n  exit\n} -> []\n\
+                    block.u 3 L6 [1] -> {\n  r8 = ffma r1 r2 r8\n  bra pT L4\n} -> [1]\n";
+        let listing = Listing::parse("NAK assembly", text).unwrap();
+        let hot = listing.hot().unwrap();
+        assert_eq!((hot.mix.fma, hot.mix.control), (1.0, 2.0));
+        assert_eq!(listing.lines(&hot.turn), [[5, 6], [13, 14]]);
     }
 
     #[test]

@@ -101,8 +101,8 @@ pub(crate) mod tests {
             invocations: 256,
             statistics: Some(Statistics::of(64, raw.collect())),
             hot: Some(HotLoop {
-                lines: [5, 25],
-                inner_lines: [14, 24],
+                lines: vec![[5, 25]],
+                inner_lines: vec![[14, 24]],
                 trips: Some(4),
                 mix: hot.mix,
                 inner_mix: hot.inner_mix,

@@ -92,10 +92,10 @@ pub struct Report {
 /// The hot loop of a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HotLoop {
-    /// Lines of the listing that a turn is in, the first and the last, from 1.
-    pub lines: [usize; 2],
+    /// Lines of the listing that a turn is in, from 1: the first and the last of each piece.
+    pub lines: Vec<[usize; 2]>,
     /// Lines of the innermost loop in there.
-    pub inner_lines: [usize; 2],
+    pub inner_lines: Vec<[usize; 2]>,
     /// How often that runs a turn, where it is a constant.
     pub trips: Option<u32>,
     /// What a turn is made of.
@@ -298,12 +298,9 @@ fn report(architecture: Architecture, label: String, default: bool, outcome: Out
 
 fn hot(architecture: Architecture, lanes: u32, listing: &Listing) -> Option<HotLoop> {
     let hot = listing.hot()?;
-    let lines = |l: &crate::listing::Loop| {
-        [l.first, l.last].map(|at| listing.instructions.get(at).map_or(0, |i| i.line + 1))
-    };
     Some(HotLoop {
-        lines: lines(&hot.turn),
-        inner_lines: lines(&hot.inner),
+        lines: listing.lines(&hot.turn),
+        inner_lines: listing.lines(&hot.inner),
         trips: hot.inner.trips.filter(|_| hot.turn != hot.inner),
         bound: Bound::of(architecture, lanes, &hot.mix),
         inner_bound: Bound::of(architecture, lanes, &hot.inner_mix),

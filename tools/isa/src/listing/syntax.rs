@@ -23,6 +23,8 @@ pub struct Instruction {
     pub op: String,
     /// What follows it, without comments.
     pub args: String,
+    /// Whether a condition stands before it.
+    pub predicated: bool,
     /// How often it is issued: more than once where it repeats itself.
     pub times: u32,
     /// The label of the block that it is the first of.
@@ -52,7 +54,8 @@ impl Syntax {
             }
             let Some((op, args, times)) = self.instruction(line) else { continue };
             let target = self.target(&op, &args);
-            all.push(Instruction { line: at, op, args, times, label: block.take(), target });
+            let predicated = line.starts_with('@');
+            all.push(Instruction { predicated, line: at, op, args, times, label: block.take(), target });
         }
         all
     }
@@ -90,6 +93,19 @@ impl Syntax {
                     op.starts_with(|c: char| c.is_ascii_lowercase()) && !line.starts_with("Native code");
                 is_op.then(|| (op.to_owned(), args.to_owned(), times))
             }
+        }
+    }
+
+    /// Whether what stands after an instruction does not follow it.
+    pub(super) fn ends(self, instruction: &Instruction) -> bool {
+        let always = !instruction.predicated;
+        match self {
+            Self::Amd => matches!(instruction.op.as_str(), "s_branch" | "s_endpgm"),
+            Self::Nak if instruction.op == "bra" => {
+                always && !instruction.args.contains('!') && instruction.args.starts_with("pT")
+            }
+            Self::Nak => always && instruction.op == "exit",
+            Self::Ir3 => matches!(instruction.op.as_str(), "jump" | "end"),
         }
     }
 

@@ -146,15 +146,16 @@ fn mix(out: &mut String, hot: &HotLoop) {
 
 fn listing(out: &mut String, text: &str, hot: Option<&HotLoop>) {
     let lines: Vec<&str> = text.lines().collect();
+    let within = |pieces: &[[usize; 2]], around: usize, number: usize| {
+        pieces.iter().any(|[first, last]| number + around >= *first && number <= last + around)
+    };
     let class = |number: usize| match hot {
-        Some(hot) if hot.trips.is_some() && (hot.inner_lines[0]..=hot.inner_lines[1]).contains(&number) => {
-            "hot inner"
-        }
-        Some(hot) if (hot.lines[0]..=hot.lines[1]).contains(&number) => "hot",
+        Some(hot) if hot.trips.is_some() && within(&hot.inner_lines, 0, number) => "hot inner",
+        Some(hot) if within(&hot.lines, 0, number) => "hot",
         _ => "",
     };
     let is_shown = |number: usize| {
-        let near = hot.is_some_and(|hot| number + AROUND >= hot.lines[0] && number <= hot.lines[1] + AROUND);
+        let near = hot.is_some_and(|hot| within(&hot.lines, AROUND, number));
         lines.len() <= WHOLE || number <= AROUND || near
     };
     let mut left_out = 0;

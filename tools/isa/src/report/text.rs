@@ -63,11 +63,9 @@ pub(super) fn legend(gpus: &[GpuRun]) -> Vec<(Metric, &'static str)> {
 pub fn detail(report: &Report) -> String {
     let mut out = format!("{}\n", report.label);
     if let Some(hot) = &report.hot {
-        let [first, last] = hot.lines;
-        let _ = write!(out, "  hot loop: lines {first} to {last} of the listing");
+        let _ = write!(out, "  hot loop: lines {} of the listing", pieces(&hot.lines));
         if let Some(trips) = hot.trips {
-            let [first, last] = hot.inner_lines;
-            let _ = write!(out, "; lines {first} to {last} run {trips} times a turn");
+            let _ = write!(out, "; lines {} run {trips} times a turn", pieces(&hot.inner_lines));
         }
         let _ = write!(out, "\n  a turn issues {:.0}:", hot.mix.total());
         for (what, number) in hot.mix.parts().into_iter().filter(|(_, number)| *number > 0.0) {
@@ -93,6 +91,11 @@ pub fn detail(report: &Report) -> String {
         let _ = writeln!(out, "  the driver: {}", raw.join(", "));
     }
     out
+}
+
+fn pieces(lines: &[[usize; 2]]) -> String {
+    let piece = |[first, last]: &[usize; 2]| format!("{first} to {last}");
+    lines.iter().map(piece).collect::<Vec<_>>().join(", ")
 }
 
 /// A run as Markdown.
