@@ -92,6 +92,22 @@ pub fn command(drivers: &Path, fake: &Fake, program: &Path) -> Result<(Command, 
     Ok((command, own))
 }
 
+/// A command of a program that was fetched with the newest drivers: `spirv-val`.
+///
+/// # Errors
+///
+/// If it is not in the folder of drivers.
+pub fn tool(drivers: &Path, name: &str) -> Result<Command> {
+    let (triple, linker) = platform()?;
+    let dir = drivers.join(Suite::Unstable.folder());
+    let found = [dir.join("root"), dir].into_iter().find(|root| root.join("usr/bin").join(name).exists());
+    let root = found.with_context(|| format!("{}: {name} is not there", drivers.display()))?;
+    let libraries = fs::canonicalize(root.join("usr/lib").join(triple))?;
+    let mut command = Command::new(libraries.join(linker));
+    command.arg("--library-path").arg(&libraries).arg(root.join("usr/bin").join(name));
+    Ok(command)
+}
+
 /// A file below a folder.
 fn find(dir: &Path, name: &str) -> Result<PathBuf> {
     fn below(dir: &Path, name: &str) -> Option<PathBuf> {
