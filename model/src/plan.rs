@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Graph, Shader, Target, Usage};
+use strix_engine::{Decision, Graph, Shader, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::config::Config;
@@ -144,6 +144,17 @@ pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Resul
 /// Dispatches of one decoder layer.
 fn dispatches_per_layer(g: &Graph) -> usize {
     g.steps().iter().filter(|step| step.label.starts_with("decoder.0.")).count()
+}
+
+/// The choices that the same kernels were chosen by on a device, each once: what else each could have taken.
+///
+/// # Errors
+///
+/// If the options contradict the config.
+pub fn decisions(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Decision>> {
+    let ctx = check_options(config, options)?;
+    let declared = Declared::new(config, options, target, None, ctx)?;
+    Ok(declared.programs(config, target, options.chunk).decisions())
 }
 
 #[cfg(test)]

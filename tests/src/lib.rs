@@ -8,6 +8,8 @@ pub mod full_width;
 pub mod fuzz;
 pub mod fuzz_folders;
 pub mod golden;
+#[cfg(target_os = "linux")]
+pub mod gpus;
 pub mod nano;
 pub mod pictures;
 pub mod reference;

@@ -18,6 +18,7 @@ mod flags;
 mod half_blocks;
 mod help;
 mod inspect;
+mod isa;
 mod load;
 mod named;
 mod pictures;
@@ -105,6 +106,7 @@ enum Command {
     Export(export::Args),
     Tune(tune::Args),
     Shader(shader::Args),
+    Isa(Box<isa::Args>),
     Synth(synth::Args),
     Completions(completions::Args),
 }
@@ -156,6 +158,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Export(args) => export::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Shader(args) => shader::run(&args),
+        Command::Isa(args) => isa::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
