@@ -8,7 +8,9 @@ use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::resident::Place;
 use crate::upload::Ring;
-use crate::{Access, Choices, Coop, Error, Family, NoAdapter, Result, Shader, TEXEL_ROW, Target, import};
+use crate::{
+    Access, Choices, Coop, Error, Family, Maker, NoAdapter, Result, Shader, TEXEL_ROW, Target, import,
+};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -310,6 +312,7 @@ impl Gpu {
             subgroup: subgroups.then_some(info.subgroup_min_size),
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             is_cpu: info.device_type == DeviceType::Cpu,
+            maker: Maker::of(&info),
             forced: family.is_some(),
             coop: coop.filter(|_| subgroups),
             ..Target::default()

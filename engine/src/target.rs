@@ -49,6 +49,39 @@ impl FromStr for Family {
     }
 }
 
+/// Who made a device, as far as kernels are chosen by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Maker {
+    /// AMD.
+    Amd,
+    /// NVIDIA.
+    Nvidia,
+    /// Intel.
+    Intel,
+    /// Qualcomm, of Adreno.
+    Qualcomm,
+    /// Apple.
+    Apple,
+    /// Anyone else, or unknown.
+    #[default]
+    Other,
+}
+
+impl Maker {
+    /// The maker of an adapter.
+    pub(crate) fn of(info: &wgpu::AdapterInfo) -> Self {
+        match info.vendor {
+            0x1002 => Self::Amd,
+            0x10de => Self::Nvidia,
+            0x8086 => Self::Intel,
+            0x5143 => Self::Qualcomm,
+            0x106b => Self::Apple,
+            _ if info.backend == wgpu::Backend::Metal => Self::Apple,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The target that kernels are chosen for: all that a [`Graph`](crate::Graph) knows of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -61,6 +94,8 @@ pub struct Target {
     pub texels: bool,
     /// Whether the device is the host's processor: a software driver.
     pub is_cpu: bool,
+    /// Who made the device.
+    pub maker: Maker,
     /// The family that was asked for, else the family of the device's class.
     pub family: Family,
     /// Whether the family was asked for. It then wins over every choice.
@@ -95,6 +130,7 @@ impl Default for Target {
             max_binding_bytes: 128 << 20,
             texels: false,
             is_cpu: false,
+            maker: Maker::Other,
             family: Family::Plain,
             forced: false,
             coop: None,
