@@ -307,9 +307,10 @@ impl Gpu {
         }
         let fixed = info.subgroup_min_size == info.subgroup_max_size;
         let known = [4, 8, 16, 32, 64].contains(&info.subgroup_min_size);
-        let subgroups = device.features().contains(Features::SUBGROUP) && fixed && known;
+        let subgroups = device.features().contains(Features::SUBGROUP);
         let mut target = Target {
-            subgroup: subgroups.then_some(info.subgroup_min_size),
+            subgroup: (subgroups && fixed && known).then_some(info.subgroup_min_size),
+            subgroups,
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             is_cpu: info.device_type == DeviceType::Cpu,
             maker: Maker::of(&info),
@@ -319,7 +320,7 @@ impl Gpu {
         };
         target.family = family.unwrap_or(target.class());
         let lacks = match target.family {
-            Family::Subgroup if !subgroups => "subgroups of one known size",
+            Family::Subgroup if target.subgroup.is_none() => "subgroups of one known size",
             Family::Coop if target.coop.is_none() => "cooperative matrices with sums of f32",
             _ => "",
         };

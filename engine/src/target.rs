@@ -85,8 +85,10 @@ impl Maker {
 /// The target that kernels are chosen for: all that a [`Graph`](crate::Graph) knows of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Lanes of a subgroup where that number is fixed and subgroups may be used.
+    /// Lanes of a subgroup where that number is fixed and subgroups may be used: kernels for CPU drivers are made for it.
     pub subgroup: Option<u32>,
+    /// Whether subgroups may be used whose size is read at run time, as kernels for GPUs do.
+    pub subgroups: bool,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
     /// Whether kernels may read tensors as texels of 16 bytes. A software device reads them faster so: it walks through
@@ -127,6 +129,7 @@ impl Default for Target {
     fn default() -> Self {
         Self {
             subgroup: None,
+            subgroups: false,
             max_binding_bytes: 128 << 20,
             texels: false,
             is_cpu: false,

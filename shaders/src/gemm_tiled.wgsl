@@ -67,7 +67,7 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     let row${i} = piece${i} / ${parts}u % 16u;
     var q${i} = weight[w_from${i}];
 //% if weights == "int8_group"
-    let scale_from${i} = place${i} * ((groups_of_row() + 3u) / 4u * 16u) + row${i};
+    let scale_from${i} = scales_of_row(place${i}, row${i});
     var factor${i} = scale[scale_from${i}][0];
 //% endif
     // Where in the tile they go.
@@ -86,10 +86,6 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% endfor
 //% endfor
 
-//% if weights == "int8_group"
-    // Groups have a power of two of steps.
-    let group_shift = firstTrailingBit(params.group_steps);
-//% endif
     let turns = (params.k + 15u) / 16u;
     //~ trips: (k + 15) // 16
     for (var turn = 0u; turn < turns; turn++) {
@@ -122,7 +118,7 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         x${i} = load_x_from(x_from${i}, next * 4u + thread % 4u);
 //% endfor
 //% if weights == "int8_group"
-        let group = (next / 2u) >> group_shift;
+        let group = group_of(next / 2u);
 //% endif
 //% for i in range(w_loads)
         q${i} = weight[w_from${i} + next * PIECES];

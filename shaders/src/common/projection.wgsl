@@ -175,20 +175,30 @@ fn chunk_at(place: u32, chunk: u32, row: u32) -> Piece {
 }
 
 //% if weights == "int8_group"
+/// Group of columns that step `step` is of: groups have a power of two of steps.
+fn group_of(step: u32) -> u32 {
+    return step >> firstTrailingBit(params.group_steps);
+}
+
 /// Groups of columns that share a scale.
 fn groups_of_row() -> u32 {
-    return ((params.k + 31u) / 32u + params.group_steps - 1u) / params.group_steps;
+    return group_of((params.k + 31u) / 32u + params.group_steps - 1u);
+}
+
+/// Where row `row` of the block at `place` has its scales, four groups each 16.
+fn scales_of_row(place: u32, row: u32) -> u32 {
+    return place * ((groups_of_row() + 3u) / 4u) * 16u + row;
 }
 
 /// Scales of groups 4 i .. 4 i + 3 of row `row` of the block at `place`.
 fn scales_at(place: u32, i: u32, row: u32) -> vec4<f32> {
-    return scale[(place * ((groups_of_row() + 3u) / 4u) + i) * 16u + row];
+    return scale[scales_of_row(place, row) + i * 16u];
 }
 
 /// Scale of the columns of step `step` of that row.
 fn scale_at(place: u32, step: u32, row: u32) -> f32 {
-    let group = step / params.group_steps;
-    return scales_at(place, group / 4u, row)[group % 4u];
+    let group = group_of(step);
+    return scale[scales_of_row(place, row) + group / 4u * 16u][group % 4u];
 }
 //% endif
 
