@@ -124,6 +124,10 @@ pub struct AdapterReport {
     pub shares_memory: bool,
     /// Whether it can use a mapped file where it is, without a copy.
     pub imports: bool,
+    /// Matrices that it multiplies as units, where it has some that kernels know.
+    pub coop: Option<Coop>,
+    /// Whether products of many rows are computed by them: on GPUs, unless another family of kernels is asked for.
+    pub uses_coop: bool,
     /// Why it cannot be used, if it cannot.
     pub missing: Option<String>,
     /// Whether it is the one that would be chosen.
@@ -141,6 +145,8 @@ pub fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
         memory_bytes: crate::memory::all_bytes(&a.get_info()),
         shares_memory: shares_memory(&a.get_info()),
         imports: !options.no_import && import::supported(a),
+        coop: Coop::of(a, &a.limits()),
+        uses_coop: coop_used(a, options.family.as_deref().and_then(|f| f.parse().ok()), options).is_some(),
         missing: missing(a),
         chosen: chosen == Some(i),
     };
@@ -175,6 +181,20 @@ fn ranked(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
         (missing(a).is_some(), kind, info.backend == Backend::Gl)
     });
     adapters
+}
+
+/// Limits to ask for.
+fn limits(adapter: &wgpu::Adapter, options: &GpuOptions) -> Limits {
+    if options.webgpu_limits { Limits::default() } else { adapter.limits() }
+}
+
+/// Matrices to multiply by: a GPU does so unless another family is asked for, a processor only where they are.
+fn coop_used(adapter: &wgpu::Adapter, family: Option<Family>, options: &GpuOptions) -> Option<Coop> {
+    let wanted = match family {
+        Some(family) => family == Family::Coop,
+        None => adapter.get_info().device_type != DeviceType::Cpu,
+    };
+    Coop::of(adapter, &limits(adapter, options)).filter(|_| wanted && !options.no_subgroups)
 }
 
 fn usable(adapter: &wgpu::Adapter, options: &GpuOptions) -> bool {
@@ -240,19 +260,18 @@ impl Gpu {
         if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
         }
-        let coop = Coop::of(adapter).filter(|_| family == Some(Family::Coop) && !options.no_subgroups);
+        let coop = coop_used(adapter, family, options);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if coop.is_some() {
             features |= Coop::FEATURES;
             #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
             // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
-            // They are used only when asked for, and by one kernel, whose every address is within the tiles
-            // that it declares.
+            // They are used by one kernel alone, whose every address is within the tiles that it declares.
             unsafe {
                 experimental_features = wgpu::ExperimentalFeatures::enabled();
             }
         }
-        let mut limits = if options.webgpu_limits { Limits::default() } else { adapter.limits() };
+        let mut limits = limits(adapter, options);
         let shares = shares_memory(&info) && !options.separate_memory;
         if shares {
             features |= adapter.features() & Features::MAPPABLE_PRIMARY_BUFFERS;

@@ -102,7 +102,7 @@ pub struct Target {
     pub family: Family,
     /// Whether the family was asked for. It then wins over every choice.
     pub forced: bool,
-    /// Matrices to multiply as units; known only where [`Family::Coop`] was asked for.
+    /// Matrices to multiply as units, where the device has some that may be used.
     pub coop: Option<Coop>,
     /// The ways that were measured to be best on this device.
     pub choices: Arc<Choices>,
@@ -117,6 +117,7 @@ impl Target {
     /// The family of this device's class, even if another was asked for.
     pub fn class(&self) -> Family {
         match (self.subgroup, self.is_cpu) {
+            (_, false) if self.coop.is_some() => Family::Coop,
             (_, false) => Family::Tiled,
             (Some(_), true) => Family::Subgroup,
             (None, true) => Family::Plain,

@@ -18,6 +18,10 @@ pub(crate) fn gemm(class: Family, weights: Weights, rows: Rows) -> Option<Projec
         | (Family::Subgroup, Weights::Int8Group, Rows::Many) => {
             Some(Projection::Subgroup { rows: 8, loads: Loads::Texels })
         }
+        // Most of a tile of matrices would be empty.
+        (Family::Coop, _, Rows::One | Rows::Two | Rows::Four | Rows::Few) => {
+            Some(Projection::Sliced { blocks: 2, threads: 256 })
+        }
         _ => None,
     }
 }
