@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, PoisonError};
 
-use wgpu::{DeviceType, Features, Limits};
+use wgpu::{DeviceType, Features};
 
-use crate::adapters::{instance, missing, name, no_adapter, ranked, too_small, usable, wanted_features};
+use crate::adapters::{
+    coop_used, instance, limits, missing, name, no_adapter, ranked, too_small, usable, wanted_features,
+};
 use crate::gpu::Inner;
 use crate::memory::{free_bytes, shares_memory};
-use crate::{Coop, Error, Family, Gpu, GpuOptions, Result, TEXEL_ROW, Target, vulkan};
+use crate::{Coop, Error, Family, Gpu, GpuOptions, Maker, Result, TEXEL_ROW, Target, vulkan};
 
 /// Tensors that a kernel reads as texels, at most.
 const MOST_TEXTURES: u32 = 3;
@@ -60,19 +62,18 @@ impl Gpu {
         if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
         }
-        let coop = Coop::of(adapter).filter(|_| family == Some(Family::Coop) && !options.no_subgroups);
+        let coop = coop_used(adapter, family, options);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if coop.is_some() {
             features |= Coop::FEATURES;
             #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
             // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
-            // They are used only when asked for, and by one kernel, whose every address is within the tiles
-            // that it declares.
+            // They are used by one kernel alone, whose every address is within the tiles that it declares.
             unsafe {
                 experimental_features = wgpu::ExperimentalFeatures::enabled();
             }
         }
-        let mut limits = if options.webgpu_limits { Limits::default() } else { adapter.limits() };
+        let mut limits = limits(adapter, options);
         let shares = shares_memory(&info) && !options.separate_memory;
         if shares {
             features |= adapter.features() & Features::MAPPABLE_PRIMARY_BUFFERS;
@@ -169,18 +170,20 @@ fn target(device: &wgpu::Device, family: Option<Family>, coop: Option<Coop>) -> 
     let (info, limits) = (device.adapter_info(), device.limits());
     let fixed = info.subgroup_min_size == info.subgroup_max_size;
     let known = [4, 8, 16, 32, 64].contains(&info.subgroup_min_size);
-    let subgroups = device.features().contains(Features::SUBGROUP) && fixed && known;
+    let subgroups = device.features().contains(Features::SUBGROUP);
     let mut target = Target {
-        subgroup: subgroups.then_some(info.subgroup_min_size),
+        subgroup: (subgroups && fixed && known).then_some(info.subgroup_min_size),
+        subgroups,
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         is_cpu: info.device_type == DeviceType::Cpu,
+        maker: Maker::of(&info),
         forced: family.is_some(),
         coop: coop.filter(|_| subgroups),
         ..Target::default()
     };
     target.family = family.unwrap_or(target.class());
     let lacks = match target.family {
-        Family::Subgroup if !subgroups => "subgroups of one known size",
+        Family::Subgroup if target.subgroup.is_none() => "subgroups of one known size",
         Family::Coop if target.coop.is_none() => "cooperative matrices with sums of f32",
         _ => "",
     };

@@ -74,6 +74,12 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
     );
 }
 
+/// Largest error of products of many rows on such a device, as [`assert_close`] has it: matrices of f16 keep 11 bits of what
+/// is multiplied by weights.
+pub fn product_bound(target: &Target) -> f32 {
+    if target.coop.is_some_and(|coop| coop.f16) { 1e-3 } else { 1e-5 }
+}
+
 /// `data` as a tensor of the graph.
 pub fn constant<T: Pod + Send + Sync, const R: usize>(
     g: &mut Graph,
