@@ -3,7 +3,7 @@
 use wgpu::{Backend, DeviceType, Features, Limits};
 
 use crate::memory::{self, shares_memory};
-use crate::{Error, NoAdapter, vulkan};
+use crate::{Coop, Error, Family, NoAdapter, vulkan};
 
 /// Storage buffers a kernel may bind.
 const STORAGE_BUFFERS: u32 = 8;
@@ -63,6 +63,10 @@ pub struct AdapterReport {
     pub shares_memory: bool,
     /// Whether it can use a mapped file where it is, without a copy.
     pub imports: bool,
+    /// Matrices that it multiplies as units, where it has some that kernels know.
+    pub coop: Option<Coop>,
+    /// Whether products of many rows are computed by them: on GPUs, unless another family of kernels is asked for.
+    pub uses_coop: bool,
     /// Why it cannot be used, if it cannot.
     pub missing: Option<String>,
     /// Whether it is the one that would be chosen.
@@ -80,6 +84,8 @@ pub fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
         memory_bytes: memory::all_bytes(&a.get_info()),
         shares_memory: shares_memory(&a.get_info()),
         imports: !options.no_import && shares_memory(&a.get_info()) && vulkan::supported(a),
+        coop: Coop::of(a, &a.limits()),
+        uses_coop: coop_used(a, options.family.as_deref().and_then(|f| f.parse().ok()), options).is_some(),
         missing: missing(a),
         chosen: chosen == Some(i),
     };
@@ -109,6 +115,24 @@ pub(crate) fn ranked(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
         (missing(a).is_some(), kind, info.backend == Backend::Gl)
     });
     adapters
+}
+
+/// Limits to ask for.
+pub(crate) fn limits(adapter: &wgpu::Adapter, options: &GpuOptions) -> Limits {
+    if options.webgpu_limits { Limits::default() } else { adapter.limits() }
+}
+
+/// Matrices to multiply by: a GPU does so unless another family is asked for, a processor only where they are.
+pub(crate) fn coop_used(
+    adapter: &wgpu::Adapter,
+    family: Option<Family>,
+    options: &GpuOptions,
+) -> Option<Coop> {
+    let wanted = match family {
+        Some(family) => family == Family::Coop,
+        None => adapter.get_info().device_type != DeviceType::Cpu,
+    };
+    Coop::of(adapter, &limits(adapter, options)).filter(|_| wanted && !options.no_subgroups)
 }
 
 pub(crate) fn usable(adapter: &wgpu::Adapter, options: &GpuOptions) -> bool {

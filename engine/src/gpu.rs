@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     /// Whether host memory may be imported; unset when the driver refuses.
     pub(crate) imports: AtomicBool,
     pub(crate) ring: Mutex<Ring>,
+    pub(crate) passed_over: RwLock<Vec<String>>,
     shares: bool,
     memory_bytes: Option<u64>,
 }
@@ -88,6 +89,7 @@ impl Inner {
             lost: AtomicBool::new(false),
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
+            passed_over: RwLock::default(),
             shares,
             memory_bytes,
         }
@@ -95,6 +97,11 @@ impl Inner {
 }
 
 impl Gpu {
+    /// Adapters that come before this one and do not work, each with what is wrong with it.
+    pub fn passed_over(&self) -> Vec<String> {
+        self.inner.passed_over.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The wgpu device, to share with other code.
     pub fn device(&self) -> &wgpu::Device {
         &self.inner.device

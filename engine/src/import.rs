@@ -208,7 +208,9 @@ impl Gpu {
                     .samples(vk::SampleCountFlags::TYPE_1)
                     .tiling(vk::ImageTiling::LINEAR)
                     .usage(vk::ImageUsageFlags::STORAGE)
-                    .initial_layout(vk::ImageLayout::PREINITIALIZED)
+                    // As it must be where memory comes from outside. A change from it may lose what is there; those of software
+                    // drivers, which alone are read as texels, do nothing.
+                    .initial_layout(vk::ImageLayout::UNDEFINED)
                     .push_next(&mut external);
                 let image = device.create_image(&info, None)?;
                 made.image = Some(image);

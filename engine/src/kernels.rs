@@ -26,10 +26,13 @@ impl Gpu {
         Ok(slot.insert(pipeline).clone())
     }
 
-    fn compile(&self, shader: &Shader, audit: Option<&wgpu::BindGroupLayout>) -> Result<Pipeline> {
+    /// Compiles a kernel.
+    pub(crate) fn compile(&self, shader: &Shader, audit: Option<&wgpu::BindGroupLayout>) -> Result<Pipeline> {
         let device = &self.inner.device;
         let label = Some(shader.label.as_str());
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        // A refusal of the driver's own compiler is an internal error: DXC or FXC, for one, where it is missing.
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let text = match audit {
             Some(_) => crate::profile::audited(&shader.wgsl),
             None => shader.wgsl.to_string(),
@@ -77,7 +80,8 @@ impl Gpu {
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: cache.as_ref(),
         });
-        match pollster::block_on(scope.pop()) {
+        let [validation, internal] = [validation, internal].map(|scope| pollster::block_on(scope.pop()));
+        match validation.or(internal) {
             Some(error) => Err(Error::Pipeline { label: shader.label.clone(), reason: error.to_string() }),
             None => Ok(Pipeline { pipeline, layout }),
         }

@@ -39,6 +39,7 @@ mod memory;
 mod open;
 mod pipelines;
 mod plan;
+mod probe;
 mod profile;
 mod program;
 mod region;
@@ -75,7 +76,7 @@ pub use shader::{Access, Binding, MAX_GROUPS, MAX_TRIPS, Shader, TEXEL_ROW};
 pub use slots::Streamed;
 pub use software::use_wide_vectors;
 pub use stream::Stream;
-pub use target::{Family, Target};
+pub use target::{Family, Maker, Target};
 pub use tensor::{Tensor, TensorId};
 pub use upload::STAGING_BYTES;
 

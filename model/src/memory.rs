@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Gpu, Graph, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Stream, Target, Usage};
+use strix_engine::{Decision, Gpu, Graph, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Stream, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::abstractor::Abstractor;
@@ -193,12 +193,27 @@ impl Programs {
     /// Their kernels, each once, in the order of decoding, prefill and vision.
     pub(crate) fn shaders(&self) -> Vec<Arc<Shader>> {
         let mut shaders: Vec<Arc<Shader>> = vec![];
-        for step in [&self.decode, &self.prefill, &self.encode].into_iter().flat_map(Graph::steps) {
+        for step in self.graphs().flat_map(Graph::steps) {
             if !shaders.iter().any(|other| other.label == step.shader.label) {
                 shaders.push(step.shader.clone());
             }
         }
         shaders
+    }
+
+    /// The choices that were made while they were recorded, each once.
+    pub(crate) fn decisions(&self) -> Vec<Decision> {
+        let mut decisions: Vec<Decision> = vec![];
+        for decision in self.graphs().flat_map(Graph::decisions) {
+            if !decisions.contains(decision) {
+                decisions.push(decision.clone());
+            }
+        }
+        decisions
+    }
+
+    fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        [&self.decode, &self.prefill, &self.encode].into_iter()
     }
 
     /// Memory that they take, and the rows of the prefill.

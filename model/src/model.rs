@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strix_engine::{Difference, Gpu, Graph, Program, Resident, StepTime, Stream, Streamed, Tensor};
+use strix_engine::{
+    Deviation, Difference, Gpu, Graph, Program, Resident, StepTime, Stream, Streamed, Tensor,
+};
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
@@ -481,6 +483,19 @@ impl Model {
     /// If the device has no timestamp queries.
     pub fn profile_encode(&self) -> Result<Vec<StepTime>> {
         self.inner.with_encoder(|encoder| profile(&mut encoder.program))
+    }
+
+    /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs: how far each result
+    /// is from it. Slow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::encode`].
+    pub fn deviations_encode(&self, pixels: &[f32]) -> Result<Vec<Deviation>> {
+        self.inner.with_encoder(|encoder| {
+            encoder.write(pixels)?;
+            Ok(encoder.program.deviations()?)
+        })
     }
 
     /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs; the

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Graph, Shader, Target, Usage};
+use strix_engine::{Decision, Graph, Shader, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::config::Config;
@@ -43,6 +43,8 @@ pub struct PlanReport {
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
     pub decode_dispatches_per_layer: usize,
+    /// Bytes of the weights that a decoded token reads.
+    pub decode_bytes: u64,
     /// Where each part lives.
     pub memory: MemoryPlan,
 }
@@ -122,6 +124,7 @@ pub fn plan(
         kv_cache_positions: u64::from(declared.pages) * u64::from(PAGE),
         programs,
         decode_dispatches_per_layer: dispatches_per_layer(&recorded.decode),
+        decode_bytes: declared.sizes.decode(),
         memory,
     })
 }
@@ -141,6 +144,17 @@ pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Resul
 /// Dispatches of one decoder layer.
 fn dispatches_per_layer(g: &Graph) -> usize {
     g.steps().iter().filter(|step| step.label.starts_with("decoder.0.")).count()
+}
+
+/// The choices that the same kernels were chosen by on a device, each once: what else each could have taken.
+///
+/// # Errors
+///
+/// If the options contradict the config.
+pub fn decisions(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Decision>> {
+    let ctx = check_options(config, options)?;
+    let declared = Declared::new(config, options, target, None, ctx)?;
+    Ok(declared.programs(config, target, options.chunk).decisions())
 }
 
 #[cfg(test)]

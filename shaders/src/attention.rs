@@ -40,7 +40,7 @@ impl HeadShape {
                 variants.over([mask.tiles(rows, queries), self.num_heads, 1])
             }
             (AttentionWay::Plain, _) => attention_plain::specialise(self, heads, mask, rows),
-            _ => attention_tiled::specialise(self, heads, mask, rows),
+            _ => attention_tiled::specialise(g.target(), self, heads, mask, rows),
         }
     }
 
@@ -50,7 +50,7 @@ impl HeadShape {
 
     /// Lanes of the kernels of one subgroup, where there are some for such heads. Unrolled over few lanes, the largest would
     /// take a software driver 2 to 9 seconds to compile.
-    fn subgroup_lanes(self, target: &Target, heads: variants::Heads) -> Option<u32> {
+    pub(crate) fn subgroup_lanes(self, target: &Target, heads: variants::Heads) -> Option<u32> {
         let most = if heads == variants::Heads::Scalar { 64 } else { 128 };
         lanes(target).filter(|lanes| !matches!(lanes, 8 | 16) || self.head_dim <= most)
     }
@@ -61,16 +61,13 @@ impl HeadShape {
         keys <= 8192 || self.subgroup_lanes(target, heads).is_none()
     }
 
-    /// Lanes of a kernel of which there is one for subgroups and one without; `None` for the latter.
-    pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: variants::Heads, keys: u32) -> Option<u32> {
-        let lanes = self.subgroup_lanes(g.target(), heads);
+    /// Family of a kernel of which there is one for subgroups, one for GPUs and one without either.
+    pub(crate) fn family(self, g: &mut Graph, kernel: &str, heads: variants::Heads, keys: u32) -> Family {
         let mut legal = vec![];
-        legal.extend(lanes.map(|_| Family::Subgroup));
+        legal.extend(self.subgroup_lanes(g.target(), heads).map(|_| Family::Subgroup));
+        legal.push(Family::Tiled);
         legal.extend(self.plain_fits(g.target(), heads, keys).then_some(Family::Plain));
-        match choose(g, kernel, &self.situation(heads), &legal, None) {
-            Family::Plain => None,
-            _ => lanes,
-        }
+        choose(g, kernel, &self.situation(heads), &legal, None)
     }
 
     /// Value of the variant `dims`: the least that holds a head.

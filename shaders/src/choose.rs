@@ -134,13 +134,13 @@ fn is_same(way: &[(String, String)], other: &[(String, String)]) -> bool {
     way.len() == other.len() && way.iter().all(|pair| other.contains(pair))
 }
 
-/// Value of the variant `lanes` for a kernel over so many rows: a subgroup, none (`plain`), or many that take a row
-/// together (`team`), as GPUs want.
+/// Value of the variant `lanes` for a kernel over so many rows: a subgroup, none (`plain`), or many, of whatever size, that
+/// take a row together (`team`), as GPUs want.
 pub(crate) fn lanes_of_rows(g: &mut Graph, kernel: &str, rows: u32) -> Lanes {
     let lanes = kernel::lanes(g.target());
     let mut legal = vec![];
     legal.extend(lanes.map(|_| Family::Subgroup));
-    legal.extend(g.target().subgroup.map(|_| Family::Tiled));
+    legal.extend(g.target().subgroups.then_some(Family::Tiled));
     legal.push(Family::Plain);
     match choose(g, kernel, &RowClass::class(rows).to_string(), &legal, None) {
         Family::Tiled => Lanes::Team,

@@ -18,6 +18,10 @@ pub(crate) fn gemm(class: Family, weights: Weights, rows: RowClass) -> Option<Pr
         | (Family::Subgroup, Weights::Int8Group, RowClass::Many) => {
             Some(Projection::Subgroup { rows: 8, loads: Loads::Texels })
         }
+        // Most of a tile of matrices would be empty.
+        (Family::Coop, _, RowClass::One | RowClass::Two | RowClass::Four | RowClass::Few) => {
+            Some(Projection::Sliced { blocks: 2, threads: 256 })
+        }
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Variants as _;
 use crate::gemm::{Projection, ProjectionWay};
+use crate::generated::variants::X;
 use crate::kernel::Dispatch;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
@@ -21,6 +22,8 @@ pub(crate) fn ways(rows: u32) -> [ProjectionWay; 5] {
 /// Same tensors, same [`reference`](crate::gemm::reference()).
 pub(crate) fn specialise(rows: u32, cols: u32, of: &Projection<'_>) -> Dispatch {
     let (layout, bias, residual) = (of.layout, of.bias, of.residual());
-    let variants = Variants { weights: layout.format.weights(), rows, cols, x: layout.x(), bias, residual };
+    // A turn of the loop takes 16 columns.
+    let x = if layout.k.is_multiple_of(16) { X::Whole } else { layout.x() };
+    let variants = Variants { weights: layout.format.weights(), rows, cols, x, bias, residual };
     variants.over([of.tiles(rows), layout.packed_rows().div_ceil(cols), 1])
 }

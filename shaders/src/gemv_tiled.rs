@@ -2,6 +2,7 @@
 
 use crate::Variants as _;
 use crate::gemm::{Projection, ProjectionWay};
+use crate::generated::variants::X;
 use crate::kernel::Dispatch;
 
 pub use crate::generated::gemv_tiled::{KERNEL, Params, Variants};
@@ -20,7 +21,9 @@ pub(crate) fn ways() -> [ProjectionWay; 4] {
 pub(crate) fn specialise(blocks: u32, threads: u32, of: &Projection<'_>) -> Dispatch {
     let &Projection { layout, norm, bias, .. } = of;
     let rows = if of.rows == 1 { 1 } else { ROWS };
-    let (weights, x, residual) = (layout.format.weights(), layout.x(), of.residual());
+    let (weights, residual) = (layout.format.weights(), of.residual());
+    // Packed rows are of whole steps of 32 columns.
+    let x = if layout.k.is_multiple_of(32) { X::Whole } else { layout.x() };
     let variants = Variants { weights, rows, blocks, threads, x, norm, bias, residual };
     variants.over([of.tiles(rows).min(of.rows), layout.blocks().div_ceil(blocks), 1])
 }

@@ -9,7 +9,7 @@
 //~ variants: rows = 1 8
 //~ variants: blocks = 2 4
 //~ variants: threads = 64 256
-//~ variants: x = vec4 scalar
+//~ variants: x = whole vec4 scalar
 //~ variants: norm = no yes
 //~ variants: bias = no yes
 //~ variants: residual = no yes

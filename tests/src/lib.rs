@@ -8,6 +8,8 @@ pub mod full_width;
 pub mod fuzz;
 pub mod fuzz_folders;
 pub mod golden;
+#[cfg(target_os = "linux")]
+pub mod gpus;
 pub mod nano;
 pub mod pictures;
 pub mod reference;
@@ -70,6 +72,12 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
         got[i],
         want[i]
     );
+}
+
+/// Largest error of products of many rows on such a device, as [`assert_close`] has it: matrices of f16 keep 11 bits of what
+/// is multiplied by weights.
+pub fn product_bound(target: &Target) -> f32 {
+    if target.coop.is_some_and(|coop| coop.f16) { 1e-3 } else { 1e-5 }
 }
 
 /// `data` as a tensor of the graph.

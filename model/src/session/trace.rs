@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use strix_engine::{Difference, Program};
+use strix_engine::{Deviation, Difference, Program};
 
 use super::inspect::Inspected;
 use super::inspect::logits_together;
@@ -219,6 +219,21 @@ impl Inspect<'_> {
             return Ok(found);
         }
         self.decode_last(|pass, _, _| Ok(pass.program.replay(tolerance)?))
+    }
+
+    /// [`Inspect::replay`] of every step: how far each result is from its CPU reference. Slow.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn deviations(&mut self, ids: &[i32]) -> Result<Vec<Deviation>> {
+        let mut all = vec![];
+        self.each_pass(ids, |pass, _, _, _| {
+            all.extend(pass.program.deviations()?);
+            Ok(false)
+        })?;
+        all.extend(self.decode_last(|pass, _, _| Ok(pass.program.deviations()?))?);
+        Ok(all)
     }
 
     /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
