@@ -93,6 +93,14 @@ pub(crate) struct Logits {
     pub values: Tensor<f32, 2>,
 }
 
+/// A run, recorded.
+#[derive(Debug)]
+pub(crate) struct RecordedRun {
+    pub graph: Graph,
+    pub rows: Rows,
+    pub out: Logits,
+}
+
 impl Rows {
     /// Declares the inputs of runs of up to `rows` rows of up to `sequences` sequences of up to `ctx` positions.
     pub(crate) fn declare(

@@ -1,21 +1,29 @@
 //! The program that encodes a picture.
 
-use strix_engine::{Graph, Tensor};
+use strix_engine::{Graph, Target, Tensor};
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::vision::Vision;
 
-/// Records the vision tower and the abstractor; returns the picture's pixels and its embeddings, without `vit_eos`.
-pub(crate) fn record_vision(
-    g: &mut Graph,
-    c: &Config,
-    vision: &Vision,
-    abstractor: &Abstractor,
-) -> (Tensor<f32, 3>, Tensor<f32, 2>) {
-    let size = c.vision.image_size as u32;
-    let pixels = g.input("pixels", [c.vision.num_channels as u32, size, size]);
-    let features = vision.record(g, &c.vision, pixels);
-    let embeds = abstractor.record(g, &c.abstractor, features);
-    (pixels, g.output(embeds))
+/// The vision tower and the abstractor, recorded.
+#[derive(Debug)]
+pub(crate) struct RecordedEncoder {
+    pub graph: Graph,
+    pub pixels: Tensor<f32, 3>,
+    /// The picture's embeddings, without `vit_eos`.
+    pub embeds: Tensor<f32, 2>,
+}
+
+impl RecordedEncoder {
+    /// Records the vision tower and the abstractor.
+    pub(crate) fn new(target: Target, c: &Config, vision: &Vision, abstractor: &Abstractor) -> Self {
+        let mut g = Graph::for_planning(target);
+        let size = c.vision.image_size as u32;
+        let pixels = g.input("pixels", [c.vision.num_channels as u32, size, size]);
+        let features = vision.record(&mut g, &c.vision, pixels);
+        let embeds = abstractor.record(&mut g, &c.abstractor, features);
+        let embeds = g.output(embeds);
+        Self { graph: g, pixels, embeds }
+    }
 }

@@ -8,8 +8,8 @@ use strix_shaders::cursors::PAGE;
 use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::context::{Refused, TooLong};
-use crate::decoder::{Decoder, Regime, Rows, Tap};
-use crate::encoder::record_vision;
+use crate::decoder::{Decoder, RecordedRun, Regime, Rows, Tap};
+use crate::encoder::RecordedEncoder;
 use crate::error::{ContextLimit, MemoryShort};
 use crate::held::{Component, Held};
 use crate::kv_cache::{KvDtype, LayerCache};
@@ -178,15 +178,32 @@ pub(crate) struct Declared {
     /// Pages of the KV cache.
     pub pages: u32,
     /// Rows of encoded pictures.
-    pictures: Resident<f32, 2>,
+    pub pictures: Resident<f32, 2>,
     ctx: u32,
 }
 
-/// The programs of a session as they are planned, each recorded once.
+/// The programs of a session, each recorded once: they are planned, and then compiled.
+#[derive(Debug)]
 pub(crate) struct Programs {
-    pub encode: Graph,
-    pub prefill: Graph,
-    pub decode: Graph,
+    pub encode: RecordedEncoder,
+    pub prefill: RecordedRun,
+    pub decode: RecordedRun,
+}
+
+/// Programs that are recorded and not compiled yet.
+#[derive(Debug, Default)]
+pub(crate) struct Planned {
+    pub encode: Option<RecordedEncoder>,
+    /// For one sequence each.
+    pub prefill: Option<RecordedRun>,
+    pub decode: Option<RecordedRun>,
+}
+
+impl From<Programs> for Planned {
+    fn from(programs: Programs) -> Self {
+        let Programs { encode, prefill, decode } = programs;
+        Self { encode: Some(encode), prefill: Some(prefill), decode: Some(decode) }
+    }
 }
 
 impl Programs {
@@ -213,13 +230,13 @@ impl Programs {
     }
 
     fn graphs(&self) -> impl Iterator<Item = &Graph> {
-        [&self.decode, &self.prefill, &self.encode].into_iter()
+        [&self.decode.graph, &self.prefill.graph, &self.encode.graph].into_iter()
     }
 
     /// Memory that they take, and the rows of the prefill.
     fn usages(&self, chunk: u32) -> Usages {
         let [vision, prefill, decode] =
-            [&self.encode, &self.prefill, &self.decode].map(|graph| graph.plan().usage);
+            [&self.encode.graph, &self.prefill.graph, &self.decode.graph].map(|graph| graph.plan().usage);
         Usages { chunk, vision, prefill, decode }
     }
 }
@@ -263,19 +280,27 @@ impl Declared {
 
     /// The programs of a session whose prompts come in chunks of so many rows.
     pub(crate) fn programs(&self, config: &Config, target: &Target, chunk: u32) -> Programs {
-        let decoder = |rows| self.record_decoder(config, target, rows);
-        let mut encode = Graph::for_planning(target.clone());
-        record_vision(&mut encode, config, &self.vision, &self.abstractor);
-        Programs { encode, prefill: decoder(chunk), decode: decoder(1) }
+        let run = |regime, rows| self.record_run(config, target, regime, rows);
+        Programs {
+            encode: RecordedEncoder::new(target.clone(), config, &self.vision, &self.abstractor),
+            prefill: run(Regime::Prefill, chunk),
+            decode: run(Regime::Decode, 1),
+        }
     }
 
-    /// The decoder's program for so many rows.
-    pub(crate) fn record_decoder(&self, config: &Config, target: &Target, rows: u32) -> Graph {
+    /// The decoder's program for so many rows of one sequence.
+    pub(crate) fn record_run(
+        &self,
+        config: &Config,
+        target: &Target,
+        regime: Regime,
+        rows: u32,
+    ) -> RecordedRun {
         let mut g = Graph::for_planning(target.clone());
-        let regime = if rows == 1 { Regime::Decode } else { Regime::Prefill };
-        let inputs = Rows::declare(&mut g, regime, rows, 1, self.ctx, &self.pictures);
-        self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
-        g
+        let rows = Rows::declare(&mut g, regime, rows, 1, self.ctx, &self.pictures);
+        let tap = &mut Tap::default();
+        let out = self.decoder.record(&mut g, &config.text, &self.kv, rows, false, tap);
+        RecordedRun { graph: g, rows, out }
     }
 
     /// Decides what lives where, and records the programs.
@@ -296,7 +321,7 @@ impl Declared {
         let rows = |rows: u32| rows.min(ctx.max(2));
         let chunk = rows(options.chunk);
         let mut programs = self.programs(config, target, chunk);
-        let steps = programs.decode.steps().iter().chain(programs.prefill.steps());
+        let steps = programs.decode.graph.steps().iter().chain(programs.prefill.graph.steps());
         let attention = steps.filter(|step| step.label.contains("attention"));
         fits_loops(attention.map(|step| step.trips).max().unwrap_or(0), ctx)?;
         kv_cache::fits_binding(&self.kv, self.pages, options.kv, ctx, limit)?;
@@ -307,7 +332,7 @@ impl Declared {
             let (bytes, largest) = (largest, most as u32);
             return Err(Refused::Other(Error::ChunkTooLarge { chunk, bytes, limit, largest }));
         }
-        let graphs = [&programs.encode, &programs.decode, &programs.prefill];
+        let graphs = [&programs.encode.graph, &programs.decode.graph, &programs.prefill.graph];
         graphs.into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {
@@ -317,8 +342,8 @@ impl Declared {
         let least = |usages: &Usages| self.arrange(usages, room, Some(0)).device_bytes();
         let larger = STREAMED_CHUNKS.into_iter().filter(|&rows| rows > options.chunk).map(rows);
         let recorded = larger.map(|chunk| {
-            let prefill = self.record_decoder(config, target, chunk);
-            (Usages { chunk, prefill: prefill.plan().usage, ..asked }, prefill)
+            let prefill = self.record_run(config, target, Regime::Prefill, chunk);
+            (Usages { chunk, prefill: prefill.graph.plan().usage, ..asked }, prefill)
         });
         let mut larger =
             recorded.filter(|(usages, _)| usages.prefill.largest_bytes <= limit && least(usages) <= budget);

@@ -6,9 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strix_engine::{
-    Deviation, Difference, Gpu, Graph, Program, Resident, StepTime, Stream, Streamed, Tensor,
-};
+use strix_engine::{Deviation, Difference, Gpu, Program, Resident, StepTime, Stream, Streamed, Tensor};
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
@@ -17,11 +15,11 @@ use crate::config::{Config, PreprocessorConfig};
 use crate::constraint::Vocabulary;
 use crate::context::planned;
 use crate::decoder::Decoder;
-use crate::encoder::record_vision;
+use crate::encoder::RecordedEncoder;
 use crate::image::{RgbImage, preprocess};
 use crate::kv_cache::{self, LayerCache};
 use crate::kv_pool::{Full, Pages, Sequence, Stamp};
-use crate::memory::{Declared, MemoryPlan, Room, Sizes};
+use crate::memory::{Declared, MemoryPlan, Planned, Room, Sizes};
 use crate::options::LoadOptions;
 use crate::pictures::{Encoded, PictureId, Pictures};
 use crate::place::{Placing, place};
@@ -32,7 +30,7 @@ use crate::scheduler::{Activity, Scheduler};
 use crate::session::{Row, Session, trace as dumped};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::{Error, Result, pictures};
+use crate::{Error, Result};
 
 /// A checkpoint on a device, ready for any number of sessions. Clones share it.
 #[derive(Clone)]
@@ -82,6 +80,7 @@ pub(crate) struct Inner {
     /// Whether noise was written to all of the cache once, for timing.
     pub(crate) has_noise: AtomicBool,
     pictures: Mutex<Pictures>,
+    planned: Mutex<Planned>,
     /// Compiled with the first session.
     runner: Mutex<Option<Runner>>,
     /// The row that ends every image.
@@ -149,11 +148,21 @@ impl Inner {
     pub(crate) fn encoder(&self) -> Result<MutexGuard<'_, Option<Encoder>>> {
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         if encoder.is_none() {
-            let mut g = Graph::new(self.gpu.target());
-            let (pixels, embeds) = record_vision(&mut g, &self.config, &self.vision, &self.abstractor);
-            *encoder = Some(Encoder { program: Program::compile(&self.gpu, g)?, pixels, embeds });
+            let planned = self.planned().encode.take();
+            let target = self.gpu.target();
+            let recorded =
+                planned.filter(|recorded| *recorded.graph.target() == target).unwrap_or_else(|| {
+                    RecordedEncoder::new(target, &self.config, &self.vision, &self.abstractor)
+                });
+            let RecordedEncoder { graph, pixels, embeds } = recorded;
+            *encoder = Some(Encoder { program: Program::compile(&self.gpu, graph)?, pixels, embeds });
         }
         Ok(encoder)
+    }
+
+    /// Programs that were recorded with the plan and are not compiled yet.
+    pub(crate) fn planned(&self) -> MutexGuard<'_, Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Encodes a picture that is not kept.
@@ -312,11 +321,11 @@ impl Model {
             Ok((declared, memory, programs))
         })?;
         let compiling = gpu.compile_ahead(programs.shaders());
-        drop(programs);
-
         let placing = Placing { gpu, weights: &weights, progress, cancel: options.cancel.clone() };
         let streams = place(&declared.parts, &memory.streaming(), placing)?;
-        let Declared { vision, abstractor, decoder, kv, pages, sizes, .. } = declared;
+        // How a tensor that takes turns can be read is known only now.
+        let planned = if memory.streams() { Planned::default() } else { Planned::from(programs) };
+        let Declared { vision, abstractor, decoder, kv, pages, pictures: visual, sizes, .. } = declared;
         let vit_eos = abstractor.vit_eos.get().to_vec();
         let fingerprint = weights.fingerprint();
         weights.check_unchanged()?;
@@ -324,7 +333,6 @@ impl Model {
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
             tracing::warn!(%error, "compiled kernels are not kept");
         }
-        let visual = pictures::declare(&config, options, gpu.target().max_binding_bytes);
         let inner = Inner {
             gpu: gpu.clone(),
             kv,
@@ -332,6 +340,7 @@ impl Model {
             has_noise: AtomicBool::new(false),
             pictures: Pictures::new(gpu, &config, visual.clone()).into(),
             visual,
+            planned: planned.into(),
             runner: Mutex::default(),
             config,
             preprocessor,

@@ -7,6 +7,7 @@ use strix_shaders::cursors::PAGE;
 
 use crate::config::Config;
 use crate::context::planned;
+use crate::decoder::Regime;
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::options::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
 use crate::packed::Dtype;
@@ -91,7 +92,9 @@ pub fn plan(
         Ok(WeightPlan {
             dtype: dtype.to_string(),
             bytes: declared.sizes.weights(),
-            decode_dispatches_per_layer: dispatches_per_layer(&declared.record_decoder(config, target, 1)),
+            decode_dispatches_per_layer: dispatches_per_layer(
+                &declared.record_run(config, target, Regime::Decode, 1).graph,
+            ),
         })
     };
     let (declared, memory, recorded) = planned(ctx, |ctx| {
@@ -102,9 +105,9 @@ pub fn plan(
     })?;
     let all = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
     let programs = vec![
-        ("vision".to_owned(), recorded.encode.plan().usage),
-        (format!("prefill {}", memory.chunk), recorded.prefill.plan().usage),
-        ("decode".to_owned(), recorded.decode.plan().usage),
+        ("vision".to_owned(), recorded.encode.graph.plan().usage),
+        (format!("prefill {}", memory.chunk), recorded.prefill.graph.plan().usage),
+        ("decode".to_owned(), recorded.decode.graph.plan().usage),
     ];
     // Without a file to ask, `auto` is what the published weights are.
     let dtype = match (options.dtype, weights) {
@@ -123,7 +126,7 @@ pub fn plan(
         kv_cache_bytes,
         kv_cache_positions: u64::from(declared.pages) * u64::from(PAGE),
         programs,
-        decode_dispatches_per_layer: dispatches_per_layer(&recorded.decode),
+        decode_dispatches_per_layer: dispatches_per_layer(&recorded.decode.graph),
         decode_bytes: declared.sizes.decode(),
         memory,
     })

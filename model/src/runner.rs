@@ -9,7 +9,7 @@ use strix_shaders::cursors::Run;
 use strix_shaders::{Cursors, Routing};
 
 use crate::Result;
-use crate::decoder::{Logits, Regime, Rows, Tap};
+use crate::decoder::{Logits, RecordedRun, Regime, Rows, Tap};
 use crate::kv_pool::Sequence;
 use crate::model::Inner;
 use crate::pictures::Encoded;
@@ -64,8 +64,14 @@ impl Pass {
         let mut g = Graph::new(inner.gpu.target());
         let rows = Rows::declare(&mut g, regime, size, sequences, inner.ctx, &inner.visual);
         let out = inner.decoder.record(&mut g, &inner.config.text, &inner.kv, rows, all_logits, tap);
+        Self::of_recorded(inner, RecordedRun { graph: g, rows, out })
+    }
+
+    fn of_recorded(inner: &Inner, recorded: RecordedRun) -> Result<Self> {
+        let RecordedRun { graph, rows, out } = recorded;
+        let ([size], [sequences]) = (rows.tokens.shape(), rows.candidates.shape());
         Ok(Self {
-            program: Program::compile(&inner.gpu, g)?,
+            program: Program::compile(&inner.gpu, graph)?,
             rows,
             out,
             size: size as usize,
@@ -83,7 +89,15 @@ impl Pass {
                 (Regime::Prefill, inner.options.chunk.min(inner.ctx.max(2)), sequences)
             }
         };
-        Self::compile(inner, regime, size, sequences, false, &mut Tap::default())
+        let planned = match kind {
+            Kind::Decode(1) => inner.planned().decode.take(),
+            Kind::Prefill(1) => inner.planned().prefill.take(),
+            _ => None,
+        };
+        match planned.filter(|recorded| *recorded.graph.target() == inner.gpu.target()) {
+            Some(recorded) => Self::of_recorded(inner, recorded),
+            None => Self::compile(inner, regime, size, sequences, false, &mut Tap::default()),
+        }
     }
 
     /// Sets what the next run does.
