@@ -53,9 +53,13 @@ impl<W: Write> Page<'_, W> {
     fn device(&mut self, device: &Device) -> io::Result<()> {
         let target = &device.target;
         self.row("driver", shown(&target.driver).to_string())?;
-        let lanes =
-            target.subgroup.map_or("without subgroups".into(), |lanes| format!("subgroups of {lanes}"));
-        self.row("kernels", format!("of the family {}, {lanes}", target.family))?;
+        let lanes = match (target.subgroup, target.subgroups) {
+            (Some(lanes), _) => format!("subgroups of {lanes}"),
+            (None, true) => "subgroups of any size".into(),
+            (None, false) => "without subgroups".into(),
+        };
+        let matrices = target.matrices.map_or(String::new(), |side| format!(", matrices {side} by {side}"));
+        self.row("kernels", format!("of the family {}, {lanes}{matrices}", target.family))?;
         self.row(
             "limits",
             format!(
