@@ -223,7 +223,7 @@ impl<'m> Batch<'m> {
                 pages.grow(sequence, sequence.len() + 1);
             }
         }
-        let part = |at: usize| live[at].part(&live[at].next);
+        let part = |at: usize| live[at].share(&live[at].next);
         let mut parts = [part(group[0]); TOGETHER];
         parts.iter_mut().zip(group).for_each(|(slot, &at)| *slot = part(at));
         let parts = &parts[..group.len()];
@@ -337,7 +337,7 @@ impl<'m> Batch<'m> {
             inner.pages().grow(&mut live.sequence, to);
             live.is_written = true;
         }
-        let parts: Vec<_> = rows.iter().map(|&(at, rows)| live[at].part(live[at].chunk(rows))).collect();
+        let parts: Vec<_> = rows.iter().map(|&(at, rows)| live[at].share(live[at].chunk(rows))).collect();
         let pass = taken(runner).prefill_of(is_of_many);
         pass.write(inner, &parts)?;
         pass.dump(inner, &parts)?;

@@ -17,7 +17,7 @@ use crate::{Result, trace};
 
 /// What a run does of one sequence: rows behind its positions, for which it has pages.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part<'a> {
+pub(crate) struct Share<'a> {
     pub sequence: &'a Sequence,
     pub rows: &'a [Row],
     /// Pictures, those of `rows` among them.
@@ -26,7 +26,7 @@ pub(crate) struct Part<'a> {
     pub candidates: u32,
 }
 
-impl Part<'_> {
+impl Share<'_> {
     /// The pictures that its rows are of.
     fn seen(&self) -> impl Iterator<Item = &Arc<Encoded>> {
         let is_of = |id| move |row: &Row| matches!(row, Row::Image { picture, .. } if *picture == id);
@@ -88,11 +88,11 @@ impl Pass {
     /// # Errors
     ///
     /// If the device has no room for its pictures, or is lost.
-    pub(crate) fn write(&mut self, loaded: &Loaded, parts: &[Part<'_>]) -> Result<()> {
+    pub(crate) fn write(&mut self, loaded: &Loaded, parts: &[Share<'_>]) -> Result<()> {
         let Rows { tokens, visual, routing, cursors, last, candidates, .. } = self.rows;
         let rows = || parts.iter().flat_map(|part| part.rows);
         let first_rows = match visual {
-            Some(_) => loaded.pictures().need(parts.iter().flat_map(Part::seen).cloned().collect())?,
+            Some(_) => loaded.pictures().need(parts.iter().flat_map(Share::seen).cloned().collect())?,
             None => vec![],
         };
         let [values, runs, modality] = &mut self.values;
@@ -113,7 +113,7 @@ impl Pass {
         Routing::write(modality, values);
         self.program.write(routing.0, values);
 
-        let of = |part: &Part<'_>| Run { start: part.sequence.len() as u32, rows: part.rows.len() as u32 };
+        let of = |part: &Share<'_>| Run { start: part.sequence.len() as u32, rows: part.rows.len() as u32 };
         let mut each: [Run; TOGETHER] = [Run { start: 0, rows: 0 }; TOGETHER];
         each.iter_mut().zip(parts).for_each(|(run, part)| *run = of(part));
         Cursors::write(&each[..parts.len()], self.size as u32, self.sequences, values, runs);
@@ -146,7 +146,7 @@ impl Pass {
     }
 
     /// Writes to files what `STRIX_TRACE` names of the run that was set.
-    pub(crate) fn dump(&mut self, loaded: &Loaded, parts: &[Part<'_>]) -> Result<()> {
+    pub(crate) fn dump(&mut self, loaded: &Loaded, parts: &[Share<'_>]) -> Result<()> {
         let (Some(prefix), [part, ..]) = (trace::trace_prefix(), parts) else { return Ok(()) };
         let position = format!("{:05}", part.sequence.len());
         let (c, kv) = (&loaded.config.text, loaded.options.kv);

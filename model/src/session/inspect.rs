@@ -10,7 +10,7 @@ use super::{Row, Session};
 use crate::decoder::TOGETHER;
 use crate::inner::Inner;
 use crate::kv_pool::Sequence;
-use crate::runner::{Part, Pass, Runner};
+use crate::runner::{Pass, Runner, Share};
 use crate::trace::profile;
 use crate::{Error, Result};
 
@@ -131,7 +131,7 @@ impl<'a> Inspect<'a> {
         inner.pages().grow(sequence, most);
         let times = {
             let mut runner = inner.runner()?;
-            runner.prefill.write(&inner, &[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }])?;
+            runner.prefill.write(&inner, &[Share { sequence, rows: &rows, pictures: &[], candidates: 1 }])?;
             profile(&mut runner.prefill.program)
         };
         self.end();
@@ -194,7 +194,7 @@ fn write_together<'a>(
         };
         has_room(inner, sequence)?;
         inner.pages().grow(sequence, sequence.len() + 1);
-        parts.push(Part { sequence, rows, pictures: &[], candidates: 1 });
+        parts.push(Share { sequence, rows, pictures: &[], candidates: 1 });
     }
     let pass = runner.decode(inner, parts.len())?;
     pass.write(inner, &parts)?;

@@ -9,7 +9,7 @@ use super::{Inspect, Session};
 use crate::decoder::{Regime, Tap};
 use crate::inner::{Inner, Running};
 use crate::kv_pool::Sequence;
-use crate::runner::{Part, Pass};
+use crate::runner::{Pass, Share};
 use crate::trace::{Trace, in_order};
 use crate::{Error, Result};
 
@@ -126,7 +126,7 @@ impl Inspect<'_> {
         let Inspected { sequence, pictures, .. } = self.state();
         let sequence = sequence.as_mut().expect("begun");
         inner.pages().grow(sequence, rows.len());
-        pass.write(inner, &[Part { sequence, rows: &rows, pictures, candidates: 1 }])?;
+        pass.write(inner, &[Share { sequence, rows: &rows, pictures, candidates: 1 }])?;
         Ok((pass, alone))
     }
 
@@ -161,7 +161,7 @@ impl Inspect<'_> {
             let (part, after) = rest.split_at(pass.size.min(rest.len()));
             rest = after;
             inner.pages().grow(sequence, sequence.len() + part.len());
-            pass.write(&inner, &[Part { sequence, rows: part, pictures, candidates: 1 }])?;
+            pass.write(&inner, &[Share { sequence, rows: part, pictures, candidates: 1 }])?;
             if run(pass, &inner, sequence.pages(), rest.is_empty())? {
                 return Ok(true);
             }
@@ -179,7 +179,7 @@ impl Inspect<'_> {
         let result = {
             let mut runner = inner.runner()?;
             let pass = runner.decode(&inner, 1)?;
-            pass.write(&inner, &[Part { sequence, rows: &row, pictures: &[], candidates: 1 }])?;
+            pass.write(&inner, &[Share { sequence, rows: &row, pictures: &[], candidates: 1 }])?;
             run(pass, &inner, sequence.pages())
         };
         self.end();
