@@ -275,6 +275,12 @@ mod tests {
         assert_eq!(bindings, [((0, 0), Bound::Uniform), ((0, 2), Bound::Storage), ((1, 1), Bound::Storage)]);
         assert_eq!((compiled.workgroup_bytes, compiled.invocations), (1024, 64));
         assert_eq!(compiled.words[0], 0x0723_0203);
+        // Without an override naga leaves in what the kernel does not use.
+        let two = "var<workgroup> a: array<f32, 4>; @compute @workgroup_size(1) fn f() { a[0] = 1.0; }
+            @compute @workgroup_size(1) fn g() {}";
+        let unused =
+            Source::parse(two).unwrap().compile("g", &BTreeMap::new(), &Abilities::default()).unwrap();
+        assert_eq!(unused.workgroup_bytes, 0);
         let nothing = source.compile("nothing", &BTreeMap::new(), &Abilities::default()).unwrap();
         assert!(nothing.bindings.is_empty() && nothing.workgroup_bytes == 0);
     }
