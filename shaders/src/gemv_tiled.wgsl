@@ -6,7 +6,7 @@
 // normalised on the way, as in gemm.wgsl. Needs no subgroups.
 
 //~ variants: weights = f32 bf16 int8 int8_group
-//~ variants: rows = 1 8
+//~ variants: rows = 1 2 4 8 16
 //~ variants: blocks = 2 4
 //~ variants: threads = 64 256
 //~ variants: x = whole vec4 scalar
@@ -114,15 +114,12 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         squares_of[slice] = squares;
     }
 //% endif
-//% for r in range(rows)
-//% if r > 0
-    workgroupBarrier();
-//% endif
+//% if rows == 1
 //% for b in range(blocks)
-    partial[(slice * BLOCKS + ${b}u) * 16u + packed_row] = a${r}_${b};
+    partial[(slice * BLOCKS + ${b}u) * 16u + packed_row] = a0_${b};
 //% endfor
     workgroupBarrier();
-    if slice < BLOCKS / 2u && tile.first + ${r}u < tile.end {
+    if slice < BLOCKS / 2u {
         var first = total(2u * slice, packed_row);
         var second = total(2u * slice + 1u, packed_row);
 //% if norm == "yes"
@@ -134,7 +131,35 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         first *= factor;
         second *= factor;
 //% endif
-        finish_pair(row${r}, modality, (group.y * BLOCKS + 2u * slice) * 16u + packed_row, first, second);
+        finish_pair(row0, modality, (group.y * BLOCKS + 2u * slice) * 16u + packed_row, first, second);
     }
+//% else
+    // One row after the other: the code of what follows the sums is there once.
+    //~ trips: ${rows + 1}
+    for (var r = 0u; r < min(ROWS, tile.end - tile.first); r++) {
+//% for b in range(blocks)
+        var a_${b} = a0_${b};
 //% endfor
+        switch r {
+//% for r in range(1, rows)
+            case ${r}u: {
+//% for b in range(blocks)
+                a_${b} = a${r}_${b};
+//% endfor
+            }
+//% endfor
+            default: {}
+        }
+        workgroupBarrier();
+//% for b in range(blocks)
+        partial[(slice * BLOCKS + ${b}u) * 16u + packed_row] = a_${b};
+//% endfor
+        workgroupBarrier();
+        if slice < BLOCKS / 2u {
+            let p = (group.y * BLOCKS + 2u * slice) * 16u + packed_row;
+            let first = total(2u * slice, packed_row);
+            finish_pair(routing[tile.first + r], modality, p, first, total(2u * slice + 1u, packed_row));
+        }
+    }
+//% endif
 }

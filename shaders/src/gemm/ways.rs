@@ -94,11 +94,11 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<Way> {
             ways.extend(tiles.iter().map(|&rows| Way::Subgroup { rows, loads }));
         }
     }
-    if rows <= 2 * gemv_tiled::ROWS {
+    if rows <= gemv_tiled::ROWS {
         ways.extend(gemv_tiled::ways());
     }
     if rows > 1 {
-        ways.extend(gemm_tiled::ways(rows));
+        ways.extend(gemm_tiled::ways(target, rows));
         ways.extend(gemm_coop::fits(target, of.layout.format).then_some(Way::Coop));
     }
     ways.push(Way::Plain);
