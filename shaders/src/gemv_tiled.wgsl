@@ -19,6 +19,8 @@
 #import mad
 
 //% set loads = "storage"
+// What a group's scale is multiplied by: of few rows their sums, of many, which are more, the weights.
+//% set scaled = "none" if weights != "int8_group" else ("sums" if rows < 8 else "weights")
 //% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)
 
 const ROWS = ${rows}u;
@@ -71,6 +73,8 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         let q${b} = chunk_at(place${b}, chunk, packed_row);
 //% if weights == "int8_group"
         let factor${b} = scale_at(place${b}, chunk / 2u, packed_row);
+//% endif
+//% if scaled == "sums"
 //% for r in range(rows)
         let before${r}_${b} = a${r}_${b};
         a${r}_${b} = 0.0;
@@ -85,7 +89,7 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% elif weights == "bf16"
             let w${b} = unpack(q${b}.${["xy", "zw"][j]});
 //% else
-            let w${b} = unpack(q${b}.${["x", "y", "z", "w"][j]});
+            let w${b} = unpack(q${b}.${["x", "y", "z", "w"][j]})${" * factor" ~ b if scaled == "weights" else ""};
 //% endif
 //% endfor
 //% for r in range(rows)
@@ -100,7 +104,7 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% endfor
         }
 //% endfor
-//% if weights == "int8_group"
+//% if scaled == "sums"
 //% for b in range(blocks)
 //% for r in range(rows)
         a${r}_${b} = fma(a${r}_${b}, factor${b}, before${r}_${b});
