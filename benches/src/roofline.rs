@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use strix_engine::wgpu::{self, DeviceType, Features};
-use strix_engine::{Access, Arg, Binding, Gpu, Graph, Resident, Shader, Step, TEXEL_ROW, TensorId};
+use strix_engine::{
+    Access, Arg, Binding, Gpu, Graph, MAX_GROUPS, Resident, Shader, Step, TEXEL_ROW, TensorId,
+};
 
 use crate::stats::median;
 use crate::{Clock, Result, Work};
@@ -226,9 +228,7 @@ impl Probe<'_> {
 
     /// Operations a second.
     fn compute(&self, arithmetic: Arithmetic, lanes: u32) -> Result<f64> {
-        // Enough for every core of a large GPU, and for a software one not too much.
-        let software = self.clock.gpu().info().device_type == DeviceType::Cpu;
-        let groups = if software { 1 << 14 } else { 1 << 22 } / lanes;
+        let groups = computing_groups(self.clock.gpu().info().device_type, lanes);
         let multiply_add = include_str!("roofline/multiply_add.wgsl");
         let (name, text, first) = match arithmetic {
             Arithmetic::F32 => ("multiply_add", text_of(multiply_add, "", "f32"), 0.999_f32.to_bits()),
@@ -243,6 +243,13 @@ impl Probe<'_> {
         let ns = self.best_ns(&shader.into(), &factors, groups * lanes * 4, groups)?;
         Ok((LANE_FLOPS * u64::from(groups * lanes)) as f64 * 1e9 / ns)
     }
+}
+
+/// Workgroups of a kernel that only computes: enough for every core of a large GPU, for a software device not too much,
+/// and no more than a grid may have.
+fn computing_groups(device: DeviceType, lanes: u32) -> u32 {
+    let all: u32 = if device == DeviceType::Cpu { 1 << 14 } else { 1 << 22 };
+    (all / lanes).clamp(1, MAX_GROUPS)
 }
 
 fn text_of(template: &str, enable: &str, element: &str) -> String {
@@ -371,6 +378,18 @@ mod tests {
         assert_eq!(bound(gemm, Arithmetic::Dot4), (false, 2500.0));
         // Without f16 it computes in f32.
         assert_eq!(bound(gemm, Arithmetic::F16), (false, 10_000.0));
+    }
+
+    #[test]
+    fn issue_15_every_device_takes_the_grid_of_the_arithmetic() {
+        for device in [DeviceType::Cpu, DeviceType::IntegratedGpu, DeviceType::DiscreteGpu] {
+            for lanes in [4, 8, 16, 32, 64, 128, 256] {
+                let groups = computing_groups(device, lanes);
+                assert!((1..=MAX_GROUPS).contains(&groups), "{groups} of {lanes} lanes on {device:?}");
+                // A hundred units with 2,048 lanes in flight each are filled several times.
+                assert!(device == DeviceType::Cpu || groups * lanes > 200_000, "{groups} of {lanes} lanes");
+            }
+        }
     }
 
     #[test]

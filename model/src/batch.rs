@@ -225,7 +225,7 @@ impl<'m> Batch<'m> {
         let mut parts = [part(group[0]); TOGETHER];
         parts.iter_mut().zip(group).for_each(|(slot, &at)| *slot = part(at));
         let parts = &parts[..group.len()];
-        pass.write(parts);
+        pass.write(inner, parts)?;
         pass.dump(inner, parts)?;
         let wanted: Wanted = group.iter().map(|&at| live[at].sample.candidates()).collect();
         pass.begin(wanted)?;
@@ -322,7 +322,7 @@ impl<'m> Batch<'m> {
         let compiled = encoder.as_mut().expect("compiled");
         compiled.write(&pixels)?;
         compiled.dump(self.inner, number)?;
-        compiled.program.begin(&[compiled.embeds.id()])?;
+        compiled.program.begin(&[])?;
         Ok(Some(Work::Encode { picture, encoder, began: Instant::now() }))
     }
 
@@ -337,7 +337,7 @@ impl<'m> Batch<'m> {
         }
         let parts: Vec<_> = rows.iter().map(|&(at, rows)| live[at].part(live[at].chunk(rows))).collect();
         let pass = taken(runner).prefill_of(is_of_many);
-        pass.write(&parts);
+        pass.write(inner, &parts)?;
         pass.dump(inner, &parts)?;
         let ending = rows.iter().filter(|&&(at, rows)| live[at].prompt_left() == rows);
         let wanted: Wanted = ending.map(|&(at, _)| live[at].sample.candidates()).collect();
@@ -388,8 +388,7 @@ impl<'m> Batch<'m> {
         match self.work.take() {
             None => Ok(()),
             Some(Work::Encode { picture, mut encoder, began }) => {
-                let embeds = encoder.as_mut().expect("compiled").read(self.inner)?;
-                picture.encode(self.inner.pictures().keep(picture.id, embeds.into()));
+                picture.encode(encoder.as_mut().expect("compiled").keep(self.inner, picture.id)?);
                 for live in self.live.iter_mut().filter(|live| !live.decodes) {
                     if live.pictures.iter().any(|other| other.id == picture.id) {
                         live.encode_time += began.elapsed();

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
+use strix_engine::{
+    Deviation, Difference, Gpu, Graph, Program, Resident, StepTime, Stream, Streamed, Tensor,
+};
 
 use crate::abstractor::Abstractor;
 use crate::cache::DeviceCache;
@@ -19,18 +21,18 @@ use crate::encoder::record_vision;
 use crate::image::{RgbImage, preprocess};
 use crate::kv_cache::{self, LayerCache};
 use crate::kv_pool::{Full, Pages, Sequence, Stamp};
-use crate::loader::{Device, Loader, Progress, Streaming};
-use crate::memory::{Declared, MemoryPlan, Room};
+use crate::memory::{Declared, MemoryPlan, Room, Sizes};
 use crate::options::LoadOptions;
-use crate::pictures::Pictures;
+use crate::pictures::{Encoded, PictureId, Pictures};
+use crate::place::{Placing, place};
 use crate::plan::beyond_training;
+use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::scheduler::{Activity, Scheduler};
 use crate::session::{Row, Session, trace as dumped};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::Weights;
-use crate::{Error, Result};
+use crate::{Error, Result, pictures};
 
 /// A checkpoint on a device, ready for any number of sessions. Clones share it.
 #[derive(Clone)]
@@ -66,13 +68,17 @@ pub(crate) struct Inner {
     /// Of its weights and its config.
     pub(crate) fingerprint: String,
     memory: MemoryPlan,
-    pub(crate) streams: Vec<Arc<Stream>>,
+    /// Bytes of its weights.
+    sizes: Sizes,
+    pub(crate) streams: Vec<Stream>,
     vision: Vision,
     abstractor: Abstractor,
     pub(crate) decoder: Decoder,
     /// Keys and values of all conversations.
     pub(crate) kv: Vec<LayerCache>,
     pages: Mutex<Pages>,
+    /// Rows of encoded pictures.
+    pub(crate) visual: Resident<f32, 2>,
     /// Whether noise was written to all of the cache once, for timing.
     pub(crate) has_noise: AtomicBool,
     pictures: Mutex<Pictures>,
@@ -122,7 +128,7 @@ impl Inner {
 
     /// What was streamed to the device so far.
     pub(crate) fn streamed(&self) -> Streamed {
-        self.streams.iter().map(|stream| stream.moved()).fold(Streamed::default(), Streamed::and)
+        self.streams.iter().map(Stream::moved).fold(Streamed::default(), Streamed::and)
     }
 
     /// The programs, compiled when they are first needed.
@@ -148,6 +154,15 @@ impl Inner {
             *encoder = Some(Encoder { program: Program::compile(&self.gpu, g)?, pixels, embeds });
         }
         Ok(encoder)
+    }
+
+    /// Encodes a picture that is not kept.
+    pub(crate) fn encode(&self, id: PictureId, pixels: &[f32]) -> Result<Arc<Encoded>> {
+        self.with_encoder(|encoder| {
+            encoder.write(pixels)?;
+            encoder.program.run(&[])?;
+            encoder.keep(self, id)
+        })
     }
 
     pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
@@ -218,6 +233,17 @@ impl Encoder {
         Ok(())
     }
 
+    /// Keeps the picture that the last run encoded. It stays on the device.
+    pub(crate) fn keep(&self, inner: &Inner, id: PictureId) -> Result<Arc<Encoded>> {
+        let bytes = 4 * self.embeds.len() as u64;
+        let end = bytemuck::cast_slice(&inner.vit_eos);
+        inner.pictures().keep(id, |rows, at| {
+            self.program.copy_to(self.embeds, rows, at)?;
+            let last = at + bytes..at + bytes + end.len() as u64;
+            Ok(inner.gpu.write_ranges(rows, &[last], end)?)
+        })
+    }
+
     /// What the last run gave, and the row that ends every image: `[queries + 1, hidden_size]`.
     pub(crate) fn read(&self, inner: &Inner) -> Result<Vec<f32>> {
         let mut embeds = self.program.read(self.embeds)?;
@@ -278,46 +304,34 @@ impl Model {
         let restored = cache.as_ref().map(|cache| cache.restore(gpu));
         tracing::info!(?restored, "kernels are chosen");
         let target = gpu.target();
-        let rounding = options.rounding();
         let room = Room::of(gpu, options.device_memory, Some(&weights));
-        let (declared, memory) = planned(ctx, |ctx| {
+        let (declared, memory, programs) = planned(ctx, |ctx| {
             kv_cache::fits_counters(&config.text, ctx)?;
             let declared = Declared::new(&config, options, &target, Some(&weights), ctx)?;
-            let memory = declared.plan(&config, options, &target, ctx, room)?;
-            Ok((declared, memory))
+            let (memory, programs) = declared.plan(&config, options, &target, ctx, room)?;
+            Ok((declared, memory, programs))
         })?;
-        let compiling = gpu.compile_ahead(declared.shaders(&config, &target, memory.chunk));
-        let pages = declared.pages;
-        drop(declared);
+        let compiling = gpu.compile_ahead(programs.shaders());
+        drop(programs);
 
-        let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
-        let cancel = options.cancel.clone();
-        let device = Device { gpu, progress, done_bytes: 0, total_bytes, cancel };
-        let mut loader = Loader {
-            device: Some(device),
-            streaming: memory.streaming(),
-            activations: options.activations,
-            ..Loader::declare(target, rounding, Some(&weights))
-        };
-        let vision = Vision::load(&mut loader, &config.vision)?;
-        let mut abstractor = Abstractor::load(&mut loader, &config)?;
-        let decoder = Decoder::load(&mut loader, &config.text, ctx as usize)?;
-        let streaming = std::mem::take(&mut loader.streaming);
-        let mut device = loader.device.take().expect("given above");
-        let streams = place(&mut device, &weights, &vision, &abstractor, &decoder, &streaming)?;
-        let vit_eos = std::mem::take(&mut abstractor.vit_eos);
+        let placing = Placing { gpu, weights: &weights, progress, cancel: options.cancel.clone() };
+        let streams = place(&declared.parts, &memory.streaming(), placing)?;
+        let Declared { vision, abstractor, decoder, kv, pages, sizes, .. } = declared;
+        let vit_eos = abstractor.vit_eos.get().to_vec();
         let fingerprint = weights.fingerprint();
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
             tracing::warn!(%error, "compiled kernels are not kept");
         }
+        let visual = pictures::declare(&config, options, gpu.target().max_binding_bytes);
         let inner = Inner {
             gpu: gpu.clone(),
-            kv: kv_cache::allocate(&config.text, options.kv, pages),
+            kv,
             pages: Pages::new(pages).into(),
             has_noise: AtomicBool::new(false),
-            pictures: Mutex::default(),
+            pictures: Pictures::new(gpu, &config, visual.clone()).into(),
+            visual,
             runner: Mutex::default(),
             config,
             preprocessor,
@@ -328,6 +342,7 @@ impl Model {
             notes,
             fingerprint,
             memory,
+            sizes,
             streams,
             ctx,
             vision,
@@ -366,14 +381,13 @@ impl Model {
 
     /// Bytes of the weights on the device.
     pub fn weight_bytes(&self) -> u64 {
-        self.inner.vision.bytes() + self.inner.abstractor.bytes() + self.inner.decoder.bytes()
+        self.inner.sizes.weights()
     }
 
     /// Bytes of the weights that one decoded token reads: it is text, and of the keys' and values' weights reads those
     /// of text.
     pub fn decode_bytes(&self) -> u64 {
-        let decoder = &self.inner.decoder;
-        decoder.decoded_bytes().iter().sum::<u64>() + decoder.head_bytes()
+        self.inner.sizes.decode()
     }
 
     /// What a user should know of the files and the options, a line each: keys that were passed over, a context that is
@@ -471,6 +485,19 @@ impl Model {
         self.inner.with_encoder(|encoder| profile(&mut encoder.program))
     }
 
+    /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs: how far each result
+    /// is from it. Slow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::encode`].
+    pub fn deviations_encode(&self, pixels: &[f32]) -> Result<Vec<Deviation>> {
+        self.inner.with_encoder(|encoder| {
+            encoder.write(pixels)?;
+            Ok(encoder.program.deviations()?)
+        })
+    }
+
     /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs; the
     /// first step whose result is further than `tolerance` (relative to the tensor's largest value) from it.
     ///
@@ -500,44 +527,4 @@ pub(crate) fn trace(program: &mut Program) -> Result<Trace> {
 pub(crate) fn profile(program: &mut Program) -> Result<Vec<StepTime>> {
     program.run(&[])?;
     Ok(program.profile()?)
-}
-
-/// Puts everything that is not streamed on the device, and has the rest take turns.
-fn place(
-    device: &mut Device<'_>,
-    weights: &Weights,
-    vision: &Vision,
-    abstractor: &Abstractor,
-    decoder: &Decoder,
-    streaming: &Streaming,
-) -> Result<Vec<Arc<Stream>>> {
-    let (mut stay, mut streams) = ([vision.others(), abstractor.others(), decoder.others()].concat(), vec![]);
-    let towers: [Vec<_>; 2] = [vision.layers().collect(), abstractor.layers().collect()];
-    let mut layers: Vec<_> = towers.into_iter().map(|layers| (layers, vec![])).collect();
-    if streaming.vision {
-        layers.iter_mut().for_each(|(stay, turns)| std::mem::swap(stay, turns));
-    }
-    let mut decoders = (vec![], vec![]);
-    for (i, layer) in decoder.layers().enumerate() {
-        let turns = streaming.decoder.get(i).copied().unwrap_or_default();
-        if turns { decoders.1.push(layer) } else { decoders.0.push(layer) }
-    }
-    layers.push(decoders);
-    for (staying, turns) in layers {
-        stay.extend(staying.into_iter().flatten());
-        if !turns.is_empty() {
-            streams.push(Stream::new(device.gpu, turns)?);
-        }
-    }
-    if weights.is_packed() {
-        device.total_bytes = stay.iter().map(|tensor| tensor.bytes()).sum();
-    }
-    for tensor in &stay {
-        tensor.place(device.gpu)?;
-        if weights.is_packed() {
-            device.done_bytes += tensor.bytes();
-        }
-        device.tell(tensor.label())?;
-    }
-    Ok(streams)
 }

@@ -12,7 +12,8 @@ use crate::Result;
 use crate::decoder::{Logits, Regime, Rows, Tap};
 use crate::kv_pool::Sequence;
 use crate::model::Inner;
-use crate::session::{Encoded, Row, trace};
+use crate::pictures::Encoded;
+use crate::session::{Row, trace};
 
 /// Most sequences that are run together.
 pub(crate) const TOGETHER: usize = 16;
@@ -23,9 +24,17 @@ pub(crate) struct Part<'a> {
     pub sequence: &'a Sequence,
     pub rows: &'a [Row],
     /// Pictures, those of `rows` among them.
-    pub pictures: &'a [Encoded],
+    pub pictures: &'a [Arc<Encoded>],
     /// Candidates wanted of its last row.
     pub candidates: u32,
+}
+
+impl Part<'_> {
+    /// The pictures that its rows are of.
+    fn seen(&self) -> impl Iterator<Item = &Arc<Encoded>> {
+        let is_of = |id| move |row: &Row| matches!(row, Row::Image { picture, .. } if *picture == id);
+        self.pictures.iter().filter(move |picture| self.rows.iter().any(is_of(picture.id)))
+    }
 }
 
 /// A decoder program for up to so many rows of up to so many sequences.
@@ -53,7 +62,7 @@ impl Pass {
         tap: &mut Tap,
     ) -> Result<Self> {
         let mut g = Graph::new(inner.gpu.target());
-        let rows = Rows::declare(&mut g, &inner.config.text, regime, size, sequences, inner.ctx);
+        let rows = Rows::declare(&mut g, regime, size, sequences, inner.ctx, &inner.visual);
         let out = inner.decoder.record(&mut g, &inner.config.text, &inner.kv, rows, all_logits, tap);
         Ok(Self {
             program: Program::compile(&inner.gpu, g)?,
@@ -78,12 +87,26 @@ impl Pass {
     }
 
     /// Sets what the next run does.
-    pub(crate) fn write(&mut self, parts: &[Part<'_>]) {
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for its pictures, or is lost.
+    pub(crate) fn write(&mut self, inner: &Inner, parts: &[Part<'_>]) -> Result<()> {
         let Rows { tokens, visual, routing, cursors, last, candidates, .. } = self.rows;
         let rows = || parts.iter().flat_map(|part| part.rows);
+        let first_rows = match visual {
+            Some(_) => inner.pictures().need(parts.iter().flat_map(Part::seen).cloned().collect())?,
+            None => vec![],
+        };
         let [values, runs, modality] = &mut self.values;
         values.clear();
-        values.extend(rows().map(|row| if let Row::Token(id) = row { *id } else { 0 }));
+        values.extend(rows().map(|row| match *row {
+            Row::Token(id) => id,
+            Row::Image { picture, row } => {
+                let found = first_rows.iter().find(|(id, _)| *id == picture);
+                row + found.expect("the pictures of its rows").1
+            }
+        }));
         self.program.write(tokens, values);
         modality.clear();
         modality.extend(rows().map(|row| u32::from(matches!(row, Row::Image { .. }))));
@@ -122,21 +145,7 @@ impl Pass {
         values.clear();
         values.extend(parts.iter().map(|part| part.candidates));
         self.program.write(candidates, values);
-        if let (Some(visual), true) = (visual, self.values[2].contains(&1)) {
-            let [_, dim] = visual.rows.shape().map(|n| n as usize);
-            let mut values = vec![0.0; rows().count() * dim];
-            let mut out = values.chunks_exact_mut(dim);
-            for part in parts {
-                for (row, out) in part.rows.iter().zip(&mut out) {
-                    if let Row::Image { picture, row } = *row {
-                        let of = part.pictures.iter().find(|of| of.id == picture);
-                        let embeds = &of.expect("the pictures of its rows").embeds;
-                        out.copy_from_slice(&embeds[row as usize * dim..][..dim]);
-                    }
-                }
-            }
-            self.program.write(visual.rows, &values);
-        }
+        Ok(())
     }
 
     /// Writes to files what `STRIX_TRACE` names of the run that was set.

@@ -20,7 +20,7 @@ use crate::request::{Request, Sample};
 use crate::{Error, Result};
 pub use inspect::Inspect;
 use inspect::Inspected;
-pub(crate) use pictures::{Encoded, Picture};
+pub(crate) use pictures::Picture;
 pub(crate) use rows::Row;
 pub use saved::SaveOptions;
 pub(crate) use talk::{Before, Last, Left, Talk};

@@ -3,8 +3,8 @@
 use strix_engine::{Graph, Tensor};
 
 use crate::dispatch::dispatch;
+use crate::heads::KeyStrides;
 use crate::kernel::lanes;
-use crate::kv_cache::KeyStrides;
 use crate::{HeadShape, Heads, KvElement, Mask, Variants as _, attention};
 
 pub use crate::generated::attention_probs::{KERNEL, Params, Variants};

@@ -7,8 +7,8 @@ use crate::decode_attention_join::decode_attention_join;
 use crate::decode_attention_split::{Operands, Splits, decode_attention_split};
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads, Teams};
+use crate::heads::KeyStrides;
 use crate::kernel::read_texels;
-use crate::kv_cache::KeyStrides;
 use crate::{
     Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
     decode_attention_plain, rope_append,

@@ -4,7 +4,7 @@ use strix_engine::{Graph, Tensor};
 
 use crate::dispatch::dispatch;
 use crate::generated::variants::Heads;
-use crate::kv_cache::KeyStrides;
+use crate::heads::KeyStrides;
 use crate::{Cursors, KvElement, Variants as _, attention, cursors, decode_attention, rope_append};
 
 pub use crate::generated::decode_attention_split::{KERNEL, Params, Variants};

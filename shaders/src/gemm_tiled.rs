@@ -3,14 +3,14 @@
 use strix_engine::{Maker, Target};
 
 use crate::Variants as _;
-use crate::gemm::{Projection, Way};
+use crate::gemm::{Projection, ProjectionWay};
 use crate::generated::variants::X;
 use crate::kernel::Dispatch;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
 
 /// Rows and columns of the tiles, the likeliest first for `rows` rows.
-pub(crate) fn ways(target: &Target, rows: u32) -> [Way; 5] {
+pub(crate) fn ways(target: &Target, rows: u32) -> [ProjectionWay; 5] {
     let sizes = match rows {
         // The largest is more than an Adreno 660 has registers for.
         33.. if target.maker == Maker::Qualcomm => [(64, 64), (64, 128), (128, 64), (32, 64), (128, 128)],
@@ -18,7 +18,7 @@ pub(crate) fn ways(target: &Target, rows: u32) -> [Way; 5] {
         33..=511 => [(64, 64), (32, 64), (64, 128), (128, 64), (128, 128)],
         _ => [(128, 128), (64, 64), (64, 128), (128, 64), (32, 64)],
     };
-    sizes.map(|(rows, cols)| Way::Tiled { rows, cols })
+    sizes.map(|(rows, cols)| ProjectionWay::Tiled { rows, cols })
 }
 
 /// [`gemm()`](crate::gemm::gemm()) in tiles of so many rows and columns.

@@ -1,7 +1,7 @@
 //! The projection of few rows on a GPU: many workgroups, the columns of x split within each.
 
 use crate::Variants as _;
-use crate::gemm::{Projection, Way};
+use crate::gemm::{Projection, ProjectionWay};
 use crate::generated::variants::X;
 use crate::kernel::Dispatch;
 
@@ -11,8 +11,8 @@ pub use crate::generated::gemv_tiled::{KERNEL, Params, Variants};
 pub(crate) const ROWS: u32 = 16;
 
 /// Blocks and threads of a workgroup, the likeliest first.
-pub(crate) fn ways() -> [Way; 4] {
-    [(2, 256), (2, 64), (4, 256), (4, 64)].map(|(blocks, threads)| Way::Sliced { blocks, threads })
+pub(crate) fn ways() -> [ProjectionWay; 4] {
+    [(2, 256), (2, 64), (4, 256), (4, 64)].map(|(blocks, threads)| ProjectionWay::Sliced { blocks, threads })
 }
 
 /// [`gemm()`](crate::gemm::gemm()) of few rows, in workgroups of so many blocks and threads.

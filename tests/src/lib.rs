@@ -8,6 +8,8 @@ pub mod full_width;
 pub mod fuzz;
 pub mod fuzz_folders;
 pub mod golden;
+#[cfg(target_os = "linux")]
+pub mod gpus;
 pub mod nano;
 pub mod pictures;
 pub mod reference;
@@ -17,7 +19,8 @@ use std::sync::OnceLock;
 
 use bytemuck::Pod;
 use strix_engine::{
-    Choices, Decision, Family, Gpu, GpuOptions, Graph, Program, Resident, Target, Tensor, TensorId, Way,
+    Choices, Decision, Family, Gpu, GpuOptions, Graph, Program, Resident, Specialisation, Target, Tensor,
+    TensorId,
 };
 
 /// The device under test: the one `STRIX_ADAPTER` names, else the best.
@@ -124,7 +127,7 @@ pub fn every_way(gpu: &Gpu, record: impl FnOnce(&mut Graph)) -> Vec<(Target, Str
     let mut g = Graph::new(free.clone());
     record(&mut g);
     let of = |decision: &Decision| -> Vec<_> {
-        let one = |way: &Way| {
+        let one = |way: &Specialisation| {
             let mut choices = Choices::default();
             choices.set(&decision.kernel, &decision.situation, way.clone());
             (free.with_choices(choices), format!("{} {way:?}", decision.kernel))

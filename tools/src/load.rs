@@ -58,7 +58,9 @@ impl Adapter {
 
     pub(crate) fn open(&self) -> anyhow::Result<Gpu> {
         system::check_limits()?;
-        Ok(Gpu::with(&self.options())?)
+        let gpu = Gpu::with(&self.options())?;
+        gpu.passed_over().iter().for_each(|adapter| note(&format!("passed over {adapter}")));
+        Ok(gpu)
     }
 }
 

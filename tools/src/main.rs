@@ -10,6 +10,7 @@ mod constrain;
 mod convert;
 mod demo;
 mod devices;
+mod doctor;
 mod echo;
 mod export;
 mod failure;
@@ -17,6 +18,7 @@ mod flags;
 mod half_blocks;
 mod help;
 mod inspect;
+mod isa;
 mod load;
 mod named;
 mod pictures;
@@ -96,6 +98,7 @@ enum Command {
     Chat(Box<chat::Args>),
     Bench(Box<bench::Args>),
     Devices(devices::Args),
+    Doctor(doctor::Args),
     Plan(plan::Args),
     Convert(convert::Args),
     Verify(verify::Args),
@@ -103,6 +106,7 @@ enum Command {
     Export(export::Args),
     Tune(tune::Args),
     Shader(shader::Args),
+    Isa(Box<isa::Args>),
     Synth(synth::Args),
     Completions(completions::Args),
 }
@@ -146,6 +150,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Chat(args) => chat::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
@@ -153,6 +158,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Export(args) => export::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Shader(args) => shader::run(&args),
+        Command::Isa(args) => isa::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

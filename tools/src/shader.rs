@@ -1,12 +1,10 @@
 //! `strix shader`: the text of a kernel as a device would run it.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use anyhow::Context;
 use strix_engine::{Family, Gpu, GpuOptions, Shader, Target};
-use strix_model::{Config, Dtype, KvDtype, LoadOptions};
+use strix_isa::select::defaults;
 use strix_shaders::generated::KERNELS;
 use strix_shaders::{Kernel, Value};
 
@@ -45,7 +43,7 @@ pub(crate) struct Args {
     all: bool,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
     pair.map(|(n, v)| (n.to_owned(), v.to_owned())).ok_or_else(|| "it is not of the form rows=1".into())
 }
@@ -67,7 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     };
 
     let (target, device) = target(args)?;
-    let used: Vec<_> = used(&target)?.into_iter().filter(|s| is_of(s, kernel.name) && fits(s)).collect();
+    let used: Vec<_> = defaults(&target)?.into_iter().filter(|s| is_of(s, kernel.name) && fits(s)).collect();
     let shader = match used.split_first() {
         Some((first, others)) => {
             for other in others {
@@ -96,7 +94,7 @@ fn is_of(shader: &Shader, kernel: &str) -> bool {
 }
 
 /// The kernel whose name a name begins with, and the values that follow: `gemm_int8_group` is `gemm`, `int8_group`.
-fn resolve(name: &str) -> anyhow::Result<(&'static Kernel, Vec<String>)> {
+pub(crate) fn resolve(name: &str) -> anyhow::Result<(&'static Kernel, Vec<String>)> {
     let rest = |kernel: &Kernel| match name.strip_prefix(kernel.name)? {
         "" => Some(""),
         rest => rest.strip_prefix('_'),
@@ -151,7 +149,7 @@ fn joined(values: &[Value]) -> String {
     values.iter().map(Value::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn check(kernel: &Kernel, wanted: &[(String, String)]) -> Result<(), Usage> {
+pub(crate) fn check(kernel: &Kernel, wanted: &[(String, String)]) -> Result<(), Usage> {
     for (name, value) in wanted {
         let has = |values: &[Value]| values.iter().any(|known| known.to_string() == *value);
         let known = kernel.variants.iter().any(|(n, values)| n == name && has(values));
@@ -192,27 +190,6 @@ fn target(args: &Args) -> anyhow::Result<(Target, String)> {
             Ok((gpu.target(), gpu.name()))
         }
     }
-}
-
-/// Every specialisation that the 8.2B model uses, under each dtype, in the order of decoding, prefill and vision.
-fn used(target: &Target) -> anyhow::Result<Vec<Arc<Shader>>> {
-    let mut config = Config::from_json(b"{}")?;
-    config.text.num_hidden_layers = 1;
-    config.vision.num_hidden_layers = 1;
-    let int8 = |group| Dtype::Int8 { group };
-    let dtypes = [(int8(None), true), (Dtype::Bf16, false), (int8(Some(128)), true), (Dtype::F32, false)];
-    let (mut seen, mut used) = (BTreeSet::new(), vec![]);
-    for (dtype, int8_vision) in dtypes {
-        for kv in [KvDtype::F32, KvDtype::F16] {
-            let options = LoadOptions { dtype, int8_vision, kv, ctx: Some(2048), ..LoadOptions::default() };
-            for shader in strix_model::shaders(&config, &options, target)? {
-                if seen.insert(shader.label.clone()) {
-                    used.push(shader);
-                }
-            }
-        }
-    }
-    Ok(used)
 }
 
 fn list(out: &mut impl Write) -> io::Result<()> {

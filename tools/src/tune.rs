@@ -165,7 +165,7 @@ fn print(
 }
 
 /// Time of a way on all subjects of a situation together.
-fn total(tuning: &Tuning, kernel: &str, situation: &str, way: &strix_engine::Way) -> Option<f64> {
+fn total(tuning: &Tuning, kernel: &str, situation: &str, way: &strix_engine::Specialisation) -> Option<f64> {
     let of = |m: &&Measured| m.kernel == kernel && m.situation == situation && m.way == *way;
     tuning.measured.iter().filter(of).map(|m| m.result.clone().ok()).sum()
 }

@@ -9,11 +9,12 @@ use crate::Result;
 use crate::generate::FinishReason;
 use crate::kv_pool::Sequence;
 use crate::model::Inner;
+use crate::pictures::Encoded;
 use crate::request::{Sample, Scores};
 use crate::runner::Part;
 use crate::scheduler::Queue;
 use crate::session::rows::common;
-use crate::session::{Encoded, Left, Picture, Row};
+use crate::session::{Left, Picture, Row};
 
 /// Positions that are run twice rather than waited for.
 const FEW: usize = 4;
@@ -26,7 +27,7 @@ pub(super) struct Live<'m> {
     pub(super) rows: Vec<Row>,
     pub(super) pictures: Vec<Picture>,
     /// Those that were needed so far, as the decoder sees them.
-    pub(super) encoded: Vec<Encoded>,
+    pub(super) encoded: Vec<Arc<Encoded>>,
     pub(super) left: Arc<Mutex<Left>>,
     pub(super) sample: Sample,
     pub(super) sequence: Sequence,

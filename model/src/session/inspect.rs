@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use strix_engine::StepTime;
 
-use super::{Encoded, Row, Session};
+use super::{Row, Session};
 use crate::kv_pool::Sequence;
 use crate::model::{Inner, profile};
+use crate::pictures::Encoded;
 use crate::runner::{Part, Pass, Runner, TOGETHER};
 use crate::{Error, Result};
 
@@ -19,7 +20,7 @@ pub(super) struct Inspected {
     /// Positions that it had last.
     ran: usize,
     /// Pictures of its rows.
-    pub(super) pictures: Vec<Encoded>,
+    pub(super) pictures: Vec<Arc<Encoded>>,
 }
 
 /// Single steps, traces and times of a [`Session`], for tests and benchmarks. They run on the caller's thread, between
@@ -139,7 +140,7 @@ impl<'a> Inspect<'a> {
         inner.pages().grow(sequence, most);
         let times = {
             let mut runner = inner.runner()?;
-            runner.prefill.write(&[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }]);
+            runner.prefill.write(&inner, &[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }])?;
             profile(&mut runner.prefill.program)
         };
         self.end();
@@ -205,7 +206,7 @@ fn write_together<'a>(
         parts.push(Part { sequence, rows, pictures: &[], candidates: 1 });
     }
     let pass = runner.decode(inner, parts.len())?;
-    pass.write(&parts);
+    pass.write(inner, &parts)?;
     Ok(pass)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use strix_engine::{Difference, Program};
+use strix_engine::{Deviation, Difference, Program};
 
 use super::inspect::Inspected;
 use super::inspect::logits_together;
@@ -11,7 +11,7 @@ use super::{Inspect, Session};
 use crate::decoder::{Regime, Tap};
 use crate::kv_cache;
 use crate::kv_pool::Sequence;
-use crate::model::{Inner, Trace, trace};
+use crate::model::{Inner, Running, Trace, trace};
 use crate::runner::{Part, Pass};
 use crate::{Error, Result};
 
@@ -46,8 +46,9 @@ impl Inspect<'_> {
     ///
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
-        let mut pass = self.whole(ids, &mut Tap::default())?;
-        let trace = in_order(&mut pass.program, &self.inner(), self.pages());
+        let inner = self.inner();
+        let (mut pass, _alone) = self.whole(&inner, ids, &mut Tap::default())?;
+        let trace = in_order(&mut pass.program, &inner, self.pages());
         self.end();
         trace
     }
@@ -95,7 +96,8 @@ impl Inspect<'_> {
         let mut tap = Tap { layers: layers.to_vec(), probs: vec![] };
         tap.layers.sort_unstable();
         tap.layers.dedup();
-        let mut chunk = self.whole(ids, &mut tap)?;
+        let inner = self.inner();
+        let (mut chunk, _alone) = self.whole(&inner, ids, &mut tap)?;
         self.end();
         chunk.program.run(&tap.probs.iter().map(|p| p.id()).collect::<Vec<_>>())?;
         let of = |layer: &usize| -> Result<Vec<f32>> {
@@ -111,18 +113,19 @@ impl Inspect<'_> {
         layers.iter().map(of).collect()
     }
 
-    /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
-    fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Pass> {
+    /// A program that runs all of these ids at once, its inputs written; nothing is cached then. What comes with it keeps
+    /// others from running, and so the pictures in their places.
+    fn whole<'i>(&mut self, inner: &'i Inner, ids: &[i32], tap: &mut Tap) -> Result<(Pass, Running<'i>)> {
         let rows = self.rows_of(ids, 0)?;
         let size = (rows.len() as u32).max(2);
-        let inner = self.inner();
-        let mut pass = Pass::compile(&inner, Regime::Prefill, size, 1, true, tap)?;
+        let mut pass = Pass::compile(inner, Regime::Prefill, size, 1, true, tap)?;
         self.begin(rows.len())?;
+        let alone = inner.runner()?;
         let Inspected { sequence, pictures, .. } = self.state();
         let sequence = sequence.as_mut().expect("begun");
         inner.pages().grow(sequence, rows.len());
-        pass.write(&[Part { sequence, rows: &rows, pictures, candidates: 1 }]);
-        Ok(pass)
+        pass.write(inner, &[Part { sequence, rows: &rows, pictures, candidates: 1 }])?;
+        Ok((pass, alone))
     }
 
     /// Pages of what is being run.
@@ -156,7 +159,7 @@ impl Inspect<'_> {
             let (part, after) = rest.split_at(pass.size.min(rest.len()));
             rest = after;
             inner.pages().grow(sequence, sequence.len() + part.len());
-            pass.write(&[Part { sequence, rows: part, pictures, candidates: 1 }]);
+            pass.write(&inner, &[Part { sequence, rows: part, pictures, candidates: 1 }])?;
             if run(pass, &inner, sequence.pages(), rest.is_empty())? {
                 return Ok(true);
             }
@@ -174,7 +177,7 @@ impl Inspect<'_> {
         let result = {
             let mut runner = inner.runner()?;
             let pass = runner.decode(&inner, 1)?;
-            pass.write(&[Part { sequence, rows: &row, pictures: &[], candidates: 1 }]);
+            pass.write(&inner, &[Part { sequence, rows: &row, pictures: &[], candidates: 1 }])?;
             run(pass, &inner, sequence.pages())
         };
         self.end();
@@ -216,6 +219,21 @@ impl Inspect<'_> {
             return Ok(found);
         }
         self.decode_last(|pass, _, _| Ok(pass.program.replay(tolerance)?))
+    }
+
+    /// [`Inspect::replay`] of every step: how far each result is from its CPU reference. Slow.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn deviations(&mut self, ids: &[i32]) -> Result<Vec<Deviation>> {
+        let mut all = vec![];
+        self.each_pass(ids, |pass, _, _, _| {
+            all.extend(pass.program.deviations()?);
+            Ok(false)
+        })?;
+        all.extend(self.decode_last(|pass, _, _| Ok(pass.program.deviations()?))?);
+        Ok(all)
     }
 
     /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`

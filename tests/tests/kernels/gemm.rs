@@ -1,7 +1,6 @@
 use half::bf16;
 use strix_engine::{Choices, Gpu, Graph, Resident, Target};
 use strix_shaders::gemm::{Activation, gemm};
-use strix_shaders::packing::Contents;
 use strix_shaders::{Format, Input, Layout, Linear, Routing};
 use strix_tests::{assert_close, every_way, gpu, on_all, plain_gpu, product_bound, run_for, run_on, uniform};
 
@@ -105,7 +104,7 @@ impl Case {
             |set: u32, half: u32, row: u32, out: &mut [f32]| out.copy_from_slice(self.row(set, half, row));
         let bias = |set: u32, half: u32, row: u32| self.bias[self.at(set, half, row)];
         let limit = max_binding_bytes.unwrap_or(gpu.target().max_binding_bytes);
-        Linear::pack(Contents::Upload(gpu), "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
+        Linear::upload_within(gpu, "y", "w", self.layout, limit, fill, Some(&bias)).expect("room")
     }
 
     fn check(&self, gpu: &Gpu, max_binding_bytes: Option<u64>) {

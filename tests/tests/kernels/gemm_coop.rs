@@ -72,7 +72,7 @@ fn check(case: &Case, expected: u32, lanes: u32) {
     let rows = case.modality.len() as u32;
     let (x, residual) = (uniform(9, (rows * k) as usize), uniform(10, (rows * n) as usize));
     let w = case.upload(gpu(), None);
-    let [part] = &w.parts[..] else { panic!("one part") };
+    let [strip] = &w.strips[..] else { panic!("one strip") };
     let adds = case.activation == Activation::None;
     let variants = gemm_coop::Variants {
         weights: match format {
@@ -113,8 +113,8 @@ fn check(case: &Case, expected: u32, lanes: u32) {
         let x = g.bind(&Resident::from_slice("x", [rows, k], &x));
         let routing = g.bind(&Resident::from_slice("routing", [rows + 2], &Routing::of(&case.modality)));
         let residual = g.bind(&Resident::from_slice("residual", [rows, n], &residual));
-        let (weight, scale) = (g.bind(&part.weight), part.scale.as_ref().map(|scale| g.bind(scale).id()));
-        let bias = g.bind(part.bias.as_ref().expect("a bias"));
+        let (weight, scale) = (g.bind(&strip.weight), strip.scale.as_ref().map(|scale| g.bind(scale).id()));
+        let bias = g.bind(strip.bias.as_ref().expect("a bias"));
         let y = g.activation::<f32, 2>("y", [rows, n]);
         let residual = adds.then_some(residual.id());
         let read = [Some(x.id()), Some(routing.id()), Some(weight.id()), scale, Some(bias.id()), residual];

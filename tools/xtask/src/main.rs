@@ -20,6 +20,7 @@ cargo xtask TASK
   pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
+  gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
+        "gpus" => gpus(rest),
         "bench" => bench(rest),
         "peers" => driver(&VULKAN)
             .and_then(|()| build_strix(&[]))
@@ -120,6 +122,14 @@ fn all_checks(phases: &mut Phases) -> Result {
         println!("\nno GL adapter here: the kernels are not run through GL");
     }
     Ok(())
+}
+
+/// Nothing of it depends on how fast Strix is on the host: the dev profile, which the tests have built.
+fn gpus(args: &[String]) -> Result {
+    let dev = ["--dev".to_owned()];
+    build_strix(&dev)?;
+    run(cargo().args(["build", "-p", "strix-tests", "--bin", "schedules"]))?;
+    checking("gpus", &[&dev, args].concat())
 }
 
 /// Builds the binary that full-size starts, beside it.
