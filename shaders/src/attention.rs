@@ -98,8 +98,8 @@ fn subgroup_ways(lanes: u32, texels: bool) -> Vec<AttentionWay> {
 /// `y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n']` over the keys that row r sees, where
 /// n' is n's head of keys.
 ///
-/// Dao et al. 2022, algorithm 1. `q`, `k` and `v` may lie in one tensor. RowClass of `k` and `v` that `mask`
-/// hides from every row are never used, and may hold anything. RowClass of the result that are not live are
+/// Dao et al. 2022, algorithm 1. `q`, `k` and `v` may lie in one tensor. Rows of `k` and `v` that `mask`
+/// hides from every row are never used, and may hold anything. Rows of the result that are not live are
 /// left as they were. With a causal mask rows may be of several sequences, whose keys and values are found by their
 /// pages; row n of `k` and of `v` is slot n.
 ///

@@ -6,7 +6,7 @@ use crate::{HeadShape, Mask, Variants as _};
 
 pub use crate::generated::attention_plain::{KERNEL, Params, Variants};
 
-/// RowClass of a workgroup.
+/// Rows of a workgroup.
 const QUERIES: u32 = 8;
 
 /// [`attention()`](crate::attention()) of `rows` rows over such heads, by this family.

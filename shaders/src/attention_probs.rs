@@ -12,7 +12,7 @@ pub use crate::generated::attention_probs::{KERNEL, Params, Variants};
 /// `p[n, r, j] = softmax_j(q[r, n] · k[j, n'] / √head_dim)`, zero for keys that row r does not see, where n'
 /// is n's head of keys. For looking at chosen layers: it is slow, and the result large.
 ///
-/// All zeros for rows that are not live. RowClass of `k` that `mask` hides from every row may hold anything.
+/// All zeros for rows that are not live. Rows of `k` that `mask` hides from every row may hold anything.
 ///
 /// | name      | shape                      | dtype      |
 /// |-----------|----------------------------|------------|

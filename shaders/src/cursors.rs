@@ -23,7 +23,7 @@ pub struct Cursors {
     pub pages: Tensor<u32, 2>,
 }
 
-/// RowClass of a sequence in a run.
+/// Rows of a sequence in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Position of the first of them.

@@ -23,7 +23,7 @@ pub use crate::generated::decode_attention::{KERNEL, Params, Variants};
 /// q and the new key are rotated, and key and value appended to the cache at the row's position, which is read at
 /// run time. The result is as if they had been read from there, as f16 where the cache is. What the cache holds
 /// past that position is never used, and may be anything; a position for which the sequence has no page is not written.
-/// RowClass of the result that are not live are left as they were.
+/// Rows of the result that are not live are left as they were.
 ///
 /// | name             | shape                                               | dtype      |
 /// |------------------|-----------------------------------------------------|------------|

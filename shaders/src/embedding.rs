@@ -60,7 +60,7 @@ impl EmbeddingStrip {
     }
 }
 
-/// RowClass of images among those of a run.
+/// Rows of images among those of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Visual {
     /// `[rows]`: 0 text, 1 image.

@@ -27,7 +27,7 @@ pub(crate) use way::{Projection, ProjectionWay, columns};
 /// | `w`    | `[sets, n, k]`| packed|
 /// | result | `[rows, n]`   | f32   |
 ///
-/// RowClass that `rows` does not list are not computed. A `w` split over bindings takes one dispatch a strip.
+/// Rows that `rows` does not list are not computed. A `w` split over bindings takes one dispatch a strip.
 ///
 /// # Panics
 ///

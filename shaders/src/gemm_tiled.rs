@@ -1,5 +1,7 @@
 //! The projection of many rows on a GPU: tiles of activations and weights in workgroup memory.
 
+use strix_engine::{Maker, Target};
+
 use crate::Variants as _;
 use crate::gemm::{Projection, ProjectionWay};
 use crate::generated::variants::X;
@@ -7,9 +9,11 @@ use crate::kernel::Dispatch;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
 
-/// RowClass and columns of the tiles, the likeliest first for `rows` rows.
-pub(crate) fn ways(rows: u32) -> [ProjectionWay; 5] {
+/// Rows and columns of the tiles, the likeliest first for `rows` rows.
+pub(crate) fn ways(target: &Target, rows: u32) -> [ProjectionWay; 5] {
     let sizes = match rows {
+        // The largest is more than an Adreno 660 has registers for.
+        33.. if target.maker == Maker::Qualcomm => [(64, 64), (64, 128), (128, 64), (32, 64), (128, 128)],
         0..=32 => [(32, 64), (64, 64), (64, 128), (128, 64), (128, 128)],
         33..=511 => [(64, 64), (32, 64), (64, 128), (128, 64), (128, 128)],
         _ => [(128, 128), (64, 64), (64, 128), (128, 64), (32, 64)],

@@ -45,7 +45,7 @@ impl KvElement for f16 {
 pub struct Heads<T = f32> {
     /// All elements.
     pub(crate) elements: Tensor<T, 1>,
-    /// RowClass of each head.
+    /// Rows of each head.
     pub(crate) rows: u32,
     /// Elements from one row of a head to the next.
     pub(crate) row: u32,

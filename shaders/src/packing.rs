@@ -3,7 +3,7 @@
 //! A matrix `[n, k]` is cut into blocks of 16 rows; a block is a run of chunks, each 16 bytes of every one of
 //! its rows: `[block][chunk][16 rows][16 bytes]`. Adjacent lanes take adjacent rows, so that they read
 //! adjacent 16 bytes, and a workgroup reads one contiguous range. A chunk holds 4 columns of f32, 8 of bf16 or
-//! 16 of int8. RowClass are padded with zeros to a multiple of 16, columns to a multiple of 32. Scales are
+//! 16 of int8. Rows are padded with zeros to a multiple of 16, columns to a multiple of 32. Scales are
 //! `[block][16 rows]`, those of groups `[block][groups / 4][16 rows][4 groups]`, so that one load has four; biases are
 //! `[block][16 rows]`.
 //!
@@ -25,7 +25,7 @@ pub use linear::{Activations, Bias, Linear, LinearStrip};
 pub use pack::{Packed, pack, pack_blocks};
 pub use strip::Strip;
 
-/// RowClass of a block.
+/// Rows of a block.
 pub const BLOCK: u32 = 16;
 /// Columns that one step of the gemm takes; columns are padded to a multiple of it.
 pub const STEP: u32 = 32;

@@ -1,4 +1,4 @@
-//! RowClass of activations as int8.
+//! Rows of activations as int8.
 
 use strix_engine::{Graph, Tensor};
 
@@ -9,7 +9,7 @@ use crate::{Variants as _, choose};
 
 pub use crate::generated::quantise_rows::{KERNEL, Params, Variants};
 
-/// RowClass of int8, and what they are multiples of.
+/// Rows of int8, and what they are multiples of.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantised {
     /// Four columns a word, `[rows, k / 4]`, padded with zeros to a multiple of 32 columns.

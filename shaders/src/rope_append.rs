@@ -20,7 +20,7 @@ pub use crate::rope_tables::RopeTables;
 /// A cache of f16 gets the nearest f16, ties to even, and of what is larger than any, 65,504: no infinity
 /// enters it. Below the smallest normal f16, 2^-14, the rounding is the device's, which may flush to zero.
 ///
-/// RowClass that are not live write nothing, nor do positions for which a sequence has no page; what of the cache is no row's
+/// Rows that are not live write nothing, nor do positions for which a sequence has no page; what of the cache is no row's
 /// stays as it is.
 ///
 /// | name             | shape                                | dtype      |

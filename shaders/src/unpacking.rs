@@ -1,4 +1,4 @@
-//! RowClass of a packed matrix as floats: the inverse of [`crate::packing`].
+//! Rows of a packed matrix as floats: the inverse of [`crate::packing`].
 
 use half::bf16;
 

@@ -7,12 +7,12 @@ use strix_engine::Streamed;
 
 use crate::Result;
 use crate::generate::FinishReason;
+use crate::inner::Inner;
 use crate::kv_pool::Sequence;
-use crate::model::Inner;
 use crate::pictures::Encoded;
+use crate::queue::Queue;
 use crate::request::{Sample, Scores};
 use crate::runner::Share;
-use crate::scheduler::Queue;
 use crate::session::rows::common;
 use crate::session::{Left, Picture, Row};
 

@@ -62,7 +62,7 @@ impl Input {
 pub struct Routing(pub Tensor<u32, 1>);
 
 impl Routing {
-    /// RowClass there is room for; the rows of every result.
+    /// Rows there is room for; the rows of every result.
     pub fn capacity(self) -> u32 {
         self.0.shape()[0] - 2
     }

@@ -30,11 +30,11 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
             ways.extend(tiles.iter().map(|&rows| ProjectionWay::Subgroup { rows, loads }));
         }
     }
-    if rows <= 2 * gemv_tiled::ROWS {
+    if rows <= gemv_tiled::ROWS {
         ways.extend(gemv_tiled::ways());
     }
     if rows > 1 {
-        ways.extend(gemm_tiled::ways(rows));
+        ways.extend(gemm_tiled::ways(target, rows));
         ways.extend(gemm_coop::fits(target, of.layout.format).then_some(ProjectionWay::Coop));
     }
     ways.push(ProjectionWay::Plain);

@@ -4,7 +4,7 @@ use serde::Serialize;
 use strix_engine::wgpu::{self, Backend, DeviceType, Features};
 use strix_engine::{Gpu, GpuOptions};
 
-use super::{Finding, Level};
+use super::finding::{Finding, Level};
 
 /// An adapter of this machine.
 #[derive(Serialize)]
@@ -25,7 +25,12 @@ pub(super) struct Properties {
     pub(super) driver: String,
     /// Family of kernels that is used where nothing else was found better.
     pub(super) family: String,
+    /// Lanes of a subgroup, where kernels are made for so many.
     pub(super) subgroup: Option<u32>,
+    /// Whether kernels use subgroups of whatever size.
+    pub(super) subgroups: bool,
+    /// Side of the matrices that are multiplied as units, where kernels use them.
+    pub(super) matrices: Option<u32>,
     pub(super) binding_bytes: u64,
     pub(super) buffer_bytes: u64,
     pub(super) workgroup_bytes: u32,
@@ -155,22 +160,14 @@ pub(super) fn properties(gpu: &Gpu) -> (Properties, Vec<Finding>) {
     let (used, missing): (Vec<_>, Vec<_>) =
         FEATURES.into_iter().partition(|(feature, ..)| has.contains(*feature));
     let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
-    let mut findings = known(&info.name, &driver, info.backend);
-    if has.contains(Features::SUBGROUP) && target.subgroup.is_none() {
-        findings.push(Finding::new(
-            Level::Note,
-            format!(
-                "its subgroups have {} to {} lanes: kernels that need one size are not used",
-                info.subgroup_min_size, info.subgroup_max_size
-            ),
-            "nothing: others are used in their place",
-        ));
-    }
+    let findings = known(&info.name, &driver, info.backend);
     let properties = Properties {
         name: gpu.name().to_owned(),
         driver,
         family: target.family.to_string(),
         subgroup: target.subgroup,
+        subgroups: target.subgroups,
+        matrices: target.coop.map(|coop| coop.size),
         binding_bytes: target.max_binding_bytes,
         buffer_bytes: limits.max_buffer_size,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
