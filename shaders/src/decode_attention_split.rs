@@ -5,7 +5,7 @@ use strix_engine::{Graph, Tensor};
 use crate::dispatch::dispatch;
 use crate::generated::variants::Heads;
 use crate::heads::KeyStrides;
-use crate::{Cursors, KvElement, Variants as _, attention, cursors, decode_attention, rope_append};
+use crate::{Cursors, KvElement, Variants as _, attention, cursors, rope_append};
 
 pub use crate::generated::decode_attention_split::{KERNEL, Params, Variants};
 
@@ -49,7 +49,7 @@ impl Splits {
     }
 }
 
-/// Tensors of [`decode_attention()`](decode_attention()), as it has bound them.
+/// Tensors of [`decode_attention()`](crate::decode_attention()), as it has bound them.
 pub(crate) struct Operands<T> {
     pub(crate) qkv: Tensor<f32, 2>,
     pub(crate) tables: Tensor<f32, 2>,
@@ -64,7 +64,7 @@ pub(crate) struct Operands<T> {
 pub(crate) fn decode_attention_split<T: KvElement>(
     g: &mut Graph,
     name: &str,
-    p: decode_attention::Params,
+    p: crate::generated::decode_attention::Params,
     of: &Operands<T>,
     splits: Splits,
     heads: Heads,
