@@ -44,6 +44,7 @@ pub(crate) enum RowClass {
     One,
     Two,
     Four,
+    Eight,
     Few,
     Many,
 }
@@ -55,7 +56,8 @@ impl RowClass {
             1 => Self::One,
             2 => Self::Two,
             3..=4 => Self::Four,
-            5..=16 => Self::Few,
+            5..=8 => Self::Eight,
+            9..=16 => Self::Few,
             _ => Self::Many,
         }
     }
@@ -67,6 +69,7 @@ impl fmt::Display for RowClass {
             Self::One => "rows=one",
             Self::Two => "rows=two",
             Self::Four => "rows=four",
+            Self::Eight => "rows=eight",
             Self::Few => "rows=few",
             Self::Many => "rows=many",
         })

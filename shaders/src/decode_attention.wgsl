@@ -88,6 +88,11 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
     let v_first_${n} = cached / LOAD + v_part(${n * lanes}u + lane);
 //% endfor
 
+//% if lanes == 16 and teams == "one"
+    // Turns take one page each. LLVM would move the arithmetic of its place into what lavapipe makes of the load, a loop over
+    // lanes.
+    var page = sequence * params.sequence_pages;
+//% endif
     //~ trips: sequence_pages * 16 // ${lanes * num_teams} + 1
     for (var base = 0u; base < keys; base += LANES * TEAMS) {
         let first = base + team * LANES;
@@ -96,7 +101,12 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 //% if lanes in [8, 16]
         // They are of one page: its table is looked at once.
         let page_0 = min(first, keys - 1u);
+//% if lanes == 16 and teams == "one"
+        let slot_0 = pages[page] * 16u;
+        page += 1u;
+//% else
         let slot_0 = slot_of(sequence, page_0);
+//% endif
         let others_0 = min(keys - 1u - page_0, LANES - 1u);
         let k_row = cached + key_at(slot_0 + min(lane, others_0));
 //% else

@@ -1,8 +1,8 @@
 //! The best way on devices of each class, as `strix tune` found it there, where it is not the first legal way of the
 //! class's own family.
 //!
-//! CPU drivers: lavapipe of Mesa 22.3 with vectors of 512 bits, 2026-11-25; with vectors of 256 bits those of eight rows
-//! come first anyway.
+//! CPU drivers: lavapipe of Mesa 22.3 with vectors of 512 bits, 2026-11-25, int8 without groups 2026-11-29; with vectors of
+//! 256 bits those of eight rows come first anyway.
 
 use strix_engine::Family;
 
@@ -14,8 +14,7 @@ use crate::generated::variants::{Heads, Loads, Weights};
 /// For projections.
 pub(crate) fn gemm(class: Family, weights: Weights, rows: RowClass) -> Option<Projection> {
     match (class, weights, rows) {
-        (Family::Subgroup, Weights::Int8, RowClass::Few | RowClass::Many)
-        | (Family::Subgroup, Weights::Int8Group, RowClass::Many) => {
+        (Family::Subgroup, Weights::Int8Group, RowClass::Many) => {
             Some(Projection::Subgroup { rows: 8, loads: Loads::Texels })
         }
         // Most of a tile of matrices would be empty.

@@ -33,18 +33,22 @@
 //% set width = 32 if lanes == "plain" else lanes
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
 //% set grouped = weights == "int8_group"
-// Steps of 32 columns that a turn of the loop takes. A single row takes several, so that a load is of all lanes, and
-// one of scales serves four groups; beyond the end x is 0 then, whatever the weights there.
+// Columns of a step. A turn of 16 rows by 32 columns, unrolled, is more text than a processor keeps decoded.
+//% set columns = 16 if rows == 16 and not grouped else 32
+//% set vecs = columns // 4
+//% set step_chunks = chunks * columns // 32
+// Steps that a turn of the loop takes. A single row takes several, so that a load is of all lanes, and one of scales serves
+// four groups; beyond the end x is 0 then, whatever the weights there.
 //% set stride = 1 if rows > 1 else (4 if grouped else (width // 8 if x == "whole" else 1))
-//% set rows_a_load = width // 8
-//% set steps_a_load = [width // 8, stride] | min
+//% set rows_a_load = width // vecs
+//% set steps_a_load = [width // vecs, stride] | min
 //% set loads_a_turn = stride // steps_a_load if rows == 1 else (rows + rows_a_load - 1) // rows_a_load
 //% set rows_loaded = 1 if rows == 1 else loads_a_turn
 
 const LANES = ${width}u;
 const ROWS = ${rows}u;
-/// Loads of 16 bytes a packed row in a step of 32 columns.
-const CHUNKS = ${chunks}u;
+/// Loads of 16 bytes a packed row in a step.
+const CHUNKS = ${step_chunks}u;
 
 /// a + x · w for the four columns of a lane.
 fn mad4(a: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
@@ -63,10 +67,10 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row${r} = routing[min(tile.first + ${r}u, tile.end - 1u)];
 //% endfor
 //% else
-    // A load takes 8 lanes a row: lane l has vec4 l % 8 of row l / 8. A single row that is a whole number of loads
-    // takes all lanes.
+    // A load takes ${vecs} lanes a row: lane l has vec4 l % ${vecs} of row l / ${vecs}. A single row that is a whole number of
+    // loads takes all lanes.
 //% for i in range(rows_loaded)
-    let row${i} = routing[min(tile.first + min(${i * rows_a_load}u + lane / 8u, ROWS - 1u), tile.end - 1u)];
+    let row${i} = routing[min(tile.first + min(${i * rows_a_load}u + lane / ${vecs}u, ROWS - 1u), tile.end - 1u)];
 //% endfor
 //% endif
 
@@ -75,7 +79,8 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var squares = 0.0;
 //% endif
 
-    let steps = (params.k + 31u) / 32u;
+    // Packed rows are whole numbers of 32 columns.
+    let steps = (params.k + 31u) / 32u * ${32 // columns}u;
     let p = group.y * (4u * LANES) + lane / SPAN * (4u * SPAN) + lane % SPAN;
 //% for c in range(4)
     let p${c} = p + ${c}u * SPAN;
@@ -95,15 +100,15 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let scale${c} = block${c} * fours * 16u + p${c} % 16u;
 //% endfor
 //% endif
-    //~ trips: (k + 31) // 32 + 2
+    //~ trips: (k + 31) // 32 * ${32 // columns} + 2
     for (var step = 0u; step < steps; step += ${stride}u) {
 //% if lanes != "plain"
 //% for i in range(loads_a_turn)
-//% set row, first = (0, 8 * steps_a_load * i) if rows == 1 else (i, 0)
-        var x${i} = load_x(row${row}, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
+//% set row, first = (0, vecs * steps_a_load * i) if rows == 1 else (i, 0)
+        var x${i} = load_x(row${row}, step * ${vecs}u + ${first}u + lane % ${vecs * steps_a_load}u);
 //% if norm == "yes"
         squares += dot(x${i}, x${i});
-        x${i} *= load_gain(image_row, step * 8u + ${first}u + lane % ${8 * steps_a_load}u);
+        x${i} *= load_gain(image_row, step * ${vecs}u + ${first}u + lane % ${vecs * steps_a_load}u);
 //% endif
 //% endfor
 //% endif
@@ -134,7 +139,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             a${r} = vec4<f32>();
 //% endfor
 //% endif
-//% for chunk in range(chunks)
+//% for chunk in range(step_chunks)
         {
             let at = ((step + ${sub}u) * CHUNKS + ${chunk}u) * 16u;
 //% for c in range(4)
@@ -154,14 +159,14 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% endfor
 //% for r in range(rows)
 //% if lanes == "plain"
-                var v${r} = load_x(row${r}, step * 8u + ${8 * sub + j}u);
+                var v${r} = load_x(row${r}, step * ${vecs}u + ${vecs * sub + j}u);
 //% if norm == "yes"
                 squares += dot(v0, v0);
-                v0 *= load_gain(image_row, step * 8u + ${8 * sub + j}u);
+                v0 *= load_gain(image_row, step * ${vecs}u + ${vecs * sub + j}u);
 //% endif
 //% else
 //% set load, first = (sub // steps_a_load, sub % steps_a_load) if rows == 1 else (r // rows_a_load, r % rows_a_load)
-                let v${r} = subgroupBroadcast(x${load}, ${8 * first + j}u);
+                let v${r} = subgroupBroadcast(x${load}, ${vecs * first + j}u);
 //% endif
                 a${r} = mad4(a${r}, v${r}, w0, w1, w2, w3);
 //% endfor
@@ -183,7 +188,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let sum = squares;
 //% else
     // As many lanes have the row between them as take a step, and so have the others.
-    let sum = subgroupAdd(squares) / f32(LANES / ${8 * steps_a_load}u);
+    let sum = subgroupAdd(squares) / f32(LANES / ${vecs * steps_a_load}u);
 //% endif
     a0 *= inverseSqrt(sum / f32(params.k) + params.eps);
 //% endif

@@ -75,7 +75,8 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let cursor = cursors[row];
     let position = cursor.y;
     let live = cursor.x != NOT_LIVE && position < params.sequence_pages * 16u;
-    let slot = slot_of(cursor.x, position);
+    // What is not live has no page.
+    let slot = slot_of(select(0u, cursor.x, live), select(0u, position, live));
     let head_dim = params.head_dim / WIDTH;
     let half = head_dim / 2u;
 
