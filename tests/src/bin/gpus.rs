@@ -66,6 +66,9 @@ mod linux {
         /// Fetch what is missing without being asked again.
         #[arg(long)]
         yes: bool,
+        /// Of all specialisations only every Nth through the other compilers: a first look.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+        every: u16,
         /// Write the tables anew.
         #[arg(long)]
         write: bool,
@@ -131,7 +134,7 @@ mod linux {
             });
         }
         if [Part::Spirv, Part::Dxc, Part::Tint].into_iter().any(|part| args.has(part)) {
-            let texts = Texts::new(select::every())?;
+            let texts = Texts::new(select::every().into_iter().step_by(args.every.into()).collect())?;
             println!("\n{} specialisations", texts.len());
             if args.has(Part::Spirv) {
                 parts.run("spirv-val", || texts.spirv_val(&drivers));

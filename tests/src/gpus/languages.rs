@@ -27,6 +27,11 @@ const DAWN: &str = "webgpu@0.6.2";
 /// What naga 30 cannot say in HLSL, and Chrome has no word for.
 const MATRICES: &str = "gemm_coop";
 
+/// naga writes `dot4add_i8packed(a, b, 0)`, of which DXC before the middle of 2025 makes one of 64 bits that it then refuses
+/// (microsoft/DirectXShaderCompiler, issue 7400), and the one that is fetched is older. Seen as an int it is taken, so
+/// that it is only this which is passed over here: such a DXC on Windows still refuses the kernels with `dot4I8Packed`.
+const DOT4: &str = "#define dot4add_i8packed(a, b, c) dot4add_i8packed(a, b, int(c))\n";
+
 /// A device that has everything.
 const ALL: Abilities = Abilities {
     minor: 3,
@@ -249,7 +254,7 @@ fn write_hlsl(shader: &Shader, file: &Path) -> Result<()> {
         ..Default::default()
     };
     let pipeline = hlsl::PipelineOptions { entry_point: None };
-    let mut text = String::new();
+    let mut text = String::from(DOT4);
     hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None)?;
     Ok(fs::write(file, text)?)
 }

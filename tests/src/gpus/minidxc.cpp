@@ -36,7 +36,11 @@ int main(int, char **args) {
       result->GetStatus(&status);
       IDxcBlobUtf8 *errors = nullptr;
       result->GetOutput(DXC_OUT_ERRORS, __uuidof(IDxcBlobUtf8), (void **)&errors, nullptr);
-      if (errors && errors->GetStringLength()) said = std::string(errors->GetStringPointer()).substr(0, 300);
+      if (errors && errors->GetStringLength()) {
+        said = errors->GetStringPointer();
+        auto at = said.find("error");
+        said = said.substr(at == std::string::npos ? 0 : at, 300);
+      }
       if (errors) errors->Release();
     }
     if (result) result->Release();

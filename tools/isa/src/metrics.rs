@@ -32,6 +32,8 @@ pub enum Metric {
     Flops,
     /// The same if FMAs go two at a time.
     DualFlops,
+    /// Percent of the FLOPs of the data sheet that these are.
+    Peak,
     /// Bytes from buffers a clock and unit there.
     Bytes,
 }
@@ -49,7 +51,7 @@ pub enum Better {
 
 impl Metric {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Registers,
         Self::Scalar,
         Self::Spills,
@@ -63,6 +65,7 @@ impl Metric {
         Self::Matrix,
         Self::Flops,
         Self::DualFlops,
+        Self::Peak,
         Self::Bytes,
     ];
 
@@ -82,6 +85,7 @@ impl Metric {
             Self::Matrix => "matrix %",
             Self::Flops => "FLOP/clk",
             Self::DualFlops => "dual",
+            Self::Peak => "peak %",
             Self::Bytes => "B/clk",
         }
     }
@@ -102,6 +106,7 @@ impl Metric {
             Self::Matrix => "matrix_percent",
             Self::Flops => "flop_per_clock",
             Self::DualFlops => "dual_flop_per_clock",
+            Self::Peak => "peak_percent",
             Self::Bytes => "bytes_per_clock",
         }
     }
@@ -126,6 +131,9 @@ impl Metric {
             Self::Matrix => "products of matrices among the same",
             Self::Flops => "FLOPs of f32 a clock and compute unit there, if issue alone limits it",
             Self::DualFlops => "the same if FMAs of one subgroup go two at a time (RDNA 3 and later)",
+            Self::Peak => {
+                "percent of the data sheet's FLOPs of f32 that this is, the one of two at a time where there is one"
+            }
             Self::Bytes => "bytes loaded from buffers a clock and compute unit there, by issue alone",
         }
     }
@@ -160,6 +168,7 @@ impl Metric {
             Self::Matrix => Some(100.0 * bound()?.matrix_share?),
             Self::Flops => bound()?.flop_per_clock,
             Self::DualFlops => bound()?.dual_flop_per_clock,
+            Self::Peak => Some(100.0 * report.hot.as_ref()?.peak_share?),
             Self::Bytes => bound()?.bytes_per_clock,
         }
     }
@@ -170,9 +179,13 @@ impl Metric {
             // Fewer mean nothing where as many subgroups fit.
             Self::Registers | Self::Scalar | Self::Workgroup => Better::Neither,
             Self::Spills | Self::Scratch | Self::Code | Self::Instructions | Self::Cycles => Better::Less,
-            Self::Occupancy | Self::Fma | Self::Matrix | Self::Flops | Self::DualFlops | Self::Bytes => {
-                Better::More
-            }
+            Self::Occupancy
+            | Self::Fma
+            | Self::Matrix
+            | Self::Flops
+            | Self::DualFlops
+            | Self::Peak
+            | Self::Bytes => Better::More,
         }
     }
 
@@ -182,7 +195,7 @@ impl Metric {
             Self::Spills | Self::Scratch => new > old,
             Self::Occupancy => new < old,
             Self::Code | Self::Instructions | Self::Cycles => new > old * 1.05,
-            Self::Fma | Self::Matrix => new < old - 2.0,
+            Self::Fma | Self::Matrix | Self::Peak => new < old - 2.0,
             Self::Flops | Self::DualFlops | Self::Bytes => new < old * 0.95,
             Self::Registers | Self::Scalar | Self::Workgroup => false,
         }
@@ -191,7 +204,7 @@ impl Metric {
     /// Its value as it is shown.
     pub fn shown(self, value: f64) -> String {
         match self {
-            Self::Fma | Self::Matrix | Self::Bytes => format!("{value:.1}"),
+            Self::Fma | Self::Matrix | Self::Peak | Self::Bytes => format!("{value:.1}"),
             _ => format!("{value:.0}"),
         }
     }

@@ -108,6 +108,7 @@ pub(crate) mod tests {
                 inner_mix: hot.inner_mix,
                 bound,
                 inner_bound: bound,
+                peak_share: Some(0.53),
             }),
             texts: Some(Texts {
                 wgsl: "fn gemm() { /* a < b && c > d */ }".into(),
@@ -161,6 +162,8 @@ pub(crate) mod tests {
             "156",
             "8550",
             "61.4",
+            "peak %",
+            "53.0",
             "llvmpipe Mesa 26.2 has no VK_KHR_pipeline_executable_properties",
             "REFUSED: no such; thing",
         ] {

@@ -106,6 +106,9 @@ pub struct HotLoop {
     pub bound: Option<Bound>,
     /// What the innermost loop alone would.
     pub inner_bound: Option<Bound>,
+    /// FLOPs of f32 of a turn against those of the data sheet, two at a time where that is what it counts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peak_share: Option<f64>,
 }
 
 /// Texts of a kernel.
@@ -236,7 +239,7 @@ fn attempt(
             }
             Some(Answer::Done(outcome)) => {
                 let Some((label, _, default)) = begun.take() else { bail!("an answer to no question") };
-                run.kernels.push(report(run.architecture, label, default, *outcome));
+                run.kernels.push(report(&run.gpu, run.architecture, label, default, *outcome));
             }
             Some(Answer::End) => ended = true,
             Some(Answer::Failed(why)) => bail!(why),
@@ -274,14 +277,14 @@ fn failed(label: String, default: bool, fate: Fate) -> Report {
     }
 }
 
-fn report(architecture: Architecture, label: String, default: bool, outcome: Outcome) -> Report {
+fn report(gpu: &str, architecture: Architecture, label: String, default: bool, outcome: Outcome) -> Report {
     let sent = match outcome {
         Outcome::Made(sent) => sent,
         Outcome::Refused(why) => return failed(label, default, Fate::Refused(why)),
     };
     let Sent { ms, spirv_bytes, declared_bytes, invocations, subgroup, raw, listing, wgsl } = sent;
     let listing_of = listing.as_ref().and_then(|(name, text)| Listing::parse(name, text));
-    let hot = listing_of.and_then(|listing| hot(architecture, subgroup, &listing));
+    let hot = listing_of.and_then(|listing| hot(gpu, architecture, subgroup, &listing));
     Report {
         label,
         default,
@@ -296,13 +299,17 @@ fn report(architecture: Architecture, label: String, default: bool, outcome: Out
     }
 }
 
-fn hot(architecture: Architecture, lanes: u32, listing: &Listing) -> Option<HotLoop> {
+fn hot(gpu: &str, architecture: Architecture, lanes: u32, listing: &Listing) -> Option<HotLoop> {
     let hot = listing.hot()?;
+    let bound = Bound::of(architecture, lanes, &hot.mix);
+    let reached = bound.and_then(|bound| bound.dual_flop_per_clock.or(bound.flop_per_clock));
+    let peak = crate::peaks::of(gpu).and_then(|peak| peak.flop_per_clock);
     Some(HotLoop {
         lines: listing.lines(&hot.turn),
         inner_lines: listing.lines(&hot.inner),
         trips: hot.inner.trips.filter(|_| hot.turn != hot.inner),
-        bound: Bound::of(architecture, lanes, &hot.mix),
+        bound,
+        peak_share: reached.zip(peak).map(|(reached, peak)| reached / peak),
         inner_bound: Bound::of(architecture, lanes, &hot.inner_mix),
         mix: hot.mix,
         inner_mix: hot.inner_mix,

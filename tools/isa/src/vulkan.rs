@@ -296,27 +296,25 @@ unsafe fn open(instance: &ash::Instance, wanted: &Wanted) -> Result<Opened> {
         };
 
         // What wgpu switches on, as far as it changes compute kernels.
-        let on = |yes: bool| if yes { vk::TRUE } else { vk::FALSE };
         let mut v12 = vk::PhysicalDeviceVulkan12Features::default()
             .shader_float16(abilities.f16)
             .shader_int8(abilities.int8)
             .vulkan_memory_model(abilities.matrices)
             .vulkan_memory_model_device_scope(abilities.matrices);
-        let mut v13 = vk::PhysicalDeviceVulkan13Features::default();
-        v13.subgroup_size_control = has13.subgroup_size_control;
-        v13.robust_image_access = has13.robust_image_access;
-        v13.shader_integer_dot_product = on(abilities.dot_products);
-        v13.shader_zero_initialize_workgroup_memory = on(abilities.zeroes_workgroup_memory);
-        let mut v11 = vk::PhysicalDeviceVulkan11Features::default();
-        v11.storage_buffer16_bit_access = on(abilities.f16);
+        let mut v13 = vk::PhysicalDeviceVulkan13Features::default()
+            .subgroup_size_control(has13.subgroup_size_control != 0)
+            .robust_image_access(has13.robust_image_access != 0)
+            .shader_integer_dot_product(abilities.dot_products)
+            .shader_zero_initialize_workgroup_memory(abilities.zeroes_workgroup_memory);
+        let mut v11 =
+            vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(abilities.f16);
         let mut robust = vk::PhysicalDeviceRobustness2FeaturesEXT::default()
             .robust_buffer_access2(abilities.robust_buffers)
             .robust_image_access2(robustness.robust_image_access2 != 0);
         let mut told = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default()
             .pipeline_executable_info(true);
         let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
-        let mut core = vk::PhysicalDeviceFeatures::default();
-        core.robust_buffer_access = robust_access;
+        let core = vk::PhysicalDeviceFeatures::default().robust_buffer_access(robust_access != 0);
         let offers = has(ash::khr::pipeline_executable_properties::NAME);
         let mut names = vec![];
         let mut features =

@@ -19,7 +19,9 @@ pub struct Table {
 
 /// The figures of the kernels that a GPU uses by default.
 pub fn tsv(gpu: &GpuRun) -> String {
-    let columns = super::columns(gpu);
+    // What follows from the data sheet and another column is not stored.
+    let columns: Vec<Metric> =
+        super::columns(gpu).into_iter().filter(|metric| *metric != Metric::Peak).collect();
     let mut out = format!("# driver: {}\nkernel", gpu.device.driver);
     for metric in &columns {
         let _ = write!(out, "\t{}", metric.key());
