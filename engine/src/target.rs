@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{Choices, Coop, Error};
+use crate::{Choices, Coop, Error, Maker};
 
 /// Kernels come in families, each right for another kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,39 +46,6 @@ impl FromStr for Family {
     fn from_str(name: &str) -> Result<Self, Error> {
         let found = Self::ALL.into_iter().find(|family| family.name() == name);
         found.ok_or_else(|| Error::NoFamily { wanted: name.into() })
-    }
-}
-
-/// Who made a device, as far as kernels are chosen by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Maker {
-    /// AMD.
-    Amd,
-    /// NVIDIA.
-    Nvidia,
-    /// Intel.
-    Intel,
-    /// Qualcomm, of Adreno.
-    Qualcomm,
-    /// Apple.
-    Apple,
-    /// Anyone else, or unknown.
-    #[default]
-    Other,
-}
-
-impl Maker {
-    /// The maker of an adapter.
-    pub(crate) fn of(info: &wgpu::AdapterInfo) -> Self {
-        match info.vendor {
-            0x1002 => Self::Amd,
-            0x10de => Self::Nvidia,
-            0x8086 => Self::Intel,
-            0x5143 => Self::Qualcomm,
-            0x106b => Self::Apple,
-            _ if info.backend == wgpu::Backend::Metal => Self::Apple,
-            _ => Self::Other,
-        }
     }
 }
 

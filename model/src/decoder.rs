@@ -22,6 +22,9 @@ use crate::{Error, Result};
 /// Hidden states, `[rows, hidden_size]`.
 type Hidden = Tensor<f32, 2>;
 
+/// Most sequences that are run together.
+pub(crate) const TOGETHER: usize = 16;
+
 /// Most candidates that a step hands to the sampler.
 pub(crate) const CANDIDATES: u32 = 64;
 

@@ -178,7 +178,7 @@ pub(crate) struct Declared {
     /// Pages of the KV cache.
     pub pages: u32,
     /// Rows of encoded pictures.
-    pictures: Resident<f32, 2>,
+    pub pictures: Resident<f32, 2>,
     ctx: u32,
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use strix_engine::{Gpu, Resident, ResidentBytes};
 
 use crate::config::Config;
-use crate::runner::TOGETHER;
+use crate::decoder::TOGETHER;
 use crate::{Error, LoadOptions, Result};
 
 /// Pictures that are kept at most. One of the 8.2B model takes 1 MiB.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod device;
+mod finding;
 mod kernels;
 mod report;
 mod speed;
@@ -9,13 +10,14 @@ mod speed;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use serde::Serialize;
 use strix_benches::Versions;
 use strix_engine::Gpu;
 use strix_model::{Config, Dtype, LoadOptions};
 
 use crate::load::Adapter;
 use crate::{DONE, FAULT, terminal};
+use finding::{Finding, Level};
+use report::{Device, Report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,55 +34,6 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-/// All that was found.
-#[derive(Serialize)]
-struct Report {
-    versions: Versions,
-    host: String,
-    adapters: Vec<device::Adapter>,
-    #[serde(flatten)]
-    device: Option<Device>,
-    findings: Vec<Finding>,
-    seconds: f64,
-}
-
-/// What was found of the adapter that was chosen.
-#[derive(Serialize)]
-struct Device {
-    target: device::Properties,
-    kernels: kernels::Checked,
-    answers: Vec<answers::Answers>,
-    speed: Option<speed::Speed>,
-    memory: Option<speed::Memory>,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    /// Good to know.
-    Note,
-    /// It works, though less well than it could.
-    Warning,
-    /// Something is wrong.
-    Fault,
-}
-
-/// Something that a user should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    level: Level,
-    what: String,
-    /// What to do about it.
-    advice: String,
-}
-
-impl Finding {
-    fn new(level: Level, what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { level, what: what.into(), advice: advice.into() }
-    }
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -141,16 +94,4 @@ fn look_at(gpu: &Gpu, findings: &mut Vec<Finding>, on: &dyn Fn(&str)) -> anyhow:
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_are_words_in_json() {
-        let finding = Finding::new(Level::Warning, "slow", "wait");
-        let json = serde_json::to_string(&finding).unwrap();
-        assert_eq!(json, r#"{"level":"warning","what":"slow","advice":"wait"}"#);
-    }
 }

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use indicatif::ProgressBar;
 use strix_isa::compare::Comparison;
+use strix_isa::compile::Source;
 use strix_isa::fetch::{self, Plan};
 use strix_isa::gpus::{self, Fake};
 use strix_isa::report;
 use strix_isa::run::{self, Fate, Place, Run};
 use strix_isa::worker::{self, Kernels, Request, Which};
+use strix_shaders::Kernel;
+use strix_shaders::generated::KERNELS;
 
 use crate::terminal::{self, whisper};
 use crate::{DONE, FAULT, Usage, cache, shader};
@@ -145,6 +148,7 @@ fn kernels(args: &Args) -> anyhow::Result<Kernels> {
     };
     if Path::new(subject).extension().is_some_and(|e| e == "wgsl") {
         let wgsl = fs::read_to_string(subject).map_err(|e| Usage(format!("{subject}: {e}")))?;
+        Source::parse(&wgsl).map_err(|e| Usage(format!("{subject}:{e}")))?;
         let number = |(name, value): &(String, String)| {
             let value = value
                 .parse::<f64>()
@@ -155,7 +159,13 @@ fn kernels(args: &Args) -> anyhow::Result<Kernels> {
         return Ok(Kernels::Text { name: subject.clone(), wgsl, constants });
     }
     let (kernel, appended) = shader::resolve(subject)?;
-    shader::check(kernel, &args.values)?;
+    // Its families have values of their own.
+    let of_family =
+        |other: &&&Kernel| other.name.strip_prefix(kernel.name).is_some_and(|rest| rest.starts_with('_'));
+    let known = KERNELS.iter().filter(of_family).any(|family| shader::check(family, &args.values).is_ok());
+    if !known {
+        shader::check(kernel, &args.values)?;
+    }
     // Values that are appended to a name are of any variant.
     let mut values = args.values.clone();
     values.extend(appended.into_iter().map(|value| (String::new(), value)));

@@ -15,7 +15,8 @@ use strix_model::tune::{Outcome, tune};
 use strix_model::{Config, Located, shown};
 
 use crate::answer::cancelled_by_ctrl_c;
-use crate::load::{Adapter, named};
+use crate::load::Adapter;
+use crate::named::named;
 use crate::terminal::{self, say, whisper};
 use crate::{DONE, INTERRUPTED, cache};
 

@@ -71,6 +71,7 @@ fn help_documents_exit_codes_and_examples() {
         "completions",
         "tune",
         "shader",
+        "isa",
     ] {
         assert!(help.contains(command), "{help}");
         assert!(prints(&[command, "--help"]).contains("Examples:"), "{command}");

@@ -12,7 +12,7 @@ use strix_shaders::{
     layer_norm_into, patches, rms_norm, rope_append, take_rows, top_k,
 };
 
-use super::{Bench, Operands, PREFILL, Record, rope_tables};
+use super::bench::{Bench, Operands, PREFILL, Record, rope_tables};
 use crate::shape::PATCH;
 use crate::{Error, Result, Shape, Work};
 

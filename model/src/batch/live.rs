@@ -7,12 +7,12 @@ use strix_engine::Streamed;
 
 use crate::Result;
 use crate::generate::FinishReason;
+use crate::inner::Inner;
 use crate::kv_pool::Sequence;
-use crate::model::Inner;
 use crate::pictures::Encoded;
+use crate::queue::Queue;
 use crate::request::{Sample, Scores};
-use crate::runner::Part;
-use crate::scheduler::Queue;
+use crate::runner::Share;
 use crate::session::rows::common;
 use crate::session::{Left, Picture, Row};
 
@@ -59,9 +59,9 @@ impl Live<'_> {
         &self.rows[self.sequence.len()..][..rows]
     }
 
-    pub(super) fn part<'a>(&'a self, rows: &'a [Row]) -> Part<'a> {
+    pub(super) fn share<'a>(&'a self, rows: &'a [Row]) -> Share<'a> {
         let candidates = self.sample.candidates().unwrap_or(1);
-        Part { sequence: &self.sequence, rows, pictures: &self.encoded, candidates }
+        Share { sequence: &self.sequence, rows, pictures: &self.encoded, candidates }
     }
 
     /// Whether it will soon have much more of a prompt in the cache than it has now.

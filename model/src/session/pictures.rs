@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Session;
 use crate::image::RgbImage;
-use crate::model::Inner;
+use crate::inner::Inner;
 use crate::pictures::{Encoded, PictureId};
 use crate::{Error, Result};
 

@@ -119,7 +119,12 @@ mod linux {
                 let kernels = Kernels::Own { which, kernel: None, values: vec![] };
                 let request = Request { kernels, skip: 0, listings: true };
                 let places: Vec<_> = chosen.iter().map(|fake| Place::Fake(fake, drivers.clone())).collect();
-                let found = run::all(&places, &strix, &["isa", "--worker"], &request, &|_| ());
+                let found = run::all(&places, &strix, &["isa", "--worker"], &request, &|what| {
+                    // Of each GPU the first is enough of a sign of life.
+                    if what.contains(": 1 of ") {
+                        println!("{what}");
+                    }
+                });
                 let dir = root.join("benches/gpus");
                 let each = found.gpus.iter().map(|gpu| tables::check(gpu, &dir, args.write));
                 Ok(each.collect::<Result<Vec<_>>>()?.concat())

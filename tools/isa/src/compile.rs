@@ -80,12 +80,16 @@ impl Source {
     ///
     /// If it is no WGSL: where, and why.
     pub fn parse(wgsl: &str) -> Result<Self> {
-        let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| anyhow!("{}", e.emit_to_string(wgsl)))?;
+        let module = naga::front::wgsl::parse_str(wgsl)
+            .map_err(|e| anyhow!("{}{}", at(e.location(wgsl)), e.message()))?;
         let info = Validator::new(ValidationFlags::all(), Capabilities::all())
             .subgroup_stages(ShaderStages::COMPUTE)
             .subgroup_operations(SubgroupOperationSet::all())
             .validate(&module)
-            .map_err(|e| anyhow!("{}", e.emit_to_string(wgsl)))?;
+            .map_err(|e| {
+                let place = at(e.location(wgsl));
+                anyhow!("{place}{:#}", anyhow::Error::from(e.into_inner()))
+            })?;
         Ok(Self { module, info })
     }
 
@@ -154,6 +158,11 @@ impl Source {
         }
         Ok(compiled)
     }
+}
+
+/// The start of an error: line and column.
+fn at(place: Option<naga::SourceLocation>) -> String {
+    place.map_or(String::new(), |place| format!("{}:{}: ", place.line_number, place.line_position))
 }
 
 fn bound(module: &Module, variable: &naga::GlobalVariable) -> Result<Bound> {
@@ -266,6 +275,12 @@ mod tests {
         assert_eq!(bindings, [((0, 0), Bound::Uniform), ((0, 2), Bound::Storage), ((1, 1), Bound::Storage)]);
         assert_eq!((compiled.workgroup_bytes, compiled.invocations), (1024, 64));
         assert_eq!(compiled.words[0], 0x0723_0203);
+        // Without an override naga leaves in what the kernel does not use.
+        let two = "var<workgroup> a: array<f32, 4>; @compute @workgroup_size(1) fn f() { a[0] = 1.0; }
+            @compute @workgroup_size(1) fn g() {}";
+        let unused =
+            Source::parse(two).unwrap().compile("g", &BTreeMap::new(), &Abilities::default()).unwrap();
+        assert_eq!(unused.workgroup_bytes, 0);
         let nothing = source.compile("nothing", &BTreeMap::new(), &Abilities::default()).unwrap();
         assert!(nothing.bindings.is_empty() && nothing.workgroup_bytes == 0);
     }
@@ -283,7 +298,10 @@ mod tests {
     #[test]
     fn errors_name_the_kernel_the_line_and_what_is_there() {
         let error = Source::parse("fn f() { let x = y; }").unwrap_err().to_string();
-        assert!(error.contains("y") && error.contains("1:"), "{error}");
+        assert!(error.starts_with("1:18: ") && error.contains("`y`") && !error.contains('\n'), "{error}");
+        let error =
+            Source::parse("@compute @workgroup_size(1)\nfn f() { let x: i32 = array(1)[2]; }").unwrap_err();
+        assert!(error.to_string().starts_with("2:"), "{error}");
         let source = Source::parse(KERNEL).unwrap();
         let error = source.compile("scald", &BTreeMap::new(), &Abilities::default()).unwrap_err().to_string();
         assert!(error.contains("\"scald\"") && error.contains("scaled, nothing"), "{error}");

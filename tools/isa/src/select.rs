@@ -146,6 +146,12 @@ mod tests {
             gemms.iter().all(|shader| shader.label.starts_with("gemm_tiled[weights=int8,"))
                 && !gemms.is_empty()
         );
+        // A value is of the variant that is named, and without a name of any.
+        assert!(kept(Some("gemm"), &[("weights", "128")]).is_err());
+        assert_eq!(
+            kept(Some("gemm"), &[("", "128")]).unwrap().len(),
+            kept(Some("gemm"), &[("rows", "128")]).unwrap().len()
+        );
         let error = kept(Some("gem"), &[("rows", "7")]).unwrap_err().to_string();
         assert!(error.contains("\"gem rows=7\"") && error.contains("rms_norm"), "{error}");
     }

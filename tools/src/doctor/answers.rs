@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strix_engine::Gpu;
 use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights};
 
-use super::{Finding, Level};
+use super::finding::{Finding, Level};
 use crate::demo;
 
 macro_rules! golden {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use strix_engine::wgpu::{self, Backend, DeviceType, Features};
 use strix_engine::{Gpu, GpuOptions};
 
-use super::{Finding, Level};
+use super::finding::{Finding, Level};
 
 /// An adapter of this machine.
 #[derive(Serialize)]

@@ -8,7 +8,7 @@ use strix_engine::{Deviation, Gpu};
 use strix_model::weights::FileDtype;
 use strix_model::{Config, LoadOptions, Model, Source, Weights};
 
-use super::{Finding, Level};
+use super::finding::{Finding, Level};
 
 /// Largest error of a result, in parts of the largest number of it: what `strix tune` and `strix bench` allow.
 const TOLERANCE: f64 = 1e-3;

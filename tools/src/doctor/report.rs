@@ -1,15 +1,42 @@
-//! A report as text and as JSON.
+//! All that was found, as text and as JSON.
 
 use std::io::{self, Write};
 
 use indicatif::HumanBytes;
+use serde::Serialize;
 use strix_benches::Versions;
 use strix_model::shown;
 
-use super::{Device, Finding, Level, Report};
+use super::answers::Answers;
+use super::device::{Adapter, Properties};
+use super::finding::{Finding, Level};
+use super::kernels::Checked;
+use super::speed::{Memory, Speed};
 use crate::terminal::{self, BOLD, DIM, GREEN, RED, colours, paint};
 
 const YELLOW: u8 = 33;
+
+/// All that was found.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) versions: Versions,
+    pub(super) host: String,
+    pub(super) adapters: Vec<Adapter>,
+    #[serde(flatten)]
+    pub(super) device: Option<Device>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) seconds: f64,
+}
+
+/// What was found of the adapter that was chosen.
+#[derive(Serialize)]
+pub(super) struct Device {
+    pub(super) target: Properties,
+    pub(super) kernels: Checked,
+    pub(super) answers: Vec<Answers>,
+    pub(super) speed: Option<Speed>,
+    pub(super) memory: Option<Memory>,
+}
 
 pub(super) fn json(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let json = serde_json::to_string_pretty(report)?;

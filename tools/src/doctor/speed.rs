@@ -7,7 +7,7 @@ use strix_benches::{Clock, Roofline};
 use strix_engine::Gpu;
 use strix_model::{Config, Home, LoadOptions, PlanReport, Room};
 
-use super::{Finding, Level};
+use super::finding::{Finding, Level};
 
 /// Time for measuring.
 const BUDGET: Duration = Duration::from_secs(8);

@@ -117,8 +117,16 @@ fn texts(out: &mut String, gpu: &GpuRun, index: usize, kernel: &Report) {
     out.push_str("</pre></div><div>");
     match &texts.listing {
         Some(listing) => {
-            out.push_str("<h3>machine code; the hot loop is shaded, its innermost part darker</h3><pre>");
-            self::listing(out, listing, kernel.hot.as_ref());
+            let anchor = format!("{}-{index}-hot", escaped(&gpu.gpu));
+            out.push_str("<h3>machine code");
+            if kernel.hot.is_some() {
+                let _ = write!(
+                    out,
+                    "; <a href=\"#{anchor}\">the hot loop</a> is shaded, its innermost part stronger"
+                );
+            }
+            out.push_str("</h3><pre>");
+            self::listing(out, listing, kernel.hot.as_ref(), &anchor);
             out.push_str("</pre>");
         }
         None => out.push_str("<h3>the driver gives no listing</h3>"),
@@ -144,7 +152,7 @@ fn mix(out: &mut String, hot: &HotLoop) {
     out.push_str("</div>");
 }
 
-fn listing(out: &mut String, text: &str, hot: Option<&HotLoop>) {
+fn listing(out: &mut String, text: &str, hot: Option<&HotLoop>, anchor: &str) {
     let lines: Vec<&str> = text.lines().collect();
     let within = |pieces: &[[usize; 2]], around: usize, number: usize| {
         pieces.iter().any(|[first, last]| number + around >= *first && number <= last + around)
@@ -168,6 +176,9 @@ fn listing(out: &mut String, text: &str, hot: Option<&HotLoop>) {
         let code = line.split(" ; ").next().unwrap_or_default().trim_end();
         if left_out > 0 {
             let _ = write!(out, "<s class=\"gap\">… {left_out} lines …</s>");
+        }
+        if hot.is_some_and(|hot| hot.lines.first().is_some_and(|[first, _]| *first == number)) {
+            let _ = write!(out, "<a id=\"{anchor}\"></a>");
         }
         line_of(out, code, class(number), (left_out > 0).then_some(number));
         left_out = 0;
