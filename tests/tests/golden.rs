@@ -49,14 +49,23 @@ fn rounded_weights_cost_no_more_than_the_yardstick_on_a_gpu() {
     rounding_costs_no_more_than_the_original(family_gpu(Family::Tiled).expect("tiles need no feature"));
 }
 
-/// Products of many rows by matrices of f16, where the device has such: weights of f32 are not multiplied by them.
+/// Products of many rows by matrices of f16, where the device has such; weights of f32 are not multiplied by them. No error
+/// is 1.3 times the original's, and of the arg-maxima, some 200 a set, one more may differ: Mesa 26's lavapipe, which has
+/// matrices 8 by 8, is at 1.0 times.
 #[test]
 fn matrices_cost_no_more_than_the_yardstick() {
     let Some(gpu) = family_gpu(Family::Coop) else {
         eprintln!("{} has no cooperative matrices: nothing is computed by them", gpu().name());
         return;
     };
-    rounding_costs_no_more_than_the_original(gpu);
+    for dtype in [Dtype::Bf16, Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }] {
+        for result in checks::yardstick(gpu, &root(), dtype, KvDtype::F32, Activations::F32).unwrap() {
+            let asked = result.asked.expect("a row of the yardstick");
+            let bound = |i: usize| checks::YARDSTICK_FACTOR * asked[i] + if i == 3 { 0.5 } else { 0.0 };
+            assert!((0..4).all(|i| result.error[i] <= bound(i)), "{dtype}: {result}");
+            println!("{dtype}: {result}");
+        }
+    }
 }
 
 /// The original was never measured so; about 1.6 times the error of int8 weights alone, and no more than bf16 weights and
