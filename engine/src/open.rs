@@ -43,7 +43,8 @@ impl Gpu {
             let gpu = Self::open(adapter, options, family)?;
             gpu.probe().map(|()| gpu)
         };
-        let (gpu, failed) = first_that_works(fitting, open)?.ok_or_else(|| no_adapter(&adapters, options))?;
+        let Opened { opened: gpu, failed } =
+            first_that_works(fitting, open)?.ok_or_else(|| no_adapter(&adapters, options))?;
         for (adapter, error) in failed {
             let passed = format!("{}: {error}", name(&adapter.get_info()));
             tracing::warn!("passed over {passed}");
@@ -141,6 +142,12 @@ impl Gpu {
     }
 }
 
+/// One of several that opened, and those before it with what is wrong with them.
+struct Opened<A, T> {
+    opened: T,
+    failed: Vec<(A, Error)>,
+}
+
 /// The first that opens, and those before it with what is wrong with them; `None` if there are none at all.
 ///
 /// # Errors
@@ -149,11 +156,11 @@ impl Gpu {
 fn first_that_works<A, T>(
     all: impl Iterator<Item = A>,
     open: impl Fn(&A) -> Result<T>,
-) -> Result<Option<(T, Vec<(A, Error)>)>> {
+) -> Result<Option<Opened<A, T>>> {
     let mut failed = vec![];
     for one in all {
         match open(&one) {
-            Ok(opened) => return Ok(Some((opened, failed))),
+            Ok(opened) => return Ok(Some(Opened { opened, failed })),
             Err(error @ Error::Unsupported(_)) => return Err(error),
             Err(error) => failed.push((one, error)),
         }
@@ -210,7 +217,8 @@ mod tests {
         };
         let of = |all: &[u32]| {
             let opened = first_that_works(all.iter().copied(), open).map_err(|error| error.to_string())?;
-            Ok(opened.map(|(one, failed)| (one, failed.into_iter().map(|(n, _)| n).collect::<Vec<_>>())))
+            let failed = |failed: Vec<(u32, Error)>| failed.into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+            Ok(opened.map(|of| (of.opened, failed(of.failed))))
         };
         assert_eq!(of(&[11, 1]), Ok(Some((11, vec![]))));
         assert_eq!(of(&[1, 2, 11]), Ok(Some((11, vec![1, 2]))));

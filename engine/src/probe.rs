@@ -64,7 +64,7 @@ impl Gpu {
         drop(pass);
         self.submit(encoder)?;
         let found: Vec<u32> = bytemuck::pod_collect_to_vec(&self.download(&Region::of(y, bytes))?);
-        check(&values, &found).map_err(|reason| Error::Broken { adapter: self.name().into(), reason })
+        check(&values, &found).map_err(|reason| Error::Broken { adapter: self.name(), reason })
     }
 }
 

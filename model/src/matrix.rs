@@ -95,7 +95,7 @@ impl RowReader<'_> {
             return Ok(());
         };
         // Rows are read in parallel: which error came first is chance, so the first is looked for.
-        self.views.iter().flatten().try_for_each(|view| view.to_finite().map(drop))?;
+        self.views.iter().flatten().try_for_each(|view| view.finite_values().map(drop))?;
         Err(error)
     }
 }

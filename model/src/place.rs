@@ -162,7 +162,7 @@ impl Filler<'_> {
                 let all = values.iter().map(|values| self.values(values)).collect::<Result<Vec<_>>>()?;
                 resident.give(HostBytes::from_vec(all.concat()));
             }
-            Kind::Host { name, vector } => vector.set(self.weights.view(name)?.to_finite()?),
+            Kind::Host { name, vector } => vector.set(self.weights.view(name)?.finite_values()?),
         }
         for resident in part.residents().iter().filter(|_| stays) {
             resident.allocate(self.gpu)?;
@@ -223,7 +223,7 @@ impl Filler<'_> {
                     let reason = format!("config.json asks for {shape:?}, the file holds {found:?}");
                     return Err(Error::Tensor { name: name.clone(), reason });
                 }
-                view.to_finite()
+                view.finite_values()
             }
         }
     }
@@ -232,7 +232,7 @@ impl Filler<'_> {
         let halves = matrix.modules[0].len();
         let mut biases = vec![];
         for modules in matrix.modules.iter().flatten() {
-            let bias = |module: &String| self.weights.view(&format!("{module}.bias"))?.to_finite();
+            let bias = |module: &String| self.weights.view(&format!("{module}.bias"))?.finite_values();
             biases.push(modules.iter().map(bias).collect::<Result<Vec<_>>>()?.concat());
         }
         let bias =

@@ -88,7 +88,7 @@ impl View<'_> {
     }
 
     /// The same of all elements, which must be finite.
-    pub(crate) fn to_finite(&self) -> Result<Vec<f32>> {
+    pub(crate) fn finite_values(&self) -> Result<Vec<f32>> {
         let values = self.to_f32()?;
         check_finite(self.name, 0, &values)?;
         Ok(values)
