@@ -54,16 +54,12 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     if row >= rows {
         return;
     }
-    let keys = min(params.keys, seen_by(tile_rows, min(QUERIES, rows - row) - 1u));
-
+    let keys = keys_of(tile_rows, QUERIES);
     let scale = inverseSqrt(f32(params.head_dim));
-    let q_head = params.q_offset + head * params.q_stride;
-    let kv_head = head / params.heads_per_kv;
-    let k_head = params.k_offset + kv_head * params.k_stride;
-    let v_head = params.v_offset + kv_head * params.v_stride;
+    let begin = head_at(head);
 
 //% for r in range(queries)
-    let q_row_${r} = min(row + ${r}u, rows - 1u) * params.q_row + q_head;
+    let q_row_${r} = min(row + ${r}u, rows - 1u) * params.q_row + begin.q;
     let seen_${r} = seen_by(tile_rows, ${r}u);
     var top_${r} = UNSEEN;
     var sum_${r} = 0.0;
@@ -77,7 +73,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
 //% endfor
     let v_row = params.v_row / LOAD;
 //% for n in range(slots // vecs)
-    let v_first_${n} = v_head / LOAD + v_part(${n * lanes}u + lane);
+    let v_first_${n} = begin.v / LOAD + v_part(${n * lanes}u + lane);
 //% endfor
 
     //~ trips: (keys + ${lanes - 1}) // ${lanes} + 1
@@ -90,9 +86,9 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         let page_${g} = min(first + ${g * lanes}u, keys - 1u);
         let slot_${g} = slot_of(sequence, page_${g});
         let others_${g} = min(keys - 1u - page_${g}, LANES - 1u);
-        let k_row_${g} = k_head + key_at(slot_${g} + min(lane, others_${g}));
+        let k_row_${g} = begin.k + key_at(slot_${g} + min(lane, others_${g}));
 //% else
-        let k_row_${g} = k_head + key_at(slot_of(sequence, min(key_${g}, keys - 1u)));
+        let k_row_${g} = begin.k + key_at(slot_of(sequence, min(key_${g}, keys - 1u)));
 //% endif
 //% for r in range(queries)
         var s_${r}_${g} = 0.0;

@@ -37,16 +37,12 @@ fn attention_plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     if row >= rows {
         return;
     }
-    let keys = min(params.keys, seen_by(tile_rows, min(QUERIES, rows - row) - 1u));
-
+    let keys = keys_of(tile_rows, QUERIES);
     let scale = inverseSqrt(f32(params.head_dim));
-    let q_head = params.q_offset + head * params.q_stride;
-    let kv_head = head / params.heads_per_kv;
-    let k_head = params.k_offset + kv_head * params.k_stride;
-    let v_head = params.v_offset + kv_head * params.v_stride;
+    let begin = head_at(head);
 
 //% for r in range(8)
-    let q_row_${r} = min(row + ${r}u, rows - 1u) * params.q_row + q_head;
+    let q_row_${r} = min(row + ${r}u, rows - 1u) * params.q_row + begin.q;
     let seen_${r} = seen_by(tile_rows, ${r}u);
     var top_${r} = UNSEEN;
     var sum_${r} = 0.0;
@@ -63,7 +59,7 @@ fn attention_plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     for (var first = 0u; first < keys; first += LANES) {
         // What lies past the last key may be anything: those lanes take the last key instead, unseen.
         let key = first + lane;
-        let k_row = k_head + key_at(slot_of(sequence, min(key, keys - 1u)));
+        let k_row = begin.k + key_at(slot_of(sequence, min(key, keys - 1u)));
 //% for r in range(8)
         var s_${r} = 0.0;
 //% endfor
@@ -108,7 +104,7 @@ fn attention_plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         //~ trips: ((keys + 31) // 32 + 1) * 8
         for (var j = 0u; j < LANES; j += 4u) {
 //% for u in range(4)
-            let v_row_${u} = slot_of(sequence, min(first + j + ${u}u, keys - 1u)) * params.v_row + v_head;
+            let v_row_${u} = slot_of(sequence, min(first + j + ${u}u, keys - 1u)) * params.v_row + begin.v;
 //% for i in range(slots)
             let v_${u}_${i} = v_at(v_row_${u}, ${32 * i}u + lane);
 //% for r in range(8)

@@ -1,4 +1,5 @@
-// Parameters of every family of attention.
+// What every family of attention shares: parameters, which keys a tile sees, and where heads begin. The importing kernel also
+// imports `seen`.
 
 struct Params {
     /// Rows of `y`.
@@ -37,4 +38,26 @@ struct Params {
     v_offset: u32,
     /// Elements from one head of `v` to the next.
     v_stride: u32,
+}
+
+/// Keys that the last row of a tile of `queries` rows sees, which are the most.
+fn keys_of(tile: Tile, queries: u32) -> u32 {
+    return min(params.keys, seen_by(tile, min(queries, tile.rows - tile.row) - 1u));
+}
+
+/// Where in a row of q, of k and of v a head begins.
+struct Head {
+    q: u32,
+    k: u32,
+    v: u32,
+}
+
+/// Head n of q, and the head of k and v that it attends to.
+fn head_at(n: u32) -> Head {
+    let kv = n / params.heads_per_kv;
+    return Head(
+        params.q_offset + n * params.q_stride,
+        params.k_offset + kv * params.k_stride,
+        params.v_offset + kv * params.v_stride,
+    );
 }
