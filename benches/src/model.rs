@@ -1,5 +1,6 @@
 //! The benches of a model: load, image encode, prefill and decode, the share of each kernel, and how times grow.
 
+mod growth;
 mod scaling;
 pub(crate) mod work;
 
@@ -20,9 +21,9 @@ use crate::run::{Host, Row};
 use crate::shares::shares;
 use crate::{Clock, Error, Result, Roofline};
 
+pub use growth::{Growth, Point, Scaling, Series};
 #[cfg(test)]
 pub(crate) use scaling::tests;
-pub use scaling::{Growth, Point, Scaling, Series};
 
 /// Contexts that decode is timed at, and lengths that prefill is.
 pub const CONTEXTS: [u32; 3] = [128, 512, 2048];

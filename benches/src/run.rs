@@ -221,7 +221,7 @@ impl Run {
             kind,
             date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             device: Device::of(gpu),
-            versions: Versions::default().filled(),
+            versions: Versions::current(),
             roofline,
             rows: vec![],
             scaling: None,
@@ -314,7 +314,8 @@ impl Device {
 }
 
 impl Versions {
-    fn filled(self) -> Self {
+    /// Those of this program.
+    pub fn current() -> Self {
         Self {
             strix: env!("CARGO_PKG_VERSION").into(),
             wgpu: env!("STRIX_WGPU_VERSION").into(),
@@ -404,7 +405,7 @@ pub(crate) mod tests {
             kind: Kind::Kernels,
             date: "2026-11-26T10:00:00Z".into(),
             device: Device { adapter: "llvmpipe <test> & co".into(), cores: 2, ..Device::default() },
-            versions: Versions::default().filled(),
+            versions: Versions::current(),
             roofline: ROOF,
             rows,
             scaling: None,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// Variants of a kernel, each with its value.
-pub type Way = Vec<(String, String)>;
+/// Variants of a kernel, each with its value, in words.
+pub type Specialisation = Vec<(String, String)>;
 
 /// The best way found to specialise a kernel, for each kernel and situation. What the words mean is the kernels' own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choices {
-    ways: BTreeMap<(String, String), Way>,
+    ways: BTreeMap<(String, String), Specialisation>,
 }
 
 impl Choices {
@@ -18,7 +18,7 @@ impl Choices {
     }
 
     /// Sets the way of `kernel` in `situation`.
-    pub fn set(&mut self, kernel: impl Into<String>, situation: impl Into<String>, way: Way) {
+    pub fn set(&mut self, kernel: impl Into<String>, situation: impl Into<String>, way: Specialisation) {
         self.ways.insert((kernel.into(), situation.into()), way);
     }
 
@@ -46,7 +46,7 @@ pub struct Decision {
     /// When it is used: a class of shapes.
     pub situation: String,
     /// Every way that is legal on the device.
-    pub legal: Vec<Way>,
+    pub legal: Vec<Specialisation>,
     /// Index of the way that was taken.
     pub taken: usize,
 }

@@ -2,6 +2,8 @@
 
 use wgpu::{CooperativeScalarType, Features};
 
+use crate::Maker;
+
 /// Matrices that the device multiplies as units (`Features::EXPERIMENTAL_COOPERATIVE_MATRIX`); sums are f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Coop {
@@ -9,6 +11,8 @@ pub struct Coop {
     pub size: u32,
     /// Whether the factors are f16; else they are f32.
     pub f16: bool,
+    /// Lanes of a subgroup that are expected: how work is shared out is best for so many, and right for any.
+    pub lanes: u32,
 }
 
 impl Coop {
@@ -16,22 +20,37 @@ impl Coop {
     pub(crate) const FEATURES: Features =
         Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
 
-    /// The best that the adapter has: f16 before f32, large before small.
-    pub(crate) fn of(adapter: &wgpu::Adapter) -> Option<Self> {
+    /// Bytes of workgroup memory that the kernels want around matrices 16 by 16.
+    const STORAGE: u32 = 36 << 10;
+
+    /// The best that the adapter has within such limits: f16 before f32, large before small.
+    pub(crate) fn of(adapter: &wgpu::Adapter, limits: &wgpu::Limits) -> Option<Self> {
         if !adapter.features().contains(Self::FEATURES) {
             return None;
         }
-        Self::best(&adapter.cooperative_matrix_properties())
+        let largest = if limits.max_compute_workgroup_storage_size < Self::STORAGE { 8 } else { 16 };
+        let mut all = adapter.cooperative_matrix_properties();
+        all.retain(|matrices| matrices.m_size <= largest);
+        Self::best(&all, Self::lanes(&adapter.get_info()))
+    }
+
+    /// Lanes of a subgroup: of AMD's two sizes its driver takes the larger; Metal tells a range, and has 32.
+    fn lanes(info: &wgpu::AdapterInfo) -> u32 {
+        match (info.subgroup_min_size, info.subgroup_max_size) {
+            (min, max) if min == max => min,
+            (_, max) if Maker::of(info) == Maker::Amd => max,
+            _ => 32,
+        }
     }
 
     /// The best of those there are that the kernels know.
-    fn best(all: &[wgpu::CooperativeMatrixProperties]) -> Option<Self> {
+    fn best(all: &[wgpu::CooperativeMatrixProperties], lanes: u32) -> Option<Self> {
         let known = |p: &wgpu::CooperativeMatrixProperties| {
             let square = p.m_size == p.n_size && p.n_size == p.k_size && [8, 16].contains(&p.m_size);
             let f16 = p.ab_type == CooperativeScalarType::F16;
             let scalar = f16 || (p.ab_type == CooperativeScalarType::F32 && p.m_size == 8);
             let fits = square && scalar && p.cr_type == CooperativeScalarType::F32;
-            fits.then_some(Self { size: p.m_size, f16 })
+            fits.then_some(Self { size: p.m_size, f16, lanes })
         };
         all.iter().filter_map(known).max_by_key(|coop| (coop.f16, coop.size))
     }
@@ -61,11 +80,11 @@ mod tests {
     #[test]
     fn the_best_matrices_are_those_of_f16_with_sums_of_f32() {
         let apple = [matrices([8; 3], F32, F32), matrices([8; 3], F16, F16), matrices([8; 3], F16, F32)];
-        assert_eq!(Coop::best(&apple), Some(Coop { size: 8, f16: true }));
-        assert_eq!(Coop::best(&apple[..2]), Some(Coop { size: 8, f16: false }));
+        assert_eq!(Coop::best(&apple, 32), Some(Coop { size: 8, f16: true, lanes: 32 }));
+        assert_eq!(Coop::best(&apple[..2], 32), Some(Coop { size: 8, f16: false, lanes: 32 }));
         let nvidia =
             [matrices([16, 8, 16], F16, F32), matrices([16; 3], I32, I32), matrices([16; 3], F16, F32)];
-        assert_eq!(Coop::best(&nvidia), Some(Coop { size: 16, f16: true }));
-        assert_eq!(Coop::best(&nvidia[..2]), None);
+        assert_eq!(Coop::best(&nvidia, 32), Some(Coop { size: 16, f16: true, lanes: 32 }));
+        assert_eq!(Coop::best(&nvidia[..2], 32), None);
     }
 }

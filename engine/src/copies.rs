@@ -1,11 +1,12 @@
-//! Parts of tensors that are on the device: copied within them, read and written.
+//! Parts of tensors that are on the device: copied, read and written.
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use wgpu::BufferUsages as U;
 
-use crate::resident::{Place, ResidentBytes};
-use crate::{Gpu, Result};
+use crate::region::Region;
+use crate::{Gpu, Program, ResidentBytes, Result, Tensor};
 
 /// A part of a tensor that is copied to another place in it. All in bytes, multiples of 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +43,13 @@ impl Gpu {
         let between = self.buffer("copied parts", total, U::COPY_SRC | U::COPY_DST, false)?;
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for tensor in tensors {
-            let place = tensor.placed(self)?;
+            let region = tensor.region(self)?;
             let [from, to] = [&from, &to].map(|ranges| offsets(tensor, ranges));
             for (at, from, bytes) in from {
-                encoder.copy_buffer_to_buffer(&place.buffer, place.offset + from, &between, at, bytes);
+                encoder.copy_buffer_to_buffer(&region.buffer, region.offset + from, &between, at, bytes);
             }
             for (at, to, bytes) in to {
-                encoder.copy_buffer_to_buffer(&between, at, &place.buffer, place.offset + to, bytes);
+                encoder.copy_buffer_to_buffer(&between, at, &region.buffer, region.offset + to, bytes);
             }
         }
         self.submit(encoder).map(drop)
@@ -68,14 +69,14 @@ impl Gpu {
         if bytes == 0 {
             return Ok(vec![]);
         }
-        let (place, between) =
-            (tensor.placed(self)?, self.buffer("read parts", bytes, U::COPY_SRC | U::COPY_DST, false)?);
+        let (region, between) =
+            (tensor.region(self)?, self.buffer("read parts", bytes, U::COPY_SRC | U::COPY_DST, false)?);
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for (at, from, bytes) in offsets(tensor, ranges) {
-            encoder.copy_buffer_to_buffer(&place.buffer, place.offset + from, &between, at, bytes);
+            encoder.copy_buffer_to_buffer(&region.buffer, region.offset + from, &between, at, bytes);
         }
         self.submit(encoder)?;
-        self.download(&Place::of(between, bytes))
+        self.download(&Region::of(between, bytes))
     }
 
     /// Writes to parts of a tensor, which `content` holds one after the other. All in bytes, multiples of 4.
@@ -93,14 +94,40 @@ impl Gpu {
         if bytes == 0 {
             return Ok(());
         }
-        let (place, between) =
-            (tensor.placed(self)?, self.buffer("written parts", bytes, U::COPY_SRC | U::COPY_DST, false)?);
+        let (region, between) =
+            (tensor.region(self)?, self.buffer("written parts", bytes, U::COPY_SRC | U::COPY_DST, false)?);
         self.upload(&between, content)?;
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for (at, to, bytes) in offsets(tensor, ranges) {
-            encoder.copy_buffer_to_buffer(&between, at, &place.buffer, place.offset + to, bytes);
+            encoder.copy_buffer_to_buffer(&between, at, &region.buffer, region.offset + to, bytes);
         }
         self.submit(encoder).map(drop)
+    }
+}
+
+impl Program {
+    /// Copies an output, as the last run left it, to a place in a tensor that outlives the program: so many bytes from its
+    /// start, a multiple of 4. The host sees nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for the tensor, or is lost.
+    ///
+    /// # Panics
+    ///
+    /// If what is copied is no output, or goes beyond the other's end.
+    pub fn copy_to<T: Pod, const R: usize>(
+        &self,
+        output: Tensor<T, R>,
+        to: &ResidentBytes,
+        offset: u64,
+    ) -> Result<()> {
+        let (gpu, bytes) = (self.gpu(), (output.len() * size_of::<T>()) as u64);
+        assert!(offset + bytes <= to.bytes(), "{}: {bytes} bytes at {offset} of {}", to.label(), to.bytes());
+        let (from, to) = (self.output_place(output.id()), to.0.region(gpu)?);
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset + offset, bytes);
+        gpu.submit(encoder).map(drop)
     }
 }
 

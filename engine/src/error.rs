@@ -53,6 +53,14 @@ pub enum Error {
         /// What wgpu said.
         reason: String,
     },
+    /// The driver takes a kernel and computes something else.
+    #[error("adapter {adapter} does not work: {reason}")]
+    Broken {
+        /// Its name and backend.
+        adapter: String,
+        /// What it computes.
+        reason: String,
+    },
     /// The device was lost or a wait failed.
     #[error("the device stopped answering: {0}")]
     Lost(String),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use half::f16;
 
-use crate::resident::Storage;
+use crate::storage::Storage;
 use crate::{Access, Binding, Decision, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Target, Tensor, TensorId};
 
 /// Where in a tensor a range may begin that is bound: at multiples of so many bytes, which is the most any device asks for.

@@ -1,19 +1,17 @@
 //! Host memory as device memory, where both are the same: `VK_EXT_external_memory_host`.
 
 use std::any::Any;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wgpu::hal::api::Vulkan;
 
-use crate::resident::Place;
+use crate::region::Region;
+use crate::vulkan::{alignment, page_size};
 use crate::{Error, Gpu, HostBytes, Result, TEXEL_ROW};
 
 use ash::vk;
-
-/// Extension that the device must have been created with.
-pub(crate) const EXTENSION: &CStr = ash::ext::external_memory_host::NAME;
 
 /// Tensors of fewer bytes are copied: every import is an allocation, and a driver may allow
 /// no more than 4,096.
@@ -26,63 +24,26 @@ const TEXEL_ROW_BYTES: u64 = 16 * TEXEL_ROW as u64;
 /// rows by fours.
 const TEXEL_SLACK_BYTES: u64 = 4 * TEXEL_ROW_BYTES;
 
-/// Whether an adapter's devices can import host memory, and gain by it.
-pub(crate) fn supported(adapter: &wgpu::Adapter) -> bool {
-    let shares = crate::gpu::shares_memory(&adapter.get_info());
-    #[expect(unsafe_code, reason = "to ask the driver what wgpu does not tell")]
-    // SAFETY: the adapter is only looked at.
-    let hal = unsafe { adapter.as_hal::<Vulkan>() };
-    shares && hal.is_some_and(|hal| hal.physical_device_capabilities().supports_extension(EXTENSION))
-}
+/// Memory of the host's that the device uses as its own.
+#[derive(Clone, Debug)]
+pub(crate) struct HostPages(Arc<memmap2::MmapRaw>);
 
-/// Whether a device was created with the extension.
-pub(crate) fn enabled(device: &wgpu::Device) -> bool {
-    #[expect(unsafe_code, reason = "to ask the device what wgpu does not tell")]
-    // SAFETY: the device is only looked at.
-    let hal = unsafe { device.as_hal::<Vulkan>() };
-    hal.is_some_and(|hal| hal.enabled_device_extensions().contains(&EXTENSION))
-}
-
-/// A device created with the extension.
-pub(crate) fn open(
-    adapter: &wgpu::Adapter,
-    descriptor: &wgpu::DeviceDescriptor<'_>,
-) -> Option<(wgpu::Device, wgpu::Queue)> {
-    #[expect(unsafe_code, reason = "wgpu has no way to enable a Vulkan extension")]
-    // SAFETY: the callback adds an extension that `supported` has found, and changes nothing else; the device
-    // made is the adapter's own, with the features and limits that the descriptor asks for.
-    unsafe {
-        let hal = adapter.as_hal::<Vulkan>()?;
-        let callback = Box::new(|args: wgpu::hal::vulkan::CreateDeviceCallbackArgs<'_, '_, '_>| {
-            if !args.extensions.contains(&EXTENSION) {
-                args.extensions.push(EXTENSION);
-            }
-        });
-        let open = hal.open_with_callback(
-            descriptor.required_features,
-            &descriptor.required_limits,
-            &descriptor.memory_hints,
-            Some(callback),
-        );
-        drop(hal);
-        adapter.create_device_from_hal::<Vulkan>(open.ok()?, descriptor).ok()
+impl HostPages {
+    /// Writes bytes at an offset.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else writes or reads what is there meanwhile, and neither does work that was submitted to the device.
+    ///
+    /// # Panics
+    ///
+    /// If they end beyond the memory.
+    #[expect(unsafe_code, reason = "memory that is shared with the device")]
+    pub(crate) unsafe fn write(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.0.len(), "{} bytes at {at} of {}", bytes.len(), self.0.len());
+        // SAFETY: the range is within the mapping, as was just seen; the caller promises the rest.
+        unsafe { self.0.as_mut_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
     }
-}
-
-/// Alignment in bytes of pointers and sizes of imported memory. `None` if it is more than a
-/// page: only whole pages are known to be mapped.
-pub(crate) fn alignment(device: &wgpu::Device) -> Option<usize> {
-    let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
-    #[expect(unsafe_code, reason = "to ask the device what wgpu does not tell")]
-    // SAFETY: a query of a physical device that the instance it comes from holds.
-    unsafe {
-        let hal = device.as_hal::<Vulkan>()?;
-        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut host);
-        let instance = hal.shared_instance().raw_instance();
-        instance.get_physical_device_properties2(hal.raw_physical_device(), &mut properties);
-    }
-    let alignment = usize::try_from(host.min_imported_host_pointer_alignment).ok()?.max(1);
-    (alignment <= page_size()).then_some(alignment)
 }
 
 /// Rows of texels over so many bytes. Never a power of two: lavapipe compiles a kernel once more for those, at the first
@@ -90,40 +51,6 @@ pub(crate) fn alignment(device: &wgpu::Device) -> Option<usize> {
 fn texel_rows(bytes: u64) -> u32 {
     let rows = bytes.div_ceil(TEXEL_ROW_BYTES) as u32;
     rows + u32::from(rows.is_power_of_two())
-}
-
-fn page_size() -> usize {
-    #[cfg(unix)]
-    return rustix::param::page_size();
-    #[cfg(not(unix))]
-    4096
-}
-
-/// Bytes left in a device's largest heap of its own memory; all of it where the driver does not say what is used.
-pub(crate) fn heap_bytes(device: &wgpu::Device) -> Option<u64> {
-    #[expect(unsafe_code, reason = "to ask the device what wgpu does not tell")]
-    // SAFETY: queries of a physical device that the instance it comes from holds; the budget is asked for only
-    // where the driver knows it.
-    let (memory, budget) = unsafe {
-        let hal = device.as_hal::<Vulkan>()?;
-        let (instance, physical) = (hal.shared_instance().raw_instance(), hal.raw_physical_device());
-        let known = instance.enumerate_device_extension_properties(physical).ok()?;
-        let name = ash::ext::memory_budget::NAME;
-        let tells = known.iter().any(|e| e.extension_name_as_c_str().is_ok_and(|found| found == name));
-        let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
-        let mut memory = vk::PhysicalDeviceMemoryProperties2::default();
-        if tells {
-            memory = memory.push_next(&mut budget);
-        }
-        instance.get_physical_device_memory_properties2(physical, &mut memory);
-        (memory.memory_properties, tells.then_some(budget))
-    };
-    let left = |(i, heap): (usize, &vk::MemoryHeap)| match &budget {
-        Some(budget) => budget.heap_budget[i].saturating_sub(budget.heap_usage[i]),
-        None => heap.size,
-    };
-    let heaps = memory.memory_heaps_as_slice().iter().enumerate();
-    heaps.filter(|(_, heap)| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL)).map(left).max()
 }
 
 impl Gpu {
@@ -135,7 +62,7 @@ impl Gpu {
 
     /// The bytes themselves as a buffer that kernels may read, or `None` where that cannot be: they are then
     /// copied. The buffer keeps them alive. With `texels` kernels may also read them as such.
-    pub(crate) fn import(&self, source: &HostBytes, bytes: u64, texels: bool) -> Option<Place> {
+    pub(crate) fn import(&self, source: &HostBytes, bytes: u64, texels: bool) -> Option<Region> {
         if !self.imports() || bytes < LEAST_BYTES || source.get().len() as u64 != bytes {
             return None;
         }
@@ -156,9 +83,9 @@ impl Gpu {
         }
         let window = Window { start, size, offset: offset as u64, bytes, writable: false };
         match self.import_pages(Box::new(source.clone()), &window, texels) {
-            Ok(place) => {
+            Ok(region) => {
                 self.inner.imported_bytes.fetch_add(bytes, Ordering::Relaxed);
-                Some(place)
+                Some(region)
             }
             Err(
                 vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
@@ -174,33 +101,54 @@ impl Gpu {
         }
     }
 
-    /// Zeroed memory of the host's that kernels may write, and read as texels.
-    pub(crate) fn pages(&self, label: &str, bytes: u64, content: Option<&HostBytes>) -> Result<Place> {
+    /// Memory of the host's that kernels may write, and read as texels: with this content, or zeroed.
+    pub(crate) fn pages(&self, label: &str, bytes: u64, content: Option<&HostBytes>) -> Result<Region> {
+        // A KV cache takes pages as it fills. A huge page would be cleared whole for its first byte.
+        let fill = |pages: &mut [u8]| {
+            if let Some(content) = content {
+                pages[..content.get().len()].copy_from_slice(content.get());
+            }
+        };
+        self.host_pages(label, bytes, content.is_some(), fill).map(|(region, _)| region)
+    }
+
+    /// The same for the host to write again, of huge pages.
+    pub(crate) fn shared_pages(&self, label: &str, bytes: u64) -> Result<(Region, HostPages)> {
+        self.host_pages(label, bytes, true, |_| ())
+    }
+
+    fn host_pages(
+        &self,
+        label: &str,
+        bytes: u64,
+        is_huge: bool,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(Region, HostPages)> {
         let fail = |reason: String| Error::OutOfMemory { label: label.into(), bytes, reason };
         self.fits(label, bytes, wgpu::BufferUsages::STORAGE)?;
         let unit = alignment(self.device()).unwrap_or_else(page_size) as u64;
         let size = (bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES).next_multiple_of(unit);
         let pages = memmap2::MmapOptions::new().len(size as usize).map_anon();
         let mut pages = pages.map_err(|e| fail(e.to_string()))?;
-        // A KV cache takes pages as it fills. A huge page would be cleared whole for its first byte.
         #[cfg(target_os = "linux")]
         {
             use memmap2::Advice;
-            let advice = if content.is_some() { Advice::HugePage } else { Advice::NoHugePage };
+            let advice = if is_huge { Advice::HugePage } else { Advice::NoHugePage };
             if let Err(error) = pages.advise(advice) {
                 tracing::debug!(%error, "the system gives pages of one size");
             }
         }
-        if let Some(content) = content {
-            pages[..content.get().len()].copy_from_slice(content.get());
-        }
-        let pages = memmap2::MmapRaw::from(pages);
-        let start = pages.as_ptr().expose_provenance();
+        #[cfg(not(target_os = "linux"))]
+        let _ = is_huge;
+        fill(&mut pages);
+        let pages = HostPages(Arc::new(pages.into()));
+        let start = pages.0.as_ptr().expose_provenance();
         let window = Window { start, size, offset: 0, bytes, writable: true };
-        let place = self.import_pages(Box::new(pages), &window, true).map_err(|e| fail(e.to_string()))?;
+        let region =
+            self.import_pages(Box::new(pages.clone()), &window, true).map_err(|e| fail(e.to_string()))?;
         self.inner.buffers.fetch_add(1, Ordering::Relaxed);
         self.inner.storage_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(place)
+        Ok((region, pages))
     }
 
     /// Whether buffers can be read as texels too. It is tried once, with known content.
@@ -214,7 +162,7 @@ impl Gpu {
         keep: Box<dyn Any + Send + Sync>,
         window: &Window,
         texels: bool,
-    ) -> std::result::Result<Place, vk::Result> {
+    ) -> std::result::Result<Region, vk::Result> {
         use vk::{BufferUsageFlags as V, Result as E};
         use wgpu::BufferUsages as U;
         let &Window { start, size, offset, bytes, writable } = window;
@@ -317,7 +265,7 @@ impl Gpu {
                 });
                 self.texels_of(&hal, image, rows, free)
             });
-            Ok(Place { buffer, offset, bytes, texels })
+            Ok(Region { buffer, offset, bytes, texels })
         }
     }
 

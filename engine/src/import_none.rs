@@ -1,22 +1,22 @@
 //! For backends other than Vulkan. Nothing is imported.
 
-use crate::resident::Place;
+use crate::region::Region;
 use crate::{Error, Gpu, HostBytes, Result};
 
-pub(crate) fn supported(_: &wgpu::Adapter) -> bool {
-    false
-}
+/// Memory of the host's that the device uses as its own: there is none.
+#[derive(Clone, Debug)]
+pub(crate) struct HostPages;
 
-pub(crate) fn enabled(_: &wgpu::Device) -> bool {
-    false
-}
-
-pub(crate) fn open(_: &wgpu::Adapter, _: &wgpu::DeviceDescriptor<'_>) -> Option<(wgpu::Device, wgpu::Queue)> {
-    None
-}
-
-pub(crate) fn heap_bytes(_: &wgpu::Device) -> Option<u64> {
-    None
+impl HostPages {
+    /// Writes bytes at an offset.
+    ///
+    /// # Safety
+    ///
+    /// As on Vulkan.
+    #[expect(unsafe_code, reason = "as on Vulkan")]
+    pub(crate) unsafe fn write(&self, _: usize, _: &[u8]) {
+        unreachable!("there is no such memory on this backend");
+    }
 }
 
 impl Gpu {
@@ -25,13 +25,17 @@ impl Gpu {
         false
     }
 
-    pub(crate) fn import(&self, _: &HostBytes, _: u64, _: bool) -> Option<Place> {
+    pub(crate) fn import(&self, _: &HostBytes, _: u64, _: bool) -> Option<Region> {
         None
     }
 
-    pub(crate) fn pages(&self, label: &str, bytes: u64, _: Option<&HostBytes>) -> Result<Place> {
+    pub(crate) fn pages(&self, label: &str, bytes: u64, _: Option<&HostBytes>) -> Result<Region> {
         let reason = "host memory is not imported on this backend".into();
         Err(Error::OutOfMemory { label: label.into(), bytes, reason })
+    }
+
+    pub(crate) fn shared_pages(&self, label: &str, bytes: u64) -> Result<(Region, HostPages)> {
+        self.pages(label, bytes, None).map(|region| (region, HostPages))
     }
 
     pub(crate) fn tries_texels(&self) -> bool {

@@ -22,44 +22,62 @@
 //! # Ok::<(), strix_engine::Error>(())
 //! ```
 
+mod adapters;
+mod buffers;
 mod choices;
 mod coop;
 mod copies;
 mod error;
 mod gpu;
 mod graph;
+mod host;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
 mod import;
+mod kernels;
 mod lost;
+mod maker;
 mod memory;
+mod open;
 mod pipelines;
 mod plan;
+mod probe;
 mod profile;
 mod program;
+mod region;
 mod resident;
+mod ring;
 mod segments;
 mod shader;
+mod slots;
 mod software;
+mod storage;
 mod stream;
 mod target;
 mod tensor;
 mod upload;
+#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "vulkan_none.rs")]
+mod vulkan;
 
-pub use choices::{Choices, Decision, Way};
+pub use adapters::{AdapterReport, GpuOptions, adapters};
+pub use choices::{Choices, Decision, Specialisation};
 pub use coop::Coop;
 pub use copies::Copied;
 pub use error::{Error, NoAdapter, Result};
-pub use gpu::{AdapterReport, Created, Gpu, GpuOptions, adapters};
+pub use gpu::{Created, Gpu};
 pub use graph::{Arg, Graph, RANGE_ALIGNMENT, Reference, ReferenceArgs, Step};
+pub use host::HostBytes;
 pub use lost::{is_guarded, panic_text};
+pub use maker::Maker;
 pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;
-pub use program::{Deviation, Difference, Program, Traced};
-pub use resident::{HostBytes, Resident, ResidentBytes};
+pub use program::Program;
+pub use program::inspect::{Deviation, Difference, Traced};
+pub use resident::{Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_GROUPS, MAX_TRIPS, Shader, TEXEL_ROW};
+pub use slots::Streamed;
 pub use software::use_wide_vectors;
-pub use stream::{Stream, Streamed};
+pub use stream::Stream;
 pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};
 pub use upload::STAGING_BYTES;

@@ -2,12 +2,19 @@
 
 use std::fs;
 
-use wgpu::AdapterInfo;
+use wgpu::{AdapterInfo, DeviceType};
+
+use crate::vulkan;
+
+/// Whether the device's memory is the host's.
+pub(crate) fn shares_memory(info: &AdapterInfo) -> bool {
+    matches!(info.device_type, DeviceType::Cpu | DeviceType::IntegratedGpu)
+}
 
 /// Bytes a device may take now: the host's free memory where that is what it uses, else its own largest heap.
 /// `None` where nothing tells.
 pub(crate) fn free_bytes(shares: bool, device: &wgpu::Device) -> Option<u64> {
-    if shares { host_bytes() } else { crate::import::heap_bytes(device) }
+    if shares { host_bytes() } else { vulkan::heap_bytes(device) }
 }
 
 /// Bytes of memory that this process may still take without swapping, within its control group.
@@ -23,7 +30,7 @@ fn host_bytes() -> Option<u64> {
 
 /// Bytes of an adapter's memory, all of the host's where that is what it uses. `None` where nothing tells.
 pub(crate) fn all_bytes(info: &AdapterInfo) -> Option<u64> {
-    if crate::gpu::shares_memory(info) {
+    if shares_memory(info) {
         return meminfo("MemTotal:");
     }
     // Without a device only amdgpu reports it.

@@ -1,7 +1,8 @@
 //! A compiled graph: its memory, its pipelines, what the host writes and reads.
 
+mod advance;
 mod costs;
-mod inspect;
+pub(crate) mod inspect;
 mod run;
 
 use std::sync::Arc;
@@ -11,12 +12,11 @@ use wgpu::BufferUsages as U;
 
 use crate::graph::{Graph, Kind, Step};
 use crate::plan::{Plan, Usage};
-use crate::resident::Place;
+use crate::region::Region;
 use crate::segments::{Segment, segments};
-use crate::stream::Stream;
+use crate::slots::Slots;
 use crate::{Access, Gpu, Result, Tensor, TensorId};
 use costs::Costs;
-pub use inspect::{Deviation, Difference, Traced};
 use run::Run;
 
 /// A compiled [`Graph`]: all memory, pipelines and bind groups exist, and running it creates none.
@@ -26,10 +26,10 @@ pub struct Program {
     graph: Graph,
     usage: Usage,
     /// Where each tensor is; `None` where no step uses it, or where its group of a stream is.
-    places: Vec<Option<Place>>,
+    regions: Vec<Option<Region>>,
     steps: Vec<Compiled>,
     segments: Vec<Segment>,
-    streams: Vec<Arc<Stream>>,
+    streams: Vec<Arc<Slots>>,
     inputs: Inputs,
     outputs: Vec<Output>,
     audit: Option<Audit>,
@@ -92,7 +92,7 @@ impl Program {
         let plan = graph.plan();
         let trips = plan.usage.trips;
         assert!(trips <= crate::MAX_TRIPS, "a graph for planning is run, and would loop {trips} times");
-        let places = allocate(gpu, &graph, &plan)?;
+        let regions = allocate(gpu, &graph, &plan)?;
         let (segments, streams) = segments(&graph);
         let inputs = Inputs::new(gpu, &graph)?;
         let output = |(i, v): (usize, &crate::graph::Value)| -> Result<Output> {
@@ -102,15 +102,15 @@ impl Program {
         };
         let outputs: Result<_> =
             graph.values.iter().enumerate().filter(|(_, v)| v.output).map(output).collect();
-        let place = |step, id| place(&graph, &places, &segments, &streams, step, id);
-        let (steps, audit) = compile_steps(gpu, &graph, place, audit)?;
+        let region = |step, id| region(&graph, &regions, &segments, &streams, step, id);
+        let (steps, audit) = compile_steps(gpu, &graph, region, audit)?;
         Ok(Self {
             gpu: gpu.clone(),
             usage: plan.usage,
             costs: Costs::unknown(steps.len()),
             run: None,
             graph,
-            places,
+            regions,
             steps,
             segments,
             streams,
@@ -157,9 +157,20 @@ impl Program {
         }
     }
 
+    pub(crate) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Where an output is between runs.
+    pub(crate) fn output_place(&self, id: TensorId) -> &Region {
+        let name = self.graph.label_of(id);
+        assert!(self.outputs.iter().any(|output| output.id == id), "{name} is not an output");
+        self.regions[id.0 as usize].as_ref().expect("outputs are planned")
+    }
+
     /// Where a tensor is when a step uses it.
-    fn place(&self, step: usize, id: TensorId) -> Place {
-        place(&self.graph, &self.places, &self.segments, &self.streams, step, id)
+    fn region(&self, step: usize, id: TensorId) -> Region {
+        region(&self.graph, &self.regions, &self.segments, &self.streams, step, id)
     }
 
     /// Content of an output as the last run left it.
@@ -205,25 +216,26 @@ impl Program {
 }
 
 /// Where a tensor is when a step uses it.
-fn place(
+fn region(
     graph: &Graph,
-    places: &[Option<Place>],
+    regions: &[Option<Region>],
     segments: &[Segment],
-    streams: &[Arc<Stream>],
+    streams: &[Arc<Slots>],
     step: usize,
     id: TensorId,
-) -> Place {
+) -> Region {
     let value = &graph.values[id.0 as usize];
     let seat = match &value.kind {
         Kind::Resident(storage) => storage.seated(),
         _ => None,
     };
     match seat {
-        None => places[id.0 as usize].clone().expect("planned"),
+        None => regions[id.0 as usize].clone().expect("planned"),
         Some(seat) => {
             let load = segments.iter().find(|s| s.steps.contains(&step)).and_then(|s| s.load.as_ref());
             let load = load.expect("a segment brings what its steps use");
-            streams[load.stream].place(load.group, seat.tensor, load.slot).part(value.offset, value.bytes)
+            let end = value.offset + value.bytes;
+            streams[load.stream].region(seat.tensor, load.slot, end).part(value.offset, value.bytes)
         }
     }
 }
@@ -239,8 +251,8 @@ fn dispatch(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled) {
     pass.pop_debug_group();
 }
 
-fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>> {
-    let slot = |(i, &bytes): (usize, &u64)| -> Result<Place> {
+fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Region>>> {
+    let slot = |(i, &bytes): (usize, &u64)| -> Result<Region> {
         // Named for an error or a capture: the slot's largest tensor.
         let of_slot = graph.values.iter().zip(&plan.slot_of).filter(|(_, slot)| **slot == Some(i));
         let label = of_slot.max_by_key(|(value, _)| value.bytes).map_or("", |(value, _)| &value.label);
@@ -248,25 +260,25 @@ fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Place>>>
         let texels = graph.values.iter().zip(&plan.slot_of).any(|(v, slot)| *slot == Some(i) && v.texels);
         zeroed(gpu, &label, bytes, texels)
     };
-    let slots: Vec<Place> = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
-    let mut places = vec![];
+    let slots: Vec<Region> = plan.slots.iter().enumerate().map(slot).collect::<Result<_>>()?;
+    let mut regions = vec![];
     for (v, value) in graph.values.iter().enumerate() {
-        places.push(match &value.kind {
+        regions.push(match &value.kind {
             // A slot may be longer than this one of its tensors.
-            Kind::Activation => plan.slot_of[v].map(|s| Place { bytes: value.bytes, ..slots[s].clone() }),
+            Kind::Activation => plan.slot_of[v].map(|s| Region { bytes: value.bytes, ..slots[s].clone() }),
             Kind::Input => Some(zeroed(gpu, &value.label, value.bytes, value.texels)?),
             Kind::Resident(storage) if storage.seated().is_some() => None,
-            Kind::Resident(storage) => Some(storage.place(gpu)?.part(value.offset, value.bytes)),
+            Kind::Resident(storage) => Some(storage.region(gpu)?.part(value.offset, value.bytes)),
         });
     }
-    Ok(places)
+    Ok(regions)
 }
 
 /// Memory of a program's own.
-fn zeroed(gpu: &Gpu, label: &str, bytes: u64, texels: bool) -> Result<Place> {
+fn zeroed(gpu: &Gpu, label: &str, bytes: u64, texels: bool) -> Result<Region> {
     match texels {
         true => gpu.pages(label, bytes, None),
-        false => Ok(Place::of(gpu.storage_buffer(label, bytes)?, bytes)),
+        false => Ok(Region::of(gpu.storage_buffer(label, bytes)?, bytes)),
     }
 }
 
@@ -287,7 +299,7 @@ impl Inputs {
 fn compile_steps(
     gpu: &Gpu,
     graph: &Graph,
-    place: impl Fn(usize, TensorId) -> Place,
+    region: impl Fn(usize, TensorId) -> Region,
     audited: bool,
 ) -> Result<(Vec<Compiled>, Option<Audit>)> {
     let device = gpu.device();
@@ -323,8 +335,8 @@ fn compile_steps(
     let mut counts = vec![];
     for (index, (step, &offset)) in graph.steps.iter().zip(&offsets).enumerate() {
         let pipeline = gpu.pipeline(&step.shader, audit_layout.as_ref())?;
-        let places: Vec<_> = step.args.iter().map(|arg| place(index, arg.id)).collect();
-        let mut args = places.iter();
+        let regions: Vec<_> = step.args.iter().map(|arg| region(index, arg.id)).collect();
+        let mut args = regions.iter();
         let entry = |binding: &crate::Binding| wgpu::BindGroupEntry {
             binding: binding.number,
             resource: if binding.access == Access::Uniform {

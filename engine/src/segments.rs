@@ -7,8 +7,8 @@ use std::sync::{Arc, atomic};
 use std::time::{Duration, Instant};
 
 use crate::graph::{Graph, Kind};
-use crate::stream::{State, Stream, Streamed};
-use crate::{Gpu, Result};
+use crate::slots::{Needed, Seat, Slots, State, Wanted};
+use crate::{Gpu, Result, Streamed};
 
 /// Steps that can be submitted together: of a stream they use at most one group.
 #[derive(Debug)]
@@ -18,56 +18,55 @@ pub(crate) struct Segment {
 }
 
 /// A group that must be in a slot before a segment runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Load {
     /// Index in [`Program::streams`].
     pub(crate) stream: usize,
     pub(crate) group: usize,
     pub(crate) slot: usize,
-    /// Bytes that are needed of each tensor of the group.
+    /// What is needed of the group.
     pub(crate) wanted: Wanted,
 }
 
-/// Bytes of each tensor of a group; none of some.
-pub(crate) type Wanted = Arc<[Range<u64>]>;
-
-/// Bytes that the steps of a graph need of each group of streamed tensors, by stream and group: of each tensor all from
-/// the first to the last byte that a step binds.
-fn wanted(graph: &Graph) -> HashMap<(usize, usize), Vec<Range<u64>>> {
-    let mut all: HashMap<_, Vec<Range<u64>>> = HashMap::new();
+/// What the steps of a graph need of each group of streamed tensors, by stream and group: of each tensor all from the
+/// first to the last byte that a step binds.
+fn wanted(graph: &Graph) -> HashMap<(usize, usize), Wanted> {
+    let mut all: HashMap<_, Vec<Needed>> = HashMap::new();
     for arg in graph.steps.iter().flat_map(|step| &step.args) {
         let value = &graph.values[arg.id.0 as usize];
         let Kind::Resident(storage) = &value.kind else { continue };
-        let Some(seat) = storage.seated() else { continue };
-        let group = all.entry((seat.stream.as_ptr().addr(), seat.group)).or_default();
-        if group.len() <= seat.tensor {
-            group.resize(seat.tensor + 1, 0..0);
+        let Some(Seat { slots, group, tensor }) = storage.seated() else { continue };
+        let group = all.entry((Arc::as_ptr(slots).addr(), *group)).or_default();
+        let bound = value.offset..value.offset + value.bytes;
+        match group.iter_mut().find(|needed| needed.tensor == *tensor) {
+            Some(Needed { range, .. }) => *range = range.start.min(bound.start)..range.end.max(bound.end),
+            None => {
+                let content = storage.content().cloned().expect("checked when it was seated");
+                group.push(Needed { tensor: *tensor, content, range: bound });
+            }
         }
-        let (bound, range) = (value.offset..value.offset + value.bytes, &mut group[seat.tensor]);
-        *range = match range.is_empty() {
-            true => bound,
-            false => range.start.min(bound.start)..range.end.max(bound.end),
-        };
     }
-    all
+    let sorted = |mut group: Vec<Needed>| {
+        group.sort_by_key(|needed| needed.tensor);
+        group.into()
+    };
+    all.into_iter().map(|(key, group)| (key, sorted(group))).collect()
 }
 
 /// Cuts the steps wherever another group of a stream is needed. The groups of a stream alternate between its slots.
-pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Stream>>) {
-    let mut streams: Vec<Arc<Stream>> = vec![];
+pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Slots>>) {
+    let mut streams: Vec<Arc<Slots>> = vec![];
     let mut uses: Vec<usize> = vec![];
     let mut segments = vec![Segment { steps: 0..0, load: None }];
-    let all_wanted: HashMap<_, Wanted> =
-        wanted(graph).into_iter().map(|(group, ranges)| (group, ranges.into())).collect();
+    let all_wanted = wanted(graph);
     for (index, step) in graph.steps.iter().enumerate() {
         let mut used = None;
         for arg in &step.args {
             let Kind::Resident(storage) = &graph.values[arg.id.0 as usize].kind else { continue };
             let Some(seat) = storage.seated() else { continue };
-            let stream = seat.stream.upgrade().expect("whoever streams a tensor keeps the stream");
-            let known = streams.iter().position(|s| Arc::ptr_eq(s, &stream));
+            let known = streams.iter().position(|s| Arc::ptr_eq(s, &seat.slots));
             let at = known.unwrap_or_else(|| {
-                streams.push(stream);
+                streams.push(seat.slots.clone());
                 uses.push(0);
                 streams.len() - 1
             });
@@ -144,15 +143,8 @@ impl Queue {
 
     /// Has a group in its slot before what is recorded next runs. The last submission may compute with the other
     /// slot meanwhile.
-    pub(crate) fn bring(&mut self, stream: &Stream, load: &Load, state: &mut State) -> Result<()> {
-        let held = |(group, held): &(usize, Wanted)| {
-            let has = |(at, wanted): (usize, &Range<u64>)| {
-                wanted.is_empty()
-                    || held.get(at).is_some_and(|h| h.start <= wanted.start && wanted.end <= h.end)
-            };
-            *group == load.group && load.wanted.iter().enumerate().all(has)
-        };
-        if state.holds[load.slot].as_ref().is_some_and(held) {
+    pub(crate) fn bring(&mut self, slots: &Slots, load: &Load, state: &mut State) -> Result<()> {
+        if state.has(load.slot, load.group, &load.wanted) {
             return Ok(());
         }
         // Whoever's steps used the slot, or copied from staging.
@@ -168,14 +160,14 @@ impl Queue {
             self.gpu.queue().on_submitted_work_done(note);
         }
         state.holds[load.slot] = None;
-        let bytes = stream.fill(load.group, load.slot, &load.wanted, || self.gpu.poll())?;
-        if stream.copy(self.encoder(), load.group, load.slot, &load.wanted) {
+        let bytes = slots.fill(load.slot, &load.wanted, || self.gpu.poll())?;
+        if slots.copy(self.encoder(), load.slot, &load.wanted) {
             self.submit()?;
             state.staged = self.last();
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));
         state.holds[load.slot] = Some((load.group, load.wanted.clone()));
-        stream.note(Streamed { bytes, waiting: Duration::from_nanos(waited) });
+        slots.note(Streamed { bytes, waiting: Duration::from_nanos(waited) });
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{Choices, Coop, Error};
+use crate::{Choices, Coop, Error, Maker};
 
 /// Kernels come in families, each right for another kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,8 +52,10 @@ impl FromStr for Family {
 /// The target that kernels are chosen for: all that a [`Graph`](crate::Graph) knows of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Lanes of a subgroup where that number is fixed and subgroups may be used.
+    /// Lanes of a subgroup where that number is fixed and subgroups may be used: kernels for CPU drivers are made for it.
     pub subgroup: Option<u32>,
+    /// Whether subgroups may be used whose size is read at run time, as kernels for GPUs do.
+    pub subgroups: bool,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
     /// Whether kernels may read tensors as texels of 16 bytes. A software device reads them faster so: it walks through
@@ -61,11 +63,13 @@ pub struct Target {
     pub texels: bool,
     /// Whether the device is the host's processor: a software driver.
     pub is_cpu: bool,
+    /// Who made the device.
+    pub maker: Maker,
     /// The family that was asked for, else the family of the device's class.
     pub family: Family,
     /// Whether the family was asked for. It then wins over every choice.
     pub forced: bool,
-    /// Matrices to multiply as units; known only where [`Family::Coop`] was asked for.
+    /// Matrices to multiply as units, where the device has some that may be used.
     pub coop: Option<Coop>,
     /// The ways that were measured to be best on this device.
     pub choices: Arc<Choices>,
@@ -80,6 +84,7 @@ impl Target {
     /// The family of this device's class, even if another was asked for.
     pub fn class(&self) -> Family {
         match (self.subgroup, self.is_cpu) {
+            (_, false) if self.coop.is_some() => Family::Coop,
             (_, false) => Family::Tiled,
             (Some(_), true) => Family::Subgroup,
             (None, true) => Family::Plain,
@@ -92,9 +97,11 @@ impl Default for Target {
     fn default() -> Self {
         Self {
             subgroup: None,
+            subgroups: false,
             max_binding_bytes: 128 << 20,
             texels: false,
             is_cpu: false,
+            maker: Maker::Other,
             family: Family::Plain,
             forced: false,
             coop: None,

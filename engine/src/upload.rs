@@ -1,48 +1,18 @@
 //! Copies to the device through a ring of mapped buffers of fixed size.
 
-use std::collections::VecDeque;
-
 use wgpu::BufferUsages as U;
 
+use crate::ring::{CHUNKS, Ring, Staging};
 use crate::{Gpu, HostBytes, Result};
 
 /// Bytes of one staging buffer. lavapipe copies larger writes 4 to 6 times slower.
 const CHUNK: u64 = 4 << 20;
 
-/// Staging buffers in the ring: one is filled while the device reads the others.
-const CHUNKS: usize = 4;
-
 /// Bytes ahead of those being copied that the system is asked to read from their file.
 const AHEAD: usize = 32 << 20;
 
-/// Staging buffers in the order in which they were last submitted.
-#[derive(Debug, Default)]
-pub(crate) struct Ring {
-    chunks: VecDeque<Staging>,
-}
-
-#[derive(Debug)]
-struct Staging {
-    buffer: wgpu::Buffer,
-    /// The last submission that reads it.
-    reader: wgpu::SubmissionIndex,
-}
-
 /// Bytes of all staging buffers of a device.
 pub const STAGING_BYTES: u64 = CHUNK * CHUNKS as u64;
-
-impl Ring {
-    /// A mapped staging buffer: a new one while the ring is not full, else the one used longest ago.
-    fn take(&mut self, gpu: &Gpu) -> Result<wgpu::Buffer> {
-        if self.chunks.len() < CHUNKS {
-            return gpu.buffer("staging", CHUNK, U::MAP_WRITE | U::COPY_SRC, true);
-        }
-        let Staging { buffer, reader } = self.chunks.pop_front().expect("the ring is full");
-        // Mapped on submission; the call ends when the copy and then the mapping are done.
-        gpu.wait_for(reader)?;
-        Ok(buffer)
-    }
-}
 
 impl Gpu {
     /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted.
@@ -60,6 +30,16 @@ impl Gpu {
         })
     }
 
+    /// A mapped staging buffer: a new one while the ring is not full, else the one used longest ago.
+    fn staging(&self, ring: &mut Ring) -> Result<wgpu::Buffer> {
+        let Some(Staging { buffer, reader }) = ring.oldest() else {
+            return self.buffer("staging", CHUNK, U::MAP_WRITE | U::COPY_SRC, true);
+        };
+        // Mapped on submission; the call ends when the copy and then the mapping are done.
+        self.wait_for(reader)?;
+        Ok(buffer)
+    }
+
     fn upload_pieces(
         &self,
         buffer: &wgpu::Buffer,
@@ -69,7 +49,7 @@ impl Gpu {
         let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut at = 0;
         for piece in bytes.chunks(CHUNK as usize) {
-            let staging = ring.take(self)?;
+            let staging = self.staging(&mut ring)?;
             // Copies are of whole words.
             let size = (piece.len() as u64).next_multiple_of(4);
             {
@@ -84,7 +64,7 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(&staging, 0, buffer, at, size);
             let reader = self.submit(encoder)?;
             self.guarded(|| staging.map_async(wgpu::MapMode::Write, .., |_| ()))?;
-            ring.chunks.push_back(Staging { buffer: staging, reader });
+            ring.put(Staging { buffer: staging, reader });
             at += size;
         }
         Ok(())

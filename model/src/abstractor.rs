@@ -1,17 +1,17 @@
 //! The visual abstractor: learnable queries that read the vision tower's output (Ye et al. 2023, eq. 1-3;
 //! SPEC §4, from which the paper differs).
 
-use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
+use strix_engine::{Graph, Resident, Tensor};
 use strix_shaders::{
     HeadShape, Heads, Linear, Mask, Routing, add, attention, layer_norm_into, linear, linear_add, swiglu,
 };
 
 use crate::Result;
 use crate::config::{AbstractorConfig, Config};
-use crate::decoder::total_bytes;
-use crate::loader::{Loader, Projection, Section};
+use crate::held::{Component, Projection};
+use crate::layers::{Norm, all_rows};
+use crate::parts::{Declaring, HostVector};
 use crate::position::{sincos_1d, sincos_2d};
-use crate::vision::{Norm, all_rows};
 
 /// `norm1`, `normk` and `norm2` have torch's default, whatever the config says.
 const NORM_EPS: f32 = 1e-5;
@@ -40,8 +40,8 @@ pub(crate) struct Abstractor {
     query_embeds: Resident<f32, 2>,
     layers: Vec<Layer>,
     visual_fc: Linear,
-    /// The row that ends every image: the host's, as it goes where the embeddings go. Empty where nothing is loaded.
-    pub vit_eos: Vec<f32>,
+    /// The row that ends every image: the host's, as it goes where the embeddings go.
+    pub vit_eos: HostVector,
 }
 
 impl Abstractor {
@@ -63,15 +63,19 @@ impl Abstractor {
         linear(g, x, &self.visual_fc, few)
     }
 
-    /// Reads the abstractor of a checkpoint. Missing position tables are computed.
-    pub(crate) fn load(loader: &mut Loader<'_>, config: &Config) -> Result<Self> {
+    /// Declares the abstractor. Missing position tables are computed.
+    ///
+    /// # Errors
+    ///
+    /// If a converted file holds another.
+    pub(crate) fn declare(parts: &mut Declaring<'_>, config: &Config) -> Result<Self> {
         let at = "model.visual_abstractor";
         let c = &config.abstractor;
         let (dim, text) = (c.hidden_size, config.text.hidden_size);
-        let visual_fc = loader.linear(&Projection {
+        let mut p = parts.section(Component::Abstractor);
+        let visual_fc = p.linear(&Projection {
             name: "visual_fc",
             label: "visual_fc".into(),
-            section: Section::Abstractor,
             n: text,
             k: dim,
             modules: vec![vec![vec![format!("{at}.visual_fc")]]],
@@ -79,29 +83,10 @@ impl Abstractor {
             bias: true,
         })?;
         let queries = [c.num_learnable_queries as u32, dim as u32];
-        Ok(Self {
-            query_embeds: loader.tensor(&format!("{at}.query_embeds"), "abstractor.query_embeds", queries)?,
-            layers: loader.streamed(loader.streaming.vision, |loader| {
-                (0..c.num_hidden_layers).map(|i| Layer::load(loader, c, i)).collect::<Result<_>>()
-            })?,
-            visual_fc,
-            vit_eos: loader.vector(&format!("{at}.vit_eos"))?,
-        })
-    }
-
-    /// Bytes of the weights.
-    pub(crate) fn bytes(&self) -> u64 {
-        total_bytes(&self.others()) + self.layers().map(|layer| total_bytes(&layer)).sum::<u64>()
-    }
-
-    /// The tensors of each layer.
-    pub(crate) fn layers(&self) -> impl Iterator<Item = Vec<ResidentBytes>> {
-        self.layers.iter().map(Layer::residents)
-    }
-
-    /// The tensors outside the layers.
-    pub(crate) fn others(&self) -> Vec<ResidentBytes> {
-        self.visual_fc.residents().chain([self.query_embeds.untyped()]).collect()
+        let query_embeds = p.tensor(&format!("{at}.query_embeds"), "abstractor.query_embeds", queries);
+        let layers = (0..c.num_hidden_layers).map(|i| Layer::declare(parts, c, i)).collect::<Result<_>>()?;
+        let vit_eos = parts.section(Component::Abstractor).vector(&format!("{at}.vit_eos"));
+        Ok(Self { query_embeds, layers, visual_fc, vit_eos })
     }
 }
 
@@ -142,43 +127,32 @@ fn abstractor_layer(
 }
 
 impl Layer {
-    fn residents(&self) -> Vec<ResidentBytes> {
-        let linears = [&self.query, &self.key, &self.value, &self.out_proj, &self.w1_w3, &self.w2];
-        let norms = [&self.norm1, &self.normk, &self.norm2, &self.ffn_ln];
-        let norms = norms.into_iter().flat_map(Norm::residents);
-        linears
-            .into_iter()
-            .flat_map(Linear::residents)
-            .chain(norms)
-            .chain([self.pos_embed.untyped()])
-            .collect()
-    }
-
-    fn load(loader: &mut Loader<'_>, c: &AbstractorConfig, i: usize) -> Result<Self> {
+    fn declare(parts: &mut Declaring<'_>, c: &AbstractorConfig, i: usize) -> Result<Self> {
         let at = format!("model.visual_abstractor.encoder.layers.{i}.crossattention");
         let label = format!("abstractor.{i}");
         let (dim, wide) = (c.hidden_size, c.intermediate_size);
+        let mut p = parts.layer(Component::Abstractor, i);
         let mut norm = |name: &str, module: &str, dim: usize| {
-            Norm::load(loader, &format!("{at}.{module}"), &format!("{label}.{name}"), dim)
+            Norm::declare(&mut p, &format!("{at}.{module}"), &format!("{label}.{name}"), dim)
         };
-        let norm1 = norm("norm1", "norm1", dim)?;
-        let normk = norm("normk", "normk", dim)?;
-        let norm2 = norm("norm2", "output.norm2", dim)?;
-        let ffn_ln = norm("ffn_ln", "output.mlp.ffn_ln", wide)?;
-        let tables = ["q_pos_embed", "k_pos_embed"].map(|name| format!("{at}.attention.{name}"));
-        let pos_embed = loader.joined(
-            &tables,
-            &format!("{label}.pos_embed"),
-            [c.num_learnable_queries, c.grid_size * c.grid_size + 1],
-            dim,
-            [&|| sincos_1d(dim, 0..c.num_learnable_queries), &|| sincos_2d(dim, c.grid_size)],
-        )?;
+        let norm1 = norm("norm1", "norm1", dim);
+        let normk = norm("normk", "normk", dim);
+        let norm2 = norm("norm2", "output.norm2", dim);
+        let ffn_ln = norm("ffn_ln", "output.mlp.ffn_ln", wide);
+        let (queries, grid) = (c.num_learnable_queries, c.grid_size);
+        let [rows, tokens] = [queries, grid * grid + 1];
+        let of_queries = p.table_or(&format!("{at}.attention.q_pos_embed"), [rows, dim], move || {
+            sincos_1d(dim, 0..queries)
+        });
+        let of_tokens =
+            p.table_or(&format!("{at}.attention.k_pos_embed"), [tokens, dim], move || sincos_2d(dim, grid));
+        let shape = [rows + tokens, dim].map(|size| size as u32);
+        let pos_embed = p.stacked(vec![of_queries, of_tokens], &format!("{label}.pos_embed"), shape);
         let mut linear = |name: &str, n: usize, k: usize, modules: &[&str]| {
             let modules = vec![modules.iter().map(|m| vec![format!("{at}.{m}")]).collect()];
-            loader.linear(&Projection {
+            p.linear(&Projection {
                 name,
                 label: format!("{label}.{name}"),
-                section: Section::Abstractor,
                 n,
                 k,
                 modules,

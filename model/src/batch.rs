@@ -8,12 +8,14 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::decoder::TOGETHER;
 use crate::generate::FinishReason;
+use crate::inner::{Encoder, Inner, Running};
 use crate::kv_pool::Sequence;
-use crate::model::{Encoder, Inner, NotBegun, Running};
+use crate::loaded::NotBegun;
+use crate::queue::Queue;
 use crate::request::Request;
-use crate::runner::{TOGETHER, Wanted};
-use crate::scheduler::Queue;
+use crate::runner::Wanted;
 use crate::session::{Picture, Row};
 use crate::{Error, Result};
 use live::Live;
@@ -212,7 +214,7 @@ impl<'m> Batch<'m> {
     /// Runs one step of the first of these; of how many.
     fn step(&mut self, ready: &[usize]) -> Result<usize> {
         let Self { inner, live, runner, scratch, .. } = self;
-        let pass = taken(runner).decode_now(inner, ready.len())?;
+        let pass = taken(runner).decode_now(&inner.loaded, ready.len())?;
         let group = &ready[..pass.size.min(ready.len())];
         {
             let mut pages = inner.pages();
@@ -221,11 +223,11 @@ impl<'m> Batch<'m> {
                 pages.grow(sequence, sequence.len() + 1);
             }
         }
-        let part = |at: usize| live[at].part(&live[at].next);
+        let part = |at: usize| live[at].share(&live[at].next);
         let mut parts = [part(group[0]); TOGETHER];
         parts.iter_mut().zip(group).for_each(|(slot, &at)| *slot = part(at));
         let parts = &parts[..group.len()];
-        pass.write(parts);
+        pass.write(inner, parts)?;
         pass.dump(inner, parts)?;
         let wanted: Wanted = group.iter().map(|&at| live[at].sample.candidates()).collect();
         pass.begin(wanted)?;
@@ -291,7 +293,7 @@ impl<'m> Batch<'m> {
         if order.is_empty() {
             return Ok(None);
         }
-        let is_of_many = taken(&mut self.runner).prefill_now(inner, order.len())?.sequences > 1;
+        let is_of_many = taken(&mut self.runner).prefill_now(&inner.loaded, order.len())?.sequences > 1;
         order.truncate(if is_of_many { TOGETHER } else { 1 });
         let parts = shares(size, order.iter().map(|&at| self.live[at].prompt_left()));
         let parts: Vec<_> = order.iter().copied().zip(parts).filter(|(_, rows)| *rows > 0).collect();
@@ -322,7 +324,7 @@ impl<'m> Batch<'m> {
         let compiled = encoder.as_mut().expect("compiled");
         compiled.write(&pixels)?;
         compiled.dump(self.inner, number)?;
-        compiled.program.begin(&[compiled.embeds.id()])?;
+        compiled.program.begin(&[])?;
         Ok(Some(Work::Encode { picture, encoder, began: Instant::now() }))
     }
 
@@ -335,9 +337,9 @@ impl<'m> Batch<'m> {
             inner.pages().grow(&mut live.sequence, to);
             live.is_written = true;
         }
-        let parts: Vec<_> = rows.iter().map(|&(at, rows)| live[at].part(live[at].chunk(rows))).collect();
+        let parts: Vec<_> = rows.iter().map(|&(at, rows)| live[at].share(live[at].chunk(rows))).collect();
         let pass = taken(runner).prefill_of(is_of_many);
-        pass.write(&parts);
+        pass.write(inner, &parts)?;
         pass.dump(inner, &parts)?;
         let ending = rows.iter().filter(|&&(at, rows)| live[at].prompt_left() == rows);
         let wanted: Wanted = ending.map(|&(at, _)| live[at].sample.candidates()).collect();
@@ -388,8 +390,7 @@ impl<'m> Batch<'m> {
         match self.work.take() {
             None => Ok(()),
             Some(Work::Encode { picture, mut encoder, began }) => {
-                let embeds = encoder.as_mut().expect("compiled").read(self.inner)?;
-                picture.encode(self.inner.pictures().keep(picture.id, embeds.into()));
+                picture.encode(encoder.as_mut().expect("compiled").keep(self.inner, picture.id)?);
                 for live in self.live.iter_mut().filter(|live| !live.decodes) {
                     if live.pictures.iter().any(|other| other.id == picture.id) {
                         live.encode_time += began.elapsed();

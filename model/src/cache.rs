@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use strix_engine::{Choices, Gpu, NAGA_VERSION, Way};
+use strix_engine::{Choices, Gpu, NAGA_VERSION, Specialisation};
 
 use crate::read::{MAX_PIPELINE_BYTES, MAX_TUNING_BYTES, read_if_there};
 use crate::{Error, Result};
@@ -78,7 +78,7 @@ pub struct Measured {
     pub situation: String,
     /// Variants, each with its value.
     #[serde(with = "words")]
-    pub way: Way,
+    pub way: Specialisation,
     /// Kernel and shape that were timed, e.g. `gemm int8 many 4096x4096`.
     pub subject: String,
     /// Time of one run in nanoseconds, or why this way must not be used.
@@ -94,7 +94,7 @@ pub struct Chosen {
     pub situation: String,
     /// Variants, each with its value.
     #[serde(with = "words")]
-    pub way: Way,
+    pub way: Specialisation,
 }
 
 /// The results of tuning on a device so far.
@@ -314,13 +314,13 @@ fn refuse_others(_: &Path) -> std::result::Result<(), String> {
 mod words {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
-    use strix_engine::Way;
+    use strix_engine::Specialisation;
 
-    pub(super) fn serialize<S: Serializer>(way: &Way, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(way: &Specialisation, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&super::in_words(way))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Way, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Specialisation, D::Error> {
         let text = String::deserialize(from)?;
         let pair = |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let pairs: Option<_> = text.split_whitespace().map(pair).collect();

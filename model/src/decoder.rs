@@ -2,23 +2,28 @@
 
 use std::borrow::Cow;
 
-use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
+use strix_engine::{Graph, Resident, Tensor};
 use strix_shaders::embedding::Visual;
 use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
-    Cursors, EmbeddingPart, HeadShape, Heads, Input, KvCache, KvElement, Linear, Mask, RopeTables, Routing,
-    attention, attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append,
-    swiglu, take_rows, top_k,
+    Cursors, EmbeddingStrip, Heads, Input, KvCache, KvElement, Linear, Mask, RopeTables, Routing, attention,
+    attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
+    take_rows, top_k,
 };
 
 use crate::config::TextConfig;
-use crate::kv_cache::LayerCache;
-use crate::loader::{Loader, Projection, Section};
-use crate::vision::all_rows;
+use crate::held::{Component, Projection};
+use crate::kv_cache::{LayerCache, heads};
+use crate::layers::all_rows;
+use crate::parts::{Declaring, Values};
+use crate::position::rope_tables;
 use crate::{Error, Result};
 
 /// Hidden states, `[rows, hidden_size]`.
 type Hidden = Tensor<f32, 2>;
+
+/// Most sequences that are run together.
+pub(crate) const TOGETHER: usize = 16;
 
 /// Most candidates that a step hands to the sampler.
 pub(crate) const CANDIDATES: u32 = 64;
@@ -37,7 +42,7 @@ pub(crate) struct Layer {
 /// The decoder's weights.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    embed_tokens: Vec<EmbeddingPart>,
+    embed_tokens: Vec<EmbeddingStrip>,
     layers: Vec<Layer>,
     norm: Resident<f32, 2>,
     lm_head: Linear,
@@ -58,7 +63,7 @@ pub(crate) enum Regime {
 pub(crate) struct Rows {
     /// Their kind.
     pub regime: Regime,
-    /// Token of each row; anything where an image row is.
+    /// Token of each row; of an image's row its place among those of the pictures.
     pub tokens: Tensor<u32, 1>,
     /// Image rows among them; absent when decoding.
     pub visual: Option<Visual>,
@@ -95,20 +100,18 @@ impl Rows {
     /// Declares the inputs of runs of up to `rows` rows of up to `sequences` sequences of up to `ctx` positions.
     pub(crate) fn declare(
         g: &mut Graph,
-        c: &TextConfig,
         regime: Regime,
         rows: u32,
         sequences: u32,
         ctx: u32,
+        pictures: &Resident<f32, 2>,
     ) -> Self {
         let prefills = regime == Regime::Prefill;
         Self {
             regime,
             tokens: g.input("tokens", [rows]),
-            visual: prefills.then(|| Visual {
-                modality: g.input("modality", [rows]),
-                rows: g.input("visual", [rows, c.hidden_size as u32]),
-            }),
+            visual: prefills
+                .then(|| Visual { modality: g.input("modality", [rows]), rows: g.bind(pictures) }),
             routing: Routing(g.input("routing", [rows + 2])),
             cursors: Cursors::input(g, rows, sequences, ctx),
             last: prefills.then(|| g.input("last", [sequences])),
@@ -188,14 +191,6 @@ fn attend<T: KvElement>(
     attention(g, "attention", q, k, v, heads(c), rows, mask)
 }
 
-pub(crate) fn heads(c: &TextConfig) -> HeadShape {
-    HeadShape {
-        num_heads: c.num_attention_heads as u32,
-        num_kv_heads: c.num_key_value_heads as u32,
-        head_dim: c.head_dim() as u32,
-    }
-}
-
 impl Decoder {
     /// Records a run: embeddings, layers, norm, `lm_head` and the largest logits; those of each sequence's last row, or
     /// with `all_logits` of every row. `tap` says which layers' attention probabilities are written too.
@@ -237,113 +232,65 @@ impl Decoder {
         Logits { logits: g.output(logits), ids: g.output(ids), values: g.output(values) }
     }
 
-    /// Reads the decoder of a checkpoint; `positions` is the length of the KV cache.
-    pub(crate) fn load(loader: &mut Loader<'_>, c: &TextConfig, positions: usize) -> Result<Self> {
-        if u64::from(u32::MAX) < c.vocab_size as u64 * c.hidden_size as u64 {
+    /// Declares the decoder; `positions` is the length of the rotations' tables.
+    ///
+    /// # Errors
+    ///
+    /// If the vocabulary is too large, or a converted file holds another.
+    pub(crate) fn declare(parts: &mut Declaring<'_>, c: &TextConfig, positions: usize) -> Result<Self> {
+        let dim = c.hidden_size;
+        if u64::from(u32::MAX) < c.vocab_size as u64 * dim as u64 {
             return Err(Error::Config(format!(
-                "vocab_size {} by hidden_size {}: too many elements",
-                c.vocab_size, c.hidden_size
+                "vocab_size {} by hidden_size {dim}: too many elements",
+                c.vocab_size
             )));
         }
-        let embed_tokens = loader.embedding("model.embed_tokens.weight", c.vocab_size, c.hidden_size)?;
-        let layer = |i: usize| {
-            let stays = loader.streaming.decoder.get(i).copied().unwrap_or_default();
-            loader.streamed(stays, |loader| Layer::load(loader, c, i))
-        };
-        let layers = (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?;
-        let norm = loader.tensor("model.norm.weight", "norm", [1, c.hidden_size as u32])?;
+        let embed_tokens =
+            parts.section(Component::Embedding).embedding("model.embed_tokens.weight", c.vocab_size, dim);
+        let layers = (0..c.num_hidden_layers).map(|i| Layer::declare(parts, c, i)).collect::<Result<_>>()?;
+        let mut p = parts.section(Component::Head);
+        let norm = p.tensor("model.norm.weight", "norm", [1, dim as u32]);
         let lm_head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
-        let lm_head = loader.linear(&Projection {
+        let lm_head = p.linear(&Projection {
             name: "lm_head",
             label: "lm_head".into(),
-            section: Section::LmHead,
             n: c.vocab_size,
-            k: c.hidden_size,
+            k: dim,
             modules: vec![vec![vec![lm_head.into()]]],
             shared: 0,
             bias: false,
         })?;
-        let shape = [positions as u32, c.head_dim() as u32];
-        let rope = if loader.is_declaring() {
-            RopeTables::declare("rope", shape[0], shape[1])
-        } else {
-            let tables = crate::position::rope_tables(c, positions);
-            RopeTables::new("rope", shape[0], shape[1], &tables.cos, &tables.sin)
-        };
-        Ok(Self { embed_tokens, layers, norm, lm_head, rope })
+        let (head_dim, config) = (c.head_dim() as u32, c.clone());
+        let cos_sin = p.computed("rope", [positions as u32, head_dim], move || {
+            let tables = rope_tables(&config, positions);
+            RopeTables::values(head_dim, &tables.cos, &tables.sin)
+        });
+        Ok(Self { embed_tokens, layers, norm, lm_head, rope: RopeTables { cos_sin } })
     }
-
-    /// Bytes of the weights.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.embed_bytes() + self.layer_bytes().iter().sum::<u64>() + self.head_bytes()
-    }
-
-    /// Bytes of the embedding table.
-    pub(crate) fn embed_bytes(&self) -> u64 {
-        self.embed_tokens.iter().map(EmbeddingPart::bytes).sum()
-    }
-
-    /// Bytes of each layer.
-    pub(crate) fn layer_bytes(&self) -> Vec<u64> {
-        self.layers.iter().map(|layer| total_bytes(&layer.residents())).collect()
-    }
-
-    /// Bytes of each layer that a decoded token reads. It is text.
-    pub(crate) fn decoded_bytes(&self) -> Vec<u64> {
-        let layers = self.layers.iter().zip(self.layer_bytes());
-        layers.map(|(layer, bytes)| bytes - layer.qkv_proj.bytes() + layer.qkv_proj.text_bytes()).collect()
-    }
-
-    /// Bytes of what follows the layers, and of the rotations.
-    pub(crate) fn head_bytes(&self) -> u64 {
-        self.norm.bytes() + self.lm_head.bytes() + self.rope.cos_sin.bytes()
-    }
-
-    /// The tensors of each layer.
-    pub(crate) fn layers(&self) -> impl Iterator<Item = Vec<ResidentBytes>> {
-        self.layers.iter().map(Layer::residents)
-    }
-
-    /// The tensors outside the layers.
-    pub(crate) fn others(&self) -> Vec<ResidentBytes> {
-        let embed = self.embed_tokens.iter().map(EmbeddingPart::untyped);
-        let rest = [self.norm.untyped(), self.rope.cos_sin.untyped()];
-        embed.chain(rest).chain(self.lm_head.residents()).collect()
-    }
-}
-
-/// Bytes of some tensors.
-pub(crate) fn total_bytes(residents: &[ResidentBytes]) -> u64 {
-    residents.iter().map(ResidentBytes::bytes).sum()
 }
 
 impl Layer {
-    fn residents(&self) -> Vec<ResidentBytes> {
-        let linears = [&self.qkv_proj, &self.o_proj, &self.gate_up_proj, &self.down_proj];
-        let norms = [&self.input_layernorm, &self.post_attention_layernorm].map(Resident::untyped);
-        linears.into_iter().flat_map(Linear::residents).chain(norms).collect()
-    }
-
-    fn load(loader: &mut Loader<'_>, c: &TextConfig, i: usize) -> Result<Self> {
+    fn declare(parts: &mut Declaring<'_>, c: &TextConfig, i: usize) -> Result<Self> {
         let at = format!("model.layers.{i}");
         let dim = c.hidden_size;
+        let mut p = parts.layer(Component::Decoder, i);
         let mut norm = |name: &str| {
-            let names = [0, 1].map(|m| format!("{at}.{name}.multiway.{m}.weight"));
-            loader.stacked(&names, &format!("decoder.{i}.{name}"), [2, dim as u32])
+            let of =
+                |m| Values::Stored { name: format!("{at}.{name}.multiway.{m}.weight"), shape: vec![dim] };
+            p.stacked(vec![of(0), of(1)], &format!("decoder.{i}.{name}"), [2, dim as u32])
         };
-        let input_layernorm = norm("input_layernorm")?;
-        let post_attention_layernorm = norm("post_attention_layernorm")?;
+        let input_layernorm = norm("input_layernorm");
+        let post_attention_layernorm = norm("post_attention_layernorm");
 
         let qkv = |m: usize| {
             let kv = ["k_proj", "v_proj"].map(|name| format!("{at}.self_attn.{name}.multiway.{m}"));
             [&[format!("{at}.self_attn.q_proj")], &kv[..]].concat()
         };
         // Equal weight sets (MAM off) are held once.
-        let sets = if loader.same(&qkv(0)[1..], &qkv(1)[1..]) { 1 } else { 2 };
+        let sets = if p.same(&qkv(0)[1..], &qkv(1)[1..]) { 1 } else { 2 };
         let qkv: Vec<_> = (0..sets).map(|m| vec![qkv(m)]).collect();
         let mut linear = |name: &str, n: usize, k: usize, modules: Vec<_>, shared: usize, bias: bool| {
-            let label = format!("decoder.{i}.{name}");
-            loader.linear(&Projection { name, label, section: Section::Decoder, n, k, modules, shared, bias })
+            p.linear(&Projection { name, label: format!("decoder.{i}.{name}"), n, k, modules, shared, bias })
         };
         let one = |module: &str| vec![vec![vec![format!("{at}.{module}")]]];
         let gate_up = vec![vec![vec![format!("{at}.mlp.gate_proj")], vec![format!("{at}.mlp.up_proj")]]];

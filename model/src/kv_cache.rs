@@ -10,9 +10,8 @@ use strix_shaders::{HeadShape, KvCache};
 
 use crate::config::TextConfig;
 use crate::context::TooLong;
-use crate::decoder::heads;
 use crate::error::ContextLimit;
-use crate::{Error, LoadOptions, Result, Trace};
+use crate::{Error, Result};
 
 /// The dtype of keys and values.
 ///
@@ -68,6 +67,15 @@ impl LayerCache {
             Self::F32(kv) => kv.k.bytes() + kv.v.bytes(),
             Self::F16(kv) => kv.k.bytes() + kv.v.bytes(),
         }
+    }
+}
+
+/// The decoder's heads.
+pub(crate) fn heads(c: &TextConfig) -> HeadShape {
+    HeadShape {
+        num_heads: c.num_attention_heads as u32,
+        num_kv_heads: c.num_key_value_heads as u32,
+        head_dim: c.head_dim() as u32,
     }
 }
 
@@ -145,19 +153,27 @@ const SPENT: u64 = 1 << 30;
 /// Whole contexts that the default pool holds at most.
 const ENOUGH: u64 = 16;
 
-/// Pages of the pool that all conversations share, where a binding may have `limit` bytes.
+/// Pages of the pool that all conversations share: in `kv_memory`, if that is said, and where a binding may have `limit`
+/// bytes. If device memory is limited, there are as many as one context takes.
 ///
 /// # Errors
 ///
 /// If `kv_memory` is less than a page, or more than bindings hold.
-pub(crate) fn pool_pages(c: &TextConfig, options: &LoadOptions, ctx: u32, limit: u64) -> Result<u32> {
-    let element = if options.kv == KvDtype::F16 { 2 } else { 4 };
+pub(crate) fn pool_pages(
+    c: &TextConfig,
+    dtype: KvDtype,
+    kv_memory: Option<u64>,
+    is_limited: bool,
+    ctx: u32,
+    limit: u64,
+) -> Result<u32> {
+    let element = if dtype == KvDtype::F16 { 2 } else { 4 };
     // Of the keys of one layer.
     let keys = u64::from(PAGE) * c.kv_dim() as u64 * element;
     let page = 2 * keys * c.num_hidden_layers as u64;
     let (context, most) = (u64::from(ctx.div_ceil(PAGE)), (limit / keys).min(u64::from(u32::MAX / PAGE)));
-    let pages = match options.kv_memory {
-        None if options.device_memory.is_some() => context,
+    let pages = match kv_memory {
+        None if is_limited => context,
         None => context * (SPENT / (context * page)).clamp(1, ENOUGH).min((most / context).max(1)),
         Some(bytes) if bytes < page => {
             let range = format!("{page} bytes, a page of {PAGE} positions, or more");
@@ -176,7 +192,7 @@ pub(crate) fn pool_pages(c: &TextConfig, options: &LoadOptions, ctx: u32, limit:
 }
 
 /// Makes of the cache in a trace what it holds of a sequence on these pages: `[num_kv_heads, 16 · pages, head_dim]`.
-pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, pages: &[u32]) {
+pub(crate) fn by_position(trace: &mut [(String, Vec<f32>)], c: &TextConfig, dtype: KvDtype, pages: &[u32]) {
     let HeadShape { num_kv_heads, head_dim, .. } = heads(c);
     let slots = pages.iter().flat_map(|page| page * PAGE..(page + 1) * PAGE).map(|slot| slot as usize);
     let of = |values: &[f32]| -> Vec<f32> {
@@ -184,7 +200,7 @@ pub(crate) fn by_position(trace: &mut Trace, c: &TextConfig, dtype: KvDtype, pag
         let dim = head_dim as usize;
         heads.flat_map(|head| slots.clone().flat_map(move |at| &head[at * dim..][..dim])).copied().collect()
     };
-    for (label, values) in trace.iter_mut() {
+    for (label, values) in trace {
         if label.ends_with(".v_cache") {
             *values = of(values);
         } else if label.ends_with(".k_cache") {

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use strix_engine::{
-    Decision, Gpu, Graph, MAX_GROUPS, MAX_TRIPS, ResidentBytes, Shader, Stream, Target, Usage,
-};
+use strix_engine::{Decision, Gpu, Graph, MAX_GROUPS, MAX_TRIPS, Resident, Shader, Stream, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::abstractor::Abstractor;
 use crate::config::Config;
 use crate::context::{Refused, TooLong};
-use crate::decoder::{Decoder, Regime, Rows, Tap, total_bytes};
+use crate::decoder::{Decoder, Regime, Rows, Tap};
 use crate::encoder::record_vision;
 use crate::error::{ContextLimit, MemoryShort};
+use crate::held::{Component, Held};
 use crate::kv_cache::{KvDtype, LayerCache};
-use crate::loader::{Loader, Streaming};
 use crate::options::LoadOptions;
 use crate::packed;
+use crate::parts::{Declaring, Part, Parts};
+use crate::place::Streaming;
 use crate::vision::Vision;
 use crate::weights::Weights;
-use crate::{Error, Result, kv_cache};
+use crate::{Error, Result, kv_cache, pictures};
 
 /// Rows of a prefill chunk where layers are streamed, if there is room: every chunk brings all of them.
 const STREAMED_CHUNKS: [u32; 4] = [512, 256, 128, 64];
@@ -122,15 +122,106 @@ impl Room {
     }
 }
 
-/// A model whose tensors are declared and not read.
+/// Device bytes of the sections of a model.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sizes {
+    pub vision: u64,
+    pub abstractor: u64,
+    pub embedding: u64,
+    /// Each layer of the decoder.
+    pub layers: Vec<u64>,
+    /// Bytes of each that a decoded token reads.
+    pub decoded: Vec<u64>,
+    /// What follows the layers, and the rotations.
+    pub head: u64,
+}
+
+impl Sizes {
+    fn of(parts: &Parts, num_layers: usize) -> Self {
+        let mut sizes = Self { layers: vec![0; num_layers], decoded: vec![0; num_layers], ..Self::default() };
+        for part in parts.iter() {
+            let bytes = part.bytes();
+            match (part.section, part.layer) {
+                (Component::Vision, _) => sizes.vision += bytes,
+                (Component::Abstractor, _) => sizes.abstractor += bytes,
+                (Component::Embedding, _) => sizes.embedding += bytes,
+                (Component::Decoder, Some(layer)) => {
+                    sizes.layers[layer] += bytes;
+                    sizes.decoded[layer] += part.text_bytes();
+                }
+                (Component::Decoder | Component::Head, _) => sizes.head += bytes,
+            }
+        }
+        sizes
+    }
+
+    /// Bytes of all weights.
+    pub(crate) fn weights(&self) -> u64 {
+        let layers: u64 = self.layers.iter().sum();
+        self.vision + self.abstractor + self.embedding + layers + self.head
+    }
+
+    /// Bytes of the weights that a decoded token reads.
+    pub(crate) fn decode(&self) -> u64 {
+        self.decoded.iter().sum::<u64>() + self.head
+    }
+}
+
+/// A model whose parts are declared. They have no content before they are placed.
 pub(crate) struct Declared {
     pub vision: Vision,
     pub abstractor: Abstractor,
     pub decoder: Decoder,
+    pub parts: Parts,
+    pub sizes: Sizes,
     pub kv: Vec<LayerCache>,
     /// Pages of the KV cache.
     pub pages: u32,
+    /// Rows of encoded pictures.
+    pub pictures: Resident<f32, 2>,
     ctx: u32,
+}
+
+/// The programs of a session as they are planned, each recorded once.
+pub(crate) struct Programs {
+    pub encode: Graph,
+    pub prefill: Graph,
+    pub decode: Graph,
+}
+
+impl Programs {
+    /// Their kernels, each once, in the order of decoding, prefill and vision.
+    pub(crate) fn shaders(&self) -> Vec<Arc<Shader>> {
+        let mut shaders: Vec<Arc<Shader>> = vec![];
+        for step in self.graphs().flat_map(Graph::steps) {
+            if !shaders.iter().any(|other| other.label == step.shader.label) {
+                shaders.push(step.shader.clone());
+            }
+        }
+        shaders
+    }
+
+    /// The choices that were made while they were recorded, each once.
+    pub(crate) fn decisions(&self) -> Vec<Decision> {
+        let mut decisions: Vec<Decision> = vec![];
+        for decision in self.graphs().flat_map(Graph::decisions) {
+            if !decisions.contains(decision) {
+                decisions.push(decision.clone());
+            }
+        }
+        decisions
+    }
+
+    fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        [&self.decode, &self.prefill, &self.encode].into_iter()
+    }
+
+    /// Memory that they take, and the rows of the prefill.
+    fn usages(&self, chunk: u32) -> Usages {
+        let [vision, prefill, decode] =
+            [&self.encode, &self.prefill, &self.decode].map(|graph| graph.plan().usage);
+        Usages { chunk, vision, prefill, decode }
+    }
 }
 
 impl Declared {
@@ -142,22 +233,27 @@ impl Declared {
         weights: Option<&Weights>,
         ctx: u32,
     ) -> Result<Self> {
-        let pages = kv_cache::pool_pages(&config.text, options, ctx, target.max_binding_bytes)?;
-        let declare = Loader::declare(target.clone(), options.rounding(), weights);
-        let mut loader = Loader { activations: options.activations, ..declare };
+        let is_limited = options.device_memory.is_some();
+        let limit = target.max_binding_bytes;
+        let pages =
+            kv_cache::pool_pages(&config.text, options.kv, options.kv_memory, is_limited, ctx, limit)?;
+        let (rounding, held) = (options.rounding(), Held::of(weights));
+        let mut declaring = Declaring::new(target.clone(), rounding, options.activations, held);
+        let vision = Vision::declare(&mut declaring, &config.vision)?;
+        let abstractor = Abstractor::declare(&mut declaring, config)?;
+        let decoder = Decoder::declare(&mut declaring, &config.text, ctx as usize)?;
+        let parts = declaring.finish();
         Ok(Self {
-            vision: Vision::load(&mut loader, &config.vision)?,
-            abstractor: Abstractor::load(&mut loader, config)?,
-            decoder: Decoder::load(&mut loader, &config.text, ctx as usize)?,
+            vision,
+            abstractor,
+            decoder,
+            sizes: Sizes::of(&parts, config.text.num_hidden_layers),
+            parts,
             kv: kv_cache::allocate(&config.text, options.kv, pages),
             pages,
+            pictures: pictures::declare(config, options, target.max_binding_bytes),
             ctx,
         })
-    }
-
-    /// Bytes of the weights.
-    pub(crate) fn weight_bytes(&self) -> u64 {
-        self.vision.bytes() + self.abstractor.bytes() + self.decoder.bytes()
     }
 
     /// Bytes of the KV cache.
@@ -165,61 +261,24 @@ impl Declared {
         self.kv.iter().map(LayerCache::bytes).sum()
     }
 
-    /// The program that encodes a picture.
-    pub(crate) fn vision_usage(&self, config: &Config, target: &Target) -> Usage {
-        self.vision_graph(config, target).plan().usage
+    /// The programs of a session whose prompts come in chunks of so many rows.
+    pub(crate) fn programs(&self, config: &Config, target: &Target, chunk: u32) -> Programs {
+        let decoder = |rows| self.record_decoder(config, target, rows);
+        let mut encode = Graph::for_planning(target.clone());
+        record_vision(&mut encode, config, &self.vision, &self.abstractor);
+        Programs { encode, prefill: decoder(chunk), decode: decoder(1) }
     }
 
-    /// The decoder's program for so many rows, and its dispatches a layer.
-    pub(crate) fn decoder_usage(&self, config: &Config, target: &Target, rows: u32) -> (Usage, usize) {
-        let g = self.decoder_graph(config, target, rows);
-        let layer = g.steps().iter().filter(|s| s.label.starts_with("decoder.0.")).count();
-        (g.plan().usage, layer)
-    }
-
-    /// The kernels of all programs, each once, in the order of decoding, prefill and vision.
-    pub(crate) fn shaders(&self, config: &Config, target: &Target, chunk: u32) -> Vec<Arc<Shader>> {
-        let mut shaders: Vec<Arc<Shader>> = vec![];
-        for step in self.graphs(config, target, chunk).iter().flat_map(Graph::steps) {
-            if !shaders.iter().any(|other| other.label == step.shader.label) {
-                shaders.push(step.shader.clone());
-            }
-        }
-        shaders
-    }
-
-    /// The choices that are made while these programs are recorded, each once.
-    pub(crate) fn decisions(&self, config: &Config, target: &Target, chunk: u32) -> Vec<Decision> {
-        let mut decisions: Vec<Decision> = vec![];
-        for decision in self.graphs(config, target, chunk).iter().flat_map(Graph::decisions) {
-            if !decisions.contains(decision) {
-                decisions.push(decision.clone());
-            }
-        }
-        decisions
-    }
-
-    /// The programs of decoding, prefill and vision.
-    fn graphs(&self, config: &Config, target: &Target, chunk: u32) -> [Graph; 3] {
-        let decoder = |rows| self.decoder_graph(config, target, rows);
-        [decoder(1), decoder(chunk), self.vision_graph(config, target)]
-    }
-
-    fn vision_graph(&self, config: &Config, target: &Target) -> Graph {
-        let mut g = Graph::for_planning(target.clone());
-        record_vision(&mut g, config, &self.vision, &self.abstractor);
-        g
-    }
-
-    fn decoder_graph(&self, config: &Config, target: &Target, rows: u32) -> Graph {
+    /// The decoder's program for so many rows.
+    pub(crate) fn record_decoder(&self, config: &Config, target: &Target, rows: u32) -> Graph {
         let mut g = Graph::for_planning(target.clone());
         let regime = if rows == 1 { Regime::Decode } else { Regime::Prefill };
-        let inputs = Rows::declare(&mut g, &config.text, regime, rows, 1, self.ctx);
+        let inputs = Rows::declare(&mut g, regime, rows, 1, self.ctx, &self.pictures);
         self.decoder.record(&mut g, &config.text, &self.kv, inputs, false, &mut Tap::default());
         g
     }
 
-    /// Decides what lives where.
+    /// Decides what lives where, and records the programs.
     ///
     /// # Errors
     ///
@@ -232,65 +291,70 @@ impl Declared {
         target: &Target,
         ctx: u32,
         room: Room,
-    ) -> std::result::Result<MemoryPlan, Refused> {
+    ) -> std::result::Result<(MemoryPlan, Programs), Refused> {
         let limit = target.max_binding_bytes;
-        let encode = self.vision_graph(config, target);
-        let step = self.decoder_graph(config, target, 1);
-        let (vision, decode) = (encode.plan().usage, step.plan().usage);
-        let programs = |rows: u32| {
-            let chunk = rows.min(ctx.max(2));
-            Programs { chunk, vision, prefill: self.decoder_usage(config, target, chunk).0, decode }
-        };
-        let asked = programs(options.chunk);
-        let prefill = self.decoder_graph(config, target, asked.chunk);
-        let steps =
-            step.steps().iter().chain(prefill.steps()).filter(|step| step.label.contains("attention"));
-        fits_loops(steps.map(|step| step.trips).max().unwrap_or(0), ctx)?;
+        let rows = |rows: u32| rows.min(ctx.max(2));
+        let chunk = rows(options.chunk);
+        let mut programs = self.programs(config, target, chunk);
+        let steps = programs.decode.steps().iter().chain(programs.prefill.steps());
+        let attention = steps.filter(|step| step.label.contains("attention"));
+        fits_loops(attention.map(|step| step.trips).max().unwrap_or(0), ctx)?;
         kv_cache::fits_binding(&self.kv, self.pages, options.kv, ctx, limit)?;
-        let (chunk, largest) = (asked.chunk, asked.prefill.largest_bytes);
-        let rows = u64::from(chunk) * limit / largest.max(1);
-        if largest > limit && rows >= 2 {
-            let (bytes, largest) = (largest, rows as u32);
+        let asked = programs.usages(chunk);
+        let largest = asked.prefill.largest_bytes;
+        let most = u64::from(chunk) * limit / largest.max(1);
+        if largest > limit && most >= 2 {
+            let (bytes, largest) = (largest, most as u32);
             return Err(Refused::Other(Error::ChunkTooLarge { chunk, bytes, limit, largest }));
         }
-        [&encode, &step, &prefill].into_iter().try_for_each(|g| fits_kernels(g, limit))?;
+        let graphs = [&programs.encode, &programs.decode, &programs.prefill];
+        graphs.into_iter().try_for_each(|g| fits_kernels(g, limit))?;
         let whole = self.arrange(&asked, room, None);
         let Some(budget) = room.budget_bytes.filter(|&budget| whole.device_bytes() > budget) else {
-            return Ok(whole);
+            return Ok((whole, programs));
         };
         // The largest chunk that leaves room for the model; it need not be larger than was asked for.
-        let larger = STREAMED_CHUNKS.into_iter().filter(|&rows| rows > options.chunk).map(programs);
-        let mut possible = larger.filter(|programs| programs.prefill.largest_bytes <= limit).chain([asked]);
-        let least = |programs: &Programs| self.arrange(programs, room, Some(0));
-        let Some(programs) = possible.find(|programs| least(programs).device_bytes() <= budget) else {
-            return Err(self.does_not_fit(options, ctx, &least(&asked), room));
+        let least = |usages: &Usages| self.arrange(usages, room, Some(0)).device_bytes();
+        let larger = STREAMED_CHUNKS.into_iter().filter(|&rows| rows > options.chunk).map(rows);
+        let recorded = larger.map(|chunk| {
+            let prefill = self.record_decoder(config, target, chunk);
+            (Usages { chunk, prefill: prefill.plan().usage, ..asked }, prefill)
+        });
+        let mut larger =
+            recorded.filter(|(usages, _)| usages.prefill.largest_bytes <= limit && least(usages) <= budget);
+        let usages = match larger.next() {
+            Some((usages, prefill)) => {
+                programs.prefill = prefill;
+                usages
+            }
+            None if least(&asked) <= budget => asked,
+            None => return Err(self.does_not_fit(options, ctx, &self.arrange(&asked, room, Some(0)), room)),
         };
         // Each layer that stays takes its own bytes; an even number of streamed layers lets the next token's first
         // come while this token's last is computed.
-        let layers = self.decoder.layer_bytes();
-        let (largest, spare) = (layers.iter().max(), budget - least(&programs).device_bytes());
+        let layers = &self.sizes.layers;
+        let (largest, spare) = (layers.iter().max(), budget - least(&usages));
         let fit = usize::try_from(spare / largest.copied().unwrap_or(1).max(1)).unwrap_or(usize::MAX);
         let fit = fit.min(layers.len().saturating_sub(1));
         let odd = (layers.len() - fit) % 2;
-        Ok(self.arrange(&programs, room, Some(fit.saturating_sub(odd))))
+        Ok((self.arrange(&usages, room, Some(fit.saturating_sub(odd))), programs))
     }
 
     /// The plan with so many resident layers; `None`: nothing is streamed.
-    fn arrange(&self, programs: &Programs, room: Room, resident: Option<usize>) -> MemoryPlan {
-        let layers = self.decoder.layer_bytes();
+    fn arrange(&self, usages: &Usages, room: Room, resident: Option<usize>) -> MemoryPlan {
+        let layers = &self.sizes.layers;
         let mut plan = MemoryPlan {
             parts: vec![],
             budget_bytes: room.budget_bytes,
             resident_layers: [resident.unwrap_or(layers.len()), layers.len()],
             streamed_bytes: 0,
-            chunk: programs.chunk,
+            chunk: usages.chunk,
         };
         let streaming = plan.streaming();
-        let turns = |i: &usize| streaming.decoder[*i];
         let total = |bytes: &[u64], turn: bool| -> u64 {
-            (0..bytes.len()).filter(|i| turns(i) == turn).map(|i| bytes[i]).sum()
+            (0..bytes.len()).filter(|&i| streaming.decoder[i] == turn).map(|i| bytes[i]).sum()
         };
-        plan.streamed_bytes = total(&self.decoder.decoded_bytes(), true);
+        plan.streamed_bytes = total(&self.sizes.decoded, true);
 
         let weights = |name, bytes| match room.imports {
             true => MemoryPart { name, bytes, device_bytes: 0, home: Home::Mapped },
@@ -298,36 +362,35 @@ impl Declared {
         };
         let on_device = |name, bytes| MemoryPart { name, bytes, device_bytes: bytes, home: Home::Resident };
         let mut staging = strix_engine::STAGING_BYTES;
-        // Groups that take turns have two slots, and staging where the host cannot write into them.
-        let mut in_turns = |name, bytes, others: u64, groups: Vec<Vec<ResidentBytes>>| {
-            let slot = Stream::slot_bytes(&groups);
+        // Layers that take turns have two slots, and staging where the host cannot write into them.
+        let mut in_turns = |name, section| {
+            let slot = Stream::slot_bytes(&streaming.groups(&self.parts, section));
             staging += if room.maps_storage { 0 } else { slot };
-            MemoryPart { name, bytes, device_bytes: others + 2 * slot, home: Home::Streamed }
+            let of = |is: fn(&Part) -> bool| -> u64 {
+                self.parts.of(section).filter(|part| is(part)).map(Part::bytes).sum()
+            };
+            let (turns, others) = match section {
+                Component::Decoder => (total(layers, true), 0),
+                _ => (of(|_| true), of(|part| part.layer.is_none())),
+            };
+            MemoryPart { name, bytes: turns, device_bytes: others + 2 * slot, home: Home::Streamed }
         };
-        let mut parts = vec![weights("decoder layers on the device", total(&layers, false))];
+        let mut parts = vec![weights("decoder layers on the device", total(layers, false))];
         if plan.streams() {
-            let groups = self.decoder.layers().enumerate().filter(|(i, _)| turns(i)).map(|(_, group)| group);
-            let bytes = total(&layers, true);
-            parts.push(in_turns("decoder layers that take turns", bytes, 0, groups.collect()));
+            parts.push(in_turns("decoder layers that take turns", Component::Decoder));
         }
-        parts.push(weights("embed_tokens", self.decoder.embed_bytes()));
-        parts.push(weights("norm, lm_head, rope", self.decoder.head_bytes()));
-        let (vision, abstractor) = (self.vision.bytes(), self.abstractor.bytes());
+        parts.push(weights("embed_tokens", self.sizes.embedding));
+        parts.push(weights("norm, lm_head, rope", self.sizes.head));
         if plan.streams() {
-            let others = [self.vision.others(), self.abstractor.others()].map(|rest| total_bytes(&rest));
-            parts.push(in_turns("vision tower", vision, others[0], self.vision.layers().collect()));
-            parts.push(in_turns(
-                "visual abstractor",
-                abstractor,
-                others[1],
-                self.abstractor.layers().collect(),
-            ));
+            parts.push(in_turns("vision tower", Component::Vision));
+            parts.push(in_turns("visual abstractor", Component::Abstractor));
         } else {
-            parts.push(weights("vision tower", vision));
-            parts.push(weights("visual abstractor", abstractor));
+            parts.push(weights("vision tower", self.sizes.vision));
+            parts.push(weights("visual abstractor", self.sizes.abstractor));
         }
         parts.push(on_device("KV cache", self.kv_bytes()));
-        let usages = [programs.vision, programs.prefill, programs.decode];
+        parts.push(on_device("encoded pictures", self.pictures.bytes()));
+        let usages = [usages.vision, usages.prefill, usages.decode];
         parts.push(on_device("activations", usages.iter().map(|u| u.activation_bytes).sum()));
         // Inputs are there twice: as the host writes and as kernels read them.
         let inputs: u64 = usages.iter().map(|u| 2 * u.input_bytes).sum();
@@ -389,7 +452,7 @@ fn fits_kernels(g: &Graph, limit: u64) -> Result<()> {
 
 /// Memory that the programs of a session take.
 #[derive(Clone, Copy)]
-struct Programs {
+struct Usages {
     /// Rows of a prefill.
     chunk: u32,
     vision: Usage,

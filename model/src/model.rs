@@ -1,36 +1,31 @@
 //! A loaded model, and what one would need.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strix_engine::{Difference, Gpu, Graph, Program, StepTime, Stream, Streamed, Tensor};
+use strix_engine::{Deviation, Difference, Gpu, StepTime, Streamed};
 
-use crate::abstractor::Abstractor;
+use crate::Result;
 use crate::cache::DeviceCache;
-use crate::checkpoint::{Checkpoint, Source, present};
-use crate::config::{Config, PreprocessorConfig};
-use crate::constraint::Vocabulary;
+use crate::checkpoint::{Checkpoint, Source};
+use crate::config::Config;
 use crate::context::planned;
-use crate::decoder::Decoder;
-use crate::encoder::record_vision;
 use crate::image::{RgbImage, preprocess};
-use crate::kv_cache::{self, LayerCache};
-use crate::kv_pool::{Full, Pages, Sequence, Stamp};
-use crate::loader::{Device, Loader, Progress, Streaming};
+use crate::inner::Inner;
+use crate::kv_cache;
+use crate::kv_pool::Pages;
+use crate::loaded::Loaded;
 use crate::memory::{Declared, MemoryPlan, Room};
 use crate::options::LoadOptions;
 use crate::pictures::Pictures;
+use crate::place::{Placing, place};
 use crate::plan::beyond_training;
-use crate::runner::Runner;
+use crate::progress::Progress;
 use crate::scheduler::{Activity, Scheduler};
-use crate::session::{Row, Session, trace as dumped};
 use crate::tokenizer::Tokenizer;
-use crate::vision::Vision;
-use crate::weights::Weights;
-use crate::{Error, Result};
+use crate::trace::{Trace, profile, trace};
 
 /// A checkpoint on a device, ready for any number of sessions. Clones share it.
 #[derive(Clone)]
@@ -42,7 +37,7 @@ pub struct Model {
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { gpu, ctx, .. } = &*self.inner;
+        let Loaded { gpu, ctx, .. } = &**self.inner;
         let parameters = self.num_parameters();
         f.debug_struct("Model")
             .field("adapter", &gpu.name())
@@ -51,191 +46,6 @@ impl fmt::Debug for Model {
             .finish()
     }
 }
-
-pub(crate) struct Inner {
-    pub(crate) gpu: Gpu,
-    pub(crate) config: Config,
-    pub(crate) preprocessor: PreprocessorConfig,
-    pub(crate) eos: Vec<u32>,
-    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
-    /// Of the tokenizer, once an answer is constrained.
-    pub(crate) vocabulary: Vocabulary,
-    pub(crate) options: LoadOptions,
-    pub(crate) ctx: u32,
-    notes: Vec<String>,
-    /// Of its weights and its config.
-    pub(crate) fingerprint: String,
-    memory: MemoryPlan,
-    pub(crate) streams: Vec<Arc<Stream>>,
-    vision: Vision,
-    abstractor: Abstractor,
-    pub(crate) decoder: Decoder,
-    /// Keys and values of all conversations.
-    pub(crate) kv: Vec<LayerCache>,
-    pages: Mutex<Pages>,
-    /// Whether noise was written to all of the cache once, for timing.
-    pub(crate) has_noise: AtomicBool,
-    pictures: Mutex<Pictures>,
-    /// Compiled with the first session.
-    runner: Mutex<Option<Runner>>,
-    /// The row that ends every image.
-    vit_eos: Vec<f32>,
-    /// Compiled with the first picture.
-    encoder: Mutex<Option<Encoder>>,
-}
-
-impl Inner {
-    /// What is on which page of the cache.
-    pub(crate) fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins a sequence as [`Pages::start`] does, with what its last page is to be a copy of.
-    pub(crate) fn start<'a>(
-        &self,
-        rows: &[Row],
-        most: usize,
-        own: &[Stamp],
-        others: impl Iterator<Item = &'a Sequence>,
-    ) -> std::result::Result<Sequence, NotBegun> {
-        let mut pages = self.pages();
-        let mut sequence = pages.start(rows, most, own, others).map_err(NotBegun::Full)?;
-        // As long as the pool is locked, nobody writes over the page.
-        if let Some(copied) = sequence.copied()
-            && let Err(error) = kv_cache::copy_page(&self.gpu, &self.kv, &self.config.text, copied)
-        {
-            pages.abandon(sequence);
-            return Err(NotBegun::Failed(error));
-        }
-        Ok(sequence)
-    }
-
-    /// Encoded pictures.
-    pub(crate) fn pictures(&self) -> MutexGuard<'_, Pictures> {
-        self.pictures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The tokenizer, for what cannot do without.
-    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
-        present(self.tokenizer.as_deref())
-    }
-
-    /// What was streamed to the device so far.
-    pub(crate) fn streamed(&self) -> Streamed {
-        self.streams.iter().map(|stream| stream.moved()).fold(Streamed::default(), Streamed::and)
-    }
-
-    /// The programs, compiled when they are first needed.
-    pub(crate) fn runner(&self) -> Result<Running<'_>> {
-        let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
-        if runner.is_none() {
-            *runner = Some(Runner::compile(self)?);
-        }
-        Ok(Running(runner))
-    }
-
-    /// Whether the vision tower and the abstractor are compiled. Not while somebody compiles or runs them.
-    pub(crate) fn has_encoder(&self) -> bool {
-        self.encoder.try_lock().is_ok_and(|encoder| encoder.is_some())
-    }
-
-    /// The vision tower and the abstractor, compiled when they are first needed.
-    pub(crate) fn encoder(&self) -> Result<MutexGuard<'_, Option<Encoder>>> {
-        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        if encoder.is_none() {
-            let mut g = Graph::new(self.gpu.target());
-            let (pixels, embeds) = record_vision(&mut g, &self.config, &self.vision, &self.abstractor);
-            *encoder = Some(Encoder { program: Program::compile(&self.gpu, g)?, pixels, embeds });
-        }
-        Ok(encoder)
-    }
-
-    pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
-        run(self.encoder()?.as_mut().expect("compiled before it is given"))
-    }
-}
-
-/// Why a sequence is not begun.
-#[derive(Debug)]
-pub(crate) enum NotBegun {
-    /// The pool has no room.
-    Full(Full),
-    /// The device.
-    Failed(Error),
-}
-
-impl NotBegun {
-    /// The error of a sequence that may come to so many positions.
-    pub(crate) fn error(self, positions: usize) -> Error {
-        match self {
-            Self::Full(full) => full.error(positions),
-            Self::Failed(error) => error,
-        }
-    }
-}
-
-/// The programs of a model, as long as nobody else runs them.
-pub(crate) struct Running<'a>(MutexGuard<'a, Option<Runner>>);
-
-impl Deref for Running<'_> {
-    type Target = Runner;
-
-    fn deref(&self) -> &Runner {
-        self.0.as_ref().expect("compiled before it is given")
-    }
-}
-
-impl DerefMut for Running<'_> {
-    fn deref_mut(&mut self) -> &mut Runner {
-        self.0.as_mut().expect("compiled before it is given")
-    }
-}
-
-/// The compiled vision tower and abstractor.
-#[derive(Debug)]
-pub(crate) struct Encoder {
-    pub(crate) program: Program,
-    pixels: Tensor<f32, 3>,
-    pub(crate) embeds: Tensor<f32, 2>,
-}
-
-impl Encoder {
-    /// Sets the picture of the next run.
-    pub(crate) fn write(&mut self, pixels: &[f32]) -> Result<()> {
-        let [channels, height, width] = self.pixels.shape();
-        if pixels.len() != self.pixels.len() {
-            return Err(Error::Image {
-                name: "image".into(),
-                reason: format!(
-                    "{} values; the vision tower takes {channels} x {height} x {width}, {} values, as Model::pixels \
-                     gives them",
-                    pixels.len(),
-                    self.pixels.len()
-                ),
-            });
-        }
-        self.program.write(self.pixels, pixels);
-        Ok(())
-    }
-
-    /// What the last run gave, and the row that ends every image: `[queries + 1, hidden_size]`.
-    pub(crate) fn read(&self, inner: &Inner) -> Result<Vec<f32>> {
-        let mut embeds = self.program.read(self.embeds)?;
-        embeds.extend(&inner.vit_eos);
-        Ok(embeds)
-    }
-
-    /// Writes to files what `STRIX_TRACE` names of the picture that was set.
-    pub(crate) fn dump(&mut self, inner: &Inner, number: usize) -> Result<()> {
-        match dumped::trace_prefix() {
-            None => Ok(()),
-            Some(prefix) => dumped::dump(&mut self.program, inner, &[], &prefix, &format!("picture{number}")),
-        }
-    }
-}
-
-/// Label and content of every tensor that a traced run wrote, in order.
-pub type Trace = Vec<(String, Vec<f32>)>;
 
 impl Model {
     /// Loads a folder, or a file of weights with its config beside it, onto the best adapter, or the one `STRIX_ADAPTER`
@@ -278,47 +88,33 @@ impl Model {
         let restored = cache.as_ref().map(|cache| cache.restore(gpu));
         tracing::info!(?restored, "kernels are chosen");
         let target = gpu.target();
-        let rounding = options.rounding();
         let room = Room::of(gpu, options.device_memory, Some(&weights));
-        let (declared, memory) = planned(ctx, |ctx| {
+        let (declared, memory, programs) = planned(ctx, |ctx| {
             kv_cache::fits_counters(&config.text, ctx)?;
             let declared = Declared::new(&config, options, &target, Some(&weights), ctx)?;
-            let memory = declared.plan(&config, options, &target, ctx, room)?;
-            Ok((declared, memory))
+            let (memory, programs) = declared.plan(&config, options, &target, ctx, room)?;
+            Ok((declared, memory, programs))
         })?;
-        let compiling = gpu.compile_ahead(declared.shaders(&config, &target, memory.chunk));
-        let pages = declared.pages;
-        drop(declared);
+        let compiling = gpu.compile_ahead(programs.shaders());
+        drop(programs);
 
-        let total_bytes = weights.names().filter_map(|n| weights.get(n)).map(|v| v.byte_len() as u64).sum();
-        let cancel = options.cancel.clone();
-        let device = Device { gpu, progress, done_bytes: 0, total_bytes, cancel };
-        let mut loader = Loader {
-            device: Some(device),
-            streaming: memory.streaming(),
-            activations: options.activations,
-            ..Loader::declare(target, rounding, Some(&weights))
-        };
-        let vision = Vision::load(&mut loader, &config.vision)?;
-        let mut abstractor = Abstractor::load(&mut loader, &config)?;
-        let decoder = Decoder::load(&mut loader, &config.text, ctx as usize)?;
-        let streaming = std::mem::take(&mut loader.streaming);
-        let mut device = loader.device.take().expect("given above");
-        let streams = place(&mut device, &weights, &vision, &abstractor, &decoder, &streaming)?;
-        let vit_eos = std::mem::take(&mut abstractor.vit_eos);
+        let placing = Placing { gpu, weights: &weights, progress, cancel: options.cancel.clone() };
+        let streams = place(&declared.parts, &memory.streaming(), placing)?;
+        let Declared { vision, abstractor, decoder, kv, pages, sizes, pictures: visual, .. } = declared;
+        let vit_eos = abstractor.vit_eos.get().to_vec();
         let fingerprint = weights.fingerprint();
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
             tracing::warn!(%error, "compiled kernels are not kept");
         }
-        let inner = Inner {
+        let loaded = Loaded {
             gpu: gpu.clone(),
-            kv: kv_cache::allocate(&config.text, options.kv, pages),
+            kv,
             pages: Pages::new(pages).into(),
             has_noise: AtomicBool::new(false),
-            pictures: Mutex::default(),
-            runner: Mutex::default(),
+            pictures: Pictures::new(gpu, &config, visual.clone()).into(),
+            visual,
             config,
             preprocessor,
             eos,
@@ -328,15 +124,15 @@ impl Model {
             notes,
             fingerprint,
             memory,
+            sizes,
             streams,
             ctx,
             vision,
             abstractor,
             decoder,
             vit_eos,
-            encoder: Mutex::default(),
         };
-        let inner = Arc::new(inner);
+        let inner = Arc::new(Inner::new(loaded));
         Ok(Self { scheduler: Arc::new(Scheduler::new(inner.clone())), inner })
     }
 
@@ -366,14 +162,13 @@ impl Model {
 
     /// Bytes of the weights on the device.
     pub fn weight_bytes(&self) -> u64 {
-        self.inner.vision.bytes() + self.inner.abstractor.bytes() + self.inner.decoder.bytes()
+        self.inner.sizes.weights()
     }
 
     /// Bytes of the weights that one decoded token reads: it is text, and of the keys' and values' weights reads those
     /// of text.
     pub fn decode_bytes(&self) -> u64 {
-        let decoder = &self.inner.decoder;
-        decoder.decoded_bytes().iter().sum::<u64>() + decoder.head_bytes()
+        self.inner.sizes.decode()
     }
 
     /// What a user should know of the files and the options, a line each: keys that were passed over, a context that is
@@ -405,27 +200,6 @@ impl Model {
     /// Waits until nothing is held for answers that were cancelled.
     pub(crate) fn wait_for_cancelled(&self) {
         self.scheduler.wait_for_cancelled();
-    }
-
-    /// Starts a conversation. It shares the programs and the KV cache with all others.
-    ///
-    /// # Errors
-    ///
-    /// If the device has no room for the programs.
-    pub fn session(&self) -> Result<Session> {
-        Session::new(self)
-    }
-
-    /// A conversation that was saved with [`Session::save`]. It goes on with the tokens it would have had.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read, is damaged or no saved session, or is of another model or of one that was loaded with
-    /// other dtypes.
-    pub fn restore(&self, path: impl AsRef<Path>) -> Result<Session> {
-        let session = self.session()?;
-        session.restore(path.as_ref())?;
-        Ok(session)
     }
 
     /// A picture as the vision tower takes it: `[channels, image_size, image_size]`.
@@ -471,6 +245,19 @@ impl Model {
         self.inner.with_encoder(|encoder| profile(&mut encoder.program))
     }
 
+    /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs: how far each result
+    /// is from it. Slow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::encode`].
+    pub fn deviations_encode(&self, pixels: &[f32]) -> Result<Vec<Deviation>> {
+        self.inner.with_encoder(|encoder| {
+            encoder.write(pixels)?;
+            Ok(encoder.program.deviations()?)
+        })
+    }
+
     /// Encodes pixels step by step, each also through its kernel's CPU reference on the same inputs; the
     /// first step whose result is further than `tolerance` (relative to the tensor's largest value) from it.
     ///
@@ -483,61 +270,4 @@ impl Model {
             Ok(encoder.program.replay(tolerance)?)
         })
     }
-}
-
-/// Every float tensor a program writes in one run.
-pub(crate) fn trace(program: &mut Program) -> Result<Trace> {
-    let mut trace = vec![];
-    program.trace(|step| {
-        for (label, bytes) in step.written {
-            trace.push((label.to_owned(), bytemuck::pod_collect_to_vec(&bytes)));
-        }
-    })?;
-    Ok(trace)
-}
-
-/// Times a program that has run before: a driver may compile a kernel at its first dispatch.
-pub(crate) fn profile(program: &mut Program) -> Result<Vec<StepTime>> {
-    program.run(&[])?;
-    Ok(program.profile()?)
-}
-
-/// Puts everything that is not streamed on the device, and has the rest take turns.
-fn place(
-    device: &mut Device<'_>,
-    weights: &Weights,
-    vision: &Vision,
-    abstractor: &Abstractor,
-    decoder: &Decoder,
-    streaming: &Streaming,
-) -> Result<Vec<Arc<Stream>>> {
-    let (mut stay, mut streams) = ([vision.others(), abstractor.others(), decoder.others()].concat(), vec![]);
-    let towers: [Vec<_>; 2] = [vision.layers().collect(), abstractor.layers().collect()];
-    let mut layers: Vec<_> = towers.into_iter().map(|layers| (layers, vec![])).collect();
-    if streaming.vision {
-        layers.iter_mut().for_each(|(stay, turns)| std::mem::swap(stay, turns));
-    }
-    let mut decoders = (vec![], vec![]);
-    for (i, layer) in decoder.layers().enumerate() {
-        let turns = streaming.decoder.get(i).copied().unwrap_or_default();
-        if turns { decoders.1.push(layer) } else { decoders.0.push(layer) }
-    }
-    layers.push(decoders);
-    for (staying, turns) in layers {
-        stay.extend(staying.into_iter().flatten());
-        if !turns.is_empty() {
-            streams.push(Stream::new(device.gpu, turns)?);
-        }
-    }
-    if weights.is_packed() {
-        device.total_bytes = stay.iter().map(|tensor| tensor.bytes()).sum();
-    }
-    for tensor in &stay {
-        tensor.place(device.gpu)?;
-        if weights.is_packed() {
-            device.done_bytes += tensor.bytes();
-        }
-        device.tell(tensor.label())?;
-    }
-    Ok(streams)
 }

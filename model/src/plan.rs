@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Decision, Shader, Target, Usage};
+use strix_engine::{Decision, Graph, Shader, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::config::Config;
@@ -43,6 +43,8 @@ pub struct PlanReport {
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
     pub decode_dispatches_per_layer: usize,
+    /// Bytes of the weights that a decoded token reads.
+    pub decode_bytes: u64,
     /// Where each part lives.
     pub memory: MemoryPlan,
 }
@@ -88,22 +90,21 @@ pub fn plan(
         let declared = declare(dtype, ctx)?;
         Ok(WeightPlan {
             dtype: dtype.to_string(),
-            bytes: declared.weight_bytes(),
-            decode_dispatches_per_layer: declared.decoder_usage(config, target, 1).1,
+            bytes: declared.sizes.weights(),
+            decode_dispatches_per_layer: dispatches_per_layer(&declared.record_decoder(config, target, 1)),
         })
     };
-    let (declared, memory) = planned(ctx, |ctx| {
+    let (declared, memory, recorded) = planned(ctx, |ctx| {
         kv_cache::fits_counters(&config.text, ctx)?;
         let declared = declare(options.dtype, ctx)?;
-        let memory = declared.plan(config, options, target, ctx, room)?;
-        Ok((declared, memory))
+        let (memory, recorded) = declared.plan(config, options, target, ctx, room)?;
+        Ok((declared, memory, recorded))
     })?;
     let all = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;
-    let (decode, decode_dispatches_per_layer) = declared.decoder_usage(config, target, 1);
     let programs = vec![
-        ("vision".to_owned(), declared.vision_usage(config, target)),
-        (format!("prefill {}", memory.chunk), declared.decoder_usage(config, target, memory.chunk).0),
-        ("decode".to_owned(), decode),
+        ("vision".to_owned(), recorded.encode.plan().usage),
+        (format!("prefill {}", memory.chunk), recorded.prefill.plan().usage),
+        ("decode".to_owned(), recorded.decode.plan().usage),
     ];
     // Without a file to ask, `auto` is what the published weights are.
     let dtype = match (options.dtype, weights) {
@@ -122,7 +123,8 @@ pub fn plan(
         kv_cache_bytes,
         kv_cache_positions: u64::from(declared.pages) * u64::from(PAGE),
         programs,
-        decode_dispatches_per_layer,
+        decode_dispatches_per_layer: dispatches_per_layer(&recorded.decode),
+        decode_bytes: declared.sizes.decode(),
         memory,
     })
 }
@@ -136,7 +138,12 @@ pub fn plan(
 pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Arc<Shader>>> {
     let ctx = check_options(config, options)?;
     let declared = Declared::new(config, options, target, None, ctx)?;
-    Ok(declared.shaders(config, target, options.chunk))
+    Ok(declared.programs(config, target, options.chunk).shaders())
+}
+
+/// Dispatches of one decoder layer.
+fn dispatches_per_layer(g: &Graph) -> usize {
+    g.steps().iter().filter(|step| step.label.starts_with("decoder.0.")).count()
 }
 
 /// The choices that the same kernels were chosen by on a device, each once: what else each could have taken.
@@ -147,7 +154,7 @@ pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Resul
 pub fn decisions(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Decision>> {
     let ctx = check_options(config, options)?;
     let declared = Declared::new(config, options, target, None, ctx)?;
-    Ok(declared.decisions(config, target, options.chunk))
+    Ok(declared.programs(config, target, options.chunk).decisions())
 }
 
 #[cfg(test)]

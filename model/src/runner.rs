@@ -8,24 +8,30 @@ use strix_engine::{Graph, Program, TensorId};
 use strix_shaders::cursors::Run;
 use strix_shaders::{Cursors, Routing};
 
-use crate::Result;
-use crate::decoder::{Logits, Regime, Rows, Tap};
+use crate::decoder::{Logits, Regime, Rows, TOGETHER, Tap};
 use crate::kv_pool::Sequence;
-use crate::model::Inner;
-use crate::session::{Encoded, Row, trace};
-
-/// Most sequences that are run together.
-pub(crate) const TOGETHER: usize = 16;
+use crate::loaded::Loaded;
+use crate::pictures::Encoded;
+use crate::session::Row;
+use crate::{Result, trace};
 
 /// What a run does of one sequence: rows behind its positions, for which it has pages.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part<'a> {
+pub(crate) struct Share<'a> {
     pub sequence: &'a Sequence,
     pub rows: &'a [Row],
     /// Pictures, those of `rows` among them.
-    pub pictures: &'a [Encoded],
+    pub pictures: &'a [Arc<Encoded>],
     /// Candidates wanted of its last row.
     pub candidates: u32,
+}
+
+impl Share<'_> {
+    /// The pictures that its rows are of.
+    fn seen(&self) -> impl Iterator<Item = &Arc<Encoded>> {
+        let is_of = |id| move |row: &Row| matches!(row, Row::Image { picture, .. } if *picture == id);
+        self.pictures.iter().filter(move |picture| self.rows.iter().any(is_of(picture.id)))
+    }
 }
 
 /// A decoder program for up to so many rows of up to so many sequences.
@@ -45,18 +51,18 @@ pub(crate) struct Pass {
 
 impl Pass {
     pub(crate) fn compile(
-        inner: &Inner,
+        loaded: &Loaded,
         regime: Regime,
         size: u32,
         sequences: u32,
         all_logits: bool,
         tap: &mut Tap,
     ) -> Result<Self> {
-        let mut g = Graph::new(inner.gpu.target());
-        let rows = Rows::declare(&mut g, &inner.config.text, regime, size, sequences, inner.ctx);
-        let out = inner.decoder.record(&mut g, &inner.config.text, &inner.kv, rows, all_logits, tap);
+        let mut g = Graph::new(loaded.gpu.target());
+        let rows = Rows::declare(&mut g, regime, size, sequences, loaded.ctx, &loaded.visual);
+        let out = loaded.decoder.record(&mut g, &loaded.config.text, &loaded.kv, rows, all_logits, tap);
         Ok(Self {
-            program: Program::compile(&inner.gpu, g)?,
+            program: Program::compile(&loaded.gpu, g)?,
             rows,
             out,
             size: size as usize,
@@ -67,23 +73,37 @@ impl Pass {
     }
 
     /// A program of the runner's.
-    fn of(inner: &Inner, kind: Kind) -> Result<Self> {
+    fn of(loaded: &Loaded, kind: Kind) -> Result<Self> {
         let (regime, size, sequences) = match kind {
             Kind::Decode(size) => (Regime::Decode, size, size),
             Kind::Prefill(sequences) => {
-                (Regime::Prefill, inner.options.chunk.min(inner.ctx.max(2)), sequences)
+                (Regime::Prefill, loaded.options.chunk.min(loaded.ctx.max(2)), sequences)
             }
         };
-        Self::compile(inner, regime, size, sequences, false, &mut Tap::default())
+        Self::compile(loaded, regime, size, sequences, false, &mut Tap::default())
     }
 
     /// Sets what the next run does.
-    pub(crate) fn write(&mut self, parts: &[Part<'_>]) {
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for its pictures, or is lost.
+    pub(crate) fn write(&mut self, loaded: &Loaded, parts: &[Share<'_>]) -> Result<()> {
         let Rows { tokens, visual, routing, cursors, last, candidates, .. } = self.rows;
         let rows = || parts.iter().flat_map(|part| part.rows);
+        let first_rows = match visual {
+            Some(_) => loaded.pictures().need(parts.iter().flat_map(Share::seen).cloned().collect())?,
+            None => vec![],
+        };
         let [values, runs, modality] = &mut self.values;
         values.clear();
-        values.extend(rows().map(|row| if let Row::Token(id) = row { *id } else { 0 }));
+        values.extend(rows().map(|row| match *row {
+            Row::Token(id) => id,
+            Row::Image { picture, row } => {
+                let found = first_rows.iter().find(|(id, _)| *id == picture);
+                row + found.expect("the pictures of its rows").1
+            }
+        }));
         self.program.write(tokens, values);
         modality.clear();
         modality.extend(rows().map(|row| u32::from(matches!(row, Row::Image { .. }))));
@@ -93,7 +113,7 @@ impl Pass {
         Routing::write(modality, values);
         self.program.write(routing.0, values);
 
-        let of = |part: &Part<'_>| Run { start: part.sequence.len() as u32, rows: part.rows.len() as u32 };
+        let of = |part: &Share<'_>| Run { start: part.sequence.len() as u32, rows: part.rows.len() as u32 };
         let mut each: [Run; TOGETHER] = [Run { start: 0, rows: 0 }; TOGETHER];
         each.iter_mut().zip(parts).for_each(|(run, part)| *run = of(part));
         Cursors::write(&each[..parts.len()], self.size as u32, self.sequences, values, runs);
@@ -122,28 +142,15 @@ impl Pass {
         values.clear();
         values.extend(parts.iter().map(|part| part.candidates));
         self.program.write(candidates, values);
-        if let (Some(visual), true) = (visual, self.values[2].contains(&1)) {
-            let [_, dim] = visual.rows.shape().map(|n| n as usize);
-            let mut values = vec![0.0; rows().count() * dim];
-            let mut out = values.chunks_exact_mut(dim);
-            for part in parts {
-                for (row, out) in part.rows.iter().zip(&mut out) {
-                    if let Row::Image { picture, row } = *row {
-                        let of = part.pictures.iter().find(|of| of.id == picture);
-                        let embeds = &of.expect("the pictures of its rows").embeds;
-                        out.copy_from_slice(&embeds[row as usize * dim..][..dim]);
-                    }
-                }
-            }
-            self.program.write(visual.rows, &values);
-        }
+        Ok(())
     }
 
     /// Writes to files what `STRIX_TRACE` names of the run that was set.
-    pub(crate) fn dump(&mut self, inner: &Inner, parts: &[Part<'_>]) -> Result<()> {
+    pub(crate) fn dump(&mut self, loaded: &Loaded, parts: &[Share<'_>]) -> Result<()> {
         let (Some(prefix), [part, ..]) = (trace::trace_prefix(), parts) else { return Ok(()) };
         let position = format!("{:05}", part.sequence.len());
-        trace::dump(&mut self.program, inner, part.sequence.pages(), &prefix, &position)
+        let (c, kv) = (&loaded.config.text, loaded.options.kv);
+        trace::dump(&mut self.program, c, kv, part.sequence.pages(), &prefix, &position)
     }
 
     /// Begins a run of what was set, which reads what is wanted.
@@ -198,31 +205,30 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn compile(inner: &Inner) -> Result<Self> {
-        let [prefill, decode] = [Pass::of(inner, Kind::Prefill(1))?, Pass::of(inner, Kind::Decode(1))?];
-        if let Some(prefix) = trace::trace_prefix() {
-            inner.with_encoder(|encoder| {
-                let programs = [&encoder.program, &prefill.program, &decode.program];
-                trace::check_prefix(&prefix, programs.into_iter().flat_map(Program::written))
-            })?;
-        }
+    pub(crate) fn compile(loaded: &Loaded) -> Result<Self> {
+        let [prefill, decode] = [Pass::of(loaded, Kind::Prefill(1))?, Pass::of(loaded, Kind::Decode(1))?];
         Ok(Self { prefill, prefill_many: None, decode: vec![decode], compiling: None })
     }
 
+    /// Those that are compiled with it.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &Program> {
+        [&self.prefill].into_iter().chain(&self.decode).map(|pass| &pass.program)
+    }
+
     /// The program that decodes one row each of so many sequences, compiled now if it is not there.
-    pub(crate) fn decode(&mut self, inner: &Inner, sequences: usize) -> Result<&mut Pass> {
+    pub(crate) fn decode(&mut self, loaded: &Loaded, sequences: usize) -> Result<&mut Pass> {
         let size = sequences.next_power_of_two();
         if !self.decode.iter().any(|pass| pass.size == size) {
-            let pass = Pass::of(inner, Kind::Decode(size as u32))?;
+            let pass = Pass::of(loaded, Kind::Decode(size as u32))?;
             self.insert(pass);
         }
         Ok(self.decode.iter_mut().find(|pass| pass.size == size).expect("inserted"))
     }
 
     /// The same if it is there. If it is not, it is being compiled, and this is the one that takes most of them.
-    pub(crate) fn decode_now(&mut self, inner: &Arc<Inner>, sequences: usize) -> Result<&mut Pass> {
+    pub(crate) fn decode_now(&mut self, loaded: &Arc<Loaded>, sequences: usize) -> Result<&mut Pass> {
         let size = sequences.next_power_of_two();
-        self.prepare(inner, Kind::Decode(size as u32), |runner| {
+        self.prepare(loaded, Kind::Decode(size as u32), |runner| {
             runner.decode.iter().any(|pass| pass.size == size)
         })?;
         let fits = |pass: &&mut Pass| pass.size <= size;
@@ -231,9 +237,9 @@ impl Runner {
 
     /// The program for chunks of prompts of so many sequences. If it is not there, it is being compiled, and this is the
     /// one for a single sequence.
-    pub(crate) fn prefill_now(&mut self, inner: &Arc<Inner>, sequences: usize) -> Result<&mut Pass> {
+    pub(crate) fn prefill_now(&mut self, loaded: &Arc<Loaded>, sequences: usize) -> Result<&mut Pass> {
         if sequences > 1 {
-            self.prepare(inner, Kind::Prefill(TOGETHER as u32), |runner| runner.prefill_many.is_some())?;
+            self.prepare(loaded, Kind::Prefill(TOGETHER as u32), |runner| runner.prefill_many.is_some())?;
         }
         Ok(self.prefill_of(sequences > 1))
     }
@@ -247,16 +253,16 @@ impl Runner {
     }
 
     /// Has a program compiled on a thread of its own, one after the other.
-    fn prepare(&mut self, inner: &Arc<Inner>, kind: Kind, is_there: impl Fn(&Self) -> bool) -> Result<()> {
+    fn prepare(&mut self, loaded: &Arc<Loaded>, kind: Kind, is_there: impl Fn(&Self) -> bool) -> Result<()> {
         if self.compiling.as_ref().is_some_and(|(_, thread)| thread.is_finished()) {
             let (kind, thread) = self.compiling.take().expect("just seen");
             // One that panics is compiled here, where its panic is heard.
-            let pass = thread.join().unwrap_or_else(|_| Pass::of(inner, kind))?;
+            let pass = thread.join().unwrap_or_else(|_| Pass::of(loaded, kind))?;
             self.insert(pass);
         }
         if self.compiling.is_none() && !is_there(self) {
-            let inner = inner.clone();
-            let compile = move || Pass::of(&inner, kind);
+            let loaded = loaded.clone();
+            let compile = move || Pass::of(&loaded, kind);
             let thread = thread::Builder::new().name("strix compiler".into()).spawn(compile);
             match thread {
                 Ok(thread) => self.compiling = Some((kind, thread)),

@@ -1,13 +1,11 @@
-//! The queue of requests of a model, and the thread that runs them.
+//! The thread that runs the requests of a model.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::batch::Batch;
-use crate::generation::Feed;
-use crate::model::Inner;
+use crate::inner::Inner;
+use crate::queue::{Queue, State};
 use crate::request::Request;
 use crate::{Error, Result};
 
@@ -34,26 +32,6 @@ pub(crate) struct Scheduler {
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
     inner: Arc<Inner>,
-}
-
-/// What the thread and the askers share.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-    has_news: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct State {
-    /// Requests that wait for room, in the order in which they came.
-    pub(crate) waiting: VecDeque<Request>,
-    /// Where the answers that are being run are told.
-    pub(crate) running: Vec<Arc<Feed>>,
-    /// Requests so far that the cache had no room for at first.
-    pub(crate) waited: u64,
-    /// Whether the thread is to end, or has ended.
-    closed: bool,
 }
 
 impl Scheduler {
@@ -128,49 +106,5 @@ impl Drop for Scheduler {
             // What it panicked with was printed, and whoever waited for it was told.
             let _ = thread.join();
         }
-    }
-}
-
-impl Queue {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has everybody look who waits for a change.
-    pub(crate) fn tell(&self) {
-        self.has_news.store(true, Ordering::Relaxed);
-        self.changed.notify_all();
-    }
-
-    /// Whether something came since the state was looked at last.
-    pub(crate) fn has_news(&self) -> bool {
-        self.has_news.load(Ordering::Relaxed)
-    }
-
-    /// The state, once there is a request if `is_idle`; `None` once all is to end.
-    pub(crate) fn wait(&self, is_idle: bool) -> Option<MutexGuard<'_, State>> {
-        let mut state = self.state();
-        while is_idle && state.waiting.is_empty() && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        self.has_news.store(false, Ordering::Relaxed);
-        (!state.closed).then_some(state)
-    }
-
-    /// Notes that nothing is held for an answer any more.
-    pub(crate) fn let_go(&self, feed: &Arc<Feed>) {
-        self.state().running.retain(|other| !Arc::ptr_eq(other, feed));
-        self.tell();
-    }
-
-    /// Ends everything that waits; what comes later is refused.
-    pub(crate) fn close(&self) {
-        let mut state = self.state();
-        state.closed = true;
-        for request in std::mem::take(&mut state.waiting) {
-            request.sample.feed.end(Err(Error::Interrupted), None);
-        }
-        state.running.clear();
-        self.changed.notify_all();
     }
 }

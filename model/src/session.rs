@@ -1,14 +1,16 @@
 //! A conversation: what is asked in it, and what was said.
 
 mod inspect;
+mod inspected;
 mod pictures;
 pub(crate) mod rows;
 mod saved;
 mod talk;
 mod timing;
-pub(crate) mod trace;
+mod trace;
 mod turns;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,12 +21,11 @@ use crate::prompt::{Conversation, Prompt, Question, Template, Turn};
 use crate::request::{Request, Sample};
 use crate::{Error, Result};
 pub use inspect::Inspect;
-use inspect::Inspected;
-pub(crate) use pictures::{Encoded, Picture};
+use inspected::Inspected;
+pub(crate) use pictures::Picture;
 pub(crate) use rows::Row;
 pub use saved::SaveOptions;
 pub(crate) use talk::{Before, Last, Left, Talk};
-pub use trace::trace_dir;
 pub use turns::Usage;
 
 /// A conversation: its turns and its pictures. It has pages of the model's KV cache only while it is answered; what they
@@ -34,6 +35,29 @@ pub struct Session {
     model: Model,
     talk: Arc<Mutex<Talk>>,
     inspected: Inspected,
+}
+
+impl Model {
+    /// Starts a conversation. It shares the programs and the KV cache with all others.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for the programs.
+    pub fn session(&self) -> Result<Session> {
+        Session::new(self)
+    }
+
+    /// A conversation that was saved with [`Session::save`]. It goes on with the tokens it would have had.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is damaged or no saved session, or is of another model or of one that was loaded with
+    /// other dtypes.
+    pub fn restore(&self, path: impl AsRef<Path>) -> Result<Session> {
+        let session = self.session()?;
+        session.restore(path.as_ref())?;
+        Ok(session)
+    }
 }
 
 impl Session {

@@ -39,7 +39,7 @@ mod subjects;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use strix_engine::{Choices, Decision, Error as EngineError, Gpu, Graph, MAX_TRIPS, Program, Way};
+use strix_engine::{Choices, Decision, Error as EngineError, Gpu, Graph, MAX_TRIPS, Program, Specialisation};
 
 use self::clock::Clock;
 use self::processor::process_ns;
@@ -92,7 +92,7 @@ pub struct Outcome {
 struct Job<'a> {
     subject: &'a Subject,
     decision: &'a Decision,
-    way: &'a Way,
+    way: &'a Specialisation,
 }
 
 impl Job<'_> {
@@ -240,7 +240,7 @@ fn chosen(tuning: &Tuning, jobs: &[Job<'_>]) -> Vec<Chosen> {
             || jobs.iter().filter(|j| j.decision.kernel == kernel && j.decision.situation == situation);
         let result =
             |job: &Job<'_>| tuning.measured.iter().find(|m| job.is(m)).map(|m| m.result.as_ref().ok());
-        let mut totals: Vec<(&Way, Option<f64>)> = vec![];
+        let mut totals: Vec<(&Specialisation, Option<f64>)> = vec![];
         let mut complete = true;
         for job in of_situation() {
             let Some(time) = result(job) else {
@@ -361,7 +361,7 @@ fn program(gpu: &Gpu, record: &Record) -> Result<Program> {
 mod tests {
     use super::*;
 
-    fn way(name: &str) -> Way {
+    fn way(name: &str) -> Specialisation {
         vec![("family".to_owned(), name.to_owned())]
     }
 
@@ -371,7 +371,7 @@ mod tests {
     }
 
     /// The ways chosen when these (subject, way, result) were measured.
-    fn chosen_of(results: &[(&str, &str, std::result::Result<f64, &str>)]) -> Vec<Way> {
+    fn chosen_of(results: &[(&str, &str, std::result::Result<f64, &str>)]) -> Vec<Specialisation> {
         let subjects = [subject("small"), subject("large")];
         let legal = vec![way("subgroup"), way("plain")];
         let decision = Decision { kernel: "gemm".into(), situation: "int8".into(), legal, taken: 0 };

@@ -1,41 +1,16 @@
 //! The vision tower: ViT with pre-norm blocks (SPEC §3).
 
-use strix_engine::{Graph, Resident, ResidentBytes, Tensor};
+use strix_engine::{Graph, Resident, Tensor};
 use strix_shaders::{
-    HeadShape, Heads, Linear, Mask, Routing, attention, class_token, layer_norm, linear, linear_add,
-    linear_quick_gelu, patches,
+    HeadShape, Heads, Linear, Mask, Routing, attention, class_token, linear, linear_add, linear_quick_gelu,
+    patches,
 };
 
 use crate::Result;
 use crate::config::VisionConfig;
-use crate::decoder::total_bytes;
-use crate::loader::{Loader, Projection, Section};
-
-/// Gain and bias of a LayerNorm.
-#[derive(Debug)]
-pub(crate) struct Norm {
-    pub weight: Resident<f32, 1>,
-    pub bias: Resident<f32, 1>,
-}
-
-impl Norm {
-    /// Reads `{module}.weight` and `{module}.bias`.
-    pub(crate) fn load(loader: &mut Loader<'_>, module: &str, label: &str, dim: usize) -> Result<Self> {
-        let mut vector =
-            |what: &str| loader.tensor(&format!("{module}.{what}"), &format!("{label}.{what}"), [dim as u32]);
-        Ok(Self { weight: vector("weight")?, bias: vector("bias")? })
-    }
-
-    /// Records the norm as the step `name`.
-    pub(crate) fn record(&self, g: &mut Graph, name: &str, x: Tensor<f32, 2>, eps: f32) -> Tensor<f32, 2> {
-        layer_norm(g, name, x, &self.weight, &self.bias, eps)
-    }
-
-    /// Its tensors.
-    pub(crate) fn residents(&self) -> [ResidentBytes; 2] {
-        [self.weight.untyped(), self.bias.untyped()]
-    }
-}
+use crate::held::{Component, Projection};
+use crate::layers::{Norm, all_rows};
+use crate::parts::{ComponentParts, Declaring};
 
 /// Weights of one block, named as in the checkpoint.
 #[derive(Debug)]
@@ -59,12 +34,6 @@ pub(crate) struct Vision {
     post_layernorm: Norm,
 }
 
-/// All rows of a tensor, for projections that every row takes.
-pub(crate) fn all_rows(g: &mut Graph, rows: usize) -> Routing {
-    let routing = Routing::of(&vec![0; rows]);
-    Routing(g.bind(&Resident::from_slice("all rows", [rows as u32 + 2], &routing)))
-}
-
 impl Vision {
     /// Pixels `[channels, image_size, image_size]` to `[patches + 1, hidden_size]`, class token first.
     pub(crate) fn record(&self, g: &mut Graph, c: &VisionConfig, pixels: Tensor<f32, 3>) -> Tensor<f32, 2> {
@@ -80,66 +49,36 @@ impl Vision {
         self.post_layernorm.record(g, "post_layernorm", x, c.layer_norm_eps)
     }
 
-    /// Reads the vision tower of a checkpoint.
-    pub(crate) fn load(loader: &mut Loader<'_>, c: &VisionConfig) -> Result<Self> {
+    /// Declares the vision tower.
+    ///
+    /// # Errors
+    ///
+    /// If a converted file holds another.
+    pub(crate) fn declare(parts: &mut Declaring<'_>, c: &VisionConfig) -> Result<Self> {
         let at = "model.vision_model";
         let dim = c.hidden_size;
-        let patch_embed = loader.linear(&Projection {
+        let mut p = parts.section(Component::Vision);
+        let patch_embed = p.linear(&Projection {
             name: "patch_embed",
             label: "vision.patch_embed".into(),
-            section: Section::Vision,
             n: dim,
             k: c.patch_dim(),
             modules: vec![vec![vec![format!("{at}.embeddings.patch_embed")]]],
             shared: 0,
             bias: false,
         })?;
-        let positions = [c.num_tokens() as u32, dim as u32];
-        Ok(Self {
-            patch_embed,
-            cls_token: loader.tensor(
-                &format!("{at}.embeddings.cls_token"),
-                "vision.cls_token",
-                [dim as u32],
-            )?,
-            position_embedding: loader.tensor(
-                &format!("{at}.embeddings.position_embedding"),
-                "vision.position_embedding",
-                positions,
-            )?,
-            pre_layernorm: Norm::load(
-                loader,
-                &format!("{at}.embeddings.pre_layernorm"),
-                "vision.pre_layernorm",
-                dim,
-            )?,
-            layers: loader.streamed(loader.streaming.vision, |loader| {
-                (0..c.num_hidden_layers).map(|i| Block::load(loader, c, i)).collect::<Result<_>>()
-            })?,
-            post_layernorm: Norm::load(
-                loader,
-                &format!("{at}.post_layernorm"),
-                "vision.post_layernorm",
-                dim,
-            )?,
-        })
-    }
-
-    /// Bytes of the weights.
-    pub(crate) fn bytes(&self) -> u64 {
-        total_bytes(&self.others()) + self.layers().map(|block| total_bytes(&block)).sum::<u64>()
-    }
-
-    /// The tensors of each block.
-    pub(crate) fn layers(&self) -> impl Iterator<Item = Vec<ResidentBytes>> {
-        self.layers.iter().map(Block::residents)
-    }
-
-    /// The tensors outside the blocks.
-    pub(crate) fn others(&self) -> Vec<ResidentBytes> {
-        let tables = [self.cls_token.untyped(), self.position_embedding.untyped()];
-        let norms = [&self.pre_layernorm, &self.post_layernorm].into_iter().flat_map(Norm::residents);
-        self.patch_embed.residents().chain(tables).chain(norms).collect()
+        let (cls, positions) =
+            (format!("{at}.embeddings.cls_token"), format!("{at}.embeddings.position_embedding"));
+        let cls_token = p.tensor(&cls, "vision.cls_token", [dim as u32]);
+        let shape = [c.num_tokens() as u32, dim as u32];
+        let position_embedding = p.tensor(&positions, "vision.position_embedding", shape);
+        let norm = |p: &mut ComponentParts<'_, '_>, module: &str, name: &str| {
+            Norm::declare(p, &format!("{at}.{module}"), &format!("vision.{name}"), dim)
+        };
+        let pre_layernorm = norm(&mut p, "embeddings.pre_layernorm", "pre_layernorm");
+        let layers = (0..c.num_hidden_layers).map(|i| Block::declare(parts, c, i)).collect::<Result<_>>()?;
+        let post_layernorm = norm(&mut parts.section(Component::Vision), "post_layernorm", "post_layernorm");
+        Ok(Self { patch_embed, cls_token, position_embedding, pre_layernorm, layers, post_layernorm })
     }
 }
 
@@ -168,27 +107,19 @@ fn vision_block(
 }
 
 impl Block {
-    fn residents(&self) -> Vec<ResidentBytes> {
-        let linears = [&self.query_key_value, &self.dense, &self.fc1, &self.fc2];
-        let norms = [&self.input_layernorm, &self.post_attention_layernorm];
-        let norms = norms.into_iter().flat_map(Norm::residents);
-        linears.into_iter().flat_map(Linear::residents).chain(norms).collect()
-    }
-
-    fn load(loader: &mut Loader<'_>, c: &VisionConfig, i: usize) -> Result<Self> {
+    fn declare(parts: &mut Declaring<'_>, c: &VisionConfig, i: usize) -> Result<Self> {
         let (at, label) = (format!("model.vision_model.encoder.layers.{i}"), format!("vision.{i}"));
         let dim = c.hidden_size;
-        let input_layernorm =
-            Norm::load(loader, &format!("{at}.input_layernorm"), &format!("{label}.input_layernorm"), dim)?;
-        let post = "post_attention_layernorm";
-        let post_attention_layernorm =
-            Norm::load(loader, &format!("{at}.{post}"), &format!("{label}.{post}"), dim)?;
+        let mut p = parts.layer(Component::Vision, i);
+        let mut norm =
+            |name: &str| Norm::declare(&mut p, &format!("{at}.{name}"), &format!("{label}.{name}"), dim);
+        let input_layernorm = norm("input_layernorm");
+        let post_attention_layernorm = norm("post_attention_layernorm");
         let mut linear = |name: &str, module: &str, n: usize, k: usize| {
             let modules = vec![vec![vec![format!("{at}.{module}.{name}")]]];
-            loader.linear(&Projection {
+            p.linear(&Projection {
                 name,
                 label: format!("{label}.{name}"),
-                section: Section::Vision,
                 n,
                 k,
                 modules,

@@ -1,211 +1,22 @@
 //! Attention of many rows at once, without a matrix of scores in memory.
 
-use bytemuck::Pod;
-use half::f16;
-use strix_engine::{Family, Graph, Target, Tensor, TensorId};
+mod way;
 
-use crate::choose::{self, choose};
-use crate::cursors::{self, Cursors, PAGE};
+use strix_engine::{Family, Graph, Target, Tensor};
+
+use crate::choose::choose;
+use crate::cursors;
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads};
+use crate::heads::KeyStrides;
 use crate::kernel::{Dispatch, Value, lanes, read_texels};
-use crate::kv_cache::KeyStrides;
 use crate::{Variants as _, attention_plain, attention_tiled, defaults};
 
 pub use crate::generated::attention::{KERNEL, Params, Variants};
-
-/// A way to attend to many rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// A subgroup takes so many queries, a lane of it so many keys at a time, with such loads of keys and values.
-    Subgroup { queries: u32, keys: u32, loads: Loads },
-    /// See [`attention_tiled`].
-    Tiled,
-    /// See [`attention_plain`].
-    Plain,
-}
-
-impl choose::Way for Way {
-    fn family(self) -> Family {
-        match self {
-            Self::Subgroup { .. } => Family::Subgroup,
-            Self::Tiled => Family::Tiled,
-            Self::Plain => Family::Plain,
-        }
-    }
-
-    fn values(self) -> Vec<(&'static str, Value)> {
-        match self {
-            Self::Subgroup { queries, keys, loads } => {
-                vec![("queries", queries.into()), ("keys", keys.into()), ("loads", loads.into())]
-            }
-            Self::Tiled | Self::Plain => vec![],
-        }
-    }
-}
-
-/// What keys and values can be stored as. Kernels compute in f32 with either.
-pub trait KvElement: Pod + Into<f64> {
-    /// Whether it is f16, which kernels read and write in pairs.
-    const IS_F16: bool;
-    /// How many of them 16 bytes hold.
-    const PER_CHUNK: u32;
-    /// No number.
-    const NAN: Self;
-
-    /// What a cache holds of `x`: of f16 the nearest, at most the largest.
-    fn nearest(x: f32) -> Self;
-}
-
-impl KvElement for f32 {
-    const IS_F16: bool = false;
-    const PER_CHUNK: u32 = 4;
-    const NAN: Self = Self::NAN;
-
-    fn nearest(x: f32) -> Self {
-        x
-    }
-}
-
-impl KvElement for f16 {
-    const IS_F16: bool = true;
-    const PER_CHUNK: u32 = 8;
-    const NAN: Self = Self::NAN;
-
-    fn nearest(x: f32) -> Self {
-        Self::from_f32(x.clamp(Self::MIN.to_f32(), Self::MAX.to_f32()))
-    }
-}
-
-/// Where the heads of a projection or of a cache lie in a tensor.
-#[derive(Clone, Copy, Debug)]
-pub struct Heads<T = f32> {
-    /// All elements.
-    pub(crate) elements: Tensor<T, 1>,
-    /// Rows of each head.
-    pub(crate) rows: u32,
-    /// Elements from one row of a head to the next.
-    pub(crate) row: u32,
-    /// Element at which row 0 of head 0 begins.
-    pub(crate) offset: u32,
-    /// Elements from one head to the next.
-    pub(crate) stride: u32,
-    /// Where in a head elements lie that are read as keys.
-    pub(crate) keys: KeyStrides,
-}
-
-/// How many heads there are, and of what size.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadShape {
-    /// Heads of the queries.
-    pub num_heads: u32,
-    /// Heads of the keys and values: head n attends to number n / (num_heads / num_kv_heads).
-    pub num_kv_heads: u32,
-    /// Dimensions of a head.
-    pub head_dim: u32,
-}
-
-/// Which keys a row sees.
-#[derive(Clone, Copy, Debug)]
-pub enum Mask {
-    /// All of the first n rows of `k`.
-    Full {
-        /// n.
-        keys: u32,
-    },
-    /// Keys of the row's sequence at positions up to its own.
-    Causal {
-        /// Sequence and position of each row, and where the sequences' keys and values are. Read at run time.
-        cursors: Cursors,
-    },
-}
-
-impl<T: KvElement> Heads<T> {
-    /// Heads side by side in the rows of a projection: the first begins at element `offset` of a row, each other
-    /// `stride` after the one before.
-    pub fn in_rows(tensor: Tensor<T, 2>, offset: u32, stride: u32) -> Self {
-        let [rows, row] = tensor.shape();
-        Self {
-            elements: tensor.reshape([rows * row]),
-            rows,
-            row,
-            offset,
-            stride,
-            keys: KeyStrides::rows::<T>(row),
-        }
-    }
-
-    /// Heads one after the other, `[heads, rows, head_dim]`, as a cache has its values.
-    pub fn by_head(tensor: Tensor<T, 3>) -> Self {
-        let [heads, rows, row] = tensor.shape();
-        let (elements, keys) = (tensor.reshape([heads * rows * row]), KeyStrides::rows::<T>(row));
-        Self { elements, rows, row, offset: 0, stride: rows * row, keys }
-    }
-
-    /// The tensor they lie in.
-    pub(crate) fn id(self) -> TensorId {
-        self.elements.id()
-    }
-
-    /// Asserts that there are as many heads of that size.
-    fn check(self, what: &str, num_heads: u32, head_dim: u32) {
-        let (row, elements) = (self.row, self.elements.shape()[0]);
-        let in_row =
-            self.offset + head_dim + if self.stride < row { (num_heads - 1) * self.stride } else { 0 };
-        let end = u64::from(self.offset)
-            + u64::from(num_heads - 1) * u64::from(self.stride)
-            + u64::from(self.rows - 1) * u64::from(row)
-            + u64::from(head_dim);
-        assert!(
-            in_row <= row && end <= u64::from(elements),
-            "{what}: {num_heads} heads of {head_dim} end at {end} of {elements}, in rows of {row}"
-        );
-    }
-
-    /// Whether kernels can read it as texels, of which every head is some.
-    pub(crate) fn has_texels(self, g: &Graph, head_dim: u32) -> bool {
-        g.has_texels(self.id())
-            && [self.row, self.offset, self.stride, head_dim].iter().all(|n| n.is_multiple_of(T::PER_CHUNK))
-    }
-
-    /// Whether every head begins at a multiple of 4 elements.
-    fn aligned(self) -> bool {
-        [self.row, self.offset, self.stride].iter().all(|n| n.is_multiple_of(4))
-    }
-}
+pub use crate::heads::{HeadShape, Heads, KvElement, Mask};
+pub(crate) use way::AttentionWay;
 
 impl HeadShape {
-    /// Asserts that `q`, `k` and `v` hold such heads, and returns how they lie.
-    pub(crate) fn alignment<T: KvElement>(
-        self,
-        kernel: &str,
-        q: Heads,
-        k: Heads<T>,
-        v: Heads<T>,
-    ) -> variants::Heads {
-        let Self { num_heads, num_kv_heads, head_dim } = self;
-        assert!(
-            num_kv_heads > 0 && num_heads.is_multiple_of(num_kv_heads),
-            "{kernel}: {num_heads} heads over {num_kv_heads} of keys"
-        );
-        assert!((1..=256).contains(&head_dim), "{kernel}: heads of {head_dim}, from 1 to 256 is possible");
-        q.check(&format!("{kernel}: q"), num_heads, head_dim);
-        k.check(&format!("{kernel}: k"), num_kv_heads, head_dim);
-        v.check(&format!("{kernel}: v"), num_kv_heads, head_dim);
-        assert!(k.rows >= v.rows, "{kernel}: {} rows of k against {} of v", k.rows, v.rows);
-        assert_eq!(v.keys, KeyStrides::rows::<T>(v.row), "{kernel}: values in blocks");
-        let aligned = head_dim.is_multiple_of(4) && q.aligned() && k.aligned() && v.aligned();
-        assert!(
-            aligned || !T::IS_F16,
-            "{kernel}: f16 heads of {head_dim} are not in multiples of 4 elements"
-        );
-        match (T::IS_F16, aligned) {
-            (true, _) => variants::Heads::F16,
-            (_, true) => variants::Heads::Vec4,
-            _ => variants::Heads::Scalar,
-        }
-    }
-
     /// What attends to `rows` rows at once, over up to `keys` keys; `texels` if they can be read as such.
     fn specialise(
         self,
@@ -218,18 +29,18 @@ impl HeadShape {
     ) -> Dispatch {
         let lanes = self.subgroup_lanes(g.target(), heads);
         let mut ways = lanes.map_or(vec![], |lanes| subgroup_ways(lanes, texels));
-        ways.push(Way::Tiled);
-        ways.extend(self.plain_fits(g.target(), heads, keys).then_some(Way::Plain));
+        ways.push(AttentionWay::Tiled);
+        ways.extend(self.plain_fits(g.target(), heads, keys).then_some(AttentionWay::Plain));
         let best = defaults::attention(g.target().class(), heads, self.dims());
         let way = choose(g, KERNEL.name, &self.situation(heads), &ways, best);
         match (way, lanes) {
-            (Way::Subgroup { queries, keys, loads }, Some(lanes)) => {
+            (AttentionWay::Subgroup { queries, keys, loads }, Some(lanes)) => {
                 let (dims, mask_kind) = (self.dims(), mask.kind());
                 let variants = Variants { lanes, dims, heads, mask: mask_kind, queries, keys, loads };
                 variants.over([mask.tiles(rows, queries), self.num_heads, 1])
             }
-            (Way::Plain, _) => attention_plain::specialise(self, heads, mask, rows),
-            _ => attention_tiled::specialise(self, heads, mask, rows),
+            (AttentionWay::Plain, _) => attention_plain::specialise(self, heads, mask, rows),
+            _ => attention_tiled::specialise(g.target(), self, heads, mask, rows),
         }
     }
 
@@ -239,7 +50,7 @@ impl HeadShape {
 
     /// Lanes of the kernels of one subgroup, where there are some for such heads. Unrolled over few lanes, the largest would
     /// take a software driver 2 to 9 seconds to compile.
-    fn subgroup_lanes(self, target: &Target, heads: variants::Heads) -> Option<u32> {
+    pub(crate) fn subgroup_lanes(self, target: &Target, heads: variants::Heads) -> Option<u32> {
         let most = if heads == variants::Heads::Scalar { 64 } else { 128 };
         lanes(target).filter(|lanes| !matches!(lanes, 8 | 16) || self.head_dim <= most)
     }
@@ -250,16 +61,13 @@ impl HeadShape {
         keys <= 8192 || self.subgroup_lanes(target, heads).is_none()
     }
 
-    /// Lanes of a kernel of which there is one for subgroups and one without; `None` for the latter.
-    pub(crate) fn lanes(self, g: &mut Graph, kernel: &str, heads: variants::Heads, keys: u32) -> Option<u32> {
-        let lanes = self.subgroup_lanes(g.target(), heads);
+    /// Family of a kernel of which there is one for subgroups, one for GPUs and one without either.
+    pub(crate) fn family(self, g: &mut Graph, kernel: &str, heads: variants::Heads, keys: u32) -> Family {
         let mut legal = vec![];
-        legal.extend(lanes.map(|_| Family::Subgroup));
+        legal.extend(self.subgroup_lanes(g.target(), heads).map(|_| Family::Subgroup));
+        legal.push(Family::Tiled);
         legal.extend(self.plain_fits(g.target(), heads, keys).then_some(Family::Plain));
-        match choose(g, kernel, &self.situation(heads), &legal, None) {
-            Family::Plain => None,
-            _ => lanes,
-        }
+        choose(g, kernel, &self.situation(heads), &legal, None)
     }
 
     /// Value of the variant `dims`: the least that holds a head.
@@ -274,7 +82,7 @@ impl HeadShape {
 }
 
 /// Queries of a workgroup, keys of a lane and loads of keys and values, for kernels of one subgroup; the likeliest first.
-fn subgroup_ways(lanes: u32, texels: bool) -> Vec<Way> {
+fn subgroup_ways(lanes: u32, texels: bool) -> Vec<AttentionWay> {
     let tiles: &[(u32, u32)] = match lanes {
         16 => &[(16, 2), (32, 2), (16, 1), (8, 4), (16, 4), (8, 2), (8, 1)],
         8 => &[(8, 2), (8, 4), (16, 2), (16, 1), (16, 4), (8, 1)],
@@ -282,50 +90,9 @@ fn subgroup_ways(lanes: u32, texels: bool) -> Vec<Way> {
     };
     let loads: &[Loads] =
         if texels && read_texels(lanes) { &[Loads::Texels, Loads::Storage] } else { &[Loads::Storage] };
-    let way = |&loads| tiles.iter().map(move |&(queries, keys)| Way::Subgroup { queries, keys, loads });
+    let way =
+        |&loads| tiles.iter().map(move |&(queries, keys)| AttentionWay::Subgroup { queries, keys, loads });
     loads.iter().flat_map(way).collect()
-}
-
-impl Mask {
-    /// Value of the variant `mask`.
-    pub(crate) fn kind(self) -> variants::Mask {
-        match self {
-            Self::Full { .. } => variants::Mask::Full,
-            Self::Causal { .. } => variants::Mask::Causal,
-        }
-    }
-
-    /// First rows and pages of sequences, if there are some.
-    pub(crate) fn cursors(self) -> Option<Cursors> {
-        match self {
-            Self::Full { .. } => None,
-            Self::Causal { cursors } => Some(cursors),
-        }
-    }
-
-    /// Tiles that hold `rows` rows, `queries` each: sequences do not share one.
-    pub(crate) fn tiles(self, rows: u32, queries: u32) -> u32 {
-        let others = match self {
-            Self::Full { .. } => 0,
-            Self::Causal { cursors } => cursors.pages.shape()[0] - 1,
-        };
-        rows.div_ceil(queries) + others
-    }
-
-    /// Most keys that one of `rows` rows may see of a tensor's `kv_rows`, how many sequences there are, and pages of
-    /// each.
-    pub(crate) fn sizes(self, kernel: &str, rows: u32, kv_rows: u32) -> [u32; 3] {
-        match self {
-            Self::Full { keys } => {
-                assert!((1..=kv_rows).contains(&keys), "{kernel}: {keys} keys of {kv_rows}");
-                [keys, 0, 0]
-            }
-            Self::Causal { cursors } => {
-                let [sequences, pages] = cursors.check(kernel, rows);
-                [pages * PAGE, sequences, pages]
-            }
-        }
-    }
 }
 
 /// `y[r, n] = Σ_j softmax_j(q[r, n] · k[j, n'] / √head_dim) v[j, n']` over the keys that row r sees, where

@@ -3,8 +3,8 @@
 use strix_engine::{Graph, Tensor};
 
 use crate::dispatch::dispatch;
+use crate::heads::KeyStrides;
 use crate::kernel::lanes;
-use crate::kv_cache::KeyStrides;
 use crate::{HeadShape, Heads, KvElement, Mask, Variants as _, attention};
 
 pub use crate::generated::attention_probs::{KERNEL, Params, Variants};
@@ -47,7 +47,9 @@ pub fn attention_probs<T: KvElement>(
     let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
 
     let p = g.activation(name, [num_heads, rows, keys]);
-    let variants = Variants { lanes: lanes(g.target()).into(), heads, mask: mask.kind() };
+    // What a GPU says of its subgroups is not trusted.
+    let lanes = lanes(g.target()).filter(|_| g.target().is_cpu);
+    let variants = Variants { lanes: lanes.into(), heads, mask: mask.kind() };
     let params = Params {
         rows,
         keys: shown.min(keys),

@@ -32,7 +32,7 @@ impl Way for Family {
 }
 
 /// A way as it is stored and printed.
-fn words(way: impl Way) -> strix_engine::Way {
+fn words(way: impl Way) -> strix_engine::Specialisation {
     let family = ("family".to_owned(), way.family().name().to_owned());
     let values = way.values().into_iter().map(|(name, value)| (name.to_owned(), value.to_string()));
     [family].into_iter().chain(values).collect()
@@ -40,7 +40,7 @@ fn words(way: impl Way) -> strix_engine::Way {
 
 /// Class of numbers of rows: the best way for one row is not the best for hundreds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rows {
+pub(crate) enum RowClass {
     One,
     Two,
     Four,
@@ -48,7 +48,7 @@ pub(crate) enum Rows {
     Many,
 }
 
-impl Rows {
+impl RowClass {
     /// That of so many rows.
     pub(crate) fn class(rows: u32) -> Self {
         match rows {
@@ -61,7 +61,7 @@ impl Rows {
     }
 }
 
-impl fmt::Display for Rows {
+impl fmt::Display for RowClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::One => "rows=one",
@@ -134,15 +134,15 @@ fn is_same(way: &[(String, String)], other: &[(String, String)]) -> bool {
     way.len() == other.len() && way.iter().all(|pair| other.contains(pair))
 }
 
-/// Value of the variant `lanes` for a kernel over so many rows: a subgroup, none (`plain`), or many that take a row
-/// together (`team`), as GPUs want.
+/// Value of the variant `lanes` for a kernel over so many rows: a subgroup, none (`plain`), or many, of whatever size, that
+/// take a row together (`team`), as GPUs want.
 pub(crate) fn lanes_of_rows(g: &mut Graph, kernel: &str, rows: u32) -> Lanes {
     let lanes = kernel::lanes(g.target());
     let mut legal = vec![];
     legal.extend(lanes.map(|_| Family::Subgroup));
-    legal.extend(g.target().subgroup.map(|_| Family::Tiled));
+    legal.extend(g.target().subgroups.then_some(Family::Tiled));
     legal.push(Family::Plain);
-    match choose(g, kernel, &Rows::class(rows).to_string(), &legal, None) {
+    match choose(g, kernel, &RowClass::class(rows).to_string(), &legal, None) {
         Family::Tiled => Lanes::Team,
         Family::Plain => Lanes::Plain,
         _ => lanes.into(),

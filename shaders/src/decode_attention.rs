@@ -1,12 +1,14 @@
 //! Attention of the rows of a decode step, each of another sequence, with their rotation and their append to the cache.
 
-use strix_engine::{Graph, Tensor};
+use strix_engine::{Family, Graph, Tensor};
 
 use crate::cursors::{NOT_LIVE, PAGE};
+use crate::decode_attention_join::decode_attention_join;
+use crate::decode_attention_split::{Operands, Splits, decode_attention_split};
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads, Teams};
+use crate::heads::KeyStrides;
 use crate::kernel::read_texels;
-use crate::kv_cache::KeyStrides;
 use crate::{
     Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
     decode_attention_plain, rope_append,
@@ -53,6 +55,7 @@ pub fn decode_attention<T: KvElement>(
         [rows, (num_heads + 2 * num_kv_heads) * head_dim],
         "decode_attention: qkv against {shape:?}"
     );
+    let all = cursors;
     let Cursors { rows: cursors, pages, .. } = cursors;
     let [_, sequence_pages] = pages.shape();
     let tables = g.bind(&tables.cos_sin);
@@ -64,7 +67,9 @@ pub fn decode_attention<T: KvElement>(
     // How many floats of qkv a load moves: the halves of a head are rotated together.
     let width = if heads != variants::Heads::Scalar && head_dim.is_multiple_of(8) { 4 } else { 1 };
     let (dims, groups) = (shape.dims(), [num_heads, rows, 1]);
-    let (grid, texels) = match shape.lanes(g, KERNEL.name, heads, sequence_pages * PAGE) {
+    let family = shape.family(g, KERNEL.name, heads, sequence_pages * PAGE);
+    let lanes = shape.subgroup_lanes(g.target(), heads).filter(|_| family == Family::Subgroup);
+    let (grid, texels) = match lanes {
         None => (decode_attention_plain::Variants { dims, heads, width }.over(groups), false),
         Some(lanes) => {
             // Barriers cost a software device more than teams gain.
@@ -89,6 +94,13 @@ pub fn decode_attention<T: KvElement>(
         k_key,
         k_chunk,
     };
+    if family == Family::Tiled {
+        let splits = Splits::new(rows, num_heads, sequence_pages * PAGE, dims);
+        let of = Operands { qkv, tables, cursors: all, k: k.elements, v: v.elements };
+        let parts = decode_attention_split(g, &format!("{name}.splits"), params, &of, splits, heads, width);
+        decode_attention_join(g, parts, all, splits, heads, head_dim, y);
+        return y;
+    }
     let (k, v) = (k.id(), v.id());
     // What this step writes of the cache it does not read, so it may be bound again as texels.
     let (k_texels, v_texels) = (texels.then_some(k), texels.then_some(v));

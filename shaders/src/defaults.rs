@@ -6,17 +6,21 @@
 
 use strix_engine::Family;
 
-use crate::attention::Way as Attention;
-use crate::choose::Rows;
-use crate::gemm::Way as Projection;
+use crate::attention::AttentionWay as Attention;
+use crate::choose::RowClass;
+use crate::gemm::ProjectionWay as Projection;
 use crate::generated::variants::{Heads, Loads, Weights};
 
 /// For projections.
-pub(crate) fn gemm(class: Family, weights: Weights, rows: Rows) -> Option<Projection> {
+pub(crate) fn gemm(class: Family, weights: Weights, rows: RowClass) -> Option<Projection> {
     match (class, weights, rows) {
-        (Family::Subgroup, Weights::Int8, Rows::Few | Rows::Many)
-        | (Family::Subgroup, Weights::Int8Group, Rows::Many) => {
+        (Family::Subgroup, Weights::Int8, RowClass::Few | RowClass::Many)
+        | (Family::Subgroup, Weights::Int8Group, RowClass::Many) => {
             Some(Projection::Subgroup { rows: 8, loads: Loads::Texels })
+        }
+        // Most of a tile of matrices would be empty.
+        (Family::Coop, _, RowClass::One | RowClass::Two | RowClass::Four | RowClass::Few) => {
+            Some(Projection::Sliced { blocks: 2, threads: 256 })
         }
         _ => None,
     }

@@ -21,7 +21,7 @@ pub enum Table {
 
 /// The rows `first..first + count` of an embedding table, in a buffer of their own.
 #[derive(Clone, Debug)]
-pub struct EmbeddingPart {
+pub struct EmbeddingStrip {
     /// The rows.
     pub table: Table,
     /// Token of the first of them.
@@ -30,7 +30,7 @@ pub struct EmbeddingPart {
     pub count: u32,
 }
 
-impl EmbeddingPart {
+impl EmbeddingStrip {
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         match &self.table {
@@ -65,22 +65,22 @@ impl EmbeddingPart {
 pub struct Visual {
     /// `[rows]`: 0 text, 1 image.
     pub modality: Tensor<u32, 1>,
-    /// `[rows, dim]`: the image's rows, at their place.
+    /// `[image rows, dim]`: encoded images, of which the run takes some rows.
     pub rows: Tensor<f32, 2>,
 }
 
-/// `x[r] = table[tokens[r]]` where the modality is 0 (text), `visual[r]` where it is 1 (image); without `visual` all is
-/// text.
+/// `x[r] = table[tokens[r]]` where the modality is 0 (text), `visual.rows[tokens[r]]` where it is 1 (image); without
+/// `visual` all is text.
 ///
-/// Ye et al. 2023, section 3.1. One dispatch a part. A row of text whose token is in no part is not written
-/// and holds anything: the caller checks tokens. The token of an image's row is not looked at.
+/// Ye et al. 2023, section 3.1. One dispatch a part. A row of text whose token is in no part is not written and holds
+/// anything, and so does an image's row that is not among those of `visual`: the caller checks them.
 ///
 /// | name              | shape         | dtype       |
 /// |-------------------|---------------|-------------|
 /// | `parts`           | `[vocab, dim]`| f32 or bf16 |
 /// | `tokens`          | `[rows]`      | u32         |
 /// | `visual.modality` | `[rows]`      | u32         |
-/// | `visual.rows`     | `[rows, dim]` | f32         |
+/// | `visual.rows`     | `[image rows, dim]` | f32   |
 /// | result            | `[rows, dim]` | f32         |
 ///
 /// # Panics
@@ -89,7 +89,7 @@ pub struct Visual {
 pub fn embedding(
     g: &mut Graph,
     name: &str,
-    parts: &[EmbeddingPart],
+    parts: &[EmbeddingStrip],
     tokens: Tensor<u32, 1>,
     visual: Option<Visual>,
     dim: u32,
@@ -98,7 +98,7 @@ pub fn embedding(
     assert!(!parts.is_empty(), "embedding: no parts");
     if let Some(Visual { modality, rows: visual }) = visual {
         assert_eq!(modality.shape(), [rows], "embedding: modality against tokens");
-        assert_eq!(visual.shape(), [rows, dim], "embedding: visual against tokens");
+        assert_eq!(visual.shape()[1], dim, "embedding: visual against the table");
     }
 
     let y = g.activation(name, [rows, dim]);
@@ -165,7 +165,7 @@ pub fn reference<T: Stored>(
         let y = &mut y[row * dim..][..dim];
         if modality.get(row) == Some(&1) {
             if p.images == 1 {
-                y.copy_from_slice(&visual[row * dim..][..dim]);
+                y.copy_from_slice(&visual[tokens[row] as usize * dim..][..dim]);
             }
         } else if (p.first..p.first + p.count).contains(&tokens[row]) {
             let values = &part[(tokens[row] - p.first) as usize * stored..][..dim];

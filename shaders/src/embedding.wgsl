@@ -1,4 +1,4 @@
-// x[r] = table[tokens[r]] where modality[r] = 0, visual[r] where it is 1
+// x[r] = table[tokens[r]] where modality[r] = 0, visual[tokens[r]] where it is 1
 //
 // Ye et al. 2023, section 3.1: the image's rows take their places in the sequence. The table is split by
 // rows over several buffers, one dispatch each: a dispatch writes the rows whose token its part holds, the
@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> tokens: array<u32>;      // [rows]
 //% if images == "yes"
 @group(0) @binding(3) var<storage, read> modality: array<u32>;    // [rows]
-@group(0) @binding(4) var<storage, read> visual: array<f32>;      // [rows, dim]
+@group(0) @binding(4) var<storage, read> visual: array<f32>;      // [image rows, dim]
 //% endif
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;     // [rows, dim]
 
@@ -58,7 +58,7 @@ fn embedding(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     for (var i = first; i < end; i += 64u) {
 //% if images == "yes"
         if image {
-            y[row * params.dim + i] = visual[row * params.dim + i];
+            y[row * params.dim + i] = visual[tokens[row] * params.dim + i];
             continue;
         }
 //% endif

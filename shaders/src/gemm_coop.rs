@@ -4,7 +4,7 @@ use strix_engine::Target;
 
 use crate::Variants as _;
 use crate::gemm::Projection;
-use crate::generated::variants::Matrix;
+use crate::generated::variants::{Matrix, X};
 use crate::kernel::Dispatch;
 use crate::packing::Format;
 
@@ -15,8 +15,7 @@ pub use crate::generated::gemm_coop::{KERNEL, Params, Variants};
 /// With matrices of f16 activations lose what is beyond 11 bits, and so do weights times the scale of their group; those
 /// of bf16 and whole rows of int8 are exact. Sums are f32.
 pub(crate) fn fits(target: &Target, format: Format) -> bool {
-    let holds = target.coop.is_some_and(|coop| !coop.f16 || format != Format::F32);
-    holds && matches!(target.subgroup, Some(32 | 64))
+    target.coop.is_some_and(|coop| !coop.f16 || format != Format::F32)
 }
 
 /// [`gemm()`](crate::gemm::gemm()) by such units.
@@ -33,11 +32,24 @@ pub(crate) fn specialise(target: &Target, of: &Projection<'_>) -> Dispatch {
         (true, _) => Matrix::F16x8,
         (false, _) => Matrix::F32x8,
     };
-    let lanes = if target.subgroup == Some(64) { 64 } else { 32 };
+    // How its work is shared out is best for subgroups of that size, and right for others.
+    let lanes = match (coop.lanes, matrix) {
+        (..=8, Matrix::F16x8) => 8,
+        (64.., _) => 64,
+        _ => 32,
+    };
+    // Rows and columns of a tile.
+    let tile = match (matrix, lanes) {
+        (Matrix::F16x16, _) => 128,
+        (_, 8) => 32,
+        _ => 64,
+    };
     let (layout, bias, residual) = (of.layout, of.bias, of.residual());
-    let variants =
-        Variants { weights: layout.format.weights(), matrix, lanes, x: layout.x(), bias, residual };
-    variants.over([of.tiles(64), layout.packed_rows().div_ceil(64), 1])
+    // Turns of the loop come in pairs.
+    let pair = if coop.f16 { 64 } else { 32 };
+    let x = if layout.k.is_multiple_of(pair) { X::Whole } else { layout.x() };
+    let variants = Variants { weights: layout.format.weights(), matrix, lanes, x, bias, residual };
+    variants.over([of.tiles(tile), layout.packed_rows().div_ceil(tile), 1])
 }
 
 #[cfg(test)]
@@ -60,19 +72,22 @@ mod tests {
     }
 
     #[test]
-    fn matrices_multiply_many_rows_where_they_were_asked_for() {
-        let coop = Some(Coop { size: 16, f16: true });
+    fn matrices_multiply_many_rows_where_there_are_some() {
+        let coop = Some(Coop { size: 16, f16: true, lanes: 32 });
         let target =
-            Target { subgroup: Some(32), coop, family: Family::Coop, forced: true, ..Target::default() };
+            Target { subgroups: true, coop, family: Family::Coop, forced: true, ..Target::default() };
         let int8 = Format::Int8 { group: None };
         let label = recorded(&target, 130, int8);
         assert_eq!(
             label,
-            "gemm_coop[weights=int8, matrix=f16x16, lanes=32, x=vec4, bias=no, residual=no] [4, 2, 1]"
+            "gemm_coop[weights=int8, matrix=f16x16, lanes=32, x=vec4, bias=no, residual=no] [3, 1, 1]"
         );
         assert!(recorded(&target, 1, int8).starts_with("gemv_tiled"), "a single row");
+        let unasked = Target { family: Family::Tiled, forced: false, ..target.clone() };
+        assert!(recorded(&unasked, 130, int8).starts_with("gemm_coop"), "the default");
+        assert!(recorded(&unasked, 16, int8).starts_with("gemv_tiled"), "few rows");
         assert!(recorded(&target, 130, Format::F32).starts_with("gemm_tiled"), "f16 is too narrow for f32");
-        let apple = Target { coop: Some(Coop { size: 8, f16: false }), ..target.clone() };
+        let apple = Target { coop: Some(Coop { size: 8, f16: false, lanes: 32 }), ..target.clone() };
         assert!(recorded(&apple, 130, Format::F32).starts_with("gemm_coop[weights=f32, matrix=f32x8"));
         let tiled = Target { family: Family::Tiled, ..target.clone() };
         assert!(recorded(&tiled, 130, int8).starts_with("gemm_tiled"), "not asked for");

@@ -3,9 +3,9 @@
 use strix_engine::{Family, Graph, Tensor};
 
 use crate::Variants as _;
-use crate::choose::{self, Rows, choose};
+use crate::choose::{RowClass, Way, choose};
 use crate::dispatch::dispatch;
-use crate::gemm::{self, Activation, Input, Operands, Routing};
+use crate::gemm::{Activation, Input, Operands, Routing, columns, epilogue, params};
 use crate::generated::variants::{Lanes, Loads, X};
 use crate::kernel::{Value, lanes, read_texels};
 use crate::packing::Linear;
@@ -16,7 +16,7 @@ pub use crate::generated::gemm_dot::{KERNEL, Params, Variants};
 /// Columns whose products of int8 add up to what 32 bits hold.
 pub const MAX_COLUMNS: u32 = 131_072;
 
-/// [`gemm()`](gemm::gemm()) of rows rounded to int8: sums over a row, or over the columns that share a scale of the
+/// [`gemm()`](crate::gemm::gemm()) of rows rounded to int8: sums over a row, or over the columns that share a scale of the
 /// weights, are exact, and then multiplied by the row's scale.
 ///
 /// Many rows take a dispatch of their own to be rounded ([`quantise_rows()`](quantise_rows::quantise_rows())); a single one
@@ -36,27 +36,27 @@ pub(crate) fn gemm_dot(
     let k = w.layout.k;
     assert!(k <= MAX_COLUMNS, "{}: sums over {k} columns of int8 may not fit into 32 bits", w.name);
     let way = choose_way(g, w, rows.capacity());
-    let epilogue = gemm::epilogue(activation, residual.is_some());
+    let epilogue = epilogue(activation, residual.is_some());
     let y = g.activation(&w.name, [rows.capacity(), w.layout.n]);
     let rounded = match way {
-        Way::Fused => None,
-        Way::Subgroup | Way::Plain => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
+        DotWay::Fused => None,
+        DotWay::Subgroup | DotWay::Plain => Some(quantise_rows::quantise_rows(g, &w.name, input, rows)),
     };
-    for part in &w.parts {
-        let params = gemm::params(part, w.layout.n, activation, input.eps());
+    for strip in &w.strips {
+        let params = params(strip, w.layout.n, activation, input.eps());
         let params: Params = bytemuck::cast(params);
-        let Operands { weight, scale, bias } = Operands::bind(g, part);
+        let Operands { weight, scale, bias } = Operands::bind(g, strip);
         let (x, row_scale, gain) = match &rounded {
             Some(Quantised { words, scale }) => (words.id(), Some(*scale), None),
             None => (input.x.id(), None, input.gain(g)),
         };
         let read = [Some(x), gain.map(Tensor::id), Some(weight)];
         let texels = read.into_iter().flatten().all(|id| g.has_texels(id));
-        let (lanes, loads) = match lanes(g.target()).filter(|_| way != Way::Plain) {
+        let (lanes, loads) = match lanes(g.target()).filter(|_| way != DotWay::Plain) {
             Some(lanes) if texels && read_texels(lanes) => (Lanes::Of(lanes), Loads::Texels),
             lanes => (lanes.into(), Loads::Storage),
         };
-        let (layout, tile) = (part.part.layout, if rows.capacity() == 1 { 1 } else { 8 });
+        let (layout, tile) = (strip.shape.layout, if rows.capacity() == 1 { 1 } else { 8 });
         let variants = Variants {
             weights: layout.format.weights(),
             lanes,
@@ -68,7 +68,7 @@ pub(crate) fn gemm_dot(
             bias: bias.is_some(),
         };
         let tiles = (rows.capacity().div_ceil(tile) + layout.sets - 1).min(rows.capacity());
-        let grid = variants.over([tiles, layout.packed_rows().div_ceil(gemm::columns(lanes)), 1]);
+        let grid = variants.over([tiles, layout.packed_rows().div_ceil(columns(lanes)), 1]);
         let routing = rows.0;
         macro_rules! with {
             ($reference:expr) => {
@@ -88,7 +88,7 @@ pub(crate) fn gemm_dot(
 
 /// A way to project rows of int8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum DotWay {
     /// A subgroup shares what its lanes loaded; a single row is rounded by each workgroup for itself.
     Fused,
     /// The same of rows that are rounded by a dispatch of their own.
@@ -97,7 +97,7 @@ enum Way {
     Plain,
 }
 
-impl choose::Way for Way {
+impl Way for DotWay {
     fn family(self) -> Family {
         if self == Self::Plain { Family::Plain } else { Family::Subgroup }
     }
@@ -108,20 +108,20 @@ impl choose::Way for Way {
 }
 
 /// The best of the ways there are.
-fn choose_way(g: &mut Graph, w: &Linear, rows: u32) -> Way {
+fn choose_way(g: &mut Graph, w: &Linear, rows: u32) -> DotWay {
     let mut legal = vec![];
     if lanes(g.target()).is_some() {
         if rows == 1 && w.layout.k.is_multiple_of(4) {
-            legal.push(Way::Fused);
+            legal.push(DotWay::Fused);
         }
-        legal.push(Way::Subgroup);
+        legal.push(DotWay::Subgroup);
     }
-    legal.push(Way::Plain);
-    let situation = format!("{} {}", Value::from(w.layout.format.weights()), Rows::class(rows));
+    legal.push(DotWay::Plain);
+    let situation = format!("{} {}", Value::from(w.layout.format.weights()), RowClass::class(rows));
     choose(g, KERNEL.name, &situation, &legal, None)
 }
 
-/// [`gemm()`](gemm::gemm()) of rows of int8 in the plainest code that is right. What is absent is empty. Sums in f64.
+/// [`gemm()`](crate::gemm::gemm()) of rows of int8 in the plainest code that is right. What is absent is empty. Sums in f64.
 #[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
 pub fn reference(
     p: &Params,
@@ -141,8 +141,8 @@ pub fn reference(
         columns.take(k).map(|q| f32::from(q as i8) * scale).collect()
     };
     let x: Vec<f32> = x.chunks_exact(words).zip(row_scale).flat_map(row).collect();
-    let p: gemm::Params = bytemuck::cast(*p);
-    gemm::reference::<2>(&p, &x, &[], &[], routing, weight, scale, bias, residual, y);
+    let p: crate::generated::gemm::Params = bytemuck::cast(*p);
+    crate::gemm::reference::<2>(&p, &x, &[], &[], routing, weight, scale, bias, residual, y);
 }
 
 /// The same of a single row that is rounded on the way.

@@ -1,19 +1,24 @@
 //! The projection of many rows on a GPU: tiles of activations and weights in workgroup memory.
 
+use strix_engine::{Maker, Target};
+
 use crate::Variants as _;
-use crate::gemm::{Projection, Way};
+use crate::gemm::{Projection, ProjectionWay};
+use crate::generated::variants::X;
 use crate::kernel::Dispatch;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
 
 /// Rows and columns of the tiles, the likeliest first for `rows` rows.
-pub(crate) fn ways(rows: u32) -> [Way; 5] {
+pub(crate) fn ways(target: &Target, rows: u32) -> [ProjectionWay; 5] {
     let sizes = match rows {
+        // The largest is more than an Adreno 660 has registers for.
+        33.. if target.maker == Maker::Qualcomm => [(64, 64), (64, 128), (128, 64), (32, 64), (128, 128)],
         0..=32 => [(32, 64), (64, 64), (64, 128), (128, 64), (128, 128)],
         33..=511 => [(64, 64), (32, 64), (64, 128), (128, 64), (128, 128)],
         _ => [(128, 128), (64, 64), (64, 128), (128, 64), (32, 64)],
     };
-    sizes.map(|(rows, cols)| Way::Tiled { rows, cols })
+    sizes.map(|(rows, cols)| ProjectionWay::Tiled { rows, cols })
 }
 
 /// [`gemm()`](crate::gemm::gemm()) in tiles of so many rows and columns.
@@ -21,6 +26,8 @@ pub(crate) fn ways(rows: u32) -> [Way; 5] {
 /// Same tensors, same [`reference`](crate::gemm::reference()).
 pub(crate) fn specialise(rows: u32, cols: u32, of: &Projection<'_>) -> Dispatch {
     let (layout, bias, residual) = (of.layout, of.bias, of.residual());
-    let variants = Variants { weights: layout.format.weights(), rows, cols, x: layout.x(), bias, residual };
+    // A turn of the loop takes 16 columns.
+    let x = if layout.k.is_multiple_of(16) { X::Whole } else { layout.x() };
+    let variants = Variants { weights: layout.format.weights(), rows, cols, x, bias, residual };
     variants.over([of.tiles(rows), layout.packed_rows().div_ceil(cols), 1])
 }

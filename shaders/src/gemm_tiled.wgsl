@@ -1,53 +1,47 @@
 // y[r, n] = act(sum_k x[r, k] * w[modality(r)][n, k] + bias[n]) + residual[r, n]: gemm.wgsl for GPUs
 //
-// A workgroup computes ROWS rows by COLS packed columns, DEPTH columns of x and of the weights at a time: all
-// threads load them, unpacked, into workgroup memory, and each then multiplies its share, every 16th column of
-// every (threads / 16)th row, in registers. What the next turn loads is under way meanwhile. Needs no subgroups.
+// A workgroup computes ROWS rows by COLS packed columns, 16 columns of x and of the weights at a time: all threads load
+// them, unpacked, into workgroup memory, and each then multiplies its share in registers. What the next turn loads is
+// under way meanwhile. Needs no subgroups.
 //
-// Tiles are rows of vec4s. Threads that read a tile together read one vec4 of adjacent rows; their places are
-// turned by the row, so that these lie in different banks.
+// Tiles are turned: a vec4 holds one column of four rows, so that a thread reads few of them for many products. All
+// but a thread's own place in a tile is constant, and neither an address nor a bound is computed anew in the loop.
 
 //~ variants: weights = f32 bf16 int8 int8_group
 //~ variants: rows = 32 64 128
 //~ variants: cols = 64 128
-//~ variants: x = vec4 scalar
+//~ variants: x = whole vec4 scalar
 //~ variants: bias = no yes
 //~ variants: residual = no yes
 #import projection
-#import pairs
-#import mad
+#import fours
 
 //% set loads = "storage"
 //% set norm = "no"
-//% set depth = 32 if rows + cols <= 128 else 16
-//% set threads = [rows * cols // 16, 256] | min
-//% set tall = threads // 16
-//% set own_rows = rows // tall
-//% set own_cols = cols // 16
-//% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)
-//% set chunks = depth // 4 // words
-//% set x_loads = (rows * depth // 4 + threads - 1) // threads
-//% set w_loads = (cols * chunks + threads - 1) // threads
+//% set own_rows = 8 if rows >= 64 else 4
+//% set own_cols = 8 if rows == 128 and cols == 128 else 4
+//% set across = cols // own_cols
+//% set tall = rows // own_rows
+//% set threads = across * tall
+//% set bytes = {"f32": 4, "bf16": 2, "int8": 1, "int8_group": 1}[weights]
+//% set words = cols * 4 * bytes // threads
+//% set piece = [words, 4] | min
+//% set w_loads = words // piece
+//% set x_loads = rows * 4 // threads
+//% set parts = 4 // piece
 
 const ROWS = ${rows}u;
 const COLS = ${cols}u;
 const THREADS = ${threads}u;
-/// vec4s of a row of a tile.
-const WIDTH = ${depth // 4}u;
-/// Loads of 16 bytes for each packed row of a tile.
-const CHUNKS = ${chunks}u;
+/// Threads side by side.
+const ACROSS = ${across}u;
+/// Pieces of the weights, one load each, that a block of 16 packed rows has for a turn.
+const PIECES = ${16 * bytes * parts}u;
 
-var<workgroup> x_tile: array<vec4<f32>, ${rows * depth // 4}>;    // [ROWS, WIDTH]
-var<workgroup> w_tile: array<vec4<f32>, ${cols * depth // 4}>;    // [COLS, WIDTH]
-
-/// Where a tile has vec4 number i of a row.
-fn slot(row: u32, i: u32) -> u32 {
-//% if depth == 32
-    return row * WIDTH + (i ^ (row % WIDTH));
-//% else
-    return row * WIDTH + (i ^ (row / 2u % WIDTH));
-//% endif
-}
+/// Columns of four rows: [4, 4] columns, [ROWS / 4] fours of rows that follow each other.
+var<workgroup> x_tile: array<array<array<vec4<f32>, ${rows // 4}>, 4>, 4>;
+/// The same of four packed rows: two that follow each other, and the two of the next block.
+var<workgroup> w_tile: array<array<array<vec4<f32>, ${cols // 4}>, 4>, 4>;
 
 @compute @workgroup_size(THREADS)
 fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -58,100 +52,125 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     let modality = tile.modality;
     let first = group.y * COLS;
 
-    // What this thread loads: vec4s of x ...
+    // What this thread loads: vec4s of rows, of which adjacent threads take four that follow each other ...
 //% for i in range(x_loads)
-    let x_at${i} = thread + ${i * threads}u;
-    let x_row${i} = routing[min(tile.first + x_at${i} / WIDTH, tile.end - 1u)];
-    let x_slot${i} = slot(x_at${i} / WIDTH, x_at${i} % WIDTH);
-    var x${i} = load_x(x_row${i}, x_at${i} % WIDTH);
+    let x_row${i} = thread / 4u + ${i * threads // 4}u;
+    let x_from${i} = row_of_x(routing[min(tile.first + x_row${i}, tile.end - 1u)]);
+    var x${i} = load_x_from(x_from${i}, thread % 4u);
 //% endfor
-    // ... and 16 bytes of packed rows, adjacent threads those of adjacent rows.
+    // ... and pieces of packed rows, in the order in which they lie there.
 //% for i in range(w_loads)
-    let w_at${i} = thread + ${i * threads}u;
-    let w_row${i} = w_at${i} % COLS;
-    let place${i} = place_of(min((first + w_row${i}) / 16u, params.blocks - 1u), modality);
-    var q${i} = chunk_at(place${i}, min(w_at${i} / COLS, CHUNKS - 1u), w_row${i} % 16u);
+    let piece${i} = thread + ${i * threads}u;
+    let block${i} = min(first / 16u + piece${i} / PIECES, params.blocks - 1u);
+    let place${i} = place_of(block${i}, modality);
+    let w_from${i} = place${i} * chunks_of_row() * ${16 * parts}u + piece${i} % PIECES;
+    let row${i} = piece${i} / ${parts}u % 16u;
+    var q${i} = weight[w_from${i}];
 //% if weights == "int8_group"
-    var factor${i} = scale_at(place${i}, 0u, w_row${i} % 16u);
+    let scale_from${i} = scales_of_row(place${i}, row${i});
+    var factor${i} = scale[scale_from${i}][0];
 //% endif
+    // Where in the tile they go.
+    let packed${i} = piece${i} / PIECES * 16u + row${i};
+    let w_four${i} = (piece${i} % PIECES / ${16 * parts}u * ${parts}u + piece${i} % ${parts}u) * ${piece // bytes}u;
+    let w_slot${i} = packed${i} / 32u * 8u + packed${i} % 16u / 2u;
+    let w_part${i} = packed${i} / 16u % 2u * 2u + packed${i} % 2u;
 //% endfor
 
-    // What it computes: rows y, y + ${tall}, ... by columns x, x + 16, ...
-    let column = thread % 16u;
-    let row = thread / 16u;
+    // What it computes: four rows of each slot of x by four packed columns of each of w.
+    let column = thread % ACROSS;
+    let row = thread / ACROSS;
 //% for r in range(own_rows)
-//% for c in range(own_cols)
-    var a${r}_${c} = 0.0;
+//% for c in range(own_cols // 4)
+    var a${r}_${c} = vec4<f32>();
 //% endfor
 //% endfor
 
-    let turns = (params.k + 31u) / 32u * ${32 // depth}u;
-    //~ trips: (k + 31) // 32 * ${32 // depth}
+    let turns = (params.k + 15u) / 16u;
+    //~ trips: (k + 15) // 16
     for (var turn = 0u; turn < turns; turn++) {
         workgroupBarrier();
 //% for i in range(x_loads)
-//% if (i + 1) * threads > rows * depth // 4
-        if x_at${i} < ROWS * WIDTH {
-            x_tile[x_slot${i}] = x${i};
-        }
-//% else
-        x_tile[x_slot${i}] = x${i};
-//% endif
+//% for j in range(4)
+        x_tile[thread % 4u][${j}][x_row${i} / 4u][x_row${i} % 4u] = x${i}[${j}];
+//% endfor
 //% endfor
 //% for i in range(w_loads)
-        if w_at${i} < COLS * CHUNKS {
-            let at = w_at${i} / COLS * ${words}u;
-//% for j in range(words)
+//% for f in range(piece // bytes)
+        {
 //% if weights == "f32"
-            let w${j} = unpack(q${i});
+            let w = unpack(q${i});
 //% elif weights == "bf16"
-            let w${j} = unpack(q${i}.${["xy", "zw"][j]});
+            let w = unpack(q${i}${[".xy", ".zw"][f] if piece == 4 else ""});
 //% else
-            let w${j} = unpack(q${i}.${["x", "y", "z", "w"][j]});
+            let w = unpack(q${i}${[".x", ".y", ".z", ".w"][f] if piece > 1 else ""});
 //% endif
-//% if weights == "int8_group"
-            w_tile[slot(w_row${i}, at + ${j}u)] = w${j} * factor${i};
-//% else
-            w_tile[slot(w_row${i}, at + ${j}u)] = w${j};
-//% endif
+//% for j in range(4)
+            w_tile[w_four${i} + ${f}u][${j}][w_slot${i}][w_part${i}] = w[${j}]${" * factor" ~ i if weights == "int8_group" else ""};
 //% endfor
         }
+//% endfor
 //% endfor
         workgroupBarrier();
 
         let next = min(turn + 1u, turns - 1u);
 //% for i in range(x_loads)
-        x${i} = load_x(x_row${i}, next * WIDTH + x_at${i} % WIDTH);
+        x${i} = load_x_from(x_from${i}, next * 4u + thread % 4u);
 //% endfor
-//% for i in range(w_loads)
-        q${i} = chunk_at(place${i}, next * CHUNKS + min(w_at${i} / COLS, CHUNKS - 1u), w_row${i} % 16u);
 //% if weights == "int8_group"
-        factor${i} = scale_at(place${i}, next / ${32 // depth}u, w_row${i} % 16u);
+        let group = group_of(next / 2u);
+//% endif
+//% for i in range(w_loads)
+        q${i} = weight[w_from${i} + next * PIECES];
+//% if weights == "int8_group"
+        factor${i} = scale[scale_from${i} + group / 4u * 16u][group % 4u];
 //% endif
 //% endfor
 
-        //~ trips: (k + 31) // 32 * 8
-        for (var i = 0u; i < WIDTH; i++) {
-//% for r in range(own_rows)
-            let x${r} = x_tile[slot(row + ${r * tall}u, i)];
+//% for four in range(4)
+//% for j in range(4)
+        {
+//% for r in range(own_rows // 4)
+            let x${r} = x_tile[${four}][${j}][row * ${own_rows // 4}u + ${r}u];
 //% endfor
-//% for c in range(own_cols)
-            let w${c} = w_tile[slot(column + ${c * 16}u, i)];
+//% for c in range(own_cols // 4)
+            let w${c} = w_tile[${four}][${j}][column + ${c * across}u];
 //% endfor
 //% for r in range(own_rows)
-//% for c in range(own_cols)
-            a${r}_${c} = mad(a${r}_${c}, x${r}, w${c});
+//% for c in range(own_cols // 4)
+            a${r}_${c} = fma(vec4(x${r // 4}[${r % 4}]), w${c}, a${r}_${c});
 //% endfor
 //% endfor
         }
+//% endfor
+//% endfor
     }
 
-//% for r in range(own_rows)
-    if tile.first + row + ${r * tall}u < tile.end {
-        let y_row = routing[tile.first + row + ${r * tall}u];
-//% for c in range(own_cols // 2)
-        finish_pair(y_row, modality, first + ${32 * c}u + column, a${r}_${2 * c}, a${r}_${2 * c + 1});
+    // Sums leave one row after the other: the code of what follows them is there once.
+//% for c in range(own_cols // 4)
+    let p${c} = first + (column + ${c * across}u) / 8u * 32u + (column + ${c * across}u) % 8u * 2u;
+    let affine${c} = affine_of_four(modality, p${c});
+//% endfor
+    let begin = tile.first + row * ${own_rows}u;
+    let end = min(begin + ${own_rows}u, tile.end);
+    //~ trips: ${own_rows + 1}
+    for (var at = begin; at < end; at++) {
+//% for c in range(own_cols // 4)
+        var sums${c} = a0_${c};
+//% endfor
+        switch at - begin {
+//% for r in range(1, own_rows)
+            case ${r}u: {
+//% for c in range(own_cols // 4)
+                sums${c} = a${r}_${c};
+//% endfor
+            }
+//% endfor
+            default: {}
+        }
+        let y_row = routing[at];
+//% for c in range(own_cols // 4)
+        finish_four(y_row, p${c}, affine${c}, sums${c});
 //% endfor
     }
-//% endfor
 }

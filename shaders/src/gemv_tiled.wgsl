@@ -6,10 +6,10 @@
 // normalised on the way, as in gemm.wgsl. Needs no subgroups.
 
 //~ variants: weights = f32 bf16 int8 int8_group
-//~ variants: rows = 1 8
+//~ variants: rows = 1 2 4 8 16
 //~ variants: blocks = 2 4
 //~ variants: threads = 64 256
-//~ variants: x = vec4 scalar
+//~ variants: x = whole vec4 scalar
 //~ variants: norm = no yes
 //~ variants: bias = no yes
 //~ variants: residual = no yes
@@ -19,6 +19,8 @@
 #import mad
 
 //% set loads = "storage"
+// What a group's scale is multiplied by: of few rows their sums, of many, which are more, the weights.
+//% set scaled = "none" if weights != "int8_group" else ("sums" if rows < 8 else "weights")
 //% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)
 
 const ROWS = ${rows}u;
@@ -71,6 +73,8 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         let q${b} = chunk_at(place${b}, chunk, packed_row);
 //% if weights == "int8_group"
         let factor${b} = scale_at(place${b}, chunk / 2u, packed_row);
+//% endif
+//% if scaled == "sums"
 //% for r in range(rows)
         let before${r}_${b} = a${r}_${b};
         a${r}_${b} = 0.0;
@@ -85,7 +89,7 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% elif weights == "bf16"
             let w${b} = unpack(q${b}.${["xy", "zw"][j]});
 //% else
-            let w${b} = unpack(q${b}.${["x", "y", "z", "w"][j]});
+            let w${b} = unpack(q${b}.${["x", "y", "z", "w"][j]})${" * factor" ~ b if scaled == "weights" else ""};
 //% endif
 //% endfor
 //% for r in range(rows)
@@ -100,7 +104,7 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% endfor
         }
 //% endfor
-//% if weights == "int8_group"
+//% if scaled == "sums"
 //% for b in range(blocks)
 //% for r in range(rows)
         a${r}_${b} = fma(a${r}_${b}, factor${b}, before${r}_${b});
@@ -114,15 +118,12 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         squares_of[slice] = squares;
     }
 //% endif
-//% for r in range(rows)
-//% if r > 0
-    workgroupBarrier();
-//% endif
+//% if rows == 1
 //% for b in range(blocks)
-    partial[(slice * BLOCKS + ${b}u) * 16u + packed_row] = a${r}_${b};
+    partial[(slice * BLOCKS + ${b}u) * 16u + packed_row] = a0_${b};
 //% endfor
     workgroupBarrier();
-    if slice < BLOCKS / 2u && tile.first + ${r}u < tile.end {
+    if slice < BLOCKS / 2u {
         var first = total(2u * slice, packed_row);
         var second = total(2u * slice + 1u, packed_row);
 //% if norm == "yes"
@@ -134,7 +135,35 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         first *= factor;
         second *= factor;
 //% endif
-        finish_pair(row${r}, modality, (group.y * BLOCKS + 2u * slice) * 16u + packed_row, first, second);
+        finish_pair(row0, modality, (group.y * BLOCKS + 2u * slice) * 16u + packed_row, first, second);
     }
+//% else
+    // One row after the other: the code of what follows the sums is there once.
+    //~ trips: ${rows + 1}
+    for (var r = 0u; r < min(ROWS, tile.end - tile.first); r++) {
+//% for b in range(blocks)
+        var a_${b} = a0_${b};
 //% endfor
+        switch r {
+//% for r in range(1, rows)
+            case ${r}u: {
+//% for b in range(blocks)
+                a_${b} = a${r}_${b};
+//% endfor
+            }
+//% endfor
+            default: {}
+        }
+        workgroupBarrier();
+//% for b in range(blocks)
+        partial[(slice * BLOCKS + ${b}u) * 16u + packed_row] = a_${b};
+//% endfor
+        workgroupBarrier();
+        if slice < BLOCKS / 2u {
+            let p = (group.y * BLOCKS + 2u * slice) * 16u + packed_row;
+            let first = total(2u * slice, packed_row);
+            finish_pair(routing[tile.first + r], modality, p, first, total(2u * slice + 1u, packed_row));
+        }
+    }
+//% endif
 }

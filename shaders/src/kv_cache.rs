@@ -1,8 +1,9 @@
-//! The cache of keys and values, and where in it a key lies.
+//! The cache of keys and values, in pages.
 
 use strix_engine::{Graph, Resident, Tensor};
 
 use crate::cursors::PAGE;
+use crate::heads::KeyStrides;
 use crate::{Cursors, HeadShape, Heads, KvElement, RopeTables};
 
 /// Keys (after their rotation) and values of sequences, for one layer: a pool of pages of [`PAGE`] positions, any of which
@@ -18,51 +19,6 @@ pub struct KvCache<T = f32> {
     pub k: Resident<T, 3>,
     /// `[num_kv_heads, pages · PAGE, head_dim]`.
     pub v: Resident<T, 3>,
-}
-
-/// Where elements of keys lie, seen from the first of their head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyStrides {
-    /// Elements of a block, divided by [`PAGE`].
-    pub(crate) row: u32,
-    /// Elements from one key to the next in a block.
-    pub(crate) key: u32,
-    /// Elements from one 16 bytes of a key to its next.
-    pub(crate) chunk: u32,
-}
-
-impl KeyStrides {
-    /// Of keys one after the other, `row` elements from one to the next.
-    pub(crate) fn rows<T: KvElement>(row: u32) -> Self {
-        Self { row, key: row, chunk: T::PER_CHUNK }
-    }
-
-    /// Of the keys of a cache.
-    pub(crate) fn blocks<T: KvElement>(head_dim: u32) -> Self {
-        if !head_dim.is_multiple_of(T::PER_CHUNK) {
-            return Self::rows::<T>(head_dim);
-        }
-        Self { row: head_dim, key: T::PER_CHUNK, chunk: PAGE * T::PER_CHUNK }
-    }
-
-    /// Where dimension `d` of key `j` lies.
-    pub(crate) fn at<T: KvElement>(self, j: usize, d: usize) -> usize {
-        let (block, per) = (PAGE as usize, T::PER_CHUNK as usize);
-        let [row, key, chunk] = [self.row, self.key, self.chunk].map(|n| n as usize);
-        j / block * (block * row) + j % block * key + d / per * chunk + d % per
-    }
-
-    /// Key `j` of a head that begins with `keys`.
-    pub(crate) fn get<T: KvElement>(self, keys: &[T], j: usize, head_dim: usize) -> Vec<T> {
-        (0..head_dim).map(|d| keys[self.at::<T>(j, d)]).collect()
-    }
-
-    /// Replaces it.
-    pub(crate) fn set<T: KvElement>(self, keys: &mut [T], j: usize, key: &[T]) {
-        for (d, &x) in key.iter().enumerate() {
-            keys[self.at::<T>(j, d)] = x;
-        }
-    }
 }
 
 impl<T: KvElement> KvCache<T> {

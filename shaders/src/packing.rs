@@ -17,13 +17,13 @@ mod format;
 mod layout;
 mod linear;
 mod pack;
-mod part;
+mod strip;
 
 pub use format::Format;
 pub use layout::Layout;
-pub use linear::{Activations, Bias, Contents, Linear, LinearPart};
+pub use linear::{Activations, Bias, Linear, LinearStrip};
 pub use pack::{Packed, pack, pack_blocks};
-pub use part::Part;
+pub use strip::Strip;
 
 /// Rows of a block.
 pub const BLOCK: u32 = 16;

@@ -1,40 +1,15 @@
 //! Rotary embedding of queries and keys, and append of keys and values to their cache.
 
-use strix_engine::{Graph, Resident, Tensor};
+use strix_engine::{Graph, Tensor};
 
 use crate::cursors::{self, Cursors};
 use crate::dispatch::dispatch;
 use crate::generated::variants::Stored;
-use crate::kv_cache::KeyStrides;
+use crate::heads::KeyStrides;
 use crate::{HeadShape, KvCache, KvElement, Variants as _};
 
 pub use crate::generated::rope_append::{KERNEL, Params, Variants};
-
-/// Cosines and sines of every position.
-#[derive(Clone, Debug)]
-pub struct RopeTables {
-    /// `[positions, head_dim]`: in each row the cosines of half a head, then the sines.
-    pub cos_sin: Resident<f32, 2>,
-}
-
-impl RopeTables {
-    /// From cosines and sines, `[positions, head_dim / 2]` each.
-    ///
-    /// # Panics
-    ///
-    /// If one is not of that length.
-    pub fn new(label: &str, positions: u32, head_dim: u32, cos: &[f32], sin: &[f32]) -> Self {
-        let half = head_dim as usize / 2;
-        let rows = cos.chunks_exact(half).zip(sin.chunks_exact(half));
-        let values: Vec<_> = rows.flat_map(|(cos, sin)| cos.iter().chain(sin).copied()).collect();
-        Self { cos_sin: Resident::from_slice(label, [positions, head_dim], &values) }
-    }
-
-    /// Tables of that size without content, for a graph that is only planned.
-    pub fn declare(label: &str, positions: u32, head_dim: u32) -> Self {
-        Self { cos_sin: Resident::zeros(label, [positions, head_dim]) }
-    }
-}
+pub use crate::rope_tables::RopeTables;
 
 /// Rotates q and k, appends k and v to the cache, and returns the rotated q.
 ///

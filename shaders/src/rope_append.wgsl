@@ -74,48 +74,62 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let row = group.y;
     let cursor = cursors[row];
     let position = cursor.y;
-    if cursor.x == NOT_LIVE || position >= params.sequence_pages * 16u {
-        return;
-    }
+    let live = cursor.x != NOT_LIVE && position < params.sequence_pages * 16u;
     let slot = slot_of(cursor.x, position);
     let head_dim = params.head_dim / WIDTH;
     let half = head_dim / 2u;
-    let table = position * head_dim;
 
-    // Heads of q, then of k, then of v.
+    // Heads of q, then of k, then of v. Heads before those of k or of v wrap around to large numbers.
     let head = group.x * 8u + lane.y;
-    let x_row = (row * (params.num_heads + 2u * params.num_kv_heads) + head) * head_dim;
-    let q_row = (row * params.num_heads + head) * head_dim;
-    // Wraps around to a large number for heads of q.
-    let kv_head = head - params.num_heads;
-    let k_row = kv_head * params.slots * params.head_dim + key_at(slot);
-    let v_row = ((kv_head - params.num_kv_heads) * params.slots + slot) * head_dim;
+    let k_head = head - params.num_heads;
+    let v_head = k_head - params.num_kv_heads;
+
+    // Loops carry addresses along. LLVM would move their arithmetic into what lavapipe makes of every load and store, a
+    // loop over lanes, and take each operand of it out of a vector by way of memory.
+    var x_at = (row * (params.num_heads + 2u * params.num_kv_heads) + head) * head_dim + lane.x;
+    var table = position * head_dim + lane.x;
 
     // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
-    let q_end = select(0u, half, head < params.num_heads);
+    let q_end = select(0u, half, live && head < params.num_heads);
+    var q_at = (row * params.num_heads + head) * head_dim + lane.x;
     //~ trips: head_dim / 2 / ${width} / 8 + 2
     for (var j = lane.x; j < q_end; j += 8u) {
-        let c = tables[table + j];
-        let s = tables[table + half + j];
-        let a = qkv[x_row + j];
-        let b = qkv[x_row + half + j];
-        rotated[q_row + j] = a * c - b * s;
-        rotated[q_row + half + j] = b * c + a * s;
+        let c = tables[table];
+        let s = tables[table + half];
+        let a = qkv[x_at];
+        let b = qkv[x_at + half];
+        rotated[q_at] = a * c - b * s;
+        rotated[q_at + half] = b * c + a * s;
+        table += 8u;
+        x_at += 8u;
+        q_at += 8u;
     }
-    let k_end = select(0u, half, kv_head < params.num_kv_heads);
+
+    let k_end = select(0u, half, live && k_head < params.num_kv_heads);
+    let key = k_head * params.slots * params.head_dim + key_at(slot);
+    var k_at = (key + key_part(lane.x * WIDTH)) / WIDTH;
+    var k_half = (key + key_part((half + lane.x) * WIDTH)) / WIDTH;
     //~ trips: head_dim / 2 / ${width} / 8 + 2
     for (var j = lane.x; j < k_end; j += 8u) {
-        let c = tables[table + j];
-        let s = tables[table + half + j];
-        let a = qkv[x_row + j];
-        let b = qkv[x_row + half + j];
-        k[(k_row + key_part(j * WIDTH)) / WIDTH] = stored(a * c - b * s);
-        k[(k_row + key_part((half + j) * WIDTH)) / WIDTH] = stored(b * c + a * s);
+        let c = tables[table];
+        let s = tables[table + half];
+        let a = qkv[x_at];
+        let b = qkv[x_at + half];
+        k[k_at] = stored(a * c - b * s);
+        k[k_half] = stored(b * c + a * s);
+        table += 8u;
+        x_at += 8u;
+        // 8 lanes have whole chunks, ${per} elements each.
+        k_at += ${8 // per}u * params.k_chunk;
+        k_half += ${8 // per}u * params.k_chunk;
     }
-    let is_v = kv_head >= params.num_kv_heads && kv_head < 2u * params.num_kv_heads;
-    let v_end = select(0u, head_dim, is_v);
+
+    let v_end = select(0u, head_dim, live && v_head < params.num_kv_heads);
+    var v_at = (v_head * params.slots + slot) * head_dim + lane.x;
     //~ trips: head_dim / ${width} / 8 + 2
     for (var j = lane.x; j < v_end; j += 8u) {
-        v[v_row + j] = stored(qkv[x_row + j]);
+        v[v_at] = stored(qkv[x_at]);
+        x_at += 8u;
+        v_at += 8u;
     }
 }

@@ -27,10 +27,10 @@ pub fn unpack_row(
     assert_eq!(weight.len() as u64, layout.words() * 4, "bytes of {layout:?}");
     assert_eq!(scales.len(), layout.scales() as usize, "scales of {layout:?}");
     let block = if layout.gated { row / BLOCK * 2 + half } else { row / BLOCK };
-    let place = layout.place_of(block, set) as usize;
+    let index = layout.index_of(block, set) as usize;
     let lane = (row % BLOCK) as usize;
     let [_, chunks, ..] = layout.weight_shape();
-    let weight = &weight[place * chunks * STRIDE..][..chunks * STRIDE];
+    let weight = &weight[index * chunks * STRIDE..][..chunks * STRIDE];
     let chunks = weight.chunks_exact(STRIDE).map(|chunk| &chunk[lane * CHUNK..][..CHUNK]);
     let outs = out.chunks_mut(layout.format.chunk() as usize);
     match layout.format {
@@ -48,7 +48,7 @@ pub fn unpack_row(
         Format::Int8 { group } => {
             let chunks_per_group = group.map_or(usize::MAX, |group| group as usize / CHUNK);
             for (i, (out, chunk)) in outs.zip(chunks).enumerate() {
-                let scale = scales[layout.scale_place(place, i / chunks_per_group, lane)];
+                let scale = scales[layout.scale_index(index, i / chunks_per_group, lane)];
                 out.iter_mut().zip(chunk).for_each(|(out, &q)| *out = scale * f32::from(q as i8));
             }
         }

@@ -4,13 +4,14 @@
 //! The model is random and made here. Every command runs in a process of its own, so that its memory is its own.
 
 mod disk;
+mod plan;
 mod points;
 mod process;
 mod report;
 
+pub use plan::Plan;
 pub use report::{Figure, Findings};
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
@@ -19,25 +20,6 @@ use strix_model::weights::FileDtype;
 use strix_model::{Dtype, LoadOptions};
 
 use crate::full_width::{BOUND, CTX, FullWidth, config};
-
-/// What is measured, and where.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Points 1 to 5.
-    pub points: Vec<u8>,
-    /// Folder for the models.
-    pub dir: PathBuf,
-    /// Positions of the KV cache of answers.
-    pub ctx: u32,
-    /// Whether the source of the conversion stays.
-    pub keep: bool,
-    /// The `strix` binary.
-    pub strix: PathBuf,
-    /// Arguments that every `strix ask` takes.
-    pub ask: Vec<String>,
-    /// Weights of point 5.
-    pub dtypes: Vec<Dtype>,
-}
 
 impl Plan {
     /// Measures every point; one that cannot be measured is a figure that fell short.

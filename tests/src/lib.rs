@@ -19,7 +19,8 @@ use std::sync::OnceLock;
 
 use bytemuck::Pod;
 use strix_engine::{
-    Choices, Decision, Family, Gpu, GpuOptions, Graph, Program, Resident, Target, Tensor, TensorId, Way,
+    Choices, Decision, Family, Gpu, GpuOptions, Graph, Program, Resident, Specialisation, Target, Tensor,
+    TensorId,
 };
 
 /// The device under test: the one `STRIX_ADAPTER` names, else the best.
@@ -73,6 +74,12 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], rel: f32) {
     );
 }
 
+/// Largest error of products of many rows on such a device, as [`assert_close`] has it: matrices of f16 keep 11 bits of what
+/// is multiplied by weights.
+pub fn product_bound(target: &Target) -> f32 {
+    if target.coop.is_some_and(|coop| coop.f16) { 1e-3 } else { 1e-5 }
+}
+
 /// `data` as a tensor of the graph.
 pub fn constant<T: Pod + Send + Sync, const R: usize>(
     g: &mut Graph,
@@ -120,7 +127,7 @@ pub fn every_way(gpu: &Gpu, record: impl FnOnce(&mut Graph)) -> Vec<(Target, Str
     let mut g = Graph::new(free.clone());
     record(&mut g);
     let of = |decision: &Decision| -> Vec<_> {
-        let one = |way: &Way| {
+        let one = |way: &Specialisation| {
             let mut choices = Choices::default();
             choices.set(&decision.kernel, &decision.situation, way.clone());
             (free.with_choices(choices), format!("{} {way:?}", decision.kernel))

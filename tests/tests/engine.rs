@@ -233,7 +233,8 @@ fn the_bytes_of_programs_and_cache_are_known_before_they_are_made_and_sessions_s
         let allocated = created() - before;
         let decoder = plan.programs.iter().filter(|(name, _)| name != "vision");
         let programs: u64 = decoder.map(|(_, usage)| usage.activation_bytes + usage.input_bytes).sum();
-        let known = plan.kv_cache_bytes + programs;
+        let pictures = plan.memory.parts.iter().find(|part| part.name == "encoded pictures").unwrap();
+        let known = plan.kv_cache_bytes + pictures.device_bytes + programs;
         // Beside them each program has some constants of a few words.
         assert!(
             (known..known + 1024).contains(&allocated),

@@ -49,6 +49,16 @@ fn rounded_weights_cost_no_more_than_the_yardstick_on_a_gpu() {
     rounding_costs_no_more_than_the_original(family_gpu(Family::Tiled).expect("tiles need no feature"));
 }
 
+/// Products of many rows by matrices of f16, where the device has such: weights of f32 are not multiplied by them.
+#[test]
+fn matrices_cost_no_more_than_the_yardstick() {
+    let Some(gpu) = family_gpu(Family::Coop) else {
+        eprintln!("{} has no cooperative matrices: nothing is computed by them", gpu().name());
+        return;
+    };
+    rounding_costs_no_more_than_the_original(gpu);
+}
+
 /// The original was never measured so; about 1.6 times the error of int8 weights alone, and no more than bf16 weights and
 /// activations cost it.
 #[test]

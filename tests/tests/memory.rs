@@ -91,7 +91,8 @@ fn groups_take_turns_with_the_result_of_all_at_once() {
         for count in [1, 2, 3, 6] {
             let table = |i: usize| Resident::from_host("table", [100, 1000], mapped(i as f32, 100_000));
             let tables: Vec<Resident<f32, 2>> = (0..count).map(table).collect();
-            let stream = Stream::new(&gpu, tables.iter().map(|t| vec![t.untyped()]).collect()).unwrap();
+            let stream =
+                Stream::new(&gpu, &tables.iter().map(|t| vec![t.untyped()]).collect::<Vec<_>>()).unwrap();
             let mut g = Graph::new(gpu.target());
             let x = g.input::<f32, 2>("x", [100, 1000]);
             let mut y = x;
@@ -129,8 +130,8 @@ fn a_part_of_a_tensor_is_all_that_is_moved_of_it() {
                 Resident::<f32, 1>::from_host("table", [40 * ROW], mapped(i as f32 * 1e5, 40 * 256))
             };
             let tables: Vec<_> = (0..3).map(table).collect();
-            let groups = || tables.iter().map(|t| vec![t.untyped()]).collect();
-            let stream = streamed.then(|| Stream::new(&gpu, groups()).unwrap());
+            let groups = || tables.iter().map(|t| vec![t.untyped()]).collect::<Vec<_>>();
+            let stream = streamed.then(|| Stream::new(&gpu, &groups()).unwrap());
             let moved = || stream.as_ref().map_or(0, |stream| stream.moved().bytes);
             let program = |rows: std::ops::Range<u32>| {
                 let mut g = Graph::new(gpu.target());
@@ -194,7 +195,7 @@ fn groups_of_different_tensors_take_turns() {
             tables.extend(group);
         }
         assert_eq!(Stream::slot_bytes(&groups), 4 * 1000 * (100 + 90));
-        let _stream = Stream::new(&gpu, groups).unwrap();
+        let _stream = Stream::new(&gpu, &groups).unwrap();
         let mut g = Graph::new(gpu.target());
         let mut sums = vec![];
         for table in &tables {

@@ -44,6 +44,35 @@ fn a_second_turn_runs_its_new_rows_only() {
 }
 
 #[test]
+fn more_pictures_than_the_device_keeps_are_seen_as_they_are() {
+    // The cache holds one conversation: to answer it anew, its picture is needed again.
+    let small =
+        LoadOptions { ctx: Some(96), kv_memory: Some(96 * position_bytes()), ..LoadOptions::default() };
+    let model = model(small);
+    let mut asked: Vec<_> = (0..80)
+        .map(|number| {
+            let mut session = model.session().unwrap();
+            session.add_image(&picture(3 * number)).unwrap();
+            (all(session.ask("What color is the square?", &greedy(4)).unwrap()).0, session)
+        })
+        .collect();
+    let rows = model.config().num_image_tokens() as u32;
+    for (ids, session) in &mut asked {
+        let (again, [_, run]) = all(session.retry(&greedy(4)).unwrap());
+        assert_eq!(again, *ids);
+        assert!(run >= rows, "{run} rows are run, {rows} of them the picture's");
+    }
+    assert_eq!(model.activity().encoded_pictures, 80);
+}
+
+/// Bytes of a position in nano's cache.
+fn position_bytes() -> u64 {
+    let checkpoint = strix_model::Checkpoint::open(Source::Nano).expect("nano is whole");
+    let text = &checkpoint.config().text;
+    8 * (text.num_hidden_layers * text.num_key_value_heads * text.head_dim()) as u64
+}
+
+#[test]
 fn the_same_picture_and_beginning_are_computed_once() {
     let model = model(LoadOptions::default());
     let ask = |text: &str, blue: u8| {

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let mut chat = Chat::new(session, generate, interrupt, &args.pictures, args.context_shift);
     if input.is_terminal() {
-        chat.show_with(show::Way::of(args.show));
+        chat.show_with(show::Graphics::of(args.show));
     }
     chat.attach(&args.pictures.names(), &pictures)?;
     chat.talk(input)

@@ -52,17 +52,30 @@ pub(crate) struct Args {
 
 /// One question; nano's card says which of them it answers correctly.
 #[derive(Deserialize)]
-struct Sample {
-    name: String,
+pub(crate) struct Sample {
+    pub(crate) name: String,
     images: Vec<String>,
-    prompt: String,
-    expected: String,
+    pub(crate) prompt: String,
+    pub(crate) expected: String,
     correct: bool,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+impl Sample {
+    /// Its pictures.
+    pub(crate) fn pictures(&self) -> anyhow::Result<Vec<RgbImage>> {
+        self.images.iter().map(|name| open(name)).collect()
+    }
+}
+
+/// Samples that nano answers correctly.
+pub(crate) fn samples() -> anyhow::Result<Vec<Sample>> {
     let samples: Vec<Sample> = serde_json::from_str(SAMPLES).context("samples.json")?;
-    let chosen = |s: &&Sample| s.correct && (args.all || HANDFUL.contains(&s.name.as_str()));
+    Ok(samples.into_iter().filter(|sample| sample.correct).collect())
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let samples = samples()?;
+    let chosen = |s: &&Sample| args.all || HANDFUL.contains(&s.name.as_str());
     if let Some(path) = &args.svg {
         bench::try_file(path)?;
     }
@@ -75,7 +88,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut drawn: &[String] = &[];
     let (mut asked, mut right, mut tokens, mut time) = (0, 0, 0, Duration::ZERO);
     for sample in samples.iter().filter(chosen) {
-        let pictures = sample.images.iter().map(|name| open(name)).collect::<anyhow::Result<Vec<_>>>()?;
+        let pictures = sample.pictures()?;
         if sample.images != drawn {
             screen.draw(&sample.images, &pictures)?;
             drawn = &sample.images;

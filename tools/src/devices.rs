@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use strix_engine::wgpu::DeviceType;
-use strix_engine::{AdapterReport, Gpu, adapters};
+use strix_engine::{AdapterReport, Coop, Gpu, adapters};
 use strix_model::shown;
 
 use crate::load::Adapter;
@@ -71,7 +71,17 @@ fn print(out: &mut impl Write, report: &AdapterReport) -> io::Result<()> {
             (limits.max_compute_invocations_per_workgroup, limits.max_compute_workgroup_storage_size);
         format!("{lanes} invocations, {} of memory", HumanBytes(bytes.into()))
     })?;
-    row("subgroups", subgroup(report).map_or("not used".into(), |lanes| format!("{lanes} lanes")))?;
+    row("subgroups", {
+        let (min, max) = (info.subgroup_min_size, info.subgroup_max_size);
+        match subgroup(report) {
+            Some(lanes) => format!("{lanes} lanes"),
+            None if has_subgroups(report) => format!("{min} to {max} lanes"),
+            None => "not used".into(),
+        }
+    })?;
+    if let Some(coop) = report.coop {
+        row("matrices", matrices(coop, report.uses_coop))?;
+    }
     row("features", features(report).join(", "))?;
     match &report.missing {
         Some(missing) => row("unusable", paint(painted, RED, &shown(missing).to_string())),
@@ -92,6 +102,9 @@ fn to_json(report: &AdapterReport) -> Value {
         "imports": report.imports,
         "features": features(report),
         "subgroup_size": subgroup(report),
+        "matrices": report.coop.map(|Coop { size, f16, .. }| json!({
+            "size": size, "of": if f16 { "f16" } else { "f32" }, "used": report.uses_coop
+        })),
         "limits": {
             "buffer_bytes": limits.max_buffer_size,
             "storage_binding_bytes": limits.max_storage_buffer_binding_size,
@@ -103,6 +116,17 @@ fn to_json(report: &AdapterReport) -> Value {
         "chosen": report.chosen,
         "unusable": report.missing,
     })
+}
+
+/// What matrices a device multiplies as units, and whether products are computed by them.
+fn matrices(Coop { size, f16, .. }: Coop, used: bool) -> String {
+    let numbers = if f16 { "f16" } else { "f32" };
+    let used = match (used, f16) {
+        (true, true) => "; many rows at once are rounded to f16, STRIX_FAMILY=tiled keeps them f32",
+        (true, false) => "; many rows at once are multiplied by them",
+        (false, _) => ", not used; STRIX_FAMILY=coop does",
+    };
+    format!("{size}x{size} of {numbers}, sums of f32{used}")
 }
 
 fn kind(kind: DeviceType) -> &'static str {
@@ -118,8 +142,11 @@ fn kind(kind: DeviceType) -> &'static str {
 /// Kernels with subgroups need their size to be fixed.
 fn subgroup(report: &AdapterReport) -> Option<u32> {
     let (min, max) = (report.info.subgroup_min_size, report.info.subgroup_max_size);
-    let has = report.features.contains(strix_engine::wgpu::Features::SUBGROUP);
-    (has && min == max).then_some(min)
+    (has_subgroups(report) && min == max).then_some(min)
+}
+
+fn has_subgroups(report: &AdapterReport) -> bool {
+    report.features.contains(strix_engine::wgpu::Features::SUBGROUP)
 }
 
 fn features(report: &AdapterReport) -> Vec<String> {

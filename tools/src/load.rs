@@ -10,12 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, shown};
 
-use crate::named::mention_folder;
+use crate::named::{NANO, mention_folder, named};
 use crate::terminal::{note, whisper};
 use crate::{Usage, cache, system};
-
-/// Name of the model that is built in.
-const NANO: &str = "nano";
 
 /// Reads a size on the command line.
 pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
@@ -58,7 +55,9 @@ impl Adapter {
 
     pub(crate) fn open(&self) -> anyhow::Result<Gpu> {
         system::check_limits()?;
-        Ok(Gpu::with(&self.options())?)
+        let gpu = Gpu::with(&self.options())?;
+        gpu.passed_over().iter().for_each(|adapter| note(&format!("passed over {adapter}")));
+        Ok(gpu)
     }
 }
 
@@ -105,11 +104,6 @@ impl fmt::Display for ModelArg {
             None => f.write_str(NANO),
         }
     }
-}
-
-/// A folder that was named, or `None` for the built-in model, `nano`.
-pub(crate) fn named(dir: Option<&Path>) -> Option<&Path> {
-    dir.filter(|dir| *dir != Path::new(NANO))
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -10,6 +10,7 @@ mod constrain;
 mod convert;
 mod demo;
 mod devices;
+mod doctor;
 mod echo;
 mod export;
 mod failure;
@@ -97,6 +98,7 @@ enum Command {
     Chat(Box<chat::Args>),
     Bench(Box<bench::Args>),
     Devices(devices::Args),
+    Doctor(doctor::Args),
     Plan(plan::Args),
     Convert(convert::Args),
     Verify(verify::Args),
@@ -148,6 +150,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Chat(args) => chat::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),

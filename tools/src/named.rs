@@ -9,8 +9,15 @@ use anyhow::Context;
 use strix_model::nano_files;
 use tempfile::TempDir;
 
-use crate::load::named;
 use crate::terminal::note;
+
+/// Name of the model that is built in.
+pub(crate) const NANO: &str = "nano";
+
+/// A folder that was named, or `None` for the built-in model, `nano`.
+pub(crate) fn named(dir: Option<&Path>) -> Option<&Path> {
+    dir.filter(|dir| *dir != Path::new(NANO))
+}
 
 /// A path to read while this lives. The built-in model is written to a temporary folder.
 pub(crate) struct Named {

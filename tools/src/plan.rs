@@ -10,8 +10,9 @@ use strix_engine::{Gpu, Target};
 use strix_model::{Config, Home, LoadOptions, Located, MemoryPart, MemoryPlan, Room, Weights, nano_files};
 
 use crate::Usage;
-use crate::load::{Adapter, Storage, named};
+use crate::load::{Adapter, Storage};
 use crate::named::mention_folder;
+use crate::named::named;
 use crate::shape::Shape;
 use crate::terminal::{self, note};
 

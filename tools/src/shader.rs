@@ -166,6 +166,7 @@ fn target(args: &Args) -> anyhow::Result<(Target, String)> {
         let asked = args.subgroup.as_deref().map(str::parse).transpose().context("lanes")?;
         let target = Target {
             subgroup: subgroup.map(|lanes| asked.unwrap_or(lanes)),
+            subgroups: subgroup.is_some(),
             texels: is_cpu,
             is_cpu,
             family,

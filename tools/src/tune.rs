@@ -15,7 +15,8 @@ use strix_model::tune::{Outcome, tune};
 use strix_model::{Config, Located, shown};
 
 use crate::answer::cancelled_by_ctrl_c;
-use crate::load::{Adapter, named};
+use crate::load::Adapter;
+use crate::named::named;
 use crate::terminal::{self, say, whisper};
 use crate::{DONE, INTERRUPTED, cache};
 
@@ -165,7 +166,7 @@ fn print(
 }
 
 /// Time of a way on all subjects of a situation together.
-fn total(tuning: &Tuning, kernel: &str, situation: &str, way: &strix_engine::Way) -> Option<f64> {
+fn total(tuning: &Tuning, kernel: &str, situation: &str, way: &strix_engine::Specialisation) -> Option<f64> {
     let of = |m: &&Measured| m.kernel == kernel && m.situation == situation && m.way == *way;
     tuning.measured.iter().filter(of).map(|m| m.result.clone().ok()).sum()
 }

@@ -8,7 +8,7 @@ use strix_model::convert::{Problem, verify};
 use strix_model::shown;
 
 use crate::Usage;
-use crate::load::named;
+use crate::named::named;
 use crate::terminal::{json, out, say};
 use crate::write::with_bar;
 

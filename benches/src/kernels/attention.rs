@@ -9,7 +9,7 @@ use strix_shaders::{
     Cursors, HeadShape, Heads, KvCache, KvElement, Mask, attention, attention_probs, decode_attention,
 };
 
-use super::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of, rope_tables};
+use super::bench::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of, rope_tables};
 use crate::{Result, Shape, Work};
 
 /// Rows that are compared with the reference, at the end of the context.

@@ -6,7 +6,7 @@ use strix_shaders::gemm::{Activation, Input, gemm};
 use strix_shaders::packing::BLOCK;
 use strix_shaders::{Layout, Routing};
 
-use super::{BATCH, Bench, Operands, PREFILL, Record, Turns, copies};
+use super::bench::{BATCH, Bench, Operands, PREFILL, Record, Turns, copies};
 use crate::{Error, Result, Shape, Work};
 
 /// A projection with its epilogue.

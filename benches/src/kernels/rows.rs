@@ -8,11 +8,11 @@ use strix_shaders::cursors::PAGE;
 use strix_shaders::embedding::{Table, Visual};
 use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
-    Cursors, EmbeddingPart, HeadShape, KvCache, KvElement, add, class_token, embedding, layer_norm,
+    Cursors, EmbeddingStrip, HeadShape, KvCache, KvElement, add, class_token, embedding, layer_norm,
     layer_norm_into, patches, rms_norm, rope_append, take_rows, top_k,
 };
 
-use super::{Bench, Operands, PREFILL, Record, rope_tables};
+use super::bench::{Bench, Operands, PREFILL, Record, rope_tables};
 use crate::shape::PATCH;
 use crate::{Error, Result, Shape, Work};
 
@@ -130,9 +130,10 @@ fn centred_norm(operands: &Operands, rows: u32, dim: u32, into: bool) -> Result<
 
 fn embed(operands: &Operands, rows: u32, dim: u32, element: u64) -> Result<Record> {
     let parts = table(operands.gpu(), VOCAB, dim, element)?;
-    let tokens: Vec<u32> = (0..rows).map(|r| r * 7919 % VOCAB).collect();
     let modality: Vec<u32> = (0..rows).map(|r| r % 2).collect();
-    let [tokens, modality] = [tokens, modality].map(|of| Resident::from_slice("rows", [rows], &of));
+    let tokens = (0..rows).map(|r| r * 7919 % if r % 2 == 0 { VOCAB } else { rows }).collect();
+    let [tokens, modality]: [_; 2] =
+        [tokens, modality].map(|of: Vec<u32>| Resident::from_slice("rows", [rows], &of));
     let visual = operands.tensor("visual", [rows, dim])?;
     Ok(Box::new(move |g, _| {
         let tokens = g.bind(&tokens);
@@ -142,9 +143,9 @@ fn embed(operands: &Operands, rows: u32, dim: u32, element: u64) -> Result<Recor
 }
 
 /// An embedding table of noise, in as many parts as the device's bindings need.
-fn table(gpu: &Gpu, vocab: u32, dim: u32, element: u64) -> Result<Vec<EmbeddingPart>> {
+fn table(gpu: &Gpu, vocab: u32, dim: u32, element: u64) -> Result<Vec<EmbeddingStrip>> {
     let max = gpu.target().max_binding_bytes;
-    let part = |(first, count): (u32, u32)| -> Result<EmbeddingPart> {
+    let part = |(first, count): (u32, u32)| -> Result<EmbeddingStrip> {
         let noise = data::noise(count as usize * dim as usize);
         let table = if element == 4 {
             Table::F32(Resident::upload(gpu, "table", [count, dim], &noise)?)
@@ -155,9 +156,9 @@ fn table(gpu: &Gpu, vocab: u32, dim: u32, element: u64) -> Result<Vec<EmbeddingP
                 noise.chunks(dim as usize).flat_map(|row| row.chunks(2).map(pair)).collect();
             Table::Bf16(Resident::upload(gpu, "table", [count, dim.div_ceil(2)], &words)?)
         };
-        Ok(EmbeddingPart { table, first, count })
+        Ok(EmbeddingStrip { table, first, count })
     };
-    EmbeddingPart::split(vocab, u64::from(dim) * element, max).into_iter().map(part).collect()
+    EmbeddingStrip::split(vocab, u64::from(dim) * element, max).into_iter().map(part).collect()
 }
 
 /// Rotation and append of rows to a cache of T.

@@ -9,9 +9,9 @@ use wgpu::BufferUsages as U;
 use super::{Program, dispatch};
 use crate::graph::{ReferenceArgs, Step};
 use crate::profile::StepTime;
-use crate::resident::Place;
+use crate::region::Region;
 use crate::segments::{Queue, Segment};
-use crate::stream::State;
+use crate::slots::State;
 use crate::{Access, Result, TensorId};
 
 /// One step as [`Program::trace`] saw it run.
@@ -85,7 +85,7 @@ impl Program {
             self.run_step(index)?;
             let mut written = vec![];
             for arg in step.args.iter().filter(|a| a.access == Access::ReadWrite) {
-                let content = self.words(arg.id, self.gpu.download(&self.place(index, arg.id))?);
+                let content = self.words(arg.id, self.gpu.download(&self.region(index, arg.id))?);
                 written.push((self.graph.label_of(arg.id), content));
             }
             see(Traced { label: &step.label, kernel: &step.shader.label, written });
@@ -141,7 +141,7 @@ impl Program {
                 self.run_step(index)?;
                 continue;
             };
-            let download = |a: &crate::Arg| self.gpu.download(&self.place(index, a.id));
+            let download = |a: &crate::Arg| self.gpu.download(&self.region(index, a.id));
             let tensors: Result<Vec<_>> = step.args.iter().map(download).collect();
             let mut tensors: Vec<Vec<u64>> =
                 tensors?.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
@@ -204,7 +204,7 @@ impl Program {
         }
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
         self.gpu.submit(encoder)?;
-        let resolved = Place::of(resolved, bytes);
+        let resolved = Region::of(resolved, bytes);
         let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.download(&resolved)?);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let time = |(at, stamps): (usize, &[u64])| StepTime {
@@ -228,8 +228,8 @@ impl Program {
     pub fn trips(&self) -> Result<Vec<(String, u64, u64)>> {
         let audit = self.audit.as_ref().expect("made by compile_audited");
         let count = |(step, buffer): (&Step, &wgpu::Buffer)| {
-            let place = Place::of(buffer.clone(), 16);
-            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.gpu.download(&place)?);
+            let region = Region::of(buffer.clone(), 16);
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.gpu.download(&region)?);
             Ok((step.label.clone(), u64::from(words[0]), step.trips))
         };
         self.graph.steps.iter().zip(&audit.counts).map(count).collect()

@@ -1,266 +1,37 @@
-//! Running a program: whole, or in pieces between which others have the device.
+//! A run that is under way: what was submitted of it, and what is learnt of its steps' times.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::costs::Costs;
-use super::{Program, dispatch};
-use crate::segments::{Load, Queue};
-use crate::{Result, TensorId};
+use crate::Result;
+use crate::segments::Queue;
 
 /// A run of which some steps are still to come.
 #[derive(Debug)]
 pub(super) struct Run {
-    queue: Queue,
+    pub(super) queue: Queue,
     /// The step that comes next.
-    next: usize,
+    pub(super) next: usize,
     /// What was submitted last.
-    last: Option<Piece>,
+    pub(super) last: Option<Piece>,
     /// When a piece was last seen to be done.
-    done: Instant,
+    pub(super) done: Instant,
 }
 
 /// Steps of one submit.
 #[derive(Clone, Debug)]
-struct Piece {
-    steps: Range<usize>,
-    submitted: Instant,
+pub(super) struct Piece {
+    pub(super) steps: Range<usize>,
+    pub(super) submitted: Instant,
 }
 
 /// A wait that took less did not wait: the device had been idle for who knows how long.
 const WAITED: Duration = Duration::from_micros(20);
 
-impl Program {
-    /// Runs every step and waits: in one submit, or with one a group of streamed tensors. `reads` are the outputs
-    /// to copy back.
-    ///
-    /// # Errors
-    ///
-    /// If the device is lost.
-    pub fn run(&mut self, reads: &[TensorId]) -> Result<()> {
-        self.begin(reads)?;
-        while !self.advance(Duration::MAX)? {}
-        Ok(())
-    }
-
-    /// [`Program::run`] in submits that take half a `slice` of device time each, which ends early when `go_on` says no.
-    /// It is asked before each submit; when it says no, at most two are under way and are waited for. Returns whether
-    /// every step ran: only then is there anything to read.
-    ///
-    /// # Errors
-    ///
-    /// If the device is lost.
-    pub fn run_while(
-        &mut self,
-        reads: &[TensorId],
-        slice: Duration,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<bool> {
-        if !go_on() {
-            return Ok(false);
-        }
-        self.begin(reads)?;
-        while !self.advance(slice)? {
-            if !go_on() {
-                return self.abandon().map(|()| false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Begins a run that [`Program::advance`] does. `reads` are the outputs to copy back.
-    ///
-    /// # Errors
-    ///
-    /// If the device is lost.
-    ///
-    /// # Panics
-    ///
-    /// If a run is under way.
-    pub fn begin(&mut self, reads: &[TensorId]) -> Result<()> {
-        assert!(self.run.is_none(), "a run is under way: let it end, or abandon it");
-        self.gpu.check_alive()?;
-        for output in &mut self.outputs {
-            if std::mem::take(&mut output.mapped) {
-                self.gpu.guarded(|| output.staging.unmap())?;
-            }
-            output.is_wanted = reads.contains(&output.id);
-        }
-        self.run = Some(Run { queue: Queue::new(&self.gpu), next: 0, last: None, done: Instant::now() });
-        Ok(())
-    }
-
-    /// Whether a run is under way.
-    pub fn is_running(&self) -> bool {
-        self.run.is_some()
-    }
-
-    /// Submits the next steps of the run that is under way, and waits for those before them; after the last steps, for
-    /// these. Whether the run has ended.
-    ///
-    /// The steps of a submit take about half a `slice` of device time, or are a single one that takes longer: two
-    /// submits are under way at a time. What a step takes is seen while programs run. A step that was never seen is
-    /// submitted alone.
-    ///
-    /// # Errors
-    ///
-    /// If the device is lost. The run has ended then.
-    ///
-    /// # Panics
-    ///
-    /// If no run is under way.
-    pub fn advance(&mut self, slice: Duration) -> Result<bool> {
-        let mut run = self.run.take().expect("a run was begun");
-        match self.advance_run(&mut run, slice) {
-            Ok(false) => {
-                self.run = Some(run);
-                Ok(false)
-            }
-            Ok(true) => Ok(true),
-            Err(error) => {
-                // It leaves the inputs mapped, as one that did not fail.
-                let _ = self.map_inputs();
-                Err(error)
-            }
-        }
-    }
-
-    /// Ends a run of which steps are still to come, if one is under way, and waits for those that were submitted.
-    ///
-    /// # Errors
-    ///
-    /// If the device is lost.
-    pub fn abandon(&mut self) -> Result<()> {
-        let Some(run) = self.run.take() else { return Ok(()) };
-        self.map_inputs()?;
-        run.queue.wait_for_the_last()
-    }
-
-    fn advance_run(&mut self, run: &mut Run, slice: Duration) -> Result<bool> {
-        if run.next == 0 {
-            self.copy_inputs(run.queue.encoder())?;
-        }
-        let segment =
-            self.segments.iter().find(|segment| segment.steps.end > run.next || segment.steps.is_empty());
-        let (load, end) =
-            segment.map_or((None, run.next), |segment| (segment.load.clone(), segment.steps.end));
-        let steps = self.costs.piece(run.next..end, slice / 2);
-        // Nobody else may fill the slot until the steps that use it are submitted.
-        let stream = load.as_ref().map(|load| &self.streams[load.stream]);
-        let mut state = stream.map(|stream| stream.state());
-        if let (Some(load), Some(stream), Some(state)) = (&load, stream, &mut state) {
-            run.queue.bring(stream, load, state)?;
-        }
-        {
-            let mut pass = run.queue.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for at in steps.clone() {
-                dispatch(&mut pass, &self.graph.steps[at].label, &self.steps[at]);
-            }
-        }
-        run.next = steps.end;
-        let ends = run.next == self.steps.len();
-        if ends {
-            self.copy_outputs(run.queue.encoder());
-        }
-        let submitted = Instant::now();
-        run.queue.submit()?;
-        if let (Some(load), Some(state)) = (&load, &mut state) {
-            state.used[load.slot] = run.queue.last();
-        }
-        drop(state);
-        let before = run.last.replace(Piece { steps, submitted });
-        if !ends {
-            run.wait_for(before, &mut self.costs)?;
-            return Ok(false);
-        }
-        self.end(run, before)?;
-        Ok(true)
-    }
-
-    /// Waits for the last steps, whose outputs can be read then.
-    fn end(&mut self, run: &mut Run, before: Option<Piece>) -> Result<()> {
-        self.map_inputs()?;
-        for output in self.outputs.iter_mut().filter(|output| output.is_wanted) {
-            self.gpu.guarded(|| output.staging.map_async(wgpu::MapMode::Read, .., |_| ()))?;
-            output.mapped = true;
-        }
-        run.wait_for(before, &mut self.costs)?;
-        if let Some(load) = self.next_load() {
-            let stream = &self.streams[load.stream];
-            let mut state = stream.state();
-            run.queue.bring(stream, &load, &mut state)?;
-        }
-        let start = Instant::now();
-        run.queue.wait_for_the_last()?;
-        let last = run.last.take();
-        run.note(last, start, &mut self.costs);
-        self.check_mapped()
-    }
-
-    /// Sees to it that what a run maps is mapped: on a lost device wgpu says of nothing that it failed.
-    fn check_mapped(&self) -> Result<()> {
-        if let Some(staging) = &self.inputs.staging {
-            staging.get_mapped_range_mut(..4).map_err(|e| self.gpu.lose(e))?;
-        }
-        for output in self.outputs.iter().filter(|o| o.mapped) {
-            output.staging.get_mapped_range(..4).map_err(|e| self.gpu.lose(e))?;
-        }
-        Ok(())
-    }
-
-    /// The group that the next run begins with, if it can come while this run ends.
-    fn next_load(&self) -> Option<Load> {
-        let mut loads = self.segments.iter().filter_map(|s| s.load.clone());
-        let (first, last) = (loads.next()?, loads.next_back()?);
-        (first.stream == last.stream && first.slot != last.slot).then_some(first)
-    }
-
-    /// Unmaps the inputs and copies those that changed.
-    fn copy_inputs(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
-        let Some(staging) = &self.inputs.staging else { return Ok(()) };
-        self.gpu.guarded(|| staging.unmap())?;
-        self.inputs.mapped = false;
-        for (id, offset, bytes, dirty) in self.inputs.ranges.iter_mut().filter(|r| r.3) {
-            if let Some(to) = &self.places[id.0 as usize] {
-                encoder.copy_buffer_to_buffer(staging, *offset, &to.buffer, to.offset, *bytes);
-            }
-            *dirty = false;
-        }
-        Ok(())
-    }
-
-    fn copy_outputs(&self, encoder: &mut wgpu::CommandEncoder) {
-        for output in self.outputs.iter().filter(|output| output.is_wanted) {
-            let from = self.places[output.id.0 as usize].as_ref().expect("an output is written");
-            let bytes = output.staging.size();
-            encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &output.staging, 0, bytes);
-        }
-    }
-
-    /// Copies the inputs for steps that are run one by one.
-    pub(super) fn submit_inputs(&mut self) -> Result<()> {
-        self.begin(&[])?;
-        self.run = None;
-        let mut encoder =
-            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.copy_inputs(&mut encoder)?;
-        self.gpu.submit(encoder)?;
-        self.map_inputs()
-    }
-
-    /// Maps the inputs for the next run, once what was submitted has read them.
-    fn map_inputs(&mut self) -> Result<()> {
-        if let (Some(staging), false) = (&self.inputs.staging, self.inputs.mapped) {
-            self.gpu.guarded(|| staging.map_async(wgpu::MapMode::Write, .., |_| ()))?;
-            self.inputs.mapped = true;
-        }
-        Ok(())
-    }
-}
-
 impl Run {
     /// Waits for the piece before the last, if there was one, and learns from it.
-    fn wait_for(&mut self, before: Option<Piece>, costs: &mut Costs) -> Result<()> {
+    pub(super) fn wait_for(&mut self, before: Option<Piece>, costs: &mut Costs) -> Result<()> {
         if before.is_some() {
             let start = Instant::now();
             self.queue.wait_for_all_but_the_last()?;
@@ -270,7 +41,7 @@ impl Run {
     }
 
     /// Learns from a piece that is done what its steps take. It was waited for from `start` on.
-    fn note(&mut self, piece: Option<Piece>, start: Instant, costs: &mut Costs) {
+    pub(super) fn note(&mut self, piece: Option<Piece>, start: Instant, costs: &mut Costs) {
         let Some(Piece { steps, submitted }) = piece else { return };
         let now = Instant::now();
         let took = now - submitted.max(self.done);

@@ -7,13 +7,14 @@ use strix_engine::Streamed;
 
 use crate::Result;
 use crate::generate::FinishReason;
+use crate::inner::Inner;
 use crate::kv_pool::Sequence;
-use crate::model::Inner;
+use crate::pictures::Encoded;
+use crate::queue::Queue;
 use crate::request::{Sample, Scores};
-use crate::runner::Part;
-use crate::scheduler::Queue;
+use crate::runner::Share;
 use crate::session::rows::common;
-use crate::session::{Encoded, Left, Picture, Row};
+use crate::session::{Left, Picture, Row};
 
 /// Positions that are run twice rather than waited for.
 const FEW: usize = 4;
@@ -26,7 +27,7 @@ pub(super) struct Live<'m> {
     pub(super) rows: Vec<Row>,
     pub(super) pictures: Vec<Picture>,
     /// Those that were needed so far, as the decoder sees them.
-    pub(super) encoded: Vec<Encoded>,
+    pub(super) encoded: Vec<Arc<Encoded>>,
     pub(super) left: Arc<Mutex<Left>>,
     pub(super) sample: Sample,
     pub(super) sequence: Sequence,
@@ -58,9 +59,9 @@ impl Live<'_> {
         &self.rows[self.sequence.len()..][..rows]
     }
 
-    pub(super) fn part<'a>(&'a self, rows: &'a [Row]) -> Part<'a> {
+    pub(super) fn share<'a>(&'a self, rows: &'a [Row]) -> Share<'a> {
         let candidates = self.sample.candidates().unwrap_or(1);
-        Part { sequence: &self.sequence, rows, pictures: &self.encoded, candidates }
+        Share { sequence: &self.sequence, rows, pictures: &self.encoded, candidates }
     }
 
     /// Whether it will soon have much more of a prompt in the cache than it has now.

@@ -3,7 +3,8 @@
 use strix_shaders::top_k;
 
 use super::fields::{Fields, refuse};
-use super::{Config, RopeScaling};
+use super::rope::RopeScaling;
+use super::sizes::Config;
 
 /// Elements of the widest head the attention kernels take.
 const MAX_HEAD_DIM: usize = 256;

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::check;
 use super::fields::{Fields, OneOrMany, load_beside};
 use super::keys::{Notes, Section};
-use super::{TextConfig, check};
+use super::sizes::TextConfig;
 use crate::json::object;
 use crate::{Error, Result};
 

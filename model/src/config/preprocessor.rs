@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::VisionConfig;
 use super::fields::{Colours, Fields, Size, load_beside, refuse};
 use super::keys::{Notes, Section};
+use super::sizes::VisionConfig;
 use crate::json::object;
 use crate::{Error, Result};
 

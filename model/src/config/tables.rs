@@ -1,7 +1,7 @@
 //! The keys themselves, from `LlamaConfig`, `CLIPVisionConfig`, `PretrainedConfig`, `GenerationConfig` and
 //! `CLIPImageProcessor` of transformers 4.31 to 5.24 and from mPLUG-Owl2's own `configuration_mplug_owl2.py`.
 
-use super::keys::{Key, Use};
+use super::key::{Key, Use};
 
 const fn key(name: &'static str, does: Use, why: &'static str) -> Key {
     Key { name, does, why }

@@ -1,6 +1,6 @@
 //! The tensors that a checkpoint of some config must hold.
 
-use super::Config;
+use super::sizes::Config;
 
 /// One tensor of a checkpoint, as the config prescribes it.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::keys::Section;
+use super::key::Section;
 
 /// Words of keys that choose between equations.
 const EQUATIONS: [&str; 57] = [

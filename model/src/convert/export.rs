@@ -6,12 +6,16 @@ use std::path::Path;
 use strix_shaders::Format;
 
 use super::jobs::{Copy, Job, Unpack};
+use super::output;
+use super::packing::items;
+use super::report::{Report, WriteOptions};
 use super::run::OnProgress;
 use super::shards::Tensor;
+use super::source::SourceFiles;
 use super::synth::plain;
-use super::{Checkpoint, Report, WriteOptions, items, output};
-use crate::loader::{Item, Matrix, view};
+use crate::matrix::Matrix;
 use crate::packed::{self, Rounding};
+use crate::parts::Item;
 use crate::weights::FileDtype;
 use crate::{Error, Result};
 
@@ -42,9 +46,9 @@ pub fn export(
     progress: OnProgress<'_>,
 ) -> Result<Report> {
     let out = output::outside_of(source, out)?;
-    let checkpoint = Checkpoint::open(source)?;
+    let checkpoint = SourceFiles::open(source)?;
     output::refuse_linked(source, &checkpoint, &out)?;
-    let Checkpoint { config, weights, .. } = &checkpoint;
+    let SourceFiles { config, weights, .. } = &checkpoint;
     weights.check(config)?;
     let items = match weights.is_packed() {
         true => items(config, Rounding::default(), Some(weights))?,
@@ -77,10 +81,10 @@ pub fn export(
         }
         let missing = || Error::Tensor { name: name.into(), reason: "is not in the checkpoint".into() };
         let Origin { matrix, set, half, first } = origins.get(name).ok_or_else(missing)?;
-        let weight = view(weights, &packed::weight_name(&matrix.label))?;
+        let weight = weights.view(&packed::weight_name(&matrix.label))?;
         let scales = match matrix.layout.groups() {
             0 => vec![],
-            _ => view(weights, &packed::scale_name(&matrix.label))?.to_f32()?,
+            _ => weights.view(&packed::scale_name(&matrix.label))?.to_f32()?,
         };
         let stored = if matrix.layout.format == Format::Bf16 { FileDtype::BF16 } else { FileDtype::F32 };
         let shape = specs.get(name).cloned().unwrap_or_default();

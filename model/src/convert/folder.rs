@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{MANIFEST, Manifest, difference};
+use super::disk::{io_error, wrong};
+use super::manifest::{Manifest, difference};
 use super::own;
+use super::source::is_copied;
 use crate::read::{MAX_MANIFEST_BYTES, read_stream};
+use crate::written::{JOURNAL, MANIFEST, PARTIAL};
 use crate::{Error, Result};
 
-const PARTIAL: &str = ".partial";
 const LOCK: &str = "lock";
-const JOURNAL: &str = "journal.jsonl";
 const NEW_JOURNAL: &str = "journal.new";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -58,22 +59,6 @@ struct Begin {
 struct Finished {
     job: String,
     blake3: Vec<String>,
-}
-
-/// An error of reading or writing a file; if there is no room for it, with what to do.
-pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let free = super::free_bytes(&path).unwrap_or(0);
-            wrong(&path, format!("{source}: {free} bytes are free there; make room and run the same again"))
-        }
-        _ => Error::Io { path, source },
-    }
-}
-
-pub(super) fn wrong(path: &Path, reason: String) -> Error {
-    Error::File { path: path.into(), reason }
 }
 
 /// The error of a folder that was written to before and is not to be written over.
@@ -286,7 +271,7 @@ impl Folder {
 /// A name that a run gives a file that moves up.
 fn is_ours(name: &str) -> bool {
     let shard = name == "model.safetensors" || name.starts_with("model-") && name.ends_with(".safetensors");
-    shard || name == INDEX || super::is_copied(name)
+    shard || name == INDEX || is_copied(name)
 }
 
 /// A name that a run gives a file in `.partial`.
@@ -375,17 +360,6 @@ fn begins(path: &Path) -> bool {
 fn is_empty_folder(path: &Path) -> bool {
     let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
     is_folder && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-/// Refuses to read a folder that a run has begun and not finished.
-pub(crate) fn refuse_unfinished(dir: &Path) -> Result<()> {
-    match !dir.join(MANIFEST).exists() && dir.join(PARTIAL).join(JOURNAL).exists() {
-        true => Err(wrong(
-            dir,
-            "is unfinished: run the strix convert, export or synth again that began it".into(),
-        )),
-        false => Ok(()),
-    }
 }
 
 fn lock(out: &Path, partial: &Path) -> Result<File> {

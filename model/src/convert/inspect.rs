@@ -8,10 +8,13 @@ use rayon::prelude::*;
 use strix_shaders::packing::BLOCK;
 use strix_shaders::unpacking::unpack_row;
 
+use super::packing::items;
 use super::run::OnProgress;
-use super::{folder_of, items};
-use crate::loader::{Item, Matrix, Progress, view};
+use super::source::folder_of;
+use crate::matrix::Matrix;
 use crate::packed::{self, Rounding};
+use crate::parts::Item;
+use crate::progress::Progress;
 use crate::weights::Weights;
 use crate::{Config, Error, Result};
 
@@ -102,7 +105,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     let mut by_dtype: BTreeMap<String, (usize, u64)> = BTreeMap::new();
     let mut tensors = vec![];
     for name in weights.names() {
-        let view = view(&weights, name)?;
+        let view = weights.view(name)?;
         let file = weights.file_of(name).and_then(Path::file_name).unwrap_or_default();
         let info = TensorInfo {
             name: name.into(),
@@ -190,10 +193,10 @@ fn matrix_errors(
     matrix: &Matrix,
 ) -> Result<Vec<(String, RoundingError)>> {
     let layout = matrix.layout;
-    let packed = view(stored, &packed::weight_name(&matrix.label))?;
+    let packed = stored.view(&packed::weight_name(&matrix.label))?;
     let scales = match layout.groups() {
         0 => vec![],
-        _ => view(stored, &packed::scale_name(&matrix.label))?.to_f32()?,
+        _ => stored.view(&packed::scale_name(&matrix.label))?.to_f32()?,
     };
     let missing = || Error::Tensor { name: packed.name.into(), reason: "is not in one piece".into() };
     let bytes = packed.contiguous().ok_or_else(missing)?;
@@ -214,7 +217,7 @@ fn matrix_errors(
     for (at, module) in joined.iter().enumerate() {
         let end = match joined.len() {
             1 => layout.n,
-            _ => first + view(source, &format!("{module}.weight"))?.num_rows() as u32,
+            _ => first + source.view(&format!("{module}.weight"))?.num_rows() as u32,
         };
         let mut runs = vec![];
         for (set, halves) in (0..layout.sets).zip(&matrix.modules) {
@@ -245,7 +248,7 @@ fn name_of(matrix: &Matrix, module: &str) -> String {
 }
 
 fn tensor_error(stored: &Weights, source: &Weights, name: &str) -> Result<RoundingError> {
-    let (stored_view, source_view) = (view(stored, name)?, view(source, name)?);
+    let (stored_view, source_view) = (stored.view(name)?, source.view(name)?);
     if stored_view.shape != source_view.shape {
         let reason = format!("is {:?}, in the source {:?}", stored_view.shape, source_view.shape);
         return Err(Error::Tensor { name: name.into(), reason });

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
-use strix_shaders::packing::{BLOCK, pack_blocks};
+use strix_shaders::packing::BLOCK;
 use strix_shaders::unpacking::unpack_row;
 use strix_shaders::{Format, Layout};
 
 use super::shards::Tensor;
-use crate::loader::{Matrix, check_finite, view};
+use crate::matrix::Matrix;
 use crate::packed;
 use crate::weights::{FileDtype, View, Weights};
 use crate::{Error, Result};
@@ -86,9 +86,9 @@ impl<'a> Pack<'a> {
     }
 
     /// The blocks of a piece, among those of all sets.
-    fn places(&self, piece: usize) -> Range<u32> {
+    fn blocks(&self, piece: usize) -> Range<u32> {
         let first = piece * self.blocks_per_piece;
-        let last = (first + self.blocks_per_piece).min(self.matrix.layout.places() as usize);
+        let last = (first + self.blocks_per_piece).min(self.matrix.layout.num_blocks() as usize);
         first as u32..last as u32
     }
 }
@@ -103,7 +103,7 @@ impl Job for Pack<'_> {
     }
 
     fn num_pieces(&self) -> usize {
-        (self.matrix.layout.places() as usize).div_ceil(self.blocks_per_piece)
+        (self.matrix.layout.num_blocks() as usize).div_ceil(self.blocks_per_piece)
     }
 
     fn parts(&self, piece: usize) -> Vec<(View<'_>, Range<usize>)> {
@@ -112,14 +112,14 @@ impl Job for Pack<'_> {
         for half in 0..if layout.gated { 2 } else { 1 } {
             for (i, set) in (0..layout.sets).zip(&self.matrix.modules) {
                 // Blocks of a half follow each other in its rows.
-                let blocks = self.places(piece).map(|place| layout.at_place(place));
+                let blocks = self.blocks(piece).map(|index| layout.at_index(index));
                 let rows = blocks.filter(|&(_, of)| of == i).map(|(block, _)| layout.source(block * BLOCK));
                 let mut rows = rows.filter(|&(of, _)| of == half).map(|(_, row)| row as usize);
                 let Some(first) = rows.next() else { continue };
                 let end = (rows.next_back().unwrap_or(first) + BLOCK as usize).min(layout.n as usize);
                 let mut above = 0;
                 for module in &set[half as usize] {
-                    let Ok(view) = view(self.weights, &format!("{module}.weight")) else { continue };
+                    let Ok(view) = self.weights.view(&format!("{module}.weight")) else { continue };
                     let (from, to) = (first.max(above), end.min(above + view.num_rows()));
                     if from < to {
                         let k = layout.k as usize;
@@ -133,10 +133,7 @@ impl Job for Pack<'_> {
     }
 
     fn make(&self, piece: usize) -> Result<Vec<Bytes>> {
-        let rows = self.matrix.rows(self.weights)?;
-        let fill = |set: u32, half: u32, row: u32, out: &mut [f32]| rows.fill(set, half, row, out);
-        let packed = pack_blocks(&self.matrix.layout, self.places(piece), fill);
-        rows.finish()?;
+        let packed = self.matrix.pack(self.weights, self.blocks(piece), &|| true)?;
         let mut bytes = vec![Bytes::Words(packed.words)];
         if self.tensors.len() > 1 {
             bytes.push(Bytes::Floats(packed.scales));
@@ -185,10 +182,7 @@ impl Job for Copy<'_> {
         if self.tensors[0].dtype == self.view.dtype {
             return Ok(vec![Bytes::Raw(raw(&self.view, range)?)]);
         }
-        let read = |from: usize, values: &mut [f32]| {
-            self.view.read_f32(range.start + from, values)?;
-            check_finite(self.view.name, range.start + from, values)
-        };
+        let read = |from: usize, values: &mut [f32]| self.view.read_finite(range.start + from, values);
         Ok(vec![encode(self.tensors[0].dtype, range.len(), GRAIN_ELEMENTS, read)?])
     }
 }
@@ -210,8 +204,7 @@ fn raw(view: &View<'_>, range: Range<usize>) -> Result<Vec<u8>> {
             return Ok(());
         }
         let mut values = vec![0.0; out.len() / size];
-        view.read_f32(first, &mut values)?;
-        check_finite(view.name, first, &values)
+        view.read_finite(first, &mut values)
     })?;
     Ok(bytes)
 }
@@ -287,9 +280,9 @@ impl Job for Unpack<'_> {
         let halves = if self.layout.gated { 2 } else { 1 };
         let block = |row: usize| (row as u32 + self.first) / BLOCK * halves;
         let rows = self.rows(piece);
-        let size = self.weight.num_elements() / self.layout.places() as usize;
-        let place = |row| self.layout.place_of(block(row), self.set) as usize;
-        vec![(self.weight, place(rows.start) * size..(place(rows.end - 1) + halves as usize) * size)]
+        let size = self.weight.num_elements() / self.layout.num_blocks() as usize;
+        let index = |row| self.layout.index_of(block(row), self.set) as usize;
+        vec![(self.weight, index(rows.start) * size..(index(rows.end - 1) + halves as usize) * size)]
     }
 
     fn read_bytes(&self, piece: usize) -> u64 {

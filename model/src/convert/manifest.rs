@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::packed::{self, LAYOUT_VERSION};
 use crate::read::{MAX_MANIFEST_BYTES, read_if_there, without_bom};
+use crate::written::MANIFEST;
 use crate::{Error, Result};
-
-/// Name of the manifest. It is written last: a folder that has one is complete.
-pub const MANIFEST: &str = "strix.json";
 
 /// Arrangement of the tensors of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

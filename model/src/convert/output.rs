@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Checkpoint, folder_of};
+use super::source::{SourceFiles, folder_of};
 use crate::{Error, Result};
 
 /// The folder to write, as [`resolve`] gives it; an error if it is the source's, or in it.
@@ -22,7 +22,7 @@ pub(super) fn outside_of(source: &Path, out: &Path) -> Result<PathBuf> {
 }
 
 /// Refuses a folder that holds a file of the source: the source may be a folder of links to it.
-pub(super) fn refuse_linked(source: &Path, checkpoint: &Checkpoint, out: &Path) -> Result<()> {
+pub(super) fn refuse_linked(source: &Path, checkpoint: &SourceFiles, out: &Path) -> Result<()> {
     let dir = folder_of(source);
     let beside = checkpoint.files.iter().map(|(name, _)| dir.join(name));
     let weights = checkpoint.weights.files().map(|(path, ..)| path.to_owned());

@@ -6,7 +6,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use super::folder::{io_error, wrong};
+use super::disk::{io_error, wrong};
 use crate::Result;
 
 /// Opens a file that a run has made, as `options` say, or makes it.

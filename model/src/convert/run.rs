@@ -12,16 +12,18 @@ use std::time::{Duration, Instant};
 use fs4::FileExt;
 use rayon::prelude::*;
 
-use super::Report;
-use super::folder::{Folder, Found, io_error};
+use super::disk::{free_bytes, io_error};
+use super::folder::{Folder, Found};
 use super::jobs::{Bytes, Job};
-use super::manifest::{FileEntry, MANIFEST, Manifest, TensorEntry};
+use super::manifest::{FileEntry, Manifest, TensorEntry};
 use super::memory::Peak;
 use super::own;
+use super::report::Report;
 use super::shards::{Plan, Tensor};
-use crate::loader::Progress;
+use crate::progress::Progress;
 use crate::read::open_file;
 use crate::weights::Weights;
+use crate::written::MANIFEST;
 use crate::{Error, Result};
 
 /// Pieces that are read, and that are written, ahead of and behind the one that is worked on.
@@ -209,7 +211,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Writes what is beside the tensors, and the manifest, and moves everything to its place.
+    /// Writes what is beside the tensors, and the manifest, and moves everything to its offset.
     fn finish(&mut self, folder: Folder, plan: &Plan) -> Result<()> {
         let mut names: Vec<String> = plan.shards.iter().map(|shard| shard.name.clone()).collect();
         for shard in &plan.shards {
@@ -284,7 +286,7 @@ fn prepare(
                 let as_noted: Vec<bool> = jobs
                     .par_iter()
                     .map(|&job| {
-                        let hashes = work.jobs[job].tensors().iter().zip(&plan.places[job]);
+                        let hashes = work.jobs[job].tensors().iter().zip(&plan.offsets[job]);
                         let hashes = hashes.map(|(tensor, &at)| hash_range(&path, at, tensor.bytes()));
                         let hashes = hashes.collect::<Result<Vec<_>>>()?;
                         Ok(folder.finished[work.jobs[job].name()] == hashes)
@@ -354,7 +356,7 @@ fn begun_bytes(files: &[(PathBuf, File)], kept_bytes: u64) -> u64 {
 }
 
 pub(super) fn check_space(out: &Path, needed: u64) -> Result<()> {
-    match super::free_bytes(out) {
+    match free_bytes(out) {
         Some(free) if free < needed => Err(Error::File {
             path: out.into(),
             reason: format!("{needed} bytes are to be written, {free} are free there"),
@@ -377,7 +379,7 @@ fn write_error(path: &Path, source: io::Error, left: u64) -> Error {
         );
         return Error::File { path: path.into(), reason };
     }
-    let free = super::free_bytes(path).unwrap_or(0);
+    let free = free_bytes(path).unwrap_or(0);
     let reason = format!(
         "{source}: {left} bytes are still to be written, {free} are free there. What is finished is kept: \
          make room and run the same again"
@@ -431,10 +433,11 @@ impl<'a> Writer<'a> {
             let shard = self.plan.shards.partition_point(|shard| shard.jobs.end <= job);
             let (path, file) = &mut self.files[shard];
             begun.resize_with(chunks.len(), Default::default);
-            for ((chunk, (done, hasher)), &place) in chunks.iter().zip(&mut begun).zip(&self.plan.places[job])
+            for ((chunk, (done, hasher)), &offset) in
+                chunks.iter().zip(&mut begun).zip(&self.plan.offsets[job])
             {
                 let bytes = chunk.get();
-                file.seek(SeekFrom::Start(place + *done))
+                file.seek(SeekFrom::Start(offset + *done))
                     .and_then(|_| file.write_all(bytes))
                     .map_err(|e| write_error(path, e, self.left))?;
                 hasher.update(bytes);

@@ -56,7 +56,7 @@ pub(super) struct Shard {
 pub(super) struct Plan {
     pub shards: Vec<Shard>,
     /// Offset of each tensor in its shard, by job and tensor.
-    pub places: Vec<Vec<u64>>,
+    pub offsets: Vec<Vec<u64>>,
 }
 
 impl Plan {
@@ -96,7 +96,7 @@ impl Plan {
             }
         }
         let count = ranges.len();
-        let mut plan = Self { shards: vec![], places: vec![] };
+        let mut plan = Self { shards: vec![], offsets: vec![] };
         for (i, range) in ranges.into_iter().enumerate() {
             let name = match count {
                 1 => "model.safetensors".to_owned(),
@@ -114,17 +114,17 @@ impl Plan {
         range: Range<usize>,
         metadata: &BTreeMap<String, String>,
     ) {
-        let mut places: Vec<Vec<u64>> = jobs.iter().map(|tensors| vec![0; tensors.len()]).collect();
+        let mut offsets: Vec<Vec<u64>> = jobs.iter().map(|tensors| vec![0; tensors.len()]).collect();
         let mut entries = Map::new();
         entries.insert("__metadata__".into(), json!(metadata));
         let mut end = 0;
         for aligned in [true, false] {
-            for (tensors, places) in jobs.iter().zip(&mut places) {
-                for (tensor, place) in tensors.iter().zip(places) {
+            for (tensors, offsets) in jobs.iter().zip(&mut offsets) {
+                for (tensor, offset) in tensors.iter().zip(offsets) {
                     if tensor.bytes().is_multiple_of(ALIGN_BYTES) == aligned {
-                        *place = end;
+                        *offset = end;
                         end += tensor.bytes();
-                        entries.insert(tensor.name.clone(), entry(tensor, *place..end));
+                        entries.insert(tensor.name.clone(), entry(tensor, *offset..end));
                     }
                 }
             }
@@ -133,9 +133,9 @@ impl Plan {
         json.resize((json.len() as u64 + 8).next_multiple_of(PAGE_BYTES) as usize - 8, b' ');
         let header = [&(json.len() as u64).to_le_bytes(), &json[..]].concat();
         let start = header.len() as u64;
-        places.iter_mut().flatten().for_each(|place| *place += start);
+        offsets.iter_mut().flatten().for_each(|offset| *offset += start);
         self.shards.push(Shard { name, header, bytes: start + end, jobs: range });
-        self.places.append(&mut places);
+        self.offsets.append(&mut offsets);
     }
 
     /// Bytes of all files.
@@ -194,9 +194,11 @@ mod tests {
             file.resize(shard.bytes as usize, 0);
             let weights = crate::Weights::from_bytes(file).unwrap();
             for job in shard.jobs.clone() {
-                for (tensor, place) in jobs[job].iter().zip(&plan.places[job]) {
+                for (tensor, offset) in jobs[job].iter().zip(&plan.offsets[job]) {
                     assert_eq!(weights.get(&tensor.name).unwrap().shape, tensor.shape);
-                    assert!(place.is_multiple_of(ALIGN_BYTES) || !tensor.bytes().is_multiple_of(ALIGN_BYTES));
+                    assert!(
+                        offset.is_multiple_of(ALIGN_BYTES) || !tensor.bytes().is_multiple_of(ALIGN_BYTES)
+                    );
                 }
             }
         }

@@ -1,13 +1,15 @@
-//! Checkpoints that nobody trained, written to disk: the real size on a machine that holds no real checkpoint.
+//! Sources that nobody trained, written to disk: the real size on a machine that holds no real checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::jobs::{Copy, Job};
 use super::manifest::{Arrangement, Manifest};
+use super::output;
+use super::packing::packing;
+use super::report::{Report, WriteOptions};
 use super::run::{OnProgress, Work};
-use super::{Checkpoint, Report, WriteOptions, describe_files, output, packing};
-use crate::loader::view;
+use super::source::{SEED, SourceFiles, describe_files};
 use crate::packed::{LAYOUT_VERSION, Rounding};
 use crate::weights::{FileDtype, Weights};
 use crate::{Config, Error, Result};
@@ -52,7 +54,7 @@ impl Synthesis {
         Ok(())
     }
 
-    fn checkpoint(&self) -> Result<Checkpoint> {
+    fn checkpoint(&self) -> Result<SourceFiles> {
         if !matches!(self.dtype, FileDtype::F32 | FileDtype::F16 | FileDtype::BF16) {
             return Err(Error::out_of_range("dtype", self.dtype, "F32, F16 or BF16"));
         }
@@ -62,10 +64,10 @@ impl Synthesis {
             files.push(("tokenizer.model".into(), tokenizer));
         }
         let mut made_from = describe_files(&files);
-        made_from.insert(super::SEED.into(), self.seed.to_string());
+        made_from.insert(SEED.into(), self.seed.to_string());
         made_from.insert("values".into(), self.dtype.to_string());
         let weights = Weights::synthetic(&config, self.dtype, self.seed);
-        Ok(Checkpoint { config, weights, files, made_from })
+        Ok(SourceFiles { config, weights, files, made_from })
     }
 
     /// Bytes of the files that [`synthesize`] would write.
@@ -77,20 +79,14 @@ impl Synthesis {
         self.work(&self.checkpoint()?, options)?.bytes()
     }
 
-    fn work<'a>(&self, checkpoint: &'a Checkpoint, options: &WriteOptions) -> Result<Work<'a>> {
+    fn work<'a>(&self, checkpoint: &'a SourceFiles, options: &WriteOptions) -> Result<Work<'a>> {
         match self.rounding {
             Some(rounding) => packing(checkpoint, rounding, options),
             None => plain(checkpoint, self.dtype.to_string(), options, |name| {
-                Ok(Box::new(Copy::new(view(&checkpoint.weights, name)?, self.dtype)))
+                Ok(Box::new(Copy::new(checkpoint.weights.view(name)?, self.dtype)))
             }),
         }
     }
-}
-
-/// Bytes that are free where a folder is, or will be made; `None` where the system does not say.
-pub fn free_bytes(out: &Path) -> Option<u64> {
-    let existing = out.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
-    fs4::available_space(existing).ok()
 }
 
 /// Writes a checkpoint of made-up values, the same ones for the same seed, with a tokenizer of as many pieces as the
@@ -114,7 +110,7 @@ pub fn synthesize(
 
 /// The work of writing every tensor that a config lists and the source can give, row-major.
 pub(super) fn plain<'a>(
-    checkpoint: &'a Checkpoint,
+    checkpoint: &'a SourceFiles,
     dtype: String,
     options: &WriteOptions,
     job: impl Fn(&str) -> Result<Box<dyn Job + 'a>>,

@@ -7,13 +7,14 @@ use std::path::Path;
 use rayon::prelude::*;
 use strix_shaders::{Format, Layout};
 
-use super::folder::refuse_unfinished;
-use super::items;
-use super::manifest::{Arrangement, FileEntry, MANIFEST, Manifest, TensorEntry};
+use super::manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
+use super::packing::items;
 use super::run::{OnProgress, hash_range};
-use crate::loader::{Item, Progress};
 use crate::packed::{self, Rounding};
+use crate::parts::Item;
+use crate::progress::Progress;
 use crate::weights::{FileDtype, Weights, is_file_name};
+use crate::written::{MANIFEST, refuse_unfinished};
 use crate::{Config, Error, Result, shown};
 
 /// Tensors that are read between two calls of the progress callback.
@@ -320,7 +321,7 @@ fn expected(config: &Config, manifest: &Manifest) -> Result<BTreeMap<String, (bo
             Item::Matrix(matrix) => {
                 let packed = manifest.tensors.get(&packed::weight_name(&matrix.label));
                 // Weight sets that were equal are stored once.
-                let blocks = Layout { sets: 1, ..matrix.layout }.places() as usize;
+                let blocks = Layout { sets: 1, ..matrix.layout }.num_blocks() as usize;
                 let once = packed.is_some_and(|entry| entry.shape.first() == Some(&blocks));
                 let format = match packed.map(|entry| entry.dtype.as_str()) {
                     Some("I8") => Format::Int8 { group: manifest.group },

@@ -3,7 +3,9 @@
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 
-use super::{Decoded, check_size, cut_short, image_error, still};
+use super::limits::{check_size, cut_short, image_error};
+use super::opened::Decoded;
+use super::still;
 use crate::Result;
 
 /// Bytes before the header that says the size.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use strix_engine::panic_text;
 
-use super::image_error;
+use super::limits::image_error;
 use crate::Result;
 
 thread_local! {

@@ -8,7 +8,8 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use mozjpeg_sys::J_COLOR_SPACE;
 
 use super::cmyk::cmyk_to_rgb;
-use super::{Decoded, MAX_PIXELS, check_size, cut_short, image_error};
+use super::limits::{MAX_PIXELS, check_size, cut_short, image_error};
+use super::opened::Decoded;
 use crate::{Error, Result};
 use libjpeg::{Failed, Jpeg};
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::foreign::{self, Foreign};
-use super::image_error;
-use crate::Result;
+use super::limits::image_error;
+use crate::{Error, Result};
 
 /// A kind of picture that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,5 +61,18 @@ impl Kind {
             }
             _ => return None,
         })
+    }
+}
+
+/// An error that names the format, too.
+pub(super) fn of_kind(error: Error, kind: Kind) -> Error {
+    match error {
+        // What follows a colon is a decoder's own words.
+        Error::Image { name, reason }
+            if reason.split(':').next().is_some_and(|ours| !ours.contains(&kind.to_string())) =>
+        {
+            Error::Image { name, reason: format!("is a {kind} that {reason}") }
+        }
+        named => named,
     }
 }

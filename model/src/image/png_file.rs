@@ -5,7 +5,7 @@
 
 use image::metadata::Orientation;
 
-use super::{cut_short, image_error};
+use super::limits::{cut_short, image_error};
 use crate::Result;
 
 /// First bytes of a PNG.

@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use super::check_size;
+use super::limits::check_size;
 use crate::Result;
 use crate::bicubic::{self, Filter};
 use crate::config::PreprocessorConfig;

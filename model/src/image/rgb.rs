@@ -3,7 +3,8 @@
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
-use super::{Decoded, Exif, Note, Opened, Options, image_error};
+use super::limits::image_error;
+use super::opened::{Decoded, Exif, Note, Opened, Options};
 use crate::Result;
 
 /// Turns and converts a decoded picture as the options ask, with notes for the user.

@@ -5,7 +5,9 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayAlphaImage, ImageDecoder, ImageFormat, ImageReader};
 
-use super::{Decoded, check_size, cut_short, limits, png_file, unreadable};
+use super::limits::{check_size, cut_short, limits, unreadable};
+use super::opened::Decoded;
+use super::png_file;
 use crate::Result;
 
 /// Decodes a still picture and its EXIF orientation.

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::PreprocessorConfig;
 use crate::{Weights, bicubic};
 use image::codecs::gif::GifEncoder;
-use image::{Frame, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
+use image::{DynamicImage, Frame, GrayImage, ImageBuffer, ImageFormat, Luma, Rgba, RgbaImage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

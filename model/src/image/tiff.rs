@@ -9,7 +9,9 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, Luma, RgbImage, RgbaImage};
 
 use super::cmyk::cmyk_to_rgb;
-use super::{Decoded, MAX_PIXELS, check_size, cut_short, image_error, jpeg};
+use super::jpeg;
+use super::limits::{MAX_PIXELS, check_size, cut_short, image_error};
+use super::opened::Decoded;
 use crate::Result;
 use ifd::{Ifd, Tag};
 use layout::{Alpha, Colour, Compression, Layout};

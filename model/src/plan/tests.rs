@@ -74,7 +74,8 @@ fn planned(json: &Value) -> Result<PlanReport> {
     let options = LoadOptions { ctx, kv: KvDtype::F16, ..LoadOptions::default() };
     let plain = plan(&config, &options, &Target::default(), None, Room::default());
     // The same for a device that allows more, with other kernels.
-    let target = Target { max_binding_bytes: 1 << 31, subgroup: Some(32), ..Target::default() };
+    let target =
+        Target { max_binding_bytes: 1 << 31, subgroup: Some(32), subgroups: true, ..Target::default() };
     let dtype = Dtype::Int8 { group: Some(32) };
     let int8 = LoadOptions { dtype, activations: Activations::Int8, int8_vision: true, ..options };
     if let Err(error) = plan(&config, &int8, &target, None, Room::default()) {

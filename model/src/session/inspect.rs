@@ -5,22 +5,14 @@ use std::sync::Arc;
 
 use strix_engine::StepTime;
 
-use super::{Encoded, Row, Session};
+use super::inspected::Inspected;
+use super::{Row, Session};
+use crate::decoder::TOGETHER;
+use crate::inner::Inner;
 use crate::kv_pool::Sequence;
-use crate::model::{Inner, profile};
-use crate::runner::{Part, Pass, Runner, TOGETHER};
+use crate::runner::{Pass, Runner, Share};
+use crate::trace::profile;
 use crate::{Error, Result};
-
-/// What is looked at.
-#[derive(Debug, Default)]
-pub(super) struct Inspected {
-    /// What is being run.
-    pub(super) sequence: Option<Sequence>,
-    /// Positions that it had last.
-    ran: usize,
-    /// Pictures of its rows.
-    pub(super) pictures: Vec<Encoded>,
-}
 
 /// Single steps, traces and times of a [`Session`], for tests and benchmarks. They run on the caller's thread, between
 /// the answers of other sessions, and have nothing to do with the turns of this one, whose pictures they use.
@@ -139,7 +131,7 @@ impl<'a> Inspect<'a> {
         inner.pages().grow(sequence, most);
         let times = {
             let mut runner = inner.runner()?;
-            runner.prefill.write(&[Part { sequence, rows: &rows, pictures: &[], candidates: 1 }]);
+            runner.prefill.write(&inner, &[Share { sequence, rows: &rows, pictures: &[], candidates: 1 }])?;
             profile(&mut runner.prefill.program)
         };
         self.end();
@@ -202,10 +194,10 @@ fn write_together<'a>(
         };
         has_room(inner, sequence)?;
         inner.pages().grow(sequence, sequence.len() + 1);
-        parts.push(Part { sequence, rows, pictures: &[], candidates: 1 });
+        parts.push(Share { sequence, rows, pictures: &[], candidates: 1 });
     }
     let pass = runner.decode(inner, parts.len())?;
-    pass.write(&parts);
+    pass.write(inner, &parts)?;
     Ok(pass)
 }
 

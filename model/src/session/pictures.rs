@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::Session;
 use crate::image::RgbImage;
-use crate::model::Inner;
-use crate::pictures::PictureId;
+use crate::inner::Inner;
+use crate::pictures::{Encoded, PictureId};
 use crate::{Error, Result};
 
 /// A picture of a session.
@@ -24,16 +24,8 @@ pub(super) enum Content {
     Absent,
     /// As the vision tower takes it: it waits to be encoded.
     Pixels(Arc<[f32]>),
-    /// What the decoder sees of it.
-    Embeds(Arc<[f32]>),
-}
-
-/// A picture as the decoder sees it.
-#[derive(Clone, Debug)]
-pub(crate) struct Encoded {
-    pub(crate) id: PictureId,
-    /// `[queries + 1, hidden_size]`.
-    pub(crate) embeds: Arc<[f32]>,
+    /// As the decoder sees it.
+    Encoded(Arc<Encoded>),
 }
 
 impl Picture {
@@ -46,20 +38,31 @@ impl Picture {
     }
 
     /// What the decoder sees of it, if it was encoded for whatever conversation and is kept.
-    pub(crate) fn encoded(&self, inner: &Inner) -> Option<Encoded> {
-        let embeds = match self.content() {
-            Content::Embeds(embeds) => Some(embeds),
-            Content::Absent | Content::Pixels(_) => inner.pictures().embeds(self.id),
+    pub(crate) fn encoded(&self, inner: &Inner) -> Option<Arc<Encoded>> {
+        let encoded = match self.content() {
+            Content::Encoded(encoded) => Some(encoded),
+            Content::Absent | Content::Pixels(_) => inner.pictures().get(self.id),
         }?;
-        self.encode(embeds.clone());
-        Some(Encoded { id: self.id, embeds })
+        self.encode(encoded.clone());
+        Some(encoded)
+    }
+
+    /// The same, encoded now if it has to be; absent where its pixels are not known.
+    pub(super) fn encoded_now(&self, inner: &Inner) -> Result<Option<Arc<Encoded>>> {
+        if let Some(encoded) = self.encoded(inner) {
+            return Ok(Some(encoded));
+        }
+        let Some(pixels) = self.pixels() else { return Ok(None) };
+        let encoded = inner.encode(self.id, &pixels)?;
+        self.encode(encoded.clone());
+        Ok(Some(encoded))
     }
 
     /// Its pixels while it waits to be encoded.
     pub(crate) fn pixels(&self) -> Option<Arc<[f32]>> {
         match self.content() {
             Content::Pixels(pixels) => Some(pixels),
-            Content::Absent | Content::Embeds(_) => None,
+            Content::Absent | Content::Encoded(_) => None,
         }
     }
 
@@ -69,8 +72,8 @@ impl Picture {
     }
 
     /// Puts what the decoder sees of it in place of its pixels.
-    pub(crate) fn encode(&self, embeds: Arc<[f32]>) {
-        *self.content.lock().unwrap_or_else(PoisonError::into_inner) = Content::Embeds(embeds);
+    pub(crate) fn encode(&self, encoded: Arc<Encoded>) {
+        *self.content.lock().unwrap_or_else(PoisonError::into_inner) = Content::Encoded(encoded);
     }
 }
 
@@ -136,25 +139,20 @@ impl Session {
     pub fn add_embeds(&mut self, embeds: Arc<[f32]>) {
         let c = &self.model.inner.config;
         assert_eq!(embeds.len(), c.num_image_tokens() * c.text.hidden_size, "embeddings of one image");
-        let id = self.model.inner.pictures().id("embeds", &embeds);
+        let mut pictures = self.model.inner.pictures();
+        let id = pictures.id("embeds", &embeds);
+        let encoded = pictures.given(id.0, embeds);
+        drop(pictures);
         let mut talk = self.talk();
-        talk.pictures.push(Picture::new(id, Content::Embeds(embeds)));
+        talk.pictures.push(Picture::new(id, Content::Encoded(encoded)));
         talk.pending += 1;
     }
 
     /// Encodes the pictures that wait for it.
-    pub(super) fn encode(&self) -> Result<Vec<Encoded>> {
-        let inner = &self.model.inner;
+    pub(super) fn encode(&self) -> Result<Vec<Arc<Encoded>>> {
         let pictures = self.talk().pictures.clone();
-        let encoded = |picture: &Picture| {
-            if let Some(encoded) = picture.encoded(inner) {
-                return Ok(encoded);
-            }
-            let pixels = picture.pixels().expect("it is not encoded");
-            let embeds = inner.pictures().keep(picture.id, self.model.encode(&pixels)?.into());
-            picture.encode(embeds.clone());
-            Ok(Encoded { id: picture.id, embeds })
-        };
-        pictures.iter().map(encoded).collect()
+        let encoded = pictures.iter().map(|picture| picture.encoded_now(&self.model.inner));
+        let absent = |number| move || Error::PictureAbsent { number };
+        encoded.enumerate().map(|(i, encoded)| encoded?.ok_or_else(absent(i))).collect()
     }
 }

@@ -15,9 +15,9 @@ use super::pictures::Content;
 use super::{Last, Picture, Row, Session, Talk};
 use crate::constraint::Constraint;
 use crate::generate::GenerateOptions;
+use crate::inner::Inner;
 use crate::kv_cache::{LayerCache, page_ranges};
 use crate::kv_pool::POSITIONS;
-use crate::model::Inner;
 use crate::prompt::{Conversation, Question, Template, Turn};
 use crate::sampler::SamplingParams;
 use crate::shown::shown;
@@ -103,13 +103,8 @@ impl Session {
             let shape = vec![inner.config.num_image_tokens(), inner.config.text.hidden_size];
             for (i, picture) in talk.pictures.iter().enumerate() {
                 // One that nobody looked at yet is looked at now.
-                let embeds = match (picture.encoded(inner), picture.pixels()) {
-                    (Some(encoded), _) => encoded.embeds,
-                    (None, Some(pixels)) => {
-                        inner.pictures().keep(picture.id, self.model.encode(&pixels)?.into())
-                    }
-                    (None, None) => return Err(Error::PictureAbsent { number: i }),
-                };
+                let encoded = picture.encoded_now(inner)?.ok_or(Error::PictureAbsent { number: i })?;
+                let embeds = inner.pictures().read(&encoded)?;
                 let bytes = bytemuck::cast_slice(&embeds).to_vec();
                 tensors.insert(format!("picture.{i}.embeds"), (Dtype::F32, shape.clone(), bytes));
             }
@@ -255,7 +250,7 @@ impl Saved {
                 }
                 Ok(view) => {
                     let embeds: Arc<[f32]> = bytemuck::pod_collect_to_vec(view.data()).into();
-                    Content::Embeds(inner.pictures().keep_known(id, embeds))
+                    Content::Encoded(inner.pictures().given(id, embeds))
                 }
             };
             pictures.push(Picture::new((id, hash), content));

@@ -1,18 +1,16 @@
 //! Looking into a session: every tensor of a run, replays beside the CPU references, attention probabilities.
 
-use std::path::PathBuf;
+use strix_engine::{Deviation, Difference};
 
-use strix_engine::{Difference, Program};
-
-use super::inspect::Inspected;
 use super::inspect::logits_together;
+use super::inspected::Inspected;
 use super::rows::{self, Row};
 use super::{Inspect, Session};
 use crate::decoder::{Regime, Tap};
-use crate::kv_cache;
+use crate::inner::{Inner, Running};
 use crate::kv_pool::Sequence;
-use crate::model::{Inner, Trace, trace};
-use crate::runner::{Part, Pass};
+use crate::runner::{Pass, Share};
+use crate::trace::{Trace, in_order};
 use crate::{Error, Result};
 
 /// Most rows whose attention probabilities are written out: the table grows with their square, and its
@@ -46,8 +44,9 @@ impl Inspect<'_> {
     ///
     /// If the ids do not fit.
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
-        let mut pass = self.whole(ids, &mut Tap::default())?;
-        let trace = in_order(&mut pass.program, &self.inner(), self.pages());
+        let inner = self.inner();
+        let (mut pass, _alone) = self.whole(&inner, ids, &mut Tap::default())?;
+        let trace = in_order(&mut pass.program, &inner.config.text, inner.options.kv, self.pages());
         self.end();
         trace
     }
@@ -62,14 +61,18 @@ impl Inspect<'_> {
     pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
         let mut last = None;
         let decoded = self.each_pass(ids, |pass, inner, pages, ends| {
-            last = ends.then(|| in_order(&mut pass.program, inner, pages)).transpose()?;
+            last = ends
+                .then(|| in_order(&mut pass.program, &inner.config.text, inner.options.kv, pages))
+                .transpose()?;
             if !ends {
                 pass.program.run(&[])?;
             }
             Ok(false)
         })?;
         debug_assert!(!decoded);
-        let decode = self.decode_last(|pass, inner, pages| in_order(&mut pass.program, inner, pages))?;
+        let decode = self.decode_last(|pass, inner, pages| {
+            in_order(&mut pass.program, &inner.config.text, inner.options.kv, pages)
+        })?;
         Ok([last.expect("there is a last chunk"), decode])
     }
 
@@ -95,7 +98,8 @@ impl Inspect<'_> {
         let mut tap = Tap { layers: layers.to_vec(), probs: vec![] };
         tap.layers.sort_unstable();
         tap.layers.dedup();
-        let mut chunk = self.whole(ids, &mut tap)?;
+        let inner = self.inner();
+        let (mut chunk, _alone) = self.whole(&inner, ids, &mut tap)?;
         self.end();
         chunk.program.run(&tap.probs.iter().map(|p| p.id()).collect::<Vec<_>>())?;
         let of = |layer: &usize| -> Result<Vec<f32>> {
@@ -111,18 +115,19 @@ impl Inspect<'_> {
         layers.iter().map(of).collect()
     }
 
-    /// A program that runs all of these ids at once, its inputs written; nothing is cached then.
-    fn whole(&mut self, ids: &[i32], tap: &mut Tap) -> Result<Pass> {
+    /// A program that runs all of these ids at once, its inputs written; nothing is cached then. What comes with it keeps
+    /// others from running, and so the pictures in their places.
+    fn whole<'i>(&mut self, inner: &'i Inner, ids: &[i32], tap: &mut Tap) -> Result<(Pass, Running<'i>)> {
         let rows = self.rows_of(ids, 0)?;
         let size = (rows.len() as u32).max(2);
-        let inner = self.inner();
-        let mut pass = Pass::compile(&inner, Regime::Prefill, size, 1, true, tap)?;
+        let mut pass = Pass::compile(inner, Regime::Prefill, size, 1, true, tap)?;
         self.begin(rows.len())?;
+        let alone = inner.runner()?;
         let Inspected { sequence, pictures, .. } = self.state();
         let sequence = sequence.as_mut().expect("begun");
         inner.pages().grow(sequence, rows.len());
-        pass.write(&[Part { sequence, rows: &rows, pictures, candidates: 1 }]);
-        Ok(pass)
+        pass.write(inner, &[Share { sequence, rows: &rows, pictures, candidates: 1 }])?;
+        Ok((pass, alone))
     }
 
     /// Pages of what is being run.
@@ -156,7 +161,7 @@ impl Inspect<'_> {
             let (part, after) = rest.split_at(pass.size.min(rest.len()));
             rest = after;
             inner.pages().grow(sequence, sequence.len() + part.len());
-            pass.write(&[Part { sequence, rows: part, pictures, candidates: 1 }]);
+            pass.write(&inner, &[Share { sequence, rows: part, pictures, candidates: 1 }])?;
             if run(pass, &inner, sequence.pages(), rest.is_empty())? {
                 return Ok(true);
             }
@@ -174,7 +179,7 @@ impl Inspect<'_> {
         let result = {
             let mut runner = inner.runner()?;
             let pass = runner.decode(&inner, 1)?;
-            pass.write(&[Part { sequence, rows: &row, pictures: &[], candidates: 1 }]);
+            pass.write(&inner, &[Share { sequence, rows: &row, pictures: &[], candidates: 1 }])?;
             run(pass, &inner, sequence.pages())
         };
         self.end();
@@ -216,6 +221,21 @@ impl Inspect<'_> {
             return Ok(found);
         }
         self.decode_last(|pass, _, _| Ok(pass.program.replay(tolerance)?))
+    }
+
+    /// [`Inspect::replay`] of every step: how far each result is from its CPU reference. Slow.
+    ///
+    /// # Errors
+    ///
+    /// If the ids do not fit.
+    pub fn deviations(&mut self, ids: &[i32]) -> Result<Vec<Deviation>> {
+        let mut all = vec![];
+        self.each_pass(ids, |pass, _, _, _| {
+            all.extend(pass.program.deviations()?);
+            Ok(false)
+        })?;
+        all.extend(self.decode_last(|pass, _, _| Ok(pass.program.deviations()?))?);
+        Ok(all)
     }
 
     /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
@@ -262,130 +282,4 @@ impl Inspect<'_> {
 fn best(logits: &[f32]) -> u32 {
     let largest = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
     largest.map_or(0, |(id, _)| id as u32)
-}
-
-/// `STRIX_TRACE=decoder.3`: the labels whose tensors are dumped.
-pub(crate) fn trace_prefix() -> Option<String> {
-    std::env::var("STRIX_TRACE").ok().filter(|v| !v.is_empty())
-}
-
-/// Refuses a `STRIX_TRACE` that names no tensor of any program, before one is run.
-pub(crate) fn check_prefix<'a>(prefix: &str, labels: impl IntoIterator<Item = &'a str>) -> Result<()> {
-    let mut names: Vec<String> = vec![];
-    for label in labels {
-        if is_named(label, prefix) {
-            return Ok(());
-        }
-        let name = label.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Err(Error::Option(format!(
-        "STRIX_TRACE={prefix} names no tensor of this model; there are {}",
-        ranges(&names)
-    )))
-}
-
-/// `decoder.0 to decoder.31, lm_head` of each layer's name and the others'.
-fn ranges(names: &[String]) -> String {
-    let kind = |name: &str| {
-        name.split_once('.').filter(|(_, n)| n.parse::<usize>().is_ok()).map(|(kind, _)| kind.to_owned())
-    };
-    let mut runs: Vec<[&str; 2]> = vec![];
-    for name in names {
-        match runs.last_mut() {
-            Some([_, last]) if kind(name).is_some() && kind(last) == kind(name) => *last = name,
-            _ => runs.push([name, name]),
-        }
-    }
-    let words = |[first, last]: &[&str; 2]| {
-        if first == last { (*first).to_owned() } else { format!("{first} to {last}") }
-    };
-    runs.iter().map(words).collect::<Vec<_>>().join(", ")
-}
-
-/// Whether a label begins with `prefix`; that of layer 1 is none of layer 10's.
-fn is_named(label: &str, prefix: &str) -> bool {
-    let rest = label.strip_prefix(prefix);
-    rest.is_some_and(|rest| !(prefix.ends_with(char::is_numeric) && rest.starts_with(char::is_numeric)))
-}
-
-/// A trace of a pass of a sequence on these pages, its keys and values in the order of positions.
-fn in_order(program: &mut Program, inner: &Inner, pages: &[u32]) -> Result<Trace> {
-    let mut trace = trace(program)?;
-    kv_cache::by_position(&mut trace, &inner.config.text, inner.options.kv, pages);
-    Ok(trace)
-}
-
-/// The folder that the tensors which `STRIX_TRACE` names are written to, `STRIX_TRACE_DIR` or else `strix-trace` here;
-/// `None` if it names none.
-pub fn trace_dir() -> Option<PathBuf> {
-    trace_prefix().map(|_| dir())
-}
-
-fn dir() -> PathBuf {
-    let named = std::env::var_os("STRIX_TRACE_DIR").filter(|dir| !dir.is_empty());
-    PathBuf::from(named.unwrap_or_else(|| "strix-trace".into()))
-}
-
-/// Writes the tensors of the steps named by `prefix` to `strix-trace/`, in files whose names begin with `position`, and
-/// says on the log which step first differs from its CPU reference.
-pub(crate) fn dump(
-    program: &mut Program,
-    inner: &Inner,
-    pages: &[u32],
-    prefix: &str,
-    position: &str,
-) -> Result<()> {
-    let dir = dir();
-    let io = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| Error::Io { path, source }
-    };
-    std::fs::create_dir_all(&dir).map_err(io(&dir))?;
-    for (i, (label, values)) in
-        in_order(program, inner, pages)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
-    {
-        let path = dir.join(format!("{position}-{i:04}-{label}.f32"));
-        std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;
-    }
-    match program.replay(1e-3)? {
-        None => tracing::info!(position, "every step agrees with its CPU reference"),
-        Some(d) => tracing::error!(
-            position,
-            "step {} ({}, {}) is the first that differs: {}[{}] is {} where the reference has {}",
-            d.step,
-            d.label,
-            d.kernel,
-            d.tensor,
-            d.element,
-            d.got,
-            d.want
-        ),
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layer_is_not_traced_for_another_that_begins_like_it() {
-        assert!(is_named("decoder.1.q_proj", "decoder.1"));
-        assert!(is_named("decoder.1.q_proj", "decoder.1.q"));
-        assert!(is_named("decoder.1.q_proj", "decoder"));
-        assert!(!is_named("decoder.10.q_proj", "decoder.1"));
-        assert!(!is_named("vision.1.query_key_value", "decoder.1"));
-    }
-
-    #[test]
-    fn what_names_nothing_is_refused_with_the_names_there_are() {
-        let labels = ["embedding", "decoder.0.q", "decoder.0.k", "decoder.1.q", "decoder.2.q", "lm_head"];
-        assert!(check_prefix("decoder.2", labels).is_ok());
-        let error = check_prefix("decodr", labels).unwrap_err().to_string();
-        assert!(error.contains("STRIX_TRACE=decodr"), "{error}");
-        assert!(error.ends_with("there are embedding, decoder.0 to decoder.2, lm_head"), "{error}");
-    }
 }

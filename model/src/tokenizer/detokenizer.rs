@@ -1,8 +1,44 @@
 //! Ids to text, as they come.
 
+use super::marks::{SPACE, byte_of};
 use super::normalizer::Normalizer;
-use super::{SPACE, Tokenizer, byte_of};
+use super::vocabulary::Tokenizer;
 use crate::sentencepiece::Kind;
+
+impl Tokenizer {
+    /// Text of ids. Bytes that are no UTF-8 become U+FFFD each, ids past the vocabulary nothing.
+    ///
+    /// With `skip_special`, `<s>`, `</s>` and `<unk>` are left out as if they were not there. Without, a space
+    /// goes in front of text that a special token follows, unless that text begins the ids; transformers does
+    /// so, and the goldens show it.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
+        let mut text = String::new();
+        let mut stretch = Detokenizer::default();
+        let mut stretch_text = String::new();
+        let mut after_special = false;
+        for (i, &id) in ids.iter().enumerate() {
+            if skip_special || !self.is_special(id) {
+                stretch_text.extend(stretch.push(self, id));
+                after_special = false;
+                continue;
+            }
+            if !after_special && i != 0 {
+                text.push(' ');
+            }
+            stretch_text.push_str(&stretch.finish());
+            text.push_str(&std::mem::take(&mut stretch_text));
+            text.push_str(&self.pieces[id as usize].text);
+            stretch = Detokenizer::default();
+            after_special = true;
+        }
+        text + &stretch_text + &stretch.finish()
+    }
+
+    /// A stream that turns generated ids into text as they come.
+    pub fn decode_stream(&self) -> DecodeStream<'_> {
+        DecodeStream::new(self)
+    }
+}
 
 /// Turns ids into text one at a time; what it holds between ids, without the tokenizer.
 ///

@@ -9,8 +9,9 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, 
 use serde::{Deserialize, Deserializer};
 use tokenizers::models::bpe::{BPE, Vocab};
 
+use super::marks::byte_of;
 use super::normalizer::{Normalizer, UserDefined};
-use super::{Merges, Special, Tokenizer, byte_of, index};
+use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
 use crate::json::fault;
 use crate::read::without_bom;
 use crate::sentencepiece::{Kind, Piece};
@@ -118,7 +119,7 @@ pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Toke
     let Counts { model: ModelCounts { vocab, merges } } =
         serde_json::from_slice(bytes).map_err(|e| fault("it", bytes, &e))?;
     if vocab.0 > max_pieces {
-        return Err(super::too_many(vocab.0, max_pieces));
+        return Err(too_many(vocab.0, max_pieces));
     }
     if merges.0 > MERGES_PER_PIECE * max_pieces {
         return Err(format!("it lists {} merges, too many for {max_pieces} pieces", merges.0));

@@ -1,6 +1,6 @@
 //! Normalises a text before it is split into pieces, and finds the pieces that are taken whole.
 
-use crate::tokenizer::SPACE;
+use super::marks::SPACE;
 
 /// The flags of SentencePiece's `normalizer_spec`.
 #[derive(Clone, Copy, Debug)]

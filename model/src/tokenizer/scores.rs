@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
+use super::marks::byte_of;
 use crate::sentencepiece::{Kind, Piece};
-use crate::tokenizer::byte_of;
 
 /// Merging's data besides the pieces.
 #[derive(Debug)]

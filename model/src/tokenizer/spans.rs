@@ -1,6 +1,6 @@
 //! A prompt as the tokenizer takes it: what may be a control token is said, not found.
 
-use super::{IMAGE_PLACEHOLDER, IMAGE_TOKEN, SPACE, Tokenizer};
+use super::marks::{IMAGE_TOKEN, SPACE};
 
 /// A span of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Span {
 }
 
 /// What is encoded at once: a token, or a stretch of text.
-pub(super) enum Part {
+pub(super) enum Unit {
     Special(u32),
     Text(Stretch),
 }
@@ -72,54 +72,15 @@ pub(super) fn is_solid(c: char) -> bool {
     !matches!(c, ' ' | SPACE)
 }
 
-impl Tokenizer {
-    /// Ids of a prompt, with [`IMAGE_PLACEHOLDER`] for each picture. Text in which nothing looks like a control token has
-    /// the ids that [`Tokenizer::encode_prompt`] gives it, whatever spans it is in.
-    pub fn encode_spans(&self, spans: &[Span]) -> Vec<i32> {
-        let has_text = |chunk: &[Span]| chunk.iter().any(|span| !span.text().is_empty());
-        let mut chunks = spans.split(|span| *span == Span::Picture).peekable();
-        let bos_first = chunks.peek().is_some_and(|chunk| has_text(chunk));
-        let mut ids = Vec::new();
-        for (i, chunk) in chunks.enumerate() {
-            if i > 0 {
-                ids.push(IMAGE_PLACEHOLDER);
-            }
-            if has_text(chunk) {
-                let add_bos = i == 0 || !bos_first;
-                ids.extend(self.encode_parts(self.parts(chunk), add_bos).into_iter().map(|id| id as i32));
-            }
-        }
-        ids
-    }
-
-    /// The parts of text between pictures; no text is empty, and no two texts follow each other.
-    fn parts(&self, spans: &[Span]) -> Vec<Part> {
-        let mut parts = Vec::new();
-        for span in spans {
-            match span {
-                Span::Literal(text) => push(&mut parts, text, true),
-                Span::Marked(text) => {
-                    for (text, special) in self.split(text) {
-                        push(&mut parts, text, false);
-                        parts.extend(special.map(Part::Special));
-                    }
-                }
-                Span::Picture => {}
-            }
-        }
-        parts
-    }
-}
-
-/// Adds a text to the stretch that the parts end in.
-fn push(parts: &mut Vec<Part>, text: &str, is_literal: bool) {
+/// Adds a text to the stretch that the units end in.
+pub(super) fn push(units: &mut Vec<Unit>, text: &str, is_literal: bool) {
     if text.is_empty() {
         return;
     }
-    if !matches!(parts.last(), Some(Part::Text(_))) {
-        parts.push(Part::Text(Stretch::default()));
+    if !matches!(units.last(), Some(Unit::Text(_))) {
+        units.push(Unit::Text(Stretch::default()));
     }
-    if let Some(Part::Text(stretch)) = parts.last_mut() {
+    if let Some(Unit::Text(stretch)) = units.last_mut() {
         stretch.push(text, is_literal);
     }
 }

@@ -1,6 +1,11 @@
 //! Tokens and texts against the recorded ones, and broken files.
 
+use std::path::Path;
+
+use super::load::{MAX_PIECES, read_sentencepiece};
+use super::spans::Stretch;
 use super::*;
+use crate::config::legacy_of;
 use serde_json::Value;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tokenizer");

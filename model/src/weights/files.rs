@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::{file_error, safetensors, torch};
+use super::entry::file_error;
+use super::{safetensors, torch};
 use crate::read::open_file;
 use crate::{Error, Result};
 

@@ -1,6 +1,6 @@
 //! What tells a checkpoint from others, without reading all of it.
 
-use super::Weights;
+use super::tensors::Weights;
 
 /// Elements of a tensor that are looked at, at its beginning and in its middle.
 const LOOKED_AT: usize = 64;

@@ -2,29 +2,30 @@
 
 mod adapter;
 mod cache;
+mod listing;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::cursor::shown;
+use super::entry::file_error;
 use super::kinds::{self, Kind, Sign};
-use super::{Weights, file_error, names};
+use super::names;
+use super::tensors::Weights;
 use crate::config::{UNQUANTISED, quantised};
-use crate::convert::refuse_unfinished;
-use crate::read::{LFS_ADVICE, MAX_CONFIG_BYTES, is_lfs_pointer, open_file, read_file, without_bom};
+use crate::read::{LFS_ADVICE, is_lfs_pointer};
+use crate::written::refuse_unfinished;
 use crate::{Error, Result};
 use adapter::{adapter_in, holds_adapter, is_adapter, is_adapter_of};
 use cache::cache_of;
+use listing::{MAX_SHOWN, has, head, is_state, json, listed, names};
 
 pub(super) use adapter::check_adapter;
+pub(super) use listing::is_weights;
 
-/// Most names of a folder that are looked at.
-const MAX_NAMES: usize = 10_000;
 /// Most folders in a folder whose folders are looked at.
 const MAX_BELOW: usize = 100;
-/// Most names that a message lists.
-const MAX_SHOWN: usize = 4;
 /// Most bytes of a Git LFS pointer.
 const MAX_POINTER: u64 = 1024;
 /// Ends of the names of a model's small files. A clone may have a Git LFS pointer in place of any, and the lack would
@@ -362,11 +363,6 @@ pub(super) fn beside_bin(path: &Path) -> Option<Kind> {
     kinds::BESIDE_BIN.iter().find(beside).map(|&(_, kind)| kind)
 }
 
-/// Whether a file of that name is a part of a training's state.
-fn is_state(name: &str) -> bool {
-    kinds::STATE_SIGNS.iter().any(|sign| sign.fits(name))
-}
-
 /// The message about the tensors of a file without a config, if they are no model's.
 fn inside(path: &Path) -> Option<String> {
     let weights = Weights::from_files(path, &[path.into()]).ok()?;
@@ -416,44 +412,4 @@ fn not_there(path: &Path, source: std::io::Error) -> Error {
         }
         _ => Error::Io { path: path.into(), source },
     }
-}
-
-fn json(path: &Path) -> Option<Map<String, Value>> {
-    let bytes = read_file(path, MAX_CONFIG_BYTES).ok()?;
-    serde_json::from_slice(without_bom(&bytes)).ok()
-}
-
-/// The first bytes of a file.
-fn head(path: &Path) -> Option<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = vec![];
-    open_file(path).ok()?.take(512).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
-}
-
-/// Names in a folder, sorted; none if it cannot be read.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().take(MAX_NAMES);
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort_unstable();
-    names
-}
-
-fn has(dir: &Path, name: &str) -> bool {
-    dir.join(name).is_file()
-}
-
-/// Whether a file of that name may be one of weights.
-pub(super) fn is_weights(name: &str) -> bool {
-    (name.ends_with(".safetensors") || name.ends_with(".bin"))
-        && !kinds::NOT_WEIGHTS.iter().any(|sign| sign.fits(name))
-        && !is_state(name)
-}
-
-/// The first few of some names.
-fn listed(names: &[String]) -> String {
-    let more = names.len().saturating_sub(MAX_SHOWN);
-    let names = names.iter().take(MAX_SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{names} and {more} more") } else { names }
 }

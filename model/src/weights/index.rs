@@ -6,11 +6,13 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 
 use super::cursor::shown;
-use super::files::Opened;
-use super::{Weights, file_error, folder};
-use crate::convert::{MANIFEST, refuse_unfinished};
+use super::entry::file_error;
+use super::folder;
+use super::tensors::Weights;
+
 use crate::json::{brief, object};
 use crate::read::{MAX_INDEX_BYTES, read_file};
+use crate::written::{MANIFEST, refuse_unfinished};
 use crate::{Error, Result};
 
 /// Names that transformers gives the files of a checkpoint.
@@ -102,14 +104,6 @@ impl Weights {
             }
         }
         Err(file_error(path, folder::no_weights(path)))
-    }
-
-    pub(super) fn from_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
-        let mut weights = Self::empty(path);
-        for file in files {
-            weights.add(Opened::map(file)?)?;
-        }
-        Ok(weights)
     }
 
     fn from_index(dir: &Path, index: &Path) -> Result<Self> {

@@ -1,8 +1,9 @@
 //! Reads the names of tensors: who wrapped the model, and what a file is that is no checkpoint of it.
 
+use super::FileDtype;
 use super::cursor::shown;
+use super::entry::file_error;
 use super::kinds::{self, Sign};
-use super::{FileDtype, file_error};
 use crate::config::UNQUANTISED;
 use crate::{Error, Result};
 use std::collections::HashSet;

@@ -9,8 +9,9 @@ use std::fmt;
 use serde::de::{Error as _, IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::FileDtype;
 use super::cursor::shown;
-use super::{At, FileDtype, TensorEntry};
+use super::entry::{At, TensorEntry};
 
 /// Longest header read, in bytes; the format's own limit.
 pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;

@@ -1,9 +1,13 @@
 //! Checkpoints whole and broken.
 
+use std::path::{Path, PathBuf};
+
 use half::{bf16, f16};
 
+use super::check::MAX_PROBLEMS;
 use super::safetensors::read_header;
 use super::*;
+use crate::{Config, Error, Result};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
 

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::cursor::shown;
+use super::entry::{At, TensorEntry};
 use super::pickle::{Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
-use super::{At, TensorEntry};
 use crate::config::UNQUANTISED;
 
 /// Key and value of a dict.

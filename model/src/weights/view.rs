@@ -6,9 +6,9 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::synthetic::Stream;
+use super::computed::Computed;
 use super::{FileDtype, names};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Elements that are read at a time where the whole need not fit in memory.
 const PIECE: usize = 1 << 14;
@@ -39,7 +39,7 @@ pub(super) enum Data<'a> {
         bytes: &'a [u8],
         strides: &'a [usize],
     },
-    Computed(&'a Stream),
+    Computed(&'a Computed),
 }
 
 impl View<'_> {
@@ -85,6 +85,19 @@ impl View<'_> {
         let len: usize = self.shape.iter().skip(1).product();
         assert!(rows.end <= self.num_rows(), "{}: rows {rows:?} of {:?}", self.name, self.shape);
         self.elements_f32(rows.start * len..rows.end * len, values)
+    }
+
+    /// The same of all elements, which must be finite.
+    pub(crate) fn to_finite(&self) -> Result<Vec<f32>> {
+        let values = self.to_f32()?;
+        check_finite(self.name, 0, &values)?;
+        Ok(values)
+    }
+
+    /// [`View::read_f32`] of elements that must be finite.
+    pub(crate) fn read_finite(&self, start: usize, values: &mut [f32]) -> Result<()> {
+        self.read_f32(start, values)?;
+        check_finite(self.name, start, values)
     }
 
     /// The elements from `start` on, row-major, as f32, exactly, as many as `values` holds.
@@ -228,6 +241,22 @@ impl<'a> View<'a> {
             _ => None,
         }
     }
+}
+
+/// Checks that values from element `first` on are neither NaN nor infinite.
+fn check_finite(name: &str, first: usize, values: &[f32]) -> Result<()> {
+    // The largest magnitude first, since a search that may stop early is not vectorised.
+    let largest = values.iter().fold(0, |most, v| most.max(v.to_bits() & 0x7fff_ffff));
+    if largest < f32::INFINITY.to_bits() {
+        return Ok(());
+    }
+    let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let reason = format!(
+        "element {} is {}; the checkpoint is damaged: download or save it again",
+        first + at,
+        values[at]
+    );
+    Err(Error::Tensor { name: name.into(), reason })
 }
 
 impl fmt::Debug for View<'_> {

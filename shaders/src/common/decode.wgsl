@@ -38,7 +38,11 @@ struct Params {
 @group(0) @binding(5) var k_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, slots, head_dim]
 @group(0) @binding(6) var v_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, slots, head_dim]
 //% endif
+//% if result is defined and result == "parts"
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;    // [rows, num_heads, splits, dims / 4 + 1]
+//% else
 @group(0) @binding(7) var<storage, read_write> y: array<Element>;      // [rows, num_heads, head_dim]
+//% endif
 @group(0) @binding(8) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, slots, head_dim]
 @group(0) @binding(9) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, slots, head_dim]
 

@@ -11,12 +11,3 @@ alias KvElement = vec2<u32>;
 //% else
 alias KvElement = Element;
 //% endif
-
-/// Where in a key its dimensions from 4 * d4 on are.
-fn key_part(d4: u32) -> u32 {
-//% if heads == "f16"
-    return d4 / 2u * params.k_chunk + d4 % 2u * 4u;
-//% else
-    return d4 * params.k_chunk;
-//% endif
-}

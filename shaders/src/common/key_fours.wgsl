@@ -1,5 +1,5 @@
 // Heads of k, read four dimensions at a time. The importing kernel also imports `heads`, and
-// declares or sets `loads`: nothing is here where the tensor is read as texels.
+// declares or sets `loads`: where the tensor is read as texels, only where they are is here.
 
 //% if loads == "storage"
 //% if heads != "scalar"
@@ -27,3 +27,12 @@ fn k_at(at: u32, d4: u32) -> vec4<f32> {
 //% endif
 }
 //% endif
+
+/// Where in a key its dimensions from 4 * d4 on are.
+fn key_part(d4: u32) -> u32 {
+//% if heads == "f16"
+    return d4 / 2u * params.k_chunk + d4 % 2u * 4u;
+//% else
+    return d4 * params.k_chunk;
+//% endif
+}

@@ -1,14 +1,14 @@
 // One workgroup is LANES lanes: a subgroup where its size is fixed and known, else 64 lanes that meet in
-// workgroup memory. The importing kernel declares the variant `lanes`; of its values, `team` is many subgroups that
-// meet there, of which the kernel tells: `subgroup = …; num_subgroups = …`.
+// workgroup memory. The importing kernel declares the variant `lanes`; of its values, `team` is subgroups of any size
+// that meet there, of which the kernel tells: `subgroup = …; num_subgroups = …`.
 
 //% if lanes == "plain"
 const LANES = 64u;
 var<workgroup> partial: array<f32, LANES>;
 //% elif lanes == "team"
 const LANES = 256u;
-/// Of each subgroup; the smallest have 4 lanes.
-var<workgroup> partial: array<f32, 64>;
+/// Of each subgroup: as many as there are lanes, whatever sizes a device says its subgroups have.
+var<workgroup> partial: array<f32, LANES>;
 var<private> subgroup: u32;
 var<private> num_subgroups: u32;
 //% else
@@ -36,7 +36,7 @@ fn lane_sum(lane: u32, value: f32) -> f32 {
     partial[subgroup] = own;
     workgroupBarrier();
     var all = partial[0];
-    //~ trips: 64 * 8
+    //~ trips: 256 * 8
     for (var i = 1u; i < num_subgroups; i++) {
         all = all + partial[i];
     }
@@ -67,7 +67,7 @@ fn lane_max(lane: u32, value: f32) -> f32 {
     partial[subgroup] = own;
     workgroupBarrier();
     var all = partial[0];
-    //~ trips: 64 * 8
+    //~ trips: 256 * 8
     for (var i = 1u; i < num_subgroups; i++) {
         all = max(all, partial[i]);
     }

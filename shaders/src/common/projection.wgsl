@@ -53,7 +53,7 @@ struct Params {
 //% if loads == "texels"
 @group(0) @binding(5) var weight: texture_storage_2d<rgba32uint, read>;    // [places, chunks, 16]
 //% else
-@group(0) @binding(5) var<storage, read> weight: array<vec4<u32>>;    // [places, chunks, 16]
+@group(0) @binding(5) var<storage, read> weight: array<Piece>;        // [places, chunks, 16]
 //% endif
 //% if weights == "int8_group"
 @group(0) @binding(6) var<storage, read> scale: array<vec4<f32>>;     // [places, groups / 4, 16], four groups each
@@ -79,8 +79,11 @@ fn x_at(i: u32) -> vec4<u32> {
 }
 //% endif
 
-/// 16 bytes of the weights.
-fn weight_at(i: u32) -> vec4<u32> {
+//% set piece = piece if piece is defined else 4
+/// What one load brings of the weights: 16 bytes, or what the importing kernel sets `piece` to, in words.
+alias Piece = ${"u32" if piece == 1 else "vec" ~ piece ~ "<u32>"};
+
+fn weight_at(i: u32) -> Piece {
 //% if loads == "texels"
     return textureLoad(weight, texel(i));
 //% else
@@ -94,20 +97,29 @@ fn load_x(row: u32, i: u32) -> vec4<u32> {
     return x_at(row * ((params.k + 31u) / 32u * 2u) + i);
 }
 //% else
+/// Where a row of x begins, for `load_x_from`.
+fn row_of_x(row: u32) -> u32 {
+    return row * ${"params.k" if x == "scalar" else "(params.k / 4u)"};
+}
+
 /// Columns 4 i .. 4 i + 3 of a row of x; zeros beyond its end.
 fn load_x(row: u32, i: u32) -> vec4<f32> {
+    return load_x_from(row_of_x(row), i);
+}
+
+/// The same of the row that begins at `at`.
+fn load_x_from(at: u32, i: u32) -> vec4<f32> {
 //% if x == "scalar"
-    let at = row * params.k;
     let last = params.k - 1u;
     let k = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u);
     let c = min(k, vec4<u32>(last));
     return select(vec4<f32>(), vec4<f32>(x[at + c.x], x[at + c.y], x[at + c.z], x[at + c.w]), k <= vec4<u32>(last));
 //% else
-    let width = params.k / 4u;
 //% if x == "whole"
-    return bitcast<vec4<f32>>(x_at(row * width + i));
+    return bitcast<vec4<f32>>(x_at(at + i));
 //% else
-    return select(vec4<f32>(), bitcast<vec4<f32>>(x_at(row * width + min(i, width - 1u))), i < width);
+    let width = params.k / 4u;
+    return select(vec4<f32>(), bitcast<vec4<f32>>(x_at(at + min(i, width - 1u))), i < width);
 //% endif
 //% endif
 }
@@ -158,25 +170,35 @@ fn chunks_of_row() -> u32 {
 }
 
 /// Such a load of row `row` of the block at `place`.
-fn chunk_at(place: u32, chunk: u32, row: u32) -> vec4<u32> {
+fn chunk_at(place: u32, chunk: u32, row: u32) -> Piece {
     return weight_at((place * chunks_of_row() + chunk) * 16u + row);
 }
 
 //% if weights == "int8_group"
+/// Group of columns that step `step` is of: groups have a power of two of steps.
+fn group_of(step: u32) -> u32 {
+    return step >> firstTrailingBit(params.group_steps);
+}
+
 /// Groups of columns that share a scale.
 fn groups_of_row() -> u32 {
-    return ((params.k + 31u) / 32u + params.group_steps - 1u) / params.group_steps;
+    return group_of((params.k + 31u) / 32u + params.group_steps - 1u);
+}
+
+/// Where row `row` of the block at `place` has its scales, four groups each 16.
+fn scales_of_row(place: u32, row: u32) -> u32 {
+    return place * ((groups_of_row() + 3u) / 4u) * 16u + row;
 }
 
 /// Scales of groups 4 i .. 4 i + 3 of row `row` of the block at `place`.
 fn scales_at(place: u32, i: u32, row: u32) -> vec4<f32> {
-    return scale[(place * ((groups_of_row() + 3u) / 4u) + i) * 16u + row];
+    return scale[scales_of_row(place, row) + i * 16u];
 }
 
 /// Scale of the columns of step `step` of that row.
 fn scale_at(place: u32, step: u32, row: u32) -> f32 {
-    let group = step / params.group_steps;
-    return scales_at(place, group / 4u, row)[group % 4u];
+    let group = group_of(step);
+    return scale[scales_of_row(place, row) + group / 4u * 16u][group % 4u];
 }
 //% endif
 

@@ -56,15 +56,15 @@ impl Layout {
     }
 
     /// Place of block `block` of a set among those of all sets.
-    pub fn place_of(&self, block: u32, set: u32) -> u32 {
+    pub fn index_of(&self, block: u32, set: u32) -> u32 {
         let own = block >= self.shared_blocks();
         block + if own { set * (self.blocks() - self.shared_blocks()) } else { 0 }
     }
 
-    /// Block and set at a place: the inverse of [`Layout::place_of`].
-    pub fn at_place(&self, place: u32) -> (u32, u32) {
-        match place.checked_sub(self.blocks()) {
-            None => (place, 0),
+    /// Block and set at a index: the inverse of [`Layout::index_of`].
+    pub fn at_index(&self, index: u32) -> (u32, u32) {
+        match index.checked_sub(self.blocks()) {
+            None => (index, 0),
             Some(after) => {
                 let own = self.blocks() - self.shared_blocks();
                 (self.shared_blocks() + after % own, 1 + after / own)
@@ -73,27 +73,27 @@ impl Layout {
     }
 
     /// Blocks of all sets.
-    pub fn places(&self) -> u32 {
+    pub fn num_blocks(&self) -> u32 {
         self.blocks() + (self.sets - 1) * (self.blocks() - self.shared_blocks())
     }
 
     /// Sizes of the packed weights: blocks of all sets, chunks, rows, elements of 16 bytes.
     pub fn weight_shape(&self) -> [usize; 4] {
-        [self.places(), self.chunks(), BLOCK, self.format.chunk()].map(|size| size as usize)
+        [self.num_blocks(), self.chunks(), BLOCK, self.format.chunk()].map(|size| size as usize)
     }
 
     /// Sizes of their scales: blocks of all sets, one, rows; of groups blocks, loads, rows, groups a load.
     pub fn scale_shape(&self) -> Vec<usize> {
         let load = self.groups_a_load();
-        let mut shape = vec![self.places(), self.groups().div_ceil(load), BLOCK, load];
+        let mut shape = vec![self.num_blocks(), self.groups().div_ceil(load), BLOCK, load];
         shape.truncate(if load == 1 { 3 } else { 4 });
         shape.into_iter().map(|size| size as usize).collect()
     }
 
-    /// Where the scale of a group of row `row` of the block at `place` is among all.
-    pub(crate) fn scale_place(&self, place: usize, group: usize, row: usize) -> usize {
+    /// Where the scale of a group of row `row` of the block at `index` is among all.
+    pub(crate) fn scale_index(&self, index: usize, group: usize, row: usize) -> usize {
         let load = self.groups_a_load() as usize;
-        place * self.block_scales() as usize + (group / load * BLOCK as usize + row) * load + group % load
+        index * self.block_scales() as usize + (group / load * BLOCK as usize + row) * load + group % load
     }
 
     /// Groups of a row whose scales are loaded together.
@@ -108,7 +108,7 @@ impl Layout {
 
     /// Words of the packed weights.
     pub fn words(&self) -> u64 {
-        u64::from(self.places()) * u64::from(self.block_words())
+        u64::from(self.num_blocks()) * u64::from(self.block_words())
     }
 
     /// The same layout of one set alone.
@@ -127,7 +127,7 @@ impl Layout {
 
     /// Numbers among its scales, padding included.
     pub fn scales(&self) -> u32 {
-        self.places() * self.block_scales()
+        self.num_blocks() * self.block_scales()
     }
 
     /// Bytes on the device, scales included, bias not.
@@ -157,12 +157,12 @@ mod tests {
     fn a_place_is_of_one_block_and_set() {
         for (shared, sets) in [(0, 1), (0, 2), (48, 2), (96, 2), (48, 1)] {
             let layout = Layout { n: 100, k: 32, sets, shared, gated: false, format: Format::F32 };
-            for place in 0..layout.places() {
-                let (block, set) = layout.at_place(place);
-                assert_eq!(layout.place_of(block, set), place, "{layout:?}");
+            for index in 0..layout.num_blocks() {
+                let (block, set) = layout.at_index(index);
+                assert_eq!(layout.index_of(block, set), index, "{layout:?}");
                 assert!(block < layout.blocks() && set < sets, "{layout:?}: {block} {set}");
             }
-            assert_eq!(layout.place_of(0, sets - 1), if shared > 0 { 0 } else { 7 * (sets - 1) });
+            assert_eq!(layout.index_of(0, sets - 1), if shared > 0 { 0 } else { 7 * (sets - 1) });
         }
     }
 }

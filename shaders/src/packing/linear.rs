@@ -1,21 +1,11 @@
-//! The weights of a projection on the device, in parts that fit a binding.
+//! The weights of a projection on the device, in strips that fit a binding.
 
-use bytemuck::Pod;
 use strix_engine::{Gpu, HostBytes, Resident, ResidentBytes, Result};
 
-use crate::packing::{BLOCK, Format, Layout, Packed, Part, pack};
+use crate::packing::{BLOCK, Format, Layout, Packed, Strip, pack_blocks};
 
 /// Bias of an output: `bias(set, half, row)`.
 pub type Bias<'a> = &'a dyn Fn(u32, u32, u32) -> f32;
-
-/// Where a matrix goes when it has been packed.
-#[derive(Clone, Copy, Debug)]
-pub enum Contents<'a> {
-    /// To the device, at once.
-    Upload(&'a Gpu),
-    /// It stays on the host until a program uses it.
-    OnHost,
-}
 
 /// What a projection makes of the rows it is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,17 +25,17 @@ pub struct Linear {
     pub name: String,
     /// Shape and format of the whole.
     pub layout: Layout,
-    /// Its parts, each within the device's binding limit, in the order in which they are run.
-    pub parts: Vec<LinearPart>,
+    /// Its strips, each within the device's binding limit, in the order in which they are run.
+    pub strips: Vec<LinearStrip>,
     /// What becomes of the rows it is given; of no effect where the weights are not int8.
     pub activations: Activations,
 }
 
 /// Some output columns of a [`Linear`].
 #[derive(Clone, Debug)]
-pub struct LinearPart {
-    /// Which, and their shape.
-    pub part: Part,
+pub struct LinearStrip {
+    /// The columns, and their layout.
+    pub shape: Strip,
     /// The packed weights.
     pub weight: Resident<u32, 1>,
     /// Their scales; floats have none.
@@ -68,30 +58,32 @@ impl Linear {
     /// The projection of rows that are all text: of the weights only those of the first set are bound.
     #[must_use]
     pub fn of_text(&self) -> Self {
-        let parts = self
-            .parts
-            .iter()
-            .filter_map(|part| Some(LinearPart { part: part.part.of_text()?, ..part.clone() }));
-        Self { layout: self.layout.of_one(), parts: parts.collect(), ..self.clone() }
+        let of_text =
+            |strip: &LinearStrip| Some(LinearStrip { shape: strip.shape.of_text()?, ..strip.clone() });
+        Self {
+            layout: self.layout.of_one(),
+            strips: self.strips.iter().filter_map(of_text).collect(),
+            ..self.clone()
+        }
     }
 
-    /// The shape alone, with no content, for planning.
+    /// A projection whose content is set later, strip by strip. `bias` says whether it has one.
     pub fn declare(name: &str, label: &str, layout: Layout, bias: bool, max_binding_bytes: u64) -> Self {
-        let declared = |(i, part @ Part { layout, .. }): (usize, Part)| {
-            let words = u32::try_from(layout.words()).expect("a part is within a binding");
+        let declared = |(i, shape @ Strip { layout, .. }): (usize, Strip)| {
+            let words = u32::try_from(layout.words()).expect("a strip is within a binding");
             let zeros = |what, elements| Resident::zeros(&format!("{label}.{what}[{i}]"), [elements]);
-            LinearPart {
-                part,
+            LinearStrip {
+                shape,
                 weight: Resident::zeros(&format!("{label}.weight[{i}]"), [words]).with_texels(),
                 scale: (layout.scales() > 0).then(|| zeros("scale", layout.scales())),
-                bias: bias.then(|| zeros("bias", layout.places() * BLOCK)),
+                bias: bias.then(|| zeros("bias", layout.num_blocks() * BLOCK)),
             }
         };
-        let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(declared).collect();
-        Self { name: name.into(), layout, parts, activations: Activations::F32 }
+        let strips = layout.split(max_binding_bytes).into_iter().enumerate().map(declared).collect();
+        Self { name: name.into(), layout, strips, activations: Activations::F32 }
     }
 
-    /// Packs and uploads a matrix, part by part. `fill` as for [`pack`]; `bias(set, half, row)` likewise.
+    /// Packs and uploads a matrix, strip by strip. `fill` as for [`pack_blocks`]; `bias(set, half, row)` likewise.
     ///
     /// # Errors
     ///
@@ -104,17 +96,16 @@ impl Linear {
         fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
         bias: Option<Bias<'_>>,
     ) -> Result<Self> {
-        let limit = gpu.target().max_binding_bytes;
-        Self::pack(Contents::Upload(gpu), name, label, layout, limit, fill, bias)
+        Self::upload_within(gpu, name, label, layout, gpu.target().max_binding_bytes, fill, bias)
     }
 
-    /// The same in parts of at most `max_binding_bytes`, each to where `contents` says.
+    /// The same in strips of at most `max_binding_bytes`.
     ///
     /// # Errors
     ///
     /// If the device has no room for it.
-    pub fn pack(
-        contents: Contents<'_>,
+    pub fn upload_within(
+        gpu: &Gpu,
         name: &str,
         label: &str,
         layout: Layout,
@@ -122,123 +113,99 @@ impl Linear {
         fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
         bias: Option<Bias<'_>>,
     ) -> Result<Self> {
-        let mut parts = vec![];
-        for (i, part) in layout.split(max_binding_bytes).into_iter().enumerate() {
-            let packed = pack(&part.layout, |set, half, row, out| {
-                let (set, row) = part.source(set, row);
-                fill(set, half, row, out);
-            });
-            let Packed { words, scales } = packed;
-            let [weight, scale] = ["weight", "scale"].map(|what| format!("{label}.{what}[{i}]"));
-            let (words_len, scales_len) = ([words.len() as u32], [scales.len() as u32]);
-            let weight = match contents {
-                Contents::Upload(gpu) => {
-                    Resident::zeros(&weight, words_len).with_texels().filled(gpu, &words)?
-                }
-                Contents::OnHost => weight_on_host(&weight, HostBytes::from_vec(words)),
-            };
-            let scale = match contents {
-                _ if scales.is_empty() => None,
-                Contents::Upload(gpu) => Some(Resident::upload(gpu, &scale, scales_len, &scales)?),
-                Contents::OnHost => Some(on_host(&scale, HostBytes::from_vec(scales))),
-            };
-            parts.push(LinearPart {
-                part,
-                weight,
-                scale,
-                bias: bias.map(|b| pack_bias(b, &format!("{label}.bias[{i}]"), &part)),
-            });
-        }
-        Ok(Self { name: name.into(), layout, parts, activations: Activations::F32 })
-    }
-
-    /// A matrix that was packed before: `weight` is all of [`pack`]'s words and `scale` all of its scales. Parts
-    /// are ranges of them; nothing is copied before they come to the device.
-    ///
-    /// # Panics
-    ///
-    /// If they are not as long as `layout` says.
-    pub fn from_host(
-        name: &str,
-        label: &str,
-        layout: Layout,
-        max_binding_bytes: u64,
-        weight: &HostBytes,
-        scale: Option<&HostBytes>,
-        bias: Option<Bias<'_>>,
-    ) -> Self {
-        let [block, block_scales] = [layout.block_words(), layout.block_scales()].map(|n| n as usize * 4);
-        assert_eq!(weight.get().len(), layout.places() as usize * block, "{label}: bytes of {layout:?}");
-        let mapped = |(i, part): (usize, Part)| {
-            let (first, count) = (part.place as usize, part.layout.places() as usize);
-            let words = weight.slice(first * block..(first + count) * block);
-            let scale = scale.map(|scale| {
-                let bytes = scale.slice(first * block_scales..(first + count) * block_scales);
-                on_host(&format!("{label}.scale[{i}]"), bytes)
-            });
-            LinearPart {
-                part,
-                weight: weight_on_host(&format!("{label}.weight[{i}]"), words),
-                scale,
-                bias: bias.map(|b| pack_bias(b, &format!("{label}.bias[{i}]"), &part)),
+        let linear = Self::declare(name, label, layout, bias.is_some(), max_binding_bytes);
+        for strip in &linear.strips {
+            strip.write(gpu, &pack_blocks(&layout, strip.shape.blocks(), &fill))?;
+            if let Some(bias) = bias {
+                strip.give_bias(bias);
             }
-        };
-        let parts = layout.split(max_binding_bytes).into_iter().enumerate().map(mapped).collect();
-        Self { name: name.into(), layout, parts, activations: Activations::F32 }
+        }
+        Ok(linear)
     }
 
     /// Bytes that a row of text reads: the first set's, where there are several.
     pub fn text_bytes(&self) -> u64 {
-        let bias = |part: &LinearPart| {
-            if part.bias.is_some() { u64::from(part.part.layout.packed_rows()) * 4 } else { 0 }
+        let bias = |strip: &LinearStrip| {
+            if strip.bias.is_some() { u64::from(strip.shape.layout.packed_rows()) * 4 } else { 0 }
         };
-        self.of_text().parts.iter().map(|part| part.part.layout.bytes() + bias(part)).sum()
+        self.of_text().strips.iter().map(|strip| strip.shape.layout.bytes() + bias(strip)).sum()
     }
 
     /// Its tensors.
     pub fn residents(&self) -> impl Iterator<Item = ResidentBytes> {
-        self.parts.iter().flat_map(|part| {
-            let others = [&part.scale, &part.bias].into_iter().flatten().map(Resident::untyped);
-            [part.weight.untyped()].into_iter().chain(others)
+        self.strips.iter().flat_map(|strip| {
+            let others = [&strip.scale, &strip.bias].into_iter().flatten().map(Resident::untyped);
+            [strip.weight.untyped()].into_iter().chain(others)
         })
     }
 
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(LinearPart::bytes).sum()
+        self.strips.iter().map(LinearStrip::bytes).sum()
     }
 }
 
-impl LinearPart {
+impl LinearStrip {
+    /// Writes its packed blocks to the device.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for them.
+    pub fn write(&self, gpu: &Gpu, packed: &Packed) -> Result<()> {
+        self.weight.write(gpu, &packed.words)?;
+        self.scale.as_ref().map_or(Ok(()), |scale| scale.write(gpu, &packed.scales))
+    }
+
+    /// Keeps its packed blocks on the host until a program uses them.
+    ///
+    /// # Panics
+    ///
+    /// If they are not as long as its layout says.
+    pub fn give(&self, packed: Packed) {
+        self.weight.give(HostBytes::from_vec(packed.words));
+        if let Some(scale) = &self.scale {
+            scale.give(HostBytes::from_vec(packed.scales));
+        }
+    }
+
+    /// Takes its blocks of a matrix that was packed before: of all words, and of all scales. Nothing is copied before
+    /// they come to the device.
+    ///
+    /// # Panics
+    ///
+    /// If they are not as long as the layout says.
+    pub fn give_range(&self, words: &HostBytes, scales: Option<&HostBytes>) {
+        let (layout, blocks) = (self.shape.layout, self.shape.blocks());
+        let range = |block: u32| {
+            let [first, end] = [blocks.start, blocks.end].map(|at| at as usize * block as usize * 4);
+            first..end
+        };
+        self.weight.give(words.slice(range(layout.block_words())));
+        if let (Some(scale), Some(scales)) = (&self.scale, scales) {
+            scale.give(scales.slice(range(layout.block_scales())));
+        }
+    }
+
+    /// Sets its biases.
+    pub fn give_bias(&self, bias: Bias<'_>) {
+        let Some(resident) = &self.bias else { return };
+        let layout = self.shape.layout;
+        let value = |i: u32| {
+            let (block, set) = layout.at_index(i / BLOCK);
+            match layout.source(block * BLOCK + i % BLOCK) {
+                (half, row) if row < layout.n => {
+                    let (set, row) = self.shape.source(set, row);
+                    bias(set, half, row)
+                }
+                _ => 0.0,
+            }
+        };
+        let values: Vec<f32> = (0..layout.num_blocks() * BLOCK).map(value).collect();
+        resident.give(HostBytes::from_vec(values));
+    }
+
     fn bytes(&self) -> u64 {
         let others = [&self.scale, &self.bias].into_iter().flatten().map(Resident::bytes);
         self.weight.bytes() + others.sum::<u64>()
     }
-}
-
-/// Biases of a part.
-fn pack_bias(bias: Bias<'_>, label: &str, part: &Part) -> Resident<f32, 1> {
-    let layout = part.layout;
-    let value = |i: u32| {
-        let (block, set) = layout.at_place(i / BLOCK);
-        match layout.source(block * BLOCK + i % BLOCK) {
-            (half, row) if row < layout.n => {
-                let (set, row) = part.source(set, row);
-                bias(set, half, row)
-            }
-            _ => 0.0,
-        }
-    };
-    let values: Vec<f32> = (0..layout.places() * BLOCK).map(value).collect();
-    on_host(label, HostBytes::from_vec(values))
-}
-
-/// Content that lies on the host.
-fn on_host<T: Pod>(label: &str, content: HostBytes) -> Resident<T, 1> {
-    let elements = u32::try_from(content.get().len() / size_of::<T>()).expect("a part is within a binding");
-    Resident::from_host(label, [elements], content)
-}
-
-fn weight_on_host(label: &str, words: HostBytes) -> Resident<u32, 1> {
-    on_host(label, words).with_texels()
 }

@@ -19,10 +19,10 @@ pub struct Packed {
 /// Packs a matrix. `fill(set, half, row, out)` writes row `row` (k elements) of set `set`, of shared rows of set 0;
 /// `half` is 0, or 1 for the up half of a gated matrix.
 pub fn pack(layout: &Layout, fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync) -> Packed {
-    pack_blocks(layout, 0..layout.places(), fill)
+    pack_blocks(layout, 0..layout.num_blocks(), fill)
 }
 
-/// Packs some blocks of a matrix, by their [places](Layout::place_of): what follows each other in [`pack`]'s result
+/// Packs some blocks of a matrix, by their [blocks](Layout::index_of): what follows each other in [`pack`]'s result
 /// follows each other here, so that a large matrix is packed a piece at a time.
 ///
 /// # Panics
@@ -30,16 +30,16 @@ pub fn pack(layout: &Layout, fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync) ->
 /// If there are no such blocks.
 pub fn pack_blocks(
     layout: &Layout,
-    places: Range<u32>,
+    blocks: Range<u32>,
     fill: impl Fn(u32, u32, u32, &mut [f32]) + Sync,
 ) -> Packed {
-    assert!(places.end <= layout.places(), "blocks {places:?} of {layout:?}");
-    let count = places.len();
+    assert!(blocks.end <= layout.num_blocks(), "blocks {blocks:?} of {layout:?}");
+    let count = blocks.len();
     let block_scales = layout.block_scales() as usize;
     let mut words = vec![0; count * layout.block_words() as usize];
     let mut scales = vec![0.0; count * block_scales];
     let pack_one = |index: usize, words: &mut [u32], scales: &mut [f32]| {
-        let (block, set) = layout.at_place(places.start + index as u32);
+        let (block, set) = layout.at_index(blocks.start + index as u32);
         let mut row = vec![0.0; (layout.steps() * STEP) as usize];
         for r in 0..BLOCK {
             let (half, source) = layout.source(block * BLOCK + r);
@@ -103,7 +103,7 @@ fn pack_row_plain(layout: &Layout, row: &[f32], r: usize, words: &mut [u32], sca
             let mut chunks = chunks;
             for (g, values) in row.chunks(group).enumerate() {
                 let scale = scale_of(values);
-                scales[layout.scale_place(0, g, r)] = scale;
+                scales[layout.scale_index(0, g, r)] = scale;
                 for (values, chunk) in values.as_chunks::<16>().0.iter().zip(&mut chunks) {
                     chunk[..CHUNK].copy_from_slice(bytemuck::bytes_of(&quantize(values, scale)));
                 }
@@ -177,10 +177,10 @@ mod tests {
                     }
                 };
                 let whole = pack(&layout, fill);
-                let ends = [0, 1, 5, layout.places()];
+                let ends = [0, 1, 5, layout.num_blocks()];
                 let parts: Vec<_> =
                     ends.windows(2).map(|ends| pack_blocks(&layout, ends[0]..ends[1], fill)).collect();
-                assert_eq!((layout.blocks(), layout.places()), (6, 12 - shared / 16));
+                assert_eq!((layout.blocks(), layout.num_blocks()), (6, 12 - shared / 16));
                 assert_eq!(whole.words, parts.iter().flat_map(|p| p.words.clone()).collect::<Vec<_>>());
                 assert_eq!(whole.scales, parts.iter().flat_map(|p| p.scales.clone()).collect::<Vec<_>>());
                 let sizes = [

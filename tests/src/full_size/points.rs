@@ -9,8 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use strix_model::image::RgbImage;
 
+use super::disk;
+use super::plan::Plan;
 use super::process::{Finished, Peak, run};
-use super::{Figure, Findings, Plan, disk};
+use super::report::{Figure, Findings};
 use crate::full_width::config;
 
 /// Twenty words.

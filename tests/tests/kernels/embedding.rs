@@ -1,11 +1,11 @@
 use half::bf16;
 use strix_engine::{Graph, Resident};
 use strix_shaders::embedding::Visual;
-use strix_shaders::{EmbeddingPart, Table, embedding};
+use strix_shaders::{EmbeddingStrip, Table, embedding};
 use strix_tests::{constant, gpu, run_on, uniform};
 
 /// `table` of `vocab` rows in parts of at most `most` rows, and its values as the parts hold them.
-fn parts(table: &[f32], vocab: u32, dim: u32, most: u32, in_bf16: bool) -> (Vec<EmbeddingPart>, Vec<f32>) {
+fn parts(table: &[f32], vocab: u32, dim: u32, most: u32, in_bf16: bool) -> (Vec<EmbeddingStrip>, Vec<f32>) {
     let n = dim as usize;
     let bf16s: Vec<bf16> = table.iter().map(|&v| bf16::from_f32(v)).collect();
     let part = |(first, count): (u32, u32)| {
@@ -20,27 +20,30 @@ fn parts(table: &[f32], vocab: u32, dim: u32, most: u32, in_bf16: bool) -> (Vec<
         } else {
             Table::F32(Resident::from_slice("part", [count, dim], &table[range]))
         };
-        EmbeddingPart { table, first, count }
+        EmbeddingStrip { table, first, count }
     };
-    let parts = EmbeddingPart::split(vocab, 1, u64::from(most)).into_iter().map(part).collect();
+    let parts = EmbeddingStrip::split(vocab, 1, u64::from(most)).into_iter().map(part).collect();
     let kept = if in_bf16 { bf16s.iter().map(|v| v.to_f32()).collect() } else { table.to_vec() };
     (parts, kept)
 }
 
+/// Rows of the images that are encoded.
+const IMAGE_ROWS: usize = 12;
+
 fn check(vocab: u32, dim: u32, most: u32, tokens: &[u32], modality: &[u32]) {
     let (n, rows) = (dim as usize, tokens.len() as u32);
-    let (table, visual) = (uniform(1, vocab as usize * n), uniform(2, tokens.len() * n));
+    let (table, visual) = (uniform(1, vocab as usize * n), uniform(2, IMAGE_ROWS * n));
     for in_bf16 in [false, true] {
         let (parts, table) = parts(&table, vocab, dim, most, in_bf16);
-        let row = |(r, (&token, &m))| {
-            if m == 1 { &visual[r * n..][..n] } else { &table[token as usize * n..][..n] }
+        let row = |(&token, &m): (&u32, &u32)| {
+            if m == 1 { &visual[token as usize * n..][..n] } else { &table[token as usize * n..][..n] }
         };
-        let want: Vec<f32> = tokens.iter().zip(modality).enumerate().flat_map(row).copied().collect();
+        let want: Vec<f32> = tokens.iter().zip(modality).flat_map(row).copied().collect();
         let record = |g: &mut Graph| {
             let tokens = constant(g, [rows], tokens);
             let visual = modality.contains(&1).then(|| Visual {
                 modality: constant(g, [rows], modality),
-                rows: constant(g, [rows, dim], &visual),
+                rows: constant(g, [IMAGE_ROWS as u32, dim], &visual),
             });
             embedding(g, "x", &parts, tokens, visual, dim)
         };
@@ -68,7 +71,8 @@ fn embedding_takes_rows_from_every_part() {
 #[test]
 fn embedding_puts_the_image_where_the_modality_says() {
     for dim in [4096, 33] {
-        check(10, dim, 4, &[1, u32::MAX, 0, 9, 3], &[0, 1, 1, 0, 1]);
+        check(10, dim, 4, &[1, 11, 0, 9, 3], &[0, 1, 1, 0, 1]);
+        check(10, dim, 10, &[4, 4, 4], &[1, 0, 1]);
         check(10, dim, 10, &[0], &[1]);
     }
 }
@@ -80,9 +84,9 @@ fn embedding_replays_without_a_difference() {
     for in_bf16 in [false, true] {
         let (parts, _) = parts(&table, 10, dim, 4, in_bf16);
         let mut g = Graph::new(gpu().target());
-        let tokens = constant(&mut g, [3], &[9_u32, 0, 2]);
+        let tokens = constant(&mut g, [3], &[9_u32, 1, 2]);
         let modality = constant(&mut g, [3], &[0_u32, 1, 0]);
-        let visual = constant(&mut g, [3, dim], &uniform(2, 99));
+        let visual = constant(&mut g, [2, dim], &uniform(2, 66));
         let x = embedding(&mut g, "x", &parts, tokens, Some(Visual { modality, rows: visual }), dim);
         g.output(x);
         let mut program = strix_engine::Program::compile(gpu(), g).expect("it compiles");
@@ -93,12 +97,12 @@ fn embedding_replays_without_a_difference() {
 #[test]
 fn embedding_parts_cover_the_table_and_fit_their_binding() {
     // embed_tokens of the 8.2B model in bf16 and f32, within 128 MiB.
-    assert_eq!(EmbeddingPart::split(32_000, 8192, 128 << 20), [(0, 16_000), (16_000, 16_000)]);
-    assert_eq!(EmbeddingPart::split(32_000, 16_384, 128 << 20).len(), 4);
+    assert_eq!(EmbeddingStrip::split(32_000, 8192, 128 << 20), [(0, 16_000), (16_000, 16_000)]);
+    assert_eq!(EmbeddingStrip::split(32_000, 16_384, 128 << 20).len(), 4);
     for (rows, bytes, most) in
         [(7, 3, 3), (7, 3, 8), (10, 4, 12), (1, 100, 100), (1000, 1, 33), (5, 1, u64::MAX)]
     {
-        let parts = EmbeddingPart::split(rows, bytes, most);
+        let parts = EmbeddingStrip::split(rows, bytes, most);
         let mut next = 0;
         for (first, count) in parts {
             assert!(first == next && count > 0 && u64::from(count) * bytes <= most, "{rows} {bytes} {most}");

@@ -16,5 +16,6 @@ mod quantise_rows;
 mod rms_norm;
 mod rope_append;
 mod sequences;
+mod subgroups;
 mod take_rows;
 mod top_k;

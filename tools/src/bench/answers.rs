@@ -9,7 +9,7 @@ use anyhow::Context;
 use strix_benches::Clock;
 use strix_benches::answers::{Arrival, Cancels, Lone, Options, Report, run_answers};
 
-use super::{On, Which};
+use super::options::{On, Which};
 use crate::answer::cancelled_by_ctrl_c;
 use crate::load::Storage;
 use crate::terminal::{self, whisper};

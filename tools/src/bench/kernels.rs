@@ -6,7 +6,8 @@ use bytesize::ByteSize;
 use strix_benches::shape::SIGNATURES;
 use strix_benches::{Bench, Kind, Settings, Shape, kernels, run_kernels};
 
-use super::{Deadline, On, Output, Pace, Progress, begin};
+use super::options::{Deadline, On, Pace, Progress, begin};
+use super::output::Output;
 use crate::Usage;
 use crate::load::size;
 

@@ -6,7 +6,8 @@ use strix_benches::Kind;
 use strix_benches::model::{CONTEXTS, LENGTHS, Options, SCALING_CONTEXTS, SCALING_LENGTHS, run_model};
 use strix_model::LoadOptions;
 
-use super::{Deadline, On, Output, Pace, Progress, Which, begin};
+use super::options::{Deadline, On, Pace, Progress, Which, begin};
+use super::output::Output;
 use crate::load::Storage;
 
 const EXAMPLES: &str = "\

@@ -38,7 +38,7 @@ pub(super) enum Choice {
 
 /// How pictures are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Graphics {
     Blocks,
     Kitty,
     Iterm,
@@ -46,7 +46,7 @@ pub(super) enum Way {
     Not,
 }
 
-impl Way {
+impl Graphics {
     /// What was asked for, on a terminal that may be painted.
     pub(super) fn of(choice: Choice) -> Self {
         if !io::stdout().is_terminal() {
@@ -195,23 +195,26 @@ fn beside(pictures: &[RgbImage]) -> RgbImage {
 mod tests {
     use super::*;
 
-    fn said(variables: &[(&str, &str)]) -> Way {
-        Way::said(|name| {
+    fn said(variables: &[(&str, &str)]) -> Graphics {
+        Graphics::said(|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[test]
     fn a_terminal_says_what_it_can() {
-        assert_eq!(said(&[("TERM", "xterm-256color")]), Way::Blocks);
-        assert_eq!(said(&[("TERM", "xterm-kitty")]), Way::Kitty);
-        assert_eq!(said(&[("TERM", "xterm-256color"), ("TERM_PROGRAM", "ghostty")]), Way::Kitty);
-        assert_eq!(said(&[("TERM_PROGRAM", "iTerm.app")]), Way::Iterm);
-        assert_eq!(said(&[("TERM", "xterm"), ("KONSOLE_VERSION", "250800")]), Way::Iterm);
-        assert_eq!(said(&[("TERM", "foot")]), Way::Sixel);
+        assert_eq!(said(&[("TERM", "xterm-256color")]), Graphics::Blocks);
+        assert_eq!(said(&[("TERM", "xterm-kitty")]), Graphics::Kitty);
+        assert_eq!(said(&[("TERM", "xterm-256color"), ("TERM_PROGRAM", "ghostty")]), Graphics::Kitty);
+        assert_eq!(said(&[("TERM_PROGRAM", "iTerm.app")]), Graphics::Iterm);
+        assert_eq!(said(&[("TERM", "xterm"), ("KONSOLE_VERSION", "250800")]), Graphics::Iterm);
+        assert_eq!(said(&[("TERM", "foot")]), Graphics::Sixel);
         // Between the program and the terminal is one that passes none of it on.
-        assert_eq!(said(&[("TERM", "tmux-256color"), ("KITTY_WINDOW_ID", "1")]), Way::Blocks);
-        assert_eq!(said(&[("TERM_PROGRAM", "iTerm.app"), ("TMUX", "/tmp/tmux-0/default,1,0")]), Way::Blocks);
+        assert_eq!(said(&[("TERM", "tmux-256color"), ("KITTY_WINDOW_ID", "1")]), Graphics::Blocks);
+        assert_eq!(
+            said(&[("TERM_PROGRAM", "iTerm.app"), ("TMUX", "/tmp/tmux-0/default,1,0")]),
+            Graphics::Blocks
+        );
     }
 
     #[test]
@@ -221,26 +224,26 @@ mod tests {
             let bytes = BASE64.decode(base64).unwrap();
             image::load_from_memory(&bytes).unwrap().to_rgb8()
         };
-        let iterm = Way::Iterm.text(&picture, 80).unwrap();
+        let iterm = Graphics::Iterm.text(&picture, 80).unwrap();
         let (head, data) = iterm.split_once(':').unwrap();
         assert!(head.ends_with("width=8;height=2;preserveAspectRatio=1"), "{head}");
         assert_eq!(of_png(data.strip_suffix('\x07').unwrap()), picture);
-        let kitty = Way::Kitty.text(&picture, 80).unwrap();
+        let kitty = Graphics::Kitty.text(&picture, 80).unwrap();
         let (head, data) = kitty.split_once(';').unwrap();
         assert_eq!(head, "\x1b_Ga=T,f=100,c=8,r=2,q=2,m=0");
         assert_eq!(of_png(data.strip_suffix("\x1b\\").unwrap()), picture);
-        let sixel = Way::Sixel.text(&picture, 80).unwrap();
+        let sixel = Graphics::Sixel.text(&picture, 80).unwrap();
         let decoded = icy_sixel::SixelImage::decode(sixel.as_bytes()).unwrap();
         // Its rows come in bands of six.
         assert_eq!([decoded.width, decoded.height], [64, 36]);
-        assert_eq!(Way::Blocks.text(&picture, 80).unwrap().lines().count(), 14);
-        assert_eq!(Way::Not.text(&picture, 80), None);
+        assert_eq!(Graphics::Blocks.text(&picture, 80).unwrap().lines().count(), 14);
+        assert_eq!(Graphics::Not.text(&picture, 80), None);
     }
 
     #[test]
     fn a_long_picture_is_sent_to_kitty_in_pieces() {
         let noise = RgbImage::from_fn(80, 80, |x, y| image::Rgb([(x * y * 7919 % 251) as u8; 3]));
-        let text = Way::Kitty.text(&noise, 80).unwrap();
+        let text = Graphics::Kitty.text(&noise, 80).unwrap();
         let commands: Vec<_> = text.split_terminator("\x1b\\").collect();
         assert!(commands.len() > 1);
         let data: String = commands.iter().map(|command| command.split_once(';').unwrap().1).collect();

@@ -11,7 +11,7 @@ use strix_model::{
 
 use super::commands::{self, Command};
 use super::editor::{Entry, Input};
-use super::show::Way;
+use super::show::Graphics;
 use super::{paths, show};
 use crate::answer::{self, Interrupt, Spinner};
 use crate::echo::Silence;
@@ -37,7 +37,7 @@ pub(super) struct Chat<'a> {
     interrupt: Interrupt,
     pictures: &'a Pictures,
     context_shift: bool,
-    show: Way,
+    show: Graphics,
     /// Times that the last question was asked anew.
     retries: u64,
     /// Of the last answer.
@@ -52,10 +52,19 @@ impl<'a> Chat<'a> {
         pictures: &'a Pictures,
         context_shift: bool,
     ) -> Self {
-        Self { session, generate, interrupt, pictures, context_shift, show: Way::Not, retries: 0, last: None }
+        Self {
+            session,
+            generate,
+            interrupt,
+            pictures,
+            context_shift,
+            show: Graphics::Not,
+            retries: 0,
+            last: None,
+        }
     }
 
-    pub(super) fn show_with(&mut self, way: show::Way) {
+    pub(super) fn show_with(&mut self, way: show::Graphics) {
         self.show = way;
     }
 

@@ -6,8 +6,9 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, RgbImage, RgbaImage};
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
-use super::super::{Decoded, MAX_PIXELS, check_size, image_error};
-use super::{Compose, Counted, Rect, bad_frame, zeroed};
+use super::super::limits::{MAX_PIXELS, check_size, image_error};
+use super::super::opened::Decoded;
+use super::compose::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
 /// Disposal of a frame's area before the next frame is drawn.

@@ -7,8 +7,8 @@
 use weezl::BitOrder;
 use weezl::decode::Decoder;
 
-use super::super::image_error;
-use super::Rect;
+use super::super::limits::image_error;
+use super::compose::Rect;
 use crate::{Error, Result};
 
 /// Colours of a table. What it lacks is black.

@@ -3,9 +3,10 @@
 use image::metadata::Orientation;
 use image::{GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
 
-use super::super::{Decoded, check_size};
+use super::super::limits::check_size;
+use super::super::opened::Decoded;
 use super::blocks::{Blocks, Frame, Palette};
-use super::{Compose, Counted, Rect, bad_frame, filled, zeroed};
+use super::compose::{Compose, Counted, Rect, bad_frame, filled, zeroed};
 use crate::Result;
 
 /// Pixels of the canvas. The first frame is drawn in palette indices, and every later one in colours: what a

@@ -6,8 +6,9 @@ use image::ImageFormat;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::super::{Exif, Note, decode, decode_with};
+use super::super::{Exif, Note, Opened, Options, decode, decode_with, read};
 use super::*;
+use crate::Result;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/animations");
 

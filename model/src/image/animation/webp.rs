@@ -9,8 +9,10 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, RgbImage, RgbaImage};
 
-use super::super::{Decoded, check_size, image_error, limits, still};
-use super::{Compose, Counted, Rect, bad_frame, zeroed};
+use super::super::limits::{check_size, image_error, limits};
+use super::super::opened::Decoded;
+use super::super::still;
+use super::compose::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
 /// Flags of the extended header.

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::super::cursor::shown;
+use super::super::entry::file_error;
 use super::super::kinds::{self, ADAPTER, EXPECTED, NOT_LORA, TRAINED_BESIDES};
-use super::super::{Weights, file_error};
-use super::{is_weights, json, names};
+use super::super::tensors::Weights;
+use super::listing::{is_weights, json, names};
 use crate::Result;
 
 /// Refuses a folder with an adapter, even if the base's weights are beside it: those alone are another model.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{has, listed, names};
+use super::listing::{has, listed, names};
 
 /// The message about a folder of the hub's cache, above, below or within a snapshot, with the folder that holds a
 /// model.

@@ -1,0 +1,32 @@
+//! The ring of mapped buffers that copies to the device go through.
+
+use std::collections::VecDeque;
+
+/// Staging buffers in the ring: one is filled while the device reads the others.
+pub(crate) const CHUNKS: usize = 4;
+
+/// Staging buffers in the order in which they were last submitted.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    chunks: VecDeque<Staging>,
+}
+
+/// A staging buffer of the ring.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    pub(crate) buffer: wgpu::Buffer,
+    /// The last submission that reads it.
+    pub(crate) reader: wgpu::SubmissionIndex,
+}
+
+impl Ring {
+    /// The buffer used longest ago. `None` while the ring is not full.
+    pub(crate) fn oldest(&mut self) -> Option<Staging> {
+        if self.chunks.len() < CHUNKS { None } else { self.chunks.pop_front() }
+    }
+
+    /// Puts a buffer behind the others.
+    pub(crate) fn put(&mut self, staging: Staging) {
+        self.chunks.push_back(staging);
+    }
+}

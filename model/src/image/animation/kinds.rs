@@ -1,0 +1,63 @@
+//! The kinds of files that hold animations.
+
+use super::super::guard::guarded;
+use super::super::kind::Kind;
+use super::super::limits::{check_size, image_error};
+use super::super::opened::Decoded;
+use super::super::still;
+use super::compose::{Compose, Counted, no_frames};
+use super::{apng, gif, webp};
+use crate::Result;
+
+/// The first picture of a GIF, a WebP or a PNG, animated or not.
+pub(in super::super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
+    let first = guarded(name, kind, || {
+        let Some(mut frames) = compose(name, bytes, kind)? else { return Ok(None) };
+        match frames.advance()? {
+            true => frames.into_picture().map(Some),
+            false => Err(no_frames(name)),
+        }
+    })?;
+    match (first, kind) {
+        (Some(first), _) => Ok(first),
+        (None, Kind::WebP) => webp::still(name, bytes),
+        (None, _) => still::png(name, bytes),
+    }
+}
+
+/// Width and height of the largest frame of a GIF: frames may lie outside of its screen.
+pub(in super::super) fn gif_dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
+    Ok(gif::count(name, bytes)?.size)
+}
+
+/// The frames of an animation, with their number; none of a still picture.
+pub(super) fn composed<'a>(
+    name: &'a str,
+    bytes: &'a [u8],
+    kind: Kind,
+) -> Result<Option<(Box<dyn Compose + 'a>, Counted)>> {
+    let counted = match kind {
+        Kind::Gif => Some(gif::count(name, bytes)?),
+        Kind::WebP => webp::count(name, bytes)?,
+        Kind::Png => apng::count(name, bytes),
+        Kind::Jpeg | Kind::Bmp | Kind::Tiff => None,
+    };
+    let Some(counted) = counted else { return Ok(None) };
+    if counted.num_frames == 0 {
+        return Err(no_frames(name));
+    }
+    check_size(name, counted.size)?;
+    if counted.size == (1, 1) {
+        return Err(image_error(name, "is 1 x 1: there is nothing to see in one pixel".into()));
+    }
+    Ok(compose(name, bytes, kind)?.map(|frames| (frames, counted)))
+}
+
+fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: Kind) -> Result<Option<Box<dyn Compose + 'a>>> {
+    Ok(match kind {
+        Kind::Gif => Some(Box::new(gif::Gif::new(name, bytes)?)),
+        Kind::WebP => webp::WebP::new(name, bytes)?.map(|frames| Box::new(frames) as _),
+        Kind::Png => apng::Apng::new(name, bytes)?.map(|frames| Box::new(frames) as _),
+        Kind::Jpeg | Kind::Bmp | Kind::Tiff => None,
+    })
+}

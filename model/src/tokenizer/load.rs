@@ -1,0 +1,129 @@
+//! Loads a tokenizer from the files of a checkpoint.
+
+use std::path::Path;
+
+use super::json;
+use super::normalizer::{Normalizer, UserDefined};
+use super::scores::Scores;
+use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
+use crate::Error;
+use crate::config::legacy_of;
+use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
+use crate::sentencepiece::{Kind, SentencePiece};
+
+/// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
+pub(super) const MAX_PIECES: usize = 1 << 20;
+
+impl Tokenizer {
+    /// Loads `tokenizer.model`, or else `tokenizer.json`, from a checkpoint's folder.
+    ///
+    /// `legacy` comes from `tokenizer_config.json`; without that file or that field it is `true`.
+    ///
+    /// # Errors
+    ///
+    /// If neither file is there, or one that is there cannot be read or is broken.
+    pub fn from_dir(dir: &Path) -> crate::Result<Self> {
+        Self::of_model(dir, MAX_PIECES)
+    }
+
+    /// [`Tokenizer::from_dir`], of a model whose vocabulary has so many ids: a larger one is refused before any work is
+    /// done for it.
+    pub(crate) fn of_model(dir: &Path, vocab_size: usize) -> crate::Result<Self> {
+        let max_pieces = vocab_size.min(MAX_PIECES);
+        let path = dir.join("tokenizer_config.json");
+        let legacy = match read_if_there(&path, MAX_CONFIG_BYTES)? {
+            Some(bytes) => legacy_of(&bytes).map_err(|reason| Error::File { path, reason })?,
+            None => true,
+        };
+        let path = dir.join("tokenizer.model");
+        if let Some(bytes) = read_if_there(&path, MAX_SENTENCEPIECE_BYTES)? {
+            return read_sentencepiece(&bytes, legacy, max_pieces)
+                .map_err(|reason| Error::File { path, reason });
+        }
+        let path = dir.join("tokenizer.json");
+        if let Some(bytes) = read_if_there(&path, MAX_TOKENIZER_JSON_BYTES)? {
+            return json::read(&bytes, legacy, max_pieces).map_err(|reason| Error::File { path, reason });
+        }
+        Err(Error::File {
+            path: dir.to_owned(),
+            reason: "neither tokenizer.model nor tokenizer.json is here; copy one from the checkpoint".into(),
+        })
+    }
+
+    /// Loads the bytes of a `tokenizer.model`.
+    ///
+    /// `legacy` is the field of `tokenizer_config.json`: `true` puts a space in front of text that follows a
+    /// special token too.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no SentencePiece model, or one that LLaMA's tokenizer cannot be: not BPE, with a
+    /// character map, with unused pieces.
+    pub fn from_sentencepiece(bytes: &[u8], legacy: bool) -> crate::Result<Self> {
+        read_sentencepiece(bytes, legacy, MAX_PIECES)
+            .map_err(|reason| Error::File { path: "tokenizer.model".into(), reason })
+    }
+
+    /// Loads the bytes of a `tokenizer.json`, made from a `tokenizer.model` by transformers.
+    ///
+    /// `legacy` as in [`from_sentencepiece`](Self::from_sentencepiece). Added tokens other than `<s>`, `</s>`
+    /// and `<unk>` are not split out of text.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are not such a file; a byte-level BPE (GPT-2, LLaMA 3) is refused.
+    pub fn from_json(bytes: &[u8], legacy: bool) -> crate::Result<Self> {
+        json::read(bytes, legacy, MAX_PIECES)
+            .map_err(|reason| Error::File { path: "tokenizer.json".into(), reason })
+    }
+}
+
+pub(super) fn read_sentencepiece(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Tokenizer, String> {
+    let pieces = SentencePiece::count(bytes)?;
+    if pieces > max_pieces {
+        return Err(too_many(pieces, max_pieces));
+    }
+    let file = SentencePiece::parse(bytes)?;
+    if !file.bpe {
+        return Err("its model type is not BPE; mPLUG-Owl2 has the tokenizer of LLaMA".into());
+    }
+    if file.has_charsmap {
+        return Err("its normaliser maps characters (NFKC or alike), which is not supported".into());
+    }
+    if file.whitespace_as_suffix {
+        return Err("it treats whitespace as a suffix, which is not supported".into());
+    }
+    if let Some((id, piece)) = file.pieces.iter().enumerate().find(|(_, piece)| piece.kind == Kind::Unused) {
+        return Err(format!("piece {id}, {:?}, is {:?}, which is not supported", piece.text, piece.kind));
+    }
+    let id = |name: &str, id: i32, kind: Kind| {
+        let Some(piece) = usize::try_from(id).ok().and_then(|id| file.pieces.get(id)) else {
+            return Err(format!("{name} is {id}, the vocabulary has {} pieces", file.pieces.len()));
+        };
+        match piece.kind == kind {
+            true => Ok(id.cast_unsigned()),
+            false => Err(format!("{name} is {id}, and piece {id}, {:?}, is {:?}", piece.text, piece.kind)),
+        }
+    };
+    let special = Special {
+        unk: id("unk_id", file.unk, Kind::Unknown)?,
+        bos: id("bos_id", file.bos, Kind::Control)?,
+        eos: id("eos_id", file.eos, Kind::Control)?,
+    };
+    let normalizer = Normalizer {
+        add_dummy_prefix: file.add_dummy_prefix,
+        remove_extra_whitespaces: file.remove_extra_whitespaces,
+        escape_whitespaces: file.escape_whitespaces,
+    };
+    let pieces = file.pieces;
+    if let Some(other) = pieces.iter().rposition(|piece| piece.kind == Kind::Unknown)
+        && other != special.unk as usize
+    {
+        return Err(format!("pieces {} and {other} are both Unknown", special.unk));
+    }
+    let known = index(&pieces)?;
+    let merges = Merges::Scored(Scores::new(&pieces, file.byte_fallback, special.unk)?);
+    let user_defined = (0..).zip(&pieces).filter(|(_, piece)| piece.kind == Kind::UserDefined);
+    let user_defined = UserDefined::new(user_defined.map(|(id, piece)| (piece.text.clone(), id)));
+    Ok(Tokenizer { pieces, known, merges, user_defined, special, normalizer, legacy })
+}

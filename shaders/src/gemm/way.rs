@@ -1,0 +1,81 @@
+//! A projection to be specialised, and the ways to do it.
+
+use strix_engine::Family;
+
+use crate::choose::Way;
+use crate::generated::variants::{Epilogue, Lanes, Loads};
+use crate::kernel::Value;
+use crate::packing::Layout;
+
+/// A way to project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProjectionWay {
+    /// A subgroup takes so many rows, with such loads of rows and weights.
+    Subgroup { rows: u32, loads: Loads },
+    /// See [`gemv_tiled`].
+    Sliced { blocks: u32, threads: u32 },
+    /// See [`gemm_tiled`].
+    Tiled { rows: u32, cols: u32 },
+    /// See [`gemm_coop`].
+    Coop,
+    /// As `Subgroup`, without broadcasts: every lane loads all of x.
+    Plain,
+}
+
+impl Way for ProjectionWay {
+    fn family(self) -> Family {
+        match self {
+            Self::Subgroup { .. } => Family::Subgroup,
+            Self::Sliced { .. } | Self::Tiled { .. } => Family::Tiled,
+            Self::Coop => Family::Coop,
+            Self::Plain => Family::Plain,
+        }
+    }
+
+    fn values(self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Subgroup { rows, loads } => vec![("rows", rows.into()), ("loads", loads.into())],
+            Self::Sliced { blocks, threads } => {
+                vec![("blocks", blocks.into()), ("threads", threads.into())]
+            }
+            Self::Tiled { rows, cols } => vec![("rows", rows.into()), ("cols", cols.into())],
+            Self::Coop | Self::Plain => vec![],
+        }
+    }
+}
+
+/// A projection to be specialised.
+pub(crate) struct Projection<'a> {
+    /// At most so many rows.
+    pub(crate) rows: u32,
+    /// The matrix.
+    pub(crate) layout: &'a Layout,
+    /// Whether rows, gain and weights can be read as texels.
+    pub(crate) texels: bool,
+    /// Whether the row is normalised on the way.
+    pub(crate) norm: bool,
+    /// Whether there is a bias.
+    pub(crate) bias: bool,
+    /// Epilogue of the sum.
+    pub(crate) epilogue: Epilogue,
+}
+
+impl Projection<'_> {
+    /// Whether there is a residual.
+    pub(crate) fn residual(&self) -> bool {
+        self.epilogue == Epilogue::Residual
+    }
+
+    /// Tiles of so many rows that hold them all: those of the second set begin another.
+    pub(crate) fn tiles(&self, rows: u32) -> u32 {
+        self.rows.div_ceil(rows) + self.layout.sets - 1
+    }
+}
+
+/// Packed columns of a workgroup of so many lanes: each has four.
+pub(crate) fn columns(lanes: Lanes) -> u32 {
+    match lanes {
+        Lanes::Of(lanes) => 4 * lanes,
+        _ => 4 * 32,
+    }
+}
