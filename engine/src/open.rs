@@ -161,11 +161,20 @@ fn first_that_works<A, T>(
     for one in all {
         match open(&one) {
             Ok(opened) => return Ok(Some(Opened { opened, failed })),
-            Err(error @ Error::Unsupported(_)) => return Err(error),
+            Err(error) if is_final(&error) => return Err(error),
             Err(error) => failed.push((one, error)),
         }
     }
     failed.into_iter().next().map_or(Ok(None), |(_, error)| Err(error))
+}
+
+/// Whether no other adapter would do better: the family that was asked for is none of its own, or memory is short.
+fn is_final(error: &Error) -> bool {
+    match error {
+        Error::Unsupported(_) | Error::OutOfMemory { .. } => true,
+        Error::NoDevice { source, .. } => source.to_string().contains("memory"),
+        _ => false,
+    }
 }
 
 /// The target that a device is for kernels. `family` and `coop` are what was asked for.

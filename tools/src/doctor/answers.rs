@@ -89,7 +89,6 @@ struct Manifest {
 #[derive(Deserialize)]
 struct Case {
     input_ids: Vec<i32>,
-    n_images: usize,
     greedy_ids: Vec<u32>,
 }
 
@@ -109,12 +108,11 @@ fn golden(gpu: &Gpu) -> anyhow::Result<Answers> {
     let mut answers = Answers { model: "golden", asked: manifest.cases.len(), right: 0, wrong: vec![] };
     for (name, case) in manifest.cases {
         let mut session = model.session()?;
-        if case.n_images > 0 {
-            let view = tensors.get(&format!("{name}/pixel_values")).context("a case has its pixels")?;
-            let pixels = view.to_f32()?;
-            for picture in pixels.chunks_exact(pixels.len() / case.n_images) {
-                session.add_embeds(model.encode(picture)?.into());
-            }
+        let view = tensors.get(&format!("{name}/pixel_values"));
+        let pixels = view.map_or(Ok(vec![]), |view| view.to_f32())?;
+        let c = &model.config().vision;
+        for picture in pixels.chunks_exact(c.num_channels * c.image_size * c.image_size) {
+            session.add_embeds(model.encode(picture)?.into());
         }
         let logits = session.inspect().greedy(&case.input_ids, case.greedy_ids.len())?;
         let largest = |logits: &Vec<f32>| {
