@@ -68,7 +68,9 @@ fn worse(gpu: &GpuRun, stored: &Stored) -> Findings {
             continue;
         };
         for (&metric, &old) in figures {
-            match metric.of(kernel) {
+            // As coarse as it is stored.
+            let new = metric.of(kernel).and_then(|new| metric.shown(new).parse().ok());
+            match new {
                 Some(new) if metric.is_worse(old, new) => {
                     let (old, new) = (metric.shown(old), metric.shown(new));
                     findings.push(format!("{label}: {} {new}, and was {old}", metric.key()));

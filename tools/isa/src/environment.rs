@@ -87,6 +87,10 @@ pub fn command(drivers: &Path, fake: &Fake, program: &Path) -> Result<(Command, 
     command.env("VK_DRIVER_FILES", &icd).env("VK_ICD_FILENAMES", &icd).env_remove("VK_ADD_DRIVER_FILES");
     // Nothing that is found on this machine is to stand in for a driver that fails.
     command.env("WGPU_BACKEND", "vulkan").env_remove("STRIX_ADAPTER");
+    if !fake.computes() {
+        // Of an adapter that is named it is not asked whether it computes.
+        command.env("STRIX_ADAPTER", "(vulkan)");
+    }
     command.env("MESA_SHADER_CACHE_DISABLE", "true").env("STRIX_CACHE_DIR", own.path().join("cache"));
     command.env("XDG_RUNTIME_DIR", own.path());
     Ok((command, own))
@@ -159,6 +163,7 @@ mod tests {
         let (command, own) = command(dir.path(), gpu("navi31"), Path::new("/bin/strix")).unwrap();
         assert_eq!(command.get_program(), "/bin/strix");
         assert_eq!(variable(&command, "AMDGPU_GPU_ID").as_deref(), Some("navi31"));
+        assert_eq!(variable(&command, "STRIX_ADAPTER").as_deref(), Some("(vulkan)"));
         assert!(variable(&command, "LD_PRELOAD").unwrap().ends_with("mesa/libamdgpu_noop_drm_shim.so"));
         let icd = fs::read_to_string(variable(&command, "VK_DRIVER_FILES").unwrap()).unwrap();
         assert!(icd.contains("libvulkan_radeon.so"), "{icd}");
