@@ -10,9 +10,11 @@ pub use crate::generated::gemv_tiled::{KERNEL, Params, Variants};
 /// Most rows that it is for: each workgroup takes them all.
 pub(crate) const ROWS: u32 = 16;
 
-/// Blocks and threads of a workgroup, the likeliest first.
-pub(crate) fn ways() -> [ProjectionWay; 4] {
-    [(2, 256), (2, 64), (4, 256), (4, 64)].map(|(blocks, threads)| ProjectionWay::Sliced { blocks, threads })
+/// Blocks and threads of a workgroup, the likeliest first. Of several rows more blocks are more than a small GPU has
+/// registers for.
+pub(crate) fn ways(rows: u32) -> impl Iterator<Item = ProjectionWay> {
+    let sizes = [(2, 256), (2, 64), (4, 256), (4, 64)].into_iter().take(if rows == 1 { 4 } else { 2 });
+    sizes.map(|(blocks, threads)| ProjectionWay::Sliced { blocks, threads })
 }
 
 /// [`gemm()`](crate::gemm::gemm()) of few rows, in workgroups of so many blocks and threads.

@@ -14,6 +14,7 @@
 //~ variants: bias = no yes
 //~ variants: residual = no yes
 //~ where: norm == "no" or rows == 1
+//~ where: blocks == 2 or rows == 1
 #import projection
 #import pairs
 #import mad

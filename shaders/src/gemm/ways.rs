@@ -31,7 +31,7 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
         }
     }
     if rows <= gemv_tiled::ROWS {
-        ways.extend(gemv_tiled::ways());
+        ways.extend(gemv_tiled::ways(rows));
     }
     if rows > 1 {
         ways.extend(gemm_tiled::ways(target, rows));
