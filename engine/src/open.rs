@@ -37,11 +37,17 @@ impl Gpu {
         let mut fitting = adapters.iter().filter(|adapter| usable(adapter, options));
         if options.adapter.is_some() {
             let named = fitting.next().ok_or_else(|| no_adapter(&adapters, options))?;
-            return Self::open(named, options, family);
+            return Self::open(named, options, family, coop_used(named, family, options));
         }
         let open = |adapter: &&wgpu::Adapter| {
-            let gpu = Self::open(adapter, options, family)?;
-            gpu.probe().map(|()| gpu)
+            let coop = coop_used(adapter, family, options);
+            let works = |coop| {
+                let gpu = Self::open(adapter, options, family, coop)?;
+                gpu.probe().map(|()| gpu)
+            };
+            // Matrices are an experiment of wgpu's: a driver that lists them may not take them.
+            works(coop)
+                .or_else(|error| if coop.is_some() && family.is_none() { works(None) } else { Err(error) })
         };
         let Opened { opened: gpu, failed } =
             first_that_works(fitting, open)?.ok_or_else(|| no_adapter(&adapters, options))?;
@@ -53,8 +59,13 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Opens an adapter.
-    fn open(adapter: &wgpu::Adapter, options: &GpuOptions, family: Option<Family>) -> Result<Self> {
+    /// Opens an adapter, with these matrices.
+    fn open(
+        adapter: &wgpu::Adapter,
+        options: &GpuOptions,
+        family: Option<Family>,
+        coop: Option<Coop>,
+    ) -> Result<Self> {
         let info = adapter.get_info();
         if let Some(missing) = missing(adapter) {
             return Err(Error::TooSmall { adapter: name(&info), missing });
@@ -63,7 +74,6 @@ impl Gpu {
         if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
         }
-        let coop = coop_used(adapter, family, options);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if coop.is_some() {
             features |= Coop::FEATURES;
