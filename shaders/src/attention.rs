@@ -107,7 +107,7 @@ fn subgroup_ways(lanes: u32, texels: bool) -> Vec<AttentionWay> {
 /// |-----------|--------------------------------|------------|
 /// | `q`       | heads of `≥ rows` rows         | f32        |
 /// | `k`, `v`  | heads of `≥ keys` rows         | f32 or f16 |
-/// | `cursors` | see [`Cursors`], if causal     | u32        |
+/// | `cursors` | see [`Cursors`](crate::Cursors), if causal     | u32        |
 /// | result    | `[rows, num_heads · head_dim]` | f32        |
 ///
 /// # Panics

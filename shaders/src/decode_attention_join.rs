@@ -31,7 +31,7 @@ pub(crate) fn decode_attention_join(
     dispatch!(g, grid, params, [parts, cursors.rows => y], reference);
 }
 
-/// [`decode_attention_join`] in the plainest code that is right. Sums in f64.
+/// `decode_attention_join` in the plainest code that is right. Sums in f64.
 pub fn reference(p: &Params, parts: &[f32], cursors: &[u32], y: &mut [f32]) {
     let dim = p.head_dim as usize;
     let dims = dim.next_power_of_two().max(32);

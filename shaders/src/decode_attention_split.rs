@@ -87,7 +87,7 @@ pub(crate) fn decode_attention_split<T: KvElement>(
     parts
 }
 
-/// [`decode_attention_split`] in the plainest code that is right. Sums in f64.
+/// `decode_attention_split` in the plainest code that is right. Sums in f64.
 #[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
 pub fn reference<T: KvElement>(
     p: &Params,

@@ -38,7 +38,7 @@ pub fn open_with(path: &Path, options: &Options) -> Result<Opened> {
 /// # Errors
 ///
 /// If it is none of these, in a form that is not read, is damaged or cut short, is a single pixel (which the original
-/// refuses too), or exceeds [`MAX_PIXELS`] or [`MAX_SIDE`].
+/// refuses too), or exceeds [`MAX_PIXELS`](super::MAX_PIXELS) or [`MAX_SIDE`](super::MAX_SIDE).
 pub fn decode(name: &str, bytes: &[u8], exif: Exif) -> Result<RgbImage> {
     Ok(decode_with(name, bytes, &Options { exif, ..Options::default() })?.pixels)
 }

@@ -37,7 +37,7 @@ impl Tokenizer {
         ids
     }
 
-    /// Ids of a prompt, with [`IMAGE_PLACEHOLDER`] for each [`IMAGE_TOKEN`].
+    /// Ids of a prompt, with [`IMAGE_PLACEHOLDER`] for each [`IMAGE_TOKEN`](super::IMAGE_TOKEN).
     ///
     /// The text between pictures is encoded chunk by chunk, each with its own space in front. One `<s>` leads,
     /// unless the prompt begins with a picture: then there is none in front, and every later chunk has its own.

@@ -3,7 +3,7 @@
 /// The text that stands for a picture in a prompt.
 pub const IMAGE_TOKEN: &str = "<|image|>";
 
-/// The id that [`Tokenizer::encode_prompt`] writes where a picture goes. No token has a negative id.
+/// The id that [`Tokenizer::encode_prompt`](super::Tokenizer::encode_prompt) writes where a picture goes. No token has a negative id.
 pub const IMAGE_PLACEHOLDER: i32 = -200;
 
 /// SentencePiece's visible space, U+2581.

@@ -13,7 +13,7 @@ pub enum Activation {
     None,
     /// `t · sigmoid(1.702 t)`.
     QuickGelu,
-    /// `silu(gate) · up` over a gated [`Linear`].
+    /// `silu(gate) · up` over a gated [`Linear`](crate::Linear).
     SwiGlu,
 }
 
