@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use wgpu::Features;
 
@@ -51,7 +51,8 @@ pub(crate) struct Inner {
     /// Whether host memory may be imported; unset when the driver refuses.
     pub(crate) imports: AtomicBool,
     pub(crate) ring: Mutex<Ring>,
-    pub(crate) passed_over: RwLock<Vec<String>>,
+    /// Set by whoever chose among adapters.
+    pub(crate) passed_over: OnceLock<Vec<String>>,
     shares: bool,
     memory_bytes: Option<u64>,
 }
@@ -89,7 +90,7 @@ impl Inner {
             lost: AtomicBool::new(false),
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
-            passed_over: RwLock::default(),
+            passed_over: OnceLock::new(),
             shares,
             memory_bytes,
         }
@@ -98,8 +99,8 @@ impl Inner {
 
 impl Gpu {
     /// Adapters that come before this one and do not work, each with what is wrong with it.
-    pub fn passed_over(&self) -> Vec<String> {
-        self.inner.passed_over.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn passed_over(&self) -> &[String] {
+        self.inner.passed_over.get().map_or(&[], Vec::as_slice)
     }
 
     /// The wgpu device, to share with other code.

@@ -104,25 +104,20 @@ impl Gpu {
     /// Memory of the host's that kernels may write, and read as texels: with this content, or zeroed.
     pub(crate) fn pages(&self, label: &str, bytes: u64, content: Option<&HostBytes>) -> Result<Region> {
         // A KV cache takes pages as it fills. A huge page would be cleared whole for its first byte.
-        let fill = |pages: &mut [u8]| {
-            if let Some(content) = content {
-                pages[..content.get().len()].copy_from_slice(content.get());
-            }
-        };
-        self.host_pages(label, bytes, content.is_some(), fill).map(|(region, _)| region)
+        self.host_pages(label, bytes, content, content.is_some()).map(|(region, _)| region)
     }
 
     /// The same for the host to write again, of huge pages.
     pub(crate) fn shared_pages(&self, label: &str, bytes: u64) -> Result<(Region, HostPages)> {
-        self.host_pages(label, bytes, true, |_| ())
+        self.host_pages(label, bytes, None, true)
     }
 
     fn host_pages(
         &self,
         label: &str,
         bytes: u64,
+        content: Option<&HostBytes>,
         is_huge: bool,
-        fill: impl FnOnce(&mut [u8]),
     ) -> Result<(Region, HostPages)> {
         let fail = |reason: String| Error::OutOfMemory { label: label.into(), bytes, reason };
         self.fits(label, bytes, wgpu::BufferUsages::STORAGE)?;
@@ -140,7 +135,9 @@ impl Gpu {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = is_huge;
-        fill(&mut pages);
+        if let Some(content) = content {
+            pages[..content.get().len()].copy_from_slice(content.get());
+        }
         let pages = HostPages(Arc::new(pages.into()));
         let start = pages.0.as_ptr().expose_provenance();
         let window = Window { start, size, offset: 0, bytes, writable: true };

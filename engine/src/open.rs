@@ -51,11 +51,10 @@ impl Gpu {
         };
         let Opened { opened: gpu, failed } =
             first_that_works(fitting, open)?.ok_or_else(|| no_adapter(&adapters, options))?;
-        for (adapter, error) in failed {
-            let passed = format!("{}: {error}", name(&adapter.get_info()));
-            tracing::warn!("passed over {passed}");
-            gpu.inner.passed_over.write().unwrap_or_else(PoisonError::into_inner).push(passed);
-        }
+        let passed =
+            |(adapter, error): (&wgpu::Adapter, Error)| format!("{}: {error}", name(&adapter.get_info()));
+        let passed = gpu.inner.passed_over.get_or_init(|| failed.into_iter().map(passed).collect());
+        passed.iter().for_each(|adapter| tracing::warn!("passed over {adapter}"));
         Ok(gpu)
     }
 

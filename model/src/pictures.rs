@@ -78,7 +78,10 @@ impl Pictures {
         id: PictureId,
         fill: impl FnOnce(&ResidentBytes, u64) -> Result<()>,
     ) -> Result<Arc<Encoded>> {
-        let encoded = self.slots.fill(fill, |slot| Encoded { id, place: Place::Device(slot).into() })?;
+        let slot = self.slots.vacate()?;
+        fill(&self.slots.rows.untyped(), self.slots.range(slot).start)?;
+        let encoded = Arc::new(Encoded { id, place: Place::Device(slot).into() });
+        self.slots.hold(slot, &encoded);
         self.encoded += 1;
         tracing::debug!(picture = id, "encoded");
         self.known.keep(&encoded);
@@ -198,25 +201,13 @@ impl Slots {
         slot as u64 * bytes..(slot as u64 + 1) * bytes
     }
 
-    /// Puts a picture into the slot that is free, or whose picture was not needed for the longest time.
-    fn fill(
-        &mut self,
-        fill: impl FnOnce(&ResidentBytes, u64) -> Result<()>,
-        picture: impl FnOnce(usize) -> Encoded,
-    ) -> Result<Arc<Encoded>> {
-        let slot = self.vacate()?;
-        fill(&self.rows.untyped(), self.range(slot).start)?;
-        let picture = Arc::new(picture(slot));
-        self.hold(slot, &picture);
-        Ok(picture)
-    }
-
     fn hold(&mut self, slot: usize, picture: &Arc<Encoded>) {
         self.clock += 1;
         self.slots[slot] = Slot { holder: Arc::downgrade(picture), used: self.clock };
     }
 
-    /// A slot that nobody holds any more. Its picture is on the host now, if somebody still has it.
+    /// The slot that is free, or whose picture was not needed for the longest time. That picture is on the host now, if
+    /// somebody still has it.
     fn vacate(&self) -> Result<usize> {
         let stays =
             |slot: &Slot| self.needed.iter().any(|needed| slot.holder.as_ptr() == Arc::as_ptr(needed));
@@ -239,9 +230,9 @@ impl Slots {
         pictures.sort_unstable_by_key(Arc::as_ptr);
         pictures.dedup_by(|a, b| Arc::ptr_eq(a, b));
         self.needed = pictures;
-        let first_row = |(i, each): (usize, usize)| (i * each) as u32;
         let mut rows = vec![];
         for picture in self.needed.clone() {
+            // The lock is let go of here.
             let place = picture.place().clone();
             let slot = match place {
                 Place::Device(slot) => slot,
@@ -254,7 +245,7 @@ impl Slots {
                 }
             };
             self.hold(slot, &picture);
-            rows.push((picture.id, first_row((slot, self.each))));
+            rows.push((picture.id, (slot * self.each) as u32));
         }
         Ok(rows)
     }

@@ -13,6 +13,12 @@ const GREEDY_TEMPERATURE: f32 = 1e-3;
 /// Tokens seen that there is room for from the beginning.
 const SEEN: usize = 1024;
 
+/// Id of the largest logit, the first of equals, as a greedy sampler has it.
+pub fn best(logits: &[f32]) -> u32 {
+    let largest = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
+    largest.map_or(0, |(id, _)| id as u32)
+}
+
 /// Options of choosing the next token.
 ///
 /// Steps, in order: logit bias, repetition penalty, presence and frequency penalty, `min_new_tokens`, then, unless greedy, temperature, `top_k`, `top_p`,

@@ -4,14 +4,14 @@ use strix_engine::{Family, Graph, Tensor};
 
 use crate::cursors::{NOT_LIVE, PAGE};
 use crate::decode_attention_join::decode_attention_join;
-use crate::decode_attention_split::{Operands, Splits, decode_attention_split};
+use crate::decode_attention_split::{Operands, Splits, append, decode_attention_split};
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads, Teams};
 use crate::heads::KeyStrides;
 use crate::kernel::read_texels;
 use crate::{
     Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
-    decode_attention_plain, rope_append,
+    decode_attention_plain,
 };
 
 pub use crate::generated::decode_attention::{KERNEL, Params, Variants};
@@ -66,21 +66,8 @@ pub fn decode_attention<T: KvElement>(
     let y = g.activation(name, [rows, num_heads * head_dim]);
     // How many floats of qkv a load moves: the halves of a head are rotated together.
     let width = if heads != variants::Heads::Scalar && head_dim.is_multiple_of(8) { 4 } else { 1 };
-    let (dims, groups) = (shape.dims(), [num_heads, rows, 1]);
+    let dims = shape.dims();
     let family = shape.family(g, KERNEL.name, heads, sequence_pages * PAGE);
-    let lanes = shape.subgroup_lanes(g.target(), heads).filter(|_| family == Family::Subgroup);
-    let (grid, texels) = match lanes {
-        None => (decode_attention_plain::Variants { dims, heads, width }.over(groups), false),
-        Some(lanes) => {
-            // Barriers cost a software device more than teams gain.
-            let one = lanes == 8 || (lanes == 16 && g.target().is_cpu);
-            let texels =
-                width == 4 && read_texels(lanes) && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
-            let loads = if texels { Loads::Texels } else { Loads::Storage };
-            let teams = if one { Teams::One } else { Teams::Many };
-            (Variants { lanes, dims, heads, teams, loads, width }.over(groups), texels)
-        }
-    };
     let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = k.keys;
     let params = Params {
         rows,
@@ -101,6 +88,20 @@ pub fn decode_attention<T: KvElement>(
         decode_attention_join(g, parts, all, splits, heads, head_dim, y);
         return y;
     }
+    let groups = [num_heads, rows, 1];
+    let lanes = shape.subgroup_lanes(g.target(), heads).filter(|_| family == Family::Subgroup);
+    let (grid, texels) = match lanes {
+        None => (decode_attention_plain::Variants { dims, heads, width }.over(groups), false),
+        Some(lanes) => {
+            // Barriers cost a software device more than teams gain.
+            let one = lanes == 8 || (lanes == 16 && g.target().is_cpu);
+            let texels =
+                width == 4 && read_texels(lanes) && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
+            let loads = if texels { Loads::Texels } else { Loads::Storage };
+            let teams = if one { Teams::One } else { Teams::Many };
+            (Variants { lanes, dims, heads, teams, loads, width }.over(groups), texels)
+        }
+    };
     let (k, v) = (k.id(), v.id());
     // What this step writes of the cache it does not read, so it may be bound again as texels.
     let (k_texels, v_texels) = (texels.then_some(k), texels.then_some(v));
@@ -128,19 +129,7 @@ pub fn reference<T: KvElement>(
     k: &mut [T],
     v: &mut [T],
 ) {
-    let mut rotated = vec![0.0; y.len()];
-    let appended = rope_append::Params {
-        rows: p.rows,
-        num_heads: p.num_heads,
-        num_kv_heads: p.num_kv_heads,
-        head_dim: p.head_dim,
-        slots: p.slots,
-        sequence_pages: p.sequence_pages,
-        k_row: p.k_row,
-        k_key: p.k_key,
-        k_chunk: p.k_chunk,
-    };
-    rope_append::reference(&appended, qkv, tables, cursors, pages, &mut rotated, k, v);
+    let rotated = append(p, qkv, tables, cursors, pages, k, v);
     let row = p.num_heads * p.head_dim;
     let stride = p.slots * p.head_dim;
     let attended = attention::Params {

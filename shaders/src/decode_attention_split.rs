@@ -102,19 +102,7 @@ pub fn reference<T: KvElement>(
     v: &mut [T],
 ) {
     let dim = p.head_dim as usize;
-    let mut rotated = vec![0.0; (p.rows * p.num_heads) as usize * dim];
-    let appended = rope_append::Params {
-        rows: p.rows,
-        num_heads: p.num_heads,
-        num_kv_heads: p.num_kv_heads,
-        head_dim: p.head_dim,
-        slots: p.slots,
-        sequence_pages: p.sequence_pages,
-        k_row: p.k_row,
-        k_key: p.k_key,
-        k_chunk: p.k_chunk,
-    };
-    rope_append::reference(&appended, qkv, tables, cursors, pages, &mut rotated, k, v);
+    let rotated = append(&bytemuck::cast(*p), qkv, tables, cursors, pages, k, v);
     let dims = dim.next_power_of_two().max(32);
     let splits = parts.len() / (dims + 4) / (p.rows * p.num_heads) as usize;
     let splits = Splits { rows: p.rows, num_heads: p.num_heads, splits: splits as u32, dims: dims as u32 };
@@ -153,6 +141,32 @@ pub fn reference<T: KvElement>(
             }
         }
     }
+}
+
+/// What the references of a decode step do first: appends the new keys and values, and returns q, rotated.
+pub(crate) fn append<T: KvElement>(
+    p: &crate::generated::decode_attention::Params,
+    qkv: &[f32],
+    tables: &[f32],
+    cursors: &[u32],
+    pages: &[u32],
+    k: &mut [T],
+    v: &mut [T],
+) -> Vec<f32> {
+    let mut rotated = vec![0.0; (p.rows * p.num_heads * p.head_dim) as usize];
+    let params = rope_append::Params {
+        rows: p.rows,
+        num_heads: p.num_heads,
+        num_kv_heads: p.num_kv_heads,
+        head_dim: p.head_dim,
+        slots: p.slots,
+        sequence_pages: p.sequence_pages,
+        k_row: p.k_row,
+        k_key: p.k_key,
+        k_chunk: p.k_chunk,
+    };
+    rope_append::reference(&params, qkv, tables, cursors, pages, &mut rotated, k, v);
+    rotated
 }
 
 #[cfg(test)]

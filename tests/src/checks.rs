@@ -11,6 +11,7 @@ use strix_engine::Gpu;
 use strix_model::config::PreprocessorConfig;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::{Conversation, Question, count_images};
+use strix_model::sampler::best;
 use strix_model::tokenizer::Tokenizer;
 use strix_model::{Activations, Dtype, Inspect, KvDtype, LoadOptions, Session, Weights};
 
@@ -166,11 +167,6 @@ fn note_greedy(set: &Set, case: &str, steps: &[Vec<f32>], report: &mut SetReport
     let ids: Vec<f32> = steps.iter().map(|logits| best(logits) as f32).collect();
     report.ids_equal += usize::from(ids == set.recorded(case, "greedy_ids")?.values);
     Ok(())
-}
-
-/// The first of the largest.
-pub fn best(logits: &[f32]) -> usize {
-    logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i)
 }
 
 /// What rounding the weights of a set or its keys and values costs: largest logit error, rms, mean KL, percent of differing

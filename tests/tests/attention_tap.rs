@@ -76,5 +76,5 @@ fn a_tap_takes_a_single_position_and_refuses_layers_that_are_not_there() {
     let ids = set.ids("text_only").unwrap();
     let steps = session.inspect().greedy(&ids, 1).unwrap();
     let want = set.recorded("text_only", "greedy_ids").unwrap().values[0];
-    assert_eq!(strix_tests::checks::best(&steps[0]) as f32, want);
+    assert_eq!(strix_model::sampler::best(&steps[0]) as f32, want);
 }

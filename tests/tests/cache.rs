@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use strix_model::sampler::best;
 use strix_model::{Activations, Dtype, FinishReason, GenerateOptions, KvDtype, LoadOptions, Model, Session};
-use strix_tests::checks::{self, YARDSTICK_SETS, best};
+use strix_tests::checks::{self, YARDSTICK_SETS};
 use strix_tests::golden::{SETS, Set, distance, root};
 use strix_tests::{gpu, nano, on_both};
 

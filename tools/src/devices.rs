@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
-use strix_engine::wgpu::DeviceType;
+use strix_engine::wgpu::{AdapterInfo, DeviceType};
 use strix_engine::{AdapterReport, Coop, Gpu, adapters};
 use strix_model::shown;
 
@@ -56,7 +56,7 @@ fn print(out: &mut impl Write, report: &AdapterReport) -> io::Result<()> {
     writeln!(out, "{mark} {}", paint(painted, BOLD, &shown(&info.name).to_string()))?;
     let mut row = |name: &str, value: String| writeln!(out, "    {name:<12}{value}");
     row("backend", format!("{:?}, {}", info.backend, kind(info.device_type)))?;
-    row("driver", format!("{} {}", shown(&info.driver), shown(&info.driver_info)).trim().to_owned())?;
+    row("driver", shown(&driver(info)).to_string())?;
     if let Some(bytes) = report.memory_bytes {
         let shared = if report.shares_memory { ", the host's" } else { "" };
         row("memory", format!("{}{shared}", HumanBytes(bytes)))?;
@@ -129,7 +129,7 @@ fn matrices(Coop { size, f16, .. }: Coop, used: bool) -> String {
     format!("{size}x{size} of {numbers}, sums of f32{used}")
 }
 
-fn kind(kind: DeviceType) -> &'static str {
+pub(crate) fn kind(kind: DeviceType) -> &'static str {
     match kind {
         DeviceType::DiscreteGpu => "discrete",
         DeviceType::IntegratedGpu => "integrated",
@@ -137,6 +137,11 @@ fn kind(kind: DeviceType) -> &'static str {
         DeviceType::Cpu => "software",
         DeviceType::Other => "other",
     }
+}
+
+/// A driver and its version.
+pub(crate) fn driver(info: &AdapterInfo) -> String {
+    format!("{} {}", info.driver, info.driver_info).trim().to_owned()
 }
 
 /// Kernels with subgroups need their size to be fixed.

@@ -12,7 +12,8 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use strix_benches::Versions;
 use strix_engine::Gpu;
-use strix_model::{Config, Dtype, LoadOptions};
+use strix_model::tune::processor::cores;
+use strix_model::{Config, Dtype, LoadOptions, Room};
 
 use crate::load::Adapter;
 use crate::{DONE, FAULT, terminal};
@@ -87,11 +88,8 @@ fn look_at(gpu: &Gpu, findings: &mut Vec<Finding>, on: &dyn Fn(&str)) -> anyhow:
     on("kernels of the 8.2B model beside their references");
     let kernels = kernels::check(gpu, &config, &options, findings);
     let answers = answers::ask(gpu, findings, on);
-    let speed = speed::measure(gpu, &config, &options, findings, on);
-    let memory = speed::plan(gpu, &config, &options, findings);
+    let plan = strix_model::plan(&config, &options, &gpu.target(), None, Room::of(gpu, None, None));
+    let speed = speed::measure(gpu, &config, plan.as_ref().ok(), findings, on);
+    let memory = speed::memory(plan, findings);
     Ok(Device { target, kernels, answers, speed, memory })
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

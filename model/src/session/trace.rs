@@ -10,6 +10,7 @@ use crate::decoder::{Regime, Tap};
 use crate::inner::{Inner, Running};
 use crate::kv_pool::Sequence;
 use crate::runner::{Pass, Share};
+use crate::sampler::best;
 use crate::trace::{Trace, in_order};
 use crate::{Error, Result};
 
@@ -276,10 +277,4 @@ impl Inspect<'_> {
         steps.iter_mut().for_each(|steps| steps.truncate(tokens));
         Ok(steps)
     }
-}
-
-/// Id of the largest logit, the first of equals, as the sampler has it.
-fn best(logits: &[f32]) -> u32 {
-    let largest = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
-    largest.map_or(0, |(id, _)| id as u32)
 }

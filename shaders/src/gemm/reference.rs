@@ -5,8 +5,8 @@ use half::bf16;
 use crate::generated::gemm::Params;
 use crate::packing::BLOCK;
 
-/// [`gemm()`](crate::gemm::gemm()) in the plainest code that is right, on packed weights of `FORMAT` 0 f32, 1 bf16, 2 int8. What is absent is
-/// empty; rows of x are floats, and have no scale. Sums in f64.
+/// [`gemm()`](crate::gemm::gemm()) in the plainest code that is right, on packed weights of `FORMAT` 0 f32, 1 bf16, 2
+/// int8. What is absent is empty; rows of x are floats, and have no scale. Sums in f64.
 #[expect(clippy::too_many_arguments, reason = "the kernel's own bindings")]
 pub fn reference<const FORMAT: u32>(
     p: &Params,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use strix_engine::Gpu;
+use strix_model::sampler::best;
 use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights};
 
 use super::finding::{Finding, Level};
@@ -28,6 +29,12 @@ pub(super) struct Answers {
     pub(super) right: usize,
     /// What was wrong.
     pub(super) wrong: Vec<String>,
+}
+
+impl Answers {
+    fn new(model: &'static str, asked: usize, wrong: Vec<String>) -> Self {
+        Self { model, asked, right: asked - wrong.len(), wrong }
+    }
 }
 
 /// Asks nano and the golden model all that is known of them.
@@ -65,20 +72,18 @@ pub(super) fn ask(gpu: &Gpu, findings: &mut Vec<Finding>, on: &dyn Fn(&str)) -> 
 fn nano(gpu: &Gpu) -> anyhow::Result<Answers> {
     let model = Model::load_on(gpu, Source::Nano, &LoadOptions::default(), &mut |_| ())?;
     let samples = demo::samples()?;
-    let mut answers = Answers { model: "nano", asked: samples.len(), right: 0, wrong: vec![] };
+    let (asked, mut wrong) = (samples.len(), vec![]);
     for sample in samples {
         let mut session = model.session()?;
         for picture in sample.pictures()? {
             session.add_image(&picture)?;
         }
         let answer = session.complete(&sample.prompt, &GenerateOptions::default())?.finish()?;
-        if answer.text == sample.expected {
-            answers.right += 1;
-        } else {
-            answers.wrong.push(format!("{}: {:?}, expected {:?}", sample.name, answer.text, sample.expected));
+        if answer.text != sample.expected {
+            wrong.push(format!("{}: {:?}, expected {:?}", sample.name, answer.text, sample.expected));
         }
     }
-    Ok(answers)
+    Ok(Answers::new("nano", asked, wrong))
 }
 
 #[derive(Deserialize)]
@@ -105,7 +110,7 @@ fn golden(gpu: &Gpu) -> anyhow::Result<Answers> {
     let model = Model::load_on(gpu, source, &LoadOptions::default(), &mut |_| ())?;
     let tensors = Weights::open(&tensors)?;
     let manifest: Manifest = serde_json::from_slice(GOLDEN[3].1)?;
-    let mut answers = Answers { model: "golden", asked: manifest.cases.len(), right: 0, wrong: vec![] };
+    let (asked, mut wrong) = (manifest.cases.len(), vec![]);
     for (name, case) in manifest.cases {
         let mut session = model.session()?;
         let view = tensors.get(&format!("{name}/pixel_values"));
@@ -115,17 +120,11 @@ fn golden(gpu: &Gpu) -> anyhow::Result<Answers> {
             session.add_embeds(model.encode(picture)?.into());
         }
         let logits = session.inspect().greedy(&case.input_ids, case.greedy_ids.len())?;
-        let largest = |logits: &Vec<f32>| {
-            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            best.map_or(u32::MAX, |(id, _)| id as u32)
-        };
-        let ids: Vec<u32> = logits.iter().map(largest).collect();
-        if ids == case.greedy_ids {
-            answers.right += 1;
-        } else {
+        let ids: Vec<u32> = logits.iter().map(|logits| best(logits)).collect();
+        if ids != case.greedy_ids {
             let at = ids.iter().zip(&case.greedy_ids).take_while(|(a, b)| a == b).count();
-            answers.wrong.push(format!("{name} differs from token {at} on"));
+            wrong.push(format!("{name} differs from token {at} on"));
         }
     }
-    Ok(answers)
+    Ok(Answers::new("golden", asked, wrong))
 }

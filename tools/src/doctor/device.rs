@@ -5,6 +5,7 @@ use strix_engine::wgpu::{self, Backend, DeviceType, Features};
 use strix_engine::{Gpu, GpuOptions};
 
 use super::finding::{Finding, Level};
+use crate::devices::{driver, kind};
 
 /// An adapter of this machine.
 #[derive(Serialize)]
@@ -112,7 +113,7 @@ pub(super) fn adapters(options: &GpuOptions) -> (Vec<Adapter>, Vec<Finding>) {
             name: report.info.name.clone(),
             backend: format!("{:?}", report.info.backend),
             kind: kind(report.info.device_type).into(),
-            driver: format!("{} {}", report.info.driver, report.info.driver_info).trim().into(),
+            driver: driver(&report.info),
             chosen: report.chosen,
             why,
         }
@@ -143,23 +144,13 @@ fn why_first(info: &wgpu::AdapterInfo) -> &'static str {
     }
 }
 
-fn kind(kind: DeviceType) -> &'static str {
-    match kind {
-        DeviceType::DiscreteGpu => "discrete",
-        DeviceType::IntegratedGpu => "integrated",
-        DeviceType::VirtualGpu => "virtual",
-        DeviceType::Cpu => "software",
-        DeviceType::Other => "other",
-    }
-}
-
 /// What kernels may use of a device, and what is known of its driver.
 pub(super) fn properties(gpu: &Gpu) -> (Properties, Vec<Finding>) {
     let (info, target, limits) = (gpu.info(), gpu.target(), gpu.device().limits());
     let has = gpu.device().features();
     let (used, missing): (Vec<_>, Vec<_>) =
         FEATURES.into_iter().partition(|(feature, ..)| has.contains(*feature));
-    let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
+    let driver = driver(info);
     let findings = known(&info.name, &driver, info.backend);
     let properties = Properties {
         name: gpu.name().to_owned(),

@@ -10,7 +10,7 @@ use strix_model::{Config, LoadOptions, Model, Source, Weights};
 
 use super::finding::{Finding, Level};
 
-/// Largest error of a result, in parts of the largest number of it: what `strix tune` and `strix bench` allow.
+/// Largest error of a result, in parts of the largest number of it: what `strix tune` allows.
 const TOLERANCE: f64 = 1e-3;
 
 /// What was found of the kernels.
@@ -103,8 +103,7 @@ fn decoder(gpu: &Gpu, config: &Config, options: &LoadOptions) -> anyhow::Result<
     config.abstractor.num_learnable_queries = 2;
     let model = load(gpu, &config, options)?;
     let mut session = model.session()?;
-    let size = config.num_image_tokens() * config.text.hidden_size;
-    session.add_embeds((0..size).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect());
+    session.add_embeds(waves(config.num_image_tokens() * config.text.hidden_size).into());
     session.inspect().deviations(&[1, 40, -200, 41]).map_err(Into::into)
 }
 
@@ -120,9 +119,12 @@ fn encoder(gpu: &Gpu, config: &Config, options: &LoadOptions) -> anyhow::Result<
     config.abstractor.grid_size = 4;
     let model = load(gpu, &config, options)?;
     let size = config.vision.image_size;
-    let pixels: Vec<f32> =
-        (0..config.vision.num_channels * size * size).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
-    Ok(model.deviations_encode(&pixels)?)
+    Ok(model.deviations_encode(&waves(config.vision.num_channels * size * size))?)
+}
+
+/// So many values from -1 to 1.
+fn waves(count: usize) -> Vec<f32> {
+    (0..count).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect()
 }
 
 fn load(gpu: &Gpu, config: &Config, options: &LoadOptions) -> anyhow::Result<Model> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use strix_benches::{Clock, Roofline};
 use strix_engine::Gpu;
-use strix_model::{Config, Home, LoadOptions, PlanReport, Room};
+use strix_model::{Config, MemoryPart, PlanReport};
 
 use super::finding::{Finding, Level};
 
@@ -42,17 +42,13 @@ pub(super) struct Memory {
 pub(super) struct Part {
     pub(super) name: &'static str,
     pub(super) bytes: u64,
-    pub(super) home: &'static str,
-}
-
-fn planned(gpu: &Gpu, config: &Config, options: &LoadOptions) -> strix_model::Result<PlanReport> {
-    strix_model::plan(config, options, &gpu.target(), None, Room::of(gpu, None, None))
+    pub(super) home: String,
 }
 
 pub(super) fn measure(
     gpu: &Gpu,
     config: &Config,
-    options: &LoadOptions,
+    plan: Option<&PlanReport>,
     findings: &mut Vec<Finding>,
     on: &dyn Fn(&str),
 ) -> Option<Speed> {
@@ -62,7 +58,7 @@ pub(super) fn measure(
         let what = format!("the device could not be timed: {error:#}");
         findings.push(Finding::new(Level::Warning, what, "try `strix bench kernels --quick`, and report it"));
     });
-    let (roofline, plan) = (roofline.ok()?, planned(gpu, config, options).ok()?);
+    let (roofline, plan) = (roofline.ok()?, plan?);
     let text = &config.text;
     let kv = 2 * 4 * (text.num_hidden_layers * text.num_key_value_heads * text.head_dim()) as u64;
     let token_bytes = plan.decode_bytes + CONTEXT * kv;
@@ -77,13 +73,8 @@ pub(super) fn measure(
     })
 }
 
-pub(super) fn plan(
-    gpu: &Gpu,
-    config: &Config,
-    options: &LoadOptions,
-    findings: &mut Vec<Finding>,
-) -> Option<Memory> {
-    let memory = match planned(gpu, config, options) {
+pub(super) fn memory(plan: strix_model::Result<PlanReport>, findings: &mut Vec<Finding>) -> Option<Memory> {
+    let memory = match plan {
         Ok(plan) => plan.memory,
         Err(error) => {
             let what = format!("the 8.2B model with int8 weights does not fit: {error:#}");
@@ -105,13 +96,10 @@ pub(super) fn plan(
             "free device memory, or use --kv f16 and a smaller --ctx",
         ));
     }
-    let part = |part: &strix_model::MemoryPart| {
-        let home = match part.home {
-            Home::Mapped => "mapped",
-            Home::Streamed => "streamed",
-            _ => "resident",
-        };
-        Part { name: part.name, bytes: part.bytes, home }
+    let part = |part: &MemoryPart| Part {
+        name: part.name,
+        bytes: part.bytes,
+        home: format!("{:?}", part.home).to_lowercase(),
     };
     Some(Memory {
         device_bytes: memory.device_bytes(),
