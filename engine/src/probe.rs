@@ -1,7 +1,5 @@
 //! A small kernel that shows whether a device works at all.
 
-use wgpu::BufferUsages as U;
-
 use crate::region::Region;
 use crate::shader::{Access, Binding, Shader};
 use crate::{Error, Gpu, Result};
@@ -43,8 +41,7 @@ impl Gpu {
         };
         let kernel = self.guarded(|| self.compile(&shader, None))??;
         let bytes = u64::from(4 * LANES);
-        let buffer = |label| self.buffer(label, bytes, U::STORAGE | U::COPY_DST | U::COPY_SRC, false);
-        let (x, y) = (buffer("probe x")?, buffer("probe y")?);
+        let (x, y) = (self.storage_buffer("probe x", bytes)?, self.storage_buffer("probe y", bytes)?);
         let values: Vec<u32> = (0..LANES).map(|i| 3 * i + 1).collect();
         self.upload(&x, bytemuck::cast_slice(&values))?;
         let device = self.device();

@@ -46,6 +46,12 @@ struct Slot {
     pages: Option<HostPages>,
 }
 
+/// Where the host writes.
+enum To<'a> {
+    View(wgpu::BufferViewMut),
+    Pages(&'a HostPages),
+}
+
 /// Two sets of buffers. Each has room for the largest first tensor of a group, the largest second, and so on.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -184,23 +190,23 @@ impl Slots {
         let (mut bytes, mut since) = (0, 0);
         for needed in wanted {
             let content = needed.content.get();
-            let pages = slot[needed.tensor].pages.as_ref();
-            let mut view = match pages {
-                Some(_) => None,
+            let mut to = match &slot[needed.tensor].pages {
+                Some(pages) => To::Pages(pages),
                 None => {
                     let buffer = self.mapped(slot, needed);
-                    Some(buffer.get_mapped_range_mut(..).map_err(|e| self.gpu.lose(e))?)
+                    To::View(buffer.get_mapped_range_mut(..).map_err(|e| self.gpu.lose(e))?)
                 }
             };
             for piece in needed.pieces(PIECE) {
                 let part = &content[piece.clone()];
-                if let Some(view) = &mut view {
-                    view.slice(piece.clone()).copy_from_slice(part);
-                } else if let Some(pages) = pages {
-                    #[expect(unsafe_code, reason = "memory that is shared with the device")]
-                    // SAFETY: nothing submitted uses the slot, and whoever fills it holds the state's lock.
-                    unsafe {
-                        pages.write(piece.start, part);
+                match &mut to {
+                    To::View(view) => view.slice(piece.clone()).copy_from_slice(part),
+                    To::Pages(pages) => {
+                        #[expect(unsafe_code, reason = "memory that is shared with the device")]
+                        // SAFETY: nothing submitted uses the slot, and whoever fills it holds the state's lock.
+                        unsafe {
+                            pages.write(piece.start, part);
+                        }
                     }
                 }
                 bytes += piece.len() as u64;

@@ -4,7 +4,7 @@
 mod live;
 mod scratch;
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ pub(crate) struct Batch<'m> {
 /// What is run between two steps, piece by piece.
 enum Work<'m> {
     /// A picture is encoded.
-    Encode { picture: Picture, encoder: MutexGuard<'m, Option<Encoder>>, began: Instant },
+    Encode { picture: Picture, encoder: Running<'m, Encoder>, began: Instant },
     /// The next so many rows of some prompts are run.
     Prefill { parts: Vec<(u64, usize)>, is_of_many: bool, wanted: Wanted },
 }
@@ -257,7 +257,7 @@ impl<'m> Batch<'m> {
                 return self.abandon();
             }
             let program = match self.work.as_mut().expect("just seen") {
-                Work::Encode { encoder, .. } => &mut encoder.as_mut().expect("compiled").program,
+                Work::Encode { encoder, .. } => &mut encoder.program,
                 Work::Prefill { is_of_many, .. } => {
                     &mut taken(&mut self.runner).prefill_of(*is_of_many).program
                 }
@@ -321,10 +321,9 @@ impl<'m> Batch<'m> {
         }
         let pixels = picture.pixels().expect("it is not encoded");
         let mut encoder = inner.encoder()?;
-        let compiled = encoder.as_mut().expect("compiled");
-        compiled.write(&pixels)?;
-        compiled.dump(self.inner, number)?;
-        compiled.program.begin(&[])?;
+        encoder.write(&pixels)?;
+        encoder.dump(self.inner, number)?;
+        encoder.program.begin(&[])?;
         Ok(Some(Work::Encode { picture, encoder, began: Instant::now() }))
     }
 
@@ -368,9 +367,7 @@ impl<'m> Batch<'m> {
     fn abandon(&mut self) -> Result<()> {
         match self.work.take() {
             None => {}
-            Some(Work::Encode { mut encoder, .. }) => {
-                encoder.as_mut().expect("compiled").program.abandon()?
-            }
+            Some(Work::Encode { mut encoder, .. }) => encoder.program.abandon()?,
             Some(Work::Prefill { parts, is_of_many, .. }) => {
                 taken(&mut self.runner).prefill_of(is_of_many).program.abandon()?;
                 self.is_written_no_more(&parts);
@@ -389,8 +386,8 @@ impl<'m> Batch<'m> {
     fn end_work(&mut self) -> Result<()> {
         match self.work.take() {
             None => Ok(()),
-            Some(Work::Encode { picture, mut encoder, began }) => {
-                picture.encode(encoder.as_mut().expect("compiled").keep(self.inner, picture.id)?);
+            Some(Work::Encode { picture, encoder, began }) => {
+                picture.encode(encoder.keep(self.inner, picture.id)?);
                 for live in self.live.iter_mut().filter(|live| !live.decodes) {
                     if live.pictures.iter().any(|other| other.id == picture.id) {
                         live.encode_time += began.elapsed();

@@ -60,7 +60,7 @@ impl Inner {
     }
 
     /// The vision tower and the abstractor, compiled when they are first needed.
-    pub(crate) fn encoder(&self) -> Result<MutexGuard<'_, Option<Encoder>>> {
+    pub(crate) fn encoder(&self) -> Result<Running<'_, Encoder>> {
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         if encoder.is_none() {
             let planned = self.planned().encode.take();
@@ -72,7 +72,7 @@ impl Inner {
             let RecordedEncoder { graph, pixels, embeds } = recorded;
             *encoder = Some(Encoder { program: Program::compile(&self.gpu, graph)?, pixels, embeds });
         }
-        Ok(encoder)
+        Ok(Running(encoder))
     }
 
     /// Encodes a picture that is not kept.
@@ -85,23 +85,23 @@ impl Inner {
     }
 
     pub(crate) fn with_encoder<R>(&self, run: impl FnOnce(&mut Encoder) -> Result<R>) -> Result<R> {
-        run(self.encoder()?.as_mut().expect("compiled before it is given"))
+        run(&mut *self.encoder()?)
     }
 }
 
-/// The programs of a model, as long as nobody else runs them.
-pub(crate) struct Running<'a>(MutexGuard<'a, Option<Runner>>);
+/// Programs of a model, as long as nobody else runs them.
+pub(crate) struct Running<'a, T = Runner>(MutexGuard<'a, Option<T>>);
 
-impl Deref for Running<'_> {
-    type Target = Runner;
+impl<T> Deref for Running<'_, T> {
+    type Target = T;
 
-    fn deref(&self) -> &Runner {
+    fn deref(&self) -> &T {
         self.0.as_ref().expect("compiled before it is given")
     }
 }
 
-impl DerefMut for Running<'_> {
-    fn deref_mut(&mut self) -> &mut Runner {
+impl<T> DerefMut for Running<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
         self.0.as_mut().expect("compiled before it is given")
     }
 }
@@ -155,10 +155,7 @@ impl Encoder {
     pub(crate) fn dump(&mut self, loaded: &Loaded, number: usize) -> Result<()> {
         match trace::trace_prefix() {
             None => Ok(()),
-            Some(prefix) => {
-                let (c, kv) = (&loaded.config.text, loaded.options.kv);
-                trace::dump(&mut self.program, c, kv, &[], &prefix, &format!("picture{number}"))
-            }
+            Some(prefix) => trace::dump(&mut self.program, loaded, &[], &prefix, &format!("picture{number}")),
         }
     }
 }

@@ -314,10 +314,9 @@ impl Declared {
         config: &Config,
         options: &LoadOptions,
         target: &Target,
-        ctx: u32,
         room: Room,
     ) -> std::result::Result<(MemoryPlan, Programs), Refused> {
-        let limit = target.max_binding_bytes;
+        let (ctx, limit) = (self.ctx, target.max_binding_bytes);
         let rows = |rows: u32| rows.min(ctx.max(2));
         let chunk = rows(options.chunk);
         let mut programs = self.programs(config, target, chunk);
@@ -353,7 +352,7 @@ impl Declared {
                 usages
             }
             None if least(&asked) <= budget => asked,
-            None => return Err(self.does_not_fit(options, ctx, &self.arrange(&asked, room, Some(0)), room)),
+            None => return Err(self.does_not_fit(options, &self.arrange(&asked, room, Some(0)), room)),
         };
         // Each layer that stays takes its own bytes; an even number of streamed layers lets the next token's first
         // come while this token's last is computed.
@@ -388,27 +387,22 @@ impl Declared {
         let on_device = |name, bytes| MemoryPart { name, bytes, device_bytes: bytes, home: Home::Resident };
         let mut staging = strix_engine::STAGING_BYTES;
         // Layers that take turns have two slots, and staging where the host cannot write into them.
-        let mut in_turns = |name, section| {
+        let mut in_turns = |name, section, bytes| {
             let slot = Stream::slot_bytes(&streaming.groups(&self.parts, section));
             staging += if room.maps_storage { 0 } else { slot };
-            let of = |is: fn(&Part) -> bool| -> u64 {
-                self.parts.of(section).filter(|part| is(part)).map(Part::bytes).sum()
-            };
-            let (turns, others) = match section {
-                Component::Decoder => (total(layers, true), 0),
-                _ => (of(|_| true), of(|part| part.layer.is_none())),
-            };
-            MemoryPart { name, bytes: turns, device_bytes: others + 2 * slot, home: Home::Streamed }
+            let others: u64 =
+                self.parts.of(section).filter(|part| part.layer.is_none()).map(Part::bytes).sum();
+            MemoryPart { name, bytes, device_bytes: others + 2 * slot, home: Home::Streamed }
         };
         let mut parts = vec![weights("decoder layers on the device", total(layers, false))];
         if plan.streams() {
-            parts.push(in_turns("decoder layers that take turns", Component::Decoder));
+            parts.push(in_turns("decoder layers that take turns", Component::Decoder, total(layers, true)));
         }
         parts.push(weights("embed_tokens", self.sizes.embedding));
         parts.push(weights("norm, lm_head, rope", self.sizes.head));
         if plan.streams() {
-            parts.push(in_turns("vision tower", Component::Vision));
-            parts.push(in_turns("visual abstractor", Component::Abstractor));
+            parts.push(in_turns("vision tower", Component::Vision, self.sizes.vision));
+            parts.push(in_turns("visual abstractor", Component::Abstractor, self.sizes.abstractor));
         } else {
             parts.push(weights("vision tower", self.sizes.vision));
             parts.push(weights("visual abstractor", self.sizes.abstractor));
@@ -424,7 +418,7 @@ impl Declared {
     }
 
     /// The memory that is missing, and the context for which none is.
-    fn does_not_fit(&self, options: &LoadOptions, ctx: u32, least: &MemoryPlan, room: Room) -> Refused {
+    fn does_not_fit(&self, options: &LoadOptions, least: &MemoryPlan, room: Room) -> Refused {
         let (needed_bytes, budget_bytes) = (least.device_bytes(), room.budget_bytes.unwrap_or(0));
         let (kv_bytes, block) = (self.kv_bytes(), u64::from(PAGE));
         let (fixed, position) = (needed_bytes - kv_bytes, kv_bytes / (u64::from(self.pages) * block));
@@ -433,7 +427,7 @@ impl Declared {
         let short = MemoryShort { needed_bytes, kv_bytes, budget_bytes, is_limited: room.asked, f16_fits };
         match fewer {
             0 => Refused::Other(Error::DeviceMemory(short)),
-            most => TooLong { ctx, most, limit: ContextLimit::Memory(short) }.into(),
+            most => TooLong { ctx: self.ctx, most, limit: ContextLimit::Memory(short) }.into(),
         }
     }
 }

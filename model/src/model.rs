@@ -92,7 +92,7 @@ impl Model {
         let (declared, memory, programs) = planned(ctx, |ctx| {
             kv_cache::fits_counters(&config.text, ctx)?;
             let declared = Declared::new(&config, options, &target, Some(&weights), ctx)?;
-            let (memory, programs) = declared.plan(&config, options, &target, ctx, room)?;
+            let (memory, programs) = declared.plan(&config, options, &target, room)?;
             Ok((declared, memory, programs))
         })?;
         let compiling = gpu.compile_ahead(programs.shaders());

@@ -100,7 +100,7 @@ pub fn plan(
     let (declared, memory, recorded) = planned(ctx, |ctx| {
         kv_cache::fits_counters(&config.text, ctx)?;
         let declared = declare(options.dtype, ctx)?;
-        let (memory, recorded) = declared.plan(config, options, target, ctx, room)?;
+        let (memory, recorded) = declared.plan(config, options, target, room)?;
         Ok((declared, memory, recorded))
     })?;
     let all = dtypes.into_iter().map(weight_plan).collect::<Result<_>>()?;

@@ -163,8 +163,7 @@ impl Pass {
     pub(crate) fn dump(&mut self, loaded: &Loaded, parts: &[Share<'_>]) -> Result<()> {
         let (Some(prefix), [part, ..]) = (trace::trace_prefix(), parts) else { return Ok(()) };
         let position = format!("{:05}", part.sequence.len());
-        let (c, kv) = (&loaded.config.text, loaded.options.kv);
-        trace::dump(&mut self.program, c, kv, part.sequence.pages(), &prefix, &position)
+        trace::dump(&mut self.program, loaded, part.sequence.pages(), &prefix, &position)
     }
 
     /// Begins a run of what was set, which reads what is wanted.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use strix_engine::{Program, StepTime};
 
-use crate::config::TextConfig;
-use crate::kv_cache::{self, KvDtype};
+use crate::kv_cache;
+use crate::loaded::Loaded;
 use crate::{Error, Result};
 
 /// Label and content of every tensor that a traced run wrote, in order.
@@ -76,9 +76,9 @@ fn is_named(label: &str, prefix: &str) -> bool {
 }
 
 /// A trace of a pass of a sequence on these pages, its keys and values in the order of positions.
-pub(crate) fn in_order(program: &mut Program, c: &TextConfig, kv: KvDtype, pages: &[u32]) -> Result<Trace> {
+pub(crate) fn in_order(program: &mut Program, loaded: &Loaded, pages: &[u32]) -> Result<Trace> {
     let mut trace = trace(program)?;
-    kv_cache::by_position(&mut trace, c, kv, pages);
+    kv_cache::by_position(&mut trace, &loaded.config.text, loaded.options.kv, pages);
     Ok(trace)
 }
 
@@ -97,8 +97,7 @@ fn dir() -> PathBuf {
 /// says on the log which step first differs from its CPU reference.
 pub(crate) fn dump(
     program: &mut Program,
-    c: &TextConfig,
-    kv: KvDtype,
+    loaded: &Loaded,
     pages: &[u32],
     prefix: &str,
     position: &str,
@@ -110,7 +109,7 @@ pub(crate) fn dump(
     };
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
     for (i, (label, values)) in
-        in_order(program, c, kv, pages)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
+        in_order(program, loaded, pages)?.into_iter().enumerate().filter(|(_, (l, _))| is_named(l, prefix))
     {
         let path = dir.join(format!("{position}-{i:04}-{label}.f32"));
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&values)).map_err(io(&path))?;

@@ -47,7 +47,7 @@ impl Inspect<'_> {
     pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
         let inner = self.inner();
         let (mut pass, _alone) = self.whole(&inner, ids, &mut Tap::default())?;
-        let trace = in_order(&mut pass.program, &inner.config.text, inner.options.kv, self.pages());
+        let trace = in_order(&mut pass.program, &inner, self.pages());
         self.end();
         trace
     }
@@ -62,18 +62,14 @@ impl Inspect<'_> {
     pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
         let mut last = None;
         let decoded = self.each_pass(ids, |pass, inner, pages, ends| {
-            last = ends
-                .then(|| in_order(&mut pass.program, &inner.config.text, inner.options.kv, pages))
-                .transpose()?;
+            last = ends.then(|| in_order(&mut pass.program, inner, pages)).transpose()?;
             if !ends {
                 pass.program.run(&[])?;
             }
             Ok(false)
         })?;
         debug_assert!(!decoded);
-        let decode = self.decode_last(|pass, inner, pages| {
-            in_order(&mut pass.program, &inner.config.text, inner.options.kv, pages)
-        })?;
+        let decode = self.decode_last(|pass, inner, pages| in_order(&mut pass.program, inner, pages))?;
         Ok([last.expect("there is a last chunk"), decode])
     }
 
