@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use strix_model::image::RgbImage;
+use strix_model::tokenizer::PromptId;
 use strix_model::{Dtype, LoadOptions, Model};
 
 fn benches(criterion: &mut Criterion) {
@@ -33,7 +34,7 @@ fn nano(criterion: &mut Criterion, name: &str, options: &LoadOptions) -> strix_m
     });
     let mut session = model.session()?;
     for length in [64, 256] {
-        let ids: Vec<i32> = (0..length).map(|i| 3 + i).collect();
+        let ids: Vec<_> = (0..length).map(|i| PromptId::Token(3 + i)).collect();
         group.throughput(Throughput::Elements(ids.len() as u64));
         group.bench_function(format!("prefill/{length}"), |bencher| {
             bencher.iter(|| session.inspect().greedy(&ids, 1).expect("the device works"));

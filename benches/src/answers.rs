@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use strix_model::image::RgbImage;
+use strix_model::tokenizer::PromptId;
 use strix_model::{
     Error as ModelError, GenerateOptions, Generation, LoadOptions, Model, SamplingParams, Session,
 };
@@ -72,7 +73,7 @@ pub struct Cancels {
     pub told_ms: f64,
     /// Worst time until the device is done with it and its room is free.
     pub free_ms: f64,
-    /// How often.
+    /// Number of cancels.
     pub times: usize,
 }
 
@@ -181,9 +182,9 @@ const RUNNING: u32 = 1024;
 const WARM: usize = 12;
 
 /// Ids of a prompt of so many tokens, which begins with `first`.
-fn prompt(model: &Model, first: i32, positions: u32) -> Vec<i32> {
-    let vocab = model.config().text.vocab_size as i32;
-    (0..positions as i32).map(|i| 3 + (first + 7 * i) % (vocab - 3)).collect()
+fn prompt(model: &Model, first: u32, positions: u32) -> Vec<PromptId> {
+    let vocab = model.config().text.vocab_size as u32;
+    (0..positions).map(|i| PromptId::Token(3 + (first + 7 * i) % (vocab - 3))).collect()
 }
 
 /// Options of an answer that does not end before so many tokens.
@@ -215,7 +216,7 @@ fn lone(model: &Model, options: &Options<'_>) -> Result<Lone> {
     let mut session = model.session()?;
     let length = 32;
     for round in 0..options.rounds + 1 {
-        let ids = prompt(model, round as i32, length);
+        let ids = prompt(model, round as u32, length);
         let came = gaps(session.complete_ids(&ids, &unending(options.tokens))?, options.tokens)?;
         let between = came.windows(2).map(|pair| ms(pair[1] - pair[0]));
         let token: Vec<_> = between.collect();
@@ -241,7 +242,7 @@ fn arrival(model: &Model, options: &Options<'_>) -> Result<Arrival> {
     let room = RUNNING.min(model.ctx() - 32);
     let begin = |i: usize| -> Result<(Session, Generation)> {
         let mut session = model.session()?;
-        let answer = session.complete_ids(&prompt(model, 1000 + i as i32, 32), &unending(room))?;
+        let answer = session.complete_ids(&prompt(model, 1000 + i as u32, 32), &unending(room))?;
         Ok((session, answer))
     };
     let answers = (0..options.running).map(begin).collect::<Result<Vec<_>>>()?;
@@ -320,9 +321,9 @@ fn soak(model: &Model, answers: usize) -> Result<Vec<(usize, f64)>> {
                 let colour = (number % 251) as u8;
                 session
                     .add_image(&RgbImage::from_fn(size, size, |x, y| [x as u8, y as u8, colour].into()))?;
-                vec![1, -200, 5, 6]
+                vec![1.into(), PromptId::Picture, 5.into(), 6.into()]
             } else {
-                prompt(model, number as i32, 4 + (number % 40) as u32)
+                prompt(model, number as u32, 4 + (number % 40) as u32)
             };
             let answer = session.complete_ids(&ids, &unending(1 + (number % 12) as u32))?;
             running.push((session, answer));
@@ -351,19 +352,19 @@ const KINDS: [(&str, Begin); 3] = [
         let size = model.config().vision.image_size as u32;
         let mut session = model.session()?;
         session.add_image(&RgbImage::from_fn(size, size, |x, y| [x as u8, y as u8, round as u8].into()))?;
-        let answer = session.complete_ids(&[1, -200, 5], &unending(4))?;
+        let answer = session.complete_ids(&[1.into(), PromptId::Picture, 5.into()], &unending(4))?;
         Ok((session, answer))
     }),
     ("prefill", |model, round| {
         let mut session = model.session()?;
-        let ids = prompt(model, 100 + round as i32, model.ctx().saturating_sub(64).min(1500));
+        let ids = prompt(model, 100 + round as u32, model.ctx().saturating_sub(64).min(1500));
         let answer = session.complete_ids(&ids, &unending(4))?;
         Ok((session, answer))
     }),
     ("decode", |model, round| {
         let mut session = model.session()?;
         let mut answer = session
-            .complete_ids(&prompt(model, 200 + round as i32, 8), &unending(RUNNING.min(model.ctx() - 32)))?;
+            .complete_ids(&prompt(model, 200 + round as u32, 8), &unending(RUNNING.min(model.ctx() - 32)))?;
         if let Some(token) = answer.advance() {
             token?;
         }

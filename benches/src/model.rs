@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use strix_model::convert::{Synthesis, preset};
 use strix_model::image::RgbImage;
+use strix_model::tokenizer::PromptId;
 use strix_model::tune::clock::Times;
 use strix_model::tune::processor::{cores, process_ns, thread_ns};
 use strix_model::weights::FileDtype;
@@ -342,8 +343,8 @@ impl Bench<'_> {
         match task {
             Task::Image => drop(self.model.encode(&self.pixels)?),
             Task::Prefill(length) => {
-                let vocab = self.model.config().text.vocab_size as i32;
-                let ids: Vec<i32> = (0..length as i32).map(|i| (3 + 7 * i) % vocab).collect();
+                let vocab = self.model.config().text.vocab_size as u32;
+                let ids: Vec<_> = (0..length).map(|i| PromptId::Token((3 + 7 * i) % vocab)).collect();
                 drop(self.sessions[0].inspect().greedy(&ids, 1)?);
                 self.sessions[0].reset();
             }

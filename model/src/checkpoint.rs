@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::options::{LoadOptions, check_options_but_length, fits_activations, fits_packing};
 use crate::prompt::Prompt;
-use crate::session::rows;
+use crate::rows;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Located, Weights, check_config};
 use crate::{Error, Result, kv_cache};

@@ -79,7 +79,7 @@ pub enum Error {
     #[error("token {token} is not in the vocabulary of {vocab}")]
     UnknownToken {
         /// The token's id.
-        token: i64,
+        token: u32,
         /// Size of the vocabulary.
         vocab: usize,
     },

@@ -1,135 +1,19 @@
 //! An answer as its asker sees it: tokens as they come, a way to cancel, and what remains in the conversation.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::feed::{Feed, TEXT_BYTES};
 use crate::generate::{FinishReason, GenerateOptions, Timing, Token};
 use crate::model::Model;
+use crate::rows::Row;
 use crate::sampler::LogProbs;
-use crate::session::{Before, Last, Row, Talk};
+use crate::talk::{Before, Last, Talk};
 use crate::{Error, Result};
 
-/// Bytes of text that a token is expected to have at most, on average.
-pub(crate) const TEXT_BYTES: usize = 8;
-
-/// How often a flag that wakes nobody is looked at while no token comes.
+/// Time between two looks at a flag that wakes nobody, while no token comes.
 const GLANCE: Duration = Duration::from_millis(5);
-
-/// Where the scheduler puts an answer's tokens, and its asker takes them.
-#[derive(Default)]
-pub(crate) struct Feed {
-    told: Mutex<Told>,
-    changed: Condvar,
-    cancelled: AtomicBool,
-}
-
-/// What the scheduler has told so far.
-#[derive(Default)]
-struct Told {
-    ids: Vec<u32>,
-    /// Text of all tokens, and where each one's ends.
-    text: String,
-    ends: Vec<usize>,
-    log_probs: VecDeque<LogProbs>,
-    timing: Timing,
-    ended: Option<Result<FinishReason>>,
-    /// How often something was told.
-    news: u64,
-    waker: Option<Waker>,
-    listener: Option<Box<dyn FnMut() -> bool + Send>>,
-}
-
-impl std::fmt::Debug for Feed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").field("cancelled", &self.cancelled).finish_non_exhaustive()
-    }
-}
-
-impl Feed {
-    /// A feed with room for so many tokens, so that none allocates.
-    pub(crate) fn with_room(tokens: usize) -> Arc<Self> {
-        let told = Told {
-            ids: Vec::with_capacity(tokens),
-            ends: Vec::with_capacity(tokens),
-            text: String::with_capacity(tokens * TEXT_BYTES),
-            ..Told::default()
-        };
-        Arc::new(Self { told: told.into(), ..Self::default() })
-    }
-
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether nobody wants more.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
-    }
-
-    /// Tells a token, the text that became certain with it, and whether it was the last.
-    pub(crate) fn push(
-        &self,
-        id: u32,
-        text: &str,
-        log_probs: Option<LogProbs>,
-        timing: &Timing,
-        ended: Option<FinishReason>,
-    ) {
-        let mut told = self.told();
-        if told.ended.is_some() {
-            return;
-        }
-        told.ended = ended.map(Ok);
-        told.ids.push(id);
-        told.text += text;
-        let end = told.text.len();
-        told.ends.push(end);
-        told.log_probs.extend(log_probs);
-        told.timing = *timing;
-        self.tell(told);
-    }
-
-    /// Tells when work on it begins, and how much there is to do.
-    pub(crate) fn set_timing(&self, timing: &Timing) {
-        self.told().timing = *timing;
-    }
-
-    /// Tells that no more comes. What is told later is not heard.
-    pub(crate) fn end(&self, how: Result<FinishReason>, timing: Option<&Timing>) {
-        let mut told = self.told();
-        if told.ended.is_none() {
-            told.ended = Some(how);
-            told.timing = timing.copied().unwrap_or(told.timing);
-            self.tell(told);
-        }
-    }
-
-    /// Has whoever waits look.
-    fn tell<'a>(&'a self, mut told: MutexGuard<'a, Told>) {
-        told.news += 1;
-        self.changed.notify_all();
-        if let Some(waker) = told.waker.take() {
-            waker.wake();
-        }
-        let Some(mut listener) = told.listener.take() else { return };
-        loop {
-            let heard = told.news;
-            drop(told);
-            if !listener() {
-                return;
-            }
-            told = self.told();
-            // What another thread told meanwhile found no listener.
-            if told.news == heard {
-                told.listener = Some(listener);
-                return;
-            }
-        }
-    }
-}
 
 /// Cancels a [`Generation`], from any thread.
 #[derive(Clone, Debug)]
@@ -139,10 +23,8 @@ impl Canceller {
     /// Ends the answer with the tokens that were taken so far. It returns at once; the device is done with it after the
     /// submits that are under way, [`LoadOptions::slice`](crate::LoadOptions::slice) at most.
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Relaxed);
-        // Whoever waits for a token is told; whoever is between looking and waiting has the lock.
-        let told = self.0.told();
-        self.0.tell(told);
+        self.0.cancel();
+        self.0.wake();
     }
 }
 
@@ -317,11 +199,8 @@ impl Generation {
                 }
             }
         };
-        // What is told meanwhile finds nobody; so it is looked again once the listener is known.
         if listener() {
-            let mut told = feed.told();
-            told.listener = Some(Box::new(listener));
-            feed.tell(told);
+            feed.listen(listener);
         }
         canceller
     }
@@ -356,14 +235,13 @@ impl Generation {
         if self.is_cancelled() {
             drop(told);
             // The scheduler sees it too, whoever's flag it was.
-            feed.cancelled.store(true, Ordering::Relaxed);
+            feed.cancel();
             self.end(FinishReason::Cancelled);
             return Poll::Ready(None);
         }
         let at = self.ids.len();
         if let Some(&id) = told.ids.get(at) {
-            let start = at.checked_sub(1).map_or(0, |before| told.ends[before]);
-            let text = &told.text[start..told.ends[at]];
+            let text = told.text_of(at);
             self.certain.clear();
             self.certain += text;
             self.text += text;
@@ -406,15 +284,7 @@ impl Generation {
 
     /// Waits until something was told.
     fn wait(&self) {
-        let told = self.feed.told();
-        if told.ids.len() > self.ids.len() || told.ended.is_some() || self.feed.is_cancelled() {
-            return;
-        }
-        let changed = &self.feed.changed;
-        match self.options.cancel {
-            None => drop(changed.wait(told).unwrap_or_else(PoisonError::into_inner)),
-            Some(_) => drop(changed.wait_timeout(told, GLANCE).unwrap_or_else(PoisonError::into_inner)),
-        }
+        self.feed.wait(self.ids.len(), self.options.cancel.as_ref().map(|_| GLANCE));
     }
 
     /// Makes what was taken a part of the conversation.
@@ -441,7 +311,7 @@ impl Iterator for Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        self.feed.cancelled.store(true, Ordering::Relaxed);
+        self.feed.cancel();
         self.commit();
     }
 }

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use strix_shaders::cursors::PAGE;
 
 use crate::Error;
+use crate::rows::{Row, common};
 use crate::sampler::SplitMix64;
-use crate::session::Row;
-use crate::session::rows::common;
 
 /// Positions of a page.
 pub(crate) const POSITIONS: usize = PAGE as usize;
@@ -22,7 +21,7 @@ pub(crate) struct Stamp {
 /// What is known of a page: that it holds some rows, after those of the pages before it.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// How many rows; 0 where nothing is known.
+    /// Number of rows; 0 where nothing is known.
     rows: usize,
     /// The page before it.
     parent: Option<u32>,

@@ -15,7 +15,7 @@ use crate::kv_pool::{Full, Pages, Sequence, Stamp};
 use crate::memory::{MemoryPlan, Planned, Sizes};
 use crate::options::LoadOptions;
 use crate::pictures::Pictures;
-use crate::session::Row;
+use crate::rows::Row;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
 use crate::{Error, Result};

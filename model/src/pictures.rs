@@ -41,7 +41,7 @@ impl Encoded {
 pub(crate) struct Pictures {
     known: Known,
     slots: Slots,
-    /// How many were encoded.
+    /// Number of pictures encoded so far.
     pub encoded: u64,
 }
 

@@ -1,4 +1,4 @@
-//! How far something that takes long has come.
+//! Progress of a task that takes long.
 
 /// Progress of loading, or of writing or checking a folder.
 #[derive(Clone, Debug)]

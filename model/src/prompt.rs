@@ -9,7 +9,7 @@ mod question;
 
 use std::fmt;
 
-use crate::tokenizer::{IMAGE_TOKEN, Span, Tokenizer};
+use crate::tokenizer::{IMAGE_TOKEN, PromptId, Span, Tokenizer};
 use crate::{Error, Result};
 pub use question::Question;
 
@@ -92,8 +92,8 @@ impl Prompt {
         check_places(self.num_images(), num_images)
     }
 
-    /// Ids of its tokens, with [`IMAGE_PLACEHOLDER`](crate::tokenizer::IMAGE_PLACEHOLDER) for each picture.
-    pub fn encode(&self, tokenizer: &Tokenizer) -> Vec<i32> {
+    /// Ids of its tokens, [`PromptId::Picture`] for each picture.
+    pub fn encode(&self, tokenizer: &Tokenizer) -> Vec<PromptId> {
         tokenizer.encode_spans(&self.0)
     }
 

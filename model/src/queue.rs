@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
-use crate::generation::Feed;
+use crate::feed::Feed;
 use crate::request::Request;
 
 /// What the thread and the askers share.

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use crate::constraint::{Allowed, Guide};
 use crate::decoder::CANDIDATES;
+use crate::feed::{Feed, TEXT_BYTES};
 use crate::generate::{FinishReason, GenerateOptions, Timing};
-use crate::generation::{Feed, TEXT_BYTES};
 use crate::inner::Inner;
-use crate::model::Model;
+use crate::picture::Picture;
+use crate::rows::Row;
 use crate::sampler::{LogProbs, Sampler};
-use crate::session::{Left, Picture, Row};
 use crate::stop::StopMatcher;
+use crate::talk::Left;
 use crate::tokenizer::{Detokenizer, Tokenizer};
 use crate::{Error, Result};
 
@@ -69,21 +70,20 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Checks the options, of which something can be refused before anything else is done.
-    pub(crate) fn new(model: &Model, options: &GenerateOptions) -> Result<Self> {
+    pub(crate) fn new(inner: &Inner, options: &GenerateOptions) -> Result<Self> {
         options.validate_but_constraint()?;
-        Self::going_on(model, options)
+        Self::going_on(inner, options)
     }
 
     /// The same of an answer that has tokens already, and whose limits are of what comes.
-    pub(crate) fn going_on(model: &Model, options: &GenerateOptions) -> Result<Self> {
-        let inner = &model.inner;
+    pub(crate) fn going_on(inner: &Inner, options: &GenerateOptions) -> Result<Self> {
         let guide = options
             .constraint
             .as_ref()
             .map(|constraint| Guide::new(constraint, &inner.vocabulary, inner.tokenizer()?, &inner.eos));
         let vocab = inner.config.text.vocab_size;
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
-            return Err(Error::UnknownToken { token: i64::from(*id), vocab });
+            return Err(Error::UnknownToken { token: *id, vocab });
         }
         Ok(Self {
             sampler: Sampler::new(options.sampling.clone(), &inner.eos)?,

@@ -12,7 +12,7 @@ use crate::decoder::{Logits, RecordedRun, Regime, Rows, TOGETHER, Tap};
 use crate::kv_pool::Sequence;
 use crate::loaded::Loaded;
 use crate::pictures::Encoded;
-use crate::session::Row;
+use crate::rows::Row;
 use crate::{Result, trace};
 
 /// What a run does of one sequence: rows behind its positions, for which it has pages.

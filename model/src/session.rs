@@ -3,9 +3,7 @@
 mod inspect;
 mod inspected;
 mod pictures;
-pub(crate) mod rows;
 mod saved;
-mod talk;
 mod timing;
 mod trace;
 mod turns;
@@ -19,13 +17,13 @@ use crate::generation::Generation;
 use crate::model::Model;
 use crate::prompt::{Conversation, Prompt, Question, Template, Turn};
 use crate::request::{Request, Sample};
+use crate::rows::{self, Row};
+use crate::talk::{Before, Talk};
+use crate::tokenizer::PromptId;
 use crate::{Error, Result};
 pub use inspect::Inspect;
 use inspected::Inspected;
-pub(crate) use pictures::Picture;
-pub(crate) use rows::Row;
 pub use saved::SaveOptions;
-pub(crate) use talk::{Before, Last, Left, Talk};
 pub use turns::Usage;
 
 /// A conversation: its turns and its pictures. It has pages of the model's KV cache only while it is answered; what they
@@ -161,14 +159,14 @@ impl Session {
         self.answer(options, |talk| Ok((prompt.into(), talk.set_aside())))
     }
 
-    /// The same of a prompt that is tokens already, with -200 where each picture goes. A model without a tokenizer answers
+    /// The same of a prompt that is tokens already. A model without a tokenizer answers
     /// with tokens alone.
     ///
     /// # Errors
     ///
     /// As [`Session::ask`].
-    pub fn complete_ids(&mut self, ids: &[i32], options: &GenerateOptions) -> Result<Generation> {
-        let sample = Sample::new(&self.model, options)?;
+    pub fn complete_ids(&mut self, ids: &[PromptId], options: &GenerateOptions) -> Result<Generation> {
+        let sample = Sample::new(&self.model.inner, options)?;
         let inner = self.model.inner.clone();
         self.begin(options, sample, |talk| {
             let pictures = talk.picture_ids();
@@ -191,7 +189,7 @@ impl Session {
             return Err(Error::NothingToResume);
         };
         let options = GenerateOptions { max_tokens, cancel: None, ..last.options.clone() };
-        let mut sample = Sample::going_on(&self.model, &options)?;
+        let mut sample = Sample::going_on(&self.model.inner, &options)?;
         let text = sample.replay(&last.ids, &inner)?;
         let rows = last.all();
         if rows.len() > inner.ctx as usize {
@@ -210,7 +208,7 @@ impl Session {
         options: &GenerateOptions,
         ask: impl FnOnce(&mut Talk) -> Result<(Prompt, Before)>,
     ) -> Result<Generation> {
-        let sample = Sample::new(&self.model, options)?;
+        let sample = Sample::new(&self.model.inner, options)?;
         let model = self.model.clone();
         self.begin(options, sample, |talk| {
             let (prompt, before) = ask(talk)?;

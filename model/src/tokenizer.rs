@@ -14,7 +14,7 @@ mod spans;
 mod vocabulary;
 
 pub use detokenizer::{DecodeStream, Detokenizer};
-pub use marks::{IMAGE_PLACEHOLDER, IMAGE_TOKEN};
+pub use marks::{IMAGE_TOKEN, PromptId};
 pub use spans::Span;
 pub use vocabulary::Tokenizer;
 

@@ -26,7 +26,7 @@ pub struct EmbeddingStrip {
     pub table: Table,
     /// Token of the first of them.
     pub first: u32,
-    /// How many there are.
+    /// Number of tokens.
     pub count: u32,
 }
 

@@ -11,7 +11,7 @@ use crate::generated::variants;
 pub trait KvElement: Pod + Into<f64> {
     /// Whether it is f16, which kernels read and write in pairs.
     const IS_F16: bool;
-    /// How many of them 16 bytes hold.
+    /// Number of elements in 16 bytes.
     const PER_CHUNK: u32;
     /// No number.
     const NAN: Self;
@@ -57,7 +57,7 @@ pub struct Heads<T = f32> {
     pub(crate) keys: KeyStrides,
 }
 
-/// How many heads there are, and of what size.
+/// Number of heads, and their size.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadShape {
     /// Heads of the queries.

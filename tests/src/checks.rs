@@ -12,7 +12,7 @@ use strix_model::config::PreprocessorConfig;
 use strix_model::image::{self, Exif, Preprocess, RgbImage};
 use strix_model::prompt::{Conversation, Question, count_images};
 use strix_model::sampler::best;
-use strix_model::tokenizer::Tokenizer;
+use strix_model::tokenizer::{PromptId, Tokenizer};
 use strix_model::{Activations, Dtype, Inspect, KvDtype, LoadOptions, Session, Weights};
 
 use crate::golden::{Run, Set, distance, read_json};
@@ -21,7 +21,7 @@ use crate::golden::{Run, Set, distance, read_json};
 pub const POINT_BOUND: f32 = 1e-3;
 /// Largest absolute error of a logit.
 pub const LOGIT_BOUND: f32 = 1e-3;
-/// How much worse than the yardstick's row a rounded model may be.
+/// Factor by which a rounded model may be worse than the yardstick's row.
 pub const YARDSTICK_FACTOR: f64 = 1.3;
 /// Recorded greedy steps.
 pub const STEPS: usize = 16;
@@ -143,7 +143,7 @@ pub fn together(gpu: &Gpu, dir: &Path) -> Result<SetReport> {
         set.model.session()?.inspect().spoil_cache(seed)?;
         let begun = cases.iter().map(|case| begun(&set, case)).collect::<Result<Vec<_>>>()?;
         let (mut sessions, ids): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
-        let ids: Vec<&[i32]> = ids.iter().map(Vec::as_slice).collect();
+        let ids: Vec<&[PromptId]> = ids.iter().map(Vec::as_slice).collect();
         let steps = Inspect::greedy_together(&mut sessions, &ids, STEPS)?;
         for (case, steps) in cases.iter().zip(&steps) {
             note_greedy(&set, case, steps, &mut report)?;
@@ -153,7 +153,7 @@ pub fn together(gpu: &Gpu, dir: &Path) -> Result<SetReport> {
 }
 
 /// A session with the pictures of a run, and its ids.
-fn begun(set: &Set, case: &str) -> Result<(Session, Vec<i32>)> {
+fn begun(set: &Set, case: &str) -> Result<(Session, Vec<PromptId>)> {
     let mut session = set.model.session()?;
     for pixels in set.pixels(case) {
         session.add_embeds(set.model.encode(pixels)?.into());
@@ -248,7 +248,7 @@ pub fn yardstick(
 /// A number of comparisons with the original, and those that differ.
 #[derive(Clone, Debug, Default)]
 pub struct Identical {
-    /// How many were made.
+    /// Number of comparisons.
     pub checked: usize,
     /// Those that differ.
     pub wrong: Vec<String>,

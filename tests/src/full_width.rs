@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use strix_engine::Gpu;
+use strix_model::tokenizer::PromptId;
 use strix_model::weights::FileDtype;
 use strix_model::{Config, Dtype, LoadOptions, Model, Source, Weights};
 
@@ -109,9 +110,9 @@ impl FullWidth {
     }
 
     /// Seeded ids of text.
-    fn text(&self, seed: u64, n: usize) -> Vec<i32> {
+    fn text(&self, seed: u64, n: usize) -> Vec<PromptId> {
         let vocab = self.config.text.vocab_size as f32;
-        uniform(seed, n).into_iter().map(|u| ((u + 1.0) / 2.0 * vocab) as i32).collect()
+        uniform(seed, n).into_iter().map(|u| PromptId::Token(((u + 1.0) / 2.0 * vocab) as u32)).collect()
     }
 
     /// Every tensor of encoding a picture and of the decoder over `text` tokens before it and as many after it.
@@ -122,7 +123,7 @@ impl FullWidth {
     pub fn check_all(&mut self, text: usize, vision: bool) -> Result<()> {
         let side = self.config.vision.image_size;
         let pixels = uniform(2, self.config.vision.num_channels * side * side);
-        let ids = [self.text(3, text), vec![-200], self.text(4, text)].concat();
+        let ids = [self.text(3, text), vec![PromptId::Picture], self.text(4, text)].concat();
         let start = Instant::now();
         let run = Run::with(&self.model, &[&pixels], &ids)?;
         self.report.seconds[0] += start.elapsed().as_secs_f64();
@@ -160,8 +161,14 @@ impl FullWidth {
         let after = (positions - last).div_ceil(2);
         let between = (positions - after).checked_sub(5 + 2 * image);
         let between = between.with_context(|| format!("{positions} positions hold no two pictures"))?;
-        let ids =
-            [self.text(5, 5), vec![-200], self.text(6, between), vec![-200], self.text(7, after)].concat();
+        let ids = [
+            self.text(5, 5),
+            vec![PromptId::Picture],
+            self.text(6, between),
+            vec![PromptId::Picture],
+            self.text(7, after),
+        ]
+        .concat();
         // As large as a token's embedding.
         let table = self.weights.get("model.embed_tokens.weight").context("embed_tokens")?;
         let mut row = vec![0.0; width];

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use strix_engine::Gpu;
 use strix_model::convert::{WriteOptions, convert};
+use strix_model::tokenizer::PromptId;
 use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Rounding, Source};
 
 use crate::golden;
@@ -18,7 +19,7 @@ use crate::golden;
 pub const BASES: [&str; 5] = ["nano", "packed int8", "packed int8 group 32", "packed bf16", "torch shards"];
 
 /// Ids that are run: a picture is no part of it, its tower's weights are loaded all the same.
-const IDS: [i32; 4] = [1, 300, 45, 7];
+const IDS: [u32; 4] = [1, 300, 45, 7];
 
 /// What one changed folder gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,7 +219,7 @@ fn load(gpu: &Gpu, dir: &Path) -> strix_model::Result<Model> {
 
 /// Logits after [`IDS`]; `None` if they are not finite.
 fn logits(gpu: &Gpu, dir: &Path) -> Result<Option<Vec<f32>>> {
-    let logits = load(gpu, dir)?.session()?.inspect().greedy(&IDS, 1)?.concat();
+    let logits = load(gpu, dir)?.session()?.inspect().greedy(&IDS.map(PromptId::Token), 1)?.concat();
     if logits.is_empty() {
         bail!("no logits");
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use strix_engine::Gpu;
+use strix_model::tokenizer::PromptId;
 use strix_model::weights::FileDtype;
 use strix_model::{LoadOptions, Model, Source, Trace, Weights};
 
@@ -81,13 +82,14 @@ impl Set {
             .with_context(|| format!("{}: no {case}/{point}", self.name))
     }
 
-    /// Prompt of a run, -200 where a picture goes.
+    /// Prompt of a run.
     ///
     /// # Errors
     ///
     /// If it was not recorded.
-    pub fn ids(&self, case: &str) -> Result<Vec<i32>> {
-        Ok(self.recorded(case, "input_ids")?.values.iter().map(|&id| id as i32).collect())
+    pub fn ids(&self, case: &str) -> Result<Vec<PromptId>> {
+        let ids = self.recorded(case, "input_ids")?.values.iter();
+        ids.map(|&id| PromptId::try_from(id as i64).map_err(anyhow::Error::msg)).collect()
     }
 
     /// Pixels of each picture of a run.
@@ -152,12 +154,12 @@ impl<'a> Run<'a> {
         Self::with(&set.model, &set.pixels(case), &set.ids(case)?)
     }
 
-    /// Runs pictures' pixels and ids (-200 where a picture goes) with every tensor kept.
+    /// Runs pictures' pixels and ids with every tensor kept.
     ///
     /// # Errors
     ///
     /// If the device fails or the ids do not fit the model.
-    pub fn with(model: &'a Model, pixels: &[&[f32]], ids: &[i32]) -> Result<Self> {
+    pub fn with(model: &'a Model, pixels: &[&[f32]], ids: &[PromptId]) -> Result<Self> {
         // Of tensors written in parts, the last writing has all.
         let by_label = |trace: Trace| trace.into_iter().collect();
         let mut session = model.session()?;
@@ -168,7 +170,7 @@ impl<'a> Run<'a> {
             session.add_embeds(embeds.clone().into());
             run.embeds.push(embeds);
         }
-        let places = ids.iter().filter(|&&id| id < 0).count();
+        let places = ids.iter().filter(|&&id| id == PromptId::Picture).count();
         run.rows = ids.len() + places * (model.config().num_image_tokens() - 1);
         run.decoder = by_label(session.inspect().trace(ids)?);
         Ok(run)
@@ -340,7 +342,7 @@ fn transposed(values: &[f32], width: usize) -> Vec<f32> {
     (0..width).flat_map(|column| values.iter().skip(column).step_by(width).copied()).collect()
 }
 
-/// How far ours is from the original's.
+/// Distance of our values from the original's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Distance {
     /// Largest absolute difference.

@@ -22,6 +22,7 @@ use strix_engine::{
     Choices, Decision, Family, Gpu, GpuOptions, Graph, Program, Resident, Specialisation, Target, Tensor,
     TensorId,
 };
+use strix_model::tokenizer::PromptId;
 
 /// The device under test: the one `STRIX_ADAPTER` names, else the best.
 ///
@@ -41,6 +42,15 @@ pub fn plain_gpu() -> &'static Gpu {
     GPU.get_or_init(|| {
         Gpu::with(&GpuOptions { no_subgroups: true, ..GpuOptions::from_env() }).expect("an adapter")
     })
+}
+
+/// A prompt's ids as the original code has them: -200 where a picture goes.
+///
+/// # Panics
+///
+/// If another is negative.
+pub fn prompt_ids<const N: usize>(ids: [i64; N]) -> [PromptId; N] {
+    ids.map(|id| id.try_into().expect("an id or -200"))
 }
 
 /// Uniform in [-1, 1), the same for the same seed on every machine.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use strix_engine::Gpu;
 use strix_model::image::{self, Exif, RgbImage};
+use strix_model::tokenizer::PromptId;
 use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Session, Source};
 
 /// A prompt, its pictures and what the original answers greedily.
@@ -16,8 +17,8 @@ pub struct Sample {
     pub images: Vec<String>,
     /// The whole prompt.
     pub prompt: String,
-    /// Ids of the prompt, -200 where a picture goes.
-    pub prompt_ids: Vec<i32>,
+    /// Ids of the prompt.
+    pub prompt_ids: Vec<PromptId>,
     /// Ids of the answer, the end token included.
     pub output_ids: Vec<u32>,
     /// Text of the answer.

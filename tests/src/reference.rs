@@ -34,7 +34,7 @@ impl Rows {
         Self { width, values: values.iter().map(|&v| f64::from(v)).collect() }
     }
 
-    /// How many there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.values.len() / self.width.max(1)
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use strix_model::tokenizer::PromptId;
 use strix_model::{Dtype, KvDtype, LoadOptions};
 use strix_tests::golden::{Set, root};
-use strix_tests::{gpu, on_both};
+use strix_tests::{gpu, on_both, prompt_ids};
 
 /// Largest difference of a probability.
 const BOUND: f64 = 1e-5;
@@ -23,7 +24,7 @@ fn tapped_probabilities_are_the_softmax_of_traced_queries_and_keys() {
                     session.add_embeds(set.model.encode(pixels).unwrap().into());
                 }
                 let ids = set.ids(case).unwrap();
-                let images = ids.iter().filter(|&&id| id < 0).count();
+                let images = ids.iter().filter(|&&id| id == PromptId::Picture).count();
                 let rows = ids.len() + images * (set.model.config().num_image_tokens() - 1);
                 let layers: Vec<usize> = (0..c.num_hidden_layers).rev().chain([0]).collect();
                 let probs = session.inspect().attention_probs(&ids, &layers).unwrap();
@@ -66,11 +67,11 @@ fn tapped_probabilities_are_the_softmax_of_traced_queries_and_keys() {
 fn a_tap_takes_a_single_position_and_refuses_layers_that_are_not_there() {
     let set = Set::load(gpu(), &root().join("tiny"), &LoadOptions::default()).unwrap();
     let mut session = set.model.session().unwrap();
-    assert_eq!(session.inspect().attention_probs(&[1], &[1]).unwrap(), [[1.0; 4]]);
-    assert_eq!(session.inspect().attention_probs(&[1, 2], &[]).unwrap(), Vec::<Vec<f32>>::new());
-    let error = session.inspect().attention_probs(&[1, 2], &[0, 3]).unwrap_err().to_string();
+    assert_eq!(session.inspect().attention_probs(&prompt_ids([1]), &[1]).unwrap(), [[1.0; 4]]);
+    assert_eq!(session.inspect().attention_probs(&prompt_ids([1, 2]), &[]).unwrap(), Vec::<Vec<f32>>::new());
+    let error = session.inspect().attention_probs(&prompt_ids([1, 2]), &[0, 3]).unwrap_err().to_string();
     assert!(error.contains("layers is 3") && error.contains("0 to 2"), "{error}");
-    let error = session.inspect().attention_probs(&[1, -200], &[0]).unwrap_err().to_string();
+    let error = session.inspect().attention_probs(&prompt_ids([1, -200]), &[0]).unwrap_err().to_string();
     assert!(error.contains("0 pictures"), "{error}");
     // The session goes on as if nothing had been looked at.
     let ids = set.ids("text_only").unwrap();

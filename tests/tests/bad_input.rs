@@ -11,7 +11,7 @@ use strix_model::{
     Source, Weights,
 };
 use strix_tests::golden::{read_json, root};
-use strix_tests::{gpu, nano};
+use strix_tests::{gpu, nano, prompt_ids};
 use tempfile::TempDir;
 
 /// A checkpoint to spoil.
@@ -112,7 +112,7 @@ const Q_PROJ: &str = "model.layers.1.self_attn.q_proj.weight";
 #[test]
 fn the_checkpoint_loads_before_it_is_spoiled() {
     let model = Checkpoint::tiny().load_as(&LoadOptions::default()).unwrap();
-    assert_eq!(model.session().unwrap().inspect().greedy(&[1, 2, 3], 1).unwrap()[0].len(), 320);
+    assert_eq!(model.session().unwrap().inspect().greedy(&prompt_ids([1, 2, 3]), 1).unwrap()[0].len(), 320);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn rope_parameters_compute_what_rope_theta_does() {
         let mut checkpoint = Checkpoint::tiny();
         change(&mut checkpoint.config);
         let model = checkpoint.load_as(&LoadOptions::default()).unwrap();
-        model.session().unwrap().inspect().greedy(&[1, 5, 9, 30, 7], 1).unwrap().remove(0)
+        model.session().unwrap().inspect().greedy(&prompt_ids([1, 5, 9, 30, 7]), 1).unwrap().remove(0)
     };
     let old = logits(|config| config["rope_theta"] = json!(1e6));
     let new = logits(|config| {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strix_model::sampler::best;
+use strix_model::tokenizer::PromptId;
 use strix_model::{Activations, Dtype, FinishReason, GenerateOptions, KvDtype, LoadOptions, Model, Session};
 use strix_tests::checks::{self, YARDSTICK_SETS};
 use strix_tests::golden::{SETS, Set, distance, root};
-use strix_tests::{gpu, nano, on_both};
+use strix_tests::{gpu, nano, on_both, prompt_ids};
 
 const DTYPES: [KvDtype; 2] = [KvDtype::F32, KvDtype::F16];
 
@@ -40,7 +41,7 @@ fn session(set: &Set, case: &str) -> Session {
 }
 
 /// Logits of every position, run at once from an empty cache.
-fn recompute(session: &mut Session, ids: &[i32]) -> Vec<f32> {
+fn recompute(session: &mut Session, ids: &[PromptId]) -> Vec<f32> {
     let trace = session.inspect().trace(ids).unwrap();
     trace.into_iter().find(|(label, _)| label == "lm_head").expect("logits").1
 }
@@ -54,7 +55,7 @@ fn prefill_and_decode_through_the_cache_equal_a_full_recompute() {
             let mut session = session(&set, case);
             let mut ids = set.ids(case).unwrap();
             let steps = session.inspect().greedy(&ids, 16).unwrap();
-            ids.extend(steps[..15].iter().map(|logits| best(logits) as i32));
+            ids.extend(steps[..15].iter().map(|logits| PromptId::Token(best(logits))));
             let all = recompute(&mut session, &ids);
             // Behind the last row there may be padding.
             let all = &all[..all.len() / vocab * vocab];
@@ -158,8 +159,8 @@ fn reuse(model: &Model) {
         answer.by_ref().for_each(|token| drop(token.unwrap()));
         (answer.ids().to_vec(), answer.timing().prefill_tokens as usize)
     };
-    let positions = |ids: &[i32]| {
-        ids.iter().map(|&id| if id < 0 { model.config().num_image_tokens() } else { 1 }).sum::<usize>()
+    let positions = |ids: &[PromptId]| {
+        ids.iter().map(|id| id.token().map_or(model.config().num_image_tokens(), |_| 1)).sum::<usize>()
     };
 
     let (ids, ran) = run(&first.prompt);
@@ -253,12 +254,12 @@ fn cancelled_after(model: &Model, sample: &nano::Sample, submits: u64) -> usize 
 fn prepared_ids_that_do_not_fit_the_context_are_refused() {
     let model = nano::load(gpu(), 8, 4);
     let mut session = model.session().unwrap();
-    let eight = [1, 300, 301, 302, 303, 304, 305, 306];
+    let eight = prompt_ids([1, 300, 301, 302, 303, 304, 305, 306]);
     assert_eq!(session.inspect().greedy(&eight, 1).unwrap().len(), 1);
     for (what, error) in [
         (
             "of 8 positions is full, and 9 are needed",
-            session.inspect().trace(&[&eight[..], &[307]].concat()).unwrap_err(),
+            session.inspect().trace(&[&eight[..], &eight[..1]].concat()).unwrap_err(),
         ),
         ("of 8 positions is full, and 9 are needed", session.inspect().greedy(&eight, 2).unwrap_err()),
         ("the prompt is empty", session.inspect().greedy(&[], 1).unwrap_err()),

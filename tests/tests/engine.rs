@@ -10,7 +10,7 @@ use strix_engine::{
 };
 use strix_model::{GenerateOptions, LoadOptions, Model, Room, SamplingParams, Session, Source};
 use strix_tests::golden::root;
-use strix_tests::{gpu, nano, on_both, plain_gpu};
+use strix_tests::{gpu, nano, on_both, plain_gpu, prompt_ids};
 
 // A kernel of our own: exact, of two inputs of any length.
 
@@ -359,7 +359,7 @@ fn a_lost_device_is_an_error_everywhere() {
         is_lost(model.encode(&pixels).unwrap_err());
         is_lost(model.trace_encode(&pixels).unwrap_err());
         is_lost(model.profile_encode().unwrap_err());
-        is_lost(fresh.inspect().trace(&[1, 2, 3]).unwrap_err());
+        is_lost(fresh.inspect().trace(&prompt_ids([1, 2, 3])).unwrap_err());
         is_lost(fresh.inspect().profile().unwrap_err());
         is_lost(fresh.inspect().fill(4).unwrap_err());
         is_lost(model.session().unwrap_err());

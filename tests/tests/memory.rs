@@ -14,7 +14,7 @@ use strix_shaders::attention::HeadShape;
 use strix_shaders::cursors::PAGE;
 use strix_shaders::rope_append::RopeTables;
 use strix_shaders::{Cursors, KvCache, add, decode_attention, take_rows};
-use strix_tests::gpu;
+use strix_tests::{gpu, prompt_ids};
 
 /// A file of `count` floats, mapped; its numbers begin at `first`.
 #[expect(unsafe_code, reason = "a map is what is tested")]
@@ -239,7 +239,7 @@ fn logits(model: &Model) -> Vec<Vec<f32>> {
         (0..c.vision.num_channels * size * size).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
     let mut session = model.session().unwrap();
     session.add_embeds(model.encode(&pixels).unwrap().into());
-    session.inspect().greedy(&[1, 40, -200, 41, 42, 43], 5).unwrap()
+    session.inspect().greedy(&prompt_ids([1, 40, -200, 41, 42, 43]), 5).unwrap()
 }
 
 fn nano(gpu: &Gpu, device_memory: Option<u64>) -> strix_model::Result<Model> {
@@ -341,7 +341,7 @@ fn assert_decoding_brings_text_alone(model: &Model) {
     let mut brought = vec![];
     for tokens in [1, 2, 4, 6] {
         let before = model.streamed().bytes;
-        session.inspect().greedy(&[1, 40, 41, 42], tokens).unwrap();
+        session.inspect().greedy(&prompt_ids([1, 40, 41, 42]), tokens).unwrap();
         brought.push(model.streamed().bytes - before);
     }
     let a_token = model.memory().streamed_bytes;

@@ -1,5 +1,6 @@
 //! The CPU reference of the whole layers against every recorded tensor of the original implementation.
 
+use strix_model::tokenizer::PromptId;
 use strix_model::{Config, LoadOptions, Weights};
 use strix_tests::golden::{self, distance, root};
 use strix_tests::reference::{Points, Reference};
@@ -24,7 +25,8 @@ fn agrees(name: &str) {
                 images.push(reference.abstractor(&features, &mut points).unwrap());
             }
         }
-        let ids: Vec<i32> = of("input_ids").unwrap().values.iter().map(|&id| id as i32).collect();
+        let ids = of("input_ids").unwrap().values.iter();
+        let ids: Vec<_> = ids.map(|&id| PromptId::try_from(id as i64).unwrap()).collect();
         reference.decoder(&ids, &images, &mut points).unwrap();
 
         for (point, want) in

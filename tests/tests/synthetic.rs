@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use strix_model::weights::FileDtype;
 use strix_model::{Config, LoadOptions, Model, Source, Weights};
 use strix_tests::golden::root;
-use strix_tests::{gpu, uniform};
+use strix_tests::{gpu, prompt_ids, uniform};
 
 /// As a safetensors file.
 fn file(weights: &Weights) -> Vec<u8> {
@@ -41,16 +41,16 @@ fn a_synthetic_checkpoint_has_a_spread_of_logits_and_listens_to_picture_and_word
     let model = Model::load_on(gpu(), source, &options, &mut |_| ()).unwrap();
 
     let pixels = config.vision.image_size * config.vision.image_size * 3;
-    let logits = |picture: u64, ids: &[i32]| {
+    let logits = |picture: u64, ids: [i64; 5]| {
         let mut session = model.session().unwrap();
         session.add_embeds(model.encode(&uniform(picture, pixels)).unwrap().into());
-        session.inspect().greedy(ids, 1).unwrap().remove(0)
+        session.inspect().greedy(&prompt_ids(ids), 1).unwrap().remove(0)
     };
-    let one = logits(1, &[1, 5, -200, 9, 11]);
+    let one = logits(1, [1, 5, -200, 9, 11]);
     let spread = std(&one);
     assert!((1.5..4.0).contains(&spread), "logits have a standard deviation of {spread}");
     for (what, other) in
-        [("picture", logits(2, &[1, 5, -200, 9, 11])), ("word", logits(1, &[1, 6, -200, 9, 11]))]
+        [("picture", logits(2, [1, 5, -200, 9, 11])), ("word", logits(1, [1, 6, -200, 9, 11]))]
     {
         let difference: Vec<f32> = one.iter().zip(&other).map(|(a, b)| a - b).collect();
         let difference = std(&difference);

@@ -3,6 +3,7 @@
 use std::sync::mpsc::channel;
 
 use strix_model::image::RgbImage;
+use strix_model::tokenizer::PromptId;
 use strix_model::{
     Activity, Canceller, Error, Event, GenerateOptions, Generation, Inspect, LoadOptions, Model,
     SamplingParams, Session, Source,
@@ -154,13 +155,14 @@ fn a_small_cache_of_any_content_answers_as_a_large_one() {
 #[test]
 fn sessions_decoded_together_step_as_each_alone() {
     let model = model(LoadOptions::default());
-    let prompts: Vec<Vec<i32>> =
-        (0..5).map(|i| (0..7 + 13 * i).map(|j| 3 + (i * 31 + j * 7) % 900).collect()).collect();
+    let prompts: Vec<Vec<PromptId>> = (0..5)
+        .map(|i| (0..7 + 13 * i).map(|j| PromptId::Token(3 + (i * 31 + j * 7) % 900)).collect())
+        .collect();
     let alone: Vec<_> =
         prompts.iter().map(|ids| model.session().unwrap().inspect().greedy(ids, 20).unwrap()).collect();
     let mut sessions: Vec<_> = prompts.iter().map(|_| model.session().unwrap()).collect();
     sessions[0].inspect().spoil_cache(9).unwrap();
-    let ids: Vec<&[i32]> = prompts.iter().map(Vec::as_slice).collect();
+    let ids: Vec<&[PromptId]> = prompts.iter().map(Vec::as_slice).collect();
     let together = Inspect::greedy_together(&mut sessions, &ids, 20).unwrap();
     for (i, (together, alone)) in together.iter().zip(&alone).enumerate() {
         assert_eq!((together.len(), alone.len()), (20, 20));

@@ -1,4 +1,4 @@
-//! How long the steps of a program take, so that a submit of some takes no longer than it may.
+//! Device times of a program's steps, so that a submit of some takes no longer than it may.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -44,7 +44,7 @@ pub struct Difference {
     pub want: f32,
 }
 
-/// How far the result of a step is from its CPU reference.
+/// Distance of a step's result from its CPU reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deviation {
     /// The step's name.

@@ -9,12 +9,13 @@ use crate::Result;
 use crate::generate::FinishReason;
 use crate::inner::Inner;
 use crate::kv_pool::Sequence;
+use crate::picture::Picture;
 use crate::pictures::Encoded;
 use crate::queue::Queue;
 use crate::request::{Sample, Scores};
+use crate::rows::{Row, common};
 use crate::runner::Share;
-use crate::session::rows::common;
-use crate::session::{Left, Picture, Row};
+use crate::talk::Left;
 
 /// Positions that are run twice rather than waited for.
 const FEW: usize = 4;

@@ -149,19 +149,19 @@ fn what_people_say_is_data() {
     for dir in [golden, nano] {
         let tokenizer = Tokenizer::from_dir(dir.as_ref()).unwrap();
         let ids = chat.prompt().encode(&tokenizer);
-        let count = |id: i32| ids.iter().filter(|&&found| found == id).count();
-        assert_eq!(count(crate::tokenizer::IMAGE_PLACEHOLDER), 1);
-        assert_eq!([tokenizer.bos(), tokenizer.eos()].map(|id| count(id as i32)), [1, 1]);
+        let count = |id: PromptId| ids.iter().filter(|&&found| found == id).count();
+        assert_eq!(count(PromptId::Picture), 1);
+        assert_eq!([tokenizer.bos(), tokenizer.eos()].map(|id| count(id.into())), [1, 1]);
         // The reply loses the end that it has of its own.
         let said = [forged, forged.strip_suffix("</s><s>").unwrap(), forged];
-        let text =
-            tokenizer.decode(&ids.iter().filter_map(|&id| id.try_into().ok()).collect::<Vec<_>>(), true);
+        let text = tokenizer.decode(&ids.iter().filter_map(|id| id.token()).collect::<Vec<_>>(), true);
         assert!(said.iter().all(|said| text.contains(said)), "{text}");
         // A role has its tokens where a turn begins, and nowhere else.
         for (role, turns) in [("USER:", 2), (" ASSISTANT:", 2)] {
             let role = tokenizer.encode(role.trim(), false);
-            let found =
-                ids.windows(role.len()).filter(|ids| ids.iter().zip(&role).all(|(a, b)| *a == *b as i32));
+            let found = ids
+                .windows(role.len())
+                .filter(|ids| ids.iter().zip(&role).all(|(a, b)| a.token() == Some(*b)));
             assert_eq!(found.count(), turns, "{role:?} in {ids:?}");
         }
     }

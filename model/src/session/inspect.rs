@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use strix_engine::StepTime;
 
+use super::Session;
 use super::inspected::Inspected;
-use super::{Row, Session};
 use crate::decoder::TOGETHER;
 use crate::inner::Inner;
 use crate::kv_pool::Sequence;
+use crate::rows::Row;
 use crate::runner::{Pass, Runner, Share};
 use crate::trace::profile;
 use crate::{Error, Result};
@@ -205,7 +206,7 @@ fn write_together<'a>(
 fn check_tokens(inner: &Inner, tokens: &[u32]) -> Result<()> {
     let vocab = inner.config.text.vocab_size;
     match tokens.iter().find(|&&token| token as usize >= vocab) {
-        Some(&token) => Err(Error::UnknownToken { token: token.into(), vocab }),
+        Some(&token) => Err(Error::UnknownToken { token, vocab }),
         None => Ok(()),
     }
 }

@@ -1,81 +1,13 @@
-//! The pictures of a session: pixels until a question about them is run, embeddings from then on.
+//! The pictures of a session.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
 use crate::image::RgbImage;
-use crate::inner::Inner;
-use crate::pictures::{Encoded, PictureId};
+use crate::picture::{Content, Picture};
+use crate::pictures::Encoded;
 use crate::{Error, Result};
-
-/// A picture of a session.
-#[derive(Clone, Debug)]
-pub(crate) struct Picture {
-    pub(crate) id: PictureId,
-    /// What it is known by in a file.
-    pub(super) hash: blake3::Hash,
-    content: Arc<Mutex<Content>>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Content {
-    /// Only known by its hash: it has to be given again.
-    Absent,
-    /// As the vision tower takes it: it waits to be encoded.
-    Pixels(Arc<[f32]>),
-    /// As the decoder sees it.
-    Encoded(Arc<Encoded>),
-}
-
-impl Picture {
-    pub(super) fn new((id, hash): (PictureId, blake3::Hash), content: Content) -> Self {
-        Self { id, hash, content: Arc::new(content.into()) }
-    }
-
-    fn content(&self) -> Content {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What the decoder sees of it, if it was encoded for whatever conversation and is kept.
-    pub(crate) fn encoded(&self, inner: &Inner) -> Option<Arc<Encoded>> {
-        let encoded = match self.content() {
-            Content::Encoded(encoded) => Some(encoded),
-            Content::Absent | Content::Pixels(_) => inner.pictures().get(self.id),
-        }?;
-        self.encode(encoded.clone());
-        Some(encoded)
-    }
-
-    /// The same, encoded now if it has to be; absent where its pixels are not known.
-    pub(super) fn encoded_now(&self, inner: &Inner) -> Result<Option<Arc<Encoded>>> {
-        if let Some(encoded) = self.encoded(inner) {
-            return Ok(Some(encoded));
-        }
-        let Some(pixels) = self.pixels() else { return Ok(None) };
-        let encoded = inner.encode(self.id, &pixels)?;
-        self.encode(encoded.clone());
-        Ok(Some(encoded))
-    }
-
-    /// Its pixels while it waits to be encoded.
-    pub(crate) fn pixels(&self) -> Option<Arc<[f32]>> {
-        match self.content() {
-            Content::Pixels(pixels) => Some(pixels),
-            Content::Absent | Content::Encoded(_) => None,
-        }
-    }
-
-    /// Whether it has to be given again before it can be looked at.
-    pub(super) fn is_absent(&self, inner: &Inner) -> bool {
-        matches!(self.content(), Content::Absent) && self.encoded(inner).is_none()
-    }
-
-    /// Puts what the decoder sees of it in place of its pixels.
-    pub(crate) fn encode(&self, encoded: Arc<Encoded>) {
-        *self.content.lock().unwrap_or_else(PoisonError::into_inner) = Content::Encoded(encoded);
-    }
-}
 
 impl Session {
     /// A picture for the next question; several come in the order they were added. It is made square here, and encoded
@@ -112,8 +44,7 @@ impl Session {
         let content: Arc<[f32]> = pixels.into();
         let mut found = false;
         for picture in absent {
-            *picture.content.lock().unwrap_or_else(PoisonError::into_inner) =
-                Content::Pixels(content.clone());
+            picture.set(Content::Pixels(content.clone()));
             found = true;
         }
         if found {
@@ -126,7 +57,7 @@ impl Session {
         }
     }
 
-    /// How many of its pictures have to be given again with [`Session::supply_image`] before it can go on.
+    /// Number of its pictures that have to be given again with [`Session::supply_image`] before it can go on.
     pub fn absent_pictures(&self) -> usize {
         self.talk().pictures.iter().filter(|picture| picture.is_absent(&self.model.inner)).count()
     }

@@ -11,16 +11,18 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use super::pictures::Content;
-use super::{Last, Picture, Row, Session, Talk};
+use super::Session;
 use crate::constraint::Constraint;
 use crate::generate::GenerateOptions;
 use crate::inner::Inner;
 use crate::kv_cache::{LayerCache, page_ranges};
 use crate::kv_pool::POSITIONS;
+use crate::picture::{Content, Picture};
 use crate::prompt::{Conversation, Question, Template, Turn};
+use crate::rows::Row;
 use crate::sampler::SamplingParams;
 use crate::shown::shown;
+use crate::talk::{Last, Talk};
 use crate::{Error, Result};
 
 /// What the file says it is.

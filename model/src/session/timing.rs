@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use strix_shaders::{KvCache, KvElement};
 
-use super::{Inspect, Row};
+use super::Inspect;
 use crate::kv_cache::LayerCache;
+use crate::rows::Row;
 use crate::{Error, Result};
 
 /// Numbers that noise repeats; a prime, so that rows differ.

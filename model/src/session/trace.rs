@@ -4,13 +4,14 @@ use strix_engine::{Deviation, Difference};
 
 use super::inspect::logits_together;
 use super::inspected::Inspected;
-use super::rows::{self, Row};
 use super::{Inspect, Session};
 use crate::decoder::{Regime, Tap};
 use crate::inner::{Inner, Running};
 use crate::kv_pool::Sequence;
+use crate::rows::{self, Row};
 use crate::runner::{Pass, Share};
 use crate::sampler::best;
+use crate::tokenizer::PromptId;
 use crate::trace::{Trace, in_order};
 use crate::{Error, Result};
 
@@ -23,7 +24,7 @@ type Run<'a> = dyn FnMut(&mut Pass, &Inner, &[u32], bool) -> Result<bool> + 'a;
 
 impl Inspect<'_> {
     /// The positions of prepared ids, if they and `more` tokens fit the context; their pictures are encoded.
-    fn rows_of(&mut self, ids: &[i32], more: usize) -> Result<Vec<Row>> {
+    fn rows_of(&mut self, ids: &[PromptId], more: usize) -> Result<Vec<Row>> {
         let inner = self.inner();
         let pictures = self.session.talk().picture_ids();
         let rows = rows::of_ids(&inner.config, ids, &pictures)?;
@@ -38,13 +39,13 @@ impl Inspect<'_> {
         Ok(rows)
     }
 
-    /// Runs ids (-200 where a picture goes) as one chunk and returns every tensor on the way, the logits of
+    /// Runs ids as one chunk and returns every tensor on the way, the logits of
     /// all rows among them as `lm_head`. Leaves the session as after [`Session::reset`], pictures kept.
     ///
     /// # Errors
     ///
     /// If the ids do not fit.
-    pub fn trace(&mut self, ids: &[i32]) -> Result<Trace> {
+    pub fn trace(&mut self, ids: &[PromptId]) -> Result<Trace> {
         let inner = self.inner();
         let (mut pass, _alone) = self.whole(&inner, ids, &mut Tap::default())?;
         let trace = in_order(&mut pass.program, &inner, self.pages());
@@ -52,14 +53,14 @@ impl Inspect<'_> {
         trace
     }
 
-    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a decode
+    /// Runs ids in the session's chunks, then the last position once more as a decode
     /// step; returns every tensor of the last chunk and of the decode step. Leaves the session as after
     /// [`Session::reset`], pictures kept.
     ///
     /// # Errors
     ///
     /// If the ids do not fit.
-    pub fn trace_end(&mut self, ids: &[i32]) -> Result<[Trace; 2]> {
+    pub fn trace_end(&mut self, ids: &[PromptId]) -> Result<[Trace; 2]> {
         let mut last = None;
         let decoded = self.each_pass(ids, |pass, inner, pages, ends| {
             last = ends.then(|| in_order(&mut pass.program, inner, pages)).transpose()?;
@@ -73,14 +74,14 @@ impl Inspect<'_> {
         Ok([last.expect("there is a last chunk"), decode])
     }
 
-    /// Attention probabilities of some decoder layers over ids (-200 where a picture goes), run as one chunk:
+    /// Attention probabilities of some decoder layers over ids, run as one chunk:
     /// for each of `layers` in turn, `[num_attention_heads, rows, rows]`. Leaves the session as after
     /// [`Session::reset`], pictures kept.
     ///
     /// # Errors
     ///
     /// If the ids do not fit, there is no such layer, or the device has no room for the tables.
-    pub fn attention_probs(&mut self, ids: &[i32], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
+    pub fn attention_probs(&mut self, ids: &[PromptId], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
         let num_layers = self.inner().config.text.num_hidden_layers;
         if let Some(layer) = layers.iter().find(|&&layer| layer >= num_layers) {
             return Err(Error::out_of_range("layers", layer, format!("0 to {}", num_layers - 1)));
@@ -114,7 +115,12 @@ impl Inspect<'_> {
 
     /// A program that runs all of these ids at once, its inputs written; nothing is cached then. What comes with it keeps
     /// others from running, and so the pictures in their places.
-    fn whole<'i>(&mut self, inner: &'i Inner, ids: &[i32], tap: &mut Tap) -> Result<(Pass, Running<'i>)> {
+    fn whole<'i>(
+        &mut self,
+        inner: &'i Inner,
+        ids: &[PromptId],
+        tap: &mut Tap,
+    ) -> Result<(Pass, Running<'i>)> {
         let rows = self.rows_of(ids, 0)?;
         let size = (rows.len() as u32).max(2);
         let mut pass = Pass::compile(inner, Regime::Prefill, size, 1, true, tap)?;
@@ -132,11 +138,11 @@ impl Inspect<'_> {
         self.session.inspected.sequence.as_ref().map_or(&[], Sequence::pages)
     }
 
-    /// Runs ids (-200 where a picture goes) in chunks of the prefill program: for each, `run` does so with its inputs
+    /// Runs ids in chunks of the prefill program: for each, `run` does so with its inputs
     /// written, its pages, and whether it is the last; it may end it all by saying so. Whether it did.
     fn each_pass(
         &mut self,
-        ids: &[i32],
+        ids: &[PromptId],
         mut run: impl FnMut(&mut Pass, &Inner, &[u32], bool) -> Result<bool>,
     ) -> Result<bool> {
         let rows = self.rows_of(ids, 0)?;
@@ -184,7 +190,7 @@ impl Inspect<'_> {
     }
 
     /// Runs a prompt, and returns the logits of its last row.
-    fn logits_of(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<f32>> {
+    fn logits_of(&mut self, ids: &[PromptId], tokens: usize) -> Result<Vec<f32>> {
         let rows = self.rows_of(ids, tokens.saturating_sub(1))?;
         self.begin(rows.len() + tokens.saturating_sub(1))?;
         let mut logits = vec![];
@@ -200,7 +206,7 @@ impl Inspect<'_> {
         Ok(logits)
     }
 
-    /// Runs ids (-200 where a picture goes) in the session's chunks, then the last position once more as a
+    /// Runs ids in the session's chunks, then the last position once more as a
     /// decode step, each step also through its kernel's CPU reference on the same inputs. Returns the first
     /// whose result is further than `tolerance` (relative to the tensor's largest value) from it. Leaves the
     /// session as after [`Session::reset`], pictures kept. Slow.
@@ -208,7 +214,7 @@ impl Inspect<'_> {
     /// # Errors
     ///
     /// If the ids do not fit.
-    pub fn replay(&mut self, ids: &[i32], tolerance: f32) -> Result<Option<Difference>> {
+    pub fn replay(&mut self, ids: &[PromptId], tolerance: f32) -> Result<Option<Difference>> {
         let mut found = None;
         if self.each_pass(ids, |pass, _, _, _| {
             found = pass.program.replay(tolerance)?;
@@ -225,7 +231,7 @@ impl Inspect<'_> {
     /// # Errors
     ///
     /// If the ids do not fit.
-    pub fn deviations(&mut self, ids: &[i32]) -> Result<Vec<Deviation>> {
+    pub fn deviations(&mut self, ids: &[PromptId]) -> Result<Vec<Deviation>> {
         let mut all = vec![];
         self.each_pass(ids, |pass, _, _, _| {
             all.extend(pass.program.deviations()?);
@@ -235,13 +241,13 @@ impl Inspect<'_> {
         Ok(all)
     }
 
-    /// Runs ids (-200 where a picture goes) through the cache in the session's chunks, then `tokens`
+    /// Runs ids through the cache in the session's chunks, then `tokens`
     /// greedy steps; returns each step's logits.
     ///
     /// # Errors
     ///
     /// If the ids do not fit.
-    pub fn greedy(&mut self, ids: &[i32], tokens: usize) -> Result<Vec<Vec<f32>>> {
+    pub fn greedy(&mut self, ids: &[PromptId], tokens: usize) -> Result<Vec<Vec<f32>>> {
         Self::greedy_together(std::slice::from_mut(self.session), &[ids], tokens)
             .map(|mut steps| steps.remove(0))
     }
@@ -253,7 +259,7 @@ impl Inspect<'_> {
     /// If they are none or more than 16, or not as many as `ids`, or the ids do not fit.
     pub fn greedy_together(
         sessions: &mut [Session],
-        ids: &[&[i32]],
+        ids: &[&[PromptId]],
         tokens: usize,
     ) -> Result<Vec<Vec<Vec<f32>>>> {
         if sessions.len() != ids.len() {

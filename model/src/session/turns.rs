@@ -1,11 +1,13 @@
 //! What a chat does to its turns: ask again, take back, make room for the next, and count what they take.
 
-use super::{Before, Session, rows};
+use super::Session;
 use crate::error::PromptLength;
 use crate::generate::GenerateOptions;
 use crate::generation::Generation;
 use crate::kv_pool::POSITIONS;
 use crate::prompt::{Conversation, Question, Turn};
+use crate::rows;
+use crate::talk::Before;
 use crate::{Error, Result};
 
 /// What a conversation takes.

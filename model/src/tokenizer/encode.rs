@@ -2,7 +2,7 @@
 
 use tokenizers::Model as _;
 
-use super::marks::{IMAGE_PLACEHOLDER, SPACE};
+use super::marks::{PromptId, SPACE};
 use super::spans::{Span, Stretch, Unit, is_solid, push};
 use super::vocabulary::{Merges, Tokenizer};
 
@@ -37,12 +37,12 @@ impl Tokenizer {
         ids
     }
 
-    /// Ids of a prompt, with [`IMAGE_PLACEHOLDER`] for each [`IMAGE_TOKEN`](super::IMAGE_TOKEN).
+    /// Ids of a prompt, [`PromptId::Picture`] for each [`IMAGE_TOKEN`](super::IMAGE_TOKEN).
     ///
     /// The text between pictures is encoded chunk by chunk, each with its own space in front. One `<s>` leads,
     /// unless the prompt begins with a picture: then there is none in front, and every later chunk has its own.
     /// That is how the model was trained (`tokenizer_image_token` of the authors).
-    pub fn encode_prompt(&self, prompt: &str) -> Vec<i32> {
+    pub fn encode_prompt(&self, prompt: &str) -> Vec<PromptId> {
         self.encode_spans(&Span::read(prompt))
     }
 
@@ -126,20 +126,20 @@ impl Tokenizer {
         units
     }
 
-    /// Ids of a prompt, with [`IMAGE_PLACEHOLDER`] for each picture. Text in which nothing looks like a control token has
+    /// Ids of a prompt, [`PromptId::Picture`] for each picture. Text in which nothing looks like a control token has
     /// the ids that [`Tokenizer::encode_prompt`] gives it, whatever spans it is in.
-    pub fn encode_spans(&self, spans: &[Span]) -> Vec<i32> {
+    pub fn encode_spans(&self, spans: &[Span]) -> Vec<PromptId> {
         let has_text = |chunk: &[Span]| chunk.iter().any(|span| !span.text().is_empty());
         let mut chunks = spans.split(|span| *span == Span::Picture).peekable();
         let bos_first = chunks.peek().is_some_and(|chunk| has_text(chunk));
         let mut ids = Vec::new();
         for (i, chunk) in chunks.enumerate() {
             if i > 0 {
-                ids.push(IMAGE_PLACEHOLDER);
+                ids.push(PromptId::Picture);
             }
             if has_text(chunk) {
                 let add_bos = i == 0 || !bos_first;
-                ids.extend(self.encode_units(self.units(chunk), add_bos).into_iter().map(|id| id as i32));
+                ids.extend(self.encode_units(self.units(chunk), add_bos).into_iter().map(PromptId::Token));
             }
         }
         ids

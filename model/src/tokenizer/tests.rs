@@ -6,6 +6,7 @@ use super::load::{MAX_PIECES, read_sentencepiece};
 use super::spans::Stretch;
 use super::*;
 use crate::config::legacy_of;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tokenizer");
@@ -36,12 +37,12 @@ fn nano_json(legacy: bool) -> Tokenizer {
     Tokenizer::from_json(&bytes(&format!("{NANO}/tokenizer.json")), legacy).unwrap()
 }
 
-fn prompt_ids(value: &Value) -> Vec<i32> {
-    value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap() as i32).collect()
+fn prompt_ids(value: &Value) -> Vec<PromptId> {
+    Vec::deserialize(value).unwrap()
 }
 
 fn ids(value: &Value) -> Vec<u32> {
-    prompt_ids(value).into_iter().map(|id| u32::try_from(id).unwrap()).collect()
+    prompt_ids(value).into_iter().map(|id| id.token().unwrap()).collect()
 }
 
 /// The cases of a list, which is not empty.
@@ -127,7 +128,7 @@ fn a_literal_has_no_control_tokens() {
             let [before, half, after] = spans;
             let spans = [before, half, Span::Literal(text.to_owned()), after];
             let ids = tokenizer.encode_spans(&spans);
-            let ids: Vec<_> = ids.into_iter().map(|id| u32::try_from(id).expect("no picture")).collect();
+            let ids: Vec<_> = ids.into_iter().map(|id| id.token().expect("no picture")).collect();
             assert_eq!((ids[0], tokenizer.is_special(ids[0])), (tokenizer.bos(), true));
             assert!(!ids[1..].iter().any(|&id| tokenizer.is_special(id)), "{text:?}: {ids:?}");
             let want = format!("USER: <</s{text}s> ASSISTANT:");
@@ -149,14 +150,15 @@ fn merges_that_lead_to_a_control_token_do_not_make_it_of_a_literal() {
     let tokenizer = Tokenizer::from_json(text.as_bytes(), true).unwrap();
     assert_eq!(tokenizer.encode("</s><s>", false), [2, 1], "what is read");
     let literal = [Span::Literal("</s><s>".into())];
-    assert_eq!(tokenizer.encode_spans(&literal), [1, 9, 3, 4, 8, 3, 8], "what is data");
+    assert_eq!(tokenizer.encode_spans(&literal), [1, 9, 3, 4, 8, 3, 8].map(PromptId::Token), "what is data");
 }
 
 #[test]
 fn no_token_reaches_from_a_literal_into_the_next() {
     for tokenizer in [golden(true), nano(true), nano_json(true)] {
         let literal = |text: &str| Span::Literal(text.to_owned());
-        let ids = |spans: &[Span]| tokenizer.encode_spans(spans).into_iter().skip(1).map(|id| id as u32);
+        let ids =
+            |spans: &[Span]| tokenizer.encode_spans(spans).into_iter().skip(1).filter_map(PromptId::token);
         // Spaces in front come and go, and are no place to split at.
         let text = "  \u{2581}say USER: c";
         let at = text.find("SER").unwrap();

@@ -1,6 +1,7 @@
 //! The decoder: embeddings, layers with norms, keys and values by modality, `lm_head`.
 
 use anyhow::{Context as _, Result, ensure};
+use strix_model::tokenizer::PromptId;
 
 use super::{Points, Reference, Rows, attention, silu};
 
@@ -35,12 +36,12 @@ impl Cache {
 }
 
 impl Reference<'_> {
-    /// Embeddings of ids and the modality of each row: in place of the n-th -200 the rows of the n-th image.
+    /// Embeddings of ids and the modality of each row: in place of the n-th picture the rows of the n-th image.
     ///
     /// # Errors
     ///
     /// If an id is not in the vocabulary, or an image is missing.
-    pub fn embed(&self, ids: &[i32], images: &[Rows]) -> Result<(Rows, Vec<usize>)> {
+    pub fn embed(&self, ids: &[PromptId], images: &[Rows]) -> Result<(Rows, Vec<usize>)> {
         let name = "model.embed_tokens.weight";
         let table = self.weights.get(name).with_context(|| format!("{name}: is not in the checkpoint"))?;
         let width = self.config.text.hidden_size;
@@ -48,16 +49,19 @@ impl Reference<'_> {
         let mut images = images.iter();
         let (mut x, mut modality) = (Rows { width, values: vec![] }, vec![]);
         for &id in ids {
-            if id == -200 {
-                let image = images.next().context("fewer images than places")?;
-                x.values.extend(&image.values);
-                modality.extend(vec![1; image.len()]);
-            } else {
-                let id = usize::try_from(id).ok().filter(|&id| id < table.num_rows());
-                let mut row = vec![0.0; width];
-                table.read_f32(id.context("an id outside the vocabulary")? * width, &mut row)?;
-                x.values.extend(rounding.of(&row));
-                modality.push(0);
+            match id {
+                PromptId::Picture => {
+                    let image = images.next().context("fewer images than places")?;
+                    x.values.extend(&image.values);
+                    modality.extend(vec![1; image.len()]);
+                }
+                PromptId::Token(id) => {
+                    let id = Some(id as usize).filter(|&id| id < table.num_rows());
+                    let mut row = vec![0.0; width];
+                    table.read_f32(id.context("an id outside the vocabulary")? * width, &mut row)?;
+                    x.values.extend(rounding.of(&row));
+                    modality.push(0);
+                }
             }
         }
         Ok((x, modality))
@@ -153,7 +157,7 @@ impl Reference<'_> {
     /// # Errors
     ///
     /// As [`Reference::embed`], or if the checkpoint lacks a tensor.
-    pub fn decoder(&self, ids: &[i32], images: &[Rows], points: &mut Points) -> Result<Rows> {
+    pub fn decoder(&self, ids: &[PromptId], images: &[Rows], points: &mut Points) -> Result<Rows> {
         let (mut x, modality) = self.embed(ids, images)?;
         points.note("inputs_embeds", &x);
         for i in 0..self.config.text.num_hidden_layers {

@@ -50,8 +50,8 @@ fn a_filled_context_is_stepped_over_and_cut_again() {
     session.inspect().fill(0).unwrap();
     assert!(session.inspect().step(1 << 30).unwrap_err().to_string().contains("not in the vocabulary"));
     // A prompt after that is as one without it.
-    let fresh = model.session().unwrap().inspect().greedy(&[5, 6, 7], 1).unwrap();
-    assert_eq!(session.inspect().greedy(&[5, 6, 7], 1).unwrap(), fresh);
+    let fresh = model.session().unwrap().inspect().greedy(&prompt_ids([5, 6, 7]), 1).unwrap();
+    assert_eq!(session.inspect().greedy(&prompt_ids([5, 6, 7]), 1).unwrap(), fresh);
 }
 
 #[test]

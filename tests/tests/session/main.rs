@@ -18,7 +18,7 @@ use strix_model::{
     Checkpoint, FinishReason, GenerateOptions, Generation, LoadOptions, Model, SamplingParams, Session,
     Source, image,
 };
-use strix_tests::{assert_close, gpu, nano};
+use strix_tests::{assert_close, gpu, nano, prompt_ids};
 
 /// nano with room for all that these tests ask.
 fn model() -> Model {
@@ -59,7 +59,7 @@ fn complete(session: &mut Session, sample: &nano::Sample, options: &GenerateOpti
     all(session.complete(&sample.prompt, options).unwrap())
 }
 
-/// How many submits to the device `run` makes.
+/// Number of submits to the device that `run` makes.
 fn submits(gpu: &Gpu, run: impl FnOnce()) -> u64 {
     let before = gpu.submits();
     run();

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use strix_engine::Gpu;
 use strix_model::sampler::best;
+use strix_model::tokenizer::PromptId;
 use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights};
 
 use super::finding::{Finding, Level};
@@ -93,7 +94,7 @@ struct Manifest {
 
 #[derive(Deserialize)]
 struct Case {
-    input_ids: Vec<i32>,
+    input_ids: Vec<PromptId>,
     greedy_ids: Vec<u32>,
 }
 

@@ -5,6 +5,7 @@ use std::thread;
 
 use serde::Serialize;
 use strix_engine::{Deviation, Gpu};
+use strix_model::tokenizer::PromptId;
 use strix_model::weights::FileDtype;
 use strix_model::{Config, LoadOptions, Model, Source, Weights};
 
@@ -104,7 +105,7 @@ fn decoder(gpu: &Gpu, config: &Config, options: &LoadOptions) -> anyhow::Result<
     let model = load(gpu, &config, options)?;
     let mut session = model.session()?;
     session.add_embeds(waves(config.num_image_tokens() * config.text.hidden_size).into());
-    session.inspect().deviations(&[1, 40, -200, 41]).map_err(Into::into)
+    session.inspect().deviations(&[1.into(), 40.into(), PromptId::Picture, 41.into()]).map_err(Into::into)
 }
 
 /// A picture of a quarter of the side.

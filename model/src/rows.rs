@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::PromptLength;
 use crate::pictures::PictureId;
 use crate::prompt::Prompt;
-use crate::tokenizer::{IMAGE_PLACEHOLDER, Tokenizer};
+use crate::tokenizer::{PromptId, Tokenizer};
 use crate::{Error, Result};
 
 /// One position of a sequence.
@@ -39,7 +39,7 @@ pub(crate) fn of_prompt(
 }
 
 /// Refuses a prompt that has no position, or more than the context holds.
-pub(super) fn check_length(config: &Config, ctx: u32, rows: &[Row], num_pictures: usize) -> Result<()> {
+pub(crate) fn check_length(config: &Config, ctx: u32, rows: &[Row], num_pictures: usize) -> Result<()> {
     let (positions, limit) = (rows.len(), ctx as usize);
     if positions > limit {
         let picture_positions = num_pictures * config.num_image_tokens();
@@ -50,27 +50,32 @@ pub(super) fn check_length(config: &Config, ctx: u32, rows: &[Row], num_pictures
 }
 
 /// Number of positions of a prompt, whether a context holds them or not.
-pub(super) fn count(tokenizer: &Tokenizer, config: &Config, prompt: &Prompt) -> usize {
-    let of = |id: i32| if id == IMAGE_PLACEHOLDER { config.num_image_tokens() } else { 1 };
+pub(crate) fn count(tokenizer: &Tokenizer, config: &Config, prompt: &Prompt) -> usize {
+    let of = |id| match id {
+        PromptId::Token(_) => 1,
+        PromptId::Picture => config.num_image_tokens(),
+    };
     prompt.encode(tokenizer).into_iter().map(of).sum()
 }
 
-/// Puts the rows of the pictures where their placeholders are.
-pub(super) fn of_ids(config: &Config, ids: &[i32], pictures: &[PictureId]) -> Result<Vec<Row>> {
+/// Puts the rows of the pictures where they go.
+pub(crate) fn of_ids(config: &Config, ids: &[PromptId], pictures: &[PictureId]) -> Result<Vec<Row>> {
     let vocab = config.text.vocab_size;
     let mut left = pictures.iter();
     let mut rows = vec![];
     for &id in ids {
-        if id == IMAGE_PLACEHOLDER {
-            let Some(&picture) = left.next() else {
-                let places = ids.iter().filter(|&&id| id == IMAGE_PLACEHOLDER).count();
-                return Err(Error::PictureMismatch { places, pictures: pictures.len() });
-            };
-            rows.extend((0..config.num_image_tokens() as u32).map(|row| Row::Image { picture, row }));
-        } else if id < 0 || id as usize >= vocab {
-            return Err(Error::UnknownToken { token: id.into(), vocab });
-        } else {
-            rows.push(Row::Token(id as u32));
+        match id {
+            PromptId::Picture => {
+                let Some(&picture) = left.next() else {
+                    let places = ids.iter().filter(|&&id| id == PromptId::Picture).count();
+                    return Err(Error::PictureMismatch { places, pictures: pictures.len() });
+                };
+                rows.extend((0..config.num_image_tokens() as u32).map(|row| Row::Image { picture, row }));
+            }
+            PromptId::Token(token) if token as usize >= vocab => {
+                return Err(Error::UnknownToken { token, vocab });
+            }
+            PromptId::Token(token) => rows.push(Row::Token(token)),
         }
     }
     Ok(rows)

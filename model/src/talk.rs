@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Picture, Row};
 use crate::generate::GenerateOptions;
 use crate::kv_pool::Stamp;
+use crate::picture::Picture;
 use crate::pictures::PictureId;
 use crate::prompt::{Conversation, Turn};
+use crate::rows::Row;
 use crate::{Error, Result};
 
 /// The state of a session, which an answer that is under way adds its reply to.
