@@ -99,8 +99,9 @@ impl Model {
 
         let placing = Placing { gpu, weights: &weights, progress, cancel: options.cancel.clone() };
         let streams = place(&declared.parts, &memory.streaming(), placing)?;
-        // How a tensor that takes turns can be read is known only now.
-        let planned = if memory.streams() { Planned::default() } else { Planned::from(programs) };
+        // Whether a tensor that takes turns can be read as texels is known only now.
+        let replans = memory.streams() && target.texels;
+        let planned = if replans { Planned::default() } else { Planned::from(programs) };
         let Declared { vision, abstractor, decoder, kv, pages, sizes, pictures: visual, .. } = declared;
         let vit_eos = abstractor.vit_eos.get().to_vec();
         let fingerprint = weights.fingerprint();

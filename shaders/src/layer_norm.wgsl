@@ -44,37 +44,29 @@ fn layer_norm(
     let width = params.dim / WIDTH;
     let row = group.x * width;
 
-//% if ahead == 1
-    var sum = Wide();
-    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
-    for (var i = lane; i < width; i += LANES) {
-        sum += x[row + i];
-    }
-//% else
     var sum = Wide();
     //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += ${ahead}u * LANES) {
+//% if ahead == 1
+        sum += x[row + i];
+//% else
 //% for n in range(ahead)
         let x_${n} = x[row + min(i + ${n}u * LANES, width - 1u)];
 //% endfor
 //% for n in range(ahead)
         sum += select(Wide(), x_${n}, i + ${n}u * LANES < width);
 //% endfor
-    }
 //% endif
+    }
     let mean = lane_sum(lane, wide_sum(sum)) / f32(params.dim);
 
-//% if ahead == 1
-    var squares = Wide();
-    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
-    for (var i = lane; i < width; i += LANES) {
-        let deviation = x[row + i] - mean;
-        squares = fma(deviation, deviation, squares);
-    }
-//% else
     var squares = Wide();
     //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += ${ahead}u * LANES) {
+//% if ahead == 1
+        let deviation = x[row + i] - mean;
+        squares = fma(deviation, deviation, squares);
+//% else
 //% for n in range(ahead)
         let x_${n} = x[row + min(i + ${n}u * LANES, width - 1u)];
 //% endfor
@@ -82,20 +74,17 @@ fn layer_norm(
         let deviation_${n} = select(Wide(), x_${n} - mean, i + ${n}u * LANES < width);
         squares = fma(deviation_${n}, deviation_${n}, squares);
 //% endfor
-    }
 //% endif
+    }
     let variance = lane_sum(lane, wide_sum(squares)) / f32(params.dim);
     let scale = inverseSqrt(variance + params.eps);
 
     let y_row = (params.first_row + group.x) * width;
-//% if ahead == 1
-    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
-    for (var i = lane; i < width; i += LANES) {
-        y[y_row + i] = (x[row + i] - mean) * scale * gain[i] + bias[i];
-    }
-//% else
     //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += ${ahead}u * LANES) {
+//% if ahead == 1
+        y[y_row + i] = (x[row + i] - mean) * scale * gain[i] + bias[i];
+//% else
 //% for n in range(ahead)
         let at_${n} = min(i + ${n}u * LANES, width - 1u);
         let y_${n} = (x[row + at_${n}] - mean) * scale * gain[at_${n}] + bias[at_${n}];
@@ -105,6 +94,6 @@ fn layer_norm(
             y[y_row + i + ${n}u * LANES] = y_${n};
         }
 //% endfor
-    }
 //% endif
+    }
 }

@@ -55,24 +55,20 @@ fn rms_norm(
     let width = params.dim / WIDTH;
     let row = group.x * width;
 
-//% if ahead == 1
-    var squares = Wide();
-    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
-    for (var i = lane; i < width; i += LANES) {
-        squares = fma(x[row + i], x[row + i], squares);
-    }
-//% else
     var squares = Wide();
     //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += ${ahead}u * LANES) {
+//% if ahead == 1
+        squares = fma(x[row + i], x[row + i], squares);
+//% else
 //% for n in range(ahead)
         let x_${n} = x[row + min(i + ${n}u * LANES, width - 1u)];
 //% endfor
 //% for n in range(ahead)
         squares = fma(x_${n}, select(Wide(), x_${n}, i + ${n}u * LANES < width), squares);
 //% endfor
-    }
 //% endif
+    }
     let sum = lane_sum(lane, wide_sum(squares));
     let scale = inverseSqrt(sum / f32(params.dim) + params.eps);
 
@@ -81,14 +77,11 @@ fn rms_norm(
 //% else
     let gain_row = 0u;
 //% endif
-//% if ahead == 1
-    //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
-    for (var i = lane; i < width; i += LANES) {
-        y[row + i] = x[row + i] * scale * gain[gain_row + i];
-    }
-//% else
     //~ trips: dim / ${width} / ${lanes if lanes is number else 64} + 1
     for (var i = lane; i < width; i += ${ahead}u * LANES) {
+//% if ahead == 1
+        y[row + i] = x[row + i] * scale * gain[gain_row + i];
+//% else
 //% for n in range(ahead)
         let at_${n} = min(i + ${n}u * LANES, width - 1u);
         let y_${n} = x[row + at_${n}] * scale * gain[gain_row + at_${n}];
@@ -98,6 +91,6 @@ fn rms_norm(
             y[row + i + ${n}u * LANES] = y_${n};
         }
 //% endfor
-    }
 //% endif
+    }
 }
