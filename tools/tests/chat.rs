@@ -519,7 +519,7 @@ fn piped(args: &[&str], lines: &str) -> (Option<i32>, String, String) {
 #[test]
 fn lines_of_a_pipe_are_questions() {
     let dark = sample("dark_200x150.png");
-    let lines = format!("/image {dark}\r\nWhat shape is in the image?\n\nWhat color \\\nis it?");
+    let lines = format!("/image {dark}\r\nWhat shape is in the image?\n\nWhat color \\\nis the star?");
     let (code, stdout, stderr) = piped(&[], &lines);
     assert_eq!((code, stdout.as_str()), (Some(0), "star\norange\n"), "{stderr}");
     assert!(!stderr.contains('\x1b') && stderr.contains(" reused"), "{stderr}");

@@ -246,7 +246,7 @@ fn plan_refuses_sizes_with_the_numbers() {
 #[test]
 fn the_demo_gives_its_expected_answers() {
     let text = prints(&["demo", "--all"]);
-    assert!(text.contains("21 of 21 as expected") && text.contains("tokens/s"), "{text}");
+    assert!(text.contains("22 of 22 as expected") && text.contains("tokens/s"), "{text}");
     assert!(!text.contains('\x1b'), "colours in a pipe");
 }
 
