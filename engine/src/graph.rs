@@ -36,7 +36,7 @@ pub(crate) struct Value {
     /// Byte of its storage at which it begins.
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
     /// Read back by the host, so its memory is its own.
     pub(crate) output: bool,
     /// Whether its elements are f16.
@@ -46,7 +46,7 @@ pub(crate) struct Value {
 }
 
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// Written by one step, read by later ones; shares memory with others.
     Activation,
     /// Written by the host between runs.
@@ -147,7 +147,12 @@ impl Graph {
         if self.scope.is_empty() { name.into() } else { format!("{}.{name}", self.scope) }
     }
 
-    fn value<T: Pod, const R: usize>(&mut self, name: &str, shape: [u32; R], kind: Kind) -> Tensor<T, R> {
+    fn value<T: Pod, const R: usize>(
+        &mut self,
+        name: &str,
+        shape: [u32; R],
+        kind: ValueKind,
+    ) -> Tensor<T, R> {
         let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let label = self.label(name);
         assert!(elements > 0, "{label}: shape {shape:?} holds nothing");
@@ -160,12 +165,12 @@ impl Graph {
 
     /// A tensor that a step will write. Its name also names the step that first writes it.
     pub fn activation<T: Pod, const R: usize>(&mut self, name: &str, shape: [u32; R]) -> Tensor<T, R> {
-        self.value(name, shape, Kind::Activation)
+        self.value(name, shape, ValueKind::Activation)
     }
 
     /// A tensor that the host writes between runs.
     pub fn input<T: Pod, const R: usize>(&mut self, name: &str, shape: [u32; R]) -> Tensor<T, R> {
-        self.value(name, shape, Kind::Input)
+        self.value(name, shape, ValueKind::Input)
     }
 
     /// A weight, table or cache, made usable in this graph.
@@ -197,7 +202,7 @@ impl Graph {
         if let Some(&id) = self.residents.get(&key) {
             return id;
         }
-        let (label, kind) = (storage.label.clone(), Kind::Resident(storage.clone()));
+        let (label, kind) = (storage.label.clone(), ValueKind::Resident(storage.clone()));
         let (offset, bytes) = (range.start, range.end - range.start);
         let (is_f16, output, texels) = (is_f16::<T>(), false, false);
         self.values.push(Value { label, offset, bytes, kind, output, is_f16, texels });
@@ -217,8 +222,8 @@ impl Graph {
         let value = &self.values[id.0 as usize];
         let has = match &value.kind {
             // An image of the tensor begins where the tensor does.
-            Kind::Resident(storage) => storage.has_texels() && value.offset == 0,
-            Kind::Activation | Kind::Input => true,
+            ValueKind::Resident(storage) => storage.has_texels() && value.offset == 0,
+            ValueKind::Activation | ValueKind::Input => true,
         };
         self.target.texels && has
     }
@@ -240,7 +245,7 @@ impl Graph {
         let written = step.args.iter().find(|a| a.access == Access::ReadWrite);
         if let (true, Some(written)) = (step.label.is_empty(), written) {
             let value = &self.values[written.id.0 as usize];
-            step.label = if matches!(value.kind, Kind::Activation) {
+            step.label = if matches!(value.kind, ValueKind::Activation) {
                 value.label.clone()
             } else {
                 self.label(step.shader.name)
@@ -282,8 +287,8 @@ impl Graph {
     pub(crate) fn storages(&self) -> impl Iterator<Item = &Arc<Storage>> {
         let mut seen = HashSet::new();
         let all = self.values.iter().filter_map(|value| match &value.kind {
-            Kind::Resident(storage) => Some(storage),
-            Kind::Activation | Kind::Input => None,
+            ValueKind::Resident(storage) => Some(storage),
+            ValueKind::Activation | ValueKind::Input => None,
         });
         all.filter(move |storage| seen.insert(Arc::as_ptr(storage).addr()))
     }

@@ -1,6 +1,6 @@
 //! Memory of a graph, planned before any is allocated: which activations share bytes, and how many are needed.
 
-use crate::graph::{Graph, Kind};
+use crate::graph::{Graph, ValueKind};
 use crate::{Access, TensorId};
 
 /// Where every activation of a graph will live.
@@ -46,7 +46,7 @@ impl Graph {
             for arg in &step.args {
                 let v = arg.id.0 as usize;
                 if first[v] == usize::MAX {
-                    let ours = matches!(self.values[v].kind, Kind::Activation);
+                    let ours = matches!(self.values[v].kind, ValueKind::Activation);
                     assert!(!ours || arg.access == Access::ReadWrite, "{}: read before written", step.label);
                     first[v] = at;
                 }
@@ -61,7 +61,7 @@ impl Graph {
             for arg in &step.args {
                 let v = arg.id.0 as usize;
                 let value = &self.values[v];
-                if !matches!(value.kind, Kind::Activation) || first[v] != at || slot_of[v].is_some() {
+                if !matches!(value.kind, ValueKind::Activation) || first[v] != at || slot_of[v].is_some() {
                     continue;
                 }
                 // The free slot that fits with least waste, else the largest to grow, else a new one.
@@ -81,15 +81,16 @@ impl Graph {
             }
         }
 
-        let total =
-            |keep: fn(&Kind) -> bool| self.values.iter().filter(|v| keep(&v.kind)).map(|v| v.bytes).sum();
-        let inputs = self.values.iter().filter(|v| matches!(v.kind, Kind::Input)).map(|v| v.bytes);
+        let total = |keep: fn(&ValueKind) -> bool| {
+            self.values.iter().filter(|v| keep(&v.kind)).map(|v| v.bytes).sum()
+        };
+        let inputs = self.values.iter().filter(|v| matches!(v.kind, ValueKind::Input)).map(|v| v.bytes);
         let usage = Usage {
             trips: self.steps.iter().map(|step| step.trips).max().unwrap_or(0),
             largest_bytes: slots.iter().copied().chain(inputs).max().unwrap_or(0),
             activation_bytes: slots.iter().sum(),
-            unshared_bytes: total(|k| matches!(k, Kind::Activation)),
-            input_bytes: total(|k| matches!(k, Kind::Input)),
+            unshared_bytes: total(|k| matches!(k, ValueKind::Activation)),
+            input_bytes: total(|k| matches!(k, ValueKind::Input)),
             resident_bytes: self.storages().map(|storage| storage.bytes).sum(),
             dispatches: self.steps.len(),
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use wgpu::BufferUsages as U;
 
-use crate::graph::{Graph, Kind, Step};
+use crate::graph::{Graph, Step, ValueKind};
 use crate::plan::{Plan, Usage};
 use crate::region::Region;
 use crate::segments::{Segment, segments};
@@ -226,7 +226,7 @@ fn region(
 ) -> Region {
     let value = &graph.values[id.0 as usize];
     let seat = match &value.kind {
-        Kind::Resident(storage) => storage.seated(),
+        ValueKind::Resident(storage) => storage.seated(),
         _ => None,
     };
     match seat {
@@ -265,10 +265,12 @@ fn allocate(gpu: &Gpu, graph: &Graph, plan: &Plan) -> Result<Vec<Option<Region>>
     for (v, value) in graph.values.iter().enumerate() {
         regions.push(match &value.kind {
             // A slot may be longer than this one of its tensors.
-            Kind::Activation => plan.slot_of[v].map(|s| Region { bytes: value.bytes, ..slots[s].clone() }),
-            Kind::Input => Some(zeroed(gpu, &value.label, value.bytes, value.texels)?),
-            Kind::Resident(storage) if storage.seated().is_some() => None,
-            Kind::Resident(storage) => Some(storage.region(gpu)?.part(value.offset, value.bytes)),
+            ValueKind::Activation => {
+                plan.slot_of[v].map(|s| Region { bytes: value.bytes, ..slots[s].clone() })
+            }
+            ValueKind::Input => Some(zeroed(gpu, &value.label, value.bytes, value.texels)?),
+            ValueKind::Resident(storage) if storage.seated().is_some() => None,
+            ValueKind::Resident(storage) => Some(storage.region(gpu)?.part(value.offset, value.bytes)),
         });
     }
     Ok(regions)
@@ -286,7 +288,8 @@ impl Inputs {
     fn new(gpu: &Gpu, graph: &Graph) -> Result<Self> {
         let mut ranges = vec![];
         let mut end = 0;
-        for (i, value) in graph.values.iter().enumerate().filter(|(_, v)| matches!(v.kind, Kind::Input)) {
+        for (i, value) in graph.values.iter().enumerate().filter(|(_, v)| matches!(v.kind, ValueKind::Input))
+        {
             ranges.push((TensorId(i as u32), end, value.bytes, true));
             end += value.bytes;
         }

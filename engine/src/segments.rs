@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, atomic};
 use std::time::{Duration, Instant};
 
-use crate::graph::{Graph, Kind};
+use crate::graph::{Graph, ValueKind};
 use crate::slots::{Needed, Seat, Slots, State, Wanted};
 use crate::{Gpu, Result, Streamed};
 
@@ -34,7 +34,7 @@ fn wanted(graph: &Graph) -> HashMap<(usize, usize), Wanted> {
     let mut all: HashMap<_, Vec<Needed>> = HashMap::new();
     for arg in graph.steps.iter().flat_map(|step| &step.args) {
         let value = &graph.values[arg.id.0 as usize];
-        let Kind::Resident(storage) = &value.kind else { continue };
+        let ValueKind::Resident(storage) = &value.kind else { continue };
         let Some(Seat { slots, group, tensor }) = storage.seated() else { continue };
         let group = all.entry((Arc::as_ptr(slots).addr(), *group)).or_default();
         let bound = value.offset..value.offset + value.bytes;
@@ -62,7 +62,7 @@ pub(crate) fn segments(graph: &Graph) -> (Vec<Segment>, Vec<Arc<Slots>>) {
     for (index, step) in graph.steps.iter().enumerate() {
         let mut used = None;
         for arg in &step.args {
-            let Kind::Resident(storage) = &graph.values[arg.id.0 as usize].kind else { continue };
+            let ValueKind::Resident(storage) = &graph.values[arg.id.0 as usize].kind else { continue };
             let Some(seat) = storage.seated() else { continue };
             let known = streams.iter().position(|s| Arc::ptr_eq(s, &seat.slots));
             let at = known.unwrap_or_else(|| {

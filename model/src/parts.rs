@@ -27,12 +27,12 @@ pub(crate) struct Part {
     pub section: Component,
     /// The layer of the section; `None` of what is in no layer.
     pub layer: Option<usize>,
-    pub kind: Kind,
+    pub kind: PartKind,
 }
 
 /// A part's tensors on the device, and what fills them.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum PartKind {
     /// A packed projection.
     Matrix { matrix: Matrix, has_bias: bool, linear: Linear, filling: Filling<PackedBytes> },
     /// A table that is stored by rows, as in the checkpoint.
@@ -129,7 +129,7 @@ impl<'a> Declaring<'a> {
 }
 
 impl ComponentParts<'_, '_> {
-    fn push(&mut self, kind: Kind) {
+    fn push(&mut self, kind: PartKind) {
         self.declaring.parts.push(Part { section: self.section, layer: self.layer, kind });
     }
 
@@ -143,7 +143,7 @@ impl ComponentParts<'_, '_> {
         let (layout, bytes) = stored.layout(self.section, *rounding, p)?;
         let linear = Linear::declare(p.name, &p.label, layout, p.bias, target.max_binding_bytes)
             .with_activations(*activations);
-        self.push(Kind::Matrix {
+        self.push(PartKind::Matrix {
             matrix: Matrix { label: p.label.clone(), layout, modules: p.modules.clone() },
             has_bias: p.bias,
             linear: linear.clone(),
@@ -188,7 +188,7 @@ impl ComponentParts<'_, '_> {
         values: Vec<Values>,
         resident: Resident<f32, R>,
     ) -> Resident<f32, R> {
-        self.push(Kind::Values { values, resident: resident.untyped() });
+        self.push(PartKind::Values { values, resident: resident.untyped() });
         resident
     }
 
@@ -208,7 +208,7 @@ impl ComponentParts<'_, '_> {
     /// A vector of the checkpoint for the host.
     pub(crate) fn vector(&mut self, name: &str) -> HostVector {
         let vector = HostVector::default();
-        self.push(Kind::Host { name: name.into(), vector: vector.clone() });
+        self.push(PartKind::Host { name: name.into(), vector: vector.clone() });
         vector
     }
 
@@ -229,7 +229,7 @@ impl ComponentParts<'_, '_> {
         };
         let strips: Vec<_> = split.into_iter().enumerate().map(strip).collect();
         let bytes = stored.rows(name, if is_bf16 { FileDtype::BF16 } else { FileDtype::F32 }, dim);
-        self.push(Kind::Table {
+        self.push(PartKind::Table {
             name: name.into(),
             is_bf16,
             dim,
@@ -277,10 +277,10 @@ impl Part {
     /// Its tensors on the device.
     pub(crate) fn residents(&self) -> Vec<ResidentBytes> {
         match &self.kind {
-            Kind::Matrix { linear, .. } => linear.residents().collect(),
-            Kind::Table { strips, .. } => strips.iter().map(EmbeddingStrip::untyped).collect(),
-            Kind::Values { resident, .. } => vec![resident.clone()],
-            Kind::Host { .. } => vec![],
+            PartKind::Matrix { linear, .. } => linear.residents().collect(),
+            PartKind::Table { strips, .. } => strips.iter().map(EmbeddingStrip::untyped).collect(),
+            PartKind::Values { resident, .. } => vec![resident.clone()],
+            PartKind::Host { .. } => vec![],
         }
     }
 
@@ -292,7 +292,7 @@ impl Part {
     /// Those that a decoded token reads. It is text.
     pub(crate) fn text_bytes(&self) -> u64 {
         match &self.kind {
-            Kind::Matrix { linear, .. } => linear.text_bytes(),
+            PartKind::Matrix { linear, .. } => linear.text_bytes(),
             _ => self.bytes(),
         }
     }
@@ -300,16 +300,16 @@ impl Part {
     /// What a converter writes of it.
     fn items(&self) -> Vec<Item> {
         match &self.kind {
-            Kind::Matrix { matrix, has_bias, .. } => {
+            PartKind::Matrix { matrix, has_bias, .. } => {
                 let modules = matrix.modules.iter().flatten().flatten().filter(|_| *has_bias);
                 let biases = modules.map(|module| Item::Vector(format!("{module}.bias")));
                 [Item::Matrix(matrix.clone())].into_iter().chain(biases).collect()
             }
-            Kind::Table { name, is_bf16, .. } => {
+            PartKind::Table { name, is_bf16, .. } => {
                 vec![Item::Table { name: name.clone(), is_bf16: *is_bf16 }]
             }
-            Kind::Values { values, .. } => values.iter().filter_map(Values::item).collect(),
-            Kind::Host { name, .. } => vec![Item::Vector(name.clone())],
+            PartKind::Values { values, .. } => values.iter().filter_map(Values::item).collect(),
+            PartKind::Host { name, .. } => vec![Item::Vector(name.clone())],
         }
     }
 }

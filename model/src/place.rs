@@ -10,7 +10,7 @@ use strix_shaders::{Format, Linear};
 use crate::held::{Component, PackedBytes};
 use crate::matrix::Matrix;
 use crate::packed;
-use crate::parts::{Filling, Kind, Part, Parts, Values};
+use crate::parts::{Filling, Part, PartKind, Parts, Values};
 use crate::progress::Progress;
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -90,9 +90,9 @@ impl Part {
     /// Whether its content lies in a file as it does on the device.
     fn is_mapped(&self) -> bool {
         match &self.kind {
-            Kind::Matrix { filling, .. } => matches!(filling, Filling::Bytes(_)),
-            Kind::Table { filling, .. } => matches!(filling, Filling::Bytes(_)),
-            Kind::Values { .. } | Kind::Host { .. } => false,
+            PartKind::Matrix { filling, .. } => matches!(filling, Filling::Bytes(_)),
+            PartKind::Table { filling, .. } => matches!(filling, Filling::Bytes(_)),
+            PartKind::Values { .. } | PartKind::Host { .. } => false,
         }
     }
 
@@ -100,13 +100,13 @@ impl Part {
     fn read_bytes(&self, weights: &Weights) -> u64 {
         let of = |name: &str| weights.get(name).map_or(0, |view| view.byte_len() as u64);
         match &self.kind {
-            Kind::Matrix { filling: Filling::Bytes(bytes), .. } => {
+            PartKind::Matrix { filling: Filling::Bytes(bytes), .. } => {
                 let scales = bytes.scales.as_ref().map_or(0, |scales| scales.get().len());
                 (bytes.words.get().len() + scales) as u64
             }
-            Kind::Matrix { matrix, .. } => matrix.names().iter().map(|name| of(name)).sum(),
-            Kind::Table { name, .. } | Kind::Host { name, .. } => of(name),
-            Kind::Values { values, .. } => values
+            PartKind::Matrix { matrix, .. } => matrix.names().iter().map(|name| of(name)).sum(),
+            PartKind::Table { name, .. } | PartKind::Host { name, .. } => of(name),
+            PartKind::Values { values, .. } => values
                 .iter()
                 .map(|values| match values {
                     Values::Stored { name, .. } => of(name),
@@ -119,9 +119,9 @@ impl Part {
     /// Its name, for people.
     fn label(&self) -> &str {
         match &self.kind {
-            Kind::Matrix { matrix, .. } => &matrix.label,
-            Kind::Values { resident, .. } => resident.label(),
-            Kind::Table { name, .. } | Kind::Host { name, .. } => name,
+            PartKind::Matrix { matrix, .. } => &matrix.label,
+            PartKind::Values { resident, .. } => resident.label(),
+            PartKind::Table { name, .. } | PartKind::Host { name, .. } => name,
         }
     }
 }
@@ -145,7 +145,7 @@ impl Filler<'_> {
     /// Fills a part and, if it stays on the device, brings it there.
     fn fill(&self, part: &Part, stays: bool) -> Result<()> {
         match &part.kind {
-            Kind::Matrix { matrix, has_bias, linear, filling } => {
+            PartKind::Matrix { matrix, has_bias, linear, filling } => {
                 if *has_bias {
                     self.give_bias(matrix, linear)?;
                 }
@@ -154,15 +154,15 @@ impl Filler<'_> {
                     Filling::Pack => self.pack(matrix, linear, stays)?,
                 }
             }
-            Kind::Table { name, is_bf16, dim, strips, filling } => match filling {
+            PartKind::Table { name, is_bf16, dim, strips, filling } => match filling {
                 Filling::Bytes(bytes) => give_rows(strips, bytes, if *is_bf16 { 2 } else { 4 } * dim),
                 Filling::Pack => self.write_rows(name, strips, *dim)?,
             },
-            Kind::Values { values, resident } => {
+            PartKind::Values { values, resident } => {
                 let all = values.iter().map(|values| self.values(values)).collect::<Result<Vec<_>>>()?;
                 resident.give(HostBytes::from_vec(all.concat()));
             }
-            Kind::Host { name, vector } => vector.set(self.weights.view(name)?.finite_values()?),
+            PartKind::Host { name, vector } => vector.set(self.weights.view(name)?.finite_values()?),
         }
         for resident in part.residents().iter().filter(|_| stays) {
             resident.allocate(self.gpu)?;

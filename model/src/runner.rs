@@ -79,16 +79,16 @@ impl Pass {
     }
 
     /// A program of the runner's.
-    fn of(loaded: &Loaded, kind: Kind) -> Result<Self> {
+    fn of(loaded: &Loaded, kind: PassKind) -> Result<Self> {
         let (regime, size, sequences) = match kind {
-            Kind::Decode(size) => (Regime::Decode, size, size),
-            Kind::Prefill(sequences) => {
+            PassKind::Decode(size) => (Regime::Decode, size, size),
+            PassKind::Prefill(sequences) => {
                 (Regime::Prefill, loaded.options.chunk.min(loaded.ctx.max(2)), sequences)
             }
         };
         let planned = match kind {
-            Kind::Decode(1) => loaded.planned().decode.take(),
-            Kind::Prefill(1) => loaded.planned().prefill.take(),
+            PassKind::Decode(1) => loaded.planned().decode.take(),
+            PassKind::Prefill(1) => loaded.planned().prefill.take(),
             _ => None,
         };
         match planned.filter(|recorded| *recorded.graph.target() == loaded.gpu.target()) {
@@ -198,7 +198,7 @@ impl FromIterator<Option<u32>> for Wanted {
 
 /// What one of the runner's programs is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PassKind {
     /// One row each of so many sequences.
     Decode(u32),
     /// Chunks of prompts of up to so many sequences.
@@ -214,12 +214,13 @@ pub(crate) struct Runner {
     pub prefill_many: Option<Pass>,
     /// For 1, 2, 4, … rows; but for the first compiled when they are needed.
     decode: Vec<Pass>,
-    compiling: Option<(Kind, JoinHandle<Result<Pass>>)>,
+    compiling: Option<(PassKind, JoinHandle<Result<Pass>>)>,
 }
 
 impl Runner {
     pub(crate) fn compile(loaded: &Loaded) -> Result<Self> {
-        let [prefill, decode] = [Pass::of(loaded, Kind::Prefill(1))?, Pass::of(loaded, Kind::Decode(1))?];
+        let [prefill, decode] =
+            [Pass::of(loaded, PassKind::Prefill(1))?, Pass::of(loaded, PassKind::Decode(1))?];
         Ok(Self { prefill, prefill_many: None, decode: vec![decode], compiling: None })
     }
 
@@ -232,7 +233,7 @@ impl Runner {
     pub(crate) fn decode(&mut self, loaded: &Loaded, sequences: usize) -> Result<&mut Pass> {
         let size = sequences.next_power_of_two();
         if !self.decode.iter().any(|pass| pass.size == size) {
-            let pass = Pass::of(loaded, Kind::Decode(size as u32))?;
+            let pass = Pass::of(loaded, PassKind::Decode(size as u32))?;
             self.insert(pass);
         }
         Ok(self.decode.iter_mut().find(|pass| pass.size == size).expect("inserted"))
@@ -241,7 +242,7 @@ impl Runner {
     /// The same if it is there. If it is not, it is being compiled, and this is the one that takes most of them.
     pub(crate) fn decode_now(&mut self, loaded: &Arc<Loaded>, sequences: usize) -> Result<&mut Pass> {
         let size = sequences.next_power_of_two();
-        self.prepare(loaded, Kind::Decode(size as u32), |runner| {
+        self.prepare(loaded, PassKind::Decode(size as u32), |runner| {
             runner.decode.iter().any(|pass| pass.size == size)
         })?;
         let fits = |pass: &&mut Pass| pass.size <= size;
@@ -252,7 +253,7 @@ impl Runner {
     /// one for a single sequence.
     pub(crate) fn prefill_now(&mut self, loaded: &Arc<Loaded>, sequences: usize) -> Result<&mut Pass> {
         if sequences > 1 {
-            self.prepare(loaded, Kind::Prefill(TOGETHER as u32), |runner| runner.prefill_many.is_some())?;
+            self.prepare(loaded, PassKind::Prefill(TOGETHER as u32), |runner| runner.prefill_many.is_some())?;
         }
         Ok(self.prefill_of(sequences > 1))
     }
@@ -266,7 +267,12 @@ impl Runner {
     }
 
     /// Has a program compiled on a thread of its own, one after the other.
-    fn prepare(&mut self, loaded: &Arc<Loaded>, kind: Kind, is_there: impl Fn(&Self) -> bool) -> Result<()> {
+    fn prepare(
+        &mut self,
+        loaded: &Arc<Loaded>,
+        kind: PassKind,
+        is_there: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
         if self.compiling.as_ref().is_some_and(|(_, thread)| thread.is_finished()) {
             let (kind, thread) = self.compiling.take().expect("just seen");
             // One that panics is compiled here, where its panic is heard.

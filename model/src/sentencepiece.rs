@@ -9,7 +9,7 @@ const MAX_PIECE_BYTES: usize = 1024;
 
 /// Kind of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PieceKind {
     Normal,
     Unknown,
     Control,
@@ -24,7 +24,7 @@ pub(crate) struct Piece {
     pub(crate) text: String,
     /// Merges that make a piece of higher score come first.
     pub(crate) score: f32,
-    pub(crate) kind: Kind,
+    pub(crate) kind: PieceKind,
 }
 
 /// The contents of a `tokenizer.model`.
@@ -116,7 +116,7 @@ impl SentencePiece {
 }
 
 fn piece(mut message: Message<'_>) -> Result<Piece, String> {
-    let mut piece = Piece { text: String::new(), score: 0.0, kind: Kind::Normal };
+    let mut piece = Piece { text: String::new(), score: 0.0, kind: PieceKind::Normal };
     while let Some((field, value)) = message.next()? {
         match field {
             1 => {
@@ -130,12 +130,12 @@ fn piece(mut message: Message<'_>) -> Result<Piece, String> {
             2 => piece.score = value.float("its score")?,
             3 => {
                 piece.kind = match value.int("its type")? {
-                    1 => Kind::Normal,
-                    2 => Kind::Unknown,
-                    3 => Kind::Control,
-                    4 => Kind::UserDefined,
-                    5 => Kind::Unused,
-                    6 => Kind::Byte,
+                    1 => PieceKind::Normal,
+                    2 => PieceKind::Unknown,
+                    3 => PieceKind::Control,
+                    4 => PieceKind::UserDefined,
+                    5 => PieceKind::Unused,
+                    6 => PieceKind::Byte,
                     other => return Err(format!("its type is {other}, known are 1 to 6")),
                 }
             }

@@ -19,7 +19,7 @@ use super::manifest::{FileEntry, Manifest, TensorEntry};
 use super::memory::Peak;
 use super::own;
 use super::report::Report;
-use super::shards::{Plan, Tensor};
+use super::shards::{ShardPlan, Tensor};
 use crate::progress::Progress;
 use crate::read::open_file;
 use crate::weights::Weights;
@@ -72,8 +72,8 @@ impl Work<'_> {
         (0..job.num_pieces()).map(|piece| job.read_bytes(piece)).sum()
     }
 
-    fn plan(&self) -> Result<Plan> {
-        Plan::new(&self.tensors(), &self.manifest.metadata(), self.shard_bytes)
+    fn plan(&self) -> Result<ShardPlan> {
+        ShardPlan::new(&self.tensors(), &self.manifest.metadata(), self.shard_bytes)
     }
 
     /// Bytes that will be written, before anything is.
@@ -141,7 +141,7 @@ impl Work<'_> {
     fn carry_out(
         &self,
         folder: &mut Folder,
-        plan: &Plan,
+        plan: &ShardPlan,
         files: Vec<(PathBuf, File)>,
         todo: &[usize],
         tell: &mut Tell<'_>,
@@ -212,7 +212,7 @@ impl Work<'_> {
     }
 
     /// Writes what is beside the tensors, and the manifest, and moves everything to its offset.
-    fn finish(&mut self, folder: Folder, plan: &Plan) -> Result<()> {
+    fn finish(&mut self, folder: Folder, plan: &ShardPlan) -> Result<()> {
         let mut names: Vec<String> = plan.shards.iter().map(|shard| shard.name.clone()).collect();
         for shard in &plan.shards {
             self.manifest.files.insert(shard.name.clone(), FileEntry { bytes: shard.bytes, blake3: None });
@@ -263,7 +263,7 @@ impl Tell<'_> {
 /// Opens the files that are to be written, keeps of earlier runs what is still as the journal says.
 fn prepare(
     folder: &mut Folder,
-    plan: &Plan,
+    plan: &ShardPlan,
     work: &Work<'_>,
     reads: &[u64],
     tell: &mut Tell<'_>,
@@ -391,7 +391,7 @@ fn write_error(path: &Path, source: io::Error, left: u64) -> Error {
 struct Writer<'a> {
     work: &'a Work<'a>,
     folder: &'a mut Folder,
-    plan: &'a Plan,
+    plan: &'a ShardPlan,
     files: Vec<(PathBuf, File)>,
     /// Bytes of all jobs that are not written yet.
     left: u64,
@@ -403,7 +403,7 @@ impl<'a> Writer<'a> {
     fn run(
         work: &'a Work<'a>,
         folder: &'a mut Folder,
-        plan: &'a Plan,
+        plan: &'a ShardPlan,
         files: Vec<(PathBuf, File)>,
         to_write: &Receiver<Piece>,
     ) -> Result<()> {

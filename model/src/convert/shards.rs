@@ -53,13 +53,13 @@ pub(super) struct Shard {
 
 /// The files that hold the tensors of all jobs.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ShardPlan {
     pub shards: Vec<Shard>,
     /// Offset of each tensor in its shard, by job and tensor.
     pub offsets: Vec<Vec<u64>>,
 }
 
-impl Plan {
+impl ShardPlan {
     /// Distributes the tensors of each job, which stay together, over files of at most `shard_bytes`.
     pub(super) fn new(
         jobs: &[&[Tensor]],
@@ -185,7 +185,7 @@ mod tests {
             })
             .collect();
         let jobs: Vec<&[Tensor]> = jobs.iter().map(Vec::as_slice).collect();
-        let plan = Plan::new(&jobs, &BTreeMap::from([("format".into(), "pt".into())]), 1 << 18).unwrap();
+        let plan = ShardPlan::new(&jobs, &BTreeMap::from([("format".into(), "pt".into())]), 1 << 18).unwrap();
         assert!(plan.shards.len() > 3, "{}", plan.shards.len());
         for shard in &plan.shards {
             assert!(shard.bytes <= 1 << 18, "{}: {}", shard.name, shard.bytes);
@@ -202,7 +202,7 @@ mod tests {
                 }
             }
         }
-        let error = Plan::new(&jobs, &BTreeMap::new(), 1 << 16).unwrap_err().to_string();
+        let error = ShardPlan::new(&jobs, &BTreeMap::new(), 1 << 16).unwrap_err().to_string();
         assert!(error.contains("shard_bytes is"), "{error}");
     }
 }

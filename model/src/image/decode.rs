@@ -5,7 +5,7 @@ use std::path::Path;
 use image::{ImageFormat, RgbImage};
 
 use super::guard::guarded;
-use super::kind::{Kind, of_kind};
+use super::kind::{FileFormat, of_kind};
 use super::limits::{image_error, read};
 use super::opened::{Decoded, Exif, Opened, Options};
 use super::{animation, bmp, jpeg, png_file, rgb, still, tiff};
@@ -49,7 +49,7 @@ pub fn decode(name: &str, bytes: &[u8], exif: Exif) -> Result<RgbImage> {
 ///
 /// As [`decode`].
 pub fn decode_with(name: &str, bytes: &[u8], options: &Options) -> Result<Opened> {
-    rgb::opened(name, decode_still(name, bytes, Kind::of(name, bytes)?)?, options)
+    rgb::opened(name, decode_still(name, bytes, FileFormat::of(name, bytes)?)?, options)
 }
 
 /// Width and height of a picture as its file says, without decoding it: before EXIF turns it. Of a GIF, those of its largest
@@ -59,25 +59,25 @@ pub fn decode_with(name: &str, bytes: &[u8], options: &Options) -> Result<Opened
 ///
 /// If it is of no kind that is read, or its header is damaged or cut short.
 pub fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
-    let kind = Kind::of(name, bytes)?;
+    let kind = FileFormat::of(name, bytes)?;
     let read = || match kind {
-        Kind::Jpeg => jpeg::dimensions(name, bytes),
-        Kind::Tiff => tiff::dimensions(name, bytes),
-        Kind::Png => png_file::Header::read(name, bytes).map(|header| header.size()),
-        Kind::Bmp => bmp::dimensions(name, bytes),
-        Kind::Gif => animation::gif_dimensions(name, bytes),
-        Kind::WebP => still::dimensions(name, bytes, ImageFormat::WebP),
+        FileFormat::Jpeg => jpeg::dimensions(name, bytes),
+        FileFormat::Tiff => tiff::dimensions(name, bytes),
+        FileFormat::Png => png_file::Header::read(name, bytes).map(|header| header.size()),
+        FileFormat::Bmp => bmp::dimensions(name, bytes),
+        FileFormat::Gif => animation::gif_dimensions(name, bytes),
+        FileFormat::WebP => still::dimensions(name, bytes, ImageFormat::WebP),
     };
     guarded(name, kind, read).map_err(|error| of_kind(error, kind))
 }
 
 /// The one picture of a file, of an animation the first.
-pub(super) fn decode_still(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
+pub(super) fn decode_still(name: &str, bytes: &[u8], kind: FileFormat) -> Result<Decoded> {
     let decode = || match kind {
-        Kind::Bmp => bmp::decode(name, bytes),
-        Kind::Jpeg => jpeg::decode(name, bytes),
-        Kind::Tiff => tiff::decode(name, bytes),
-        Kind::Png | Kind::Gif | Kind::WebP => animation::first(name, bytes, kind),
+        FileFormat::Bmp => bmp::decode(name, bytes),
+        FileFormat::Jpeg => jpeg::decode(name, bytes),
+        FileFormat::Tiff => tiff::decode(name, bytes),
+        FileFormat::Png | FileFormat::Gif | FileFormat::WebP => animation::first(name, bytes, kind),
     };
     guarded(name, kind, decode)
         .and_then(|decoded| match (decoded.picture.width(), decoded.picture.height()) {

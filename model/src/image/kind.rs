@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// A kind of picture that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FileFormat {
     Png,
     Jpeg,
     WebP,
@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Tiff,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Png => "PNG",
@@ -30,7 +30,7 @@ impl fmt::Display for Kind {
     }
 }
 
-impl Kind {
+impl FileFormat {
     /// The kind that the first bytes tell; the error names what else it is.
     pub(super) fn of(name: &str, bytes: &[u8]) -> Result<Self> {
         Self::read(bytes).ok_or_else(|| {
@@ -65,7 +65,7 @@ impl Kind {
 }
 
 /// An error that names the format, too.
-pub(super) fn of_kind(error: Error, kind: Kind) -> Error {
+pub(super) fn of_kind(error: Error, kind: FileFormat) -> Error {
     match error {
         // What follows a colon is a decoder's own words.
         Error::Image { name, reason }

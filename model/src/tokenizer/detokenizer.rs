@@ -3,7 +3,7 @@
 use super::marks::{SPACE, byte_of};
 use super::normalizer::Normalizer;
 use super::vocabulary::Tokenizer;
-use crate::sentencepiece::Kind;
+use crate::sentencepiece::PieceKind;
 
 impl Tokenizer {
     /// Text of ids. Bytes that are no UTF-8 become U+FFFD each, ids past the vocabulary nothing.
@@ -68,12 +68,12 @@ impl Detokenizer {
         let Some(piece) = tokenizer.pieces.get(id as usize).filter(|_| !tokenizer.is_special(id)) else {
             return;
         };
-        if piece.kind == Kind::Byte {
+        if piece.kind == PieceKind::Byte {
             self.bytes.extend(byte_of(&piece.text));
             self.drain(text);
         } else {
             self.flush(text);
-            let mut piece_text = if piece.kind == Kind::Control { "" } else { piece.text.as_str() };
+            let mut piece_text = if piece.kind == PieceKind::Control { "" } else { piece.text.as_str() };
             if let Some(rest) = piece_text.strip_prefix(SPACE)
                 && self.drops_space(tokenizer.normalizer, !text.is_empty())
             {

@@ -14,7 +14,7 @@ use super::normalizer::{Normalizer, UserDefined};
 use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
 use crate::json::fault;
 use crate::read::without_bom;
-use crate::sentencepiece::{Kind, Piece};
+use crate::sentencepiece::{Piece, PieceKind};
 
 /// Most merges to a piece; LLaMA has two.
 const MERGES_PER_PIECE: usize = 16;
@@ -211,10 +211,10 @@ fn by_id(
             return Err(format!("the id of {text:?} is {id}, the vocabulary has {len} pieces"));
         };
         let kind = match text.as_str() {
-            "<s>" | "</s>" => Kind::Control,
-            _ if Some(text.as_str()) == unk_token => Kind::Unknown,
-            _ if byte_fallback && byte_of(&text).is_some() => Kind::Byte,
-            _ => Kind::Normal,
+            "<s>" | "</s>" => PieceKind::Control,
+            _ if Some(text.as_str()) == unk_token => PieceKind::Unknown,
+            _ if byte_fallback && byte_of(&text).is_some() => PieceKind::Byte,
+            _ => PieceKind::Normal,
         };
         // The score is for merging where no merges are listed.
         if let Some(Piece { text: other, .. }) = place.replace(Piece { text, score: 0.0, kind }) {

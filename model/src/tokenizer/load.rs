@@ -9,7 +9,7 @@ use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
 use crate::Error;
 use crate::config::legacy_of;
 use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
-use crate::sentencepiece::{Kind, SentencePiece};
+use crate::sentencepiece::{PieceKind, SentencePiece};
 
 /// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
 pub(super) const MAX_PIECES: usize = 1 << 20;
@@ -93,10 +93,12 @@ pub(super) fn read_sentencepiece(bytes: &[u8], legacy: bool, max_pieces: usize) 
     if file.whitespace_as_suffix {
         return Err("it treats whitespace as a suffix, which is not supported".into());
     }
-    if let Some((id, piece)) = file.pieces.iter().enumerate().find(|(_, piece)| piece.kind == Kind::Unused) {
+    if let Some((id, piece)) =
+        file.pieces.iter().enumerate().find(|(_, piece)| piece.kind == PieceKind::Unused)
+    {
         return Err(format!("piece {id}, {:?}, is {:?}, which is not supported", piece.text, piece.kind));
     }
-    let id = |name: &str, id: i32, kind: Kind| {
+    let id = |name: &str, id: i32, kind: PieceKind| {
         let Some(piece) = usize::try_from(id).ok().and_then(|id| file.pieces.get(id)) else {
             return Err(format!("{name} is {id}, the vocabulary has {} pieces", file.pieces.len()));
         };
@@ -106,9 +108,9 @@ pub(super) fn read_sentencepiece(bytes: &[u8], legacy: bool, max_pieces: usize) 
         }
     };
     let special = Special {
-        unk: id("unk_id", file.unk, Kind::Unknown)?,
-        bos: id("bos_id", file.bos, Kind::Control)?,
-        eos: id("eos_id", file.eos, Kind::Control)?,
+        unk: id("unk_id", file.unk, PieceKind::Unknown)?,
+        bos: id("bos_id", file.bos, PieceKind::Control)?,
+        eos: id("eos_id", file.eos, PieceKind::Control)?,
     };
     let normalizer = Normalizer {
         add_dummy_prefix: file.add_dummy_prefix,
@@ -116,14 +118,14 @@ pub(super) fn read_sentencepiece(bytes: &[u8], legacy: bool, max_pieces: usize) 
         escape_whitespaces: file.escape_whitespaces,
     };
     let pieces = file.pieces;
-    if let Some(other) = pieces.iter().rposition(|piece| piece.kind == Kind::Unknown)
+    if let Some(other) = pieces.iter().rposition(|piece| piece.kind == PieceKind::Unknown)
         && other != special.unk as usize
     {
         return Err(format!("pieces {} and {other} are both Unknown", special.unk));
     }
     let known = index(&pieces)?;
     let merges = Merges::Scored(Scores::new(&pieces, file.byte_fallback, special.unk)?);
-    let user_defined = (0..).zip(&pieces).filter(|(_, piece)| piece.kind == Kind::UserDefined);
+    let user_defined = (0..).zip(&pieces).filter(|(_, piece)| piece.kind == PieceKind::UserDefined);
     let user_defined = UserDefined::new(user_defined.map(|(id, piece)| (piece.text.clone(), id)));
     Ok(Tokenizer { pieces, known, merges, user_defined, special, normalizer, legacy })
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::marks::byte_of;
-use crate::sentencepiece::{Kind, Piece};
+use crate::sentencepiece::{Piece, PieceKind};
 
 /// Merging's data besides the pieces.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Scores {
     /// If bytes are to stand for unknown characters and not each has a piece.
     pub(super) fn new(pieces: &[Piece], byte_fallback: bool, unk: u32) -> Result<Self, String> {
         let mut found = [None; 256];
-        for (id, piece) in (0..).zip(pieces).filter(|(_, piece)| piece.kind == Kind::Byte) {
+        for (id, piece) in (0..).zip(pieces).filter(|(_, piece)| piece.kind == PieceKind::Byte) {
             match byte_of(&piece.text) {
                 _ if !byte_fallback => {
                     return Err(format!("piece {id}, {:?}, is a byte, and byte_fallback is off", piece.text));
@@ -157,5 +157,5 @@ impl Scores {
 /// The piece that a text is; none that stands for something else, such as `</s>` or `<0x41>`.
 fn of_text(text: &str, pieces: &[Piece], known: &HashMap<String, u32>) -> Option<u32> {
     let id = *known.get(text)?;
-    matches!(pieces[id as usize].kind, Kind::Normal | Kind::UserDefined).then_some(id)
+    matches!(pieces[id as usize].kind, PieceKind::Normal | PieceKind::UserDefined).then_some(id)
 }

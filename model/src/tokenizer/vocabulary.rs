@@ -8,9 +8,9 @@ use tokenizers::models::bpe::BPE;
 use super::marks::{SPACE, byte_of};
 use super::normalizer::{Normalizer, UserDefined};
 use super::scores::Scores;
-#[cfg(feature = "constraint")]
-use crate::sentencepiece::Kind;
 use crate::sentencepiece::Piece;
+#[cfg(feature = "constraint")]
+use crate::sentencepiece::PieceKind;
 
 /// A BPE tokenizer of the LLaMA family. Its methods take `&self`: threads can share one.
 #[derive(Debug)]
@@ -75,8 +75,8 @@ impl Tokenizer {
     pub(crate) fn bytes(&self, id: u32) -> Option<(Vec<u8>, bool)> {
         let piece = self.pieces.get(id as usize).filter(|_| !self.is_special(id))?;
         match piece.kind {
-            Kind::Byte => Some((vec![byte_of(&piece.text)?], true)),
-            Kind::Control => None,
+            PieceKind::Byte => Some((vec![byte_of(&piece.text)?], true)),
+            PieceKind::Control => None,
             _ => Some((piece.text.replace(SPACE, " ").into_bytes(), false)),
         }
     }

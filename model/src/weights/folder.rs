@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::cursor::shown;
 use super::entry::file_error;
-use super::kinds::{self, Kind, Sign};
+use super::kinds::{self, FileKind, Sign};
 use super::names;
 use super::tensors::Weights;
 use crate::config::{UNQUANTISED, quantised};
@@ -330,14 +330,14 @@ fn other_kind(dir: &Path, names: &[String]) -> Option<String> {
 }
 
 /// The first line of some tables that fits a name.
-fn of_tables(names: &[String], tables: &[&[(Sign, Kind)]]) -> Option<String> {
+fn of_tables(names: &[String], tables: &[&[(Sign, FileKind)]]) -> Option<String> {
     tables.iter().copied().flatten().find_map(|&(sign, kind)| {
         let found = names.iter().find(|name| sign.fits(name))?;
         Some(said_of(found, kind))
     })
 }
 
-fn said_of(found: &str, kind: Kind) -> String {
+fn said_of(found: &str, kind: FileKind) -> String {
     format!("holds {}, {}: {}", shown(found), kind.what, kind.todo)
 }
 
@@ -351,15 +351,15 @@ fn kind_below(dir: &Path, names: &[String]) -> Option<String> {
 }
 
 /// The message about a file that is no checkpoint by its name alone.
-fn of_name(name: &str) -> Option<Kind> {
+fn of_name(name: &str) -> Option<FileKind> {
     let other = kinds::OTHER_PROGRAMS.iter().find(|(sign, _)| sign.fits(name)).map(|&(_, kind)| kind);
     other.or_else(|| is_state(name).then_some(kinds::STATE))
 }
 
 /// The message about a `.bin` beside another program's file of the same name.
-pub(super) fn beside_bin(path: &Path) -> Option<Kind> {
+pub(super) fn beside_bin(path: &Path) -> Option<FileKind> {
     let is_bin = path.extension().is_some_and(|extension| extension == "bin");
-    let beside = |(extension, _): &&(&str, Kind)| is_bin && path.with_extension(extension).is_file();
+    let beside = |(extension, _): &&(&str, FileKind)| is_bin && path.with_extension(extension).is_file();
     kinds::BESIDE_BIN.iter().find(beside).map(|&(_, kind)| kind)
 }
 

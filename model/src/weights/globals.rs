@@ -176,7 +176,7 @@ pub(super) fn global(module: &str, name: &str) -> Result<Global, String> {
 /// Why a global is refused, and what to do.
 pub(super) fn refused(module: &str, name: &str) -> String {
     let whole = module;
-    let of = |(root, _): &&(&str, kinds::Kind)| {
+    let of = |(root, _): &&(&str, kinds::FileKind)| {
         whole.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     let (module, name) = (shown(module), shown(name));

@@ -16,16 +16,20 @@ use crate::written::{MANIFEST, refuse_unfinished};
 use crate::{Error, Result};
 
 /// Names that transformers gives the files of a checkpoint.
-struct Kind {
+struct FileNames {
     single: &'static str,
     index: &'static str,
     extension: &'static str,
 }
 
 /// In the order they are looked for.
-const KINDS: [Kind; 2] = [
-    Kind { single: "model.safetensors", index: "model.safetensors.index.json", extension: "safetensors" },
-    Kind { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", extension: "bin" },
+const FILE_NAMES: [FileNames; 2] = [
+    FileNames {
+        single: "model.safetensors",
+        index: "model.safetensors.index.json",
+        extension: "safetensors",
+    },
+    FileNames { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", extension: "bin" },
 ];
 
 impl Weights {
@@ -78,14 +82,14 @@ impl Weights {
         let entries = std::fs::read_dir(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.sort_unstable();
-        for kind in &KINDS {
-            let (single, index) = (path.join(kind.single), path.join(kind.index));
+        for names in &FILE_NAMES {
+            let (single, index) = (path.join(names.single), path.join(names.index));
             if single.is_file() {
                 let mut weights = Self::from_files(path, &[single])?;
                 if index.is_file() {
                     weights.notes.push(format!(
                         "both {} and {} are there; {} is read",
-                        kind.single, kind.index, kind.single
+                        names.single, names.index, names.single
                     ));
                 }
                 return Ok(weights);
@@ -94,13 +98,13 @@ impl Weights {
                 return Self::from_index(path, &index);
             }
             let with_extension = |file: &&PathBuf| {
-                file.extension().is_some_and(|extension| extension == kind.extension)
+                file.extension().is_some_and(|extension| extension == names.extension)
                     && file.file_name().is_some_and(|name| folder::is_weights(&name.to_string_lossy()))
                     && folder::beside_bin(file).is_none()
             };
             let candidates: Vec<&PathBuf> = files.iter().filter(with_extension).collect();
             if !candidates.is_empty() {
-                return Self::from_files(path, &whole(path, kind, &candidates)?);
+                return Self::from_files(path, &whole(path, names, &candidates)?);
             }
         }
         Err(file_error(path, folder::no_weights(path)))
@@ -187,7 +191,8 @@ fn to_be_converted(error: Error) -> Error {
 
 /// The message about one shard of several that was named alone.
 pub(super) fn part_of(path: &Path) -> Option<String> {
-    let Shard { number, count, .. } = KINDS.iter().find_map(|kind| Shard::parse(path, kind.extension))?;
+    let Shard { number, count, .. } =
+        FILE_NAMES.iter().find_map(|names| Shard::parse(path, names.extension))?;
     let alone = count > 1 && path.is_file();
     alone.then(|| format!("it is shard {number} of {count} alone: name its folder, or the index beside it"))
 }
@@ -199,9 +204,9 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 }
 
 /// The candidates, if they are one file or one set of shards without a gap.
-fn whole(dir: &Path, kind: &Kind, candidates: &[&PathBuf]) -> Result<Vec<PathBuf>> {
+fn whole(dir: &Path, names: &FileNames, candidates: &[&PathBuf]) -> Result<Vec<PathBuf>> {
     let shards: Option<Vec<Shard>> =
-        candidates.iter().map(|file| Shard::parse(file, kind.extension)).collect();
+        candidates.iter().map(|file| Shard::parse(file, names.extension)).collect();
     let Some(shards) = shards.filter(|shards| shards.iter().all(|shard| shard.set() == shards[0].set()))
     else {
         return match candidates {
@@ -212,8 +217,8 @@ fn whole(dir: &Path, kind: &Kind, candidates: &[&PathBuf]) -> Result<Vec<PathBuf
                     format!(
                         "holds {} .{} files and no {} that orders them; name one file, or download the index",
                         candidates.len(),
-                        kind.extension,
-                        kind.index
+                        names.extension,
+                        names.index
                     )
                 }),
             )),
@@ -227,7 +232,7 @@ fn whole(dir: &Path, kind: &Kind, candidates: &[&PathBuf]) -> Result<Vec<PathBuf
         match (found.next(), found.next()) {
             (Some((_, file)), None) => files.push(file.to_path_buf()),
             (None, _) => {
-                let name = format!("{stem}-{number:0width$}-of-{count:0width$}.{}", kind.extension);
+                let name = format!("{stem}-{number:0width$}-of-{count:0width$}.{}", names.extension);
                 let reason = format!("is missing: {} of {count} shards are there; download it", shards.len());
                 return Err(file_error(&dir.join(name), reason));
             }

@@ -18,15 +18,15 @@ use crate::config::UNQUANTISED;
 
 /// A kind of file or folder, and what to do with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Kind {
+pub(super) struct FileKind {
     /// Its description: words that follow "is" or "holds".
     pub what: &'static str,
     /// An advice that leads to the right model.
     pub todo: &'static str,
 }
 
-const fn kind(what: &'static str, todo: &'static str) -> Kind {
-    Kind { what, todo }
+const fn kind(what: &'static str, todo: &'static str) -> FileKind {
+    FileKind { what, todo }
 }
 
 const ORIGINAL: &str =
@@ -36,13 +36,13 @@ const AGAIN: &str =
     "what was downloaded is not the file itself: download it again, with your token if it needs one";
 
 /// An adapter, with or without the base's files beside it.
-pub(super) const ADAPTER: Kind = kind(
+pub(super) const ADAPTER: FileKind = kind(
     "a PEFT adapter (LoRA or the like): what was learned on top of a base model, and no model by itself",
     "Merge it, in Python: PeftModel.from_pretrained(base, ADAPTER).merge_and_unload().save_pretrained(OUT), and name OUT",
 );
 
 /// An adapter of the programs that paint.
-const KOHYA: Kind = kind(
+const KOHYA: FileKind = kind(
     "a LoRA of kohya's sd-scripts or the like: what was learned on top of a base model, and no model by itself",
     "Its names are those of a model that paints (Stable Diffusion, FLUX, ...): use it in a program for these",
 );
@@ -51,41 +51,41 @@ const KOHYA: Kind = kind(
 pub(super) const NOT_LORA: &str = "non_lora_trainables.bin";
 
 /// File of the weights of the base that a training with LoRA has changed.
-pub(super) const TRAINED_BESIDES: Kind = kind(
+pub(super) const TRAINED_BESIDES: FileKind = kind(
     "what a training with LoRA has trained besides the adapter (the abstractor, say): some tensors of a base model that were \
      changed, and no model by itself",
     "Load base, adapter and these with the code of the training, then merge_and_unload() and save_pretrained(OUT), and name OUT",
 );
 
 /// Parts of a training with DeepSpeed.
-const ZERO: Kind = kind(
+const ZERO: FileKind = kind(
     "a checkpoint of DeepSpeed (ZeRO): weights are cut into parts, one a process",
     "join them: python zero_to_fp32.py FOLDER OUT (DeepSpeed writes that script beside them), and name OUT with the \
      config.json",
 );
 /// Parts of a training with FSDP.
-const FSDP: Kind = kind(
+const FSDP: FileKind = kind(
     "a sharded checkpoint of torch.distributed (FSDP, DCP): weights are cut into parts, one a process",
     "join them: accelerate merge-weights FOLDER OUT, or python -m torch.distributed.checkpoint.format_utils dcp_to_torch \
      FOLDER OUT.bin, and name OUT with the config.json",
 );
 /// Parts of a training with Megatron.
-const MEGATRON: Kind = kind(
+const MEGATRON: FileKind = kind(
     "a checkpoint of Megatron-LM: weights in its own layout, cut into parts, one a process",
     "convert it with Megatron's own script (tools/checkpoint) to transformers' layout, and name what that writes",
 );
 /// A training with Lightning.
-const LIGHTNING: Kind = kind(
+const LIGHTNING: FileKind = kind(
     "what a training with Lightning leaves: weights are the state_dict in a .ckpt file (in its folder checkpoints)",
     "name that .ckpt file itself, with the model's config.json beside it",
 );
 /// Files that a training needs to resume.
-pub(super) const STATE: Kind = kind(
+pub(super) const STATE: FileKind = kind(
     "a part of the state of a training (its optimizer, schedule and random numbers), without its weights",
     "name the folder that holds the model's weights: model.safetensors or pytorch_model.bin",
 );
 /// Weights of MLX.
-const MLX: Kind = kind("weights in the layout of MLX", ORIGINAL);
+const MLX: FileKind = kind("weights in the layout of MLX", ORIGINAL);
 
 /// The pattern of a name of a file or folder.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +139,7 @@ pub(super) fn model_type(name: &str) -> &str {
 }
 
 /// Modules of Python by whose globals a pickle says what it holds.
-pub(super) const MODULES: [(&str, Kind); 20] = [
+pub(super) const MODULES: [(&str, FileKind); 20] = [
     ("torch.distributed", FSDP),
     ("deepspeed", ZERO),
     ("torchao", QUANTISED_PICKLE),
@@ -162,6 +162,6 @@ pub(super) const MODULES: [(&str, Kind); 20] = [
     ("pytorch_lightning", kind("a checkpoint of Lightning with more than tensors", STATE_DICT)),
 ];
 
-const QUANTISED_PICKLE: Kind = kind("quantised weights", UNQUANTISED);
+const QUANTISED_PICKLE: FileKind = kind("quantised weights", UNQUANTISED);
 const STATE_DICT: &str = "if you trust the file, load it in Python and save its state_dict() alone";
-const WHOLE: Kind = kind("a whole model of Python, code and all, or a training's settings", STATE_DICT);
+const WHOLE: FileKind = kind("a whole model of Python, code and all, or a training's settings", STATE_DICT);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::decode::decode_still;
 use super::super::guard::guarded;
-use super::super::kind::{Kind, of_kind};
+use super::super::kind::{FileFormat, of_kind};
 use super::super::limits::{image_error, read};
 use super::super::opened::{Opened, Options};
 use super::super::rgb::opened;
@@ -57,7 +57,7 @@ pub fn sample(name: &str, bytes: &[u8], num_frames: usize, options: &Options) ->
 /// As [`decode`](crate::image::decode), of the file here and of a frame when it is reached; nothing follows a frame that
 /// failed. Also if the file has no frames, or when the frames decoded come to more than [`MAX_DECODED_PIXELS`].
 pub fn frames<'a>(name: &'a str, bytes: &'a [u8], options: &Options) -> Result<Frames<'a>> {
-    let (kind, options) = (Kind::of(name, bytes)?, *options);
+    let (kind, options) = (FileFormat::of(name, bytes)?, *options);
     let composed = guarded(name, kind, || composed(name, bytes, kind));
     let (source, counted) = match composed.map_err(|error| of_kind(error, kind))? {
         Some((frames, counted)) => (FrameSource::Composed(frames), counted),
@@ -74,7 +74,7 @@ pub fn frames<'a>(name: &'a str, bytes: &'a [u8], options: &Options) -> Result<F
 pub struct Frames<'a> {
     source: FrameSource<'a>,
     name: &'a str,
-    kind: Kind,
+    kind: FileFormat,
     counted: Counted,
     /// Frame that follows.
     next: usize,

@@ -1,7 +1,7 @@
 //! The kinds of files that hold animations.
 
 use super::super::guard::guarded;
-use super::super::kind::Kind;
+use super::super::kind::FileFormat;
 use super::super::limits::{check_size, image_error};
 use super::super::opened::Decoded;
 use super::super::still;
@@ -10,7 +10,7 @@ use super::{apng, gif, webp};
 use crate::Result;
 
 /// The first picture of a GIF, a WebP or a PNG, animated or not.
-pub(in super::super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<Decoded> {
+pub(in super::super) fn first(name: &str, bytes: &[u8], kind: FileFormat) -> Result<Decoded> {
     let first = guarded(name, kind, || {
         let Some(mut frames) = compose(name, bytes, kind)? else { return Ok(None) };
         match frames.advance()? {
@@ -20,7 +20,7 @@ pub(in super::super) fn first(name: &str, bytes: &[u8], kind: Kind) -> Result<De
     })?;
     match (first, kind) {
         (Some(first), _) => Ok(first),
-        (None, Kind::WebP) => webp::still(name, bytes),
+        (None, FileFormat::WebP) => webp::still(name, bytes),
         (None, _) => still::png(name, bytes),
     }
 }
@@ -34,13 +34,13 @@ pub(in super::super) fn gif_dimensions(name: &str, bytes: &[u8]) -> Result<(u32,
 pub(super) fn composed<'a>(
     name: &'a str,
     bytes: &'a [u8],
-    kind: Kind,
+    kind: FileFormat,
 ) -> Result<Option<(Box<dyn Compose + 'a>, Counted)>> {
     let counted = match kind {
-        Kind::Gif => Some(gif::count(name, bytes)?),
-        Kind::WebP => webp::count(name, bytes)?,
-        Kind::Png => apng::count(name, bytes),
-        Kind::Jpeg | Kind::Bmp | Kind::Tiff => None,
+        FileFormat::Gif => Some(gif::count(name, bytes)?),
+        FileFormat::WebP => webp::count(name, bytes)?,
+        FileFormat::Png => apng::count(name, bytes),
+        FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => None,
     };
     let Some(counted) = counted else { return Ok(None) };
     if counted.num_frames == 0 {
@@ -53,11 +53,11 @@ pub(super) fn composed<'a>(
     Ok(compose(name, bytes, kind)?.map(|frames| (frames, counted)))
 }
 
-fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: Kind) -> Result<Option<Box<dyn Compose + 'a>>> {
+fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: FileFormat) -> Result<Option<Box<dyn Compose + 'a>>> {
     Ok(match kind {
-        Kind::Gif => Some(Box::new(gif::Gif::new(name, bytes)?)),
-        Kind::WebP => webp::WebP::new(name, bytes)?.map(|frames| Box::new(frames) as _),
-        Kind::Png => apng::Apng::new(name, bytes)?.map(|frames| Box::new(frames) as _),
-        Kind::Jpeg | Kind::Bmp | Kind::Tiff => None,
+        FileFormat::Gif => Some(Box::new(gif::Gif::new(name, bytes)?)),
+        FileFormat::WebP => webp::WebP::new(name, bytes)?.map(|frames| Box::new(frames) as _),
+        FileFormat::Png => apng::Apng::new(name, bytes)?.map(|frames| Box::new(frames) as _),
+        FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => None,
     })
 }

@@ -1,10 +1,10 @@
 //! Files by their bytes.
 
-use super::{AGAIN, Kind, ORIGINAL, UNPACK, kind};
+use super::{AGAIN, FileKind, ORIGINAL, UNPACK, kind};
 use crate::read::LFS_POINTER;
 
 /// Files by bytes at a place in them.
-const FILES: [(usize, &[u8], Kind); 37] = [
+const FILES: [(usize, &[u8], FileKind); 37] = [
     (0, b"GGUF", kind("a GGUF file of llama.cpp", ORIGINAL)),
     (0, b"lmgg", kind("a GGML file of llama.cpp", ORIGINAL)),
     (0, b"fmgg", kind("a GGML file of llama.cpp", ORIGINAL)),
@@ -59,13 +59,14 @@ const FILES: [(usize, &[u8], Kind); 37] = [
     (0, b"\xff\xd8\xff", kind("a picture", "name the model's folder")),
 ];
 
-const PICKLE: Kind = kind(
+const PICKLE: FileKind = kind(
     "a bare pickle of Python, not a file of torch.save",
     "if you trust it, load it in Python and save the model's state_dict() with safetensors or torch.save",
 );
 
 /// Files that are no checkpoint, by their first bytes.
-pub(in super::super) fn of_bytes(bytes: &[u8]) -> Option<Kind> {
-    let is = |(at, magic, _): &&(usize, &[u8], Kind)| bytes.get(*at..).is_some_and(|b| b.starts_with(magic));
+pub(in super::super) fn of_bytes(bytes: &[u8]) -> Option<FileKind> {
+    let is =
+        |(at, magic, _): &&(usize, &[u8], FileKind)| bytes.get(*at..).is_some_and(|b| b.starts_with(magic));
     FILES.iter().find(is).map(|&(.., kind)| kind)
 }

@@ -1,39 +1,40 @@
 //! Files and folders by their names.
 
 use super::Sign::{self, Begins, Ends, Holds, Is};
-use super::{FSDP, Kind, LIGHTNING, MEGATRON, MLX, ORIGINAL, UNPACK, UNQUANTISED, ZERO, kind};
+use super::{FSDP, FileKind, LIGHTNING, MEGATRON, MLX, ORIGINAL, UNPACK, UNQUANTISED, ZERO, kind};
 
 pub(in super::super) const ADAPTER_SIGNS: [Sign; 3] =
     [Is("adapter_config.json"), Begins("adapter_model."), Begins("adapter_model-")];
 
-const UNFINISHED: Kind = kind("a download that did not end", "download it again, or let the download go on");
-pub(super) const TENSORFLOW: Kind = kind(
+const UNFINISHED: FileKind =
+    kind("a download that did not end", "download it again, or let the download go on");
+pub(super) const TENSORFLOW: FileKind = kind(
     "weights of TensorFlow",
     "take those of PyTorch, in safetensors or .bin; transformers converts them: from_pretrained(DIR, from_tf=True)",
 );
-pub(super) const FLAX: Kind = kind(
+pub(super) const FLAX: FileKind = kind(
     "weights of Flax (JAX)",
     "take those of PyTorch, in safetensors or .bin; transformers converts them: from_pretrained(DIR, from_flax=True)",
 );
-const TORCH: Kind = kind(
+const TORCH: FileKind = kind(
     "a file of torch under a name that a folder is not searched for",
     "if it is the model's state_dict(), name that file itself, or rename it to pytorch_model.bin",
 );
 
-const ARCHIVE: Kind = kind("an archive", UNPACK);
-const ONNX: Kind = kind("a model of ONNX", ORIGINAL);
-const OPENVINO: Kind = kind("a model of OpenVINO", ORIGINAL);
-const TENSORRT: Kind = kind("an engine of TensorRT", ORIGINAL);
-const NEMO: Kind = kind("a model of NVIDIA NeMo", ORIGINAL);
-const NCNN: Kind = kind("a model of ncnn", ORIGINAL);
-const CORE_ML: Kind = kind("a model of Core ML", ORIGINAL);
+const ARCHIVE: FileKind = kind("an archive", UNPACK);
+const ONNX: FileKind = kind("a model of ONNX", ORIGINAL);
+const OPENVINO: FileKind = kind("a model of OpenVINO", ORIGINAL);
+const TENSORRT: FileKind = kind("an engine of TensorRT", ORIGINAL);
+const NEMO: FileKind = kind("a model of NVIDIA NeMo", ORIGINAL);
+const NCNN: FileKind = kind("a model of ncnn", ORIGINAL);
+const CORE_ML: FileKind = kind("a model of Core ML", ORIGINAL);
 
 /// File of a pipeline of diffusers, in place of a config.
 pub(in super::super) const PIPELINE: &str = "model_index.json";
 
 /// Folders without weights that load, by the names in them: parts of trainings. The first that fits
 /// says it; then the same of the tables below.
-pub(in super::super) const PARTS: [(Sign, Kind); 17] = [
+pub(in super::super) const PARTS: [(Sign, FileKind); 17] = [
     (Is(PIPELINE), kind("a pipeline of diffusers", "name a folder of mPLUG-Owl2")),
     (Holds("_zero_pp_rank_"), ZERO),
     (Begins("zero_pp_rank_"), ZERO),
@@ -54,7 +55,7 @@ pub(in super::super) const PARTS: [(Sign, Kind); 17] = [
 ];
 
 /// Files of other programs. Named alone, they are no less what they are.
-pub(in super::super) const OTHER_PROGRAMS: [(Sign, Kind); 34] = [
+pub(in super::super) const OTHER_PROGRAMS: [(Sign, FileKind); 34] = [
     (Ends(".gguf"), kind("a GGUF file of llama.cpp", ORIGINAL)),
     (Begins("ggml-"), kind("a GGML file of llama.cpp", ORIGINAL)),
     (Is("tf_model.h5"), TENSORFLOW),
@@ -92,10 +93,10 @@ pub(in super::super) const OTHER_PROGRAMS: [(Sign, Kind); 34] = [
 ];
 
 /// Programs that keep numbers in a `.bin`, by the ending of what is beside it under the same name.
-pub(in super::super) const BESIDE_BIN: [(&str, Kind); 2] = [("xml", OPENVINO), ("param", NCNN)];
+pub(in super::super) const BESIDE_BIN: [(&str, FileKind); 2] = [("xml", OPENVINO), ("param", NCNN)];
 
 /// Other folders without weights that load.
-pub(in super::super) const OTHERS: [(Sign, Kind); 16] = [
+pub(in super::super) const OTHERS: [(Sign, FileKind); 16] = [
     (Is("qmodel.pt"), kind("weights that HQQ quantised, which is not read", UNQUANTISED)),
     (
         Begins("consolidated."),
@@ -118,7 +119,7 @@ pub(in super::super) const OTHERS: [(Sign, Kind); 16] = [
 ];
 
 /// Files of torch that may be the model or not. A folder is not searched for them.
-pub(in super::super) const TORCH_SIGNS: [(Sign, Kind); 4] =
+pub(in super::super) const TORCH_SIGNS: [(Sign, FileKind); 4] =
     [(Begins("epoch="), LIGHTNING), (Ends(".pt"), TORCH), (Ends(".pth"), TORCH), (Ends(".ckpt"), TORCH)];
 
 /// Folder below a folder in which the hub's client keeps incomplete downloads.

@@ -2,7 +2,7 @@
 
 use super::Sign::{self, Ends, Holds};
 use super::files::{FLAX, TENSORFLOW};
-use super::{ADAPTER, KOHYA, Kind, MLX};
+use super::{ADAPTER, FileKind, KOHYA, MLX};
 
 /// A tensor of the model, for messages.
 pub(in super::super) const EXPECTED: &str = "model.layers.0.self_attn.q_proj.weight";
@@ -49,7 +49,7 @@ pub(in super::super) const QUANTISED: [(Sign, &str); 37] = [
 ];
 
 /// Adapters, by a part of the names of their tensors. Of several the first.
-pub(in super::super) const ADAPTER_NAMES: [(&str, Kind); 24] = [
+pub(in super::super) const ADAPTER_NAMES: [(&str, FileKind); 24] = [
     ("lora_unet_", KOHYA),
     ("lora_te_", KOHYA),
     ("lora_te1_", KOHYA),
@@ -77,7 +77,8 @@ pub(in super::super) const ADAPTER_NAMES: [(&str, Kind); 24] = [
 ];
 
 /// Programs with a layout of their own, by the `format` that their files say.
-pub(in super::super) const FORMATS: [(&str, Kind); 3] = [("mlx", MLX), ("tf", TENSORFLOW), ("flax", FLAX)];
+pub(in super::super) const FORMATS: [(&str, FileKind); 3] =
+    [("mlx", MLX), ("tf", TENSORFLOW), ("flax", FLAX)];
 
 /// Parts of a training, by a part of the names of their tensors.
 pub(in super::super) const SHARDED_NAMES: [&str; 3] = ["_flat_param", "._fpw_module", "flat_param_"];
