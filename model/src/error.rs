@@ -240,7 +240,7 @@ impl Error {
                     ContextLimit::Memory(short) => of_memory(short),
                     ContextLimit::Binding { f16_fits: true, .. } => vec![Remedy::KvF16, Remedy::Adapter],
                     ContextLimit::Binding { .. } => vec![Remedy::Adapter],
-                    ContextLimit::Counters { .. } | ContextLimit::Loops { .. } => vec![],
+                    ContextLimit::Loops { .. } => vec![],
                 };
                 remedies.insert(0, Remedy::Ctx(*longest));
                 remedies
@@ -287,11 +287,6 @@ impl fmt::Display for PromptLength {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ContextLimit {
-    /// Kernels number the elements of a layer's keys in 32 bits.
-    Counters {
-        /// Elements that the keys of one layer would have.
-        elements: u64,
-    },
     /// Drivers cut off loops that are longer.
     Loops {
         /// Times that attention would loop in one invocation.
@@ -299,7 +294,7 @@ pub enum ContextLimit {
         /// Times that all drivers allow.
         limit: u64,
     },
-    /// The keys of a layer lie in one binding.
+    /// The keys of a head lie in one binding.
     Binding {
         /// Label of the buffer.
         label: String,
@@ -317,10 +312,6 @@ pub enum ContextLimit {
 impl fmt::Display for ContextLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Counters { elements } => {
-                let most = u32::MAX;
-                write!(f, "the keys of one layer would have {elements} elements, and kernels count to {most}")
-            }
             Self::Loops { trips, limit } => write!(
                 f,
                 "attention would loop {trips} times in one invocation, and drivers drop what exceeds {limit}"
