@@ -238,7 +238,6 @@ impl Error {
             Self::ContextTooLong { longest, limit, .. } => {
                 let mut remedies = match limit {
                     ContextLimit::Memory(short) => of_memory(short),
-                    ContextLimit::Binding { f16_fits: true, .. } => vec![Remedy::KvF16, Remedy::Adapter],
                     ContextLimit::Binding { .. } => vec![Remedy::Adapter],
                     ContextLimit::Loops { .. } => vec![],
                 };
@@ -294,7 +293,7 @@ pub enum ContextLimit {
         /// Times that all drivers allow.
         limit: u64,
     },
-    /// The keys of a head lie in one binding.
+    /// The keys of a head lie in one binding, and so does the table of the rotations, which is as long.
     Binding {
         /// Label of the buffer.
         label: String,
@@ -302,8 +301,6 @@ pub enum ContextLimit {
         bytes: u64,
         /// Bytes that the device allows in one binding.
         limit: u64,
-        /// Whether the keys would fit as f16.
-        f16_fits: bool,
     },
     /// The device has too little memory.
     Memory(MemoryShort),
@@ -316,7 +313,7 @@ impl fmt::Display for ContextLimit {
                 f,
                 "attention would loop {trips} times in one invocation, and drivers drop what exceeds {limit}"
             ),
-            Self::Binding { label, bytes, limit, .. } => {
+            Self::Binding { label, bytes, limit } => {
                 let label = shown(label);
                 write!(f, "{label} takes {bytes} bytes in one binding, and the device allows {limit}")
             }

@@ -146,26 +146,35 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
     Err(Error::KvHeads { head_dim })
 }
 
-/// Checks that one head's keys fit a binding of the device, as a head is not split.
+/// Checks that one head's keys fit a binding of the device, as a head is not split, and the rotations of as many positions.
 ///
 /// # Errors
 ///
 /// If they do not.
 pub(crate) fn fits_binding(
+    c: &TextConfig,
     kv: &[LayerCache],
-    dtype: KvDtype,
     ctx: u32,
     limit: u64,
 ) -> std::result::Result<(), TooLong> {
-    let parts = kv.first().map_or(vec![], LayerCache::parts);
-    let Some(CachePart { kv: [k, _], page_bytes, .. }) = parts.iter().find(|part| part.kv[0].bytes() > limit)
-    else {
-        return Ok(());
+    let block = u64::from(PAGE);
+    let too_long = |label: &str, position_bytes: u64, positions: u32| {
+        let bytes = u64::from(positions) * position_bytes;
+        let most = limit / position_bytes / block * block;
+        let limit = ContextLimit::Binding { label: label.to_owned(), bytes, limit };
+        TooLong { ctx, most, limit }
     };
-    let (label, bytes) = (k.label().to_owned(), u64::from(ctx.div_ceil(PAGE)) * page_bytes);
-    let f16_fits = dtype == KvDtype::F32 && bytes / 2 <= limit;
-    let most = limit / page_bytes * u64::from(PAGE);
-    Err(TooLong { ctx, most, limit: ContextLimit::Binding { label, bytes, limit, f16_fits } })
+    let parts = kv.first().map_or(vec![], LayerCache::parts);
+    if let Some(part) = parts.iter().find(|part| part.kv[0].bytes() > limit) {
+        let positions = ctx.next_multiple_of(PAGE);
+        return Err(too_long(part.kv[0].label(), part.page_bytes / block, positions));
+    }
+    // Rotations are f32, where keys may be f16.
+    let rotation = c.head_dim() as u64 * 4;
+    if u64::from(ctx) * rotation > limit {
+        return Err(too_long("rope", rotation, ctx));
+    }
+    Ok(())
 }
 
 /// Copies what a page holds to another.
