@@ -90,10 +90,11 @@ fn traces_and_probabilities_are_those_of_one_binding() {
             let probs = session.inspect().attention_probs(&ids, &[0, 4]).unwrap();
             let mut traced = vec![session.inspect().trace(&ids).unwrap()];
             traced.extend(session.inspect().trace_end(&ids).unwrap());
-            // Of what is written once a part the last is whole.
-            let last = |label: &str, trace: &strix_model::Trace| {
+            // Of what is written once a part the last is whole. What was never written is NaN.
+            let last = |label: &str, trace: &strix_model::Trace| -> Vec<u32> {
                 let found = trace.iter().rev().find(|(other, _)| other == label);
-                found.unwrap_or_else(|| panic!("no {label}")).1.clone()
+                let (_, values) = found.unwrap_or_else(|| panic!("no {label}"));
+                values.iter().map(|x| x.to_bits()).collect()
             };
             let tensors = ["rope", "attention", "k_cache", "v_cache", "down_proj"];
             let labels = tensors.map(|name| format!("decoder.3.{name}"));
@@ -139,7 +140,7 @@ fn beginnings_are_shared_and_forked_as_in_one_binding() {
         };
         let told = (told(&whole), told(&split));
         assert_eq!(told.0, told.1, "{number} bindings");
-        assert!(told.1.0[1].1 > 60, "the prompt is shared: {told:?}");
+        assert!(told.1.0[1].1 > 20, "the prompt is shared: {told:?}");
     }
 }
 
@@ -154,11 +155,13 @@ fn a_saved_session_goes_on_whatever_the_bindings_here_and_there() {
             nano::sample("two_turns").add_pictures(&mut session);
             ask(&mut session, "What shape is in the image?", &greedy(20));
             session.save(&path, SaveOptions { pages: true, ..SaveOptions::default() }).unwrap();
-            let want = ask(&mut session, "What color is it?", &greedy(20));
+            // nano is sure of what it says, whatever it was told: its probabilities say what it read.
+            let options = GenerateOptions { log_probs: Some(3), ..greedy(20) };
+            let want = ask(&mut session, "What color is it?", &options);
             drop(session);
             there.session().unwrap().inspect().spoil_cache(5).unwrap();
-            let got = ask(&mut there.restore(&path).unwrap(), "What color is it?", &greedy(20));
-            assert_eq!(got.ids, want.ids, "{number} bindings");
+            let got = ask(&mut there.restore(&path).unwrap(), "What color is it?", &options);
+            assert_eq!((got.ids, got.log_probs), (want.ids, want.log_probs), "{number} bindings");
             assert_eq!(got.timing.reused_tokens, want.timing.reused_tokens, "{number} bindings");
             assert!(got.timing.reused_tokens > 30);
         }
