@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
-use crate::options::{LoadOptions, check_options_but_length, fits_activations, fits_packing};
+use crate::options::{LoadOptions, check_options, fits_activations, fits_packing};
 use crate::prompt::Prompt;
 use crate::rows;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Located, Weights, check_config};
-use crate::{Error, Result, kv_cache};
+use crate::{Error, Result};
 
 /// Where a checkpoint comes from.
 #[derive(Clone, Copy, Debug)]
@@ -174,14 +174,7 @@ impl Checkpoint {
     ///
     /// If one is out of its range, or contradicts the files.
     pub fn check_options(&self, options: &LoadOptions) -> Result<u32> {
-        let ctx = self.check_options_but_length(options)?;
-        kv_cache::fits_counters(&self.config.text, ctx)?;
-        Ok(ctx)
-    }
-
-    /// The same before it is known how long a context may be, which depends on the device too.
-    pub(crate) fn check_options_but_length(&self, options: &LoadOptions) -> Result<u32> {
-        let ctx = check_options_but_length(&self.config, options)?;
+        let ctx = check_options(&self.config, options)?;
         fits_packing(&self.weights, options)?;
         fits_activations(Some(&self.weights), options)?;
         Ok(ctx)

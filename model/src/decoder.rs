@@ -6,8 +6,8 @@ use strix_engine::{Graph, Resident, Tensor};
 use strix_shaders::embedding::Visual;
 use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
-    Cursors, EmbeddingStrip, Heads, Input, KvCache, KvElement, Linear, Mask, RopeTables, Routing, attention,
-    attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
+    Cursors, EmbeddingStrip, Heads, Input, KvCache, KvElement, Linear, RopeTables, Routing, cached_attention,
+    cached_attention_probs, decode_attention, embedding, linear, linear_add, rms_norm, rope_append, swiglu,
     take_rows, top_k,
 };
 
@@ -190,13 +190,11 @@ fn attend<T: KvElement>(
     }
     let q = rope_append(g, "rope", qkv, rope, kv, heads(c), cursors);
     let q = Heads::in_rows(q, 0, c.head_dim() as u32);
-    let [k, v] = kv.heads(g);
-    let mask = Mask::Causal { cursors };
     if let Some(probs) = probs {
-        let p = attention_probs(g, "attention_probs", q, k, heads(c), rows, rows, mask);
+        let p = cached_attention_probs(g, "attention_probs", q, kv, heads(c), rows, rows, cursors);
         probs.push(g.output(p));
     }
-    attention(g, "attention", q, k, v, heads(c), rows, mask)
+    cached_attention(g, "attention", q, kv, heads(c), rows, cursors)
 }
 
 impl Decoder {

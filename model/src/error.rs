@@ -238,9 +238,8 @@ impl Error {
             Self::ContextTooLong { longest, limit, .. } => {
                 let mut remedies = match limit {
                     ContextLimit::Memory(short) => of_memory(short),
-                    ContextLimit::Binding { f16_fits: true, .. } => vec![Remedy::KvF16, Remedy::Adapter],
                     ContextLimit::Binding { .. } => vec![Remedy::Adapter],
-                    ContextLimit::Counters { .. } | ContextLimit::Loops { .. } => vec![],
+                    ContextLimit::Loops { .. } => vec![],
                 };
                 remedies.insert(0, Remedy::Ctx(*longest));
                 remedies
@@ -287,11 +286,6 @@ impl fmt::Display for PromptLength {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ContextLimit {
-    /// Kernels number the elements of a layer's keys in 32 bits.
-    Counters {
-        /// Elements that the keys of one layer would have.
-        elements: u64,
-    },
     /// Drivers cut off loops that are longer.
     Loops {
         /// Times that attention would loop in one invocation.
@@ -299,7 +293,7 @@ pub enum ContextLimit {
         /// Times that all drivers allow.
         limit: u64,
     },
-    /// The keys of a layer lie in one binding.
+    /// The keys of a head lie in one binding, and so does the table of the rotations, which is as long.
     Binding {
         /// Label of the buffer.
         label: String,
@@ -307,8 +301,6 @@ pub enum ContextLimit {
         bytes: u64,
         /// Bytes that the device allows in one binding.
         limit: u64,
-        /// Whether the keys would fit as f16.
-        f16_fits: bool,
     },
     /// The device has too little memory.
     Memory(MemoryShort),
@@ -317,15 +309,11 @@ pub enum ContextLimit {
 impl fmt::Display for ContextLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Counters { elements } => {
-                let most = u32::MAX;
-                write!(f, "the keys of one layer would have {elements} elements, and kernels count to {most}")
-            }
             Self::Loops { trips, limit } => write!(
                 f,
                 "attention would loop {trips} times in one invocation, and drivers drop what exceeds {limit}"
             ),
-            Self::Binding { label, bytes, limit, .. } => {
+            Self::Binding { label, bytes, limit } => {
                 let label = shown(label);
                 write!(f, "{label} takes {bytes} bytes in one binding, and the device allows {limit}")
             }

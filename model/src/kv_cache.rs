@@ -6,7 +6,7 @@ use std::ops::Range;
 use half::f16;
 use strix_engine::{Copied, Gpu, ResidentBytes};
 use strix_shaders::cursors::PAGE;
-use strix_shaders::{HeadShape, KvCache};
+use strix_shaders::{HeadShape, KvCache, KvElement, KvPart};
 
 use crate::config::TextConfig;
 use crate::context::TooLong;
@@ -44,29 +44,87 @@ pub(crate) enum LayerCache {
     F16(KvCache<f16>),
 }
 
-impl LayerCache {
-    /// Label and bytes of the keys; the values take as many.
-    pub(crate) fn keys(&self) -> (&str, u64) {
-        match self {
-            Self::F32(kv) => (kv.k.label(), kv.k.bytes()),
-            Self::F16(kv) => (kv.k.label(), kv.k.bytes()),
-        }
-    }
+/// Some heads of a layer's keys and values, which lie in a binding each.
+#[derive(Debug)]
+pub(crate) struct CachePart {
+    /// Keys and values.
+    pub kv: [ResidentBytes; 2],
+    /// Number of its heads.
+    heads: u64,
+    /// Bytes of a page's keys, or values, of one head.
+    page_bytes: u64,
+}
 
-    /// Both tensors.
-    pub(crate) fn residents(&self) -> [ResidentBytes; 2] {
+impl LayerCache {
+    /// Its parts, in the order of their heads.
+    pub(crate) fn parts(&self) -> Vec<CachePart> {
         match self {
-            Self::F32(kv) => [kv.k.untyped(), kv.v.untyped()],
-            Self::F16(kv) => [kv.k.untyped(), kv.v.untyped()],
+            Self::F32(kv) => kv.parts.iter().map(CachePart::of).collect(),
+            Self::F16(kv) => kv.parts.iter().map(CachePart::of).collect(),
         }
     }
 
     /// Bytes on the device.
     pub(crate) fn bytes(&self) -> u64 {
-        match self {
-            Self::F32(kv) => kv.k.bytes() + kv.v.bytes(),
-            Self::F16(kv) => kv.k.bytes() + kv.v.bytes(),
+        self.parts().iter().flat_map(|part| &part.kv).map(ResidentBytes::bytes).sum()
+    }
+
+    /// Keys, and values, of some pages: `[pages, num_kv_heads, 16, head_dim]` each, as they lie there.
+    pub(crate) fn read(&self, gpu: &Gpu, pages: &[u32]) -> Result<[Vec<u8>; 2]> {
+        let parts = self.parts();
+        let read_part = |part: &CachePart| -> Result<[Vec<u8>; 2]> {
+            let ranges: Vec<_> = pages.iter().flat_map(|&page| part.page(page)).collect();
+            let [k, v] = &part.kv;
+            Ok([gpu.read_ranges(k, &ranges)?, gpu.read_ranges(v, &ranges)?])
+        };
+        let read: Vec<_> = parts.iter().map(read_part).collect::<Result<_>>()?;
+        Ok([0, 1].map(|i| {
+            let page = |n: usize| {
+                let parts = parts.iter().zip(&read);
+                parts.map(move |(part, read)| {
+                    let bytes = part.page_len();
+                    &read[i][n * bytes..][..bytes]
+                })
+            };
+            (0..pages.len()).flat_map(page).collect::<Vec<_>>().concat()
+        }))
+    }
+
+    /// Writes what [`LayerCache::read`] gave of as many pages.
+    pub(crate) fn write(&self, gpu: &Gpu, pages: &[u32], kv: [&[u8]; 2]) -> Result<()> {
+        let parts = self.parts();
+        let layer_page: usize = parts.iter().map(CachePart::page_len).sum();
+        let mut first = 0;
+        for part in &parts {
+            let ranges: Vec<_> = pages.iter().flat_map(|&page| part.page(page)).collect();
+            for (tensor, content) in part.kv.iter().zip(kv) {
+                let of_page = |page: &[u8]| page[first..first + part.page_len()].to_vec();
+                let content: Vec<_> = content.chunks_exact(layer_page).flat_map(of_page).collect();
+                gpu.write_ranges(tensor, &ranges, &content)?;
+            }
+            first += part.page_len();
         }
+        Ok(())
+    }
+}
+
+impl CachePart {
+    fn of<T: KvElement>(part: &KvPart<T>) -> Self {
+        let [heads, _, head_dim] = part.k.shape().map(u64::from);
+        let page_bytes = u64::from(PAGE) * head_dim * size_of::<T>() as u64;
+        Self { kv: [part.k.untyped(), part.v.untyped()], heads, page_bytes }
+    }
+
+    /// Bytes of a page's keys, or values, of all its heads.
+    fn page_len(&self) -> usize {
+        (self.heads * self.page_bytes) as usize
+    }
+
+    /// Where a page's keys, or values, of each head are. Each head has its own pages.
+    fn page(&self, page: u32) -> impl Iterator<Item = Range<u64>> {
+        let (head, bytes) = (self.kv[0].bytes() / self.heads, self.page_bytes);
+        let start = u64::from(page) * bytes;
+        (0..self.heads).map(move |n| n * head + start..n * head + start + bytes)
     }
 }
 
@@ -88,63 +146,55 @@ pub(crate) fn check(c: &TextConfig, dtype: KvDtype) -> Result<()> {
     Err(Error::KvHeads { head_dim })
 }
 
-/// Whether kernels can count the elements of one layer's keys.
-pub(crate) fn fits_counters(c: &TextConfig, ctx: u32) -> std::result::Result<(), TooLong> {
-    let (block, position) = (u64::from(PAGE), c.kv_dim() as u64);
-    let elements = u64::from(ctx).next_multiple_of(block) * position;
-    if elements <= u64::from(u32::MAX) {
-        return Ok(());
-    }
-    let most = u64::from(u32::MAX) / position / block * block;
-    Err(TooLong { ctx, most, limit: ContextLimit::Counters { elements } })
-}
-
-/// Checks that one layer's keys fit a binding of the device, as the cache is not split.
+/// Checks that one head's keys fit a binding of the device, as a head is not split, and the rotations of as many positions.
 ///
 /// # Errors
 ///
 /// If they do not.
 pub(crate) fn fits_binding(
+    c: &TextConfig,
     kv: &[LayerCache],
-    pages: u32,
-    dtype: KvDtype,
     ctx: u32,
     limit: u64,
 ) -> std::result::Result<(), TooLong> {
-    let Some((label, bytes)) = kv.first().map(LayerCache::keys).filter(|k| k.1 > limit) else {
-        return Ok(());
-    };
     let block = u64::from(PAGE);
-    let position = bytes / (u64::from(pages) * block);
-    let (label, bytes) = (label.to_owned(), u64::from(ctx.next_multiple_of(PAGE)) * position);
-    let f16_fits = dtype == KvDtype::F32 && bytes / 2 <= limit;
-    let most = limit / position.max(1) / block * block;
-    Err(TooLong { ctx, most, limit: ContextLimit::Binding { label, bytes, limit, f16_fits } })
-}
-
-/// Where a page's keys, or values, of each head are.
-pub(crate) fn page_ranges(kv: &LayerCache, c: &TextConfig, page: u32) -> impl Iterator<Item = Range<u64>> {
-    let heads = c.num_key_value_heads as u64;
-    // Each head has its own pages.
-    let head = kv.keys().1 / heads;
-    let element = if matches!(kv, LayerCache::F16(_)) { 2 } else { 4 };
-    let bytes = u64::from(PAGE) * c.head_dim() as u64 * element;
-    let start = u64::from(page) * bytes;
-    (0..heads).map(move |n| n * head + start..n * head + start + bytes)
+    let too_long = |label: &str, position_bytes: u64, positions: u32| {
+        let bytes = u64::from(positions) * position_bytes;
+        let most = limit / position_bytes / block * block;
+        let limit = ContextLimit::Binding { label: label.to_owned(), bytes, limit };
+        TooLong { ctx, most, limit }
+    };
+    let parts = kv.first().map_or(vec![], LayerCache::parts);
+    if let Some(part) = parts.iter().find(|part| part.kv[0].bytes() > limit) {
+        let positions = ctx.next_multiple_of(PAGE);
+        return Err(too_long(part.kv[0].label(), part.page_bytes / block, positions));
+    }
+    // Rotations are f32, where keys may be f16.
+    let rotation = c.head_dim() as u64 * 4;
+    if u64::from(ctx) * rotation > limit {
+        return Err(too_long("rope", rotation, ctx));
+    }
+    Ok(())
 }
 
 /// Copies what a page holds to another.
-pub(crate) fn copy_page(gpu: &Gpu, kv: &[LayerCache], c: &TextConfig, [from, to]: [u32; 2]) -> Result<()> {
-    let Some(layer) = kv.first() else { return Ok(()) };
-    let heads = page_ranges(layer, c, from).zip(page_ranges(layer, c, to));
-    let part = |(from, to): (Range<u64>, Range<u64>)| Copied {
-        from: from.start,
-        to: to.start,
-        bytes: from.end - from.start,
-    };
-    let parts: Vec<_> = heads.map(part).collect();
-    let tensors: Vec<_> = kv.iter().flat_map(LayerCache::residents).collect();
-    Ok(gpu.copy_within(&tensors, &parts)?)
+pub(crate) fn copy_page(gpu: &Gpu, kv: &[LayerCache], [from, to]: [u32; 2]) -> Result<()> {
+    let layers: Vec<_> = kv.iter().map(LayerCache::parts).collect();
+    let num_parts = layers.first().map_or(0, Vec::len);
+    for part in 0..num_parts {
+        // Layers are split alike.
+        let alike = layers.iter().map(|parts| &parts[part]);
+        let first = &layers[0][part];
+        let copied = |(from, to): (Range<u64>, Range<u64>)| Copied {
+            from: from.start,
+            to: to.start,
+            bytes: from.end - from.start,
+        };
+        let ranges: Vec<_> = first.page(from).zip(first.page(to)).map(copied).collect();
+        let tensors: Vec<_> = alike.flat_map(|part| part.kv.clone()).collect();
+        gpu.copy_within(&tensors, &ranges)?;
+    }
+    Ok(())
 }
 
 /// Bytes that the default pool takes at most beyond one whole context.
@@ -154,7 +204,8 @@ const SPENT: u64 = 1 << 30;
 const ENOUGH: u64 = 16;
 
 /// Pages of the pool that all conversations share: in `kv_memory`, if that is said, and where a binding may have `limit`
-/// bytes. If device memory is limited, there are as many as one context takes.
+/// bytes. If device memory is limited, there are as many as one context takes. By default there are no more contexts than
+/// one binding holds of a layer's keys, as each further one costs dispatches.
 ///
 /// # Errors
 ///
@@ -168,20 +219,24 @@ pub(crate) fn pool_pages(
     limit: u64,
 ) -> Result<u32> {
     let element = if dtype == KvDtype::F16 { 2 } else { 4 };
-    // Of the keys of one layer.
-    let keys = u64::from(PAGE) * c.kv_dim() as u64 * element;
+    // Elements of the keys of one head, and bytes of those of one layer.
+    let head = u64::from(PAGE) * c.head_dim() as u64;
+    let keys = head * c.num_key_value_heads as u64 * element;
     let page = 2 * keys * c.num_hidden_layers as u64;
-    let (context, most) = (u64::from(ctx.div_ceil(PAGE)), (limit / keys).min(u64::from(u32::MAX / PAGE)));
+    let context = u64::from(ctx.div_ceil(PAGE));
+    // Kernels count slots, and elements of a binding, in 32 bits.
+    let most = (limit / element).min(u64::from(u32::MAX)) / head;
+    let most = most.min(u64::from(u32::MAX / PAGE));
     let pages = match kv_memory {
         None if is_limited => context,
-        None => context * (SPENT / (context * page)).clamp(1, ENOUGH).min((most / context).max(1)),
+        None => context * (SPENT / (context * page)).clamp(1, ENOUGH).min((limit / keys / context).max(1)),
         Some(bytes) if bytes < page => {
             let range = format!("{page} bytes, a page of {PAGE} positions, or more");
             return Err(Error::out_of_range("kv_memory", format!("{bytes} bytes"), range));
         }
         Some(bytes) if bytes / page > most => {
             let range = format!(
-                "at most {} bytes, as the keys of a layer lie in one binding, and the device allows {limit} bytes in one",
+                "at most {} bytes, as the keys of a head lie in one binding, and the device allows {limit} bytes in one",
                 most * page
             );
             return Err(Error::out_of_range("kv_memory", format!("{bytes} bytes"), range));
@@ -192,7 +247,13 @@ pub(crate) fn pool_pages(
 }
 
 /// Makes of the cache in a trace what it holds of a sequence on these pages: `[num_kv_heads, 16 · pages, head_dim]`.
-pub(crate) fn by_position(trace: &mut [(String, Vec<f32>)], c: &TextConfig, dtype: KvDtype, pages: &[u32]) {
+pub(crate) fn by_position(
+    trace: &mut Vec<(String, Vec<f32>)>,
+    c: &TextConfig,
+    dtype: KvDtype,
+    pages: &[u32],
+) {
+    join_parts(trace);
     let HeadShape { num_kv_heads, head_dim, .. } = heads(c);
     let slots = pages.iter().flat_map(|page| page * PAGE..(page + 1) * PAGE).map(|slot| slot as usize);
     let of = |values: &[f32]| -> Vec<f32> {
@@ -218,14 +279,32 @@ pub(crate) fn by_position(trace: &mut [(String, Vec<f32>)], c: &TextConfig, dtyp
     }
 }
 
-/// Declares the caches of all layers, with `pages` pages each. They are allocated with the first program that uses
-/// them.
-pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, pages: u32) -> Vec<LayerCache> {
+/// Makes of the parts of a cache in a trace, which come in the order of their heads, one tensor, named as if it had one
+/// part.
+fn join_parts(trace: &mut Vec<(String, Vec<f32>)>) {
+    let mut whole: Vec<(String, Vec<f32>)> = Vec::with_capacity(trace.len());
+    for (label, values) in trace.drain(..) {
+        let Some((name, part)) = label.split_once("_cache[") else {
+            whole.push((label, values));
+            continue;
+        };
+        let name = format!("{name}_cache");
+        match whole.iter_mut().rev().find(|(label, _)| *label == name).filter(|_| part != "0]") {
+            Some((_, before)) => before.extend(values),
+            None => whole.push((name, values)),
+        }
+    }
+    *trace = whole;
+}
+
+/// Declares the caches of all layers, with `pages` pages each, in bindings of at most `limit` bytes. They are allocated with
+/// the first program that uses them.
+pub(crate) fn allocate(c: &TextConfig, dtype: KvDtype, pages: u32, limit: u64) -> Vec<LayerCache> {
     let layer = |i| {
         let label = format!("decoder.{i}");
         match dtype {
-            KvDtype::F32 => LayerCache::F32(KvCache::new(&label, pages, heads(c))),
-            KvDtype::F16 => LayerCache::F16(KvCache::new(&label, pages, heads(c))),
+            KvDtype::F32 => LayerCache::F32(KvCache::new(&label, pages, heads(c), limit)),
+            KvDtype::F16 => LayerCache::F16(KvCache::new(&label, pages, heads(c), limit)),
         }
     };
     (0..c.num_hidden_layers).map(layer).collect()
@@ -247,17 +326,10 @@ mod tests {
     }
 
     #[test]
-    fn more_keys_than_kernels_count_are_refused_with_the_most_that_are_possible() {
-        let c = Config::from_json(b"{}").unwrap().text;
-        fits_counters(&c, (1 << 20) - 16).unwrap();
-        let error = Error::from(fits_counters(&c, 1 << 20).unwrap_err()).to_string();
-        assert!(error.contains("4294967296 elements") && error.contains("ctx 1048560"), "{error}");
-    }
-
-    #[test]
     fn f16_takes_half_the_bytes() {
         let c = Config::from_json(b"{}").unwrap().text;
-        let bytes = |dtype| allocate(&c, dtype, 2048 / PAGE).iter().map(LayerCache::bytes).sum::<u64>();
+        let bytes =
+            |dtype| allocate(&c, dtype, 2048 / PAGE, u64::MAX).iter().map(LayerCache::bytes).sum::<u64>();
         assert_eq!(bytes(KvDtype::F32), 32 * 2 * 2048 * 4096 * 4);
         assert_eq!(bytes(KvDtype::F16), 32 * 2 * 2048 * 4096 * 2);
     }

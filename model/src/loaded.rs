@@ -77,7 +77,7 @@ impl Loaded {
         let mut sequence = pages.start(rows, most, own, others).map_err(NotBegun::Full)?;
         // As long as the pool is locked, nobody writes over the page.
         if let Some(copied) = sequence.copied()
-            && let Err(error) = kv_cache::copy_page(&self.gpu, &self.kv, &self.config.text, copied)
+            && let Err(error) = kv_cache::copy_page(&self.gpu, &self.kv, copied)
         {
             pages.abandon(sequence);
             return Err(NotBegun::Failed(error));

@@ -266,9 +266,9 @@ impl Declared {
             decoder,
             sizes: Sizes::of(&parts, config.text.num_hidden_layers),
             parts,
-            kv: kv_cache::allocate(&config.text, options.kv, pages),
+            kv: kv_cache::allocate(&config.text, options.kv, pages, limit),
             pages,
-            pictures: pictures::declare(config, options, target.max_binding_bytes),
+            pictures: pictures::declare(config, options, limit),
             ctx,
         })
     }
@@ -323,7 +323,7 @@ impl Declared {
         let steps = programs.decode.graph.steps().iter().chain(programs.prefill.graph.steps());
         let attention = steps.filter(|step| step.label.contains("attention"));
         fits_loops(attention.map(|step| step.trips).max().unwrap_or(0), ctx)?;
-        kv_cache::fits_binding(&self.kv, self.pages, options.kv, ctx, limit)?;
+        kv_cache::fits_binding(&config.text, &self.kv, ctx, limit)?;
         let asked = programs.usages(chunk);
         let largest = asked.prefill.largest_bytes;
         let most = u64::from(chunk) * limit / largest.max(1);

@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::context::planned;
 use crate::image::{RgbImage, preprocess};
 use crate::inner::Inner;
-use crate::kv_cache;
 use crate::kv_pool::Pages;
 use crate::loaded::Loaded;
 use crate::memory::{Declared, MemoryPlan, Planned, Room};
@@ -81,7 +80,7 @@ impl Model {
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(source)?;
-        let ctx = checkpoint.check_options_but_length(options)?;
+        let ctx = checkpoint.check_options(options)?;
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
@@ -90,7 +89,6 @@ impl Model {
         let target = gpu.target();
         let room = Room::of(gpu, options.device_memory, Some(&weights));
         let (declared, memory, programs) = planned(ctx, |ctx| {
-            kv_cache::fits_counters(&config.text, ctx)?;
             let declared = Declared::new(&config, options, &target, Some(&weights), ctx)?;
             let (memory, programs) = declared.plan(&config, options, &target, room)?;
             Ok((declared, memory, programs))

@@ -129,13 +129,6 @@ fn fits_sums(config: &Config, options: &LoadOptions) -> Result<()> {
 
 /// Checks the options against the config; returns the positions of the KV cache.
 pub(crate) fn check_options(config: &Config, options: &LoadOptions) -> Result<u32> {
-    let ctx = check_options_but_length(config, options)?;
-    kv_cache::fits_counters(&config.text, ctx)?;
-    Ok(ctx)
-}
-
-/// The same without the limits on the context that [`planned`](crate::context::planned) is about.
-pub(crate) fn check_options_but_length(config: &Config, options: &LoadOptions) -> Result<u32> {
     let trained = config.text.max_position_embeddings as u32;
     let ctx = options.ctx.unwrap_or(trained);
     if ctx == 0 || ctx > 1 << 20 {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use strix_engine::{Decision, Graph, Shader, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
+use crate::Result;
 use crate::config::Config;
 use crate::context::planned;
 use crate::decoder::Regime;
 use crate::memory::{Declared, MemoryPlan, Room};
-use crate::options::{LoadOptions, check_options, check_options_but_length, fits_activations, fits_packing};
+use crate::options::{LoadOptions, check_options, fits_activations, fits_packing};
 use crate::packed::Dtype;
 use crate::weights::Weights;
-use crate::{Result, kv_cache};
 
 /// The note on a context beyond the length that the model was trained for.
 pub(crate) fn beyond_training(config: &Config, ctx: u32) -> Option<String> {
@@ -40,6 +40,8 @@ pub struct PlanReport {
     pub kv_cache_bytes: u64,
     /// Positions that it has room for, in pages of 16.
     pub kv_cache_positions: u64,
+    /// Bindings that the keys of a layer take, and its values: attention runs once for each.
+    pub kv_cache_bindings: usize,
     /// Name, bytes and dispatches of each program.
     pub programs: Vec<(String, Usage)>,
     /// Dispatches of one decoder layer when decoding.
@@ -74,7 +76,7 @@ pub fn plan(
     weights: Option<&Weights>,
     room: Room,
 ) -> Result<PlanReport> {
-    let ctx = check_options_but_length(config, options)?;
+    let ctx = check_options(config, options)?;
     if let Some(weights) = weights {
         weights.check(config)?;
         fits_packing(weights, options)?;
@@ -98,7 +100,6 @@ pub fn plan(
         })
     };
     let (declared, memory, recorded) = planned(ctx, |ctx| {
-        kv_cache::fits_counters(&config.text, ctx)?;
         let declared = declare(options.dtype, ctx)?;
         let (memory, recorded) = declared.plan(config, options, target, room)?;
         Ok((declared, memory, recorded))
@@ -125,6 +126,7 @@ pub fn plan(
         weights: all,
         kv_cache_bytes,
         kv_cache_positions: u64::from(declared.pages) * u64::from(PAGE),
+        kv_cache_bindings: declared.kv.first().map_or(0, |layer| layer.parts().len()),
         programs,
         decode_dispatches_per_layer: dispatches_per_layer(&recorded.decode.graph),
         decode_bytes: declared.sizes.decode(),

@@ -10,7 +10,8 @@ use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads};
 use crate::heads::KeyStrides;
 use crate::kernel::{Dispatch, Value, lanes, read_texels};
-use crate::{Variants as _, attention_plain, attention_tiled, defaults};
+use crate::kv_cache::{KvCache, KvRange};
+use crate::{Cursors, Variants as _, attention_plain, attention_tiled, defaults};
 
 pub use crate::generated::attention::{KERNEL, Params, Variants};
 pub use crate::heads::{HeadShape, Heads, KvElement, Mask};
@@ -127,37 +128,71 @@ pub fn attention<T: KvElement>(
     rows: u32,
     mask: Mask,
 ) -> Tensor<f32, 2> {
-    let heads = shape.alignment("attention", q, k, v);
-    assert!(rows <= q.rows, "attention: {rows} rows of q of {}", q.rows);
-    let [keys, sequences, sequence_pages] = mask.sizes("attention", rows, v.rows);
-    let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
+    over_parts(g, name, q, &[(shape.all(), [k, v])], shape, rows, mask)
+}
 
+/// [`attention`] over a cache, whose parts it takes one after the other.
+///
+/// # Panics
+///
+/// As [`attention`].
+pub fn cached_attention<T: KvElement>(
+    g: &mut Graph,
+    name: &str,
+    q: Heads,
+    cache: &KvCache<T>,
+    shape: HeadShape,
+    rows: u32,
+    cursors: Cursors,
+) -> Tensor<f32, 2> {
+    let parts = cache.heads(g);
+    over_parts(g, name, q, &parts, shape, rows, Mask::Causal { cursors })
+}
+
+/// [`attention`] over all heads, some of which are in each of `parts`.
+fn over_parts<T: KvElement>(
+    g: &mut Graph,
+    name: &str,
+    q: Heads,
+    parts: &[(KvRange, [Heads<T>; 2])],
+    shape: HeadShape,
+    rows: u32,
+    mask: Mask,
+) -> Tensor<f32, 2> {
+    assert!(rows <= q.rows, "attention: {rows} rows of q of {}", q.rows);
+    let HeadShape { num_heads, num_kv_heads, head_dim } = shape;
     let y = g.activation(name, [rows, num_heads * head_dim]);
-    let texels = heads != variants::Heads::Scalar && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
-    let grid = shape.specialise(g, heads, mask, rows, keys, texels);
-    let params = Params {
-        rows,
-        keys,
-        sequences,
-        sequence_pages,
-        num_heads,
-        heads_per_kv: num_heads / num_kv_heads,
-        head_dim,
-        q_row: q.row,
-        q_offset: q.offset,
-        q_stride: q.stride,
-        k_row: k.keys.row,
-        k_key: k.keys.key,
-        k_chunk: k.keys.chunk,
-        k_offset: k.offset,
-        k_stride: k.stride,
-        v_row: v.row,
-        v_offset: v.offset,
-        v_stride: v.stride,
-    };
-    let (q, k, v) = (q.id(), k.id(), v.id());
-    let (runs, pages) = (mask.cursors().map(|c| c.runs), mask.cursors().map(|c| c.pages));
-    dispatch!(g, grid, params, [q, k, v, runs, pages => y], reference::<T>);
+    for &(range, [k, v]) in parts {
+        let heads = shape.alignment("attention", q, (range, [k, v]));
+        let [keys, sequences, sequence_pages] = mask.sizes("attention", rows, v.rows);
+        let texels = heads != variants::Heads::Scalar && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
+        let grid = shape.of_part(range).specialise(g, heads, mask, rows, keys, texels);
+        let params = Params {
+            rows,
+            keys,
+            sequences,
+            sequence_pages,
+            num_heads,
+            heads_per_kv: num_heads / num_kv_heads,
+            first_kv_head: range.first,
+            part_kv_heads: range.count,
+            head_dim,
+            q_row: q.row,
+            q_offset: q.offset,
+            q_stride: q.stride,
+            k_row: k.keys.row,
+            k_key: k.keys.key,
+            k_chunk: k.keys.chunk,
+            k_offset: k.offset,
+            k_stride: k.stride,
+            v_row: v.row,
+            v_offset: v.offset,
+            v_stride: v.stride,
+        };
+        let (q, k, v) = (q.id(), k.id(), v.id());
+        let (runs, pages) = (mask.cursors().map(|c| c.runs), mask.cursors().map(|c| c.pages));
+        dispatch!(g, grid, params, [q, k, v, runs, pages => y], reference::<T>);
+    }
     y
 }
 
@@ -199,9 +234,9 @@ pub(crate) fn seen<'a>(
 fn attend<T: KvElement>(p: &Params, q: &[f32], k: &[T], v: &[T], row: usize, seen: &[usize], y: &mut [f32]) {
     let dim = p.head_dim as usize;
     let keys = KeyStrides { row: p.k_row, key: p.k_key, chunk: p.k_chunk };
-    for head in 0..p.num_heads {
+    for n in 0..p.part_kv_heads * p.heads_per_kv {
+        let (head, kv_head) = (p.first_kv_head * p.heads_per_kv + n, n / p.heads_per_kv);
         let q = &q[row * p.q_row as usize + (p.q_offset + head * p.q_stride) as usize..][..dim];
-        let kv_head = head / p.heads_per_kv;
         let k_head = (p.k_offset + kv_head * p.k_stride) as usize;
         let v_head = (p.v_offset + kv_head * p.v_stride) as usize;
         let probs = softmax(seen.iter().map(|&j| dot(q, &keys.get(&k[k_head..], j, dim))), dim);

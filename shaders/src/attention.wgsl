@@ -46,7 +46,7 @@ const KEYS = ${keys}u;
 
 @compute @workgroup_size(LANES)
 fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.y;
+    let head = head_of(group.y);
     let tile_rows = tile_at(group.x, QUERIES);
     let row = tile_rows.row;
     let rows = tile_rows.rows;
@@ -56,7 +56,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     }
     let keys = keys_of(tile_rows, QUERIES);
     let scale = inverseSqrt(f32(params.head_dim));
-    let begin = head_at(head);
+    let begin = head_at(group.y);
 
 //% for r in range(queries)
     let q_row_${r} = min(row + ${r}u, rows - 1u) * params.q_row + begin.q;

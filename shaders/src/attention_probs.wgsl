@@ -32,6 +32,10 @@ struct Params {
     num_heads: u32,
     /// Heads that share a key and value head.
     heads_per_kv: u32,
+    /// The first of the heads of keys that `k` holds.
+    first_kv_head: u32,
+    /// Number of the heads that it holds.
+    part_kv_heads: u32,
     /// Dimensions of a head.
     head_dim: u32,
     /// Elements from one row of `q` to the next.
@@ -57,12 +61,12 @@ struct Params {
 @compute @workgroup_size(LANES)
 fn attention_probs(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x;
-    let head = group.y;
+    let head = params.first_kv_head * params.heads_per_kv + group.y;
     // Of sequences' rows those that are live come first, so that tile n of one row is row n.
     let tile = tile_at(row, 1u);
     let seen = select(0u, min(params.keys, seen_by(tile, 0u)), tile.row < tile.rows);
     let q_head = row * params.q_row + params.q_offset + head * params.q_stride;
-    let k_head = params.k_offset + head / params.heads_per_kv * params.k_stride;
+    let k_head = params.k_offset + group.y / params.heads_per_kv * params.k_stride;
     let p_at = (head * params.rows + row) * params.width;
     let scale = inverseSqrt(f32(params.head_dim));
 

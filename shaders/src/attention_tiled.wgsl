@@ -74,7 +74,7 @@ fn scaled(at: u32, d4: u32, scale: f32) -> vec4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let head = group.y;
+    let head = head_of(group.y);
     let tile = tile_at(group.x, QUERIES);
     let row = tile.row;
     let rows = tile.rows;
@@ -83,7 +83,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         return;
     }
     let keys = min(params.keys, seen_by(tile, min(QUERIES, rows - row) - 1u));
-    let kv_head = head / params.heads_per_kv;
+    let kv_head = group.y / params.heads_per_kv;
     let scale = LOG2_E * inverseSqrt(f32(params.head_dim));
     let lane = thread % LANES;
     let four = thread / LANES;

@@ -9,6 +9,7 @@ use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads, Teams};
 use crate::heads::KeyStrides;
 use crate::kernel::read_texels;
+use crate::kv_cache::KvRange;
 use crate::{
     Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
     decode_attention_plain,
@@ -59,59 +60,69 @@ pub fn decode_attention<T: KvElement>(
     let Cursors { rows: cursors, pages, .. } = cursors;
     let [_, sequence_pages] = pages.shape();
     let tables = g.bind(&tables.cos_sin);
-    let [k, v] = cache.heads(g);
+    let parts = cache.heads(g);
     let q = Heads::in_rows(qkv, 0, head_dim);
-    let heads = shape.alignment("decode_attention", q, k, v);
+    // Heads are alike in every part.
+    let heads = shape.alignment("decode_attention", q, parts[0]);
 
     let y = g.activation(name, [rows, num_heads * head_dim]);
     // How many floats of qkv a load moves: the halves of a head are rotated together.
     let width = if heads != variants::Heads::Scalar && head_dim.is_multiple_of(8) { 4 } else { 1 };
     let dims = shape.dims();
     let family = shape.family(g, KERNEL.name, heads, sequence_pages * PAGE);
-    let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = k.keys;
-    let params = Params {
+    let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = KeyStrides::blocks::<T>(head_dim);
+    let params = |KvRange { first, count }| Params {
         rows,
         slots,
         sequence_pages,
         num_heads,
         num_kv_heads,
         heads_per_kv: num_heads / num_kv_heads,
+        first_kv_head: first,
+        part_kv_heads: count,
         head_dim,
         k_row,
         k_key,
         k_chunk,
     };
     if family == Family::Tiled {
-        let splits = Splits::new(rows, num_heads, sequence_pages * PAGE, dims);
-        let of = Operands { qkv, tables, cursors: all, k: k.elements, v: v.elements };
-        let parts = decode_attention_split(g, &format!("{name}.splits"), params, &of, splits, heads, width);
-        decode_attention_join(g, parts, all, splits, heads, head_dim, y);
+        let at_once = parts.iter().map(|(range, _)| shape.of_part(*range).num_heads).max();
+        let splits = Splits::new(rows, at_once.unwrap_or(1), sequence_pages * PAGE, dims);
+        let splits = Splits { num_heads, ..splits };
+        let split = splits.activation(g, &format!("{name}.splits"));
+        for (range, [k, v]) in parts {
+            let of = Operands { qkv, tables, cursors: all, k: k.elements, v: v.elements };
+            decode_attention_split(g, split, params(range), &of, splits, heads, width);
+        }
+        decode_attention_join(g, split, all, splits, heads, head_dim, y);
         return y;
     }
-    let groups = [num_heads, rows, 1];
     let lanes = shape.subgroup_lanes(g.target(), heads).filter(|_| family == Family::Subgroup);
-    let (grid, texels) = match lanes {
-        None => (decode_attention_plain::Variants { dims, heads, width }.over(groups), false),
-        Some(lanes) => {
-            // Barriers cost a software device more than teams gain.
-            let one = lanes == 8 || (lanes == 16 && g.target().is_cpu);
-            let texels =
-                width == 4 && read_texels(lanes) && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
-            let loads = if texels { Loads::Texels } else { Loads::Storage };
-            let teams = if one { Teams::One } else { Teams::Many };
-            (Variants { lanes, dims, heads, teams, loads, width }.over(groups), texels)
-        }
-    };
-    let (k, v) = (k.id(), v.id());
-    // What this step writes of the cache it does not read, so it may be bound again as texels.
-    let (k_texels, v_texels) = (texels.then_some(k), texels.then_some(v));
-    dispatch!(
-        g,
-        grid,
-        params,
-        [qkv, tables, cursors, pages, k_texels, v_texels => y, k, v],
-        reference::<T>
-    );
+    for (range, [k, v]) in parts {
+        let groups = [shape.of_part(range).num_heads, rows, 1];
+        let (grid, texels) = match lanes {
+            None => (decode_attention_plain::Variants { dims, heads, width }.over(groups), false),
+            Some(lanes) => {
+                // Barriers cost a software device more than teams gain.
+                let one = lanes == 8 || (lanes == 16 && g.target().is_cpu);
+                let texels =
+                    width == 4 && read_texels(lanes) && [k, v].iter().all(|kv| kv.has_texels(g, head_dim));
+                let loads = if texels { Loads::Texels } else { Loads::Storage };
+                let teams = if one { Teams::One } else { Teams::Many };
+                (Variants { lanes, dims, heads, teams, loads, width }.over(groups), texels)
+            }
+        };
+        let (k, v) = (k.id(), v.id());
+        // What this step writes of the cache it does not read, so it may be bound again as texels.
+        let (k_texels, v_texels) = (texels.then_some(k), texels.then_some(v));
+        dispatch!(
+            g,
+            grid,
+            params(range),
+            [qkv, tables, cursors, pages, k_texels, v_texels => y, k, v],
+            reference::<T>
+        );
+    }
     y
 }
 
@@ -139,6 +150,8 @@ pub fn reference<T: KvElement>(
         sequence_pages: p.sequence_pages,
         num_heads: p.num_heads,
         heads_per_kv: p.heads_per_kv,
+        first_kv_head: p.first_kv_head,
+        part_kv_heads: p.part_kv_heads,
         head_dim: p.head_dim,
         q_row: row,
         q_offset: 0,

@@ -35,6 +35,11 @@ impl Splits {
         Self { rows, num_heads, splits: wanted.min(keys.div_ceil(KEYS)).max(1), dims }
     }
 
+    /// Room for what they leave.
+    pub(crate) fn activation(self, g: &mut Graph, name: &str) -> Tensor<f32, 2> {
+        g.activation(name, [self.rows * self.num_heads * self.splits, self.part()])
+    }
+
     /// Floats of what a split leaves: its sums, what they were divided by, and the largest score.
     pub(crate) fn part(self) -> u32 {
         self.dims + 4
@@ -58,21 +63,21 @@ pub(crate) struct Operands<T> {
     pub(crate) v: Tensor<T, 1>,
 }
 
-/// What the splits leave, `[rows · num_heads · splits, dims + 4]`, for [`decode_attention_join`](crate::decode_attention_join):
+/// What the splits of a part of the cache leave, in `[rows · num_heads · splits, dims + 4]`, for
+/// [`decode_attention_join`](crate::decode_attention_join):
 /// of the keys of each the sum of their values by their probabilities, not yet divided, the largest score and the sum to
 /// divide by. Appends to the cache as well.
 pub(crate) fn decode_attention_split<T: KvElement>(
     g: &mut Graph,
-    name: &str,
+    parts: Tensor<f32, 2>,
     p: crate::generated::decode_attention::Params,
     of: &Operands<T>,
     splits: Splits,
     heads: Heads,
     width: u32,
-) -> Tensor<f32, 2> {
-    let Splits { rows, num_heads, splits: count, dims } = splits;
-    let parts = g.activation(name, [rows * num_heads * count, splits.part()]);
-    let grid = Variants { dims, heads, width }.over([num_heads, rows, count]);
+) {
+    let Splits { rows, splits: count, dims, .. } = splits;
+    let grid = Variants { dims, heads, width }.over([p.part_kv_heads * p.heads_per_kv, rows, count]);
     let params: Params = bytemuck::cast(p);
     let (cursors, pages) = (of.cursors.rows, of.cursors.pages);
     // Nothing is read as texels.
@@ -84,7 +89,6 @@ pub(crate) fn decode_attention_split<T: KvElement>(
         [of.qkv, of.tables, cursors, pages, k_texels, v_texels => parts, of.k, of.v],
         reference::<T>
     );
-    parts
 }
 
 /// `decode_attention_split` in the plainest code that is right. Sums in f64.
@@ -112,10 +116,10 @@ pub fn reference<T: KvElement>(
             continue;
         };
         let slot = |key| cursors::slot(pages, p.sequence_pages, sequence, key);
-        for head in 0..p.num_heads {
-            let at = (row * p.num_heads + head) as usize;
+        for n in 0..p.part_kv_heads * p.heads_per_kv {
+            let at = (row * p.num_heads + p.first_kv_head * p.heads_per_kv + n) as usize;
             let q = &rotated[at * dim..][..dim];
-            let cached = (head / p.heads_per_kv * p.slots) as usize * dim;
+            let cached = (n / p.heads_per_kv * p.slots) as usize * dim;
             let bounds = splits.bounds(position);
             for (split, ends) in bounds.windows(2).enumerate() {
                 // The first has the new key as well.
@@ -158,6 +162,9 @@ pub(crate) fn append<T: KvElement>(
         rows: p.rows,
         num_heads: p.num_heads,
         num_kv_heads: p.num_kv_heads,
+        heads_per_kv: p.heads_per_kv,
+        first_kv_head: p.first_kv_head,
+        part_kv_heads: p.part_kv_heads,
         head_dim: p.head_dim,
         slots: p.slots,
         sequence_pages: p.sequence_pages,

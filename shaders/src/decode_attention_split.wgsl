@@ -153,7 +153,7 @@ fn decode_attention_split(
     parts[team * LANES + lane] = y_own;
     workgroupBarrier();
     if index < LANES {
-        let at = ((group.y * params.num_heads + group.x) * groups.z + group.z) * (LANES + 1u);
+        let at = ((group.y * params.num_heads + head_of(group.x)) * groups.z + group.z) * (LANES + 1u);
         let all = joined_parts(index);
         y[at + index] = all.y;
         if index == 0u {

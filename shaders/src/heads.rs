@@ -6,6 +6,7 @@ use strix_engine::{Graph, Tensor, TensorId};
 
 use crate::cursors::{Cursors, PAGE};
 use crate::generated::variants;
+use crate::kv_cache::KvRange;
 
 /// What keys and values can be stored as. Kernels compute in f32 with either.
 pub trait KvElement: Pod + Into<f64> {
@@ -183,13 +184,22 @@ impl KeyStrides {
 }
 
 impl HeadShape {
-    /// Asserts that `q`, `k` and `v` hold such heads, and returns how they lie.
+    /// The heads of keys and values of a part of a cache, and those of q that attend to them.
+    pub(crate) fn of_part(self, KvRange { count, .. }: KvRange) -> Self {
+        Self { num_heads: count * (self.num_heads / self.num_kv_heads), num_kv_heads: count, ..self }
+    }
+
+    /// All heads of keys and values.
+    pub(crate) fn all(self) -> KvRange {
+        KvRange { first: 0, count: self.num_kv_heads }
+    }
+
+    /// Asserts that `q` holds such heads, `k` and `v` those of a part, and returns how they lie.
     pub(crate) fn alignment<T: KvElement>(
         self,
         kernel: &str,
         q: Heads,
-        k: Heads<T>,
-        v: Heads<T>,
+        (range, [k, v]): (KvRange, [Heads<T>; 2]),
     ) -> variants::Heads {
         let Self { num_heads, num_kv_heads, head_dim } = self;
         assert!(
@@ -198,8 +208,8 @@ impl HeadShape {
         );
         assert!((1..=256).contains(&head_dim), "{kernel}: heads of {head_dim}, from 1 to 256 is possible");
         q.check(&format!("{kernel}: q"), num_heads, head_dim);
-        k.check(&format!("{kernel}: k"), num_kv_heads, head_dim);
-        v.check(&format!("{kernel}: v"), num_kv_heads, head_dim);
+        k.check(&format!("{kernel}: k"), range.count, head_dim);
+        v.check(&format!("{kernel}: v"), range.count, head_dim);
         assert!(k.rows >= v.rows, "{kernel}: {} rows of k against {} of v", k.rows, v.rows);
         assert_eq!(v.keys, KeyStrides::rows::<T>(v.row), "{kernel}: values in blocks");
         let aligned = head_dim.is_multiple_of(4) && q.aligned() && k.aligned() && v.aligned();

@@ -9,34 +9,74 @@ use crate::{Cursors, HeadShape, Heads, KvElement, RopeTables};
 /// Keys (after their rotation) and values of sequences, for one layer: a pool of pages of [`PAGE`] positions, any of which
 /// may be any sequence's ([`Cursors`]).
 ///
+/// It is one part where a binding holds that; else each part has some of the heads, of all pages, and kernels run once a
+/// part.
+///
 /// A value's dimensions lie together, and so do all values of a page and head. Keys lie in blocks of a page: first the 16
 /// bytes that begin each of them, then the next 16 of each, and so on. Scores are a lane a key, and what the lanes load
 /// at a time is one range of memory then, as is all that a head reads. (Heads that are no multiple of 16 bytes have
 /// their keys one after the other, as values are.)
 #[derive(Clone, Debug)]
 pub struct KvCache<T = f32> {
-    /// `[num_kv_heads, pages · PAGE, head_dim]`.
+    /// In the order of their heads.
+    pub parts: Vec<KvPart<T>>,
+}
+
+/// Some heads of a [`KvCache`].
+#[derive(Clone, Debug)]
+pub struct KvPart<T = f32> {
+    /// `[heads of the part, pages · PAGE, head_dim]`.
     pub k: Resident<T, 3>,
-    /// `[num_kv_heads, pages · PAGE, head_dim]`.
+    /// `[heads of the part, pages · PAGE, head_dim]`.
     pub v: Resident<T, 3>,
 }
 
+/// Which heads of keys and values a part has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KvRange {
+    /// The first of them.
+    pub(crate) first: u32,
+    /// Their number.
+    pub(crate) count: u32,
+}
+
 impl<T: KvElement> KvCache<T> {
-    /// An empty cache of `pages` pages; allocated with the first program that uses it.
-    pub fn new(label: &str, pages: u32, heads: HeadShape) -> Self {
-        let zeros = |name| {
-            let shape = [heads.num_kv_heads, pages * PAGE, heads.head_dim];
-            Resident::zeros(&format!("{label}.{name}"), shape).with_texels()
+    /// An empty cache of `pages` pages, in parts whose keys, or values, take at most `max_binding_bytes`; a head that takes
+    /// more is a part nevertheless. Allocated with the first program that uses it.
+    pub fn new(label: &str, pages: u32, heads: HeadShape, max_binding_bytes: u64) -> Self {
+        let HeadShape { num_kv_heads, head_dim, .. } = heads;
+        let head = u64::from(pages * PAGE) * u64::from(head_dim);
+        // Kernels count the elements of a part in 32 bits.
+        let most = (max_binding_bytes / size_of::<T>() as u64).min(u64::from(u32::MAX)) / head.max(1);
+        let num_parts = num_kv_heads.div_ceil(most.clamp(1, u64::from(num_kv_heads.max(1))) as u32);
+        let part = |i: u32| {
+            let [first, end] = [i, i + 1].map(|i| i * num_kv_heads / num_parts);
+            let zeros = |name| {
+                let label = match num_parts {
+                    1 => format!("{label}.{name}"),
+                    _ => format!("{label}.{name}[{i}]"),
+                };
+                Resident::zeros(&label, [end - first, pages * PAGE, head_dim]).with_texels()
+            };
+            KvPart { k: zeros("k_cache"), v: zeros("v_cache") }
         };
-        Self { k: zeros("k_cache"), v: zeros("v_cache") }
+        Self { parts: (0..num_parts).map(part).collect() }
     }
 
-    /// Its keys and values, as [`attention()`](crate::attention()) takes them.
-    pub fn heads(&self, g: &mut Graph) -> [Heads<T>; 2] {
-        [Heads::in_blocks(g.bind(&self.k)), Heads::by_head(g.bind(&self.v))]
+    /// The heads of each part, and its keys and values, as [`attention()`](crate::attention()) takes them.
+    pub(crate) fn heads(&self, g: &mut Graph) -> Vec<(KvRange, [Heads<T>; 2])> {
+        let mut end = 0;
+        let part = |part: &KvPart<T>| {
+            let first = end;
+            let [count, ..] = part.k.shape();
+            end += count;
+            let kv = [Heads::in_blocks(g.bind(&part.k)), Heads::by_head(g.bind(&part.v))];
+            (KvRange { first, count }, kv)
+        };
+        self.parts.iter().map(part).collect()
     }
 
-    /// The keys `[num_kv_heads, slots, head_dim]` of what [`KvCache::k`] holds: one after the other.
+    /// The keys `[num_kv_heads, slots, head_dim]` of what [`KvPart::k`] holds: one after the other.
     ///
     /// # Panics
     ///
@@ -49,7 +89,7 @@ impl<T: KvElement> KvCache<T> {
         heads.flat_map(keys).flatten().collect()
     }
 
-    /// What [`KvCache::k`] holds of the keys `[num_kv_heads, slots, head_dim]`: the inverse of
+    /// What [`KvPart::k`] holds of the keys `[num_kv_heads, slots, head_dim]`: the inverse of
     /// [`KvCache::keys_in_order`].
     ///
     /// # Panics
@@ -76,16 +116,20 @@ impl<T: KvElement> KvCache<T> {
         rows: u32,
     ) -> u32 {
         let HeadShape { num_kv_heads, head_dim, .. } = heads;
-        let [_, slots, _] = self.v.shape();
+        let slots = self.parts.first().map_or(0, |part| part.v.shape()[1]);
         let [positions, _] = tables.cos_sin.shape();
         let least = if T::IS_F16 { 4 } else { 2 };
         assert!(
             head_dim.is_multiple_of(least),
             "{kernel}: {head_dim} elements in a head, no multiple of {least}"
         );
-        assert_eq!(self.v.shape(), [num_kv_heads, slots, head_dim], "{kernel}: cache against {heads:?}");
+        let counts = self.parts.iter().map(|part| part.v.shape()[0]);
+        assert_eq!(counts.sum::<u32>(), num_kv_heads, "{kernel}: heads of the cache");
+        for KvPart { k, v } in &self.parts {
+            assert_eq!(v.shape()[1..], [slots, head_dim], "{kernel}: cache against {heads:?}");
+            assert_eq!(k.shape(), v.shape(), "{kernel}: k against v of the cache");
+        }
         assert!(slots.is_multiple_of(PAGE), "{kernel}: a cache of {slots} slots, in pages of {PAGE}");
-        assert_eq!(self.k.shape(), self.v.shape(), "{kernel}: k against v of the cache");
         assert_eq!(tables.cos_sin.shape(), [positions, head_dim], "{kernel}: tables against {heads:?}");
         let [_, pages] = cursors.check(kernel, rows);
         let room = positions.next_multiple_of(PAGE);

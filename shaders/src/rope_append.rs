@@ -6,6 +6,7 @@ use crate::cursors::{self, Cursors};
 use crate::dispatch::dispatch;
 use crate::generated::variants::Stored;
 use crate::heads::KeyStrides;
+use crate::kv_cache::KvRange;
 use crate::{HeadShape, KvCache, KvElement, Variants as _};
 
 pub use crate::generated::rope_append::{KERNEL, Params, Variants};
@@ -54,20 +55,37 @@ pub fn rope_append<T: KvElement>(
     );
 
     let rotated = g.activation(name, [rows, num_heads * head_dim]);
-    let (tables, k, v) = (g.bind(&tables.cos_sin), g.bind(&cache.k), g.bind(&cache.v));
+    let tables = g.bind(&tables.cos_sin);
     let Cursors { rows: cursors, pages, .. } = cursors;
     let [_, sequence_pages] = pages.shape();
     let KeyStrides { row: k_row, key: k_key, chunk: k_chunk } = KeyStrides::blocks::<T>(head_dim);
-    let params =
-        Params { rows, num_heads, num_kv_heads, head_dim, slots, sequence_pages, k_row, k_key, k_chunk };
     let stored = match (T::IS_F16, head_dim.is_multiple_of(8)) {
         (true, true) => Stored::F16x4,
         (true, false) => Stored::F16x2,
         (false, true) => Stored::F32x4,
         (false, false) => Stored::F32x1,
     };
-    let grid = Variants { stored }.over([(num_heads + 2 * num_kv_heads).div_ceil(8), rows, 1]);
-    dispatch!(g, grid, params, [qkv, tables, cursors, pages => rotated, k, v], reference::<T>);
+    for (range, [k, v]) in cache.heads(g) {
+        let KvRange { first: first_kv_head, count: part_kv_heads } = range;
+        let part_heads = heads.of_part(range).num_heads;
+        let grid = Variants { stored }.over([(part_heads + 2 * part_kv_heads).div_ceil(8), rows, 1]);
+        let params = Params {
+            rows,
+            num_heads,
+            num_kv_heads,
+            heads_per_kv: num_heads / num_kv_heads,
+            first_kv_head,
+            part_kv_heads,
+            head_dim,
+            slots,
+            sequence_pages,
+            k_row,
+            k_key,
+            k_chunk,
+        };
+        let (k, v) = (k.id(), v.id());
+        dispatch!(g, grid, params, [qkv, tables, cursors, pages => rotated, k, v], reference::<T>);
+    }
     rotated
 }
 
@@ -91,17 +109,18 @@ pub fn reference<T: KvElement>(
         let slot = cursors::slot(pages, p.sequence_pages, sequence, position);
         let cos_sin = &tables[position as usize * head_dim..][..head_dim];
         let all = (num_heads + 2 * num_kv_heads) * head_dim;
-        for (head, x) in qkv[row * all..][..all].chunks_exact(head_dim).enumerate() {
-            if head < num_heads {
-                rotate(x, cos_sin, &mut rotated[(row * num_heads + head) * head_dim..][..head_dim]);
-            } else if head < num_heads + num_kv_heads {
-                let mut key = vec![T::zeroed(); head_dim];
-                rotate(x, cos_sin, &mut key);
-                keys.set(&mut k[(head - num_heads) * slots * head_dim..], slot, &key);
-            } else {
-                let v = &mut v[((head - num_heads - num_kv_heads) * slots + slot) * head_dim..];
-                v.iter_mut().zip(x).for_each(|(v, &x)| *v = T::nearest(x));
+        let x = |head: usize| &qkv[row * all + head * head_dim..][..head_dim];
+        let heads_per_kv = p.heads_per_kv as usize;
+        for n in 0..p.part_kv_heads as usize {
+            let kv_head = p.first_kv_head as usize + n;
+            for head in kv_head * heads_per_kv..(kv_head + 1) * heads_per_kv {
+                rotate(x(head), cos_sin, &mut rotated[(row * num_heads + head) * head_dim..][..head_dim]);
             }
+            let mut key = vec![T::zeroed(); head_dim];
+            rotate(x(num_heads + kv_head), cos_sin, &mut key);
+            keys.set(&mut k[n * slots * head_dim..], slot, &key);
+            let v = v[(n * slots + slot) * head_dim..].iter_mut();
+            v.zip(x(num_heads + num_kv_heads + kv_head)).for_each(|(v, &x)| *v = T::nearest(x));
         }
     }
 }

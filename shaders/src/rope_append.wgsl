@@ -30,6 +30,12 @@ struct Params {
     num_heads: u32,
     /// Heads of k, and of v.
     num_kv_heads: u32,
+    /// Heads of q that share a head of k and v.
+    heads_per_kv: u32,
+    /// The first of the heads of keys and values that `k` and `v` hold.
+    first_kv_head: u32,
+    /// Number of the heads that they hold. Heads of `q` that share them are rotated.
+    part_kv_heads: u32,
     /// Elements in a head.
     head_dim: u32,
     /// Positions the cache has room for: whole pages of 16.
@@ -50,8 +56,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> cursors: array<vec2<u32>>;     // [rows] sequence, position
 @group(0) @binding(4) var<storage, read> pages: array<u32>;             // [sequences, sequence_pages]
 @group(0) @binding(5) var<storage, read_write> rotated: array<Wide>;    // [rows, heads, head_dim]
-@group(0) @binding(6) var<storage, read_write> k: array<Stored>;        // [kv_heads, slots, head_dim]
-@group(0) @binding(7) var<storage, read_write> v: array<Stored>;        // [kv_heads, slots, head_dim]
+@group(0) @binding(6) var<storage, read_write> k: array<Stored>;        // [part_kv_heads, slots, head_dim]
+@group(0) @binding(7) var<storage, read_write> v: array<Stored>;        // [part_kv_heads, slots, head_dim]
 
 /// What the cache holds of `v`.
 fn stored(v: Wide) -> Stored {
@@ -80,10 +86,18 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let head_dim = params.head_dim / WIDTH;
     let half = head_dim / 2u;
 
-    // Heads of q, then of k, then of v. Heads before those of k or of v wrap around to large numbers.
-    let head = group.x * 8u + lane.y;
-    let k_head = head - params.num_heads;
-    let v_head = k_head - params.num_kv_heads;
+    // Heads of q, then of k, then of v, of those that k and v hold. Heads before those of k or of v wrap around to large
+    // numbers.
+    let q_heads = params.part_kv_heads * params.heads_per_kv;
+    let q_head = group.x * 8u + lane.y;
+    let k_head = q_head - q_heads;
+    let v_head = k_head - params.part_kv_heads;
+    // The first of them in a row.
+    let first = params.first_kv_head * params.heads_per_kv;
+    let k_first = params.num_heads + params.first_kv_head;
+    let v_first = k_first + params.num_kv_heads;
+    let kv_at = select(v_first + v_head, k_first + k_head, k_head < params.part_kv_heads);
+    let head = select(kv_at, first + q_head, q_head < q_heads);
 
     // Loops carry addresses along. LLVM would move their arithmetic into what lavapipe makes of every load and store, a
     // loop over lanes, and take each operand of it out of a vector by way of memory.
@@ -91,7 +105,7 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     var table = position * head_dim + lane.x;
 
     // A loop for each: lavapipe walks both sides of an `if`, but not a loop that no lane enters.
-    let q_end = select(0u, half, live && head < params.num_heads);
+    let q_end = select(0u, half, live && q_head < q_heads);
     var q_at = (row * params.num_heads + head) * head_dim + lane.x;
     //~ trips: head_dim / 2 / ${width} / 8 + 2
     for (var j = lane.x; j < q_end; j += 8u) {
@@ -106,7 +120,7 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
         q_at += 8u;
     }
 
-    let k_end = select(0u, half, live && k_head < params.num_kv_heads);
+    let k_end = select(0u, half, live && k_head < params.part_kv_heads);
     let key = k_head * params.slots * params.head_dim + key_at(slot);
     var k_at = (key + key_part(lane.x * WIDTH)) / WIDTH;
     var k_half = (key + key_part((half + lane.x) * WIDTH)) / WIDTH;
@@ -125,7 +139,7 @@ fn rope_append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
         k_half += ${8 // per}u * params.k_chunk;
     }
 
-    let v_end = select(0u, head_dim, live && v_head < params.num_kv_heads);
+    let v_end = select(0u, head_dim, live && v_head < params.part_kv_heads);
     var v_at = (v_head * params.slots + slot) * head_dim + lane.x;
     //~ trips: head_dim / ${width} / 8 + 2
     for (var j = lane.x; j < v_end; j += 8u) {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
-use strix_engine::Gpu;
+use strix_engine::{Gpu, GpuOptions};
 use strix_model::image::RgbImage;
 use strix_model::{
-    Activity, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, SaveOptions, Session,
-    Source,
+    Activity, Config, Constraint, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, Room,
+    SaveOptions, Session, Source,
 };
 
 /// Conversations at once at most.
@@ -16,6 +16,13 @@ const MOST: u64 = 16;
 
 /// Pages of the cache: too few for all.
 const PAGES: u64 = 13;
+
+/// Pages of the cache of some schedules, whose keys take two bindings of [`BINDING`] bytes: each a page of one of nano's
+/// four heads takes 2,048.
+const SPLIT_PAGES: u64 = 20;
+
+/// A little more than nano's picture takes.
+const BINDING: u64 = 160_000;
 
 /// What is asked, with pictures before it or not.
 const QUESTIONS: [&str; 6] = [
@@ -27,6 +34,19 @@ const QUESTIONS: [&str; 6] = [
     "What are the seven colors of the rainbow?",
 ];
 
+/// What some answers must be, numbered as questions ask for them.
+fn constraint(number: usize) -> Constraint {
+    match number {
+        0 => Constraint::Regex("(red|green|blue) (circle|square|triangle)( and [a-z]{1,6}){0,2}".into()),
+        1 => Constraint::Json,
+        _ => Constraint::JsonSchema(
+            r#"{"type": "object", "properties": {"count": {"type": "integer", "minimum": 0, "maximum": 99},
+            "note": {"type": "string", "maxLength": 5}}, "required": ["count"], "additionalProperties": false}"#
+                .into(),
+        ),
+    }
+}
+
 /// One question of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Asked {
@@ -34,6 +54,8 @@ struct Asked {
     picture: Option<u8>,
     question: usize,
     max_tokens: u32,
+    /// Number of a [`constraint`] on the answer.
+    constraint: Option<usize>,
 }
 
 /// A conversation that is under way.
@@ -58,12 +80,16 @@ struct Ended<'a> {
 pub struct Counts {
     /// Schedules that were run.
     pub schedules: u64,
+    /// Those of them whose cache is in several bindings.
+    pub split: u64,
     /// Conversations in them.
     pub conversations: u64,
     /// Answers that were compared.
     pub answers: u64,
     /// Those of them that were cut off.
     pub cancelled: u64,
+    /// Those of them that had to be JSON, or match a regex.
+    pub constrained: u64,
     /// Conversations that went on twice from where they were.
     pub forks: u64,
     /// Conversations that were saved and reloaded.
@@ -78,9 +104,11 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             schedules,
+            split,
             conversations,
             answers,
             cancelled,
+            constrained,
             forks,
             reloads,
             waits,
@@ -88,15 +116,16 @@ impl fmt::Display for Counts {
         } = self;
         write!(
             f,
-            "{schedules} schedules, {conversations} conversations ({forks} forks, {reloads} reloads), {answers} answers as those alone \
-             ({cancelled} cut off, {waits} waited for room); of their prompts {held} positions were in the cache, {run} were run"
+            "{schedules} schedules ({split} over several bindings), {conversations} conversations ({forks} forks, {reloads} reloads), \
+             {answers} answers as those alone ({constrained} constrained, {cancelled} cut off, {waits} waited for room); of their prompts {held} positions were in the cache, {run} were run"
         )
     }
 }
 
 /// A model and what conversations are told by it when they are alone.
 pub struct Schedules {
-    model: Model,
+    /// With a cache in one binding, and in several.
+    models: [Model; 2],
     alone: Model,
     known: HashMap<Vec<Asked>, Vec<Vec<u32>>>,
     pictures: Vec<RgbImage>,
@@ -107,18 +136,22 @@ pub struct Schedules {
 }
 
 impl Schedules {
-    /// Loads nano twice, once with a cache that is too small for all.
+    /// Loads nano three times: with a cache that is too small for all, with one on a device whose bindings do not hold a
+    /// layer's keys, and with room for all.
     ///
     /// # Errors
     ///
     /// If it cannot be loaded.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        let text = strix_model::Config::nano().text;
+        let text = Config::nano().text;
         let page = 16 * 2 * 4 * (text.kv_dim() * text.num_hidden_layers) as u64;
-        let load = |kv_memory| {
-            let options = LoadOptions { kv_memory, ..LoadOptions::default() };
-            Model::load_on(gpu, Source::Nano, &options, &mut |_| ())
-        };
+        let options = |kv_memory| LoadOptions { kv_memory, ..LoadOptions::default() };
+        let load = |gpu: &Gpu, kv_memory| Model::load_on(gpu, Source::Nano, &options(kv_memory), &mut |_| ());
+        let small = Gpu::with(&GpuOptions { max_binding_bytes: Some(BINDING), ..GpuOptions::from_env() })?;
+        let split = Some(SPLIT_PAGES * page);
+        let plan =
+            strix_model::plan(&Config::nano(), &options(split), &small.target(), None, Room::default())?;
+        ensure!(plan.kv_cache_bindings == 2, "{} bindings of keys", plan.kv_cache_bindings);
         let picture = |i: u8| {
             RgbImage::from_fn(112, 112, |x, y| {
                 let inside = x.abs_diff(56) + y.abs_diff(56) < 20 + 6 * u32::from(i);
@@ -126,8 +159,8 @@ impl Schedules {
             })
         };
         Ok(Self {
-            model: load(Some(PAGES * page))?,
-            alone: load(None)?,
+            models: [load(gpu, Some(PAGES * page))?, load(&small, split)?],
+            alone: load(gpu, None)?,
             known: HashMap::new(),
             pictures: (0..4).map(picture).collect(),
             folder: tempfile::tempdir()?,
@@ -147,7 +180,11 @@ impl Schedules {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % n
         };
-        self.model.session()?.inspect().spoil_cache(seed)?;
+        // One of four is over several bindings, and three have answers that are constrained.
+        let is_split = seed % 4 == 1;
+        let is_free = seed % 4 == 0;
+        let model = self.models[usize::from(is_split)].clone();
+        model.session()?.inspect().spoil_cache(seed)?;
         let talks: Vec<Vec<Asked>> = (0..1 + random(MOST))
             .map(|_| {
                 let questions = 1 + random(3);
@@ -155,23 +192,26 @@ impl Schedules {
                     picture: (random(2) == 0).then(|| random(4) as u8),
                     question: random(QUESTIONS.len() as u64) as usize,
                     max_tokens: 1 + random(20) as u32,
+                    constraint: (!is_free && random(3) == 0).then(|| random(3) as usize),
                 };
                 (0..questions).map(asked).collect()
             })
             .collect();
-        let ended = self.drive(&talks, &mut random).with_context(|| format!("seed {seed}"))?;
+        let ended = self.drive(&model, &talks, &mut random).with_context(|| format!("seed {seed}"))?;
         // Whoever looks waits for what was cut off.
-        self.model.session()?.inspect().fill(0)?;
-        let Activity { kv_positions: all, kv_positions_left: left, waited_for_room, .. } =
-            self.model.activity();
+        model.session()?.inspect().fill(0)?;
+        let Activity { kv_positions: all, kv_positions_left: left, .. } = model.activity();
         ensure!(all == left, "seed {seed}: {left} of {all} positions are left when all is over");
-        self.counts.waits = waited_for_room;
+        self.counts.waits = self.models.iter().map(|model| model.activity().waited_for_room).sum();
         self.counts.schedules += 1;
+        self.counts.split += u64::from(is_split);
         for Ended { talk, ids, is_whole } in ended {
             let alone = self.alone(talk)?;
             self.counts.conversations += 1;
             self.counts.answers += ids.len() as u64;
             self.counts.cancelled += u64::from(!is_whole);
+            let constrained = talk.iter().take(ids.len()).filter(|asked| asked.constraint.is_some());
+            self.counts.constrained += constrained.count() as u64;
             let answers = ids.len();
             for (at, (ids, alone)) in ids.iter().zip(&alone).enumerate() {
                 let cut = at + 1 == answers && !is_whole;
@@ -185,11 +225,12 @@ impl Schedules {
     /// Lets conversations go on in any order until all have ended.
     fn drive<'a>(
         &mut self,
+        model: &Model,
         talks: &'a [Vec<Asked>],
         random: &mut dyn FnMut(u64) -> u64,
     ) -> Result<Vec<Ended<'a>>> {
         let begin = |talk: &'a Vec<Asked>| -> Result<Going<'a>> {
-            Ok(Going { talk, session: self.model.session()?, answer: None, ids: vec![] })
+            Ok(Going { talk, session: model.session()?, answer: None, ids: vec![] })
         };
         let mut going: Vec<_> = talks.iter().map(begin).collect::<Result<_>>()?;
         // Some come together.
@@ -214,7 +255,7 @@ impl Schedules {
                 let saved = going[at].session.save(&path, options);
                 match saved {
                     Ok(()) => {
-                        going[at].session = self.model.restore(&path)?;
+                        going[at].session = model.restore(&path)?;
                         self.counts.reloads += 1;
                     }
                     // Others have all pages, and it needs one to copy from.
@@ -251,7 +292,8 @@ impl Schedules {
 }
 
 fn options(asked: &Asked) -> GenerateOptions {
-    GenerateOptions { max_tokens: asked.max_tokens, ..GenerateOptions::default() }
+    let constraint = asked.constraint.map(constraint);
+    GenerateOptions { max_tokens: asked.max_tokens, constraint, ..GenerateOptions::default() }
 }
 
 fn add_picture(session: &mut Session, pictures: &[RgbImage], asked: &Asked) -> Result<(), Error> {

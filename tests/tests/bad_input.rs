@@ -398,14 +398,16 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
     let load = |gpu: &Gpu, ctx| load_kv(gpu, ctx, KvDtype::F32);
     says(load(&small, 100).err(), &["pixels", "37632 bytes", "30000 this device allows"]);
 
-    // All weights fit, the cache does not, whose keys are in blocks of 16; 144 positions would.
+    // All weights fit, the keys of a head do not, which are in blocks of 16; those of 608 positions would. Nor would the
+    // rotations with keys of f16.
     let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
     let small = Gpu::with(&options).unwrap();
-    let words =
-        ["decoder.0.k_cache", "200 positions", "53248 bytes", "39000", "it fits with ctx 144 or kv f16"];
-    says(load(&small, 200).err(), &words);
-    load(&small, 144).unwrap().session().unwrap();
-    load_kv(&small, 200, KvDtype::F16).unwrap().session().unwrap();
+    let words = ["620 positions", "in one binding", "39000", "it fits with ctx 608 or another adapter"];
+    says(load(&small, 620).err(), &[&words[..], &["decoder.0.k_cache[0]", "39936 bytes"]].concat());
+    says(load_kv(&small, 620, KvDtype::F16).err(), &[&words[..], &["rope", "39680 bytes"]].concat());
+    for kv in [KvDtype::F32, KvDtype::F16] {
+        load_kv(&small, 608, kv).unwrap().session().unwrap();
+    }
 }
 
 #[test]

@@ -173,6 +173,26 @@ fn small_bindings_split_projections_and_embedding_and_change_no_id() {
     }
 }
 
+/// A layer's keys of 320 positions take 81,920 bytes; where heads share them those of 640 take 40,960.
+#[test]
+fn small_bindings_split_the_cache_and_change_no_id() {
+    let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
+    let small = Gpu::with(&options).unwrap();
+    for (name, kv, ctx, bindings) in [
+        ("tiny", KvDtype::F32, 320, 4),
+        ("gqa", KvDtype::F32, 640, 2),
+        ("tiny", KvDtype::F16, 320, 2),
+    ] {
+        let load = LoadOptions { dtype: Dtype::F32, kv, ctx: Some(ctx), chunk: 32, ..LoadOptions::default() };
+        let config = strix_model::Config::load(&root().join(name).join("hf")).unwrap();
+        let plan = strix_model::plan(&config, &load, &small.target(), None, strix_model::Room::default());
+        assert_eq!(plan.unwrap().kv_cache_bindings, bindings, "{name}, {kv}");
+        let report = checks::greedy_steps(&small, &root().join(name), &load).unwrap();
+        assert_eq!(report.ids_equal, report.runs, "{report}");
+        assert!(kv == KvDtype::F16 || report.good(), "{name}:\n{report}");
+    }
+}
+
 /// Folders as a user has them: shards of two ways of numbering and a single file, F16 and BF16, views of one storage.
 #[test]
 fn bin_checkpoints_give_the_logits_of_their_safetensors_bit_for_bit() {

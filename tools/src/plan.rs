@@ -100,6 +100,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             "weight_bytes": weights,
             "kv_cache_bytes": plan.kv_cache_bytes,
             "kv_cache_positions": plan.kv_cache_positions,
+            "kv_cache_bindings": plan.kv_cache_bindings,
             "kv_dtype": options.kv.to_string(),
             "programs": programs.collect::<Vec<_>>(),
             "memory": memory_json(&plan.memory),
@@ -121,7 +122,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let bytes = plan.kv_cache_bytes;
     let name = format!("KV cache, {} positions", plan.kv_cache_positions);
-    writeln!(out, "{name:<26}{:>12}  {bytes} bytes as {}", human(bytes), options.kv)?;
+    write!(out, "{name:<26}{:>12}  {bytes} bytes as {}", human(bytes), options.kv)?;
+    match plan.kv_cache_bindings {
+        1 => writeln!(out)?,
+        // Dispatches a decoder layer, above, are with them.
+        bindings => writeln!(out, ", a layer's keys in {bindings} bindings")?,
+    }
     writeln!(
         out,
         "\n{:<26}{:>12}{:>14}{:>14}{:>12}",

@@ -6,7 +6,8 @@ use strix_model::Config;
 use strix_model::tune::data;
 use strix_shaders::cursors::PAGE;
 use strix_shaders::{
-    Cursors, HeadShape, Heads, KvCache, KvElement, Mask, attention, attention_probs, decode_attention,
+    Cursors, HeadShape, Heads, KvCache, KvElement, Mask, attention, cached_attention, cached_attention_probs,
+    decode_attention,
 };
 
 use super::bench::{Bench, CONTEXTS, Operands, PREFILL, Record, Turns, copies, heads_of, rope_tables};
@@ -82,23 +83,16 @@ impl Sizes {
         Cursors::in_order(g, self.rows, self.keys - live, live, self.keys.div_ceil(PAGE))
     }
 
-    /// The heads of queries, keys and values.
-    fn bind<T: KvElement>(
-        &self,
-        g: &mut Graph,
-        q: &Resident<f32, 2>,
-        kv: &KvCache<T>,
-    ) -> (Heads, [Heads<T>; 2]) {
-        let q = Heads::in_rows(g.bind(q), 0, self.heads.head_dim);
-        (q, kv.heads(g))
+    /// The heads of queries.
+    fn bind(&self, g: &mut Graph, q: &Resident<f32, 2>) -> Heads {
+        Heads::in_rows(g.bind(q), 0, self.heads.head_dim)
     }
 
     fn causal<T: KvElement>(self, operands: &Operands) -> Result<Record> {
         let (q, kv) = (self.queries(operands)?, self.cache::<T>(operands)?);
         Ok(Box::new(move |g, quickly| {
-            let (q, [k, v]) = self.bind(g, &q, &kv);
-            let mask = Mask::Causal { cursors: self.cursors(g, quickly) };
-            attention(g, "y", q, k, v, self.heads, self.rows, mask);
+            let (q, cursors) = (self.bind(g, &q), self.cursors(g, quickly));
+            cached_attention(g, "y", q, &kv, self.heads, self.rows, cursors);
         }))
     }
 
@@ -116,9 +110,8 @@ impl Sizes {
     fn probs(self, operands: &Operands) -> Result<Record> {
         let (q, kv) = (self.queries(operands)?, self.cache::<f32>(operands)?);
         Ok(Box::new(move |g, _| {
-            let (q, [k, _]) = self.bind(g, &q, &kv);
-            let mask = Mask::Causal { cursors: self.cursors(g, false) };
-            attention_probs(g, "p", q, k, self.heads, self.rows, self.keys, mask);
+            let (q, cursors) = (self.bind(g, &q), self.cursors(g, false));
+            cached_attention_probs(g, "p", q, &kv, self.heads, self.rows, self.keys, cursors);
         }))
     }
 

@@ -174,7 +174,7 @@ fn rope<T: KvElement>(shape: Shape) -> Bench {
         let qkv = operands.tensor("qkv", [rows, q_dim + kv_dim])?;
         let tables = rope_tables(context, head_dim);
         let pages = context.div_ceil(PAGE);
-        let cache = KvCache::<T>::new("bench", pages, heads);
+        let cache = KvCache::<T>::new("bench", pages, heads, operands.gpu().target().max_binding_bytes);
         Ok(Box::new(move |g, _| {
             let qkv = g.bind(&qkv);
             let cursors = Cursors::in_order(g, rows, APPEND_AT, rows, pages);

@@ -49,6 +49,38 @@ fn a_decode_step_takes_at_most_6_dispatches_a_layer_and_200_a_token_and_one_more
     }
 }
 
+/// WebGPU's least binding, 128 MiB, holds 8,192 positions of all heads in f32, and 262,144 of one.
+#[test]
+fn a_cache_takes_as_many_bindings_as_the_limit_asks_for_and_attention_a_dispatch_for_each() {
+    let software = Target { is_cpu: true, subgroup: Some(16), family: Family::Subgroup, ..Target::default() };
+    let json = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/spec/config_8b.json")).unwrap();
+    let config = Config::from_json(&json).unwrap();
+    let plan = |kv, positions: u64| {
+        let element = if kv == KvDtype::F16 { 2 } else { 4 };
+        let kv_memory = Some(32 * 2 * positions * 4096 * element);
+        let dtype = Dtype::Int8 { group: None };
+        let options = LoadOptions { dtype, kv, kv_memory, ctx: Some(2048), ..LoadOptions::default() };
+        plan(&config, &options, &software, None, Room::default())
+    };
+    for (kv, positions, bindings) in [
+        // 16 conversations of 200 positions.
+        (KvDtype::F32, 16 * 208, 1),
+        (KvDtype::F32, 8192, 1),
+        (KvDtype::F32, 8208, 2),
+        (KvDtype::F16, 16_384, 1),
+        (KvDtype::F16, 16_400, 2),
+        (KvDtype::F32, 65_536, 8),
+        (KvDtype::F32, 262_144, 32),
+    ] {
+        let report = plan(kv, positions).unwrap();
+        assert_eq!(report.kv_cache_positions, positions);
+        assert_eq!(report.kv_cache_bindings, bindings, "{kv}, {positions} positions");
+        assert_eq!(report.decode_dispatches_per_layer, 4 + bindings, "{kv}, {positions} positions");
+    }
+    let error = plan(KvDtype::F32, 262_160).unwrap_err().to_string();
+    assert!(error.contains("at most 274877906944 bytes") && error.contains("134217728"), "{error}");
+}
+
 /// A small config in which sizes follow from each other where they can.
 fn small() -> Value {
     json!({

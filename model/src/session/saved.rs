@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::iter::empty;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use super::Session;
 use crate::constraint::Constraint;
 use crate::generate::GenerateOptions;
 use crate::inner::Inner;
-use crate::kv_cache::{LayerCache, page_ranges};
+use crate::kv_cache::LayerCache;
 use crate::kv_pool::POSITIONS;
 use crate::picture::{Content, Picture};
 use crate::prompt::{Conversation, Question, Template, Turn};
@@ -321,9 +320,8 @@ fn read_cache(inner: &Inner, rows: &[Row], tensors: &mut Tensors) -> Result<usiz
         inner.start(&more, rows.len(), &[], empty()).map_err(|refused| refused.error(rows.len()))?;
     let mut read = || -> Result<()> {
         for (i, layer) in inner.kv.iter().enumerate() {
-            let (ranges, dtype, shape) = cached(inner, layer, sequence.pages());
-            for (name, tensor) in ["k", "v"].into_iter().zip(layer.residents()) {
-                let bytes = inner.gpu.read_ranges(&tensor, &ranges)?;
+            let (dtype, shape) = cached(inner, layer, sequence.pages().len());
+            for (name, bytes) in ["k", "v"].into_iter().zip(layer.read(&inner.gpu, sequence.pages())?) {
                 tensors.insert(format!("cache.{i}.{name}"), (dtype, shape.clone(), bytes));
             }
         }
@@ -334,13 +332,11 @@ fn read_cache(inner: &Inner, rows: &[Row], tensors: &mut Tensors) -> Result<usiz
     read.map(|()| positions)
 }
 
-/// Where the keys, or values, of some pages are, and what they are.
-fn cached(inner: &Inner, layer: &LayerCache, pages: &[u32]) -> (Vec<Range<u64>>, Dtype, Vec<usize>) {
+/// What the keys, or values, of so many pages are in a file.
+fn cached(inner: &Inner, layer: &LayerCache, pages: usize) -> (Dtype, Vec<usize>) {
     let text = &inner.config.text;
-    let ranges: Vec<_> = pages.iter().flat_map(|&page| page_ranges(layer, text, page)).collect();
     let dtype = if matches!(layer, LayerCache::F16(_)) { Dtype::F16 } else { Dtype::F32 };
-    let shape = vec![pages.len(), text.num_key_value_heads, POSITIONS, text.head_dim()];
-    (ranges, dtype, shape)
+    (dtype, vec![pages, text.num_key_value_heads, POSITIONS, text.head_dim()])
 }
 
 /// Why a cache is not written.
@@ -374,8 +370,7 @@ fn write_cache(
     };
     let number = positions.div_ceil(POSITIONS);
     for (i, layer) in inner.kv.iter().enumerate() {
-        let (_, dtype, mut shape) = cached(inner, layer, &[]);
-        shape[0] = number;
+        let (dtype, shape) = cached(inner, layer, number);
         for name in ["k", "v"].map(|name| format!("cache.{i}.{name}")) {
             let view = file.tensor(&name).map_err(|e| Unwritten::Wrong(e.to_string()))?;
             if view.dtype() != dtype || view.shape() != shape {
@@ -393,12 +388,11 @@ fn write_cache(
     pages.grow(&mut sequence, positions);
     let write = || -> std::result::Result<(), Unwritten> {
         for (i, layer) in inner.kv.iter().enumerate() {
-            let (ranges, ..) = cached(inner, layer, &sequence.pages()[known..]);
-            for (name, tensor) in ["k", "v"].into_iter().zip(layer.residents()) {
-                let view = file.tensor(&format!("cache.{i}.{name}")).expect("just seen");
-                let page = view.data().len() / number;
-                inner.gpu.write_ranges(&tensor, &ranges, &view.data()[known * page..])?;
-            }
+            let of = |name| {
+                let data = file.tensor(&format!("cache.{i}.{name}")).expect("just seen").data();
+                &data[known * (data.len() / number)..]
+            };
+            layer.write(&inner.gpu, &sequence.pages()[known..], ["k", "v"].map(of))?;
         }
         Ok(())
     };

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use strix_shaders::{KvCache, KvElement};
+use strix_shaders::{KvCache, KvElement, KvPart};
 
 use super::Inspect;
 use crate::kv_cache::LayerCache;
@@ -82,12 +82,13 @@ impl Inspect<'_> {
     }
 
     fn write_layer<T: KvElement>(&self, kv: &KvCache<T>, value: impl Fn(usize) -> f32) -> Result<()> {
-        let elements = kv.k.shape().iter().map(|&n| n as usize).product();
         // A number that is none stays none.
         let element = |i| if value(i).is_nan() { T::NAN } else { T::nearest(value(i)) };
-        let values: Vec<T> = (0..elements).map(element).collect();
-        for kv in [&kv.k, &kv.v] {
-            kv.write(&self.inner().gpu, &values)?;
+        for KvPart { k, v } in &kv.parts {
+            let elements = k.shape().iter().map(|&n| n as usize).product();
+            let values: Vec<T> = (0..elements).map(element).collect();
+            k.write(&self.inner().gpu, &values)?;
+            v.write(&self.inner().gpu, &values)?;
         }
         Ok(())
     }

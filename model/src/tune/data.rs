@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use strix_engine::{Gpu, Resident, Result};
 use strix_shaders::cursors::PAGE;
-use strix_shaders::{Format, HeadShape, KvCache, KvElement, Layout, Linear, Routing};
+use strix_shaders::{Format, HeadShape, KvCache, KvElement, KvPart, Layout, Linear, Routing};
 
 /// Weight formats, each with its name.
 pub const FORMATS: [(&str, Format); 6] = [
@@ -49,12 +49,14 @@ pub fn tensor<const R: usize>(gpu: &Gpu, label: &str, shape: [u32; R]) -> Result
 ///
 /// If the device has no room for it.
 pub fn cache<T: KvElement>(gpu: &Gpu, heads: HeadShape, context: u32) -> Result<KvCache<T>> {
-    let KvCache { k, v } = KvCache::new("cache", context.div_ceil(PAGE), heads);
+    let limit = gpu.target().max_binding_bytes;
+    let KvCache { parts } = KvCache::new("cache", context.div_ceil(PAGE), heads, limit);
     let filled = |tensor: Resident<T, 3>| {
         let noise = noise(tensor.shape().iter().map(|&n| n as usize).product());
         tensor.filled(gpu, &noise.into_iter().map(T::nearest).collect::<Vec<_>>())
     };
-    Ok(KvCache { k: filled(k)?, v: filled(v)? })
+    let parts = parts.into_iter().map(|KvPart { k, v }| Ok(KvPart { k: filled(k)?, v: filled(v)? }));
+    Ok(KvCache { parts: parts.collect::<Result<_>>()? })
 }
 
 /// A projection of noise on the device, of a size that makes results of [`noise`] about 1.

@@ -6,8 +6,8 @@ use strix_engine::{Gpu, Graph, Resident, Result};
 use strix_shaders::cursors::PAGE;
 use strix_shaders::rms_norm::Mixed;
 use strix_shaders::{
-    Cursors, Format, HeadShape, Heads, KvElement, Layout, Mask, RopeTables, attention, decode_attention,
-    layer_norm, linear, rms_norm, swiglu,
+    Cursors, Format, HeadShape, Heads, KvElement, Layout, Mask, RopeTables, attention, cached_attention,
+    decode_attention, layer_norm, linear, rms_norm, swiglu,
 };
 
 use super::data;
@@ -159,10 +159,8 @@ fn causal<T: KvElement + Send + Sync>(h: HeadShape, rows: u32, keys: u32) -> Sub
             let (q, cache) = (queries_of(gpu, h, rows)?, data::cache::<T>(gpu, h, keys)?);
             Ok(Box::new(move |g| {
                 let q = in_rows(g, &q, h);
-                let [k, v] = cache.heads(g);
                 let cursors = Cursors::in_order(g, rows, keys - rows, rows, keys.div_ceil(PAGE));
-                let mask = Mask::Causal { cursors };
-                attention(g, "y", q, k, v, h, rows, mask);
+                cached_attention(g, "y", q, &cache, h, rows, cursors);
             }))
         })
     };

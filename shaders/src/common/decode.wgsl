@@ -18,6 +18,10 @@ struct Params {
     num_kv_heads: u32,
     /// Heads that share a key and value head.
     heads_per_kv: u32,
+    /// The first of the heads of keys and values that `k` and `v` hold.
+    first_kv_head: u32,
+    /// Number of the heads that they hold.
+    part_kv_heads: u32,
     /// Dimensions of a head.
     head_dim: u32,
     /// Elements of a key: a 16th of those of 16 keys.
@@ -35,16 +39,16 @@ struct Params {
 @group(0) @binding(4) var<storage, read> pages: array<u32>;            // [sequences, sequence_pages]
 //% if loads == "texels"
 // k and v again: what this step writes of them it does not read.
-@group(0) @binding(5) var k_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, slots, head_dim]
-@group(0) @binding(6) var v_texels: texture_storage_2d<rgba32uint, read>;    // [num_kv_heads, slots, head_dim]
+@group(0) @binding(5) var k_texels: texture_storage_2d<rgba32uint, read>;    // [part_kv_heads, slots, head_dim]
+@group(0) @binding(6) var v_texels: texture_storage_2d<rgba32uint, read>;    // [part_kv_heads, slots, head_dim]
 //% endif
 //% if result is defined and result == "parts"
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;    // [rows, num_heads, splits, dims / 4 + 1]
 //% else
 @group(0) @binding(7) var<storage, read_write> y: array<Element>;      // [rows, num_heads, head_dim]
 //% endif
-@group(0) @binding(8) var<storage, read_write> k: array<KvElement>;    // [num_kv_heads, slots, head_dim]
-@group(0) @binding(9) var<storage, read_write> v: array<KvElement>;    // [num_kv_heads, slots, head_dim]
+@group(0) @binding(8) var<storage, read_write> k: array<KvElement>;    // [part_kv_heads, slots, head_dim]
+@group(0) @binding(9) var<storage, read_write> v: array<KvElement>;    // [part_kv_heads, slots, head_dim]
 
 /// One head of a row.
 struct Work {
@@ -67,9 +71,17 @@ struct Work {
     appends: bool,
 }
 
-fn work_of(head: u32, row: u32, cursor: vec2<u32>) -> Work {
+/// Head n of those that attend to `k` and `v`, as it is numbered in q and in the result.
+fn head_of(n: u32) -> u32 {
+    return params.first_kv_head * params.heads_per_kv + n;
+}
+
+/// Head n of those that attend to `k` and `v`.
+fn work_of(n: u32, row: u32, cursor: vec2<u32>) -> Work {
     let room = params.sequence_pages * 16u;
-    let kv_head = head / params.heads_per_kv;
+    let head = head_of(n);
+    let kv_n = n / params.heads_per_kv;
+    let kv_head = params.first_kv_head + kv_n;
     let first = row * (params.num_heads + 2u * params.num_kv_heads);
     var work: Work;
     work.sequence = cursor.x;
@@ -79,9 +91,9 @@ fn work_of(head: u32, row: u32, cursor: vec2<u32>) -> Work {
     work.k = (first + params.num_heads + kv_head) * params.head_dim;
     work.v = work.k + params.num_kv_heads * params.head_dim;
     work.y = (row * params.num_heads + head) * params.head_dim;
-    work.cached = kv_head * params.slots * params.head_dim;
+    work.cached = kv_n * params.slots * params.head_dim;
     work.slot = slot_of(cursor.x, min(cursor.y, room - 1u));
-    work.appends = cursor.y < room && head % params.heads_per_kv == 0u;
+    work.appends = cursor.y < room && n % params.heads_per_kv == 0u;
     return work;
 }
 

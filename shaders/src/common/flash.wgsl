@@ -14,6 +14,10 @@ struct Params {
     num_heads: u32,
     /// Heads that share a key and value head.
     heads_per_kv: u32,
+    /// The first of the heads of keys and values that `k` and `v` hold.
+    first_kv_head: u32,
+    /// Number of the heads that they hold.
+    part_kv_heads: u32,
     /// Dimensions of a head.
     head_dim: u32,
     /// Elements from one row of `q` to the next.
@@ -52,11 +56,16 @@ struct Head {
     v: u32,
 }
 
-/// Head n of q, and the head of k and v that it attends to.
+/// Head n of those that attend to `k` and `v`, as it is numbered in q and in y.
+fn head_of(n: u32) -> u32 {
+    return params.first_kv_head * params.heads_per_kv + n;
+}
+
+/// Head n of those that attend to `k` and `v`, and the head of these that it attends to.
 fn head_at(n: u32) -> Head {
     let kv = n / params.heads_per_kv;
     return Head(
-        params.q_offset + n * params.q_stride,
+        params.q_offset + head_of(n) * params.q_stride,
         params.k_offset + kv * params.k_stride,
         params.v_offset + kv * params.v_stride,
     );

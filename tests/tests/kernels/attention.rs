@@ -1,8 +1,8 @@
 use half::f16;
 use strix_engine::{Gpu, Graph, Program, Resident};
-use strix_shaders::Cursors;
 use strix_shaders::attention::{self, HeadShape, Heads, KvElement, Mask};
 use strix_shaders::cursors::{PAGE, Run};
+use strix_shaders::{Cursors, cached_attention};
 use strix_tests::{assert_close, on_all, run_on, uniform};
 
 use crate::sequences::{Several, cache_of};
@@ -117,6 +117,8 @@ impl Case {
             sequence_pages: self.keys / PAGE,
             num_heads: self.num_heads,
             heads_per_kv: self.num_heads / self.num_kv_heads,
+            first_kv_head: 0,
+            part_kv_heads: self.num_kv_heads,
             head_dim: self.head_dim,
             q_row: self.row(),
             q_offset: 0,
@@ -328,8 +330,8 @@ fn over_a_cache<T: KvElement + Send + Sync>(gpu: &Gpu, case: Case, q: &[f32], kv
     let [k, v] = kv.map(by_head);
     let record = |g: &mut Graph| {
         let cache = cache_of(num_kv_heads, dim, &k, &v);
-        let (q, [k, v], mask) = (case.bind_q(g, q), cache.heads(g), case.mask(g));
-        strix_shaders::attention(g, "y", q, k, v, case.shape(), case.rows, mask)
+        let (q, cursors) = (case.bind_q(g, q), Cursors::of(g, case.rows, &[case.run()], &case.pages()));
+        cached_attention(g, "y", q, &cache, case.shape(), case.rows, cursors)
     };
     assert_close(&format!("cache {case:?}"), &run_on(gpu, record, |_| ()), want, 1e-5);
 }
@@ -349,9 +351,8 @@ fn check_several<T: KvElement + Send + Sync>(case: &Several) {
             let record = |g: &mut Graph| {
                 let cache = case.cache_of(&k, &v);
                 let q = Heads::in_rows(g.bind(&Resident::from_slice("q", [rows, row], &q)), 0, head_dim);
-                let [k, v] = cache.heads(g);
-                let mask = Mask::Causal { cursors: Cursors::of(g, rows, runs, pages) };
-                strix_shaders::attention(g, "y", q, k, v, case.shape, rows, mask)
+                let cursors = Cursors::of(g, rows, runs, pages);
+                cached_attention(g, "y", q, &cache, case.shape, rows, cursors)
             };
             let mut y = run_on(gpu, record, |_| ());
             let dead = y.split_off(((rows - 3) * row) as usize);

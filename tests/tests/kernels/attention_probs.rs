@@ -23,6 +23,8 @@ fn check_over<T: KvElement>(case: Case, keys: u32, q: &[f32], k: &[T]) {
         sequence_pages: case.pages().len() as u32,
         num_heads: case.num_heads,
         heads_per_kv: case.num_heads / case.num_kv_heads,
+        first_kv_head: 0,
+        part_kv_heads: case.num_kv_heads,
         head_dim: case.head_dim,
         q_row: case.num_heads * case.head_dim,
         q_offset: 0,

@@ -6,7 +6,7 @@ use strix_shaders::rope_append::{self, RopeTables};
 use strix_shaders::{Cursors, KvCache, decode_attention};
 use strix_tests::{assert_close, constant, gpu, on_all, run_graph, run_on, uniform};
 
-use crate::sequences::{Several, cache_of, turned};
+use crate::sequences::{Several, cache_of, held, turned, with_texels};
 
 /// A decode step over a cache.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +63,8 @@ impl Case {
     fn cache<T: KvElement + Send + Sync>(self, data: &Data<T>) -> KvCache<T> {
         let HeadShape { num_kv_heads, head_dim, .. } = self.shape;
         let [k, v] = data.cache.each_ref().map(|x| turned(x, num_kv_heads, head_dim));
-        let KvCache { k, v } = cache_of(num_kv_heads, head_dim, &k, &v);
-        if self.texels { KvCache { k: k.with_texels(), v: v.with_texels() } } else { KvCache { k, v } }
+        let cache = cache_of(num_kv_heads, head_dim, &k, &v);
+        if self.texels { with_texels(cache) } else { cache }
     }
 
     fn pages(self) -> Vec<u32> {
@@ -83,10 +83,9 @@ impl Case {
         let y = decode_attention(&mut g, "y", qkv, &self.tables(), &cache, self.shape, cursors);
         let y = g.output(y);
         let program = run_graph(gpu, g, &[y.id()], |_| ());
-        let [k, v] = [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read"));
         let HeadShape { num_kv_heads, head_dim, .. } = self.shape;
-        let k = KvCache::keys_in_order(&k, num_kv_heads, head_dim);
-        (program.read(y).unwrap(), [k, v].map(|x| turned(&x, num_kv_heads, head_dim)))
+        let held = held(gpu, &cache).map(|x| turned(&x, num_kv_heads, head_dim));
+        (program.read(y).unwrap(), held)
     }
 
     /// What [`rope_append::reference`] makes of the row: q, and the cache.
@@ -96,6 +95,9 @@ impl Case {
             rows: 1,
             num_heads,
             num_kv_heads,
+            heads_per_kv: num_heads / num_kv_heads,
+            first_kv_head: 0,
+            part_kv_heads: num_kv_heads,
             head_dim,
             slots: self.context,
             sequence_pages: self.context / PAGE,
@@ -125,6 +127,8 @@ impl Case {
             sequence_pages: self.context / PAGE,
             num_heads,
             heads_per_kv: num_heads / num_kv_heads,
+            first_kv_head: 0,
+            part_kv_heads: num_kv_heads,
             head_dim,
             q_row: num_heads * head_dim,
             q_offset: 0,
@@ -312,15 +316,13 @@ fn decode_attention_replays_its_references() {
 fn decode_attention_writes_nothing_past_its_pages() {
     let case = case(2, 2, 8, 30);
     let mut g = Graph::new(gpu().target());
-    let cache: KvCache = KvCache::new("cache", 3, case.shape);
+    let cache: KvCache = KvCache::new("cache", 3, case.shape, u64::MAX);
     let qkv = constant(&mut g, [1, 6 * 8], &uniform(1, 6 * 8));
     let cursors = Cursors::of(&mut g, 1, &[Run { start: 32, rows: 1 }], &[2, 1]);
     let y = decode_attention(&mut g, "y", qkv, &case.tables(), &cache, case.shape, cursors);
     let y = g.output(y);
     run_graph(gpu(), g, &[y.id()], |_| ());
-    for cache in [&cache.k, &cache.v] {
-        assert_eq!(cache.download(gpu()).expect("the cache can be read"), vec![0.0; 2 * 48 * 8]);
-    }
+    assert_eq!(held(gpu(), &cache), [vec![0.0; 2 * 48 * 8], vec![0.0; 2 * 48 * 8]]);
 }
 
 /// Rows of several sequences in one run: what each gives alone, to the bit, and no key of another is looked at.
@@ -353,8 +355,8 @@ fn check_several<T: KvElement + Send + Sync>(case: &Several) {
             assert!(own.iter().all(|y| y.is_finite()), "{case:?}: {of:?}");
             assert!(y[s * row..][..row] == own, "{case:?}: {of:?} is another alone");
         }
-        let bytes = |kv: &Resident<T, 3>| bytemuck::cast_slice::<T, u8>(&kv.download(gpu).unwrap()).to_vec();
-        assert!(bytes(&together.k) == bytes(&alone.k) && bytes(&together.v) == bytes(&alone.v));
+        let bytes = |cache| held::<T>(gpu, cache).map(|kv| bytemuck::cast_slice::<T, u8>(&kv).to_vec());
+        assert!(bytes(&together) == bytes(&alone));
     });
 }
 

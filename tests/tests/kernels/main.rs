@@ -11,6 +11,7 @@ mod gemm;
 mod gemm_coop;
 mod gemm_dot;
 mod layer_norm;
+mod parts;
 mod patches;
 mod quantise_rows;
 mod rms_norm;

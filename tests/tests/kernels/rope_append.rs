@@ -38,10 +38,8 @@ fn cache_of<T: KvElement>(heads: HeadShape, k: &[T], v: &[T]) -> KvCache<T> {
 
 /// Keys and values on the device, `[num_kv_heads, context, head_dim]`.
 fn held<T: KvElement>(gpu: &Gpu, cache: &KvCache<T>) -> [Vec<T>; 2] {
-    let [num_kv_heads, _, head_dim] = cache.v.shape();
-    let [k, v] = [&cache.k, &cache.v].map(|r| r.download(gpu).expect("the cache can be read"));
-    let k = KvCache::keys_in_order(&k, num_kv_heads, head_dim);
-    [k, v].map(|x| turned(&x, num_kv_heads, head_dim))
+    let [num_kv_heads, _, head_dim] = cache.parts[0].v.shape();
+    sequences::held(gpu, cache).map(|x| turned(&x, num_kv_heads, head_dim))
 }
 
 /// Rows of q with their rows of k and v behind them.
@@ -73,7 +71,7 @@ fn run_into<T: KvElement>(
     let (q_dim, kv_dim) = (heads.num_heads * heads.head_dim, 2 * heads.num_kv_heads * heads.head_dim);
     let qkv = joined(&uniform(1, (rows * q_dim) as usize), kv, rows);
     let qkv = constant(&mut g, [rows, q_dim + kv_dim], &qkv);
-    let pages: Vec<_> = (0..cache.v.shape()[1] / PAGE).rev().collect();
+    let pages: Vec<_> = (0..cache.parts[0].v.shape()[1] / PAGE).rev().collect();
     let run = Run { start: span[0], rows: span[1] };
     let cursors = Cursors::of(&mut g, rows, &[run], &pages);
     let rotated = rope_append(&mut g, "rotated", qkv, &tables, cache, heads, cursors);
@@ -107,6 +105,9 @@ fn expected_in<T: KvElement>(
         rows,
         num_heads,
         num_kv_heads,
+        heads_per_kv: num_heads / num_kv_heads,
+        first_kv_head: 0,
+        part_kv_heads: num_kv_heads,
         head_dim,
         slots: CONTEXT,
         sequence_pages: CONTEXT / PAGE,
@@ -134,8 +135,8 @@ fn rope_append_matches_reference() {
     ];
     for shape in shapes {
         for (rows, span) in [(1, [0, 1]), (1, [39, 1]), (7, [5, 7]), (20, [13, 20])] {
-            let cache = KvCache::new("cache", CONTEXT / PAGE, shape);
-            let zeros = vec![0.0; cache.v.shape().iter().product::<u32>() as usize];
+            let cache = KvCache::new("cache", CONTEXT / PAGE, shape, u64::MAX);
+            let zeros = vec![0.0; cache.parts[0].v.shape().iter().product::<u32>() as usize];
             let want = expected(rows, shape, span, &zeros, &zeros);
             let got = run(gpu(), rows, shape, span, &cache);
             for (name, (got, want)) in ["q", "k", "v"].iter().zip(got.iter().zip(&want)) {
@@ -150,7 +151,8 @@ fn rope_append_matches_reference() {
 fn kv_cache_append_keeps_earlier_rows() {
     for shape in [heads(4, 2, 128), heads(3, 1, 6)] {
         let cache = filled(CONTEXT, shape);
-        let (dim, elements) = (shape.head_dim as usize, cache.v.shape().iter().product::<u32>() as usize);
+        let (dim, elements) =
+            (shape.head_dim as usize, cache.parts[0].v.shape().iter().product::<u32>() as usize);
         let mut before = [uniform(11, elements), uniform(12, elements)];
         for span in [[7, 5], [12, 5], [17, 1]] {
             let [_, k, v] = run(gpu(), span[1], shape, span, &cache);
@@ -251,7 +253,7 @@ fn rope_append_to_a_cache_of_f16_replays_its_reference() {
     let mut g = Graph::new(gpu().target());
     let qkv = constant(&mut g, [rows, 3 * row], &uniform(1, (rows * 3 * row) as usize));
     let cursors = Cursors::in_order(&mut g, rows, 0, rows, CONTEXT / PAGE);
-    let cache = KvCache::<f16>::new("cache", CONTEXT / PAGE, shape);
+    let cache = KvCache::<f16>::new("cache", CONTEXT / PAGE, shape, u64::MAX);
     rope_append(&mut g, "rotated", qkv, &tables(shape.head_dim), &cache, shape, cursors);
     let mut program = Program::compile(gpu(), g).expect("the kernel compiles");
     assert_eq!(program.replay(1e-6).expect("the kernel runs"), None);
@@ -285,7 +287,7 @@ fn a_cache_of_f16_holds_the_nearest_f16_and_no_infinity() {
             // At position 0 keys are not turned, but an infinite one would be multiplied by a sine of 0.
             let k = if x.is_finite() { x } else { 0.0 };
             let kv: Vec<f32> = [vec![k; dim], vec![x; dim]].concat();
-            let cache = KvCache::<f16>::new("cache", CONTEXT / PAGE, shape);
+            let cache = KvCache::<f16>::new("cache", CONTEXT / PAGE, shape, u64::MAX);
             let (_, [got_k, got_v]) = run_into(gpu(), 1, shape, [0, 1], &kv, &cache);
             assert_eq!(got_v[..dim], vec![f16::from_f32(want); dim], "{x} as a value of {shape:?}");
             if x.is_finite() {
@@ -327,8 +329,7 @@ fn rope_append_of_several_sequences_is_that_of_each_alone() {
         expected.resize(rotated.len(), 0.0);
         assert_eq!(rotated, expected);
         let bits = |cache: &KvCache| {
-            [&cache.k, &cache.v]
-                .map(|r| r.download(gpu()).unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+            sequences::held(gpu(), cache).map(|kv| kv.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
         };
         assert!(bits(&together) == bits(&alone));
         assert!(bits(&together) != bits(&empty()), "something was appended");

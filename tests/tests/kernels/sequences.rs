@@ -1,8 +1,8 @@
 //! Runs of rows of several sequences, and caches for them.
 
-use strix_engine::Resident;
+use strix_engine::{Gpu, Resident};
 use strix_shaders::cursors::{NOT_LIVE, PAGE, Run};
-use strix_shaders::{HeadShape, KvCache, KvElement};
+use strix_shaders::{HeadShape, KvCache, KvElement, KvPart};
 use strix_tests::uniform;
 
 /// Rows, `live` of them from position `start` on of sequence 0, as kernels are told of each.
@@ -72,16 +72,50 @@ impl Several {
 
     /// [`cache_of`], which can be read as texels.
     pub(crate) fn cache_of<T: KvElement>(&self, k: &[T], v: &[T]) -> KvCache<T> {
-        let KvCache { k, v } = cache_of(self.shape.num_kv_heads, self.shape.head_dim, k, v);
-        KvCache { k: k.with_texels(), v: v.with_texels() }
+        with_texels(cache_of(self.shape.num_kv_heads, self.shape.head_dim, k, v))
     }
 }
 
-/// A cache of the keys and values `[num_kv_heads, slots, head_dim]`.
+/// A cache of the keys and values `[num_kv_heads, slots, head_dim]`, in one part.
 pub(crate) fn cache_of<T: KvElement>(num_kv_heads: u32, head_dim: u32, k: &[T], v: &[T]) -> KvCache<T> {
-    let shape = [num_kv_heads, k.len() as u32 / num_kv_heads / head_dim, head_dim];
+    in_parts(num_kv_heads, head_dim, k, v, num_kv_heads)
+}
+
+/// The same in parts of so many heads; the last may have fewer.
+pub(crate) fn in_parts<T: KvElement>(
+    num_kv_heads: u32,
+    head_dim: u32,
+    k: &[T],
+    v: &[T],
+    heads: u32,
+) -> KvCache<T> {
+    let slots = k.len() as u32 / num_kv_heads / head_dim;
     let k = KvCache::keys_in_blocks(k, num_kv_heads, head_dim);
-    KvCache { k: Resident::from_slice("k", shape, &k), v: Resident::from_slice("v", shape, v) }
+    let part = (heads * slots * head_dim) as usize;
+    let of = |name: &str, values: &[T]| {
+        let heads = values.len() as u32 / slots / head_dim;
+        Resident::from_slice(name, [heads, slots, head_dim], values)
+    };
+    let parts = k.chunks(part).zip(v.chunks(part));
+    KvCache { parts: parts.map(|(k, v)| KvPart { k: of("k", k), v: of("v", v) }).collect() }
+}
+
+/// A cache that can be read as texels.
+pub(crate) fn with_texels<T: KvElement>(cache: KvCache<T>) -> KvCache<T> {
+    let part = |KvPart { k, v }: KvPart<T>| KvPart { k: k.with_texels(), v: v.with_texels() };
+    KvCache { parts: cache.parts.into_iter().map(part).collect() }
+}
+
+/// What a cache holds on the device, `[num_kv_heads, slots, head_dim]`, its keys in order.
+pub(crate) fn held<T: KvElement>(gpu: &Gpu, cache: &KvCache<T>) -> [Vec<T>; 2] {
+    let [mut all_k, mut all_v] = [vec![], vec![]];
+    for KvPart { k, v } in &cache.parts {
+        let [heads, _, head_dim] = k.shape();
+        let [k, v] = [k, v].map(|kv| kv.download(gpu).expect("the cache can be read"));
+        all_k.extend(KvCache::keys_in_order(&k, heads, head_dim));
+        all_v.extend(v);
+    }
+    [all_k, all_v]
 }
 
 /// Keys or values of one sequence, `[num_kv_heads, positions, head_dim]`, as they lie in a cache whose pages it has from
