@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use strix_engine::{Gpu, GpuOptions};
+use strix_model::tokenizer::PromptId;
 use strix_model::{
     Activity, Answer, Config, Dtype, GenerateOptions, Inspect, KvDtype, LoadOptions, Model, Room,
     SamplingParams, SaveOptions, Session, Source,
@@ -66,9 +67,9 @@ fn ask(session: &mut Session, question: &str, options: &GenerateOptions) -> Answ
 
 #[test]
 fn logits_of_one_and_of_several_together_are_those_of_one_binding() {
-    let prompts: Vec<Vec<i32>> =
-        (0..4).map(|i| (0..9 + 31 * i).map(|j| 3 + (i * 31 + j * 7) % 900).collect()).collect();
-    let ids: Vec<&[i32]> = prompts.iter().map(Vec::as_slice).collect();
+    let prompt = |i: u32| (0..9 + 31 * i).map(|j| PromptId::Token(3 + (i * 31 + j * 7) % 900)).collect();
+    let prompts: Vec<Vec<_>> = (0..4).map(prompt).collect();
+    let ids: Vec<&[PromptId]> = prompts.iter().map(Vec::as_slice).collect();
     for (whole, split, number) in models() {
         let steps = |model: &Model| {
             let mut sessions: Vec<_> = ids.iter().map(|_| model.session().unwrap()).collect();
@@ -82,7 +83,7 @@ fn logits_of_one_and_of_several_together_are_those_of_one_binding() {
 
 #[test]
 fn traces_and_probabilities_are_those_of_one_binding() {
-    let ids: Vec<i32> = (0..37).map(|j| 3 + j * 7 % 900).collect();
+    let ids: Vec<_> = (0..37).map(|j| PromptId::Token(3 + j * 7 % 900)).collect();
     for (whole, split, number) in models() {
         let of = |model: &Model| {
             let mut session = model.session().unwrap();
