@@ -197,8 +197,12 @@ fn scales_at(place: u32, i: u32, row: u32) -> vec4<f32> {
 
 /// Scale of the columns of step `step` of that row.
 fn scale_at(place: u32, step: u32, row: u32) -> f32 {
-    let group = group_of(step);
-    return scale[scales_of_row(place, row) + group / 4u * 16u][group % 4u];
+    return scale_of_group(scales_of_row(place, row), group_of(step));
+}
+
+/// Scale of a group of the row that has its scales at `at`.
+fn scale_of_group(at: u32, group: u32) -> f32 {
+    return scale[at + group / 4u * 16u][group % 4u];
 }
 //% endif
 

@@ -66,10 +66,15 @@ impl Projection<'_> {
         self.epilogue == Epilogue::Residual
     }
 
-    /// Tiles of so many rows that hold them all: those of the second set begin another.
+    /// See [`tiles`].
     pub(crate) fn tiles(&self, rows: u32) -> u32 {
-        self.rows.div_ceil(rows) + self.layout.sets - 1
+        tiles(self.rows, rows, self.layout)
     }
+}
+
+/// Tiles of `size` rows that hold `rows` rows: those of the second set begin another, and none is empty.
+pub(crate) fn tiles(rows: u32, size: u32, layout: &Layout) -> u32 {
+    (rows.div_ceil(size) + layout.sets - 1).min(rows)
 }
 
 /// Packed columns of a workgroup of so many lanes: each has four.
