@@ -35,6 +35,8 @@
 //% set grouped = weights == "int8_group"
 // What of 16 bytes is unpacked at a time.
 //% set fours = [""] if weights == "f32" else ([".xy", ".zw"] if weights == "bf16" else [".x", ".y", ".z", ".w"])
+// int8 for software devices: see `unpack`.
+//% set unshifted = weights in ["int8", "int8_group"] and lanes in [8, 16]
 // Columns of a step. A turn of 16 rows by 32 columns, unrolled, is more text than a processor keeps decoded.
 //% set columns = 16 if rows == 16 and not grouped else 32
 //% set vecs = columns // 4
@@ -111,6 +113,9 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //% if norm == "yes"
         squares += dot(x${i}, x${i});
         x${i} *= load_gain(image_row, step * ${vecs}u + ${first}u + lane % ${vecs * steps_a_load}u);
+//% endif
+//% if unshifted
+        x${i} *= UNITS;
 //% endif
 //% endfor
 //% endif

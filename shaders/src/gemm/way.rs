@@ -84,3 +84,23 @@ pub(crate) fn columns(lanes: Lanes) -> u32 {
         _ => 4 * 32,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packing::Format;
+
+    #[test]
+    fn no_tile_is_empty_and_the_second_sets_rows_begin_another() {
+        let layout = |sets| Layout { n: 32, k: 32, sets, shared: 0, gated: false, format: Format::F32 };
+        for (rows, size, sets, count) in
+            [(1, 1, 1, 1), (1, 8, 2, 1), (2, 8, 2, 2), (8, 8, 1, 1), (9, 8, 1, 2), (9, 8, 2, 3)]
+        {
+            assert_eq!(
+                tiles(rows, size, &layout(sets)),
+                count,
+                "{rows} rows of {sets} sets in tiles of {size}"
+            );
+        }
+    }
+}
