@@ -102,7 +102,12 @@ fn decode_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         // They are of one page: its table is looked at once.
         let page_0 = min(first, keys - 1u);
 //% if lanes == 16 and teams == "one"
-        let slot_0 = pages[page] * 16u;
+        // A load takes lavapipe a turn a lane, but none for those that do without.
+        var entry = 0u;
+        if lane == 0u {
+            entry = pages[page];
+        }
+        let slot_0 = subgroupBroadcast(entry, 0u) * 16u;
         page += 1u;
 //% else
         let slot_0 = slot_of(sequence, page_0);

@@ -18,7 +18,7 @@ pub(crate) fn gemm(class: Family, weights: Weights, rows: RowClass) -> Option<Pr
             Some(Projection::Subgroup { rows: 8, loads: Loads::Texels })
         }
         // Most of a tile of matrices would be empty.
-        (Family::Coop, _, RowClass::One | RowClass::Two | RowClass::Four | RowClass::Few) => {
+        (Family::Coop, _, rows) if rows != RowClass::Many => {
             Some(Projection::Sliced { blocks: 2, threads: 256 })
         }
         _ => None,

@@ -33,6 +33,10 @@
 //% set width = 32 if lanes == "plain" else lanes
 //% set chunks = 8 if weights == "f32" else (4 if weights == "bf16" else 2)
 //% set grouped = weights == "int8_group"
+// What of 16 bytes is unpacked at a time.
+//% set fours = [""] if weights == "f32" else ([".xy", ".zw"] if weights == "bf16" else [".x", ".y", ".z", ".w"])
+// int8 for software devices: see `unpack`.
+//% set unshifted = weights in ["int8", "int8_group"] and lanes in [8, 16]
 // Columns of a step. A turn of 16 rows by 32 columns, unrolled, is more text than a processor keeps decoded.
 //% set columns = 16 if rows == 16 and not grouped else 32
 //% set vecs = columns // 4
@@ -110,6 +114,9 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         squares += dot(x${i}, x${i});
         x${i} *= load_gain(image_row, step * ${vecs}u + ${first}u + lane % ${vecs * steps_a_load}u);
 //% endif
+//% if unshifted
+        x${i} *= UNITS;
+//% endif
 //% endfor
 //% endif
 //% if grouped and rows == 1
@@ -149,13 +156,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             {
 //% set j = chunk * (8 // chunks) + word
 //% for c in range(4)
-//% if weights == "f32"
-                let w${c} = unpack(q${c});
-//% elif weights == "bf16"
-                let w${c} = unpack(q${c}.${["xy", "zw"][word]});
-//% else
-                let w${c} = unpack(q${c}.${["x", "y", "z", "w"][word]});
-//% endif
+                let w${c} = unpack(q${c}${fours[word]});
 //% endfor
 //% for r in range(rows)
 //% if lanes == "plain"

@@ -85,7 +85,9 @@ mod tests {
         assert!(recorded(&target, 1, int8).starts_with("gemv_tiled"), "a single row");
         let unasked = Target { family: Family::Tiled, forced: false, ..target.clone() };
         assert!(recorded(&unasked, 130, int8).starts_with("gemm_coop"), "the default");
-        assert!(recorded(&unasked, 16, int8).starts_with("gemv_tiled"), "few rows");
+        for few in [2, 4, 8, 16] {
+            assert!(recorded(&unasked, few, int8).starts_with("gemv_tiled"), "{few} rows");
+        }
         assert!(recorded(&target, 130, Format::F32).starts_with("gemm_tiled"), "f16 is too narrow for f32");
         let apple = Target { coop: Some(Coop { size: 8, f16: false, lanes: 32 }), ..target.clone() };
         assert!(recorded(&apple, 130, Format::F32).starts_with("gemm_coop[weights=f32, matrix=f32x8"));

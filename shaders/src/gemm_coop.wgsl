@@ -32,7 +32,9 @@ enable f16;
 //% set threads = parts * lanes
 // A software device compiles what is unrolled for long.
 //% set tile = 32 if lanes == 8 else 8 * size
-//% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)
+// What of 16 bytes is unpacked at a time.
+//% set fours = [""] if weights == "f32" else ([".xy", ".zw"] if weights == "bf16" else [".x", ".y", ".z", ".w"])
+//% set words = fours | length
 //% set chunks = depth // 4 // words
 //% set x_loads = tile * depth // 4 // threads
 //% set w_loads = (tile * chunks + threads - 1) // threads
@@ -131,16 +133,18 @@ fn gemm_coop(
         let own = min(round * subgroups + subgroup, PARTS - 1u);
         let left = own % 2u * DOWN * STRIDE;
         let right = own / 2u * ALONG * STRIDE;
-//% for s in range(2)
+        // Of the second turn they are loaded in the first.
 //% for i in range(x_loads)
-        var x${s}_${i} = load_x_from(x_from${i}, x_column);
+        var x0_${i} = load_x_from(x_from${i}, x_column);
+        var x1_${i}: vec4<f32>;
 //% endfor
 //% for i in range(w_loads)
-        var q${s}_${i} = weight[w_from${i}];
+        var q0_${i} = weight[w_from${i}];
+        var q1_${i}: Piece;
 //% if weights == "int8_group"
-        var factor${s}_${i} = scale_at(place${i}, 0u, w_row${i} % 16u);
+        var factor0_${i} = scale_at(place${i}, 0u, w_row${i} % 16u);
+        var factor1_${i}: f32;
 //% endif
-//% endfor
 //% endfor
 //% for r in range(tall)
 //% for c in range(blocks)
@@ -162,14 +166,10 @@ fn gemm_coop(
             {
 //% endif
 //% for j in range(words)
-//% if weights == "f32"
-                put_w(w_put${i} + ${j}u, rounded(unpack(q${s}_${i})));
-//% elif weights == "bf16"
-                put_w(w_put${i} + ${j}u, rounded(unpack(q${s}_${i}.${["xy", "zw"][j]})));
-//% elif whole
-                put_w(w_put${i} + ${j}u, vec4<f16>(unpack4xI8(q${s}_${i}[${j}])));
+//% if whole
+                put_w(w_put${i} + ${j}u, vec4<f16>(unpack4xI8(q${s}_${i}${fours[j]})));
 //% else
-                put_w(w_put${i} + ${j}u, rounded(unpack(q${s}_${i}[${j}])${" * factor" ~ s ~ "_" ~ i if weights == "int8_group" else ""}));
+                put_w(w_put${i} + ${j}u, rounded(unpack(q${s}_${i}${fours[j]})${" * factor" ~ s ~ "_" ~ i if weights == "int8_group" else ""}));
 //% endif
 //% endfor
             }

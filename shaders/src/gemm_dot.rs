@@ -5,7 +5,7 @@ use strix_engine::{Family, Graph, Tensor};
 use crate::Variants as _;
 use crate::choose::{RowClass, Way, choose};
 use crate::dispatch::dispatch;
-use crate::gemm::{Activation, Input, Operands, Routing, columns, epilogue, params};
+use crate::gemm::{Activation, Input, Operands, Routing, columns, epilogue, params, tiles};
 use crate::generated::variants::{Lanes, Loads, X};
 use crate::kernel::{Value, lanes, read_texels};
 use crate::packing::Linear;
@@ -67,7 +67,7 @@ pub(crate) fn gemm_dot(
             epilogue,
             bias: bias.is_some(),
         };
-        let tiles = (rows.capacity().div_ceil(tile) + layout.sets - 1).min(rows.capacity());
+        let tiles = tiles(rows.capacity(), tile, &layout);
         let grid = variants.over([tiles, layout.packed_rows().div_ceil(columns(lanes)), 1]);
         let routing = rows.0;
         macro_rules! with {

@@ -29,6 +29,8 @@
 //% set w_loads = words // piece
 //% set x_loads = rows * 4 // threads
 //% set parts = 4 // piece
+// What of a piece is unpacked at a time.
+//% set fours = [".xy", ".zw"] if weights == "bf16" else [".x", ".y", ".z", ".w"]
 
 const ROWS = ${rows}u;
 const COLS = ${cols}u;
@@ -68,7 +70,7 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     var q${i} = weight[w_from${i}];
 //% if weights == "int8_group"
     let scale_from${i} = scales_of_row(place${i}, row${i});
-    var factor${i} = scale[scale_from${i}][0];
+    var factor${i} = scale_of_group(scale_from${i}, 0u);
 //% endif
     // Where in the tile they go.
     let packed${i} = piece${i} / PIECES * 16u + row${i};
@@ -98,13 +100,7 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% for i in range(w_loads)
 //% for f in range(piece // bytes)
         {
-//% if weights == "f32"
-            let w = unpack(q${i});
-//% elif weights == "bf16"
-            let w = unpack(q${i}${[".xy", ".zw"][f] if piece == 4 else ""});
-//% else
-            let w = unpack(q${i}${[".x", ".y", ".z", ".w"][f] if piece > 1 else ""});
-//% endif
+            let w = unpack(q${i}${fours[f] if piece > bytes else ""});
 //% for j in range(4)
             w_tile[w_four${i} + ${f}u][${j}][w_slot${i}][w_part${i}] = w[${j}]${" * factor" ~ i if weights == "int8_group" else ""};
 //% endfor
@@ -123,7 +119,7 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% for i in range(w_loads)
         q${i} = weight[w_from${i} + next * PIECES];
 //% if weights == "int8_group"
-        factor${i} = scale[scale_from${i} + group / 4u * 16u][group % 4u];
+        factor${i} = scale_of_group(scale_from${i}, group);
 //% endif
 //% endfor
 

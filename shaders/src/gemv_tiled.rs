@@ -27,7 +27,7 @@ pub(crate) fn specialise(blocks: u32, threads: u32, of: &Projection<'_>) -> Disp
     // Packed rows are of whole steps of 32 columns.
     let x = if layout.k.is_multiple_of(32) { X::Whole } else { layout.x() };
     let variants = Variants { weights, rows, blocks, threads, x, norm, bias, residual };
-    variants.over([of.tiles(rows).min(of.rows), layout.blocks().div_ceil(blocks), 1])
+    variants.over([of.tiles(rows), layout.blocks().div_ceil(blocks), 1])
 }
 
 #[cfg(test)]

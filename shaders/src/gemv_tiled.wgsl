@@ -22,7 +22,9 @@
 //% set loads = "storage"
 // What a group's scale is multiplied by: of few rows their sums, of many, which are more, the weights.
 //% set scaled = "none" if weights != "int8_group" else ("sums" if rows < 8 else "weights")
-//% set words = 1 if weights == "f32" else (2 if weights == "bf16" else 4)
+// What of 16 bytes is unpacked at a time.
+//% set fours = [""] if weights == "f32" else ([".xy", ".zw"] if weights == "bf16" else [".x", ".y", ".z", ".w"])
+//% set words = fours | length
 
 const ROWS = ${rows}u;
 const BLOCKS = ${blocks}u;
@@ -85,13 +87,7 @@ fn gemv_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% for j in range(words)
         {
 //% for b in range(blocks)
-//% if weights == "f32"
-            let w${b} = unpack(q${b});
-//% elif weights == "bf16"
-            let w${b} = unpack(q${b}.${["xy", "zw"][j]});
-//% else
-            let w${b} = unpack(q${b}.${["x", "y", "z", "w"][j]})${" * factor" ~ b if scaled == "weights" else ""};
-//% endif
+            let w${b} = unpack(q${b}${fours[j]})${" * factor" ~ b if scaled == "weights" else ""};
 //% endfor
 //% for r in range(rows)
             var x${r} = load_x(row${r}, chunk * ${words}u + ${j}u);

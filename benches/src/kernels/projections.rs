@@ -66,8 +66,9 @@ impl Projection {
 
     fn make(self, operands: &mut Operands) -> Result<Record> {
         let Layout { n, k, .. } = self.layout;
-        // One row streams its weights; many rows use each often enough.
-        let num_copies = if self.rows == 1 { copies(self.layout.bytes()) } else { 1 };
+        // Few rows stream their weights, as those of a decode step; many use each often enough.
+        let streams = self.rows <= BATCH[BATCH.len() - 1];
+        let num_copies = if streams { copies(self.layout.bytes()) } else { 1 };
         let weights = Turns::new(operands.linears(self.layout, self.bias, num_copies)?);
         let x = operands.tensor("x", [self.rows, k])?;
         let residual = self.residual.then(|| operands.tensor("residual", [self.rows, n])).transpose()?;

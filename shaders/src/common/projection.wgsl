@@ -1,6 +1,7 @@
 // What every family of gemm shares: parameters, bindings, which rows a workgroup takes, unpacking, and what
 // follows the sum. The importing kernel declares the variants `weights`, `x` and `bias`, and declares or sets `loads`
-// (whether rows and weights are read as texels; it then imports `texels` too), `norm` and `residual`.
+// (whether rows and weights are read as texels; it then imports `texels` too), `norm` and `residual`. One that sets
+// `unshifted` multiplies x by UNITS.
 
 struct Params {
     /// Columns of x.
@@ -153,6 +154,17 @@ fn unpack(q: vec4<u32>) -> vec4<f32> {
 fn unpack(q: vec2<u32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(vec4<u32>(q.x << 16u, q.x & 0xffff0000u, q.y << 16u, q.y & 0xffff0000u));
 }
+//% elif unshifted is defined and unshifted
+/// What x is multiplied by, as `unpack` makes every other weight so many times too large.
+const UNITS = vec4<f32>(1.0, 0x1p-8, 1.0, 0x1p-8);
+
+/// A byte among the bits of 2^23, whose last is worth 1, is a number once the rest is subtracted: on lavapipe less work
+/// than to shift it to and fro and convert it. Its sign bit, turned, is worth 128 more.
+fn unpack(q: u32) -> vec4<f32> {
+    let bytes = vec4<u32>(q, q, q >> 16u, q >> 16u) & vec4<u32>(0xffu, 0xff00u, 0xffu, 0xff00u);
+    let floats = bitcast<vec4<f32>>(bytes ^ vec4<u32>(0x4b000080u, 0x4b008000u, 0x4b000080u, 0x4b008000u));
+    return floats - vec4<f32>(0x800080p0, 0x808000p0, 0x800080p0, 0x808000p0);
+}
 //% else
 fn unpack(q: u32) -> vec4<f32> {
     return vec4<f32>(unpack4xI8(q));
@@ -197,8 +209,12 @@ fn scales_at(place: u32, i: u32, row: u32) -> vec4<f32> {
 
 /// Scale of the columns of step `step` of that row.
 fn scale_at(place: u32, step: u32, row: u32) -> f32 {
-    let group = group_of(step);
-    return scale[scales_of_row(place, row) + group / 4u * 16u][group % 4u];
+    return scale_of_group(scales_of_row(place, row), group_of(step));
+}
+
+/// Scale of a group of the row that has its scales at `at`.
+fn scale_of_group(at: u32, group: u32) -> f32 {
+    return scale[at + group / 4u * 16u][group % 4u];
 }
 //% endif
 

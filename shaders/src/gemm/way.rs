@@ -66,10 +66,15 @@ impl Projection<'_> {
         self.epilogue == Epilogue::Residual
     }
 
-    /// Tiles of so many rows that hold them all: those of the second set begin another.
+    /// See [`tiles`].
     pub(crate) fn tiles(&self, rows: u32) -> u32 {
-        self.rows.div_ceil(rows) + self.layout.sets - 1
+        tiles(self.rows, rows, self.layout)
     }
+}
+
+/// Tiles of `size` rows that hold `rows` rows: those of the second set begin another, and none is empty.
+pub(crate) fn tiles(rows: u32, size: u32, layout: &Layout) -> u32 {
+    (rows.div_ceil(size) + layout.sets - 1).min(rows)
 }
 
 /// Packed columns of a workgroup of so many lanes: each has four.
@@ -77,5 +82,25 @@ pub(crate) fn columns(lanes: Lanes) -> u32 {
     match lanes {
         Lanes::Of(lanes) => 4 * lanes,
         _ => 4 * 32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packing::Format;
+
+    #[test]
+    fn no_tile_is_empty_and_the_second_sets_rows_begin_another() {
+        let layout = |sets| Layout { n: 32, k: 32, sets, shared: 0, gated: false, format: Format::F32 };
+        for (rows, size, sets, count) in
+            [(1, 1, 1, 1), (1, 8, 2, 1), (2, 8, 2, 2), (8, 8, 1, 1), (9, 8, 1, 2), (9, 8, 2, 3)]
+        {
+            assert_eq!(
+                tiles(rows, size, &layout(sets)),
+                count,
+                "{rows} rows of {sets} sets in tiles of {size}"
+            );
+        }
     }
 }
