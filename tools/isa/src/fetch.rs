@@ -115,7 +115,7 @@ impl Plan {
         };
         let suites: Vec<_> = self.suites.iter().map(of).collect();
         format!(
-            "Mesa's drivers are needed, which compile for GPUs that are not here. They are fetched from {}, suites {}, and \
+            "Mesa's drivers are needed, which compile for GPUs that are not here. They are fetched from Debian, {}, suites {}, and \
              unpacked into {}; nothing is installed, and the folder can be deleted at any time.",
             self.mirror,
             suites.join(" and "),
@@ -204,6 +204,11 @@ impl Apt {
             format!("Dir::Cache={}", at("cache")),
             "Acquire::Check-Valid-Until=false".into(),
             "APT::Get::List-Cleanup=0".into(),
+            // A mirror that is not reached is an error, and soon.
+            "APT::Update::Error-Mode=any".into(),
+            "Acquire::Retries=2".into(),
+            "Acquire::http::Timeout=20".into(),
+            "Acquire::https::Timeout=20".into(),
             // Its user for downloads may not write here.
             "APT::Sandbox::User=root".into(),
         ];
