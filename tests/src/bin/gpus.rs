@@ -24,9 +24,9 @@ mod linux {
     use strix_isa::gpus::{self, Fake};
     use strix_isa::run::{self, Place};
     use strix_isa::select;
-    use strix_isa::worker::{Kernels, Request, Which};
+    use strix_isa::worker::{self, Kernels, Request, Which};
     use strix_tests::gpus::languages::Texts;
-    use strix_tests::gpus::{Parts, programs, tables, validation};
+    use strix_tests::gpus::{Parts, programs, speed, tables, validation};
 
     /// GPUs of the quick part: each of the four drivers that say anything, and one that computes.
     const QUICK: [&str; 5] = ["navi31", "ampere", "adreno-740", "m1", "lavapipe-26"];
@@ -38,6 +38,8 @@ mod linux {
         Programs,
         /// What the drivers say of the kernels, against benches/gpus.
         Statistics,
+        /// Time of a cold start, and bounds of the speed: benches/GPUS.md.
+        Speed,
         /// SPIR-V's validator.
         Spirv,
         /// Microsoft's compiler.
@@ -95,6 +97,25 @@ mod linux {
         }
     }
 
+    /// Kernels on each GPU.
+    fn compiled(
+        gpus: &[&'static Fake],
+        drivers: &Path,
+        strix: &Path,
+        which: Which,
+        listings: bool,
+    ) -> run::Run {
+        let kernels = Kernels::Own { which, kernel: None, values: vec![] };
+        let request = Request { kernels, skip: 0, listings };
+        let places: Vec<_> = gpus.iter().map(|fake| Place::Fake(fake, drivers.to_owned())).collect();
+        run::all(&places, strix, &worker::WORDS, &request, &|what| {
+            // Of each GPU the first is enough of a sign of life.
+            if what.contains(": 1 of ") {
+                println!("{what}");
+            }
+        })
+    }
+
     /// Fetches what is missing, once it was agreed to.
     fn fetch(drivers: &Path, needed: &[&Fake], yes: bool) -> Result<()> {
         let Some(plan) = Plan::new(&fetch::system(), &fetch::sources(), drivers, needed)? else {
@@ -124,6 +145,7 @@ mod linux {
         }
         ensure!(strix.exists(), "{}: `cargo xtask gpus` builds it", strix.display());
 
+        let tables = root.join("benches/gpus");
         let mut parts = Parts::default();
         if args.has(Part::Programs) {
             parts.run("devices and ask", || {
@@ -134,18 +156,16 @@ mod linux {
         if args.has(Part::Statistics) {
             parts.run("statistics", || {
                 let which = if args.quick { Which::Defaults } else { Which::Choosable };
-                let kernels = Kernels::Own { which, kernel: None, values: vec![] };
-                let request = Request { kernels, skip: 0, listings: true };
-                let places: Vec<_> = chosen.iter().map(|fake| Place::Fake(fake, drivers.clone())).collect();
-                let found = run::all(&places, &strix, &["isa", "--worker"], &request, &|what| {
-                    // Of each GPU the first is enough of a sign of life.
-                    if what.contains(": 1 of ") {
-                        println!("{what}");
-                    }
-                });
-                let dir = root.join("benches/gpus");
-                let each = found.gpus.iter().map(|gpu| tables::check(gpu, &dir, args.write));
+                let found = compiled(&chosen, &drivers, &strix, which, true);
+                let each = found.gpus.iter().map(|gpu| tables::check(gpu, &tables, args.write));
                 Ok(each.collect::<Result<Vec<_>>>()?.concat())
+            });
+        }
+        if args.has(Part::Speed) {
+            parts.run("cold start and speed", || {
+                let real: Vec<_> = chosen.iter().copied().filter(|fake| !fake.computes()).collect();
+                let found = compiled(&real, &drivers, &strix, Which::Start, false);
+                speed::check(&found, &tables, args.write.then(|| root.join("benches/GPUS.md")).as_deref())
             });
         }
         if [Part::Spirv, Part::Dxc, Part::Tint].into_iter().any(|part| args.has(part)) {

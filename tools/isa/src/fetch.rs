@@ -237,9 +237,14 @@ fn unpack(dir: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a program to its end.
+///
+/// # Errors
+///
+/// If it cannot be started, or fails: what it said.
+pub fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let out = command.output().with_context(|| format!("{program} could not be started"))?;
+    let out = command.output().with_context(|| format!("{program} is needed for this"))?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         bail!("{program} failed ({}): {}", out.status, said.trim());
