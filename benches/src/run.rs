@@ -276,7 +276,7 @@ impl Device {
         Self {
             adapter: info.name.clone(),
             backend: format!("{:?}", info.backend),
-            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            driver: strix_engine::driver(info),
             kind: format!("{:?}", info.device_type),
             subgroup: target.subgroup,
             family: target.family.to_string(),

@@ -12,6 +12,10 @@ const INVOCATIONS: u32 = 256;
 /// Bytes of workgroup memory of the hungriest kernel.
 const WORKGROUP_STORAGE: u32 = 16_384;
 
+/// What is wrong on Windows where Direct3D 12 shows no adapter, and what to do about it.
+pub(crate) const NO_DXC: &str = "Direct3D 12 shows no adapter: Strix needs Microsoft's compiler DXC for it, so put \
+                                 dxcompiler.dll of github.com/microsoft/DirectXShaderCompiler/releases beside the program";
+
 /// Choice of an adapter and of its features.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
@@ -93,7 +97,30 @@ pub fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
 }
 
 pub(crate) fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+    wgpu::Instance::new(descriptor())
+}
+
+/// Of Direct3D's compilers the old one, FXC, refuses kernels and takes minutes for others. Without the new one, DXC,
+/// Direct3D therefore shows no adapters, unless `WGPU_DX12_COMPILER` asks for one by its name.
+fn descriptor() -> wgpu::InstanceDescriptor {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    let compiler = &mut descriptor.backend_options.dx12.shader_compiler;
+    if matches!(compiler, wgpu::Dx12Compiler::Auto) {
+        *compiler = wgpu::Dx12Compiler::default_dynamic_dxc();
+    }
+    descriptor
+}
+
+/// What may keep adapters of this system from being listed, with what to do about it: on Windows, Direct3D 12 without its
+/// compiler.
+pub fn unlisted(adapters: &[AdapterReport]) -> Option<&'static str> {
+    let lists = |backend| adapters.iter().any(|report| report.info.backend == backend);
+    (cfg!(windows) && !lists(Backend::Dx12)).then_some(NO_DXC)
+}
+
+/// Driver and version, as an adapter names them.
+pub fn driver(info: &wgpu::AdapterInfo) -> String {
+    format!("{} {}", info.driver, info.driver_info).trim().to_owned()
 }
 
 pub(crate) fn wanted_features() -> Features {
@@ -172,4 +199,17 @@ pub(crate) fn too_small(limits: &Limits) -> Vec<String> {
 pub(crate) fn no_adapter(adapters: &[wgpu::Adapter], options: &GpuOptions) -> Error {
     let found = adapters.iter().map(|a| name(&a.get_info())).collect();
     Error::NoAdapter(NoAdapter { wanted: options.adapter.clone(), found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn direct3d_is_never_used_with_its_old_compiler() {
+        let compiler = descriptor().backend_options.dx12.shader_compiler;
+        let asked = std::env::var_os("WGPU_DX12_COMPILER").is_some();
+        assert!(asked || matches!(compiler, wgpu::Dx12Compiler::DynamicDxc { .. }), "{compiler:?}");
+        assert_eq!(unlisted(&[]).is_some(), cfg!(windows));
+    }
 }

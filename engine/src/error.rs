@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::adapters::NO_DXC;
+
 /// Errors of devices, memory and execution. Wrong shapes in a graph are bugs and panic instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -91,15 +93,23 @@ pub struct NoAdapter {
 impl NoAdapter {
     /// What to install, or what to set: `field` or a variable of the environment.
     pub fn advice(&self, field: &str) -> String {
-        match (self.found.is_empty(), cfg!(target_os = "linux")) {
-            (false, _) => format!("name one of these with {field} or STRIX_ADAPTER"),
-            (true, true) => {
-                "install your GPU's Vulkan driver, or the software one: apt-get install mesa-vulkan-drivers \
-                             (Fedora: mesa-vulkan-drivers, Arch: vulkan-swrast)"
-                    .into()
-            }
-            (true, false) => "install your GPU's current driver".into(),
+        if !self.found.is_empty() {
+            return format!("name one of these with {field} or STRIX_ADAPTER");
         }
+        install(std::env::consts::OS)
+    }
+}
+
+/// What to install on a system that shows no adapter.
+fn install(system: &str) -> String {
+    match system {
+        "linux" => {
+            "install your GPU's Vulkan driver, or the software one: apt-get install mesa-vulkan-drivers \
+                    (Fedora: mesa-vulkan-drivers, Arch: vulkan-swrast)"
+                .into()
+        }
+        "windows" => format!("install your GPU's current driver. {NO_DXC}"),
+        _ => "install your GPU's current driver".into(),
     }
 }
 
@@ -113,5 +123,18 @@ impl fmt::Display for NoAdapter {
             [] => f.write_str("this machine shows none"),
             found => write!(f, "there is {}", found.join(", ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_windows_the_compiler_that_may_be_missing_is_named() {
+        let windows = install("windows");
+        assert!(windows.contains("dxcompiler.dll") && windows.contains("driver"), "{windows}");
+        assert!(install("linux").contains("mesa-vulkan-drivers"));
+        assert!(!install("macos").contains("dxcompiler"));
     }
 }

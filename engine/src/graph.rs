@@ -298,6 +298,11 @@ impl Graph {
         self.values[id.0 as usize].bytes
     }
 
+    /// Whether a tensor stays on the device from run to run: weights, a KV cache.
+    pub fn is_resident(&self, id: TensorId) -> bool {
+        matches!(self.values[id.0 as usize].kind, ValueKind::Resident(_))
+    }
+
     /// The dispatches recorded so far, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps

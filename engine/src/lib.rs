@@ -58,7 +58,7 @@ mod upload;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "vulkan_none.rs")]
 mod vulkan;
 
-pub use adapters::{AdapterReport, GpuOptions, adapters};
+pub use adapters::{AdapterReport, GpuOptions, adapters, driver, unlisted};
 pub use choices::{Choices, Decision, Specialisation};
 pub use coop::Coop;
 pub use copies::Copied;

@@ -41,13 +41,10 @@ impl Gpu {
         }
         let open = |adapter: &&wgpu::Adapter| {
             let coop = coop_used(adapter, family, options);
-            let works = |coop| {
+            with_or_without(coop, family, |coop| {
                 let gpu = Self::open(adapter, options, family, coop)?;
                 gpu.probe().map(|()| gpu)
-            };
-            // Matrices are an experiment of wgpu's: a driver that lists them may not take them.
-            works(coop)
-                .or_else(|error| if coop.is_some() && family.is_none() { works(None) } else { Err(error) })
+            })
         };
         let Opened { opened: gpu, failed } =
             first_that_works(fitting, open)?.ok_or_else(|| no_adapter(&adapters, options))?;
@@ -151,6 +148,17 @@ impl Gpu {
     }
 }
 
+/// Opens with matrices, where there are some, and without them if that fails: they are an experiment of wgpu's, and a
+/// driver that lists them may not take them. Whoever asks for a family has it or an error.
+fn with_or_without<C: Copy, T>(
+    coop: Option<C>,
+    family: Option<Family>,
+    open: impl Fn(Option<C>) -> Result<T>,
+) -> Result<T> {
+    let opened = open(coop);
+    if opened.is_err() && coop.is_some() && family.is_none() { open(None) } else { opened }
+}
+
 /// One of several that opened, and those before it with what is wrong with them.
 struct Opened<A, T> {
     opened: T,
@@ -225,6 +233,21 @@ fn target(device: &wgpu::Device, family: Option<Family>, coop: Option<Coop>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_driver_that_lists_matrices_and_does_not_take_them_is_opened_without() {
+        let open = |coop: Option<u32>| match coop {
+            Some(side) => Err(Error::Lost(format!("matrices of {side}"))),
+            None => Ok("without"),
+        };
+        assert_eq!(with_or_without(Some(16), None, open).unwrap(), "without");
+        assert_eq!(with_or_without(None, None, open).unwrap(), "without");
+        let error = with_or_without(Some(16), Some(Family::Coop), open).unwrap_err().to_string();
+        assert!(error.ends_with("matrices of 16"), "{error}");
+        // What fails without them too is tried twice, and has the error of the second.
+        let never = |coop: Option<u32>| Err::<(), _>(Error::Lost(format!("{coop:?}")));
+        assert!(with_or_without(Some(16), None, never).unwrap_err().to_string().ends_with("None"));
+    }
 
     #[test]
     fn adapters_that_fail_are_passed_over() {

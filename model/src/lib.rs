@@ -90,7 +90,7 @@ pub use model::Model;
 pub use nano::nano_files;
 pub use options::LoadOptions;
 pub use packed::{Dtype, Rounding};
-pub use plan::{PlanReport, WeightPlan, decisions, plan, shaders};
+pub use plan::{Dispatch, Phase, PlanReport, WeightPlan, decisions, dispatches, plan, shaders};
 pub use progress::Progress;
 pub use sampler::{LogProbs, SamplingParams};
 pub use scheduler::Activity;

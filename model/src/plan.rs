@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use strix_engine::{Decision, Graph, Shader, Target, Usage};
+use strix_engine::{Decision, Graph, Shader, Step, Target, Usage};
 use strix_shaders::cursors::PAGE;
 
 use crate::Result;
 use crate::config::Config;
 use crate::context::planned;
 use crate::decoder::Regime;
-use crate::memory::{Declared, MemoryPlan, Room};
+use crate::memory::{Declared, MemoryPlan, Programs, Room};
 use crate::options::{LoadOptions, check_options, fits_activations, fits_packing};
 use crate::packed::Dtype;
 use crate::weights::Weights;
@@ -144,6 +144,62 @@ pub fn shaders(config: &Config, options: &LoadOptions, target: &Target) -> Resul
     let ctx = check_options(config, options)?;
     let declared = Declared::new(config, options, target, None, ctx)?;
     Ok(declared.programs(config, target, options.chunk).shaders())
+}
+
+/// What a model's programs are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Another token.
+    Decode,
+    /// A chunk of a prompt.
+    Prefill,
+    /// A picture.
+    Encode,
+}
+
+/// A dispatch of one of a model's programs.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// What its program is for.
+    pub phase: Phase,
+    /// Its name: `decoder.3.q_proj`.
+    pub step: String,
+    /// The kernel.
+    pub shader: Arc<Shader>,
+    /// Bytes of its tensors that stay on the device from run to run: weights, the KV cache.
+    pub resident_bytes: u64,
+    /// Bytes of its other tensors.
+    pub passing_bytes: u64,
+}
+
+/// Every dispatch of decoding, of a chunk of a prompt and of encoding a picture, in order. Needs neither weights nor a
+/// device.
+///
+/// # Errors
+///
+/// If the options contradict the config.
+pub fn dispatches(config: &Config, options: &LoadOptions, target: &Target) -> Result<Vec<Dispatch>> {
+    let ctx = check_options(config, options)?;
+    let declared = Declared::new(config, options, target, None, ctx)?;
+    let Programs { encode, prefill, decode } = declared.programs(config, target, options.chunk);
+    let phases =
+        [(Phase::Decode, decode.graph), (Phase::Prefill, prefill.graph), (Phase::Encode, encode.graph)];
+    let of = |(phase, graph): &(Phase, Graph)| -> Vec<Dispatch> {
+        let dispatch = |step: &Step| {
+            let (resident, passing): (Vec<_>, Vec<_>) =
+                step.args.iter().map(|arg| arg.id).partition(|&id| graph.is_resident(id));
+            let bytes = |ids: Vec<_>| ids.into_iter().map(|id| graph.bytes_of(id)).sum();
+            Dispatch {
+                phase: *phase,
+                step: step.label.clone(),
+                shader: step.shader.clone(),
+                resident_bytes: bytes(resident),
+                passing_bytes: bytes(passing),
+            }
+        };
+        graph.steps().iter().map(dispatch).collect()
+    };
+    Ok(phases.iter().flat_map(of).collect())
 }
 
 /// Dispatches of one decoder layer.

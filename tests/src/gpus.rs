@@ -2,13 +2,25 @@
 
 pub mod languages;
 pub mod programs;
+pub mod speed;
 pub mod tables;
 pub mod validation;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What a part of the checks found wrong: nothing, if all is well.
 pub type Findings = Vec<String>;
+
+/// The words of `strix ask` for a short answer about a picture, with more of them.
+fn question(root: &Path, more: &[&str]) -> Vec<String> {
+    let picture = root.join("tests/nano/samples/drawing_640x480.png");
+    let args = ["ask", "--image", &picture.to_string_lossy(), "--max-tokens", "8"].map(str::to_owned);
+    args.into_iter()
+        .chain(more.iter().map(|&word| word.into()))
+        .chain(["What color is the shape?".into()])
+        .collect()
+}
 
 /// Parts of the checks, each with its time and what it found.
 #[derive(Debug, Default)]

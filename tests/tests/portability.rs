@@ -32,6 +32,24 @@ fn every_kernel_is_written_in_every_language() {
     assert!(failed.is_empty(), "{} of {texts} texts failed:\n{}", failed.len(), failed.join("\n"));
 }
 
+/// A machine that gets no packages of Debian's can still run every other check.
+#[test]
+#[cfg(target_os = "linux")]
+fn drivers_that_are_not_here_are_an_error_unless_they_may_be_skipped() {
+    let empty = tempfile::tempdir().unwrap();
+    let gpus = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gpus"));
+        command.args(["--quick", "--drivers"]).arg(empty.path()).args(more).output().unwrap()
+    };
+    let refused = gpus(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("Debian"), "{said}");
+    let skipped = gpus(&["--or-skip"]);
+    let said = String::from_utf8_lossy(&skipped.stdout).into_owned();
+    assert!(skipped.status.success() && said.contains("NOT CHECKED"), "{said}");
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0, "nothing is fetched without --yes");
+}
+
 type Written = Vec<(&'static str, Result<(), String>)>;
 
 /// The languages a kernel is for, each with what became of it.

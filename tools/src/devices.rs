@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
-use strix_engine::wgpu::{AdapterInfo, DeviceType};
-use strix_engine::{AdapterReport, Coop, Gpu, adapters};
+use strix_engine::wgpu::DeviceType;
+use strix_engine::{AdapterReport, Coop, Gpu, adapters, driver, unlisted};
 use strix_model::shown;
 
 use crate::load::Adapter;
@@ -43,6 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     drop(out);
+    unlisted(&reports).into_iter().for_each(terminal::note);
     if !usable {
         Gpu::with(&options)?; // says what is wrong
     }
@@ -137,11 +138,6 @@ pub(crate) fn kind(kind: DeviceType) -> &'static str {
         DeviceType::Cpu => "software",
         DeviceType::Other => "other",
     }
-}
-
-/// A driver and its version.
-pub(crate) fn driver(info: &AdapterInfo) -> String {
-    format!("{} {}", info.driver, info.driver_info).trim().to_owned()
 }
 
 /// Kernels with subgroups need their size to be fixed.

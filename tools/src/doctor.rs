@@ -79,11 +79,7 @@ fn look_at(gpu: &Gpu, findings: &mut Vec<Finding>, on: &dyn Fn(&str)) -> anyhow:
     let (target, found) = device::properties(gpu);
     findings.extend(found);
     for adapter in gpu.passed_over() {
-        findings.push(Finding::new(
-            Level::Warning,
-            format!("passed over {adapter}"),
-            "update its driver; on Windows, DXC has to be there: put dxcompiler.dll beside strix.exe",
-        ));
+        findings.push(Finding::new(Level::Warning, format!("passed over {adapter}"), "update its driver"));
     }
     on("kernels of the 8.2B model beside their references");
     let kernels = kernels::check(gpu, &config, &options, findings);

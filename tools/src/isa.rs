@@ -13,12 +13,13 @@ use strix_isa::fetch::{self, Plan};
 use strix_isa::gpus::{self, Fake};
 use strix_isa::report;
 use strix_isa::run::{self, Fate, Place, Run};
+use strix_isa::select::is_of;
 use strix_isa::worker::{self, Kernels, Request, Which};
-use strix_shaders::Kernel;
+use strix_model::shown;
 use strix_shaders::generated::KERNELS;
 
 use crate::terminal::{self, whisper};
-use crate::{DONE, FAULT, Usage, cache, shader};
+use crate::{DONE, FAULT, Usage, bench, cache, shader};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +47,8 @@ pub(crate) struct Args {
     /// GPUs to compile for [default: the device that is used here, with its own driver]
     #[arg(long, value_name = "GPU,..", value_delimiter = ',')]
     gpu: Vec<String>,
-    /// Kernels: those used by default, those that `strix tune` may choose as well, or every one there is
+    /// Kernels: those used by default, those that `strix tune` may choose as well, every one there is, or those that
+    /// are compiled before a first answer with int8 weights
     #[arg(long, value_enum, default_value_t = Select::Defaults)]
     select: Select,
     /// Folder of the drivers [default: gpus in the folder of STRIX_CACHE_DIR]
@@ -87,6 +89,7 @@ enum Select {
     Defaults,
     Choosable,
     Every,
+    Start,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -95,19 +98,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(DONE);
     }
     let before = args.compare.as_deref().map(stored).transpose()?;
+    for file in [&args.save, &args.html].into_iter().flatten() {
+        bench::try_file(file).map_err(|e| Usage(format!("{e:#}")))?;
+    }
     let request = Request { kernels: kernels(args)?, skip: 0, listings: true };
     let places = places(args)?;
     let bar = ProgressBar::new_spinner();
     let program = std::env::current_exe().context("where this program is")?;
-    let found = run::all(&places, &program, &["isa", "--worker"], &request, &|what| {
-        bar.set_message(what.to_owned());
+    let found = run::all(&places, &program, &worker::WORDS, &request, &|what| {
+        bar.set_message(shown(what).to_string());
         bar.tick();
     });
     bar.finish_and_clear();
     write(args, &found)?;
-    let mut out = terminal::stdout();
+    // What drivers say is in all of it.
+    let mut out = terminal::out();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
+        writeln!(terminal::stdout(), "{}", terminal::json(&serde_json::to_string_pretty(&found)?))?;
     } else if args.markdown {
         write!(out, "{}", report::markdown(&found))?;
     } else {
@@ -142,6 +149,7 @@ fn kernels(args: &Args) -> anyhow::Result<Kernels> {
         Select::Defaults => Which::Defaults,
         Select::Choosable => Which::Choosable,
         Select::Every => Which::Every,
+        Select::Start => Which::Start,
     };
     let Some(subject) = &args.subject else {
         return Ok(Kernels::Own { which, kernel: None, values: args.values.clone() });
@@ -160,15 +168,13 @@ fn kernels(args: &Args) -> anyhow::Result<Kernels> {
     }
     let (kernel, appended) = shader::resolve(subject)?;
     // Its families have values of their own.
-    let of_family =
-        |other: &&&Kernel| other.name.strip_prefix(kernel.name).is_some_and(|rest| rest.starts_with('_'));
-    let known = KERNELS.iter().filter(of_family).any(|family| shader::check(family, &args.values).is_ok());
+    let families = KERNELS.iter().filter(|other| is_of(other.name, kernel.name) && other.name != kernel.name);
+    let known = families.into_iter().any(|family| shader::check(family, &args.values).is_ok());
     if !known {
         shader::check(kernel, &args.values)?;
     }
-    // Values that are appended to a name are of any variant.
     let mut values = args.values.clone();
-    values.extend(appended.into_iter().map(|value| (String::new(), value)));
+    values.extend(appended.into_iter().map(shader::of_any));
     Ok(Kernels::Own { which, kernel: Some(kernel.name.into()), values })
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use strix_engine::{Family, Gpu, GpuOptions, Shader, Target};
-use strix_isa::select::defaults;
+use strix_isa::select::{defaults, fits, is_of};
 use strix_shaders::generated::KERNELS;
 use strix_shaders::{Kernel, Value};
 
@@ -58,14 +58,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut wanted = args.values.clone();
     wanted.extend(args.weights.iter().map(|weights| ("weights".to_owned(), weights.clone())));
     check(kernel, &wanted)?;
-    let fits = |shader: &Shader| {
-        let values = &shader.variants;
-        wanted.iter().all(|(n, v)| values.iter().any(|(name, value)| name == n && value == v))
-            && appended.iter().all(|v| values.iter().any(|(_, value)| value == v))
-    };
+    wanted.extend(appended.into_iter().map(of_any));
+    let fits = |shader: &Shader| fits(shader, &wanted);
 
     let (target, device) = target(args)?;
-    let used: Vec<_> = defaults(&target)?.into_iter().filter(|s| is_of(s, kernel.name) && fits(s)).collect();
+    let used: Vec<_> =
+        defaults(&target)?.into_iter().filter(|s| is_of(s.name, kernel.name) && fits(s)).collect();
     let shader = match used.split_first() {
         Some((first, others)) => {
             for other in others {
@@ -88,9 +86,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-/// Whether a shader is one of a kernel's, or of another family of it.
-fn is_of(shader: &Shader, kernel: &str) -> bool {
-    shader.name == kernel || shader.name.strip_prefix(kernel).is_some_and(|rest| rest.starts_with('_'))
+/// A value that is appended to a name: of any variant.
+pub(crate) fn of_any(value: String) -> (String, String) {
+    (String::new(), value)
 }
 
 /// The kernel whose name a name begins with, and the values that follow: `gemm_int8_group` is `gemm`, `int8_group`.

@@ -89,6 +89,17 @@ fn a_run_is_stored_compared_and_written_as_a_page() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_refused_before_anything_is_compiled() {
+    for option in ["--save", "--html"] {
+        let said = fails(&["isa", "add", option, "/no/such/folder/run"], 2);
+        assert!(
+            said.contains("/no/such/folder/run: no file can be written there") && !said.contains("here: "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn what_is_not_there_is_refused_by_name() {
     assert!(fails(&["isa", "gem"], 2).contains("did you mean gemm?"));
     assert!(fails(&["isa", "gemm", "rows=7"], 2).contains("no rows = 7"));

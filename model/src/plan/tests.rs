@@ -233,3 +233,17 @@ fn a_context_beyond_the_trained_length_is_said() {
     let [note] = &notes(513)[..] else { panic!("{:?}", notes(513)) };
     assert!(note.contains("513") && note.contains("512 (max_position_embeddings)"), "{note}");
 }
+
+#[test]
+fn the_projections_of_a_token_read_the_weights_that_the_plan_counts() {
+    let target = Target { family: Family::Tiled, max_binding_bytes: 1 << 30, ..Target::default() };
+    let options =
+        LoadOptions { dtype: Dtype::Int8 { group: None }, ctx: Some(2048), ..LoadOptions::default() };
+    let config = Config::from_json(b"{}").unwrap();
+    let all = dispatches(&config, &options, &target).unwrap();
+    let projections = all.iter().filter(|d| d.phase == Phase::Decode && d.shader.name.starts_with("gemv"));
+    let read: u64 = projections.map(|d| d.resident_bytes).sum();
+    assert_eq!(read, plan_8b_on(Dtype::Int8 { group: None }, &target).decode_bytes);
+    let steps = |phase| all.iter().filter(|d| d.phase == phase && d.step == "decoder.31.qkv_proj").count();
+    assert_eq!([Phase::Decode, Phase::Prefill, Phase::Encode].map(steps), [1, 1, 0]);
+}

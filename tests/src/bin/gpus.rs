@@ -24,9 +24,9 @@ mod linux {
     use strix_isa::gpus::{self, Fake};
     use strix_isa::run::{self, Place};
     use strix_isa::select;
-    use strix_isa::worker::{Kernels, Request, Which};
+    use strix_isa::worker::{self, Kernels, Request, Which};
     use strix_tests::gpus::languages::Texts;
-    use strix_tests::gpus::{Parts, programs, tables, validation};
+    use strix_tests::gpus::{Parts, programs, speed, tables, validation};
 
     /// GPUs of the quick part: each of the four drivers that say anything, and one that computes.
     const QUICK: [&str; 5] = ["navi31", "ampere", "adreno-740", "m1", "lavapipe-26"];
@@ -38,6 +38,8 @@ mod linux {
         Programs,
         /// What the drivers say of the kernels, against benches/gpus.
         Statistics,
+        /// Time of a cold start, and bounds of the speed: benches/GPUS.md.
+        Speed,
         /// SPIR-V's validator.
         Spirv,
         /// Microsoft's compiler.
@@ -66,6 +68,9 @@ mod linux {
         /// Fetch what is missing without being asked again.
         #[arg(long)]
         yes: bool,
+        /// Where drivers are missing and are not fetched, say so and end well.
+        #[arg(long)]
+        or_skip: bool,
         /// Of all specialisations only every Nth through the other compilers: a first look.
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         every: u16,
@@ -92,6 +97,34 @@ mod linux {
         }
     }
 
+    /// Kernels on each GPU.
+    fn compiled(
+        gpus: &[&'static Fake],
+        drivers: &Path,
+        strix: &Path,
+        which: Which,
+        listings: bool,
+    ) -> run::Run {
+        let kernels = Kernels::Own { which, kernel: None, values: vec![] };
+        let request = Request { kernels, skip: 0, listings };
+        let places: Vec<_> = gpus.iter().map(|fake| Place::Fake(fake, drivers.to_owned())).collect();
+        run::all(&places, strix, &worker::WORDS, &request, &|what| {
+            // Of each GPU the first is enough of a sign of life.
+            if what.contains(": 1 of ") {
+                println!("{what}");
+            }
+        })
+    }
+
+    /// Fetches what is missing, once it was agreed to.
+    fn fetch(drivers: &Path, needed: &[&Fake], yes: bool) -> Result<()> {
+        let Some(plan) = Plan::new(&fetch::system(), &fetch::sources(), drivers, needed)? else {
+            return Ok(());
+        };
+        ensure!(yes, "{} Say --yes", plan.question());
+        plan.run(&mut |step| println!("fetching {step}"))
+    }
+
     pub(super) fn run() -> Result<bool> {
         let args = Args::parse();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -99,16 +132,20 @@ mod linux {
         let profile = own.parent().context("the folder of this program")?;
         let drivers = args.drivers.clone().unwrap_or_else(|| profile.with_file_name("gpus"));
         let (strix, schedules) = (profile.join("strix"), profile.join("schedules"));
-        ensure!(strix.exists(), "{}: `cargo xtask gpus` builds it", strix.display());
         let chosen = args.gpus()?;
         // The checkers come with the newest drivers.
         let lavapipe = gpus::find(&["lavapipe-26"])?[0];
         let needed: Vec<&Fake> = chosen.iter().copied().chain([lavapipe]).collect();
-        if let Some(plan) = Plan::new(&fetch::system(), &fetch::sources(), &drivers, &needed)? {
-            ensure!(args.yes, "{} Say --yes", plan.question());
-            plan.run(&mut |step| println!("fetching {step}"))?;
+        match fetch(&drivers, &needed, args.yes) {
+            Err(error) if args.or_skip => {
+                println!("warning: drivers of GPUs that are not here are NOT CHECKED: {error:#}");
+                return Ok(true);
+            }
+            done => done?,
         }
+        ensure!(strix.exists(), "{}: `cargo xtask gpus` builds it", strix.display());
 
+        let tables = root.join("benches/gpus");
         let mut parts = Parts::default();
         if args.has(Part::Programs) {
             parts.run("devices and ask", || {
@@ -119,18 +156,16 @@ mod linux {
         if args.has(Part::Statistics) {
             parts.run("statistics", || {
                 let which = if args.quick { Which::Defaults } else { Which::Choosable };
-                let kernels = Kernels::Own { which, kernel: None, values: vec![] };
-                let request = Request { kernels, skip: 0, listings: true };
-                let places: Vec<_> = chosen.iter().map(|fake| Place::Fake(fake, drivers.clone())).collect();
-                let found = run::all(&places, &strix, &["isa", "--worker"], &request, &|what| {
-                    // Of each GPU the first is enough of a sign of life.
-                    if what.contains(": 1 of ") {
-                        println!("{what}");
-                    }
-                });
-                let dir = root.join("benches/gpus");
-                let each = found.gpus.iter().map(|gpu| tables::check(gpu, &dir, args.write));
+                let found = compiled(&chosen, &drivers, &strix, which, true);
+                let each = found.gpus.iter().map(|gpu| tables::check(gpu, &tables, args.write));
                 Ok(each.collect::<Result<Vec<_>>>()?.concat())
+            });
+        }
+        if args.has(Part::Speed) {
+            parts.run("cold start and speed", || {
+                let real: Vec<_> = chosen.iter().copied().filter(|fake| !fake.computes()).collect();
+                let found = compiled(&real, &drivers, &strix, Which::Start, false);
+                speed::check(&found, &tables, args.write.then(|| root.join("benches/GPUS.md")).as_deref())
             });
         }
         if [Part::Spirv, Part::Dxc, Part::Tint].into_iter().any(|part| args.has(part)) {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use naga::back::hlsl;
-use naga::valid::{Capabilities, ValidationFlags, Validator};
 use rayon::prelude::*;
 use strix_engine::Shader;
 use strix_isa::compile::{Abilities, Source};
 use strix_isa::environment;
+use strix_isa::fetch::run;
 use strix_isa::gpus::Fake;
 use tempfile::TempDir;
 
@@ -244,8 +244,8 @@ fn verdicts(answer: &str) -> Vec<(String, Option<String>)> {
 
 /// As wgpu 30 writes it for Direct3D 12.
 fn write_hlsl(shader: &Shader, file: &Path) -> Result<()> {
-    let module = naga::front::wgsl::parse_str(&shader.wgsl)?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
+    let source = Source::parse(&shader.wgsl)?;
+    let (module, info) = source.parsed();
     let options = hlsl::Options {
         shader_model: hlsl::ShaderModel::V6_6,
         fake_missing_bindings: true,
@@ -255,7 +255,7 @@ fn write_hlsl(shader: &Shader, file: &Path) -> Result<()> {
     };
     let pipeline = hlsl::PipelineOptions { entry_point: None };
     let mut text = String::from(DOT4);
-    hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None)?;
+    hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None)?;
     Ok(fs::write(file, text)?)
 }
 
@@ -284,18 +284,6 @@ fn build_dxc(dir: &Path) -> Result<(PathBuf, PathBuf)> {
             .arg("-ldl"))?;
     }
     Ok((program, library))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let out = command.output().with_context(|| format!("{program} is needed for this"))?;
-    ensure!(
-        out.status.success(),
-        "{program}: {}: {}",
-        out.status,
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
-    Ok(())
 }
 
 /// The place of a program.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use strix_isa::environment;
 use strix_isa::gpus::Fake;
 
-use super::Findings;
+use super::{Findings, question};
 
 /// What no run may print: it is a fault of ours whatever the device answers.
 const FAULTS: [&str; 4] = ["panicked", "Validation Error", "wgpu error", "bug in Strix"];
@@ -22,23 +22,20 @@ const SHIM: &str = "The requested Wait timed out";
 ///
 /// If its driver is not there.
 pub fn check(fake: &Fake, drivers: &Path, strix: &Path, root: &Path) -> Result<Findings> {
-    let picture = root.join("tests/nano/samples/drawing_640x480.png");
-    let picture = picture.to_string_lossy();
-    let ask = ["ask", "--max-tokens", "8", "--image", &picture, "What color is the shape?"];
-    let run = |args: &[&str]| -> Result<Option<String>> {
+    let run = |args: &[String]| -> Result<Option<String>> {
         let (mut command, _own) = environment::command(drivers, fake, strix)?;
         let out = command.args(args).output()?;
         let said =
             [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         Ok(judge(&out.status.to_string(), out.status.success(), &said))
     };
-    let devices = run(&["devices"])?;
-    let mut asked = run(&ask)?;
+    let devices = run(&["devices".to_owned()])?;
+    let mut asked = run(&question(root, &[]))?;
     if !fake.computes() && asked.as_ref().is_some_and(|why| why.contains(SHIM)) {
         println!(
             "{fake}: strix ask: the shim's waits end where memory is imported, explained; asked without"
         );
-        asked = run(&[&ask[..], &["--no-import"]].concat())?;
+        asked = run(&question(root, &["--no-import"]))?;
     }
     let named = [("devices", devices), ("ask", asked)].into_iter();
     Ok(named.filter_map(|(what, why)| why.map(|why| format!("{fake}: strix {what}: {why}"))).collect())

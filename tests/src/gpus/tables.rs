@@ -100,6 +100,7 @@ mod tests {
             default,
             fate: Fate::Made,
             ms: 1.0,
+            naga_ms: 0.5,
             spirv_bytes: 4,
             declared_bytes: 0,
             invocations: 64,
@@ -117,6 +118,7 @@ mod tests {
             architecture: Architecture::Rdna3,
             device,
             kernels,
+            works: vec![],
             failed: None,
         }
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use strix_isa::environment;
 use strix_isa::gpus::Fake;
 
-use super::Findings;
+use super::{Findings, question};
 
 /// Findings that are not ours, each with a part of its text, and why.
 const EXPLAINED: &[(&str, &str, &str)] = &[(
@@ -46,11 +46,7 @@ struct Message {
 /// If the layer or the driver is not there, or the layer does not say that it checks synchronisation: its silence would
 /// then mean nothing.
 pub fn check(fake: &Fake, drivers: &Path, strix: &Path, schedules: &Path, root: &Path) -> Result<Findings> {
-    let picture = root.join("tests/nano/samples/drawing_640x480.png").to_string_lossy().into_owned();
-    let ask = |more: &[&str]| -> Vec<String> {
-        let args = ["ask", "--image", &picture, "--max-tokens", "8"].into_iter().chain(more.iter().copied());
-        args.map(str::to_owned).chain(["What color is the shape?".to_owned()]).collect()
-    };
+    let ask = |more: &[&str]| question(root, more);
     let sessions = ["--seeds", "1"].map(str::to_owned).to_vec();
     let runs: [(&str, &Path, Vec<String>); 4] = [
         ("weights imported", strix, ask(&[])),
@@ -98,15 +94,12 @@ pub fn check(fake: &Fake, drivers: &Path, strix: &Path, schedules: &Path, root: 
 
 /// Puts the layer before a program; where it writes what it finds.
 fn under_layer(command: &mut Command, drivers: &Path, own: &Path) -> Result<PathBuf> {
-    let unpacked = drivers.join("unstable/root");
-    let root = if unpacked.exists() { unpacked } else { drivers.join("unstable") };
-    let layers = root.join("usr/share/vulkan/explicit_layer.d");
-    let layer = layers.join("VkLayer_khronos_validation.json");
-    ensure!(layer.exists(), "{}: it is of the package vulkan-validationlayers", layer.display());
+    let layer =
+        environment::newest(drivers, "usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json")?;
     let (settings, log) = (own.join("vk_layer_settings.txt"), own.join("layer.log"));
     fs::write(&settings, format!("{SETTINGS}khronos_validation.log_filename = {}\n", log.display()))?;
     command
-        .env("VK_LAYER_PATH", fs::canonicalize(layers)?)
+        .env("VK_LAYER_PATH", fs::canonicalize(&layer)?.parent().context("the folder of the layer")?)
         .env("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation")
         .env("VK_LAYER_SETTINGS_PATH", settings);
     Ok(log)

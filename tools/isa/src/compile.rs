@@ -93,6 +93,11 @@ impl Source {
         Ok(Self { module, info })
     }
 
+    /// What naga makes of it, for its writers of other languages.
+    pub fn parsed(&self) -> (&Module, &ModuleInfo) {
+        (&self.module, &self.info)
+    }
+
     /// Names of its compute kernels.
     pub fn kernels(&self) -> Vec<String> {
         let compute = self.module.entry_points.iter().filter(|entry| entry.stage == ShaderStage::Compute);

@@ -18,17 +18,32 @@ pub(crate) fn platform() -> Result<(&'static str, &'static str)> {
     }
 }
 
-/// The library folder of a suite, whether it was unpacked or is a whole system.
-fn root(drivers: &Path, suite: Suite, library: &str) -> Result<Option<PathBuf>> {
-    let (triple, _) = platform()?;
+/// The root of a suite that has a file, whether it was unpacked or is a whole system.
+fn root(drivers: &Path, suite: Suite, file: &Path) -> Option<PathBuf> {
     let dir = drivers.join(suite.folder());
-    let places = [dir.join("root"), dir].map(|root| root.join("usr/lib").join(triple));
-    Ok(places.into_iter().find(|place| place.join(library).exists()))
+    [dir.join("root"), dir].into_iter().find(|root| root.join(file).exists())
+}
+
+/// A file that came with the newest drivers, by its place in Debian.
+///
+/// # Errors
+///
+/// If it is not in the folder of drivers.
+pub fn newest(drivers: &Path, file: &str) -> Result<PathBuf> {
+    let root = root(drivers, Suite::Unstable, file.as_ref());
+    Ok(root.with_context(|| format!("{}: {file} is not there", drivers.display()))?.join(file))
+}
+
+/// The folder of a suite's libraries that has this one.
+fn libraries(drivers: &Path, suite: Suite, library: &str) -> Result<Option<PathBuf>> {
+    let (triple, _) = platform()?;
+    let folder = Path::new("usr/lib").join(triple);
+    Ok(root(drivers, suite, &folder.join(library)).map(|root| root.join(folder)))
 }
 
 /// Whether the driver of a GPU is in a folder.
 pub fn is_there(drivers: &Path, fake: &Fake) -> bool {
-    suites(fake).any(|suite| root(drivers, suite, &library(fake)).ok().flatten().is_some())
+    suites(fake).any(|suite| matches!(libraries(drivers, suite, &library(fake)), Ok(Some(_))))
 }
 
 /// Where its driver is looked for, the first first.
@@ -50,7 +65,7 @@ pub fn command(drivers: &Path, fake: &Fake, program: &Path) -> Result<(Command, 
     let drivers = fs::canonicalize(drivers).unwrap_or_else(|_| drivers.to_owned());
     let library = library(fake);
     let roots: Vec<_> = suites(fake)
-        .filter_map(|suite| root(&drivers, suite, &library).transpose())
+        .filter_map(|suite| libraries(&drivers, suite, &library).transpose())
         .collect::<Result<_>>()?;
     let libraries = roots.into_iter().next();
     let libraries = libraries
@@ -103,12 +118,9 @@ pub fn command(drivers: &Path, fake: &Fake, program: &Path) -> Result<(Command, 
 /// If it is not in the folder of drivers.
 pub fn tool(drivers: &Path, name: &str) -> Result<Command> {
     let (triple, linker) = platform()?;
-    let dir = drivers.join(Suite::Unstable.folder());
-    let found = [dir.join("root"), dir].into_iter().find(|root| root.join("usr/bin").join(name).exists());
-    let root = found.with_context(|| format!("{}: {name} is not there", drivers.display()))?;
-    let libraries = fs::canonicalize(root.join("usr/lib").join(triple))?;
-    let mut command = Command::new(libraries.join(linker));
-    command.arg("--library-path").arg(&libraries).arg(root.join("usr/bin").join(name));
+    let linker = fs::canonicalize(newest(drivers, &format!("usr/lib/{triple}"))?)?.join(linker);
+    let mut command = Command::new(&linker);
+    command.arg("--library-path").args(linker.parent()).arg(newest(drivers, &format!("usr/bin/{name}"))?);
     Ok(command)
 }
 

@@ -115,7 +115,7 @@ impl Plan {
         };
         let suites: Vec<_> = self.suites.iter().map(of).collect();
         format!(
-            "Mesa's drivers are needed, which compile for GPUs that are not here. They are fetched from {}, suites {}, and \
+            "Mesa's drivers are needed, which compile for GPUs that are not here. They are fetched from Debian, {}, suites {}, and \
              unpacked into {}; nothing is installed, and the folder can be deleted at any time.",
             self.mirror,
             suites.join(" and "),
@@ -204,6 +204,11 @@ impl Apt {
             format!("Dir::Cache={}", at("cache")),
             "Acquire::Check-Valid-Until=false".into(),
             "APT::Get::List-Cleanup=0".into(),
+            // A mirror that is not reached is an error, and soon.
+            "APT::Update::Error-Mode=any".into(),
+            "Acquire::Retries=2".into(),
+            "Acquire::http::Timeout=20".into(),
+            "Acquire::https::Timeout=20".into(),
             // Its user for downloads may not write here.
             "APT::Sandbox::User=root".into(),
         ];
@@ -232,9 +237,14 @@ fn unpack(dir: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a program to its end.
+///
+/// # Errors
+///
+/// If it cannot be started, or fails: what it said.
+pub fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let out = command.output().with_context(|| format!("{program} could not be started"))?;
+    let out = command.output().with_context(|| format!("{program} is needed for this"))?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         bail!("{program} failed ({}): {}", out.status, said.trim());

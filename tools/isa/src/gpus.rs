@@ -216,16 +216,14 @@ pub fn find(names: &[impl AsRef<str>]) -> anyhow::Result<Vec<&'static Fake>> {
         let is = |fake: &&Fake| {
             name == "all" || fake.key == name || fake.aliases.contains(&name) || drivers == Some(fake.driver)
         };
-        let before = found.len();
-        let known = FAKES.iter().filter(is);
-        let known: Vec<_> = known.collect();
+        let known: Vec<_> = FAKES.iter().filter(is).collect();
         anyhow::ensure!(
             !known.is_empty(),
             "no GPU is named {name:?}; there are {}, amd, nvidia, adreno and all",
             keys()
         );
         for fake in known {
-            if !found[..before].contains(&fake) && !found.contains(&fake) {
+            if !found.contains(&fake) {
                 found.push(fake);
             }
         }

@@ -156,7 +156,7 @@ impl Metric {
             Self::Code => count(|s| s.code_bytes),
             Self::Instructions => count(|s| s.instructions),
             Self::Cycles => {
-                let cycles = &told?.cycles;
+                let cycles = &told?.raw;
                 let stalls = ["Estimated cycles stalled on SS", "Estimated cycles stalled on SY"];
                 let one = ["Inverse Throughput", "Static cycle count", "FSCIB"];
                 let one = one.iter().find_map(|name| cycles.get(*name).copied());

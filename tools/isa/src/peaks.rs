@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// What a GPU can do at most, by its data sheet.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Peak {
     /// Its key in [`FAKES`](crate::gpus::FAKES).
@@ -13,23 +13,34 @@ pub struct Peak {
     /// The card that the figures are of.
     pub card: String,
     /// Compute units, multiprocessors or cores.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub units: Option<u32>,
     /// Boost clock.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_mhz: Option<u32>,
     /// FLOPs of f32 a clock and unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub flop_per_clock: Option<f64>,
     /// FLOPs of matrices of f16 with sums of f32 a clock and unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub matrix_flop_per_clock: Option<f64>,
     /// Operations of matrices of int8 a clock and unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub matrix_int8_per_clock: Option<f64>,
     /// Bytes a second of its memory.
     pub bytes_per_s: f64,
     /// The data sheet.
+    pub source: String,
+    /// What another engine reaches on this card through Vulkan.
+    pub published: Option<Published>,
+}
+
+/// A figure that others have published.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Published {
+    /// The engine, the model and how its weights are stored.
+    pub what: String,
+    /// Tokens a second, one at a time.
+    pub decode: Option<String>,
+    /// Positions of a prompt of 512 a second.
+    pub prefill: Option<String>,
+    /// Where it is published.
     pub source: String,
 }
 
@@ -54,11 +65,6 @@ static PEAKS: LazyLock<Vec<Peak>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("peaks.json")).unwrap_or_else(|e| panic!("peaks.json: {e}"))
 });
 
-/// All of them.
-pub fn all() -> &'static [Peak] {
-    &PEAKS
-}
-
 /// The peak of a GPU, by its key.
 pub fn of(gpu: &str) -> Option<&'static Peak> {
     PEAKS.iter().find(|peak| peak.gpu == gpu)
@@ -73,9 +79,11 @@ mod tests {
     fn every_gpu_that_is_compiled_for_has_a_peak_with_its_source() {
         for fake in FAKES.iter().filter(|fake| !fake.computes()) {
             let peak = of(fake.key).unwrap_or_else(|| panic!("{fake} has no peak"));
+            let others = peak.published.iter().flat_map(|published| [&published.source, &published.what]);
+            assert!(others.into_iter().all(|text| !text.is_empty()), "{peak:?}");
             assert!(peak.bytes_per_s > 1e10 && peak.source.len() > 40 && !peak.card.is_empty(), "{peak:?}");
         }
-        assert_eq!(all().len(), FAKES.iter().filter(|fake| !fake.computes()).count());
+        assert_eq!(PEAKS.len(), FAKES.iter().filter(|fake| !fake.computes()).count());
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod html;
 mod table;
 mod text;
 
+use strix_model::shown;
+
 use crate::metrics::Metric;
 use crate::run::{Fate, GpuRun, Report};
 
@@ -18,7 +20,7 @@ pub fn silence(gpu: &GpuRun) -> Option<String> {
             "{} has no VK_KHR_pipeline_executable_properties: it says nothing of registers, spills, occupancy, code or \
              cycles, and gives no listing. Shown is what is known without: that it compiles, in what time, and the \
              workgroup memory that the text declares",
-            gpu.device.driver
+            shown(&gpu.device.driver)
         )
     })
 }
@@ -49,13 +51,18 @@ fn one_line(text: &str) -> String {
 
 /// The head of a GPU's part.
 fn heading(gpu: &GpuRun) -> String {
-    let lanes = gpu.device.lanes.map_or("no subgroups".into(), |lanes| format!("subgroups of {lanes}"));
-    let name = if gpu.title.contains(&gpu.device.name) || gpu.device.name.is_empty() {
-        gpu.title.clone()
-    } else {
-        format!("{} ({})", gpu.title, gpu.device.name)
+    let lanes = match (gpu.device.lanes, gpu.device.subgroups) {
+        (Some(lanes), _) => format!("subgroups of {lanes}"),
+        (None, true) => "subgroups of any size".into(),
+        (None, false) => "no subgroups".into(),
     };
-    format!("{}: {name}; {}; {} kernels, {lanes}", gpu.gpu, gpu.device.driver, gpu.device.family)
+    let device = gpu.device.name.trim();
+    let name = match gpu.title.contains(device) {
+        true => gpu.title.clone(),
+        false => format!("{} ({device})", gpu.title),
+    };
+    let (name, driver) = (shown(&name), shown(&gpu.device.driver));
+    format!("{}: {name}; {driver}; {} kernels, {lanes}", gpu.gpu, gpu.device.family)
 }
 
 /// The peak of a GPU's data sheet, in words.
@@ -96,6 +103,7 @@ pub(crate) mod tests {
             default: true,
             fate: Fate::Made,
             ms: 250.0,
+            naga_ms: 9.0,
             spirv_bytes: 12_000,
             declared_bytes: 16_384,
             invocations: 256,
@@ -121,6 +129,7 @@ pub(crate) mod tests {
             driver: driver.into(),
             offers,
             lanes: None,
+            subgroups: true,
             family: "tiled".into(),
         };
         let silent = Report { statistics: None, ..add.clone() };
@@ -139,6 +148,7 @@ pub(crate) mod tests {
                     architecture: Architecture::Rdna3,
                     device: device("AMD Radeon Graphics (RADV NAVI31)", "radv Mesa 25.0.7", true),
                     kernels: vec![gemm, add],
+                    works: vec![],
                     failed: None,
                 },
                 GpuRun {
@@ -147,6 +157,7 @@ pub(crate) mod tests {
                     architecture: Architecture::Software,
                     device: device("llvmpipe", "llvmpipe Mesa 26.2", false),
                     kernels: vec![silent, refused],
+                    works: vec![],
                     failed: None,
                 },
             ],
@@ -158,6 +169,7 @@ pub(crate) mod tests {
         let text = text(&sample());
         for words in [
             "navi31: AMD Radeon RX 7900 XTX",
+            "tiled kernels, subgroups of any size",
             "gemm_tiled[weights=int8, rows=128]",
             "156",
             "8550",

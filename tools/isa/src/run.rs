@@ -1,20 +1,19 @@
 //! Has kernels compiled for one GPU or several, and gathers what their drivers say.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::environment;
 use crate::gpus::{Architecture, Fake};
 use crate::listing::{Listing, Mix};
 use crate::machine::Bound;
+use crate::roofline::Work;
 use crate::statistics::Statistics;
 use crate::worker::{self, Answer, DeviceReport, Outcome, Request, Sent};
 
@@ -40,6 +39,9 @@ pub struct GpuRun {
     pub device: DeviceReport,
     /// Each kernel.
     pub kernels: Vec<Report>,
+    /// What the programs of a cold start do, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub works: Vec<Work>,
     /// Why there are none, or no more.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failed: Option<String>,
@@ -66,9 +68,12 @@ pub struct Report {
     pub default: bool,
     /// What became of it.
     pub fate: Fate,
-    /// Milliseconds that the driver took.
+    /// Milliseconds of processor time that the driver took.
     #[serde(default)]
     pub ms: f64,
+    /// The same of naga, from WGSL to SPIR-V.
+    #[serde(default)]
+    pub naga_ms: f64,
     /// Bytes of SPIR-V.
     #[serde(default)]
     pub spirv_bytes: usize,
@@ -149,23 +154,8 @@ pub fn all(
     request: &Request,
     say: &(dyn Fn(&str) + Sync),
 ) -> Run {
-    let todo: Mutex<VecDeque<(usize, &Place)>> = Mutex::new(places.iter().enumerate().collect());
-    let done = Mutex::new(vec![]);
-    let next = || todo.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(places.len());
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((index, place)) = next() {
-                    let gpu = one(place, program, args, request, say);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, gpu));
-                }
-            });
-        }
-    });
-    let mut gpus = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    gpus.sort_by_key(|(index, _)| *index);
-    Run { strix: env!("CARGO_PKG_VERSION").into(), gpus: gpus.into_iter().map(|(_, gpu)| gpu).collect() }
+    let gpus = places.par_iter().with_max_len(1).map(|place| one(place, program, args, request, say));
+    Run { strix: env!("CARGO_PKG_VERSION").into(), gpus: gpus.collect() }
 }
 
 /// Compiles on one place. A process that dies is followed by one that goes on after the kernel it died of.
@@ -186,6 +176,7 @@ fn one(
         architecture,
         device: DeviceReport::default(),
         kernels: vec![],
+        works: vec![],
         failed: None,
     };
     let mut request = request.clone();
@@ -233,6 +224,7 @@ fn attempt(
                 }
                 run.device = device;
             }
+            Some(Answer::Works(works)) => run.works = works,
             Some(Answer::Begin { label, index, total, default }) => {
                 say(&format!("{}: {} of {total}: {label}", run.gpu, index + 1));
                 begun = Some((label, index, default));
@@ -268,6 +260,7 @@ fn failed(label: String, default: bool, fate: Fate) -> Report {
         default,
         fate,
         ms: 0.0,
+        naga_ms: 0.0,
         spirv_bytes: 0,
         declared_bytes: 0,
         invocations: 0,
@@ -282,7 +275,7 @@ fn report(gpu: &str, architecture: Architecture, label: String, default: bool, o
         Outcome::Made(sent) => sent,
         Outcome::Refused(why) => return failed(label, default, Fate::Refused(why)),
     };
-    let Sent { ms, spirv_bytes, declared_bytes, invocations, subgroup, raw, listing, wgsl } = sent;
+    let Sent { ms, naga_ms, spirv_bytes, declared_bytes, invocations, subgroup, raw, listing, wgsl } = sent;
     let listing_of = listing.as_ref().and_then(|(name, text)| Listing::parse(name, text));
     let hot = listing_of.and_then(|listing| hot(gpu, architecture, subgroup, &listing));
     Report {
@@ -290,6 +283,7 @@ fn report(gpu: &str, architecture: Architecture, label: String, default: bool, o
         default,
         fate: Fate::Made,
         ms,
+        naga_ms,
         spirv_bytes,
         declared_bytes,
         invocations,
@@ -303,7 +297,9 @@ fn hot(gpu: &str, architecture: Architecture, lanes: u32, listing: &Listing) -> 
     let hot = listing.hot()?;
     let bound = Bound::of(architecture, lanes, &hot.mix);
     let reached = bound.and_then(|bound| bound.dual_flop_per_clock.or(bound.flop_per_clock));
-    let peak = crate::peaks::of(gpu).and_then(|peak| peak.flop_per_clock);
+    // With matrix units it is their share that counts.
+    let has_matrices = hot.mix.matrix > 0.0;
+    let peak = crate::peaks::of(gpu).and_then(|peak| peak.flop_per_clock).filter(|_| !has_matrices);
     Some(HotLoop {
         lines: listing.lines(&hot.turn),
         inner_lines: listing.lines(&hot.inner),

@@ -8,6 +8,11 @@ use strix_engine::{Choices, Shader, Target};
 use strix_model::{Config, Dtype, KvDtype, LoadOptions};
 use strix_shaders::generated::KERNELS;
 
+/// What the 8.2B model is best loaded with.
+pub(crate) fn int8() -> LoadOptions {
+    LoadOptions { dtype: Dtype::Int8 { group: None }, ctx: Some(2048), ..LoadOptions::default() }
+}
+
 /// The options that the 8.2B model is looked at with: each kind of weights, each kind of KV cache.
 fn options() -> Vec<LoadOptions> {
     let int8 = |group| Dtype::Int8 { group };
@@ -50,14 +55,23 @@ pub fn defaults(target: &Target) -> Result<Vec<Arc<Shader>>> {
     Ok(used)
 }
 
-/// The same, with all that `strix tune` may choose in their place: every legal way of every decision.
+/// Those that are compiled before the first answer of the 8.2B model with int8 weights, in that order.
 ///
 /// # Errors
 ///
 /// If the model has no kernels for the device.
-pub fn choosable(target: &Target) -> Result<Vec<Arc<Shader>>> {
+pub fn start(target: &Target) -> Result<Vec<Arc<Shader>>> {
+    Ok(strix_model::shaders(&one_layer()?, &int8(), target)?)
+}
+
+/// The defaults, with all that `strix tune` may choose in their place: every legal way of every decision.
+///
+/// # Errors
+///
+/// If the model has no kernels for the device.
+pub fn choosable(target: &Target, defaults: &[Arc<Shader>]) -> Result<Vec<Arc<Shader>>> {
     let config = one_layer()?;
-    let mut used = defaults(target)?;
+    let mut used = defaults.to_vec();
     let mut seen: BTreeSet<String> = used.iter().map(|shader| shader.label.clone()).collect();
     for options in options() {
         for decision in strix_model::decisions(&config, &options, target)? {
@@ -87,21 +101,25 @@ pub fn every() -> Vec<Arc<Shader>> {
     KERNELS.iter().flat_map(of).collect()
 }
 
+/// Whether a name is a kernel's, or that of a family of it: `gemm_tiled` of `gemm`.
+pub fn is_of(name: &str, kernel: &str) -> bool {
+    name.strip_prefix(kernel).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
+/// Whether a specialisation has all of some values. A value without a name is of any variant.
+pub fn fits(shader: &Shader, values: &[(String, String)]) -> bool {
+    values
+        .iter()
+        .all(|(n, v)| shader.variants.iter().any(|(name, value)| (n.is_empty() || name == n) && value == v))
+}
+
 /// Keeps those of a kernel or of its families that have all of some values. A value without a name is of any variant.
 ///
 /// # Errors
 ///
 /// If none is left.
 pub fn keep(shaders: &mut Vec<Arc<Shader>>, kernel: Option<&str>, values: &[(String, String)]) -> Result<()> {
-    let is = |shader: &Shader| {
-        let of = kernel.is_none_or(|kernel| {
-            shader.name == kernel
-                || shader.name.strip_prefix(kernel).is_some_and(|rest| rest.starts_with('_'))
-        });
-        of && values.iter().all(|(n, v)| {
-            shader.variants.iter().any(|(name, value)| (n.is_empty() || name == n) && value == v)
-        })
-    };
+    let is = |shader: &Shader| kernel.is_none_or(|kernel| is_of(shader.name, kernel)) && fits(shader, values);
     let names: BTreeSet<&str> = shaders.iter().map(|shader| shader.name).collect();
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
     shaders.retain(|shader| is(shader));
@@ -127,9 +145,13 @@ mod tests {
     #[test]
     fn what_can_be_chosen_holds_the_defaults_and_more_each_once() {
         let defaults = defaults(&gpu()).unwrap();
-        let all = choosable(&gpu()).unwrap();
+        let all = choosable(&gpu(), &defaults).unwrap();
         assert!(all.len() > defaults.len(), "{} of {}", defaults.len(), all.len());
         assert!(defaults.iter().zip(&all).all(|(a, b)| a.label == b.label));
+        let start = start(&gpu()).unwrap();
+        assert!(
+            start.len() < defaults.len() && start.iter().all(|s| defaults.iter().any(|d| d.label == s.label))
+        );
         let labels: BTreeSet<&str> = all.iter().map(|shader| shader.label.as_str()).collect();
         assert_eq!(labels.len(), all.len());
     }

@@ -79,23 +79,10 @@ pub struct Statistics {
     /// Loops that are left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loops: Option<u32>,
-    /// The driver's own estimates in cycles, under its names.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub cycles: BTreeMap<String, f64>,
     /// All that it said.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: Raw,
 }
-
-/// Names of statistics that are estimates of time.
-const CYCLES: [&str; 6] = [
-    "Latency",
-    "Inverse Throughput",
-    "Static cycle count",
-    "Estimated cycles stalled on SS",
-    "Estimated cycles stalled on SY",
-    "FSCIB",
-];
 
 impl Statistics {
     /// Reads what a driver said of an executable.
@@ -132,7 +119,6 @@ impl Statistics {
                 .map(|size| if raw.contains_key("STP Count") { size * 4 } else { size }),
             instructions: first(&["Instructions", "Instruction count", "Instruction Count"]),
             loops: first(&["Loops"]),
-            cycles: CYCLES.iter().filter_map(|name| Some(((*name).to_owned(), one(name)?))).collect(),
             raw,
         }
     }
@@ -166,7 +152,7 @@ mod tests {
             (Some(16_384), Some(25_484), Some(4983))
         );
         assert_eq!(s.occupancy, Some(Occupancy { fit: 8.0, unit: Unit::SubgroupsPerSimd }));
-        assert_eq!(s.cycles["Inverse Throughput"], 8550.0);
+        assert_eq!(s.raw["Inverse Throughput"], 8550.0);
         assert_eq!(s.raw["SMEM"], 274.0);
     }
 
@@ -175,7 +161,7 @@ mod tests {
         let s = sample("NVK");
         assert_eq!((s.registers, s.spills, s.fills), (Some(160), Some(3), Some(4)));
         assert_eq!(s.occupancy, Some(Occupancy { fit: 12.0, unit: Unit::WarpsPerSm }));
-        assert_eq!(s.cycles["Static cycle count"], 86_043.0);
+        assert_eq!(s.raw["Static cycle count"], 86_043.0);
         assert_eq!(s.workgroup_bytes, None);
     }
 

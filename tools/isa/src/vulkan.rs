@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use ash::vk;
 
+use crate::clock;
 use crate::compile::{Abilities, Bound, Compiled};
 use crate::statistics::Raw;
 
@@ -41,7 +41,7 @@ pub struct Device {
 /// A pipeline that was made.
 #[derive(Clone, Debug, Default)]
 pub struct Made {
-    /// Milliseconds that the driver took.
+    /// Milliseconds of processor time that the driver took.
     pub ms: f64,
     /// What became of the kernel: one executable, if the driver says anything.
     pub executable: Option<Executable>,
@@ -171,10 +171,10 @@ impl Device {
             }
         }
         let info = vk::ComputePipelineCreateInfo::default().flags(flags).stage(stage).layout(layout);
-        let started = Instant::now();
+        let began = clock::processor_ms();
         // SAFETY: as in `make`.
         let made = unsafe { self.device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None) };
-        let ms = started.elapsed().as_secs_f64() * 1e3;
+        let ms = clock::processor_ms() - began;
         let pipeline = match made {
             Ok(pipelines) => *pipelines.first().context("the driver returned no pipeline")?,
             Err((_, error)) => bail!("the driver refused the pipeline: {error}"),

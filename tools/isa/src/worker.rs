@@ -12,12 +12,16 @@ use strix_engine::{Gpu, GpuOptions};
 
 use crate::compile::Source;
 use crate::listing::Syntax;
-use crate::select;
+use crate::roofline::{self, Work};
 use crate::statistics::Raw;
 use crate::vulkan::{Device, Executable, Wanted};
+use crate::{clock, select};
 
 /// What a line of an answer begins with.
 pub const MARK: &str = "@isa ";
+
+/// Words that `strix` is such a process by.
+pub const WORDS: [&str; 2] = ["isa", "--worker"];
 
 /// Which kernels are wanted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +58,8 @@ pub enum Which {
     Choosable,
     /// All there are.
     Every,
+    /// Those that are compiled before its first answer, with int8 weights; and what they are for is told.
+    Start,
 }
 
 /// A request.
@@ -73,6 +79,8 @@ pub struct Request {
 pub enum Answer {
     /// The device that was opened.
     Device(DeviceReport),
+    /// What the programs that the kernels are of do.
+    Works(Vec<Work>),
     /// A kernel that is given to the driver now.
     Begin {
         /// Its label.
@@ -102,8 +110,10 @@ pub struct DeviceReport {
     pub driver: String,
     /// Whether the driver says anything of the machine code.
     pub offers: bool,
-    /// Lanes of a subgroup, as Strix uses them here.
+    /// Lanes of a subgroup, where they are always as many.
     pub lanes: Option<u32>,
+    /// Whether kernels use subgroups.
+    pub subgroups: bool,
     /// The family of kernels that is used.
     pub family: String,
 }
@@ -122,8 +132,10 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sent {
-    /// Milliseconds that the driver took.
+    /// Milliseconds of processor time that the driver took.
     pub ms: f64,
+    /// The same of naga.
+    pub naga_ms: f64,
     /// Bytes of SPIR-V.
     pub spirv_bytes: usize,
     /// Bytes of workgroup memory that the text declares.
@@ -201,11 +213,15 @@ fn compile(request: &Request, say: &mut dyn FnMut(&Answer) -> Result<()>) -> Res
     })?;
     say(&Answer::Device(DeviceReport {
         name: info.name.clone(),
-        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        driver: strix_engine::driver(info),
         offers: device.offers(),
         lanes: target.subgroup,
+        subgroups: target.subgroups,
         family: target.family.name().into(),
     }))?;
+    if matches!(request.kernels, Kernels::Own { which: Which::Start, .. }) {
+        say(&Answer::Works(roofline::works(&target)?))?;
+    }
     let kernels = kernels(&request.kernels, &target)?;
     for (index, kernel) in kernels.iter().enumerate().skip(request.skip) {
         let (label, default) = (kernel.label.clone(), kernel.default);
@@ -225,8 +241,9 @@ fn kernels(wanted: &Kernels, target: &strix_engine::Target) -> Result<Vec<Kernel
             let defaults = select::defaults(target)?;
             let mut shaders = match which {
                 Which::Defaults => defaults.clone(),
-                Which::Choosable => select::choosable(target)?,
+                Which::Choosable => select::choosable(target, &defaults)?,
                 Which::Every => select::every(),
+                Which::Start => select::start(target)?,
             };
             select::keep(&mut shaders, kernel.as_deref(), values)?;
             let of = |shader: &std::sync::Arc<strix_engine::Shader>| Kernel {
@@ -254,11 +271,14 @@ fn kernels(wanted: &Kernels, target: &strix_engine::Target) -> Result<Vec<Kernel
 }
 
 fn made(device: &Device, kernel: &Kernel, listings: bool) -> Result<Sent> {
+    let began = clock::processor_ms();
     let source = Source::parse(&kernel.wgsl)?;
     let compiled = source.compile(&kernel.entry, &kernel.constants, device.abilities())?;
+    let naga_ms = clock::processor_ms() - began;
     let made = device.make(&compiled, listings)?;
     let mut sent = Sent {
         ms: made.ms,
+        naga_ms,
         spirv_bytes: compiled.words.len() * 4,
         declared_bytes: compiled.workgroup_bytes,
         invocations: compiled.invocations,

@@ -23,13 +23,13 @@ use crate::named::named;
 #[derive(clap::Args)]
 pub(super) struct Which {
     /// Folder of a model; nano is the small one that is built in [default: nano]
-    pub(super) checkpoint: Option<PathBuf>,
+    checkpoint: Option<PathBuf>,
     /// A built-in shape with made-up weights
     #[arg(long, value_parser = PRESETS, conflicts_with = "checkpoint")]
-    pub(super) preset: Option<String>,
+    preset: Option<String>,
     /// Another number of decoder layers of the preset, for a quick look
     #[arg(long, value_name = "LAYERS", requires = "preset", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) layers: Option<u32>,
+    layers: Option<u32>,
 }
 
 impl Which {
@@ -43,12 +43,14 @@ impl Which {
 
     /// What it is, and how it is stored.
     pub(super) fn words(&self, storage: &Storage) -> String {
-        let layers = self.layers.map_or(String::new(), |layers| format!(" with {layers} decoder layers"));
         let dtype = storage.words();
-        match (&self.checkpoint, &self.preset) {
-            (Some(dir), _) if named(Some(dir)).is_some() => format!("{}, {dtype}", dir.display()),
-            (None, Some(name)) => format!("made-up weights of the {name} shape{layers}, {dtype}"),
-            _ => format!("nano, which is built in, {dtype}"),
+        match self.of() {
+            Of::Dir(dir) => format!("{}, {dtype}", dir.display()),
+            Of::Preset { name, layers } => {
+                let layers = layers.map_or(String::new(), |layers| format!(" with {layers} decoder layers"));
+                format!("made-up weights of the {name} shape{layers}, {dtype}")
+            }
+            Of::Nano => format!("nano, which is built in, {dtype}"),
         }
     }
 }
@@ -94,8 +96,8 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
 /// When a budget that began with the command ends.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline {
-    pub(super) began: Instant,
-    pub(super) budget: Option<Duration>,
+    began: Instant,
+    budget: Option<Duration>,
 }
 
 impl Deadline {

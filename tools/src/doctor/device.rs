@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 use strix_engine::wgpu::{self, Backend, DeviceType, Features};
-use strix_engine::{Gpu, GpuOptions};
+use strix_engine::{Gpu, GpuOptions, driver, unlisted};
 
 use super::finding::{Finding, Level};
-use crate::devices::{driver, kind};
+use crate::devices::kind;
 
 /// An adapter of this machine.
 #[derive(Serialize)]
@@ -131,6 +131,7 @@ pub(super) fn adapters(options: &GpuOptions) -> (Vec<Adapter>, Vec<Finding>) {
             "leave --adapter and STRIX_ADAPTER out, or name the other",
         ));
     }
+    findings.extend(unlisted(&reports).map(|what| Finding::new(Level::Note, what, "or use Vulkan")));
     (adapters, findings)
 }
 

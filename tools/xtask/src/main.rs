@@ -11,7 +11,8 @@ const HELP: &str = "\
 cargo xtask TASK
 
   demo                  install a software Vulkan driver if there is none, build, run `strix demo`
-  test                  the same, then every check: format, lints, docs, tests, golden, the GL backend
+  test [--yes]          the same, then every check: format, lints, docs, tests, golden, the GL backend, drivers of other
+                        GPUs if they are here or --yes fetches them
   golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--together] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   schedules [--dev] ARGS conversations of one model in any order, against each alone: [--seeds 300] [--from 0]
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         "demo" => driver(&VULKAN).and_then(|()| {
             run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "demo"]).args(rest))
         }),
-        "test" if rest.is_empty() => test(),
+        "test" if rest.iter().all(|arg| arg == "--yes") => test(rest),
         "golden" | "nano" | "schedules" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         "" | "help" | "-h" | "--help" => help(),
         "test" if ["-h", "--help"].contains(&rest[0].as_str()) => help(),
         "test" => {
-            eprintln!("error: test takes no arguments, not {:?}\n\n{HELP}", rest.join(" "));
+            eprintln!("error: test takes --yes, not {:?}\n\n{HELP}", rest.join(" "));
             Err(2)
         }
         _ => {
@@ -78,14 +79,15 @@ fn bench(args: &[String]) -> Result {
     run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "bench"]).args(kind).args(args))
 }
 
-fn test() -> Result {
+/// `--yes` fetches what is missing of the drivers of other GPUs.
+fn test(args: &[String]) -> Result {
     let mut phases = Phases::default();
-    let done = all_checks(&mut phases);
+    let done = all_checks(&mut phases, args);
     phases.print(done.is_ok());
     done
 }
 
-fn all_checks(phases: &mut Phases) -> Result {
+fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
     phases.run("driver", || driver(&[VULKAN, GL].concat()))?;
     phases.run("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
     phases.run("lints", || {
@@ -121,15 +123,17 @@ fn all_checks(phases: &mut Phases) -> Result {
     } else {
         println!("\nno GL adapter here: the kernels are not run through GL");
     }
+    if cfg!(target_os = "linux") {
+        let quick = ["--quick", "--or-skip"];
+        phases.run("other GPUs", || run(Command::new(sibling("gpus")).args(quick).args(args)))?;
+    }
     Ok(())
 }
 
-/// Nothing of it depends on how fast Strix is on the host: the dev profile, which the tests have built.
+/// Nothing of it depends on how fast Strix is on the host: the dev profile, with the features that the tests are built with.
 fn gpus(args: &[String]) -> Result {
-    let dev = ["--dev".to_owned()];
-    build_strix(&dev)?;
-    run(cargo().args(["build", "-p", "strix-tests", "--bin", "schedules"]))?;
-    checking("gpus", &[&dev, args].concat())
+    run(cargo().args(["build", "--workspace", "--bins"]))?;
+    run(Command::new(sibling("gpus")).args(args))
 }
 
 /// Builds the binary that full-size starts, beside it.

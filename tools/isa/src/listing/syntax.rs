@@ -1,10 +1,7 @@
 //! The languages of listings.
 
-use serde::{Deserialize, Serialize};
-
 /// The language of a listing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
     /// RADV's, of AMD's GPUs.
     Amd,

@@ -59,7 +59,7 @@ fn section(out: &mut String, gpu: &GpuRun) {
         for metric in &columns {
             let _ = write!(out, "<th title=\"{}\">{}</th>", escaped(metric.meaning()), metric.head());
         }
-        out.push_str("<th title=\"milliseconds that the driver took\">ms</th></tr></thead>\n<tbody>\n");
+        out.push_str("<th title=\"milliseconds of processor time that the driver took\">ms</th></tr></thead>\n<tbody>\n");
         for (index, kernel) in gpu.kernels.iter().enumerate() {
             row(out, gpu, index, kernel, &columns);
         }
@@ -105,8 +105,10 @@ fn texts(out: &mut String, gpu: &GpuRun, index: usize, kernel: &Report) {
         escaped(&gpu.gpu),
         escaped(&kernel.label)
     );
-    if let Some(share) = Metric::Fma.of(kernel) {
-        let _ = write!(out, "<span>FMA {share:.1}%</span>");
+    // Of products of matrices, where it has those.
+    let shares = [(Metric::Matrix, "matrices"), (Metric::Fma, "FMA")];
+    if let Some((share, what)) = shares.iter().find_map(|(metric, what)| Some((metric.of(kernel)?, what))) {
+        let _ = write!(out, "<span>{what} {share:.1}%</span>");
     }
     out.push_str("</summary><div class=\"inside\">");
     if let Some(hot) = &kernel.hot {
