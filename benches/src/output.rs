@@ -1,5 +1,6 @@
 //! A run as people read it: a table for a terminal, Markdown, and a page of HTML.
 
+pub mod csv;
 pub mod html;
 pub mod markdown;
 mod plot;
@@ -102,6 +103,58 @@ fn errors(check: &Check) -> (String, String) {
         Check::Wrong { max, rms } => (number(max), number(rms)),
     }
 }
+
+/// What was found of a row's result besides its figures.
+pub(crate) fn remarks(run: &Run) -> Vec<String> {
+    let of = |row: &Row| {
+        let all = row.outside.iter().chain(&row.remarks);
+        all.map(|remark| format!("{}: {remark}", row.name)).collect::<Vec<_>>()
+    };
+    run.rows.iter().flat_map(of).collect()
+}
+
+/// What drivers made of each row: heads, and a line for each GPU.
+pub(crate) fn machine(run: &Run) -> Option<(Vec<String>, Vec<Vec<String>>)> {
+    let machines = || run.rows.iter().flat_map(|row| row.machine.iter().map(move |machine| (row, machine)));
+    let mut names: Vec<String> = vec![];
+    for (name, _) in machines().flat_map(|(_, machine)| &machine.figures) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let line = |(row, machine): (&Row, &crate::Machine)| {
+        let mut line = vec![row.name.clone(), machine.gpu.clone()];
+        line.extend(names.iter().map(|name| {
+            let value = machine.figures.iter().find(|(n, _)| n == name);
+            value.map_or("-".to_owned(), |(_, value)| value.clone())
+        }));
+        if let Some(failed) = &machine.failed {
+            line[1] = format!("{}: {failed}", line[1]);
+        }
+        line
+    };
+    let lines: Vec<_> = machines().map(line).collect();
+    let heads = ["bench", "GPU"].map(str::to_owned).into_iter().chain(names).collect();
+    (!lines.is_empty()).then_some((heads, lines))
+}
+
+/// The rows of a run of one kernel's variants, the quickest first: heads and lines.
+pub(crate) fn ranking(run: &Run) -> Option<([&'static str; 4], Vec<Vec<String>>)> {
+    let ranked = crate::rank(run);
+    let line = |r: &crate::Ranked| {
+        let verdict = r.verdict.map_or("quickest", |verdict| match verdict.word() {
+            "" => "no slower",
+            word => word,
+        });
+        vec![r.name.clone(), duration(r.ns), format!("{:.3}", r.ratio), verdict.to_owned()]
+    };
+    let shown = run.kind == crate::Kind::Wgsl && ranked.len() > 1;
+    shown.then(|| (["bench", "median", "of the quickest", ""], ranked.iter().map(line).collect()))
+}
+
+/// What the verdicts mean.
+pub(crate) const VERDICTS: &str = "faster and slower: each median lies outside of the other's 10th to 90th percentile. \
+                                   undecided: it does not, and one of them spreads over more than a tenth, or has fewer than three runs.";
 
 /// Facts of a run, line by line: a name and its value.
 pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
