@@ -92,13 +92,21 @@ pub struct Ranked {
     pub verdict: Option<Verdict>,
 }
 
-/// The benches of a run that have a speed, the quickest first.
+/// The benches of a run that have a speed, the quickest first. Where operations were counted of all, times are of as many.
 pub fn rank(run: &Run) -> Vec<Ranked> {
-    let mut rows: Vec<_> = run.rows.iter().filter_map(|row| Some((&row.name, row.figures?.rate))).collect();
+    let timed = || run.rows.iter().filter_map(|row| Some((row, row.figures?.rate)));
+    let most = timed().map(|(row, _)| row.work.flops).max().unwrap_or(0);
+    let counted = timed().all(|(row, _)| row.work.flops > 0);
+    let of = |(row, rate): (&'_ Row, Summary)| {
+        let times = if counted { most as f64 / row.work.flops as f64 } else { 1.0 };
+        let [median, min, max, p10, p90] = [rate.median, rate.min, rate.max, rate.p10, rate.p90].map(|ns| ns * times);
+        (row.name.clone(), Summary { median, min, max, p10, p90, ..rate })
+    };
+    let mut rows: Vec<(String, Summary)> = timed().map(of).collect();
     rows.sort_by(|a, b| a.1.median.total_cmp(&b.1.median));
     let best = rows.first().map_or(Summary::default(), |(_, rate)| *rate);
-    let ranked = |(at, (name, rate)): (usize, &(&String, Summary))| Ranked {
-        name: (*name).clone(),
+    let ranked = |(at, (name, rate)): (usize, &(String, Summary))| Ranked {
+        name: name.clone(),
         ns: rate.median,
         ratio: rate.median / best.median,
         verdict: (at > 0).then(|| Verdict::of(&best, rate)),
@@ -136,7 +144,7 @@ mod tests {
     #[test]
     fn only_what_lies_outside_of_both_spreads_is_a_change() {
         let old = run(vec![
-            row("same", &[90.0, 100.0, 110.0]),
+            row("same", &[99.0, 100.0, 106.0]),
             row("faster", &[90.0, 100.0, 110.0]),
             row("slower", &[90.0, 100.0, 110.0]),
             row("noisy", &[10.0, 100.0, 1000.0]),

@@ -9,7 +9,7 @@ pub mod table;
 
 use strix_model::tune::clock::Timer;
 
-use crate::run::{Bound, Check, Row, Run};
+use crate::run::{Bound, Check, Kind, Row, Run};
 use crate::stats::Summary;
 
 /// A duration with three digits: `1.23 ms`.
@@ -148,8 +148,8 @@ pub(crate) fn ranking(run: &Run) -> Option<([&'static str; 4], Vec<Vec<String>>)
         });
         vec![r.name.clone(), duration(r.ns), format!("{:.3}", r.ratio), verdict.to_owned()]
     };
-    let shown = run.kind == crate::Kind::Wgsl && ranked.len() > 1;
-    shown.then(|| (["bench", "median", "of the quickest", ""], ranked.iter().map(line).collect()))
+    let shown = run.kind == Kind::Wgsl && ranked.len() > 1;
+    shown.then(|| (["bench", "for as much", "of the quickest", ""], ranked.iter().map(line).collect()))
 }
 
 /// What the verdicts mean.
@@ -209,14 +209,24 @@ pub(crate) fn legend(run: &Run) -> String {
         of(Timer::Idle, "idle, where that is less"),
     ];
     let words: Vec<_> = words.into_iter().flatten().collect();
+    let (cold, reference) = match run.kind {
+        Kind::Wgsl | Kind::Device => (
+            "Passes take turns over copies of the operands that fill 128 MiB (not with --hot), so that no cache answers for \
+             the memory; 16 copies of what is small may stay in one, and exceed 100.",
+            "what was given",
+        ),
+        Kind::Kernels | Kind::Model => (
+            "Weights of one row and caches of keys take turns over 128 MiB, so that no cache answers for the memory; what \
+             is smaller otherwise stays in one, and can exceed 100.",
+            "the CPU reference in f64",
+        ),
+    };
     format!(
         "median: device time by timestamp query (by the host's clock where there are none). spread: 10th to 90th \
          percentile, in parts of it. wall: the host's clock around submit and wait. (n out): runs further than 1.5 \
          interquartile ranges from the quartiles; every run is in the JSON. Rates are of {}. % of roof: of the least \
-         time at this arithmetic intensity; bound by M memory, A arithmetic. Weights of one row and caches of keys take \
-         turns over 128 MiB, so that no cache answers for the memory; what is smaller otherwise stays in one, and can \
-         exceed 100. error: against the CPU reference in f64, in parts of the largest expected value, and root mean \
-         squares.",
+         time at this arithmetic intensity; bound by M memory, A arithmetic. {cold} error: against {reference}, in parts \
+         of the largest expected value, and root mean squares.",
         if words.is_empty() { "nothing".to_owned() } else { words.join(", or of ") }
     )
 }

@@ -5,7 +5,7 @@ override GROUPS: u32 = 256u;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(WG)
-fn read(@builtin(global_invocation_id) id: vec3<u32>) {
+fn reads(@builtin(global_invocation_id) id: vec3<u32>) {
     var sum = vec4<f32>();
     for (var i = id.x; i < arrayLength(&x); i += WG * GROUPS) {
         sum += x[i];

@@ -7,7 +7,7 @@ const TURNS = 256u;
 var<workgroup> tile: array<vec4<f32>, 256>;
 
 @compute @workgroup_size(WG)
-fn workgroup(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn in_tile(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     for (var i = lane; i < 256u; i += WG) {
         tile[i] = x[i];
     }

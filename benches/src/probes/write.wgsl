@@ -4,7 +4,7 @@ override GROUPS: u32 = 256u;
 @group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(WG)
-fn write(@builtin(global_invocation_id) id: vec3<u32>) {
+fn writes(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var i = id.x; i < arrayLength(&y); i += WG * GROUPS) {
         y[i] = vec4(f32(id.x));
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use naga::back::pipeline_constants::process_overrides;
+use naga::back::pipeline_constants::{PipelineConstantError, process_overrides};
 use naga::{ImageDimension, Literal, ShaderStage};
 use strix_engine::wgpu::Limits;
 use strix_engine::{Gpu, MAX_GROUPS};
@@ -14,7 +14,7 @@ use super::check::{Compared, Expected, Reference};
 use super::device::{Kernel, Value};
 use super::expression::{Expression, Variables, listed};
 use super::operand::{Content, Given, Operand};
-use super::source::{Binding, Kind, Source};
+use super::source::{Binding, Kind, Source, chain};
 use super::texture::{FORMATS, Format};
 use super::{Request, Sweep, params};
 use crate::roofline::Arithmetic;
@@ -632,24 +632,23 @@ fn overridden(
     let named = constants.iter().map(|(name, value)| (source.key(name), *value)).collect();
     let at = Some((ShaderStage::Compute, entry));
     let (module, info) = process_overrides(&source.module, &source.info, at, &named)
-        .map_err(|e| source.error(format!("its overrides: {e} (say --override NAME=VALUE)")))?;
+        .map_err(|e| match e {
+            PipelineConstantError::ValidationError(e) => Failure::Device(chain(e.as_inner())),
+            e => source.error(format!("its overrides: {e} (say --override NAME=VALUE)")).into(),
+        })?;
     for (_, constant) in module.constants.iter() {
-        let (Some(name), naga::Expression::Literal(literal)) =
-            (&constant.name, &module.global_expressions[constant.init])
-        else {
-            continue;
-        };
-        let value = match *literal {
-            Literal::F32(value) => f64::from(value),
-            Literal::F64(value) => value,
-            Literal::U32(value) => f64::from(value),
-            Literal::I32(value) => f64::from(value),
-            Literal::Bool(value) => f64::from(u8::from(value)),
-            Literal::AbstractInt(value) => value as f64,
-            Literal::AbstractFloat(value) => value,
-            _ => continue,
-        };
-        variables.entry(name.clone()).or_insert(value);
+        let value = number(&module.global_expressions[constant.init]);
+        if let (Some(name), Some(value)) = (&constant.name, value) {
+            variables.entry(name.clone()).or_insert(value);
+        }
+    }
+    // Those that the kernel does not use are gone there.
+    for (_, other) in source.module.overrides.iter() {
+        let Some(name) = &other.name else { continue };
+        let default = other.init.and_then(|init| number(&source.module.global_expressions[init]));
+        if let Some(value) = constants.get(name).copied().or(default) {
+            variables.entry(name.clone()).or_insert(value);
+        }
     }
     let is = |(_, e): &(usize, &naga::EntryPoint)| e.name == entry && e.stage == ShaderStage::Compute;
     let Some((index, point)) = module.entry_points.iter().enumerate().find(is) else {
@@ -686,4 +685,19 @@ fn overridden(
         )));
     }
     Ok(size)
+}
+
+/// A literal as a number.
+fn number(expression: &naga::Expression) -> Option<f64> {
+    let naga::Expression::Literal(literal) = expression else { return None };
+    Some(match *literal {
+        Literal::F32(value) => f64::from(value),
+        Literal::F64(value) => value,
+        Literal::U32(value) => f64::from(value),
+        Literal::I32(value) => f64::from(value),
+        Literal::Bool(value) => f64::from(u8::from(value)),
+        Literal::AbstractInt(value) => value as f64,
+        Literal::AbstractFloat(value) => value,
+        _ => return None,
+    })
 }

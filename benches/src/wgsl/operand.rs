@@ -452,7 +452,7 @@ mod tests {
             ("x=f32[4]:uniform(1)", "uniform takes two numbers"),
             ("x=i32[4]:normal", "there is uniform(0, 10)"),
             ("x=a.npy:normal", "only out may stand there"),
-            ("x=f32[4", "no sign of an expression"),
+            ("x=f32[4", "\"]\" is missing"),
         ] {
             let error = Operand::parse(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -67,7 +67,7 @@ pub fn on_page(job: &Job, gpu: &Gpu) -> Result<PageBench> {
             expected: expected.remove(&binding.name),
         });
     }
-    let enabled = features.contains(&"subgroups") && !job.source.text.contains("enable subgroups");
+    let enabled = features.contains(&"subgroups");
     Ok(PageBench {
         name: job.name.clone(),
         wgsl: if enabled { format!("enable subgroups; {}", job.source.text) } else { job.source.text.clone() },

@@ -134,7 +134,7 @@ mod tests {
     const WGSL: &str = "
         struct Inner { scale: vec2<f32>, k: i32 }
         struct Params { n: u32, inner: Inner, rows: array<vec4<u32>, 2>, _pad: u32 }
-        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(0) var<storage, read> params: Params;
         @group(0) @binding(1) var<storage, read_write> y: array<u32>;
         @compute @workgroup_size(1) fn f() { y[0] = params.n; }";
 

@@ -6,7 +6,7 @@ use naga::front::wgsl;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{
     AddressSpace, ArraySize, Expression, GlobalVariable, Handle, ImageClass, ImageDimension, Module, ScalarKind,
-    ShaderStage, SourceLocation, StorageAccess, StorageFormat, Type, TypeInner,
+    ShaderStage, SourceLocation, Span, StorageAccess, StorageFormat, Type, TypeInner,
 };
 use strix_engine::wgpu::Features;
 use strix_model::read::read_file;
@@ -137,10 +137,16 @@ impl Source {
     ///
     /// If it is no WGSL: naga's message, with the line.
     pub fn parse(path: &Path, text: String) -> Result<Self> {
-        let fail = |place, message: String| Error::Wgsl { place: at(path, &text, place), message };
-        let module = wgsl::parse_str(&text).map_err(|e| fail(e.location(&text), e.message().to_owned()))?;
+        let text = without_subgroups(text);
+        let fail = |places: Vec<Span>, message: String| {
+            // Of several places the narrowest is what is wrong.
+            let narrowest = places.into_iter().filter(Span::is_defined).min_by_key(|s| s.to_range().map_or(0, |r| r.len()));
+            Error::Wgsl { place: at(path, &text, narrowest.map(|span| span.location(&text))), message }
+        };
+        let module = wgsl::parse_str(&text)
+            .map_err(|e| fail(e.labels().map(|(span, _)| span).collect(), e.message().to_owned()))?;
         let info = validated(&module, Capabilities::all())
-            .map_err(|e| fail(e.location(&text), chain(e.as_inner())))?;
+            .map_err(|e| fail(e.spans().map(|(span, _)| *span).collect(), chain(e.as_inner())))?;
         Ok(Self { path: path.to_owned(), text, module, info })
     }
 
@@ -340,6 +346,24 @@ impl Source {
     }
 }
 
+/// The text without `enable subgroups`, which naga does not know: it takes their operations without. Lines and columns stay.
+fn without_subgroups(mut text: String) -> String {
+    const WORD: &str = "subgroups";
+    let mut from = 0;
+    while let Some(start) = text[from..].find("enable ").map(|at| from + at) {
+        let Some(end) = text[start..].find(';').map(|at| start + at) else { break };
+        from = end;
+        let words: Vec<_> = text[start + 7..end].split(',').map(|word| word.trim().to_owned()).collect();
+        if !words.iter().any(|word| word == WORD) {
+            continue;
+        }
+        let others: Vec<_> = words.into_iter().filter(|word| word != WORD).collect();
+        let left = if others.is_empty() { String::new() } else { format!("enable {};", others.join(", ")) };
+        text.replace_range(start..=end, &format!("{left:<width$}", width = end + 1 - start));
+    }
+    text
+}
+
 fn validated(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, naga::WithSpan<naga::valid::ValidationError>> {
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
@@ -347,7 +371,7 @@ fn validated(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, 
 }
 
 /// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -424,6 +448,8 @@ mod tests {
         let subgroups = "enable subgroups; @group(0) @binding(0) var<storage, read_write> y: array<u32>;
             @compute @workgroup_size(32) fn f() { y[0] = subgroupAdd(1u); }";
         assert_eq!(source(subgroups).unwrap().missing(Features::empty()), Some("operations of subgroups"));
+        let both = "enable f16, subgroups;\nfn f() { x }";
+        assert_eq!(without_subgroups(both.into()), "enable f16;           \nfn f() { x }");
         let immediates = "var<immediate> n: u32; @group(0) @binding(0) var<storage, read_write> y: array<u32>;
             @compute @workgroup_size(1) fn f() { y[0] = n; }";
         assert_eq!(source(immediates).unwrap().missing(Features::empty()), Some("immediates (push constants)"));
