@@ -4,6 +4,7 @@
 //     npm install webgpu && node benches/browser/node.mjs bench.html > dawn.json
 
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
@@ -23,4 +24,5 @@ const data = JSON.parse(script("data"));
 const run = await strixBench(create(flags), data, (words) => process.stderr.write(`${words}\n`));
 run.device.driver = "Dawn in Node";
 run.device.host = `${process.platform} ${process.arch}`;
+run.device.cores = availableParallelism();
 process.stdout.write(`${JSON.stringify(run, null, 1)}\n`, () => process.exit(0));

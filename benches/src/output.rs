@@ -195,6 +195,7 @@ pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
+    facts.retain(|(name, _)| *name != "kernels" || !d.family.is_empty());
     facts.extend(run.notes.iter().map(|note| ("note", note.clone())));
     facts
 }

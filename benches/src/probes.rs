@@ -67,8 +67,9 @@ const fn of(
 }
 
 /// All probes that are kernels.
-pub const PROBES: [Probe; 16] = [
+pub const PROBES: [Probe; 17] = [
     of("read", "reads each address once", Counts::Bytes, include_str!("probes/read.wgsl"), &["x=f32[NUMBERS]:uniform", SUMS], "4*NUMBERS"),
+    of("read in runs", "the same, every lane a run of its own", Counts::Bytes, include_str!("probes/read_runs.wgsl"), &["x=f32[NUMBERS]:uniform", SUMS], "4*NUMBERS"),
     of("write", "writes each address once", Counts::Bytes, include_str!("probes/write.wgsl"), &["y=f32[NUMBERS]"], "4*NUMBERS"),
     of("copy", "reads and writes", Counts::Bytes, include_str!("probes/copy.wgsl"), &["x=f32[NUMBERS]:uniform", "y=f32[NUMBERS]"], "8*NUMBERS"),
     of("triad", "reads two and writes one", Counts::Bytes, include_str!("probes/triad.wgsl"), &["x=f32[NUMBERS]:uniform", "y=f32[NUMBERS]:uniform", "z=f32[NUMBERS]"], "12*NUMBERS"),
@@ -134,7 +135,7 @@ fn matrix(text: &str, coop: Coop) -> String {
         .replace("${size}", &coop.size.to_string())
 }
 
-/// Runs every probe at each of its sizes. `on` sees what is done, and may break off.
+/// Runs probes at each of their sizes. `on` sees what is done, and may break off.
 ///
 /// # Errors
 ///
@@ -142,11 +143,12 @@ fn matrix(text: &str, coop: Coop) -> String {
 pub fn run(
     clock: &Clock,
     roof: &Roofline,
+    probes: &[Probe],
     settings: &Settings,
     on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Row>> {
     let mut rows = vec![];
-    for probe in &PROBES {
+    for probe in probes {
         let jobs = jobs(probe, clock.gpu())?;
         let settings = Settings { check: false, ..settings.clone() };
         let done = wgsl::run(clock, roof, &jobs, &settings, on)?;
@@ -231,7 +233,7 @@ pub fn read_back(gpu: &Gpu, runs: usize) -> Result<f64> {
 ///
 /// If one cannot be planned here.
 pub fn on_page(gpu: &Gpu) -> Result<Vec<PageBench>> {
-    let wanted = [("read", "bytes_per_s"), ("FMA f32", "flops_per_s"), ("FMA f16", "f16_flops_per_s"), ("dot4", "dot4_ops_per_s")];
+    let wanted = [("read", "bytes_per_s"), ("read in runs", "bytes_per_s"), ("FMA f32", "flops_per_s"), ("FMA f16", "f16_flops_per_s"), ("dot4", "dot4_ops_per_s")];
     let mut all = vec![];
     for (name, roof) in wanted {
         let Some(probe) = PROBES.iter().find(|probe| probe.name == name) else { continue };

@@ -250,7 +250,11 @@ impl Run {
             schema: SCHEMA,
             kind,
             date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            device: Device::of(gpu),
+            device: Device {
+                // Kernels of others are of no family.
+                family: if kind == Kind::Wgsl { String::new() } else { gpu.target().family.to_string() },
+                ..Device::of(gpu)
+            },
             versions: Versions::current(),
             roofline,
             rows: vec![],

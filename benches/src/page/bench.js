@@ -313,9 +313,10 @@ globalThis.strixBench = async function (gpu, data, say) {
   return {
     schema: data.schema, kind: "wgsl", date: new Date().toISOString().slice(0, 19) + "Z",
     device: {
-      adapter: words[0] ?? "an adapter without a name", backend: "WebGPU", driver: agent, kind: "WebGPU", subgroup: null,
+      adapter: words[0] ?? "an adapter without a name", backend: "WebGPU", driver: agent, kind: "WebGPU",
+      subgroup: info.subgroupMinSize && info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize : null,
       family: "", family_forced: false, max_binding_bytes: device.limits.maxStorageBufferBindingSize, shares_memory: false,
-      cores: globalThis.navigator?.hardwareConcurrency ?? 0, host: globalThis.navigator?.platform ?? "",
+      cores: globalThis.navigator?.hardwareConcurrency ?? 0, host: (globalThis.navigator?.platform ?? "").toLowerCase(),
     },
     versions: { strix: data.strix, wgpu: "none", naga: "none", build: "page" },
     roofline, rows, notes,

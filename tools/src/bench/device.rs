@@ -2,22 +2,24 @@
 
 use std::io::Write;
 
-use strix_benches::probes::{self, Counts};
+use strix_benches::probes::{self, Counts, Probe};
 use strix_benches::{Kind, Run, Settings};
 
 use super::options::{Deadline, On, Pace, Progress, begin};
 use super::output::Output;
-use crate::terminal;
+use crate::{Usage, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   strix bench device --quick
-  strix bench device --json device.json --csv device.csv";
+  strix bench device read write copy --json device.json --csv device.csv";
 
 /// Measure what the device can do at most: memory, arithmetic, atomics, and what it costs to ask it for anything
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    /// Parts of names of abilities: those that have one of them [default: all]
+    filter: Vec<String>,
     #[command(flatten)]
     pace: Pace,
     #[command(flatten)]
@@ -31,6 +33,12 @@ const MEMORY: u64 = 1 << 30;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let deadline = Deadline::of(&args.pace);
+    let wanted = |probe: &&Probe| args.filter.is_empty() || args.filter.iter().any(|part| probe.name.contains(part));
+    let chosen: Vec<_> = probes::PROBES.iter().filter(wanted).copied().collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = probes::PROBES.iter().map(|probe| probe.name).collect();
+        return Err(Usage(format!("there is no such ability; there are {}", names.join(", "))).into());
+    }
     let stored = args.output.before()?;
     let mut progress = Progress::begin()?;
     let (clock, mut run) = begin(&args.on, &args.pace, deadline, Kind::Device, &mut progress)?;
@@ -43,20 +51,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut settings = Settings::new(args.pace.quick, MEMORY);
     settings.each /= 4;
     if let Some(left) = deadline.left() {
-        settings = settings.until(left, probes::PROBES.len() * 6);
+        settings = settings.until(left, chosen.len() * 6);
     }
     let mut done = 0;
     let roof = run.roofline;
-    let all = probes::PROBES.len() * 6;
-    run.rows = probes::run(&clock, &roof, &settings, &mut |event| progress.on(&event, &mut done, all))?;
+    let all = chosen.len() * 6;
+    run.rows = probes::run(&clock, &roof, &chosen, &settings, &mut |event| progress.on(&event, &mut done, all))?;
     let code = progress.end(&run);
-    print(&run)?;
+    print(&run, &chosen)?;
     args.output.after(&run, stored.as_ref())?;
     Ok(code)
 }
 
 /// The best of each probe.
-fn print(run: &Run) -> anyhow::Result<()> {
+fn print(run: &Run, chosen: &[Probe]) -> anyhow::Result<()> {
     let mut out = terminal::out();
     for best in probes::best(&run.rows) {
         let unit = match best.counts {
@@ -67,7 +75,7 @@ fn print(run: &Run) -> anyhow::Result<()> {
         let rate = strix_benches::output::digits(best.rate / 1e9);
         writeln!(out, "{:<28}{rate:>9} {unit:<8} {:<22} {}", best.name, best.at, best.words)?;
     }
-    let missing: Vec<_> = probes::PROBES
+    let missing: Vec<_> = chosen
         .iter()
         .filter(|probe| !run.rows.iter().any(|row| row.name.split('[').next() == Some(probe.name)))
         .map(|probe| probe.name)

@@ -27,14 +27,21 @@ pub(super) struct Isa {
     yes: bool,
 }
 
-/// Asks them of each job, and keeps what they say with its row.
-pub(super) fn attach(args: &Isa, jobs: &[Job], into: &mut Run) -> anyhow::Result<()> {
-    if !args.isa && args.gpu.is_empty() {
-        return Ok(());
+impl Isa {
+    /// Where the kernels are to be compiled: nowhere, unless it was asked for.
+    pub(super) fn places(&self) -> anyhow::Result<Vec<Place>> {
+        let mut places = if self.isa { vec![Place::Here] } else { vec![] };
+        if !self.gpu.is_empty() {
+            places.extend(isa::places(&self.gpu, self.drivers.as_deref(), self.yes)?);
+        }
+        Ok(places)
     }
-    let mut places = if args.isa { vec![Place::Here] } else { vec![] };
-    if !args.gpu.is_empty() {
-        places.extend(isa::places(&args.gpu, args.drivers.as_deref(), args.yes)?);
+}
+
+/// Asks the drivers of each job, and keeps what they say with its row.
+pub(super) fn attach(places: &[Place], jobs: &[Job], into: &mut Run) -> anyhow::Result<()> {
+    if places.is_empty() {
+        return Ok(());
     }
     let program = std::env::current_exe()?;
     for (job, row) in jobs.iter().zip(&mut into.rows) {
@@ -44,7 +51,7 @@ pub(super) fn attach(args: &Isa, jobs: &[Job], into: &mut Run) -> anyhow::Result
             constants: job.constants.clone(),
         };
         let request = Request { kernels, skip: 0, listings: true };
-        let found = run::all(&places, &program, &["isa", "--worker"], &request, &|_| ());
+        let found = run::all(places, &program, &["isa", "--worker"], &request, &|_| ());
         row.machine = found.gpus.iter().map(|gpu| figures(gpu, &job.entry)).collect();
     }
     Ok(())

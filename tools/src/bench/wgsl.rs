@@ -162,6 +162,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         try_file(page)?;
     }
     let stored = args.output.before()?;
+    let places = args.isa.places()?;
     let roofline = args.roofline.as_deref().map(Run::load).transpose()?;
     let options = GpuOptions { more_features: FEATURES, ..args.on.options() };
     let gpu = Gpu::with(&options)?;
@@ -206,7 +207,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     if run.rows.len() < jobs.len() {
         run.notes.push(deadline.words(run.rows.len(), jobs.len()));
     }
-    machine::attach(&args.isa, &jobs, &mut run).context("machine code")?;
+    machine::attach(&places, &jobs, &mut run).context("machine code")?;
     let code = progress.end(&run);
     args.output.after(&run, stored.as_ref())?;
     Ok(if code == crate::DONE && run.num_outside() > 0 { crate::FAULT } else { code })
