@@ -218,7 +218,8 @@ impl Kernel {
             Value::Array(content) => {
                 let size = content.bytes.len() as u64;
                 let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
-                if !guarded || binding.kind != (Kind::Storage { writes: true }) {
+                // What is read behind an operand is no zero either: that might leave unchanged what it is added to.
+                if !guarded || !wide && binding.kind != (Kind::Storage { writes: true }) {
                     let buffer = self.buffer(&binding.name, size, usage);
                     self.gpu.queue().write_buffer(&buffer, 0, &content.bytes);
                     return Held::Buffer { buffer, offset: 0, size };
