@@ -18,6 +18,22 @@ pub enum Error {
     /// Options that contradict each other or the device.
     #[error("{0}")]
     Option(String),
+    /// A text that is no WGSL.
+    #[error("{place}: {message}")]
+    Wgsl {
+        /// The file, the line and the column, and what stands there.
+        place: String,
+        /// What naga said.
+        message: String,
+    },
+    /// A kernel, or an array for it, that cannot be benched so.
+    #[error("{}: {reason}", path.display())]
+    Kernel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what would do.
+        reason: String,
+    },
     /// A stored run that cannot be read.
     #[error("{}: {reason}", path.display())]
     Run {
@@ -43,4 +59,4 @@ pub enum Error {
 }
 
 /// Result with the benches' [`enum@Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,5 +1,6 @@
 //! A run as people read it: a table for a terminal, Markdown, and a page of HTML.
 
+pub mod csv;
 pub mod html;
 pub mod markdown;
 mod plot;
@@ -8,7 +9,7 @@ pub mod table;
 
 use strix_model::tune::clock::Timer;
 
-use crate::run::{Bound, Check, Row, Run};
+use crate::run::{Bound, Check, Kind, Row, Run};
 use crate::stats::Summary;
 
 /// A duration with three digits: `1.23 ms`.
@@ -103,6 +104,58 @@ fn errors(check: &Check) -> (String, String) {
     }
 }
 
+/// What was found of a row's result besides its figures.
+pub(crate) fn remarks(run: &Run) -> Vec<String> {
+    let of = |row: &Row| {
+        let all = row.outside.iter().chain(&row.remarks);
+        all.map(|remark| format!("{}: {remark}", row.name)).collect::<Vec<_>>()
+    };
+    run.rows.iter().flat_map(of).collect()
+}
+
+/// What drivers made of each row: heads, and a line for each GPU.
+pub(crate) fn machine(run: &Run) -> Option<(Vec<String>, Vec<Vec<String>>)> {
+    let machines = || run.rows.iter().flat_map(|row| row.machine.iter().map(move |machine| (row, machine)));
+    let mut names: Vec<String> = vec![];
+    for (name, _) in machines().flat_map(|(_, machine)| &machine.figures) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let line = |(row, machine): (&Row, &crate::Machine)| {
+        let mut line = vec![row.name.clone(), machine.gpu.clone()];
+        line.extend(names.iter().map(|name| {
+            let value = machine.figures.iter().find(|(n, _)| n == name);
+            value.map_or("-".to_owned(), |(_, value)| value.clone())
+        }));
+        if let Some(failed) = &machine.failed {
+            line[1] = format!("{}: {failed}", line[1]);
+        }
+        line
+    };
+    let lines: Vec<_> = machines().map(line).collect();
+    let heads = ["bench", "GPU"].map(str::to_owned).into_iter().chain(names).collect();
+    (!lines.is_empty()).then_some((heads, lines))
+}
+
+/// The rows of a run of one kernel's variants, the quickest first: heads and lines.
+pub(crate) fn ranking(run: &Run) -> Option<([&'static str; 4], Vec<Vec<String>>)> {
+    let ranked = crate::rank(run);
+    let line = |r: &crate::Ranked| {
+        let verdict = r.verdict.map_or("quickest", |verdict| match verdict.word() {
+            "" => "no slower",
+            word => word,
+        });
+        vec![r.name.clone(), duration(r.ns), format!("{:.3}", r.ratio), verdict.to_owned()]
+    };
+    let shown = run.kind == Kind::Wgsl && ranked.len() > 1;
+    shown.then(|| (["bench", "for as much", "of the quickest", ""], ranked.iter().map(line).collect()))
+}
+
+/// What the verdicts mean.
+pub(crate) const VERDICTS: &str = "faster and slower: each median lies outside of the other's 10th to 90th percentile. \
+                                   undecided: it does not, and one of them spreads over more than a tenth, or has fewer than three runs.";
+
 /// Facts of a run, line by line: a name and its value.
 pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
     let (d, v, r) = (&run.device, &run.versions, &run.roofline);
@@ -142,6 +195,7 @@ pub(crate) fn facts(run: &Run) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
+    facts.retain(|(name, _)| *name != "kernels" || !d.family.is_empty());
     facts.extend(run.notes.iter().map(|note| ("note", note.clone())));
     facts
 }
@@ -156,14 +210,24 @@ pub(crate) fn legend(run: &Run) -> String {
         of(Timer::Idle, "idle, where that is less"),
     ];
     let words: Vec<_> = words.into_iter().flatten().collect();
+    let (cold, reference) = match run.kind {
+        Kind::Wgsl | Kind::Device => (
+            "Passes take turns over copies of the operands that fill 128 MiB (not with --hot), so that no cache answers for \
+             the memory; 16 copies of what is small may stay in one, and exceed 100.",
+            "what was given",
+        ),
+        Kind::Kernels | Kind::Model => (
+            "Weights of one row and caches of keys take turns over 128 MiB, so that no cache answers for the memory; what \
+             is smaller otherwise stays in one, and can exceed 100.",
+            "the CPU reference in f64",
+        ),
+    };
     format!(
         "median: device time by timestamp query (by the host's clock where there are none). spread: 10th to 90th \
          percentile, in parts of it. wall: the host's clock around submit and wait. (n out): runs further than 1.5 \
          interquartile ranges from the quartiles; every run is in the JSON. Rates are of {}. % of roof: of the least \
-         time at this arithmetic intensity; bound by M memory, A arithmetic. Weights of one row and caches of keys take \
-         turns over 128 MiB, so that no cache answers for the memory; what is smaller otherwise stays in one, and can \
-         exceed 100. error: against the CPU reference in f64, in parts of the largest expected value, and root mean \
-         squares.",
+         time at this arithmetic intensity; bound by M memory, A arithmetic. {cold} error: against {reference}, in parts \
+         of the largest expected value, and root mean squares.",
         if words.is_empty() { "nothing".to_owned() } else { words.join(", or of ") }
     )
 }

@@ -7,6 +7,8 @@ use strix_engine::{Graph, Program};
 
 use crate::kernels::{Bench, Operands};
 use crate::run::{Check, Row};
+use strix_model::tune::clock::Subject;
+
 use crate::{Clock, Result, Roofline, Timed};
 
 /// Largest error of a result, in parts of the largest expected value.
@@ -73,10 +75,10 @@ pub enum Event<'a> {
 }
 
 /// A bench that is on the device.
-struct Turn {
-    row: Row,
-    timed: Timed,
-    spent: Duration,
+pub(crate) struct Turn<S = Program> {
+    pub(crate) row: Row,
+    pub(crate) timed: Timed<S>,
+    pub(crate) spent: Duration,
 }
 
 /// Runs `benches` in turns, as many at a time as the device's memory is meant to hold, and returns their rows in order.
@@ -175,8 +177,9 @@ fn compare(clock: &Clock, record: &dyn Fn(&mut Graph)) -> Result<Check> {
     })
 }
 
-fn take_turns(
-    turns: &mut [Turn],
+/// Runs what is on the device in turns.
+pub(crate) fn take_turns<S: Subject>(
+    turns: &mut [Turn<S>],
     settings: &Settings,
     on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {

@@ -1,5 +1,6 @@
 //! A run of benches, as it is kept: the device, its limits, and a row for each bench with all its times.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,10 @@ pub enum Kind {
     Kernels,
     /// A model from file to token.
     Model,
+    /// Kernels of others.
+    Wgsl,
+    /// The device itself.
+    Device,
 }
 
 /// The device of a run.
@@ -122,6 +127,18 @@ pub struct Row {
     pub first_ns: f64,
     /// Pipelines that were created for it.
     pub pipelines: u64,
+    /// Values of overrides and variables that were asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, f64>,
+    /// Where it writes beyond its operands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<String>,
+    /// Remarks on its result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// What drivers made of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub machine: Vec<Machine>,
     /// For a model: tokens or positions of a pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u32>,
@@ -131,6 +148,19 @@ pub struct Row {
     /// For decoding: the host's time between two tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
+}
+
+/// What a driver made of a kernel: what it does not say is not there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// The GPU, or `here`.
+    pub gpu: String,
+    /// Why there is no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Figures under their names, in the order of the columns.
+    pub figures: Vec<(String, String)>,
 }
 
 /// The result of a comparison with the CPU reference, which sums in f64.
@@ -220,7 +250,11 @@ impl Run {
             schema: SCHEMA,
             kind,
             date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            device: Device::of(gpu),
+            device: Device {
+                // Kernels of others are of no family.
+                family: if kind == Kind::Wgsl { String::new() } else { gpu.target().family.to_string() },
+                ..Device::of(gpu)
+            },
             versions: Versions::current(),
             roofline,
             rows: vec![],
@@ -262,6 +296,11 @@ impl Run {
     /// The row of that name.
     pub fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
+    }
+
+    /// Number of rows that write beyond their operands.
+    pub fn num_outside(&self) -> usize {
+        self.rows.iter().filter(|row| !row.outside.is_empty()).count()
     }
 
     /// Number of wrong rows.

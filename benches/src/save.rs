@@ -72,6 +72,8 @@ fn name(run: &Run) -> String {
     let kind = match run.kind {
         Kind::Kernels => "kernels",
         Kind::Model => "model",
+        Kind::Wgsl => "wgsl",
+        Kind::Device => "device",
     };
     [&[date], words.as_slice(), &[kind]].concat().join("-")
 }

@@ -33,6 +33,8 @@ pub struct GpuOptions {
     pub separate_memory: bool,
     /// Ask for at most this many bytes a storage binding; for tests of small devices.
     pub max_binding_bytes: Option<u64>,
+    /// Features to enable beyond those that the engine uses, where the adapter has them: for kernels of others.
+    pub more_features: Features,
     /// Ask for WebGPU's default limits and no more; for tests of small devices.
     pub webgpu_limits: bool,
 }

@@ -66,6 +66,14 @@ pub enum Error {
     /// The device was lost or a wait failed.
     #[error("the device stopped answering: {0}")]
     Lost(String),
+    /// A kernel did not end in the time it was given.
+    #[error("{label}: it has not ended after {limit:?}")]
+    TooLong {
+        /// The kernel.
+        label: String,
+        /// The time.
+        limit: std::time::Duration,
+    },
     /// No family of kernels has that name.
     #[error("no family of kernels is named {wanted:?}; there are subgroup, tiled, plain and coop")]
     NoFamily {

@@ -72,7 +72,7 @@ pub use pipelines::Compiling;
 pub use plan::{Plan, Usage};
 pub use profile::StepTime;
 pub use program::Program;
-pub use program::inspect::{Deviation, Difference, Traced};
+pub use program::inspect::{Captured, CapturedTensor, Deviation, Difference, Traced};
 pub use resident::{Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_GROUPS, MAX_TRIPS, Shader, TEXEL_ROW};
 pub use slots::Streamed;

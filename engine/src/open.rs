@@ -66,7 +66,7 @@ impl Gpu {
         if let Some(missing) = missing(adapter) {
             return Err(Error::TooSmall { adapter: name(&info), missing });
         }
-        let mut features = adapter.features() & wanted_features();
+        let mut features = adapter.features() & (wanted_features() | options.more_features);
         if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
         }

@@ -1,10 +1,14 @@
 //! `strix bench`: what kernels and models take, and what share that is of what the device can do.
 
 mod answers;
+mod device;
 mod kernels;
+mod machine;
 mod model;
 mod options;
 mod output;
+mod page;
+mod wgsl;
 
 pub(crate) use output::try_file;
 
@@ -12,7 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   strix bench kernels --quick
   strix bench kernels --shape gemm/256x11008x4096/int8 --html gemm.html
-  strix bench model mplug-owl2-int8 --context 512,2048";
+  strix bench model mplug-owl2-int8 --context 512,2048
+  strix bench wgsl saxpy.wgsl x=f32[65536]:normal y=f32[65536]:out --check \"2*x[i]\"";
 
 /// Time kernels or a model, and hold them against what the device can do
 #[derive(clap::Args)]
@@ -27,6 +32,8 @@ enum What {
     Kernels(kernels::Args),
     Model(model::Args),
     Answers(answers::Args),
+    Device(device::Args),
+    Wgsl(Box<wgsl::Args>),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -34,5 +41,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         What::Kernels(args) => kernels::run(args),
         What::Model(args) => model::run(args),
         What::Answers(args) => answers::run(args),
+        What::Device(args) => device::run(args),
+        What::Wgsl(args) => wgsl::run(args),
     }
 }

@@ -196,7 +196,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     use strix_engine::Error as Engine;
     fn engine(e: &Engine) -> u8 {
         match e {
-            Engine::Lost(_) | Engine::Pipeline { .. } => FAULT,
+            Engine::Lost(_) | Engine::Pipeline { .. } | Engine::TooLong { .. } => FAULT,
             _ => BAD_INPUT,
         }
     }

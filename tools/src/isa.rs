@@ -102,7 +102,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         bench::try_file(file).map_err(|e| Usage(format!("{e:#}")))?;
     }
     let request = Request { kernels: kernels(args)?, skip: 0, listings: true };
-    let places = places(args)?;
+    let places = match args.gpu.is_empty() {
+        true => vec![Place::Here],
+        false => places(&args.gpu, args.drivers.as_deref(), args.yes)?,
+    };
     let bar = ProgressBar::new_spinner();
     let program = std::env::current_exe().context("where this program is")?;
     let found = run::all(&places, &program, &worker::WORDS, &request, &|what| {
@@ -178,18 +181,16 @@ fn kernels(args: &Args) -> anyhow::Result<Kernels> {
     Ok(Kernels::Own { which, kernel: Some(kernel.name.into()), values })
 }
 
-fn places(args: &Args) -> anyhow::Result<Vec<Place>> {
-    if args.gpu.is_empty() {
-        return Ok(vec![Place::Here]);
-    }
-    let fakes = gpus::find(&args.gpu).map_err(|e| Usage(e.to_string()))?;
-    let drivers = match &args.drivers {
-        Some(dir) => dir.clone(),
+/// GPUs of these names, with their drivers in a folder, or in that of the cache.
+pub(crate) fn places(names: &[String], drivers: Option<&Path>, yes: bool) -> anyhow::Result<Vec<Place>> {
+    let fakes = gpus::find(names).map_err(|e| Usage(e.to_string()))?;
+    let drivers = match drivers {
+        Some(dir) => dir.to_owned(),
         None => cache::dir()
             .ok_or_else(|| Usage("no home directory: say with --drivers where the drivers are to be".into()))?
             .join("gpus"),
     };
-    fetch(&drivers, &fakes, args.yes)?;
+    fetch(&drivers, &fakes, yes)?;
     Ok(fakes.into_iter().map(|fake| Place::Fake(fake, drivers.clone())).collect())
 }
 

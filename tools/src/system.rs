@@ -30,6 +30,18 @@ pub(crate) fn check_stdout() -> Result<(), Usage> {
     }
 }
 
+/// Ends the process without waiting for anything: a device that is stuck never lets go.
+pub(crate) fn end_at_once(code: u8) -> ! {
+    #[cfg(unix)]
+    #[expect(unsafe_code, reason = "the system's own call")]
+    // SAFETY: it ends the process and touches nothing of it.
+    unsafe {
+        libc::_exit(code.into());
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code.into())
+}
+
 /// Has a write beyond the limit on files (`ulimit -f`) fail, instead of the process end; and has it end in an error where
 /// limits of memory (`ulimit -v` and `-d`) would end it.
 pub(crate) fn fail_instead_of_ending() {

@@ -8,7 +8,7 @@ use super::{cells, duration, facts, heads, legend, markdown, plot};
 use crate::compare::Comparison;
 use crate::run::Run;
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The page. It is well-formed XML as well.
 pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
@@ -50,6 +50,18 @@ pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
             .collect();
         let words = row.host.map_or(String::new(), |host| host_line(&host));
         section(&row.name, &words, &table(&["kernel", "share", "time", "dispatches"], &shares));
+    }
+    let remarks: Vec<_> = super::remarks(run).into_iter().map(|remark| (false, vec![remark])).collect();
+    if !remarks.is_empty() {
+        section("Remarks", "", &table(&["remark"], &remarks));
+    }
+    let unmarked = |lines: Vec<Vec<String>>| lines.into_iter().map(|line| (false, line)).collect::<Vec<_>>();
+    if let Some((heads, lines)) = super::ranking(run) {
+        section("The quickest", super::VERDICTS, &table(&heads, &unmarked(lines)));
+    }
+    if let Some((heads, lines)) = super::machine(run) {
+        let heads: Vec<_> = heads.iter().map(String::as_str).collect();
+        section("Machine code", "What each driver's compiler says that it made.", &table(&heads, &unmarked(lines)));
     }
     if let Some(c) = comparison {
         let words: Vec<_> = c.differences.iter().map(|d| format!("Another device: {d}.")).collect();

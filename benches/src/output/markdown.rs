@@ -42,6 +42,16 @@ pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
         let (heads, points) = series.table();
         out += &table(&heads, &points);
     }
+    for remark in super::remarks(run) {
+        let _ = writeln!(out, "\n{}", escaped(&remark));
+    }
+    if let Some((heads, lines)) = super::ranking(run) {
+        let _ = write!(out, "\n## The quickest\n\n{}\n{}\n", table(&heads, &lines), super::VERDICTS);
+    }
+    if let Some((heads, lines)) = super::machine(run) {
+        let heads: Vec<_> = heads.iter().map(String::as_str).collect();
+        let _ = write!(out, "\n## Machine code\n\n{}", table(&heads, &lines));
+    }
     if let Some(c) = comparison {
         let _ = writeln!(out, "\n## Against the run of {}\n", c.date);
         for difference in &c.differences {
@@ -63,6 +73,8 @@ pub(crate) fn title(run: &Run) -> String {
     let what = match run.kind {
         Kind::Kernels => "Kernels",
         Kind::Model => "Model",
+        Kind::Wgsl => "WGSL",
+        Kind::Device => "The device:",
     };
     format!("{what} on {}, {}", run.device.adapter, run.date.get(..10).unwrap_or(""))
 }

@@ -3,7 +3,7 @@
 use super::svg::{Axis, Svg, WIDTH};
 use super::{digits, duration, plain};
 use crate::model::Series;
-use crate::run::{Row, Run};
+use crate::run::{Kind, Row, Run};
 
 /// Kernels that share a colour.
 const FAMILIES: [&str; 5] = ["gemm", "gemv", "attention", "decode_attention", "others"];
@@ -13,7 +13,39 @@ const BAR: f64 = 18.0;
 /// Room for the names of bars.
 const NAMES: f64 = 300.0;
 
+/// Names of the colours: of kernels of others, files; the last is all that remain.
+fn families(run: &Run) -> Vec<String> {
+    if run.kind != Kind::Wgsl {
+        return FAMILIES.map(str::to_owned).to_vec();
+    }
+    let mut names: Vec<String> = vec![];
+    for row in &run.rows {
+        let file = file(&row.name);
+        if !names.iter().any(|name| name == file) {
+            names.push(file.to_owned());
+        }
+    }
+    if names.len() > FAMILIES.len() {
+        names.truncate(FAMILIES.len() - 1);
+        names.push("others".into());
+    }
+    names
+}
+
+/// The name of a bench without the point of its sweep.
+fn file(name: &str) -> &str {
+    name.split('[').next().unwrap_or(name)
+}
+
 /// Index of a bench's colour.
+fn colour(run: &Run, name: &str) -> usize {
+    if run.kind != Kind::Wgsl {
+        return family(name);
+    }
+    let names = families(run);
+    names.iter().position(|known| known == file(name)).unwrap_or(names.len().saturating_sub(1))
+}
+
 fn family(name: &str) -> usize {
     let kernel = name.split('/').next().unwrap_or("");
     match kernel {
@@ -83,7 +115,7 @@ pub(super) fn roofline(run: &Run) -> String {
     name([x.at(x.to) - 6.0, y.at(peak) - 6.0], format!("f32 multiply-adds {} GFLOP/s", digits(peak)));
 
     for (row, point) in &points {
-        svg.dot(&format!("dot c{}", family(&row.name)), *point, &title(row));
+        svg.dot(&format!("dot c{}", colour(run, &row.name)), *point, &title(row));
     }
     // If there is no room for all names, the fastest kernels are named.
     let mut named = points.clone();
@@ -91,11 +123,12 @@ pub(super) fn roofline(run: &Run) -> String {
     for (row, point) in named {
         svg.label(point, &row.name);
     }
-    let shown = |i: &usize| points.iter().any(|(row, _)| family(&row.name) == *i);
-    for (place, i) in (0..FAMILIES.len()).filter(shown).enumerate() {
+    let names = families(run);
+    let shown = |i: &usize| points.iter().any(|(row, _)| colour(run, &row.name) == *i);
+    for (place, i) in (0..names.len()).filter(shown).enumerate() {
         let left = 110.0 + 150.0 * place as f64;
-        svg.bar(&format!("c{i}"), [left, 8.0], [10.0, 10.0], FAMILIES[i]);
-        svg.put("tick", [left + 15.0, 17.0], FAMILIES[i]);
+        svg.bar(&format!("c{i}"), [left, 8.0], [10.0, 10.0], &names[i]);
+        svg.put("tick", [left + 15.0, 17.0], &names[i]);
     }
     svg.end()
 }
@@ -145,7 +178,7 @@ pub(super) fn bars(run: &Run) -> String {
             continue;
         }
         let width = x.at(percent(row).min(most)) - NAMES;
-        svg.bar(&format!("c{}", family(&row.name)), [NAMES, top], [width, BAR - 5.0], &title(row));
+        svg.bar(&format!("c{}", colour(run, &row.name)), [NAMES, top], [width, BAR - 5.0], &title(row));
         svg.put("tick", [NAMES + width + 5.0, top + 11.0], &format!("{:.0}", percent(row)));
     }
     svg.line("roof dashed", [x.at(100.0), y.pixels[0]], [x.at(100.0), y.pixels[1]]);

@@ -34,6 +34,16 @@ pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
         let (heads, rows) = series.table();
         out += &aligned(&heads, &rows);
     }
+    for remark in super::remarks(run) {
+        let _ = writeln!(out, "\n{remark}");
+    }
+    if let Some((heads, lines)) = super::ranking(run) {
+        let _ = write!(out, "\n{}{}\n", aligned(&heads, &lines), super::VERDICTS);
+    }
+    if let Some((heads, lines)) = super::machine(run) {
+        let heads: Vec<_> = heads.iter().map(String::as_str).collect();
+        let _ = write!(out, "\nmachine code\n{}", aligned(&heads, &lines));
+    }
     if let Some(comparison) = comparison {
         out += "\n";
         out += &compared(comparison);
@@ -74,7 +84,7 @@ fn compared(c: &Comparison) -> String {
             let _ = writeln!(out, "{what}: {}", names.join(", "));
         }
     }
-    out + "faster and slower: each median lies outside of the other run's 10th to 90th percentile.\n"
+    out + super::VERDICTS + "\n"
 }
 
 /// The first column to the left, the others to the right.

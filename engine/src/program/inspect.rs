@@ -1,7 +1,7 @@
 //! Looking into a program: every tensor of a run, steps beside their CPU references, times, loop counts.
 
 use std::ops::Range;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 
 use half::f16;
 use wgpu::BufferUsages as U;
@@ -12,7 +12,7 @@ use crate::profile::StepTime;
 use crate::region::Region;
 use crate::segments::{Queue, Segment};
 use crate::slots::State;
-use crate::{Access, Result, TensorId};
+use crate::{Access, Result, Shader, TensorId};
 
 /// One step as [`Program::trace`] saw it run.
 #[derive(Debug)]
@@ -23,6 +23,30 @@ pub struct Traced<'a> {
     pub kernel: &'a str,
     /// Label and content of each tensor it wrote; f16 as f32.
     pub written: Vec<(&'a str, Vec<u8>)>,
+}
+
+/// One step with all that it needs to be run elsewhere, and what it should write.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// The kernel.
+    pub shader: Arc<Shader>,
+    /// Bytes of its `Params`.
+    pub params: Vec<u8>,
+    /// Workgroups along x, y, z.
+    pub groups: [u32; 3],
+    /// Its tensors, in the order of the storage bindings.
+    pub tensors: Vec<CapturedTensor>,
+}
+
+/// One tensor of a [`Captured`] step.
+#[derive(Clone, Debug)]
+pub struct CapturedTensor {
+    /// Its content before the step.
+    pub before: Vec<u8>,
+    /// Where the step writes it, its content afterwards: by the CPU reference, or where there is none, by the device.
+    pub after: Option<Vec<u8>>,
+    /// Whether it is of f16.
+    pub is_f16: bool,
 }
 
 /// Where the device and a kernel's CPU reference part.
@@ -129,6 +153,49 @@ impl Program {
             true
         })?;
         Ok(all)
+    }
+
+    /// Runs step by step, and takes down what each was given and should write.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn capture(&mut self) -> Result<Vec<Captured>> {
+        self.submit_inputs()?;
+        let mut captured = vec![];
+        for (index, step) in self.graph.steps.iter().enumerate() {
+            let _held = self.hold(index)?;
+            let all = || -> Result<Vec<Vec<u8>>> {
+                step.args.iter().map(|arg| self.gpu.download(&self.region(index, arg.id))).collect()
+            };
+            let before = all()?;
+            self.run_step(index)?;
+            let after = match step.reference {
+                Some(reference) => {
+                    let mut tensors: Vec<Vec<u64>> = before.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
+                    let bindings = step.shader.bindings;
+                    reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
+                    let bytes = |(words, before): (&Vec<u64>, &Vec<u8>)| {
+                        bytemuck::cast_slice::<u64, u8>(words)[..before.len()].to_vec()
+                    };
+                    tensors.iter().zip(&before).map(bytes).collect()
+                }
+                None => all()?,
+            };
+            let tensors = step.args.iter().zip(before.into_iter().zip(after)).map(|(arg, (before, after))| CapturedTensor {
+                before,
+                after: (arg.access == Access::ReadWrite).then_some(after),
+                is_f16: self.graph.values[arg.id.0 as usize].is_f16,
+            });
+            captured.push(Captured {
+                shader: step.shader.clone(),
+                params: step.params.clone(),
+                groups: step.groups,
+                tensors: tensors.collect(),
+            });
+        }
+        self.gpu.wait()?;
+        Ok(captured)
     }
 
     /// Runs step by step, each also through its CPU reference on the same inputs, and shows both results until `see`

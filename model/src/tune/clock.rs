@@ -25,6 +25,8 @@ const TRUST: f64 = 1.05;
 #[derive(Clone, Debug)]
 pub struct Clock {
     gpu: Gpu,
+    warm_up: Duration,
+    stamps: bool,
 }
 
 /// The clock that a time was taken with.
@@ -61,10 +63,45 @@ impl Times {
     }
 }
 
+/// Work that can be timed: dispatches that are submitted together.
+pub trait Subject {
+    /// Runs it and waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    fn run(&mut self) -> Result<()>;
+
+    /// The same with the time of each step by timestamp query; the steps of repeated passes follow each other.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    fn profile(&mut self) -> Result<Vec<StepTime>>;
+
+    /// Workgroups of its largest grid.
+    fn workgroups(&self) -> f64;
+}
+
+impl Subject for Program {
+    fn run(&mut self) -> Result<()> {
+        Program::run(self, &[])
+    }
+
+    fn profile(&mut self) -> Result<Vec<StepTime>> {
+        Program::profile(self)
+    }
+
+    fn workgroups(&self) -> f64 {
+        let of = |groups: [u32; 3]| groups.iter().map(|&n| f64::from(n)).product();
+        self.steps().iter().map(|step| of(step.groups)).fold(1.0, f64::max)
+    }
+}
+
 /// A compiled sequence of steps with the times taken of it so far.
 #[derive(Debug)]
-pub struct Timed {
-    program: Program,
+pub struct Timed<S = Program> {
+    subject: S,
     /// Passes over the sequence in one run.
     pub repeats: usize,
     /// Cores that a software device can use for it.
@@ -88,7 +125,19 @@ pub struct Timed {
 impl Clock {
     /// A clock for `gpu`.
     pub fn new(gpu: &Gpu) -> Self {
-        Self { gpu: gpu.clone() }
+        Self { gpu: gpu.clone(), warm_up: Duration::ZERO, stamps: gpu.can_profile().is_ok() }
+    }
+
+    /// The same that lets everything run for so long before it takes times: clocks of devices rise under load.
+    #[must_use]
+    pub fn warmed(self, warm_up: Duration) -> Self {
+        Self { warm_up, ..self }
+    }
+
+    /// The same that takes no timestamps.
+    #[must_use]
+    pub fn without_timestamps(self) -> Self {
+        Self { stamps: false, ..self }
     }
 
     /// The device.
@@ -103,7 +152,7 @@ impl Clock {
 
     /// Whether the device itself can tell the time of each step.
     pub fn has_timestamps(&self) -> bool {
-        self.gpu.can_profile().is_ok()
+        self.stamps
     }
 
     /// Compiles what `record` records, runs it once to compile what the driver compiles lazily, and once more to warm
@@ -113,27 +162,38 @@ impl Clock {
     ///
     /// If the device refuses or fails.
     pub fn prepare(&self, record: &dyn Fn(&mut Graph)) -> Result<Timed> {
+        self.prepare_subject(&mut |passes| self.program(record, passes))
+    }
+
+    /// The same of any work: `make` makes so many passes of it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made, or the device fails.
+    pub fn prepare_subject<S: Subject>(&self, make: &mut dyn FnMut(usize) -> Result<S>) -> Result<Timed<S>> {
         let existing = self.gpu.created().pipelines;
         let start = Spent::begin(self.is_software());
-        let mut program = self.program(record, 1)?;
+        let mut subject = make(1)?;
         let compile_ns = start.ns();
         let pipelines = self.gpu.created().pipelines - existing;
         let start = Spent::begin(self.is_software());
-        program.run(&[])?;
+        subject.run()?;
         let first_ns = start.ns();
         let (start, wall) = (Spent::begin(self.is_software()), Instant::now());
-        program.run(&[])?;
+        subject.run()?;
         let (second_ns, wall_ns) = (start.ns(), wall.elapsed().as_nanos() as f64);
 
         let repeats = ((SHORTEST_RUN_NS / wall_ns.max(1.0)).ceil() as usize).clamp(1, MOST_REPEATS);
         if repeats > 1 {
-            program = self.program(record, repeats)?;
-            program.run(&[])?;
+            subject = make(repeats)?;
+            subject.run()?;
         }
-        let groups = program.steps().iter().map(|s| s.groups.iter().map(|&n| f64::from(n)).product());
-        let cores = groups.fold(1.0, f64::max).min(cores() as f64);
+        while wall.elapsed() < self.warm_up {
+            subject.run()?;
+        }
+        let cores = subject.workgroups().min(cores() as f64);
         Ok(Timed {
-            program,
+            subject,
             repeats,
             cores,
             software: self.is_software(),
@@ -174,7 +234,7 @@ impl Clock {
     }
 }
 
-impl Timed {
+impl<S: Subject> Timed<S> {
     /// Takes one run's times.
     ///
     /// # Errors
@@ -184,7 +244,7 @@ impl Timed {
         let passes = self.repeats as f64;
         let mut wall = None;
         if self.stamped {
-            let (steps, wall_ns, idle_ns) = self.watched(Program::profile)?;
+            let (steps, wall_ns, idle_ns) = self.watched(S::profile)?;
             let total = steps.iter().map(|s| s.ns).sum::<f64>();
             if total <= 0.0 || total > TRUST * wall_ns {
                 self.stamped = false;
@@ -199,7 +259,7 @@ impl Timed {
         let (wall_ns, idle_ns) = match wall {
             Some(both) => both,
             None => {
-                let ((), wall_ns, idle_ns) = self.watched(|program| program.run(&[]))?;
+                let ((), wall_ns, idle_ns) = self.watched(S::run)?;
                 (wall_ns, idle_ns)
             }
         };
@@ -210,9 +270,9 @@ impl Timed {
     }
 
     /// The result of `run`, and its time by the host's clock and by the processor.
-    fn watched<T>(&mut self, run: impl FnOnce(&mut Program) -> Result<T>) -> Result<(T, f64, Option<f64>)> {
+    fn watched<T>(&mut self, run: impl FnOnce(&mut S) -> Result<T>) -> Result<(T, f64, Option<f64>)> {
         let (wall, busy) = (Instant::now(), process_ns().filter(|_| self.software));
-        let result = run(&mut self.program)?;
+        let result = run(&mut self.subject)?;
         let wall_ns = wall.elapsed().as_nanos() as f64;
         let idle_ns = busy.and_then(|before| Some((process_ns()? - before) / self.cores));
         Ok((result, wall_ns, idle_ns))
@@ -247,6 +307,13 @@ impl Timed {
         Ok(passes as f64 * mean(measured).min(mean(&self.times.idle_ns)))
     }
 
+    /// What is timed.
+    pub fn subject(&self) -> &S {
+        &self.subject
+    }
+}
+
+impl Timed {
     /// Time in each step of one pass, of the run in the middle; empty without timestamps.
     pub fn steps(&self) -> &[StepTime] {
         let middle = median(&self.times.device_ns);
@@ -256,12 +323,12 @@ impl Timed {
 
     /// Specialisation of the first step's kernel.
     pub fn kernel(&self) -> &str {
-        self.program.steps().first().map_or("", |step| step.shader.label.as_str())
+        self.subject.steps().first().map_or("", |step| step.shader.label.as_str())
     }
 
     /// Dispatches of one pass.
     pub fn dispatches(&self) -> usize {
-        self.program.steps().len() / self.repeats
+        self.subject.steps().len() / self.repeats
     }
 }
 

@@ -1,13 +1,15 @@
 //! `strix bench kernels`: every kernel at the shapes of the 8.2B model, or at shapes that are named.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use strix_benches::shape::SIGNATURES;
 use strix_benches::{Bench, Kind, Settings, Shape, kernels, run_kernels};
 
 use super::options::{Deadline, On, Pace, Progress, begin};
-use super::output::Output;
+use super::output::{Output, try_file};
+use super::page;
 use crate::Usage;
 use crate::load::size;
 
@@ -46,6 +48,9 @@ pub(crate) struct Args {
     /// device's memory]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<ByteSize>,
+    /// Write a page that runs kernels in a browser, and measure nothing here: those of --shape, or some small ones
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    page: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -98,6 +103,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         let mut out = crate::terminal::stdout();
         benches.iter().try_for_each(|bench| writeln!(out, "{}", bench.name()))?;
         return Ok(crate::DONE);
+    }
+    if let Some(path) = &args.page {
+        try_file(path)?;
+        let named = if args.shape.is_empty() && args.filter.is_empty() { vec![] } else { benches };
+        return page::write_kernels(path, named, &args.on.open()?, args.pace.quick);
     }
     let stored = args.output.before()?;
     let mut progress = Progress::begin()?;

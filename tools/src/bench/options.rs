@@ -66,10 +66,14 @@ pub(super) struct On {
 }
 
 impl On {
+    pub(super) fn options(&self) -> GpuOptions {
+        let family = self.family.clone().filter(|family| !family.is_empty());
+        GpuOptions { family, ..self.adapter.options() }
+    }
+
     /// The device, with what `strix tune` found on it: what is timed is what runs.
     pub(super) fn open(&self) -> Result<Gpu, strix_engine::Error> {
-        let family = self.family.clone().filter(|family| !family.is_empty());
-        let gpu = Gpu::with(&GpuOptions { family, ..self.adapter.options() })?;
+        let gpu = Gpu::with(&self.options())?;
         cache::choose(&gpu);
         Ok(gpu)
     }
@@ -134,11 +138,21 @@ pub(super) fn begin(
     progress: &mut Progress,
 ) -> anyhow::Result<(Clock, Run)> {
     let clock = Clock::new(&on.open()?);
-    // A third of a budget has to do for the limits.
-    let until = deadline.part(1.0 / 3.0);
-    let roof = Roofline::measure(&clock, pace.quick, until, &mut |what| progress.say("roofline", what))?;
+    let roof = limits(&clock, pace, deadline, progress)?;
     let run = Run::begin(kind, clock.gpu(), roof);
     Ok((clock, run))
+}
+
+/// Measures the device's limits.
+pub(super) fn limits(
+    clock: &Clock,
+    pace: &Pace,
+    deadline: Deadline,
+    progress: &mut Progress,
+) -> anyhow::Result<Roofline> {
+    // A third of a budget has to do for the limits.
+    let until = deadline.part(1.0 / 3.0);
+    Ok(Roofline::measure(clock, pace.quick, until, &mut |what| progress.say("roofline", what))?)
 }
 
 /// A line on stderr that says what is done now, while that is a terminal. Ctrl-C ends the run with what it has.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use strix_benches::output::{html, markdown, table};
+use strix_benches::output::{csv, html, markdown, table};
 use strix_benches::{Run, compare, save, write};
 
 use crate::Usage;
@@ -20,16 +20,19 @@ pub(super) struct Output {
     /// Write the run with all its times as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
+    /// Write a line a bench for spreadsheets and scripts
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    csv: Option<PathBuf>,
     /// Write the tables as Markdown
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     markdown: Option<PathBuf>,
     /// Write a page with the roofline and the tables; it needs no other file
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     html: Option<PathBuf>,
-    /// Keep all three in a folder of benches/runs named by date and device
+    /// Keep JSON, Markdown and page in a folder of benches/runs named by date and device
     #[arg(long, help_heading = "Output")]
     save: bool,
-    /// Keep all three in this folder
+    /// Keep JSON, Markdown and page in this folder
     #[arg(long, value_name = "DIR", conflicts_with = "save", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Hold it against a stored run: a folder with a run.json, or that file
@@ -40,7 +43,7 @@ pub(super) struct Output {
 impl Output {
     /// Reads the stored run, and sees to it that what comes at the end can be written.
     pub(super) fn before(&self) -> anyhow::Result<Option<Run>> {
-        for file in [&self.json, &self.markdown, &self.html].into_iter().flatten() {
+        for file in [&self.json, &self.csv, &self.markdown, &self.html].into_iter().flatten() {
             let folder = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if !folder.is_dir() || file.is_dir() {
                 return Err(Usage(format!("{}: no file can be written there", file.display())).into());
@@ -64,8 +67,9 @@ impl Output {
         let comparison = stored.map(|stored| compare(stored, run));
         let comparison = comparison.as_ref();
         write!(terminal::out(), "{}", table::page(run, comparison))?;
-        let texts: [(_, &dyn Fn() -> String); 3] = [
+        let texts: [(_, &dyn Fn() -> String); 4] = [
             (&self.json, &|| run.to_json()),
+            (&self.csv, &|| csv::page(run)),
             (&self.markdown, &|| markdown::page(run, comparison)),
             (&self.html, &|| html::page(run, comparison)),
         ];

@@ -1,0 +1,11 @@
+// Writes y once.
+override WG: u32 = 64u;
+override GROUPS: u32 = 256u;
+@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(WG)
+fn writes(@builtin(global_invocation_id) id: vec3<u32>) {
+    for (var i = id.x; i < arrayLength(&y); i += WG * GROUPS) {
+        y[i] = vec4(f32(id.x));
+    }
+}

@@ -1,0 +1,20 @@
+// c = a b, first stage: a workgroup of one invocation an element.
+
+override M: u32 = 256u;
+override N: u32 = 256u;
+override K: u32 = 256u;
+
+@group(0) @binding(0) var<storage, read> a: array<f32>;          // [M, K]
+@group(0) @binding(1) var<storage, read> b: array<f32>;          // [K, N]
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;    // [M, N]
+
+@compute @workgroup_size(1)
+fn matmul(@builtin(workgroup_id) group: vec3<u32>) {
+    let row = group.y;
+    let column = group.x;
+    var sum = 0.0;
+    for (var k = 0u; k < K; k++) {
+        sum += a[row * K + k] * b[k * N + column];
+    }
+    c[row * N + column] = sum;
+}

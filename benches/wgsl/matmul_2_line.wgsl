@@ -1,0 +1,23 @@
+// c = a b, second stage: workgroups of 256 invocations in a line, an element each.
+
+override M: u32 = 256u;
+override N: u32 = 256u;
+override K: u32 = 256u;
+
+@group(0) @binding(0) var<storage, read> a: array<f32>;          // [M, K]
+@group(0) @binding(1) var<storage, read> b: array<f32>;          // [K, N]
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;    // [M, N]
+
+@compute @workgroup_size(256)
+fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
+    let row = id.x / N;
+    let column = id.x % N;
+    if row >= M {
+        return;
+    }
+    var sum = 0.0;
+    for (var k = 0u; k < K; k++) {
+        sum += a[row * K + k] * b[k * N + column];
+    }
+    c[row * N + column] = sum;
+}
