@@ -178,11 +178,9 @@ fn small_bindings_split_projections_and_embedding_and_change_no_id() {
 fn small_bindings_split_the_cache_and_change_no_id() {
     let options = GpuOptions { max_binding_bytes: Some(39_000), ..GpuOptions::from_env() };
     let small = Gpu::with(&options).unwrap();
-    for (name, kv, ctx, bindings) in [
-        ("tiny", KvDtype::F32, 320, 4),
-        ("gqa", KvDtype::F32, 640, 2),
-        ("tiny", KvDtype::F16, 320, 2),
-    ] {
+    for (name, kv, ctx, bindings) in
+        [("tiny", KvDtype::F32, 320, 4), ("gqa", KvDtype::F32, 640, 2), ("tiny", KvDtype::F16, 320, 2)]
+    {
         let load = LoadOptions { dtype: Dtype::F32, kv, ctx: Some(ctx), chunk: 32, ..LoadOptions::default() };
         let config = strix_model::Config::load(&root().join(name).join("hf")).unwrap();
         let plan = strix_model::plan(&config, &load, &small.target(), None, strix_model::Room::default());
