@@ -140,7 +140,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     writeln!(
         out,
-        "\nWith {} weights: {} dispatches a decoder layer at decode. Matrices above {} are split over bindings.",
+        "\nWith {} weights: {} dispatches a decoder layer at decode. Matrices above {} are split over bindings, and so are \
+         the keys of a layer.",
         plan.dtype,
         plan.decode_dispatches_per_layer,
         human(target.max_binding_bytes)

@@ -223,7 +223,7 @@ fn plan_takes_a_preset_and_says_what_it_passes_over() {
         serde_json::from_str(&prints(&["plan", "--preset", "8.2b", "--ctx", "2048", "--json"])).unwrap();
     assert_eq!(plan["kv_cache_bytes"].as_u64(), Some(32 * 2 * 2048 * 4096 * 4), "{plan}");
     assert_eq!(plan["kv_cache_bindings"].as_u64(), Some(1), "{plan}");
-    let pool = prints(&["plan", "--preset", "8.2b", "--ctx", "2048", "--kv-memory", "6GiB"]);
+    let pool = prints(&["plan", "--preset", "8.2b", "--ctx", "2048", "--kv-memory", "12GiB"]);
     assert!(
         pool.contains("KV cache, 12288 positions") && pool.contains("a layer's keys in 2 bindings"),
         "{pool}"

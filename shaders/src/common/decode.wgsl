@@ -18,10 +18,6 @@ struct Params {
     num_kv_heads: u32,
     /// Heads that share a key and value head.
     heads_per_kv: u32,
-    /// The first of the heads of keys and values that `k` and `v` hold.
-    first_kv_head: u32,
-    /// Number of the heads that they hold.
-    part_kv_heads: u32,
     /// Dimensions of a head.
     head_dim: u32,
     /// Elements of a key: a 16th of those of 16 keys.
@@ -30,6 +26,10 @@ struct Params {
     k_key: u32,
     /// Elements from one 16 bytes of a key to its next.
     k_chunk: u32,
+    /// The first of the heads of keys and values that `k` and `v` hold.
+    first_kv_head: u32,
+    /// Number of the heads that they hold.
+    part_kv_heads: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
