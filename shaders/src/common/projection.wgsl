@@ -209,7 +209,8 @@ fn scales_at(place: u32, i: u32, row: u32) -> vec4<f32> {
 
 /// Scale of the columns of step `step` of that row.
 fn scale_at(place: u32, step: u32, row: u32) -> f32 {
-    return scale_of_group(scales_of_row(place, row), group_of(step));
+    let group = group_of(step);
+    return scale_of_group(scales_of_row(place, row), group);
 }
 
 /// Scale of a group of the row that has its scales at `at`.
