@@ -48,8 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let device = match args.adapter.open() {
         Ok(gpu) => Some(look_at(&gpu, &mut findings, &on)?),
         Err(error) => {
-            let advice = "install the Vulkan driver of your GPU, or of Mesa: mesa-vulkan-drivers";
-            findings.push(Finding::new(Level::Fault, format!("{error:#}"), advice));
+            findings.push(no_device(&error));
             None
         }
     };
@@ -69,6 +68,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let is_faulty = report.findings.iter().any(|finding| finding.level == Level::Fault);
     Ok(if is_faulty { FAULT } else { DONE })
+}
+
+/// That no device could be opened, and what to do about it.
+fn no_device(error: &anyhow::Error) -> Finding {
+    match error.downcast_ref() {
+        Some(strix_engine::Error::NoAdapter(none)) => {
+            Finding::new(Level::Fault, none.to_string(), none.advice("--adapter"))
+        }
+        _ => Finding::new(
+            Level::Fault,
+            format!("{error:#}"),
+            "update its driver, or name another with --adapter",
+        ),
+    }
 }
 
 /// Checks a device. What fails there is a finding, and the next check is made.

@@ -34,5 +34,11 @@ fn an_adapter_that_is_not_there_is_a_fault_with_what_to_do() {
     let out = strix(&["doctor"]).env("STRIX_ADAPTER", "no such").output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     assert_eq!(out.status.code(), Some(1), "{text}");
-    assert!(text.contains("fault") && text.contains("no such") && text.contains("→"), "{text}");
+    assert!(
+        text.contains("fault")
+            && text.contains("no such")
+            && text.contains("→ name one of these with --adapter"),
+        "{text}"
+    );
+    assert!(!text.contains("chosen"), "nothing is chosen: {text}");
 }

@@ -185,20 +185,19 @@ impl Texts {
         })
     }
 
-    /// Gives files to two processes of a compiler, and gathers what they refuse.
+    /// Gives files to two processes of a compiler, in turns since some kernels take longer than others, and gathers what
+    /// they refuse.
     fn judged(
         &self,
         files: &[String],
         compiler: &(dyn Fn() -> Result<(Command, Option<TempDir>)> + Sync),
     ) -> Result<Findings> {
-        let answers: Vec<Result<String>> = files
-            .par_chunks(files.len().div_ceil(2).max(1))
-            .map(|files| {
-                let list = self
-                    .dir
-                    .path()
-                    .join(format!("list-{}", files[0].replace(|c: char| !c.is_ascii_alphanumeric(), "")));
-                fs::write(&list, files.join("\n"))?;
+        let answers: Vec<Result<String>> = (0..2.min(files.len()))
+            .into_par_iter()
+            .map(|part| {
+                let list = self.dir.path().join(format!("list-{part}"));
+                let own: Vec<&str> = files.iter().skip(part).step_by(2).map(String::as_str).collect();
+                fs::write(&list, own.join("\n"))?;
                 let (mut command, _own) = compiler()?;
                 let out = command.stdin(fs::File::open(&list)?).stderr(Stdio::piped()).output();
                 let out = out.with_context(|| command.get_program().to_string_lossy().into_owned())?;

@@ -106,8 +106,8 @@ pub(super) fn adapters(options: &GpuOptions) -> (Vec<Adapter>, Vec<Finding>) {
             (Some(missing), _) => missing.clone(),
             (None, Some(chosen)) if i == chosen && options.adapter.is_some() => "it was asked for".into(),
             (None, Some(chosen)) if i == chosen => why_first(&report.info).into(),
-            (None, Some(chosen)) if i < chosen => "another was asked for".into(),
-            (None, _) => "it comes after the one that is chosen".into(),
+            (None, Some(chosen)) if i > chosen => "it comes after the one that is chosen".into(),
+            (None, _) => "another was asked for".into(),
         };
         Adapter {
             name: report.info.name.clone(),
