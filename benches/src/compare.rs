@@ -70,7 +70,11 @@ impl Verdict {
         let vague = |of: &Summary| of.runs < FEWEST || of.spread() > UNDECIDED;
         match () {
             () if inside(new.median, old) || inside(old.median, new) => {
-                if vague(old) || vague(new) { Self::Undecided } else { Self::WithinSpread }
+                if vague(old) || vague(new) {
+                    Self::Undecided
+                } else {
+                    Self::WithinSpread
+                }
             }
             () if new.runs.min(old.runs) < FEWEST => Self::Undecided,
             () if new.median < old.median => Self::Faster,
@@ -99,7 +103,8 @@ pub fn rank(run: &Run) -> Vec<Ranked> {
     let counted = timed().all(|(row, _)| row.work.flops > 0);
     let of = |(row, rate): (&'_ Row, Summary)| {
         let times = if counted { most as f64 / row.work.flops as f64 } else { 1.0 };
-        let [median, min, max, p10, p90] = [rate.median, rate.min, rate.max, rate.p10, rate.p90].map(|ns| ns * times);
+        let [median, min, max, p10, p90] =
+            [rate.median, rate.min, rate.max, rate.p10, rate.p90].map(|ns| ns * times);
         (row.name.clone(), Summary { median, min, max, p10, p90, ..rate })
     };
     let mut rows: Vec<(String, Summary)> = timed().map(of).collect();

@@ -199,7 +199,10 @@ fn of_step(name: String, bench: &Bench, work: Work, step: &Captured) -> Result<P
         bindings.push(match binding.access {
             Access::Uniform => of("uniform", &step.params, Element::U32, None),
             Access::Texels => {
-                return Err(Error::Shape { shape: name, reason: "it reads texels, which a page has not".into() });
+                return Err(Error::Shape {
+                    shape: name,
+                    reason: "it reads texels, which a page has not".into(),
+                });
             }
             access => {
                 let Some(tensor) = tensors.next() else { continue };

@@ -68,23 +68,160 @@ const fn of(
 
 /// All probes that are kernels.
 pub const PROBES: [Probe; 17] = [
-    of("read", "reads each address once", Counts::Bytes, include_str!("probes/read.wgsl"), &["x=f32[NUMBERS]:uniform", SUMS], "4*NUMBERS"),
-    of("read in runs", "the same, every lane a run of its own", Counts::Bytes, include_str!("probes/read_runs.wgsl"), &["x=f32[NUMBERS]:uniform", SUMS], "4*NUMBERS"),
-    of("write", "writes each address once", Counts::Bytes, include_str!("probes/write.wgsl"), &["y=f32[NUMBERS]"], "4*NUMBERS"),
-    of("copy", "reads and writes", Counts::Bytes, include_str!("probes/copy.wgsl"), &["x=f32[NUMBERS]:uniform", "y=f32[NUMBERS]"], "8*NUMBERS"),
-    of("triad", "reads two and writes one", Counts::Bytes, include_str!("probes/triad.wgsl"), &["x=f32[NUMBERS]:uniform", "y=f32[NUMBERS]:uniform", "z=f32[NUMBERS]"], "12*NUMBERS"),
-    of("strided read", "4 bytes of every 64: the bytes that are used", Counts::Bytes, include_str!("probes/strided.wgsl"), &["x=f32[NUMBERS]:uniform", SUMS], "NUMBERS/4"),
-    of("gathered read", "4 bytes from anywhere in 32 MiB", Counts::Bytes, include_str!("probes/gathered.wgsl"), &["x=f32[NUMBERS]:uniform", SUMS], "NUMBERS/4"),
-    of("workgroup memory", "reads of 16 bytes", Counts::Bytes, include_str!("probes/workgroup.wgsl"), &["x=f32[1024]:uniform", SUMS], "16*256*WG*GROUPS"),
-    of("FMA f32", "multiply-adds in four chains of four", Counts::Flops, include_str!("probes/fma.wgsl"), &["x=f32[32]:0.999", SUMS], "2*16*2*256*WG*GROUPS"),
-    Probe { needs: Features::SHADER_F16, ..of("FMA f16", "the same of f16", Counts::Flops, include_str!("probes/fma_f16.wgsl"), &["x=f32[32]:0.999", SUMS], "2*16*2*256*WG*GROUPS") },
-    of("dot4", "dot4I8Packed: eight operations each", Counts::Operations, include_str!("probes/dot4.wgsl"), &["x=u32[16]:uniform", "y=i32[WG*GROUPS]"], "8*4*256*WG*GROUPS"),
-    Probe { needs: Features::SUBGROUP, ..of("subgroup sums", "subgroupAdd, counted by lane", Counts::Operations, include_str!("probes/subgroups.wgsl"), &[WORDS], "256*WG*GROUPS") },
-    Probe { entry: Some("in_workgroups"), ..of("atomics in workgroup memory", "each lane to a word of its own", Counts::Operations, include_str!("probes/atomics.wgsl"), &[WORDS], "64*WG*GROUPS") },
-    Probe { entry: Some("apart"), ..of("atomics apart", "to memory, each lane to a word of its own", Counts::Operations, include_str!("probes/atomics.wgsl"), &[WORDS], "64*WG*GROUPS") },
-    Probe { entry: Some("together"), ..of("atomics together", "to memory, all lanes to one word", Counts::Operations, include_str!("probes/atomics.wgsl"), &[WORDS], "64*WG*GROUPS") },
-    of("barriers", "workgroupBarrier, counted by workgroup", Counts::Operations, include_str!("probes/barrier.wgsl"), &[WORDS], "2*64*GROUPS"),
-    Probe { needs: Features::EXPERIMENTAL_COOPERATIVE_MATRIX, ..of("matrix units", "products of cooperative matrices", Counts::Flops, include_str!("probes/matrix.wgsl"), &["x=f32[256]:uniform", "y=f32[256*GROUPS]"], "") },
+    of(
+        "read",
+        "reads each address once",
+        Counts::Bytes,
+        include_str!("probes/read.wgsl"),
+        &["x=f32[NUMBERS]:uniform", SUMS],
+        "4*NUMBERS",
+    ),
+    of(
+        "read in runs",
+        "the same, every lane a run of its own",
+        Counts::Bytes,
+        include_str!("probes/read_runs.wgsl"),
+        &["x=f32[NUMBERS]:uniform", SUMS],
+        "4*NUMBERS",
+    ),
+    of(
+        "write",
+        "writes each address once",
+        Counts::Bytes,
+        include_str!("probes/write.wgsl"),
+        &["y=f32[NUMBERS]"],
+        "4*NUMBERS",
+    ),
+    of(
+        "copy",
+        "reads and writes",
+        Counts::Bytes,
+        include_str!("probes/copy.wgsl"),
+        &["x=f32[NUMBERS]:uniform", "y=f32[NUMBERS]"],
+        "8*NUMBERS",
+    ),
+    of(
+        "triad",
+        "reads two and writes one",
+        Counts::Bytes,
+        include_str!("probes/triad.wgsl"),
+        &["x=f32[NUMBERS]:uniform", "y=f32[NUMBERS]:uniform", "z=f32[NUMBERS]"],
+        "12*NUMBERS",
+    ),
+    of(
+        "strided read",
+        "4 bytes of every 64: the bytes that are used",
+        Counts::Bytes,
+        include_str!("probes/strided.wgsl"),
+        &["x=f32[NUMBERS]:uniform", SUMS],
+        "NUMBERS/4",
+    ),
+    of(
+        "gathered read",
+        "4 bytes from anywhere in 32 MiB",
+        Counts::Bytes,
+        include_str!("probes/gathered.wgsl"),
+        &["x=f32[NUMBERS]:uniform", SUMS],
+        "NUMBERS/4",
+    ),
+    of(
+        "workgroup memory",
+        "reads of 16 bytes",
+        Counts::Bytes,
+        include_str!("probes/workgroup.wgsl"),
+        &["x=f32[1024]:uniform", SUMS],
+        "16*256*WG*GROUPS",
+    ),
+    of(
+        "FMA f32",
+        "multiply-adds in four chains of four",
+        Counts::Flops,
+        include_str!("probes/fma.wgsl"),
+        &["x=f32[32]:0.999", SUMS],
+        "2*16*2*256*WG*GROUPS",
+    ),
+    Probe {
+        needs: Features::SHADER_F16,
+        ..of(
+            "FMA f16",
+            "the same of f16",
+            Counts::Flops,
+            include_str!("probes/fma_f16.wgsl"),
+            &["x=f32[32]:0.999", SUMS],
+            "2*16*2*256*WG*GROUPS",
+        )
+    },
+    of(
+        "dot4",
+        "dot4I8Packed: eight operations each",
+        Counts::Operations,
+        include_str!("probes/dot4.wgsl"),
+        &["x=u32[16]:uniform", "y=i32[WG*GROUPS]"],
+        "8*4*256*WG*GROUPS",
+    ),
+    Probe {
+        needs: Features::SUBGROUP,
+        ..of(
+            "subgroup sums",
+            "subgroupAdd, counted by lane",
+            Counts::Operations,
+            include_str!("probes/subgroups.wgsl"),
+            &[WORDS],
+            "256*WG*GROUPS",
+        )
+    },
+    Probe {
+        entry: Some("in_workgroups"),
+        ..of(
+            "atomics in workgroup memory",
+            "each lane to a word of its own",
+            Counts::Operations,
+            include_str!("probes/atomics.wgsl"),
+            &[WORDS],
+            "64*WG*GROUPS",
+        )
+    },
+    Probe {
+        entry: Some("apart"),
+        ..of(
+            "atomics apart",
+            "to memory, each lane to a word of its own",
+            Counts::Operations,
+            include_str!("probes/atomics.wgsl"),
+            &[WORDS],
+            "64*WG*GROUPS",
+        )
+    },
+    Probe {
+        entry: Some("together"),
+        ..of(
+            "atomics together",
+            "to memory, all lanes to one word",
+            Counts::Operations,
+            include_str!("probes/atomics.wgsl"),
+            &[WORDS],
+            "64*WG*GROUPS",
+        )
+    },
+    of(
+        "barriers",
+        "workgroupBarrier, counted by workgroup",
+        Counts::Operations,
+        include_str!("probes/barrier.wgsl"),
+        &[WORDS],
+        "2*64*GROUPS",
+    ),
+    Probe {
+        needs: Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+        ..of(
+            "matrix units",
+            "products of cooperative matrices",
+            Counts::Flops,
+            include_str!("probes/matrix.wgsl"),
+            &["x=f32[256]:uniform", "y=f32[256*GROUPS]"],
+            "",
+        )
+    },
 ];
 
 /// The jobs of a probe: every size and number of workgroups. None where the device lacks what it measures.
@@ -206,8 +343,12 @@ pub fn best(rows: &[Row]) -> Vec<Best> {
 pub fn read_back(gpu: &Gpu, runs: usize) -> Result<f64> {
     let bytes = READ_BACK.min(gpu.target().max_binding_bytes) & !3;
     let buffer = |label, usage| {
-        let descriptor =
-            strix_engine::wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
+        let descriptor = strix_engine::wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        };
         gpu.device().create_buffer(&descriptor)
     };
     let device = buffer("result", BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST);
@@ -239,7 +380,13 @@ pub fn read_back(gpu: &Gpu, runs: usize) -> Result<f64> {
 ///
 /// If one cannot be planned here.
 pub fn on_page(gpu: &Gpu) -> Result<Vec<PageBench>> {
-    let wanted = [("read", "bytes_per_s"), ("read in runs", "bytes_per_s"), ("FMA f32", "flops_per_s"), ("FMA f16", "f16_flops_per_s"), ("dot4", "dot4_ops_per_s")];
+    let wanted = [
+        ("read", "bytes_per_s"),
+        ("read in runs", "bytes_per_s"),
+        ("FMA f32", "flops_per_s"),
+        ("FMA f16", "f16_flops_per_s"),
+        ("dot4", "dot4_ops_per_s"),
+    ];
     let mut all = vec![];
     for (name, roof) in wanted {
         let Some(probe) = PROBES.iter().find(|probe| probe.name == name) else { continue };
@@ -265,7 +412,8 @@ mod tests {
             // The memory's are long: their smallest is as good.
             jobs.truncate(if probe.counts == Counts::Bytes { 1 } else { 2 });
             let settings = Settings { check: false, ..settings.clone() };
-            let rows = wgsl::run(&clock, &Roofline::default(), &jobs, &settings, &mut |_| ControlFlow::Continue(()));
+            let rows =
+                wgsl::run(&clock, &Roofline::default(), &jobs, &settings, &mut |_| ControlFlow::Continue(()));
             let rows = rows.unwrap_or_else(|e| panic!("{}: {e}", probe.name));
             let best = best(&rows);
             assert_eq!(best.len(), usize::from(!jobs.is_empty()), "{}: {rows:?}", probe.name);

@@ -3,6 +3,9 @@
 override M: u32 = 256u;
 override N: u32 = 256u;
 override K: u32 = 256u;
+// What an invocation computes.
+const ROWS = 1u;
+const COLUMNS = 1u;
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;          // [M, K]
 @group(0) @binding(1) var<storage, read> b: array<f32>;          // [K, N]
@@ -10,8 +13,8 @@ override K: u32 = 256u;
 
 @compute @workgroup_size(1)
 fn matmul(@builtin(workgroup_id) group: vec3<u32>) {
-    let row = group.y;
-    let column = group.x;
+    let row = group.y * ROWS;
+    let column = group.x * COLUMNS;
     var sum = 0.0;
     for (var k = 0u; k < K; k++) {
         sum += a[row * K + k] * b[k * N + column];

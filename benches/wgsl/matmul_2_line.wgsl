@@ -1,18 +1,21 @@
-// c = a b, second stage: workgroups of 256 invocations in a line, an element each.
+// c = a b, second stage: workgroups of 64 invocations in a line along a row, an element each.
 
 override M: u32 = 256u;
 override N: u32 = 256u;
 override K: u32 = 256u;
+// What an invocation computes.
+const ROWS = 1u;
+const COLUMNS = 1u;
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;          // [M, K]
 @group(0) @binding(1) var<storage, read> b: array<f32>;          // [K, N]
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;    // [M, N]
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
-    let row = id.x / N;
-    let column = id.x % N;
-    if row >= M {
+    let row = id.y * ROWS;
+    let column = id.x * COLUMNS;
+    if column >= N {
         return;
     }
     var sum = 0.0;

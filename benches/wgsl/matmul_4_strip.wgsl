@@ -3,6 +3,9 @@
 override M: u32 = 256u;
 override N: u32 = 256u;
 override K: u32 = 256u;
+// What an invocation computes.
+const ROWS = 1u;
+const COLUMNS = 4u;
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;          // [M, K]
 @group(0) @binding(1) var<storage, read> b: array<f32>;          // [K, N]
@@ -10,8 +13,8 @@ override K: u32 = 256u;
 
 @compute @workgroup_size(8, 16)
 fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
-    let row = id.y;
-    let column = id.x * 4u;
+    let row = id.y * ROWS;
+    let column = id.x * COLUMNS;
     if row >= M || column >= N {
         return;
     }

@@ -4,6 +4,9 @@
 override M: u32 = 256u;
 override N: u32 = 256u;
 override K: u32 = 256u;
+// What an invocation computes.
+const ROWS = 8u;
+const COLUMNS = 8u;
 override WX: u32 = 8u;
 override WY: u32 = 8u;
 
@@ -13,8 +16,8 @@ override WY: u32 = 8u;
 
 @compute @workgroup_size(WX, WY)
 fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
-    let row = id.y * 8u;
-    let column = id.x * 8u;
+    let row = id.y * ROWS;
+    let column = id.x * COLUMNS;
     if row >= M || column >= N {
         return;
     }

@@ -75,8 +75,21 @@ const OPERANDS: [&str; 4] = ["x=f32[n]:normal", "y=f32[n]:normal,out", "params.a
 #[test]
 fn a_kernel_is_swept_checked_and_kept_in_one_line() {
     let folder = Folder::new();
-    let more = ["saxpy.wgsl", "--set", "n=4096", "--override", "WG=32,64", "--flops", "2*n", "--json", "a.json", "--csv", "a.csv",
-        "--html", "a.html"];
+    let more = [
+        "saxpy.wgsl",
+        "--set",
+        "n=4096",
+        "--override",
+        "WG=32,64",
+        "--flops",
+        "2*n",
+        "--json",
+        "a.json",
+        "--csv",
+        "a.csv",
+        "--html",
+        "a.html",
+    ];
     let printed = folder.prints(&[&OPERANDS[..], &more].concat());
     for part in ["saxpy[WG=32]", "saxpy[WG=64]", "quickest", "% of roof"] {
         assert!(printed.contains(part), "{part} in {printed}");
@@ -91,7 +104,10 @@ fn a_kernel_is_swept_checked_and_kept_in_one_line() {
     assert!(csv.lines().next().unwrap().ends_with("bound,WG,n"), "{csv}");
     assert!(folder.read("a.html").contains("<svg"));
     // Against itself.
-    let compared = folder.prints(&[&OPERANDS[..], &["saxpy.wgsl", "--set", "n=4096", "--override", "WG=32,64", "--compare", "a.json"]].concat());
+    let compared = folder.prints(
+        &[&OPERANDS[..], &["saxpy.wgsl", "--set", "n=4096", "--override", "WG=32,64", "--compare", "a.json"]]
+            .concat(),
+    );
     assert!(compared.contains("now/then") && !compared.contains("OTHER DEVICE"), "{compared}");
 }
 
@@ -99,14 +115,18 @@ fn a_kernel_is_swept_checked_and_kept_in_one_line() {
 fn a_wrong_kernel_has_no_speed_and_one_that_writes_outside_is_told() {
     let folder = Folder::new();
     folder.put("wrong.wgsl", SAXPY.replace("params.a *", "").as_bytes());
-    let (code, out, _) = folder.output(&[&OPERANDS[..], &["saxpy.wgsl", "wrong.wgsl", "--set", "n=4096"]].concat());
+    let (code, out, _) =
+        folder.output(&[&OPERANDS[..], &["saxpy.wgsl", "wrong.wgsl", "--set", "n=4096"]].concat());
     assert_eq!(code, Some(1), "{out}");
     let line = out.lines().find(|line| line.starts_with("wrong ")).unwrap();
     assert!(line.contains("WRONG") && out.contains("is expected"), "{out}");
     folder.put("outside.wgsl", SAXPY.replace("i < params.n", "true").as_bytes());
     let (code, out, _) = folder.output(&[&OPERANDS[..], &["outside.wgsl", "--set", "n=4000"]].concat());
     assert_eq!(code, Some(1), "{out}");
-    assert!(out.contains("it writes outside of y: 32 words, the first of them at element 4000 of 4000"), "{out}");
+    assert!(
+        out.contains("it writes outside of y: 32 words, the first of them at element 4000 of 4000"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -165,7 +185,10 @@ fn without_timestamps_the_hosts_clock_is_taken() {
 #[test]
 fn a_page_has_all_it_needs() {
     let folder = Folder::new();
-    folder.prints(&[&OPERANDS[..], &["saxpy.wgsl", "--set", "n=4096", "--override", "WG=32,64", "--page", "a.html"]].concat());
+    folder.prints(
+        &[&OPERANDS[..], &["saxpy.wgsl", "--set", "n=4096", "--override", "WG=32,64", "--page", "a.html"]]
+            .concat(),
+    );
     let page = folder.read("a.html");
     for resource in ["src=", "href=", "@import", "url(", "http://", "https://"] {
         let found = page.replace("http://www.w3.org/2000/svg", "");
@@ -174,7 +197,10 @@ fn a_page_has_all_it_needs() {
     let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
     let data: Value = serde_json::from_str(data).unwrap();
     let benches = data["benches"].as_array().unwrap();
-    assert_eq!(benches.iter().map(|b| b["name"].as_str().unwrap()).collect::<Vec<_>>(), ["saxpy[WG=32]", "saxpy[WG=64]"]);
+    assert_eq!(
+        benches.iter().map(|b| b["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["saxpy[WG=32]", "saxpy[WG=64]"]
+    );
     assert_eq!(benches[0]["bindings"][2]["expected"]["values"].as_array().unwrap().len(), 4096);
     assert!(!data["probes"].as_array().unwrap().is_empty());
 
@@ -189,18 +215,42 @@ fn what_is_wrong_is_one_line_and_told_before_anything_is_timed() {
     folder.put("typo.wgsl", SAXPY.replace("params.a * x[i]", "params.b * x[i]").as_bytes());
     folder.put("empty.wgsl", b"");
     for (args, part) in [
-        (&["typo.wgsl", "x=f32[4]", "y=f32[4]"] as &[&str], "typo.wgsl:18:23: in `y[i] = params.b * x[i] + y[i];`: "),
+        (
+            &["typo.wgsl", "x=f32[4]", "y=f32[4]"] as &[&str],
+            "typo.wgsl:18:23: in `y[i] = params.b * x[i] + y[i];`: ",
+        ),
         (&["empty.wgsl"], "it has no @compute function"),
         (&["none.wgsl"], "none.wgsl"),
         (&["x=f32[4]"], "name a file that ends in .wgsl"),
-        (&["saxpy.wgsl", "x=f32[4]", "params.n=4", "params.a=1"], "binding y (@group(0) @binding(2)) is given nothing"),
-        (&["saxpy.wgsl", "z=f32[4]", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1"], "it binds no z; it binds params, x, y"),
+        (
+            &["saxpy.wgsl", "x=f32[4]", "params.n=4", "params.a=1"],
+            "binding y (@group(0) @binding(2)) is given nothing",
+        ),
+        (
+            &["saxpy.wgsl", "z=f32[4]", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1"],
+            "it binds no z; it binds params, x, y",
+        ),
         (&["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.a=1"], "params.n has no value"),
-        (&["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--override", "TILE=4"], "it has no override TILE"),
-        (&["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--override", "WG"], "TILE=8,16,32"),
-        (&["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--workgroups", "N"], "N has no value"),
-        (&["saxpy.wgsl", "x=f32[4]", "y=f32[4]:out", "params.n=4", "params.a=1", "--check", "z[i]"], "there is no operand z"),
-        (&["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--gpu", "none"], "no GPU is named \"none\""),
+        (
+            &["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--override", "TILE=4"],
+            "it has no override TILE",
+        ),
+        (
+            &["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--override", "WG"],
+            "TILE=8,16,32",
+        ),
+        (
+            &["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--workgroups", "N"],
+            "N has no value",
+        ),
+        (
+            &["saxpy.wgsl", "x=f32[4]", "y=f32[4]:out", "params.n=4", "params.a=1", "--check", "z[i]"],
+            "there is no operand z",
+        ),
+        (
+            &["saxpy.wgsl", "x=f32[4]", "y=f32[4]", "params.n=4", "params.a=1", "--gpu", "none"],
+            "no GPU is named \"none\"",
+        ),
     ] {
         let (code, out, error) = folder.output(args);
         assert_eq!(code, Some(2), "{args:?}: {error}");

@@ -9,8 +9,25 @@ pub fn page(run: &Run) -> String {
     let settings: BTreeSet<&String> = run.rows.iter().flat_map(|row| row.settings.keys()).collect();
     let mut lines = csv::Writer::from_writer(vec![]);
     let heads = [
-        "bench", "check", "error_max", "error_rms", "median_ns", "min_ns", "p10_ns", "p90_ns", "runs", "clock", "device_ns",
-        "wall_ns", "idle_ns", "bytes", "flops", "gb_per_s", "gflop_per_s", "roof_percent", "bound",
+        "bench",
+        "check",
+        "error_max",
+        "error_rms",
+        "median_ns",
+        "min_ns",
+        "p10_ns",
+        "p90_ns",
+        "runs",
+        "clock",
+        "device_ns",
+        "wall_ns",
+        "idle_ns",
+        "bytes",
+        "flops",
+        "gb_per_s",
+        "gflop_per_s",
+        "roof_percent",
+        "bound",
     ];
     let all = heads.into_iter().chain(settings.iter().map(|name| name.as_str()));
     lines.write_record(all).expect("lines go to memory");
@@ -67,7 +84,10 @@ mod tests {
         let heads = lines.headers().unwrap().clone();
         let lines: Vec<_> = lines.records().map(Result::unwrap).collect();
         let at = |line: usize, head: &str| &lines[line][heads.iter().position(|h| h == head).unwrap()];
-        assert_eq!((at(0, "bench"), at(0, "median_ns"), at(0, "T"), at(0, "N")), ("a[T=8, N=4]", "2000", "8", "4"));
+        assert_eq!(
+            (at(0, "bench"), at(0, "median_ns"), at(0, "T"), at(0, "N")),
+            ("a[T=8, N=4]", "2000", "8", "4")
+        );
         assert_eq!((at(1, "runs"), at(1, "check"), at(1, "bound"), at(1, "T")), ("1", "right", "memory", ""));
     }
 }

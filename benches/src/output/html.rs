@@ -61,7 +61,11 @@ pub fn page(run: &Run, comparison: Option<&Comparison>) -> String {
     }
     if let Some((heads, lines)) = super::machine(run) {
         let heads: Vec<_> = heads.iter().map(String::as_str).collect();
-        section("Machine code", "What each driver's compiler says that it made.", &table(&heads, &unmarked(lines)));
+        section(
+            "Machine code",
+            "What each driver's compiler says that it made.",
+            &table(&heads, &unmarked(lines)),
+        );
     }
     if let Some(c) = comparison {
         let words: Vec<_> = c.differences.iter().map(|d| format!("Another device: {d}.")).collect();

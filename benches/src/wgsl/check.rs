@@ -51,7 +51,9 @@ impl Reference {
         let expected = match path.extension().and_then(|e| e.to_str()) {
             Some("npy") => Expected::File(path.to_owned()),
             Some("wgsl") => Expected::Kernel(path.to_owned()),
-            _ => Expected::Expression(Expression::parse(rest).map_err(|e| Error::Option(format!("check {e}")))?),
+            _ => Expected::Expression(
+                Expression::parse(rest).map_err(|e| Error::Option(format!("check {e}")))?,
+            ),
         };
         Ok(Self { output, expected })
     }
@@ -120,7 +122,9 @@ impl Compared {
         // Evenly spread, the first and the last among them.
         let places: Vec<u64> = match most == len {
             true => (0..len).collect(),
-            false => (0..most).map(|n| (u128::from(n) * u128::from(len - 1) / u128::from(most - 1)) as u64).collect(),
+            false => (0..most)
+                .map(|n| (u128::from(n) * u128::from(len - 1) / u128::from(most - 1)) as u64)
+                .collect(),
         };
         let want = places.iter().map(|&i| at(i).map(|(value, _)| value)).collect::<Result<_>>()?;
         let found = places.iter().map(|&i| got[i as usize]).collect();
@@ -154,7 +158,8 @@ impl Compared {
         }
         let number = |value: f64| Some(value).filter(|value| value.is_finite());
         let place = self.places.as_ref().map_or(at as u64, |places| places[at]);
-        let words = format!("{}: element {place} is {}, and {} is expected", self.name, self.got[at], self.want[at]);
+        let words =
+            format!("{}: element {place} is {}, and {} is expected", self.name, self.got[at], self.want[at]);
         (Check::Wrong { max: number(max), rms: number(rms) }, Some(words))
     }
 }
@@ -164,7 +169,15 @@ mod tests {
     use super::*;
 
     fn compared(element: Element, got: &[f64], want: &[f64]) -> (Check, Option<String>) {
-        Compared { name: "y".into(), element, got: got.to_vec(), want: want.to_vec(), places: None, len: got.len() }.check(1e-3)
+        Compared {
+            name: "y".into(),
+            element,
+            got: got.to_vec(),
+            want: want.to_vec(),
+            places: None,
+            len: got.len(),
+        }
+        .check(1e-3)
     }
 
     #[test]
@@ -196,8 +209,16 @@ mod tests {
         let variables = [("N".to_owned(), 4096.0)].into();
         let operands = [("x".to_owned(), vec![0.0; 4096])].into();
         let got: Vec<_> = (0..8192).map(|i| f64::from(i % 64)).collect();
-        let compared =
-            Compared::with_expression("y", Element::F32, &[128, 64], &got, &expression, &variables, &operands).unwrap();
+        let compared = Compared::with_expression(
+            "y",
+            Element::F32,
+            &[128, 64],
+            &got,
+            &expression,
+            &variables,
+            &operands,
+        )
+        .unwrap();
         let places = compared.places.as_ref().unwrap();
         assert_eq!((places.len(), places[0], *places.last().unwrap()), (4882, 0, 8191));
         assert!(!compared.check(0.0).0.is_wrong());

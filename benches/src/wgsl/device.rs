@@ -28,9 +28,7 @@ pub(super) enum Value {
     /// A texture: columns, rows and layers.
     Texture(Content, Format, [u32; 3]),
     /// A sampler that interpolates, or does not.
-    Sampler {
-        linear: bool,
-    },
+    Sampler { linear: bool },
 }
 
 impl Value {
@@ -119,12 +117,16 @@ impl Kernel {
             label: Some(label),
             source: wgpu::ShaderSource::Wgsl(wgsl.into()),
         });
-        let groups = given.iter().filter(|(b, _)| b.kind != Kind::Immediate).map(|(b, _)| b.place[0] + 1).max();
+        let groups =
+            given.iter().filter(|(b, _)| b.kind != Kind::Immediate).map(|(b, _)| b.place[0] + 1).max();
         let filtered = given.iter().any(|(_, value)| matches!(value, Value::Sampler { linear: true }));
         let layout = |group: u32| {
             let of = given.iter().filter(|(b, _)| b.kind != Kind::Immediate && b.place[0] == group);
             let entries: Vec<_> = of.map(|(b, value)| layout_entry(b, value, filtered)).collect();
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(label),
+                entries: &entries,
+            })
         };
         let layouts: Vec<_> = (0..groups.unwrap_or(0)).map(layout).collect();
         let immediates = given.iter().find(|(b, _)| b.kind == Kind::Immediate).map_or(0, |(_, v)| v.bytes());
@@ -211,7 +213,8 @@ impl Kernel {
             Value::Numbers(bytes) => {
                 // A uniform's size is a multiple of 16 on some devices.
                 let size = (bytes.len() as u64).next_multiple_of(16).max(16);
-                let buffer = self.buffer(&binding.name, size, Usage::UNIFORM | Usage::STORAGE | Usage::COPY_DST);
+                let buffer =
+                    self.buffer(&binding.name, size, Usage::UNIFORM | Usage::STORAGE | Usage::COPY_DST);
                 self.gpu.queue().write_buffer(&buffer, 0, bytes);
                 Held::Buffer { buffer, offset: 0, size: bytes.len().max(4) as u64 }
             }
@@ -269,7 +272,9 @@ impl Kernel {
         };
         let size = wgpu::Extent3d { width: x, height: y, depth_or_array_layers: z };
         let uses = match binding.kind {
-            Kind::StorageTexture { .. } => wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC,
+            Kind::StorageTexture { .. } => {
+                wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC
+            }
             _ => wgpu::TextureUsages::TEXTURE_BINDING,
         };
         let texture = self.gpu.device().create_texture(&wgpu::TextureDescriptor {
@@ -287,8 +292,11 @@ impl Kernel {
             view_formats: &[],
         });
         let row = format.channels * format.element.bytes() * u64::from(x);
-        let layout =
-            wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(row as u32), rows_per_image: Some(y) };
+        let layout = wgpu::TexelCopyBufferLayout {
+            offset: 0,
+            bytes_per_row: Some(row as u32),
+            rows_per_image: Some(y),
+        };
         let bytes = &content.bytes[..(row * u64::from(y) * u64::from(z)) as usize];
         self.gpu.queue().write_texture(texture.as_image_copy(), bytes, layout, size);
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
@@ -299,9 +307,11 @@ impl Kernel {
         let device = self.gpu.device();
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let group = |held: &[Held], group: usize| {
-            let of = self.given.iter().zip(held).filter(|((b, _), _)| {
-                b.kind != Kind::Immediate && b.place[0] as usize == group
-            });
+            let of = self
+                .given
+                .iter()
+                .zip(held)
+                .filter(|((b, _), _)| b.kind != Kind::Immediate && b.place[0] as usize == group);
             let entries: Vec<_> = of.map(|((binding, _), held)| held.entry(binding.place[1])).collect();
             device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(&self.label),
@@ -309,7 +319,8 @@ impl Kernel {
                 entries: &entries,
             })
         };
-        let groups = copies.iter().map(|held| (0..self.layouts.len()).map(|g| group(held, g)).collect()).collect();
+        let groups =
+            copies.iter().map(|held| (0..self.layouts.len()).map(|g| group(held, g)).collect()).collect();
         if let Some(error) = pollster::block_on(validation.pop()) {
             return Err(refused(&self.label, &error));
         }
@@ -369,7 +380,9 @@ fn layout_entry(binding: &Binding, value: &Value, filtered: bool) -> wgpu::BindG
             sample_type: match kind {
                 ScalarKind::Sint => wgpu::TextureSampleType::Sint,
                 ScalarKind::Uint => wgpu::TextureSampleType::Uint,
-                _ => wgpu::TextureSampleType::Float { filterable: filtered || !format.name.ends_with("32float") },
+                _ => wgpu::TextureSampleType::Float {
+                    filterable: filtered || !format.name.ends_with("32float"),
+                },
             },
             view_dimension: view(dimension),
             multisampled: false,
@@ -409,8 +422,12 @@ impl Stamps {
         gpu.can_profile().ok()?;
         let device = gpu.device();
         let buffer = |usage| {
-            let descriptor =
-                wgpu::BufferDescriptor { label: Some("timestamps"), size: 16, usage, mapped_at_creation: false };
+            let descriptor = wgpu::BufferDescriptor {
+                label: Some("timestamps"),
+                size: 16,
+                usage,
+                mapped_at_creation: false,
+            };
             device.create_buffer(&descriptor)
         };
         Some(Self {
@@ -450,7 +467,9 @@ impl Dispatches {
             }),
         });
         pass.set_pipeline(&self.kernel.pipeline);
-        if let Some((_, Value::Numbers(bytes))) = self.kernel.given.iter().find(|(b, _)| b.kind == Kind::Immediate) {
+        if let Some((_, Value::Numbers(bytes))) =
+            self.kernel.given.iter().find(|(b, _)| b.kind == Kind::Immediate)
+        {
             pass.set_immediates(0, bytes);
         }
         for _ in 0..self.passes {
@@ -482,7 +501,8 @@ impl Subject for Dispatches {
         let encoder = self.encode(true);
         let kernel = &self.kernel;
         kernel.gpu.queue().submit([encoder.finish()]);
-        let stamps = self.stamps.as_ref().ok_or_else(|| Error::Unsupported("there are no timestamps".into()))?;
+        let stamps =
+            self.stamps.as_ref().ok_or_else(|| Error::Unsupported("there are no timestamps".into()))?;
         let bytes = mapped(&kernel.gpu, &stamps.host, kernel.limit, &kernel.label)?;
         stamps.host.unmap();
         let at = |i: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[8 * i + byte]));

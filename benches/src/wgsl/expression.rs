@@ -166,7 +166,9 @@ impl Expression {
         let root = parser.binary(0)?;
         match parser.peek() {
             None => Ok(Self { text: text.trim().to_owned(), root }),
-            Some(token) => Err(format!("{text:?}: {token} stands where it should end or go on with an operator")),
+            Some(token) => {
+                Err(format!("{text:?}: {token} stands where it should end or go on with an operator"))
+            }
         }
     }
 
@@ -351,7 +353,9 @@ impl Parser<'_> {
         }
         if let Some((_, fold)) = FOLDS.iter().find(|(known, _)| *known == name) {
             let Some(Token::Name(variable)) = self.peek().cloned() else {
-                return Err(self.wrong(&format!("{name}(k, n, ...) begins with the name of what counts, which is missing")));
+                return Err(self.wrong(&format!(
+                    "{name}(k, n, ...) begins with the name of what counts, which is missing"
+                )));
             };
             self.at += 1;
             self.expect(",")?;
@@ -367,9 +371,12 @@ impl Parser<'_> {
         }
         self.expect(")")?;
         let Some(&(name, wanted, apply)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else {
-            let names: Vec<_> =
-                FUNCTIONS.iter().map(|f| f.0).chain(FOLDS.iter().map(|f| f.0)).collect();
-            return Err(format!("{:?}: there is no function {name}; there are {}", self.text, names.join(", ")));
+            let names: Vec<_> = FUNCTIONS.iter().map(|f| f.0).chain(FOLDS.iter().map(|f| f.0)).collect();
+            return Err(format!(
+                "{:?}: there is no function {name}; there are {}",
+                self.text,
+                names.join(", ")
+            ));
         };
         if arguments.len() != wanted {
             return Err(format!("{:?}: {name} takes {wanted} values, not {}", self.text, arguments.len()));

@@ -70,7 +70,8 @@ fn points(sweeps: &[Sweep]) -> Vec<BTreeMap<String, f64>> {
 ///
 /// If a file, an operand or an expression is wrong, or the device lacks what every point needs.
 pub fn plan(request: &Request, gpu: &Gpu) -> Result<(Vec<Job>, Vec<String>)> {
-    let sources = request.files.iter().map(|path| Source::load(path).map(Rc::new)).collect::<Result<Vec<_>>>()?;
+    let sources =
+        request.files.iter().map(|path| Source::load(path).map(Rc::new)).collect::<Result<Vec<_>>>()?;
     plan_sources(request, &sources, gpu)
 }
 
@@ -95,7 +96,11 @@ pub fn plan_sources(request: &Request, sources: &[Rc<Source>], gpu: &Gpu) -> Res
             // With several files an override may be of one of them alone.
             if single {
                 let known: Vec<_> = known.iter().map(String::as_str).collect();
-                return Err(source.error(format!("it has no override {}; there are {}", none.name, listed(&known))));
+                return Err(source.error(format!(
+                    "it has no override {}; there are {}",
+                    none.name,
+                    listed(&known)
+                )));
             }
         }
         let overrides: Vec<_> = request.overrides.iter().filter(swept).cloned().collect();
@@ -109,12 +114,20 @@ pub fn plan_sources(request: &Request, sources: &[Rc<Source>], gpu: &Gpu) -> Res
         for constants in points(&overrides) {
             for variables in points(&request.variables) {
                 let mut varied: Vec<_> = vec![];
-                for sweep in overrides.iter().chain(&request.variables).filter(|sweep| sweep.values.len() > 1) {
+                for sweep in overrides.iter().chain(&request.variables).filter(|sweep| sweep.values.len() > 1)
+                {
                     let value = constants.get(&sweep.name).or(variables.get(&sweep.name));
                     varied.push(format!("{}={}", sweep.name, value.copied().unwrap_or_default()));
                 }
-                let name = if varied.is_empty() { base.clone() } else { format!("{base}[{}]", varied.join(", ")) };
-                let point = Point { name: name.clone(), source, entry: &entry, constants: &constants, variables: &variables };
+                let name =
+                    if varied.is_empty() { base.clone() } else { format!("{base}[{}]", varied.join(", ")) };
+                let point = Point {
+                    name: name.clone(),
+                    source,
+                    entry: &entry,
+                    constants: &constants,
+                    variables: &variables,
+                };
                 match Job::of(request, gpu, &point, single) {
                     Ok(job) => jobs.push(job),
                     Err(Failure::Device(reason)) if !varied.is_empty() => {
@@ -204,7 +217,8 @@ impl Job {
         };
         let side = limits.max_compute_workgroups_per_dimension.min(MAX_GROUPS);
         if let Some(too_many) = grid.iter().find(|&&n| n > side) {
-            let reason = format!("{too_many} workgroups along one axis are more than the {side} that devices allow");
+            let reason =
+                format!("{too_many} workgroups along one axis are more than the {side} that devices allow");
             return Err(Error::Option(reason).into());
         }
         let counted = |what: &str, expression: &Option<Expression>, default: u64| match expression {
@@ -215,7 +229,10 @@ impl Job {
             }
         };
         let once = given.iter().map(|(_, value)| value.bytes()).sum();
-        let work = Work { bytes: counted("bytes", &request.bytes, once)?, flops: counted("flops", &request.flops, 0)? };
+        let work = Work {
+            bytes: counted("bytes", &request.bytes, once)?,
+            flops: counted("flops", &request.flops, 0)?,
+        };
         let mut settings = point.constants.clone();
         settings.extend(point.variables.iter().map(|(name, value)| (name.clone(), *value)));
         let mut job = Self {
@@ -274,24 +291,37 @@ impl Job {
                 Expected::Kernel(path) => {
                     let source = Rc::new(Source::load(path)?);
                     if let Some(missing) = source.missing(gpu.device().features()) {
-                        return Err(Failure::Request(source.error(format!("it needs {missing}, which {} has not", gpu.name()))));
+                        return Err(Failure::Request(
+                            source.error(format!("it needs {missing}, which {} has not", gpu.name())),
+                        ));
                     }
                     let entry = match source.entries().contains(&self.entry.as_str()) {
                         true => self.entry.clone(),
                         false => source.entry(None)?.to_owned(),
                     };
                     let known = source.overrides();
-                    let constants =
-                        point.constants.iter().filter(|(name, _)| known.contains(name)).map(|(n, v)| (n.clone(), *v));
+                    let constants = point
+                        .constants
+                        .iter()
+                        .filter(|(name, _)| known.contains(name))
+                        .map(|(n, v)| (n.clone(), *v));
                     let request = Request {
                         references: vec![],
-                        workgroups: request.reference_workgroups.clone().or_else(|| request.workgroups.clone()),
+                        workgroups: request
+                            .reference_workgroups
+                            .clone()
+                            .or_else(|| request.workgroups.clone()),
                         ..request.clone()
                     };
                     let name = path.display().to_string();
                     let constants = constants.collect();
-                    let point =
-                        Point { name, source: &source, entry: &entry, constants: &constants, variables: point.variables };
+                    let point = Point {
+                        name,
+                        source: &source,
+                        entry: &entry,
+                        constants: &constants,
+                        variables: point.variables,
+                    };
                     Some(Box::new(Self::of(&request, gpu, &point, false)?))
                 }
                 _ => None,
@@ -315,7 +345,8 @@ impl Job {
     }
 
     fn compiled(&self, gpu: &Gpu, text: &str) -> Result<Kernel> {
-        let constants = self.constants.iter().map(|(name, value)| (self.source.key(name), *value)).collect::<Vec<_>>();
+        let constants =
+            self.constants.iter().map(|(name, value)| (self.source.key(name), *value)).collect::<Vec<_>>();
         let constants: Vec<_> = constants.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let given = self.given.clone();
         Ok(Kernel::new(gpu, &self.name, text, &self.entry, &constants, given, self.grid, self.limit)?)
@@ -347,7 +378,11 @@ impl Job {
         for compared in self.compared(kernel, &left.outputs)? {
             if let Some(places) = &compared.places {
                 let name = &compared.name;
-                row.remarks.push(format!("{name} was compared at {} of its {} elements", places.len(), compared.len));
+                row.remarks.push(format!(
+                    "{name} was compared at {} of its {} elements",
+                    places.len(),
+                    compared.len
+                ));
             }
             let (check, words) = compared.check(self.tolerance);
             all.push(check);
@@ -376,15 +411,20 @@ impl Job {
             let (name, element) = (binding.name.as_str(), content.element);
             all.push(match (&reference.expected, other) {
                 (Expected::File(path), _) => Compared::with_file(name, element, got, path)?,
-                (Expected::Expression(e), _) => {
-                    Compared::with_expression(name, element, &content.shape, &got, e, &self.variables, &operands)?
-                }
+                (Expected::Expression(e), _) => Compared::with_expression(
+                    name,
+                    element,
+                    &content.shape,
+                    &got,
+                    e,
+                    &self.variables,
+                    &operands,
+                )?,
                 (Expected::Kernel(path), Some(other)) => {
                     let left = other.kernel(&kernel.gpu)?.left(false)?;
                     let place = other.outputs().position(|(b, _)| b.name == name);
-                    let want = place.map(|at| content.values_of(&left.outputs[at])).ok_or_else(|| Error::Kernel {
-                        path: path.clone(),
-                        reason: format!("it has no output {name}"),
+                    let want = place.map(|at| content.values_of(&left.outputs[at])).ok_or_else(|| {
+                        Error::Kernel { path: path.clone(), reason: format!("it has no output {name}") }
                     })?;
                     let len = got.len();
                     Compared { name: name.into(), element, got, want, places: None, len }
@@ -410,10 +450,14 @@ impl Job {
         let length = |(binding, value): &(Binding, Value)| {
             let Value::Array(content) = value else { return None };
             let stride = binding.stride?;
-            Some((binding.variable, (content.bytes.len() as u64).saturating_sub(binding.fixed_bytes) / stride))
+            Some((
+                binding.variable,
+                (content.bytes.len() as u64).saturating_sub(binding.fixed_bytes) / stride,
+            ))
         };
         let lengths: Vec<_> = self.given.iter().filter_map(length).collect();
-        let writes = |(b, _): &(Binding, Value)| b.kind == (Kind::Storage { writes: true }) && b.stride.is_some();
+        let writes =
+            |(b, _): &(Binding, Value)| b.kind == (Kind::Storage { writes: true }) && b.stride.is_some();
         if !self.given.iter().any(writes) {
             return Ok(vec![]);
         }
@@ -426,7 +470,9 @@ impl Job {
 /// The worse of two checks.
 fn together(a: Check, b: Check) -> Check {
     match (a, b) {
-        (Check::Right { max: m, rms: r }, Check::Right { max, rms }) => Check::Right { max: max.max(m), rms: rms.max(r) },
+        (Check::Right { max: m, rms: r }, Check::Right { max, rms }) => {
+            Check::Right { max: max.max(m), rms: rms.max(r) }
+        }
         (wrong @ Check::Wrong { .. }, _) | (_, wrong) => wrong,
     }
 }
@@ -511,13 +557,20 @@ fn sized(binding: &Binding, content: &Content) -> Result<()> {
     )))
 }
 
-fn texture(binding: &Binding, format: Option<&str>, dimension: ImageDimension, content: Content) -> Result<Value> {
+fn texture(
+    binding: &Binding,
+    format: Option<&str>,
+    dimension: ImageDimension,
+    content: Content,
+) -> Result<Value> {
     let wrong = |what: String| Error::Option(format!("operand {}: {what}", binding.name));
     let named = format.map(|name| FORMATS.iter().find(|f| f.name == name).copied().ok_or(name));
     let format: Format = match named {
         Some(Ok(format)) => format,
         Some(Err(name)) => return Err(wrong(format!("textures of {name} cannot be given here"))),
-        None => return Err(wrong("it is a texture: say its format, as in rgba8unorm[256x256]:uniform".into())),
+        None => {
+            return Err(wrong("it is a texture: say its format, as in rgba8unorm[256x256]:uniform".into()));
+        }
     };
     // The sides are of texels, or of numbers with the channels last.
     let axes = match dimension {
@@ -531,7 +584,10 @@ fn texture(binding: &Binding, format: Option<&str>, dimension: ImageDimension, c
         sides.pop();
     }
     if sides.len() != axes {
-        return Err(wrong(format!("a texture of {axes} axes has as many sides, rows before columns, not {}", content.shape.len())));
+        return Err(wrong(format!(
+            "a texture of {axes} axes has as many sides, rows before columns, not {}",
+            content.shape.len()
+        )));
     }
     let mut extent = [1; 3];
     for (to, from) in extent.iter_mut().zip(sides.iter().rev()) {
@@ -573,11 +629,20 @@ fn known(source: &Source, request: &Request, bindings: &[Binding]) -> Result<()>
 /// Whether a device has as many bindings.
 fn fits(bindings: &[Binding], limits: &Limits) -> Result<(), String> {
     let count = |is: fn(Kind) -> bool| bindings.iter().filter(|b| is(b.kind)).count() as u32;
-    let group = bindings.iter().filter(|b| b.kind != Kind::Immediate).map(|b| b.place[0] + 1).max().unwrap_or(0);
+    let group =
+        bindings.iter().filter(|b| b.kind != Kind::Immediate).map(|b| b.place[0] + 1).max().unwrap_or(0);
     let kinds = [
-        ("storage buffers", count(|k| matches!(k, Kind::Storage { .. })), limits.max_storage_buffers_per_shader_stage),
+        (
+            "storage buffers",
+            count(|k| matches!(k, Kind::Storage { .. })),
+            limits.max_storage_buffers_per_shader_stage,
+        ),
         ("uniform buffers", count(|k| k == Kind::Uniform), limits.max_uniform_buffers_per_shader_stage),
-        ("textures", count(|k| matches!(k, Kind::Texture { .. })), limits.max_sampled_textures_per_shader_stage),
+        (
+            "textures",
+            count(|k| matches!(k, Kind::Texture { .. })),
+            limits.max_sampled_textures_per_shader_stage,
+        ),
         (
             "storage textures",
             count(|k| matches!(k, Kind::StorageTexture { .. })),
@@ -598,7 +663,10 @@ fn grid(sides: &[Expression], variables: &Variables) -> Result<[u32; 3]> {
     for (to, side) in grid.iter_mut().zip(sides) {
         let value = side.value(variables).map_err(|e| Error::Option(format!("workgroups {e}")))?;
         if !(value > 0.0 && value < 4e9) {
-            return Err(Error::Option(format!("workgroups {:?} are {value}, which is no number of them", side.text())));
+            return Err(Error::Option(format!(
+                "workgroups {:?} are {value}, which is no number of them",
+                side.text()
+            )));
         }
         *to = value.ceil() as u32;
     }
@@ -615,9 +683,8 @@ fn for_each_element(source: &Source, given: &[(Binding, Value)], workgroup: [u32
         _ => None,
     };
     let elements = given.iter().find_map(writes).filter(|_| workgroup[1] == 1 && workgroup[2] == 1);
-    let elements = elements.ok_or_else(|| {
-        source.error("say how many workgroups it runs, as in --workgroups N/256,M".into())
-    })?;
+    let elements = elements
+        .ok_or_else(|| source.error("say how many workgroups it runs, as in --workgroups N/256,M".into()))?;
     Ok([elements.div_ceil(u64::from(workgroup[0])).min(u64::from(u32::MAX)) as u32, 1, 1])
 }
 
@@ -631,8 +698,8 @@ fn overridden(
 ) -> Result<[u32; 3], Failure> {
     let named = constants.iter().map(|(name, value)| (source.key(name), *value)).collect();
     let at = Some((ShaderStage::Compute, entry));
-    let (module, info) = process_overrides(&source.module, &source.info, at, &named)
-        .map_err(|e| match e {
+    let (module, info) =
+        process_overrides(&source.module, &source.info, at, &named).map_err(|e| match e {
             PipelineConstantError::ValidationError(e) => Failure::Device(chain(e.as_inner())),
             e => source.error(format!("its overrides: {e} (say --override NAME=VALUE)")).into(),
         })?;
@@ -669,7 +736,13 @@ fn overridden(
     {
         return Err(Failure::Device(format!(
             "its workgroups are of {}x{}x{} = {invocations} invocations, and this device allows {}, {}x{}x{} at most",
-            size[0], size[1], size[2], limits.max_compute_invocations_per_workgroup, most[0], most[1], most[2]
+            size[0],
+            size[1],
+            size[2],
+            limits.max_compute_invocations_per_workgroup,
+            most[0],
+            most[1],
+            most[2]
         )));
     }
     let mut layouter = naga::proc::Layouter::default();

@@ -108,12 +108,22 @@ mod tests {
 
     #[test]
     fn arrays_are_read_as_numpy_writes_them() {
-        let array = parse(&file("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }\n", &[0, 0, 128, 63, 0, 0, 0, 64]));
+        let array = parse(&file(
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }\n",
+            &[0, 0, 128, 63, 0, 0, 0, 64],
+        ));
         let array = array.unwrap();
-        assert_eq!((array.element, &*array.shape, array.values()), (Element::F32, &[2, 1][..], vec![1.0, 2.0]));
-        let array = parse(&file("{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }", &(-3_i64).to_le_bytes()));
+        assert_eq!(
+            (array.element, &*array.shape, array.values()),
+            (Element::F32, &[2, 1][..], vec![1.0, 2.0])
+        );
+        let array = parse(&file(
+            "{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }",
+            &(-3_i64).to_le_bytes(),
+        ));
         assert_eq!(array.unwrap().values(), [-3.0]);
-        let array = parse(&file("{'descr': '<f8', 'fortran_order': False, 'shape': (), }", &0.5_f64.to_le_bytes()));
+        let array =
+            parse(&file("{'descr': '<f8', 'fortran_order': False, 'shape': (), }", &0.5_f64.to_le_bytes()));
         assert_eq!(array.unwrap().values(), [0.5]);
     }
 
@@ -124,7 +134,13 @@ mod tests {
             (file("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", &[0; 8]), "it holds <c8"),
             (file("{'descr': '<f4', 'fortran_order': True, 'shape': (1,), }", &[0; 4]), "ascontiguousarray"),
             (file("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", &[0; 4]), "holds 4 bytes"),
-            (file("{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }", &[255, 255, 255, 255, 1, 0, 0, 0]), "32 bits"),
+            (
+                file(
+                    "{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }",
+                    &[255, 255, 255, 255, 1, 0, 0, 0],
+                ),
+                "32 bits",
+            ),
         ] {
             let error = parse(&bytes).unwrap_err();
             assert!(error.contains(part), "{error}");

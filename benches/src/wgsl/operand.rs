@@ -188,9 +188,10 @@ impl Operand {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self> {
         let fail = |reason: String| Error::Option(format!("operand {text:?}: {reason}"));
-        let (name, rest) = text.split_once('=').filter(|(name, rest)| !name.is_empty() && !rest.is_empty()).ok_or_else(|| {
-            fail("it is not of the form x=f32[4096]:normal, x=FILE.npy or params.n=4096".into())
-        })?;
+        let (name, rest) =
+            text.split_once('=').filter(|(name, rest)| !name.is_empty() && !rest.is_empty()).ok_or_else(
+                || fail("it is not of the form x=f32[4096]:normal, x=FILE.npy or params.n=4096".into()),
+            )?;
         let given = match rest {
             "linear" | "nearest" => Given::Sampler { linear: rest == "linear" },
             _ => array(rest).map_err(&fail)?,
@@ -207,16 +208,28 @@ fn array(text: &str) -> Result<Given, String> {
             (what.to_owned(), words)
         }
     };
-    let mut description = Description { element: None, shape: vec![], fill: Fill::Value { value: 0.0 }, output: false, format: None };
+    let mut description = Description {
+        element: None,
+        shape: vec![],
+        fill: Fill::Value { value: 0.0 },
+        output: false,
+        format: None,
+    };
     if let Some(path) = Some(&what).filter(|what| what.ends_with(".npy")) {
         description.fill = Fill::File(Path::new(path.trim_start_matches('@')).to_owned());
-    } else if let Some((kind, sides)) = what.split_once('[').and_then(|(k, s)| Some((k, s.strip_suffix(']')?))) {
-        description.element = Element::ALL.iter().find(|(name, _)| *name == kind).map(|(_, element)| *element);
+    } else if let Some((kind, sides)) =
+        what.split_once('[').and_then(|(k, s)| Some((k, s.strip_suffix(']')?)))
+    {
+        description.element =
+            Element::ALL.iter().find(|(name, _)| *name == kind).map(|(_, element)| *element);
         if description.element.is_none() {
             let texture = super::texture::FORMATS.iter().find(|format| format.name == kind);
             let texture = texture.ok_or_else(|| {
                 let names: Vec<_> = Element::ALL.iter().map(|(name, _)| *name).collect();
-                format!("there is no type {kind:?}; there are {}, and formats of textures such as rgba8unorm", names.join(", "))
+                format!(
+                    "there is no type {kind:?}; there are {}, and formats of textures such as rgba8unorm",
+                    names.join(", ")
+                )
             })?;
             description.format = Some(kind.to_owned());
             description.element = Some(texture.element);
@@ -271,7 +284,9 @@ fn fill(word: &str, element: Element) -> Result<Fill, String> {
         "ones" => Ok(Fill::Value { value: 1.0 }),
         "index" => Ok(Fill::Index),
         "uniform" => numbers([least, end]).map(|[from, to]| Fill::Uniform { from, to }),
-        "normal" if element.is_integer() => Err(format!("{} are not normal; there is uniform(0, 10)", element.name())),
+        "normal" if element.is_integer() => {
+            Err(format!("{} are not normal; there is uniform(0, 10)", element.name()))
+        }
         "normal" => numbers([0.0, 1.0]).map(|[mean, deviation]| Fill::Normal { mean, deviation }),
         _ => match Expression::parse(word).and_then(|e| e.value(&Variables::new())) {
             Ok(value) => Ok(Fill::Value { value }),
@@ -334,7 +349,12 @@ impl Description {
     /// # Errors
     ///
     /// If it does not fit the binding, or the file cannot be read.
-    pub(super) fn content(&self, binding: &Binding, variables: &Variables, most_bytes: u64) -> Result<Content> {
+    pub(super) fn content(
+        &self,
+        binding: &Binding,
+        variables: &Variables,
+        most_bytes: u64,
+    ) -> Result<Content> {
         let name = &binding.name;
         let fail = |reason: String| Error::Option(format!("operand {name}: {reason}"));
         let (element, shape, bytes) = match &self.fill {
@@ -344,19 +364,28 @@ impl Description {
             }
             _ => {
                 let element = self.element.unwrap_or(Element::F32);
-                let shape = self.shape.iter().map(|side| side.whole(variables)).collect::<Result<Vec<_>, _>>();
+                let shape =
+                    self.shape.iter().map(|side| side.whole(variables)).collect::<Result<Vec<_>, _>>();
                 let mut shape = shape.map_err(&fail)?;
                 if shape.is_empty() {
                     if binding.stride.is_some() {
-                        return Err(fail(format!("the kernel leaves its length open: say it, as in {}[4096]", element.name())));
+                        return Err(fail(format!(
+                            "the kernel leaves its length open: say it, as in {}[4096]",
+                            element.name()
+                        )));
                     }
                     shape = vec![binding.fixed_bytes / element.bytes()];
                 }
                 (element, shape, None)
             }
         };
-        if let Some(scalar) = binding.scalar.filter(|scalar| self.format.is_none() && !element.fits(*scalar)) {
-            let holds = if let (ScalarKind::Bool, _) = scalar { "bool".into() } else { super::params::scalar_name(scalar) };
+        if let Some(scalar) = binding.scalar.filter(|scalar| self.format.is_none() && !element.fits(*scalar))
+        {
+            let holds = if let (ScalarKind::Bool, _) = scalar {
+                "bool".into()
+            } else {
+                super::params::scalar_name(scalar)
+            };
             return Err(fail(format!("the kernel has {holds} there, not {}", element.name())));
         }
         let len = shape.iter().try_fold(1_u64, |all, &side| all.checked_mul(side));
@@ -461,7 +490,10 @@ mod tests {
 
     #[test]
     fn numbers_are_the_same_everywhere_and_as_they_should_be() {
-        assert_eq!([hash(0, 1), hash(1, 1), hash(2, 7)].map(|h| h & 0xffff), [hash(1, 0), hash(2, 0), hash(9, 0)].map(|h| h & 0xffff));
+        assert_eq!(
+            [hash(0, 1), hash(1, 1), hash(2, 7)].map(|h| h & 0xffff),
+            [hash(1, 0), hash(2, 0), hash(9, 0)].map(|h| h & 0xffff)
+        );
         let normal = filled(&Fill::Normal { mean: 1.0, deviation: 2.0 }, Element::F32, 100_000, seed_of("x"));
         let values = Element::F32.values(&normal);
         let mean = values.iter().sum::<f64>() / 1e5;

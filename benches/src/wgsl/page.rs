@@ -20,7 +20,8 @@ use crate::{Error, Result};
 /// If a browser cannot run it, or the device fails.
 pub fn on_page(job: &Job, gpu: &Gpu) -> Result<PageBench> {
     let left_out = |what: &str| Error::Option(format!("{} cannot be on a page: {what}", job.name));
-    let features = job.source.web_features().map_err(|lacks| left_out(&format!("browsers have no {lacks}")))?;
+    let features =
+        job.source.web_features().map_err(|lacks| left_out(&format!("browsers have no {lacks}")))?;
     let mut expected: BTreeMap<String, Expected> = BTreeMap::new();
     if job.outputs().next().is_some() {
         let kernel = job.kernel(gpu)?;
@@ -70,7 +71,11 @@ pub fn on_page(job: &Job, gpu: &Gpu) -> Result<PageBench> {
     let enabled = features.contains(&"subgroups");
     Ok(PageBench {
         name: job.name.clone(),
-        wgsl: if enabled { format!("enable subgroups; {}", job.source.text) } else { job.source.text.clone() },
+        wgsl: if enabled {
+            format!("enable subgroups; {}", job.source.text)
+        } else {
+            job.source.text.clone()
+        },
         entry: job.entry.clone(),
         constants: job.constants.iter().map(|(name, value)| (job.source.key(name), *value)).collect(),
         features,

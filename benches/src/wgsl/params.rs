@@ -20,7 +20,12 @@ struct Leaf {
 /// # Errors
 ///
 /// If a member has no value, or one that its type does not hold.
-pub(super) fn bytes(source: &Source, binding: &Binding, given: &[Operand], variables: &Variables) -> Result<Vec<u8>> {
+pub(super) fn bytes(
+    source: &Source,
+    binding: &Binding,
+    given: &[Operand],
+    variables: &Variables,
+) -> Result<Vec<u8>> {
     let mut leaves = vec![];
     flatten(&source.module, binding.ty, &binding.name, 0, &mut leaves);
     let fail = |reason: String| Error::Option(format!("{}: {reason}", binding.name));
@@ -33,14 +38,23 @@ pub(super) fn bytes(source: &Source, binding: &Binding, given: &[Operand], varia
         };
         let places: Vec<_> = (0..leaves.len()).filter(|&i| inside(&leaves[i])).collect();
         let Given::Numbers(numbers) = &operand.given else {
-            return Err(fail(format!("it is given an array; numbers are needed, as in {}={}", operand.name, vec!["1"; places.len()].join(","))));
+            return Err(fail(format!(
+                "it is given an array; numbers are needed, as in {}={}",
+                operand.name,
+                vec!["1"; places.len()].join(",")
+            )));
         };
         if places.is_empty() {
             let members: Vec<_> = leaves.iter().map(|leaf| leaf.member.as_str()).collect();
             return Err(fail(format!("there is no {}; there are {}", operand.name, listed(&members))));
         }
         if numbers.len() != places.len() {
-            return Err(fail(format!("{} is of {} numbers, not {}", operand.name, places.len(), numbers.len())));
+            return Err(fail(format!(
+                "{} is of {} numbers, not {}",
+                operand.name,
+                places.len(),
+                numbers.len()
+            )));
         }
         for (&place, number) in places.iter().zip(numbers) {
             put(&mut bytes, &leaves[place], number, variables).map_err(&fail)?;
@@ -70,7 +84,9 @@ fn put(bytes: &mut [u8], leaf: &Leaf, number: &Expression, variables: &Variables
         (ScalarKind::Float, 2) => Element::F16,
         (ScalarKind::Sint, 4) => Element::I32,
         (ScalarKind::Uint, 4) => Element::U32,
-        other => return Err(format!("{} is {}, which cannot be given here", leaf.member, scalar_name(other))),
+        other => {
+            return Err(format!("{} is {}, which cannot be given here", leaf.member, scalar_name(other)));
+        }
     };
     let held = {
         let mut one = vec![];
@@ -107,7 +123,8 @@ fn flatten(module: &Module, ty: Handle<Type>, member: &str, offset: u64, leaves:
         TypeInner::Matrix { columns, rows, scalar } => {
             let column = u64::from(scalar.width) * if *rows as u64 == 2 { 2 } else { 4 };
             for c in 0..*columns as u64 {
-                (0..*rows as u64).for_each(|r| leaf(offset + c * column + r * u64::from(scalar.width), *scalar));
+                (0..*rows as u64)
+                    .for_each(|r| leaf(offset + c * column + r * u64::from(scalar.width), *scalar));
             }
         }
         TypeInner::Array { base, size: ArraySize::Constant(len), stride } => {
@@ -118,7 +135,13 @@ fn flatten(module: &Module, ty: Handle<Type>, member: &str, offset: u64, leaves:
         TypeInner::Struct { members, .. } => {
             for (i, inner) in members.iter().enumerate() {
                 let name = inner.name.clone().unwrap_or_else(|| i.to_string());
-                flatten(module, inner.ty, &format!("{member}.{name}"), offset + u64::from(inner.offset), leaves);
+                flatten(
+                    module,
+                    inner.ty,
+                    &format!("{member}.{name}"),
+                    offset + u64::from(inner.offset),
+                    leaves,
+                );
             }
         }
         _ => {}
@@ -147,7 +170,8 @@ mod tests {
 
     #[test]
     fn members_lie_where_wgsl_has_them() {
-        let made = made(&["params.inner.scale=0.5,n*2", "params.inner.k=-1", "params.rows=1,2,3,4,5,6,7,8"]).unwrap();
+        let made = made(&["params.inner.scale=0.5,n*2", "params.inner.k=-1", "params.rows=1,2,3,4,5,6,7,8"])
+            .unwrap();
         let words: Vec<_> = made.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
         assert_eq!(words[..6], [7, 0, 0.5_f32.to_bits(), 14_f32.to_bits(), u32::MAX, 0]);
         assert_eq!(words[8..17], [1, 2, 3, 4, 5, 6, 7, 8, 0]);
@@ -156,7 +180,10 @@ mod tests {
     #[test]
     fn what_is_missing_or_too_much_is_named() {
         for (given, part) in [
-            (&["params.inner.k=1"] as &[&str], "params.inner.scale has no value: say params.inner.scale=4096, or --set scale"),
+            (
+                &["params.inner.k=1"] as &[&str],
+                "params.inner.scale has no value: say params.inner.scale=4096, or --set scale",
+            ),
             (&["params.m=1"], "there is no params.m; there are params.n, params.inner.scale"),
             (&["params.inner.scale=1"], "params.inner.scale is of 2 numbers, not 1"),
             (&["params.n=1.5"], "params.n is 1.5, and u32 does not hold that"),

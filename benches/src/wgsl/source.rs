@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use naga::front::wgsl;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{
-    AddressSpace, ArraySize, Expression, GlobalVariable, Handle, ImageClass, ImageDimension, Module, ScalarKind,
-    ShaderStage, SourceLocation, Span, StorageAccess, StorageFormat, Type, TypeInner,
+    AddressSpace, ArraySize, Expression, GlobalVariable, Handle, ImageClass, ImageDimension, Module,
+    ScalarKind, ShaderStage, SourceLocation, Span, StorageAccess, StorageFormat, Type, TypeInner,
 };
 use strix_engine::wgpu::Features;
 use strix_model::read::read_file;
@@ -140,7 +140,10 @@ impl Source {
         let text = without_subgroups(text);
         let fail = |places: Vec<Span>, message: String| {
             // Of several places the narrowest is what is wrong.
-            let narrowest = places.into_iter().filter(Span::is_defined).min_by_key(|s| s.to_range().map_or(0, |r| r.len()));
+            let narrowest = places
+                .into_iter()
+                .filter(Span::is_defined)
+                .min_by_key(|s| s.to_range().map_or(0, |r| r.len()));
             Error::Wgsl { place: at(path, &text, narrowest.map(|span| span.location(&text))), message }
         };
         let module = wgsl::parse_str(&text)
@@ -220,15 +223,17 @@ impl Source {
                 Kind::Storage { writes: access.contains(StorageAccess::STORE) }
             }
             (_, TypeInner::Sampler { comparison: false }) => Kind::Sampler,
-            (_, TypeInner::Image { dim, arrayed: false, class }) if *dim != ImageDimension::Cube => match *class {
-                ImageClass::Sampled { kind, multi: false } => Kind::Texture { dimension: *dim, kind },
-                ImageClass::Storage { format, access } => {
-                    Kind::StorageTexture { dimension: *dim, format, access }
+            (_, TypeInner::Image { dim, arrayed: false, class }) if *dim != ImageDimension::Cube => {
+                match *class {
+                    ImageClass::Sampled { kind, multi: false } => Kind::Texture { dimension: *dim, kind },
+                    ImageClass::Storage { format, access } => {
+                        Kind::StorageTexture { dimension: *dim, format, access }
+                    }
+                    ImageClass::Depth { .. } => return Err(unknown("a texture of depths")),
+                    ImageClass::External => return Err(unknown("an external texture")),
+                    ImageClass::Sampled { .. } => return Err(unknown("a multisampled texture")),
                 }
-                ImageClass::Depth { .. } => return Err(unknown("a texture of depths")),
-                ImageClass::External => return Err(unknown("an external texture")),
-                ImageClass::Sampled { .. } => return Err(unknown("a multisampled texture")),
-            },
+            }
             (_, TypeInner::Image { .. }) => return Err(unknown("an array of textures or a cube")),
             (_, TypeInner::Sampler { .. }) => return Err(unknown("a sampler that compares")),
             (_, TypeInner::BindingArray { .. }) => return Err(unknown("an array of bindings")),
@@ -261,7 +266,9 @@ impl Source {
     fn scalar(&self, ty: Handle<Type>) -> Option<(ScalarKind, u8)> {
         match &self.module.types[ty].inner {
             TypeInner::Scalar(s) | TypeInner::Atomic(s) => Some((s.kind, s.width)),
-            TypeInner::Vector { scalar, .. } | TypeInner::Matrix { scalar, .. } => Some((scalar.kind, scalar.width)),
+            TypeInner::Vector { scalar, .. } | TypeInner::Matrix { scalar, .. } => {
+                Some((scalar.kind, scalar.width))
+            }
             TypeInner::Array { base, .. } => self.scalar(*base),
             TypeInner::Struct { members, .. } => {
                 let mut all = members.iter().map(|member| self.scalar(member.ty));
@@ -364,7 +371,10 @@ fn without_subgroups(mut text: String) -> String {
     text
 }
 
-fn validated(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, naga::WithSpan<naga::valid::ValidationError>> {
+fn validated(
+    module: &Module,
+    capabilities: Capabilities,
+) -> Result<ModuleInfo, naga::WithSpan<naga::valid::ValidationError>> {
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
     validator.validate(module)
@@ -431,7 +441,8 @@ mod tests {
     fn errors_have_the_place_and_the_line() {
         let error = source("fn f() {\n    let x = y;\n}").unwrap_err().to_string();
         assert!(error.starts_with("a.wgsl:2:13: in `let x = y;`: ") && error.contains("`y`"), "{error}");
-        let error = source("@compute @workgroup_size(1)\nfn f() -> i32 { return 1.5; }").unwrap_err().to_string();
+        let error =
+            source("@compute @workgroup_size(1)\nfn f() -> i32 { return 1.5; }").unwrap_err().to_string();
         assert!(error.starts_with("a.wgsl:2:") && error.contains("return 1.5"), "{error}");
         let source = source(SAXPY).unwrap();
         let error = source.entry(None).unwrap_err().to_string();
@@ -450,9 +461,13 @@ mod tests {
         assert_eq!(source(subgroups).unwrap().missing(Features::empty()), Some("operations of subgroups"));
         let both = "enable f16, subgroups;\nfn f() { x }";
         assert_eq!(without_subgroups(both.into()), "enable f16;           \nfn f() { x }");
-        let immediates = "var<immediate> n: u32; @group(0) @binding(0) var<storage, read_write> y: array<u32>;
+        let immediates =
+            "var<immediate> n: u32; @group(0) @binding(0) var<storage, read_write> y: array<u32>;
             @compute @workgroup_size(1) fn f() { y[0] = n; }";
-        assert_eq!(source(immediates).unwrap().missing(Features::empty()), Some("immediates (push constants)"));
+        assert_eq!(
+            source(immediates).unwrap().missing(Features::empty()),
+            Some("immediates (push constants)")
+        );
         assert_eq!(source(SAXPY).unwrap().missing(Features::empty()), None);
     }
 

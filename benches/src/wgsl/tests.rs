@@ -19,7 +19,8 @@ fn gpu() -> Gpu {
 }
 
 fn sources(texts: &[(&str, &str)]) -> Vec<Rc<Source>> {
-    let source = |(name, text): &(&str, &str)| Source::parse(Path::new(name), (*text).to_owned()).map(Rc::new);
+    let source =
+        |(name, text): &(&str, &str)| Source::parse(Path::new(name), (*text).to_owned()).map(Rc::new);
     texts.iter().map(|text| source(text).unwrap()).collect()
 }
 
@@ -56,13 +57,15 @@ fn refused(request: &Request, text: &str) -> String {
 
 #[test]
 fn a_kernel_is_swept_and_checked_and_its_work_is_counted() {
-    let mut request = request(&["x=f32[n]:normal", "y=f32[n]:uniform(0, 2),out", "params.a=0.5"], &["0.5*x[i] + y[i]"]);
+    let mut request =
+        request(&["x=f32[n]:normal", "y=f32[n]:uniform(0, 2),out", "params.a=0.5"], &["0.5*x[i] + y[i]"]);
     request.overrides = vec![Sweep::parse("WG=16,64").unwrap()];
     request.variables = vec![Sweep::parse("n=1000,4096").unwrap()];
     request.flops = Some(Expression::parse("2*n").unwrap());
     let rows = rows(&request, &[("saxpy.wgsl", SAXPY)]).unwrap();
     let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
-    let want = ["saxpy[WG=16, n=1000]", "saxpy[WG=16, n=4096]", "saxpy[WG=64, n=1000]", "saxpy[WG=64, n=4096]"];
+    let want =
+        ["saxpy[WG=16, n=1000]", "saxpy[WG=16, n=4096]", "saxpy[WG=64, n=1000]", "saxpy[WG=64, n=4096]"];
     assert_eq!(names, want);
     right(&rows);
     // The operands once: x, y and the parameters.
@@ -77,16 +80,22 @@ fn a_wrong_kernel_has_no_speed() {
     request.variables = vec![Sweep::parse("n=256").unwrap()];
     let rows = rows(&request, &[("right.wgsl", SAXPY), ("wrong.wgsl", &wrong)]).unwrap();
     right(&rows[..1]);
-    assert!(rows[1].check.is_wrong() && rows[1].figures.is_none() && rows[1].times.wall_ns.is_empty(), "{rows:?}");
+    assert!(
+        rows[1].check.is_wrong() && rows[1].figures.is_none() && rows[1].times.wall_ns.is_empty(),
+        "{rows:?}"
+    );
     assert!(rows[1].remarks[0].contains("is expected"), "{rows:?}");
 }
 
 #[test]
 fn what_is_written_beyond_an_operand_is_told() {
     // One element too far; far too far, though the kernel asks for the length; and not at all.
-    for (index, guard, told) in [("id.x + 1u", "", true), ("id.x + arrayLength(&y)", "", true), ("id.x", "", false),
-        ("id.x + 1u", "if id.x + 1u < arrayLength(&y)", false)]
-    {
+    for (index, guard, told) in [
+        ("id.x + 1u", "", true),
+        ("id.x + arrayLength(&y)", "", true),
+        ("id.x", "", false),
+        ("id.x + 1u", "if id.x + 1u < arrayLength(&y)", false),
+    ] {
         let text = format!(
             "@group(0) @binding(0) var<storage, read_write> y: array<u32>;
              @compute @workgroup_size(64)
@@ -115,7 +124,8 @@ fn another_kernel_can_say_what_is_right() {
         fn saxpy(@builtin(global_invocation_id) id: vec3<u32>) {
             if id.x < params.n / 4u { y[id.x] += params.a * x[id.x]; }
         }";
-    let mut request = request(&["x=f32[n]:normal", "y=f32[n]:normal,out", "params.a=2"], &[reference.to_str().unwrap()]);
+    let mut request =
+        request(&["x=f32[n]:normal", "y=f32[n]:normal,out", "params.a=2"], &[reference.to_str().unwrap()]);
     request.variables = vec![Sweep::parse("n=1024").unwrap()];
     request.workgroups = Some(vec![Expression::parse("n/64").unwrap()]);
     right(&rows(&request, &[("vectors.wgsl", vectors)]).unwrap());
@@ -168,7 +178,10 @@ fn textures_are_loaded_sampled_and_stored() {
     request.workgroups = Some(["3", "2"].map(|n| Expression::parse(n).unwrap()).to_vec());
     right(&rows(&request, &[("a.wgsl", text)]).unwrap());
     // Bytes become parts of 255; the sampler may interpolate.
-    request = self::request(&["image=rgba8unorm[16x24]:uniform", "taken=linear", "stored=f32[16x24]:out"], &["2*image[4*i]/255"]);
+    request = self::request(
+        &["image=rgba8unorm[16x24]:uniform", "taken=linear", "stored=f32[16x24]:out"],
+        &["2*image[4*i]/255"],
+    );
     request.workgroups = Some(["3", "2"].map(|n| Expression::parse(n).unwrap()).to_vec());
     right(&rows(&request, &[("a.wgsl", text)]).unwrap());
 }
@@ -221,9 +234,17 @@ fn what_cannot_be_benched_is_refused_with_what_would_do() {
         @group(0) @binding(1) var<storage, read_write> y: array<f32>;
         @compute @workgroup_size(64) fn f(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = x[id.x / 4u].x; }";
     for (operands, checks, part) in [
-        (&["x=f32[64]"] as &[&str], &[] as &[&str], "binding y (@group(0) @binding(1)) is given nothing: say y=f32[4096]:normal"),
+        (
+            &["x=f32[64]"] as &[&str],
+            &[] as &[&str],
+            "binding y (@group(0) @binding(1)) is given nothing: say y=f32[4096]:normal",
+        ),
         (&["x=f32[64]", "y=f32[64]", "z=f32[1]"], &[], "it binds no z; it binds x, y"),
-        (&["x=f32[66]", "y=f32[64]"], &[], "operand x: f32[66] is 264 bytes, and the kernel's type takes a multiple of 16"),
+        (
+            &["x=f32[66]", "y=f32[64]"],
+            &[],
+            "operand x: f32[66] is 264 bytes, and the kernel's type takes a multiple of 16",
+        ),
         (&["x=u32[64]", "y=f32[64]"], &[], "operand x: the kernel has f32 there, not u32"),
         (&["x=f32[64]:out", "y=f32[64]"], &[], "operand x: it is no output: the kernel only reads it"),
         (&["x=f32[64]", "y=f32[M]"], &[], "M has no value"),
@@ -246,44 +267,58 @@ fn what_cannot_be_benched_is_refused_with_what_would_do() {
     request.workgroups = Some(vec![Expression::parse("0").unwrap()]);
     assert!(refused(&request, two).contains("no number of them"));
 
-    let bindings = |n: u32| -> String { (0..n).map(|i| format!("@group({}) @binding({i}) var<storage, read_write> b{i}: array<f32>;", i / 512)).collect() };
+    let bindings = |n: u32| -> String {
+        (0..n)
+            .map(|i| format!("@group({}) @binding({i}) var<storage, read_write> b{i}: array<f32>;", i / 512))
+            .collect()
+    };
     let uses = |n: u32| -> String { (0..n).map(|i| format!("b{i}[0] = 1.0;")).collect() };
     let most = gpu().device().limits().max_storage_buffers_per_shader_stage;
     let count = (most + 1).min(600);
     if most < 600 {
         let text = format!("{} @compute @workgroup_size(1) fn f() {{ {} }}", bindings(count), uses(count));
         let error = refused(&self::request(&[], &[]), &text);
-        assert!(error.contains(&format!("it binds {count} storage buffers, and this device allows {most}")), "{error}");
+        assert!(
+            error.contains(&format!("it binds {count} storage buffers, and this device allows {most}")),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn the_matmuls_of_the_tutorial_are_right() {
     let texts = [
-        ("matmul_1_single.wgsl", include_str!("../../wgsl/matmul_1_single.wgsl"), "N,M"),
-        ("matmul_2_line.wgsl", include_str!("../../wgsl/matmul_2_line.wgsl"), "M*N/256"),
-        ("matmul_3_square.wgsl", include_str!("../../wgsl/matmul_3_square.wgsl"), "N/16,M/16"),
-        ("matmul_4_strip.wgsl", include_str!("../../wgsl/matmul_4_strip.wgsl"), "N/4/8,M/16"),
-        ("matmul_5_unrolled.wgsl", include_str!("../../wgsl/matmul_5_unrolled.wgsl"), "N/8/WX,M/8/WY"),
+        ("matmul_1_single.wgsl", include_str!("../../wgsl/matmul_1_single.wgsl")),
+        ("matmul_2_line.wgsl", include_str!("../../wgsl/matmul_2_line.wgsl")),
+        ("matmul_3_square.wgsl", include_str!("../../wgsl/matmul_3_square.wgsl")),
+        ("matmul_4_strip.wgsl", include_str!("../../wgsl/matmul_4_strip.wgsl")),
+        ("matmul_5_unrolled.wgsl", include_str!("../../wgsl/matmul_5_unrolled.wgsl")),
     ];
-    for (name, text, grid) in texts {
-        let mut request = request(&["a=f32[MxK]:normal", "b=f32[KxN]:normal", "c=f32[MxN]:out"], &["sum(k, K, a[i0*K + k]*b[k*N + i1])"]);
-        request.overrides = ["M=40", "N=64", "K=24"].map(|text| Sweep::parse(text).unwrap()).to_vec();
-        request.workgroups = Some(expression::at_commas(grid).into_iter().map(|e| Expression::parse(e).unwrap()).collect());
-        right(&rows(&request, &[(name, text)]).unwrap_or_else(|e| panic!("{name}: {e}")));
-    }
+    let operands = ["a=f32[MxK]:normal", "b=f32[KxN]:normal", "c=f32[MxN]:out"];
+    let mut request = request(&operands, &["sum(k, K, a[i0*K + k]*b[k*N + i1])"]);
+    request.overrides = ["M=40", "N=64", "K=24"].map(|text| Sweep::parse(text).unwrap()).to_vec();
+    let grid = ["N/COLUMNS/wg.x", "M/ROWS/wg.y"].map(|text| Expression::parse(text).unwrap());
+    request.workgroups = Some(grid.to_vec());
+    let rows = rows(&request, &texts).unwrap();
+    assert_eq!(rows.len(), texts.len());
+    right(&rows);
 }
 
 #[test]
 fn reduction_histogram_and_softmax_are_right() {
-    let mut sums = request(&["x=f32[WG*PER*8]:normal", "sums=f32[8]:out"], &["sum(k, WG*PER, x[i*WG*PER + k])"]);
+    let mut sums =
+        request(&["x=f32[WG*PER*8]:normal", "sums=f32[8]:out"], &["sum(k, WG*PER, x[i*WG*PER + k])"]);
     sums.workgroups = Some(vec![Expression::parse("8").unwrap()]);
     right(&rows(&sums, &[("reduction.wgsl", include_str!("../../wgsl/reduction.wgsl"))]).unwrap());
-    let mut counts = request(&["x=u32[256*PER*2]:uniform(0, 256)", "counts=u32[256]:out"], &["sum(k, x.len, x[k] == i)"]);
+    let mut counts =
+        request(&["x=u32[256*PER*2]:uniform(0, 256)", "counts=u32[256]:out"], &["sum(k, x.len, x[k] == i)"]);
     counts.workgroups = Some(vec![Expression::parse("2").unwrap()]);
     counts.overrides = vec![Sweep::parse("PER=8").unwrap()];
     right(&rows(&counts, &[("histogram.wgsl", include_str!("../../wgsl/histogram.wgsl"))]).unwrap());
-    let mut softmax = request(&["x=f32[4xCOLUMNS]:normal(0, 3)", "y=f32[4xCOLUMNS]:out"], &["exp(x[i])/sum(k, COLUMNS, exp(x[i0*COLUMNS + k]))"]);
+    let mut softmax = request(
+        &["x=f32[4xCOLUMNS]:normal(0, 3)", "y=f32[4xCOLUMNS]:out"],
+        &["exp(x[i])/sum(k, COLUMNS, exp(x[i0*COLUMNS + k]))"],
+    );
     softmax.workgroups = Some(vec![Expression::parse("4").unwrap()]);
     right(&rows(&softmax, &[("softmax.wgsl", include_str!("../../wgsl/softmax.wgsl"))]).unwrap());
 }

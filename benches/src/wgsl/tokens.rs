@@ -30,7 +30,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
     while let Some(first) = rest.chars().next() {
         let len = match first {
             '0'..='9' | '.' => {
-                let (value, len) = number(rest).ok_or_else(|| format!("{text:?}: {rest:?} begins with no number"))?;
+                let (value, len) =
+                    number(rest).ok_or_else(|| format!("{text:?}: {rest:?} begins with no number"))?;
                 tokens.push(Token::Number(value));
                 len
             }

@@ -172,7 +172,8 @@ impl Program {
             self.run_step(index)?;
             let after = match step.reference {
                 Some(reference) => {
-                    let mut tensors: Vec<Vec<u64>> = before.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
+                    let mut tensors: Vec<Vec<u64>> =
+                        before.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
                     let bindings = step.shader.bindings;
                     reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
                     let bytes = |(words, before): (&Vec<u64>, &Vec<u8>)| {
@@ -182,11 +183,14 @@ impl Program {
                 }
                 None => all()?,
             };
-            let tensors = step.args.iter().zip(before.into_iter().zip(after)).map(|(arg, (before, after))| CapturedTensor {
-                before,
-                after: (arg.access == Access::ReadWrite).then_some(after),
-                is_f16: self.graph.values[arg.id.0 as usize].is_f16,
-            });
+            let tensors =
+                step.args.iter().zip(before.into_iter().zip(after)).map(|(arg, (before, after))| {
+                    CapturedTensor {
+                        before,
+                        after: (arg.access == Access::ReadWrite).then_some(after),
+                        is_f16: self.graph.values[arg.id.0 as usize].is_f16,
+                    }
+                });
             captured.push(Captured {
                 shader: step.shader.clone(),
                 params: step.params.clone(),

@@ -33,7 +33,8 @@ const MEMORY: u64 = 1 << 30;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let deadline = Deadline::of(&args.pace);
-    let wanted = |probe: &&Probe| args.filter.is_empty() || args.filter.iter().any(|part| probe.name.contains(part));
+    let wanted =
+        |probe: &&Probe| args.filter.is_empty() || args.filter.iter().any(|part| probe.name.contains(part));
     let chosen: Vec<_> = probes::PROBES.iter().filter(wanted).copied().collect();
     if chosen.is_empty() {
         let names: Vec<_> = probes::PROBES.iter().map(|probe| probe.name).collect();
@@ -56,7 +57,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut done = 0;
     let roof = run.roofline;
     let all = chosen.len() * 6;
-    run.rows = probes::run(&clock, &roof, &chosen, &settings, &mut |event| progress.on(&event, &mut done, all))?;
+    run.rows =
+        probes::run(&clock, &roof, &chosen, &settings, &mut |event| progress.on(&event, &mut done, all))?;
     let code = progress.end(&run);
     print(&run, &chosen)?;
     args.output.after(&run, stored.as_ref())?;

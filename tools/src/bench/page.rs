@@ -35,7 +35,9 @@ pub(super) fn write_kernels(path: &Path, named: Vec<Bench>, gpu: &Gpu, quick: bo
         }
     }
     if steps.is_empty() {
-        return Err(Usage("none of these kernels fits on a page: name smaller ones with --shape".into()).into());
+        return Err(
+            Usage("none of these kernels fits on a page: name smaller ones with --shape".into()).into()
+        );
     }
     finish(path, steps, gpu, quick, "Strix's kernels")
 }

@@ -184,7 +184,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut run = Run::begin(Kind::Wgsl, &gpu, roof);
     run.notes.extend(notes);
     if !clock.has_timestamps() {
-        run.notes.push("Without timestamp queries: times are the host's, with what a submit and a wait cost.".into());
+        run.notes.push(
+            "Without timestamp queries: times are the host's, with what a submit and a wait cost.".into(),
+        );
     }
     let quarter = gpu.memory_bytes().map_or(MEMORY, |bytes| bytes / 4);
     let mut settings = Settings::new(args.pace.quick, MEMORY.min(quarter));
