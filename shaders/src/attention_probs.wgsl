@@ -32,10 +32,6 @@ struct Params {
     num_heads: u32,
     /// Heads that share a key and value head.
     heads_per_kv: u32,
-    /// The first of the heads of keys that `k` holds.
-    first_kv_head: u32,
-    /// Number of the heads that it holds.
-    part_kv_heads: u32,
     /// Dimensions of a head.
     head_dim: u32,
     /// Elements from one row of `q` to the next.
@@ -54,6 +50,10 @@ struct Params {
     k_offset: u32,
     /// Elements from one head of `k` to the next.
     k_stride: u32,
+    /// The first of the heads of keys that `k` holds.
+    first_kv_head: u32,
+    /// Number of the heads that it holds.
+    part_kv_heads: u32,
 }
 
 @group(0) @binding(6) var<storage, read_write> p: array<f32>;    // [num_heads, rows, width]

@@ -30,12 +30,6 @@ struct Params {
     num_heads: u32,
     /// Heads of k, and of v.
     num_kv_heads: u32,
-    /// Heads of q that share a head of k and v.
-    heads_per_kv: u32,
-    /// The first of the heads of keys and values that `k` and `v` hold.
-    first_kv_head: u32,
-    /// Number of the heads that they hold. Heads of `q` that share them are rotated.
-    part_kv_heads: u32,
     /// Elements in a head.
     head_dim: u32,
     /// Positions the cache has room for: whole pages of 16.
@@ -48,6 +42,12 @@ struct Params {
     k_key: u32,
     /// Elements from one 16 bytes of a key to its next.
     k_chunk: u32,
+    /// Heads of q that share a head of k and v.
+    heads_per_kv: u32,
+    /// The first of the heads of keys and values that `k` and `v` hold.
+    first_kv_head: u32,
+    /// Number of the heads that they hold. Heads of `q` that share them are rotated.
+    part_kv_heads: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -182,7 +182,7 @@ impl Schedules {
         };
         // One of four is over several bindings, and three have answers that are constrained.
         let is_split = seed % 4 == 1;
-        let is_free = seed % 4 == 0;
+        let is_constrained = !seed.is_multiple_of(4);
         let model = self.models[usize::from(is_split)].clone();
         model.session()?.inspect().spoil_cache(seed)?;
         let talks: Vec<Vec<Asked>> = (0..1 + random(MOST))
@@ -192,7 +192,7 @@ impl Schedules {
                     picture: (random(2) == 0).then(|| random(4) as u8),
                     question: random(QUESTIONS.len() as u64) as usize,
                     max_tokens: 1 + random(20) as u32,
-                    constraint: (!is_free && random(3) == 0).then(|| random(3) as usize),
+                    constraint: (is_constrained && random(3) == 0).then(|| random(3) as usize),
                 };
                 (0..questions).map(asked).collect()
             })

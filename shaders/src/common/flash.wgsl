@@ -14,10 +14,6 @@ struct Params {
     num_heads: u32,
     /// Heads that share a key and value head.
     heads_per_kv: u32,
-    /// The first of the heads of keys and values that `k` and `v` hold.
-    first_kv_head: u32,
-    /// Number of the heads that they hold.
-    part_kv_heads: u32,
     /// Dimensions of a head.
     head_dim: u32,
     /// Elements from one row of `q` to the next.
@@ -42,6 +38,10 @@ struct Params {
     v_offset: u32,
     /// Elements from one head of `v` to the next.
     v_stride: u32,
+    /// The first of the heads of keys and values that `k` and `v` hold.
+    first_kv_head: u32,
+    /// Number of the heads that they hold.
+    part_kv_heads: u32,
 }
 
 /// Keys that the last row of a tile of `queries` rows sees, which are the most.
