@@ -11,6 +11,7 @@ mod npy;
 mod operand;
 mod page;
 mod params;
+mod resolve;
 mod source;
 mod texture;
 mod tokens;

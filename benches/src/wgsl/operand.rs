@@ -501,6 +501,6 @@ mod tests {
         assert!((mean - 1.0).abs() < 0.02 && (variance - 4.0).abs() < 0.05, "{mean} {variance}");
         let bytes = filled(&Fill::Uniform { from: -128.0, to: 128.0 }, Element::I8, 10_000, 3);
         let values = Element::I8.values(&bytes);
-        assert!(values.iter().any(|&v| v == -128.0) && values.iter().any(|&v| v == 127.0));
+        assert!(values.contains(&-128.0) && values.contains(&127.0));
     }
 }

@@ -371,6 +371,7 @@ fn without_subgroups(mut text: String) -> String {
     text
 }
 
+#[expect(clippy::result_large_err, reason = "naga's own error")]
 fn validated(
     module: &Module,
     capabilities: Capabilities,

@@ -128,7 +128,7 @@ enum Kinds {
 impl Args {
     fn request(&self) -> anyhow::Result<Request> {
         let is_file = |text: &&String| Path::new(text).extension().is_some_and(|e| e == "wgsl");
-        let (files, operands): (Vec<_>, Vec<_>) = self.given.iter().partition(|text| is_file(&text));
+        let (files, operands): (Vec<_>, Vec<_>) = self.given.iter().partition(is_file);
         if files.is_empty() {
             return Err(Usage("name a file that ends in .wgsl".into()).into());
         }
