@@ -137,7 +137,7 @@ impl Page {
     pub fn html(&self, title: &str) -> String {
         let json = serde_json::to_string(self).expect("a page is of numbers, words and lists");
         // What would end the script's element.
-        let json = json.replace("</", "<\\/").replace("<!--", "<\\!--");
+        let json = json.replace('<', "\\u003c");
         let title = title.replace('&', "&amp;").replace('<', "&lt;");
         include_str!("page/page.html")
             .replace("${title}", &title)
@@ -236,4 +236,30 @@ fn of_step(name: String, bench: &Bench, work: Work, step: &Captured) -> Result<P
         bindings,
         roof: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Run, compare};
+
+    #[test]
+    fn what_a_page_measured_in_chromium_is_a_run_to_compare_with() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/sample.json");
+        let run = Run::load(path.as_ref()).unwrap();
+        assert_eq!((run.device.backend.as_str(), run.rows.len(), run.num_wrong()), ("WebGPU", 2, 0));
+        assert!(run.roofline.bytes_per_s > 0.0 && run.rows.iter().all(|row| row.figures.is_some()));
+        let compared = compare(&run, &run);
+        assert!(compared.changes.len() == 2 && compared.differences.is_empty(), "{compared:?}");
+    }
+
+    #[test]
+    fn places_are_spread_over_an_output() {
+        let values: Vec<f64> = (0..100_000).map(f64::from).collect();
+        let expected = Expected::of(&values, None, false);
+        assert_eq!((expected.places.len(), expected.places[0], expected.places[4095]), (4096, 0, 99_999));
+        assert_eq!((expected.values[4095], expected.scale), (Some(99_999.0), 99_999.0));
+        let some = Expected::of(&[1.0, f64::NAN], Some(&[7, 9]), true);
+        assert_eq!((some.places, some.values), (vec![7, 9], vec![Some(1.0), None]));
+    }
 }

@@ -2,7 +2,7 @@
 //! and what a dispatch, a pass, a submit and an upload cost.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use strix_engine::wgpu::{self, DeviceType, Features};
@@ -21,6 +21,8 @@ const RUN_BYTES: u32 = 8192;
 const STREAMS: [u32; 3] = [1, 4, 16];
 /// Operations of a lane of `multiply_add.wgsl` and `dot4.wgsl`.
 const LANE_FLOPS: u64 = 98_304;
+/// How long each of its kernels runs before it is timed: a device's clock rises under load.
+const WARM_UP: Duration = Duration::from_millis(50);
 /// Bytes that are uploaded to time it.
 const UPLOADED: usize = 64 << 20;
 /// Dispatches in one submit, to tell their cost from the submit's.
@@ -85,6 +87,7 @@ impl Roofline {
         until: Option<Instant>,
         on: &mut dyn FnMut(&str),
     ) -> Result<Self> {
+        let clock = &clock.clone().warmed(WARM_UP);
         let gpu = clock.gpu();
         let lanes: Vec<u32> = gpu.target().subgroup.into_iter().chain([64, 256]).collect();
         let probe = Probe { clock, runs: if quick { 3 } else { 5 }, until };

@@ -266,23 +266,22 @@ fn what_cannot_be_benched_is_refused_with_what_would_do() {
     assert!(refused(&request, two).contains("70000 workgroups along one axis"));
     request.workgroups = Some(vec![Expression::parse("0").unwrap()]);
     assert!(refused(&request, two).contains("no number of them"));
+}
 
-    let bindings = |n: u32| -> String {
-        (0..n)
-            .map(|i| format!("@group({}) @binding({i}) var<storage, read_write> b{i}: array<f32>;", i / 512))
-            .collect()
-    };
-    let uses = |n: u32| -> String { (0..n).map(|i| format!("b{i}[0] = 1.0;")).collect() };
-    let most = gpu().device().limits().max_storage_buffers_per_shader_stage;
-    let count = (most + 1).min(600);
-    if most < 600 {
-        let text = format!("{} @compute @workgroup_size(1) fn f() {{ {} }}", bindings(count), uses(count));
-        let error = refused(&self::request(&[], &[]), &text);
-        assert!(
-            error.contains(&format!("it binds {count} storage buffers, and this device allows {most}")),
-            "{error}"
-        );
-    }
+#[test]
+fn more_bindings_than_the_device_has_are_refused_with_both_numbers() {
+    let small = GpuOptions { webgpu_limits: true, ..GpuOptions::from_env() };
+    let small = Gpu::with(&small).unwrap();
+    let most = small.device().limits().max_storage_buffers_per_shader_stage;
+    let bindings: String = (0..=most)
+        .map(|i| format!("@group(0) @binding({i}) var<storage, read_write> b{i}: array<f32>;"))
+        .collect();
+    let uses: String = (0..=most).map(|i| format!("b{i}[0] = 1.0;")).collect();
+    let text = format!("{bindings} @compute @workgroup_size(1) fn f() {{ {uses} }}");
+    let error =
+        plan_sources(&request(&[], &[]), &sources(&[("a.wgsl", &text)]), &small).unwrap_err().to_string();
+    let words = format!("it binds {} storage buffers, and this device allows {most}", most + 1);
+    assert!(error.contains(&words), "{error}");
 }
 
 #[test]
