@@ -5,6 +5,7 @@
 
 mod check;
 mod device;
+mod element;
 pub mod expression;
 mod job;
 mod npy;
@@ -15,15 +16,17 @@ mod resolve;
 mod source;
 mod texture;
 mod tokens;
+mod value;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use check::{Expected, Reference};
+pub use element::Element;
 pub use expression::{Expression, Variables};
 pub use job::{Job, plan, plan_sources};
-pub use operand::{Element, Fill, Given, Operand};
+pub use operand::{Fill, Given, Operand};
 pub use page::on_page;
 pub use source::{FEATURES, Source};
 

@@ -2,6 +2,7 @@
 
 use wgpu::{Backend, DeviceType, Features, Limits};
 
+use crate::error::NO_DXC;
 use crate::memory::{self, shares_memory};
 use crate::{Coop, Error, Family, NoAdapter, vulkan};
 
@@ -11,10 +12,6 @@ const STORAGE_BUFFERS: u32 = 8;
 const INVOCATIONS: u32 = 256;
 /// Bytes of workgroup memory of the hungriest kernel.
 const WORKGROUP_STORAGE: u32 = 16_384;
-
-/// What is wrong on Windows where Direct3D 12 shows no adapter, and what to do about it.
-pub(crate) const NO_DXC: &str = "Direct3D 12 shows no adapter: Strix needs Microsoft's compiler DXC for it, so put \
-                                 dxcompiler.dll of github.com/microsoft/DirectXShaderCompiler/releases beside the program";
 
 /// Choice of an adapter and of its features.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::adapters::NO_DXC;
+/// What is wrong on Windows where Direct3D 12 shows no adapter, and what to do about it.
+pub(crate) const NO_DXC: &str = "Direct3D 12 shows no adapter: Strix needs Microsoft's compiler DXC for it, so put \
+                                 dxcompiler.dll of github.com/microsoft/DirectXShaderCompiler/releases beside the program";
 
 /// Errors of devices, memory and execution. Wrong shapes in a graph are bugs and panic instead.
 #[derive(Debug, thiserror::Error)]

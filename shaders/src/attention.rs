@@ -9,8 +9,9 @@ use crate::cursors;
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads};
 use crate::heads::KeyStrides;
+use crate::heads::KvRange;
 use crate::kernel::{Dispatch, Value, lanes, read_texels};
-use crate::kv_cache::{KvCache, KvRange};
+use crate::kv_cache::KvCache;
 use crate::{Cursors, Variants as _, attention_plain, attention_tiled, defaults};
 
 pub use crate::generated::attention::{KERNEL, Params, Variants};
@@ -108,7 +109,7 @@ fn subgroup_ways(lanes: u32, texels: bool) -> Vec<AttentionWay> {
 /// |-----------|--------------------------------|------------|
 /// | `q`       | heads of `≥ rows` rows         | f32        |
 /// | `k`, `v`  | heads of `≥ keys` rows         | f32 or f16 |
-/// | `cursors` | see [`Cursors`](crate::Cursors), if causal     | u32        |
+/// | `cursors` | see [`Cursors`], if causal     | u32        |
 /// | result    | `[rows, num_heads · head_dim]` | f32        |
 ///
 /// # Panics

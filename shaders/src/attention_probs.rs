@@ -4,8 +4,9 @@ use strix_engine::{Graph, Tensor};
 
 use crate::dispatch::dispatch;
 use crate::heads::KeyStrides;
+use crate::heads::KvRange;
 use crate::kernel::lanes;
-use crate::kv_cache::{KvCache, KvRange};
+use crate::kv_cache::KvCache;
 use crate::{Cursors, HeadShape, Heads, KvElement, Mask, Variants as _, attention};
 
 pub use crate::generated::attention_probs::{KERNEL, Params, Variants};
@@ -19,7 +20,7 @@ pub use crate::generated::attention_probs::{KERNEL, Params, Variants};
 /// |-----------|----------------------------|------------|
 /// | `q`       | heads of `≥ rows` rows     | f32        |
 /// | `k`       | heads of `≥ keys` rows     | f32 or f16 |
-/// | `cursors` | see [`Cursors`](crate::Cursors), if causal | u32        |
+/// | `cursors` | see [`Cursors`], if causal | u32        |
 /// | result    | `[num_heads, rows, keys]`  | f32        |
 ///
 /// # Panics

@@ -8,8 +8,8 @@ use crate::decode_attention_split::{Operands, Splits, append, decode_attention_s
 use crate::dispatch::dispatch;
 use crate::generated::variants::{self, Loads, Teams};
 use crate::heads::KeyStrides;
+use crate::heads::KvRange;
 use crate::kernel::read_texels;
-use crate::kv_cache::KvRange;
 use crate::{
     Cursors, HeadShape, Heads, KvCache, KvElement, RopeTables, Variants as _, attention,
     decode_attention_plain,

@@ -6,7 +6,6 @@ use strix_engine::{Graph, Tensor, TensorId};
 
 use crate::cursors::{Cursors, PAGE};
 use crate::generated::variants;
-use crate::kv_cache::KvRange;
 
 /// What keys and values can be stored as. Kernels compute in f32 with either.
 pub trait KvElement: Pod + Into<f64> {
@@ -39,6 +38,15 @@ impl KvElement for f16 {
     fn nearest(x: f32) -> Self {
         Self::from_f32(x.clamp(Self::MIN.to_f32(), Self::MAX.to_f32()))
     }
+}
+
+/// Which heads of keys and values a part has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KvRange {
+    /// The first of them.
+    pub(crate) first: u32,
+    /// Their number.
+    pub(crate) count: u32,
 }
 
 /// Where the heads of a projection or of a cache lie in a tensor.

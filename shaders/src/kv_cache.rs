@@ -3,7 +3,7 @@
 use strix_engine::{Graph, Resident, Tensor};
 
 use crate::cursors::PAGE;
-use crate::heads::KeyStrides;
+use crate::heads::{KeyStrides, KvRange};
 use crate::{Cursors, HeadShape, Heads, KvElement, RopeTables};
 
 /// Keys (after their rotation) and values of sequences, for one layer: a pool of pages of [`PAGE`] positions, any of which
@@ -29,15 +29,6 @@ pub struct KvPart<T = f32> {
     pub k: Resident<T, 3>,
     /// `[heads of the part, pages · PAGE, head_dim]`.
     pub v: Resident<T, 3>,
-}
-
-/// Which heads of keys and values a part has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KvRange {
-    /// The first of them.
-    pub(crate) first: u32,
-    /// Their number.
-    pub(crate) count: u32,
 }
 
 impl<T: KvElement> KvCache<T> {

@@ -6,7 +6,7 @@ use crate::cursors::{self, Cursors};
 use crate::dispatch::dispatch;
 use crate::generated::variants::Stored;
 use crate::heads::KeyStrides;
-use crate::kv_cache::KvRange;
+use crate::heads::KvRange;
 use crate::{HeadShape, KvCache, KvElement, Variants as _};
 
 pub use crate::generated::rope_append::{KERNEL, Params, Variants};

@@ -10,8 +10,6 @@ mod output;
 mod page;
 mod wgsl;
 
-pub(crate) use output::try_file;
-
 const EXAMPLES: &str = "\
 Examples:
   strix bench kernels --quick

@@ -12,7 +12,7 @@ use strix_model::{FinishReason, GenerateOptions, LoadOptions, Source, shown};
 use crate::answer::{self, Spinner};
 use crate::load::{self, Adapter};
 use crate::terminal::{self, BOLD, DIM, GREEN, RED, colours, columns, paint};
-use crate::{bench, half_blocks, svg};
+use crate::{half_blocks, svg, writable};
 
 const SAMPLES: &str = include_str!("../../tests/nano/samples/samples.json");
 
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let samples = samples()?;
     let chosen = |s: &&Sample| args.all || HANDFUL.contains(&s.name.as_str());
     if let Some(path) = &args.svg {
-        bench::try_file(path)?;
+        writable::try_file(path)?;
     }
     let gpu = args.adapter.open()?;
     let model = load::load(&gpu, Source::Nano, &LoadOptions::default())?;

@@ -19,7 +19,7 @@ use strix_model::shown;
 use strix_shaders::generated::KERNELS;
 
 use crate::terminal::{self, whisper};
-use crate::{DONE, FAULT, Usage, bench, cache, shader};
+use crate::{DONE, FAULT, Usage, cache, shader, writable};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let before = args.compare.as_deref().map(stored).transpose()?;
     for file in [&args.save, &args.html].into_iter().flatten() {
-        bench::try_file(file).map_err(|e| Usage(format!("{e:#}")))?;
+        writable::try_file(file).map_err(|e| Usage(format!("{e:#}")))?;
     }
     let request = Request { kernels: kernels(args)?, skip: 0, listings: true };
     let places = match args.gpu.is_empty() {

@@ -33,6 +33,7 @@ mod system;
 mod terminal;
 mod tune;
 mod verify;
+mod writable;
 mod write;
 
 use std::panic;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::element::Element;
 use super::expression::{Expression, Scope, Variables};
 use super::npy::Array;
-use super::operand::Element;
 use crate::run::Check;
 use crate::{Error, Result};
 

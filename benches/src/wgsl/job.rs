@@ -8,11 +8,12 @@ use std::time::Duration;
 use strix_engine::{Gpu, MAX_GROUPS};
 
 use super::check::{Compared, Expected, Reference};
-use super::device::{Kernel, Value};
+use super::device::Kernel;
 use super::expression::{Expression, Variables, listed};
 use super::operand::Content;
-use super::resolve::{array, choose_output, fits, for_each_element, grid, known, overridden};
+use super::resolve::{Failure, array, choose_output, fits, for_each_element, grid, known, overridden};
 use super::source::{Binding, Kind, Source};
+use super::value::Value;
 use super::{Request, Sweep, params};
 use crate::roofline::Arithmetic;
 use crate::run::{Check, Row};
@@ -143,20 +144,6 @@ pub fn plan_sources(request: &Request, sources: &[Rc<Source>], gpu: &Gpu) -> Res
     match first {
         Some(error) if jobs.is_empty() => Err(error),
         _ => Ok((jobs, notes)),
-    }
-}
-
-/// Why there is no job.
-pub(super) enum Failure {
-    /// The request is wrong.
-    Request(Error),
-    /// The device is too small.
-    Device(String),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Request(error)
     }
 }
 

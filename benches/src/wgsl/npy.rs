@@ -4,7 +4,7 @@ use std::path::Path;
 
 use strix_model::read::read_file;
 
-use super::operand::Element;
+use super::element::Element;
 use crate::{Error, Result};
 
 /// What a file may be at most.

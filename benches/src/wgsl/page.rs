@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use strix_engine::Gpu;
 
 use super::check::Compared;
-use super::device::Value;
+use super::element::Element;
 use super::job::Job;
-use super::operand::{Content, Element};
+use super::operand::Content;
 use super::source::Kind;
+use super::value::Value;
 use crate::page::{Binding, Expected, PageBench};
 use crate::{Error, Result};
 

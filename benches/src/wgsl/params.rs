@@ -2,8 +2,9 @@
 
 use naga::{ArraySize, Handle, Module, ScalarKind, Type, TypeInner};
 
+use super::element::{Element, scalar_name};
 use super::expression::{Expression, Variables, listed};
-use super::operand::{Element, Given, Operand};
+use super::operand::{Given, Operand};
 use super::source::{Binding, Source};
 use crate::{Error, Result};
 
@@ -98,17 +99,6 @@ fn put(bytes: &mut [u8], leaf: &Leaf, number: &Expression, variables: &Variables
     }
     bytes[leaf.offset as usize..][..held.len()].copy_from_slice(&held);
     Ok(())
-}
-
-/// A type of numbers as WGSL names it.
-pub(super) fn scalar_name((kind, bytes): (ScalarKind, u8)) -> String {
-    let letter = match kind {
-        ScalarKind::Float => "f",
-        ScalarKind::Sint => "i",
-        ScalarKind::Uint => "u",
-        _ => return "bool".into(),
-    };
-    format!("{letter}{}", 8 * u32::from(bytes))
 }
 
 fn flatten(module: &Module, ty: Handle<Type>, member: &str, offset: u64, leaves: &mut Vec<Leaf>) {

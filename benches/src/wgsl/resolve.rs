@@ -7,14 +7,27 @@ use naga::{ImageDimension, Literal, ShaderStage};
 use strix_engine::wgpu::Limits;
 
 use super::Request;
-use super::device::Value;
 use super::expression::{Expression, Variables, listed};
-use super::job::Failure;
 use super::operand::{Content, Given, Operand};
 use super::params;
 use super::source::{Binding, Kind, Source, chain};
 use super::texture::{FORMATS, Format};
+use super::value::Value;
 use crate::{Error, Result};
+
+/// Why there is no job.
+pub(super) enum Failure {
+    /// The request is wrong.
+    Request(Error),
+    /// The device is too small.
+    Device(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Request(error)
+    }
+}
 
 /// What a binding is given, if that is no number of a uniform's.
 pub(super) fn array(

@@ -2,7 +2,7 @@
 
 use strix_engine::wgpu::TextureFormat;
 
-use super::operand::Element;
+use super::element::Element;
 
 /// A format.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, ensure};
 use strix_isa::metrics::Metric;
 use strix_isa::peaks::{self, Peak};
 use strix_isa::report::read_tsv;
-use strix_isa::roofline::{CONTEXT, Limit, PROMPT, Phase, Work};
+use strix_isa::roofline::Limit;
 use strix_isa::run::{Fate, GpuRun, Run};
+use strix_isa::work::{CONTEXT, PROMPT, Phase, Work};
 
 use super::Findings;
 

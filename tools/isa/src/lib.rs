@@ -22,4 +22,5 @@ pub mod run;
 pub mod select;
 pub mod statistics;
 pub mod vulkan;
+pub mod work;
 pub mod worker;

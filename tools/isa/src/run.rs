@@ -13,8 +13,8 @@ use crate::environment;
 use crate::gpus::{Architecture, Fake};
 use crate::listing::{Listing, Mix};
 use crate::machine::Bound;
-use crate::roofline::Work;
 use crate::statistics::Statistics;
+use crate::work::Work;
 use crate::worker::{self, Answer, DeviceReport, Outcome, Request, Sent};
 
 /// Kernels on GPUs, as they are stored and compared.

@@ -12,9 +12,9 @@ use strix_engine::{Gpu, GpuOptions};
 
 use crate::compile::Source;
 use crate::listing::Syntax;
-use crate::roofline::{self, Work};
 use crate::statistics::Raw;
 use crate::vulkan::{Device, Executable, Wanted};
+use crate::work::{self, Work};
 use crate::{clock, select};
 
 /// What a line of an answer begins with.
@@ -220,7 +220,7 @@ fn compile(request: &Request, say: &mut dyn FnMut(&Answer) -> Result<()>) -> Res
         family: target.family.name().into(),
     }))?;
     if matches!(request.kernels, Kernels::Own { which: Which::Start, .. }) {
-        say(&Answer::Works(roofline::works(&target)?))?;
+        say(&Answer::Works(work::works(&target)?))?;
     }
     let kernels = kernels(&request.kernels, &target)?;
     for (index, kernel) in kernels.iter().enumerate().skip(request.skip) {

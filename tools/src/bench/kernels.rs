@@ -8,10 +8,11 @@ use strix_benches::shape::SIGNATURES;
 use strix_benches::{Bench, Kind, Settings, Shape, kernels, run_kernels};
 
 use super::options::{Deadline, On, Pace, Progress, begin};
-use super::output::{Output, try_file};
+use super::output::Output;
 use super::page;
 use crate::Usage;
 use crate::load::size;
+use crate::writable::try_file;
 
 /// Default bytes of operands that are on the device at a time, at most.
 const MEMORY: u64 = 2 << 30;

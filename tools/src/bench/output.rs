@@ -1,15 +1,14 @@
 //! Files that a run is written to, and the run that it is held against.
 
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use strix_benches::output::{csv, html, markdown, table};
 use strix_benches::{Run, compare, save, write};
 
 use crate::Usage;
 use crate::terminal::{self, whisper};
+use crate::writable::{try_file, try_folder};
 
 /// Folder that keeps dated runs.
 const RUNS: &str = "benches/runs";
@@ -85,24 +84,4 @@ impl Output {
         }
         Ok(())
     }
-}
-
-/// Sees to it that a file can be written; one that is there is not touched.
-pub(crate) fn try_file(path: &Path) -> anyhow::Result<()> {
-    let failed = || format!("{}: no file can be written there", path.display());
-    match path.exists() {
-        true => OpenOptions::new().append(true).open(path).map(drop).with_context(failed),
-        false => tempfile::tempfile_in(
-            path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(".".as_ref()),
-        )
-        .map(drop)
-        .with_context(failed),
-    }
-}
-
-/// Sees to it that a folder can be written to.
-fn try_folder(dir: &Path) -> anyhow::Result<()> {
-    let failed = || format!("{}: nothing can be written there", dir.display());
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    tempfile::tempfile_in(dir).map(drop).with_context(failed)
 }

@@ -10,8 +10,9 @@ use strix_engine::{Gpu, GpuOptions};
 
 use super::machine::{self, Isa};
 use super::options::{Deadline, On, Pace, Progress, limits, time};
-use super::output::{Output, try_file};
+use super::output::Output;
 use super::page;
+use crate::writable::try_file;
 use crate::{Usage, failure, system};
 
 /// Default bytes of operands that are on the device at a time, at most.
