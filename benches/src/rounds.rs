@@ -118,14 +118,7 @@ pub fn run_kernels(
             let (row, timed) = prepare(clock, bench, &mut operands, settings.check)?;
             turns.push(Turn { row, timed, spent: Duration::ZERO });
         }
-        stopped |= take_turns(&mut turns, settings, on)?.is_break();
-        for Turn { mut row, timed, .. } in turns {
-            row.times = timed.times;
-            row.fill(roof);
-            stopped = on(Event::Done(&row)).is_break() || stopped;
-            rows.push(row);
-        }
-        if stopped {
+        if time_in_turns(turns, roof, settings, on, &mut rows)? || stopped {
             break;
         }
     }
@@ -177,8 +170,26 @@ fn compare(clock: &Clock, record: &dyn Fn(&mut Graph)) -> Result<Check> {
     })
 }
 
+/// Times what is on the device in turns, and adds its rows; whether `on` broke off.
+pub(crate) fn time_in_turns<S: Subject>(
+    mut turns: Vec<Turn<S>>,
+    roof: &Roofline,
+    settings: &Settings,
+    on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    rows: &mut Vec<Row>,
+) -> Result<bool> {
+    let mut stopped = take_turns(&mut turns, settings, on)?.is_break();
+    for Turn { mut row, timed, .. } in turns {
+        row.times = timed.times;
+        row.fill(roof);
+        stopped |= on(Event::Done(&row)).is_break();
+        rows.push(row);
+    }
+    Ok(stopped)
+}
+
 /// Runs what is on the device in turns.
-pub(crate) fn take_turns<S: Subject>(
+fn take_turns<S: Subject>(
     turns: &mut [Turn<S>],
     settings: &Settings,
     on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,

@@ -31,7 +31,7 @@ pub use page::on_page;
 pub use source::{FEATURES, Source};
 
 use crate::roofline::Arithmetic;
-use crate::rounds::{Event, Settings, Turn, take_turns};
+use crate::rounds::{Event, Settings, Turn, time_in_turns};
 use crate::run::Row;
 use crate::{Clock, Error, Result, Roofline};
 
@@ -170,14 +170,7 @@ pub fn run(
             (row.compile_ns, row.first_ns, row.pipelines) = (timed.compile_ns, timed.first_ns, 1);
             turns.push(Turn { row, timed, spent: Duration::ZERO });
         }
-        stopped |= take_turns(&mut turns, settings, on)?.is_break();
-        for Turn { mut row, timed, .. } in turns {
-            row.times = timed.times;
-            row.fill(roof);
-            stopped = on(Event::Done(&row)).is_break() || stopped;
-            rows.push(row);
-        }
-        if stopped {
+        if time_in_turns(turns, roof, settings, on, &mut rows)? || stopped {
             break;
         }
     }

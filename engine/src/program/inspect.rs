@@ -7,7 +7,7 @@ use half::f16;
 use wgpu::BufferUsages as U;
 
 use super::{Program, dispatch};
-use crate::graph::{ReferenceArgs, Step};
+use crate::graph::{Reference, ReferenceArgs, Step};
 use crate::profile::StepTime;
 use crate::region::Region;
 use crate::segments::{Queue, Segment};
@@ -165,23 +165,16 @@ impl Program {
         let mut captured = vec![];
         for (index, step) in self.graph.steps.iter().enumerate() {
             let _held = self.hold(index)?;
-            let all = || -> Result<Vec<Vec<u8>>> {
-                step.args.iter().map(|arg| self.gpu.download(&self.region(index, arg.id))).collect()
-            };
-            let before = all()?;
+            let before = self.contents(index)?;
             self.run_step(index)?;
             let after = match step.reference {
                 Some(reference) => {
-                    let mut tensors: Vec<Vec<u64>> =
-                        before.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
-                    let bindings = step.shader.bindings;
-                    reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
                     let bytes = |(words, before): (&Vec<u64>, &Vec<u8>)| {
                         bytemuck::cast_slice::<u64, u8>(words)[..before.len()].to_vec()
                     };
-                    tensors.iter().zip(&before).map(bytes).collect()
+                    referenced(step, reference, &before).iter().zip(&before).map(bytes).collect()
                 }
-                None => all()?,
+                None => self.contents(index)?,
             };
             let tensors =
                 step.args.iter().zip(before.into_iter().zip(after)).map(|(arg, (before, after))| {
@@ -212,16 +205,12 @@ impl Program {
                 self.run_step(index)?;
                 continue;
             };
-            let download = |a: &crate::Arg| self.gpu.download(&self.region(index, a.id));
-            let tensors: Result<Vec<_>> = step.args.iter().map(download).collect();
-            let mut tensors: Vec<Vec<u64>> =
-                tensors?.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
+            let tensors = referenced(step, reference, &self.contents(index)?);
             self.run_step(index)?;
-            let bindings = step.shader.bindings;
-            reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
             for (arg, want) in step.args.iter().zip(&tensors).filter(|(a, _)| a.access == Access::ReadWrite) {
                 let value = &self.graph.values[arg.id.0 as usize];
-                let [got, want]: [Vec<f32>; 2] = [download(arg)?, bytemuck::cast_slice(want).to_vec()]
+                let got = self.gpu.download(&self.region(index, arg.id))?;
+                let [got, want]: [Vec<f32>; 2] = [got, bytemuck::cast_slice(want).to_vec()]
                     .map(|bytes| bytemuck::pod_collect_to_vec(&self.words(arg.id, bytes)));
                 let (tensor, is_f16) = (value.label.as_str(), value.is_f16);
                 if !see(Compared { index, step, tensor, is_f16, got: &got, want: &want }) {
@@ -316,6 +305,12 @@ impl Program {
         bytemuck::cast_slice(&floats).to_vec()
     }
 
+    /// The content of each operand of a step.
+    fn contents(&self, index: usize) -> Result<Vec<Vec<u8>>> {
+        let args = &self.graph.steps[index].args;
+        args.iter().map(|arg| self.gpu.download(&self.region(index, arg.id))).collect()
+    }
+
     fn run_step(&self, index: usize) -> Result<()> {
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -327,6 +322,14 @@ impl Program {
         self.gpu.submit(encoder)?;
         self.gpu.wait()
     }
+}
+
+/// What a step's CPU reference makes of its operands' contents, in words that may reach beyond the last byte.
+fn referenced(step: &Step, reference: Reference, before: &[Vec<u8>]) -> Vec<Vec<u64>> {
+    let mut tensors: Vec<Vec<u64>> = before.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
+    let bindings = step.shader.bindings;
+    reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
+    tensors
 }
 
 /// A tensor that a step wrote, on the device and by its reference.
