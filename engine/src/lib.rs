@@ -55,6 +55,7 @@ mod storage;
 mod stream;
 mod target;
 mod tensor;
+mod texture;
 mod upload;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "vulkan_none.rs")]
 mod vulkan;
@@ -84,6 +85,7 @@ pub use software::use_wide_vectors;
 pub use stream::Stream;
 pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};
+pub use texture::{TextureRegion, TextureRows};
 pub use upload::STAGING_BYTES;
 pub use wanted::{Missing, Wanted, request_device, wanted_features, wanted_limits};
 

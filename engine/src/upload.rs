@@ -1,5 +1,7 @@
 //! Copies to the device through a ring of mapped buffers of fixed size.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use wgpu::BufferUsages as U;
 
 use crate::ring::{CHUNKS, Ring, Staging};
@@ -49,15 +51,29 @@ impl Gpu {
     }
 
     /// Waits for a turn that has room for so many bytes, where the app tells of its frames.
-    pub(crate) fn take_upload(&self, ring: &mut Ring, bytes: u64) {
+    pub(crate) fn take_upload(&self, bytes: u64) {
         if !self.is_paced() {
             return;
         }
-        if ring.left < bytes {
+        let left = &self.inner.upload_left;
+        if left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_err() {
+            // Nothing is locked meanwhile: whoever copies little does not wait for whoever loads.
             self.turn();
-            ring.left = self.inner.sharing.upload_bytes.max(bytes);
+            left.store(self.inner.sharing.upload_bytes.saturating_sub(bytes), Relaxed);
         }
-        ring.left -= bytes;
+    }
+
+    /// Copies a little without waiting for anything: for threads that draw.
+    pub(crate) fn upload_little(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        let whole = bytes.len() / 4 * 4;
+        self.guarded(|| {
+            self.inner.queue.write_buffer(buffer, 0, &bytes[..whole]);
+            if whole < bytes.len() {
+                let mut last = [0; 4];
+                last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                self.inner.queue.write_buffer(buffer, whole as u64, &last);
+            }
+        })
     }
 
     fn upload_pieces(
@@ -66,10 +82,10 @@ impl Gpu {
         bytes: &[u8],
         mut copied: impl FnMut(std::ops::Range<usize>),
     ) -> Result<()> {
-        let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut at = 0;
         for piece in bytes.chunks(self.piece_bytes() as usize) {
-            self.take_upload(&mut ring, piece.len() as u64);
+            self.take_upload(piece.len() as u64);
+            let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let staging = self.staging(&mut ring)?;
             // Copies are of whole words.
             let size = (piece.len() as u64).next_multiple_of(4);

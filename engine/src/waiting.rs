@@ -133,6 +133,11 @@ impl Gpu {
         }
     }
 
+    /// Whether an app may draw with it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.sharing.polling != Polling::Wait
+    }
+
     /// Whether work is submitted between frames.
     pub(crate) fn is_paced(&self) -> bool {
         self.inner.sharing.frames.is_some()

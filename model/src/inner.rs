@@ -8,6 +8,7 @@ use strix_engine::{Program, Tensor};
 
 use crate::encoder::RecordedEncoder;
 use crate::loaded::Loaded;
+use crate::picture::Pixels;
 use crate::pictures::{Encoded, PictureId};
 use crate::runner::Runner;
 use crate::{Error, Result, trace};
@@ -34,7 +35,12 @@ impl Deref for Inner {
 impl Inner {
     /// Without programs yet.
     pub(crate) fn new(loaded: Loaded) -> Self {
-        Self { loaded: Arc::new(loaded), runner: Mutex::default(), has_runner: AtomicBool::new(false), encoder: Mutex::default() }
+        Self {
+            loaded: Arc::new(loaded),
+            runner: Mutex::default(),
+            has_runner: AtomicBool::new(false),
+            encoder: Mutex::default(),
+        }
     }
 
     /// The programs, compiled when they are first needed.
@@ -88,9 +94,9 @@ impl Inner {
     }
 
     /// Encodes a picture that is not kept.
-    pub(crate) fn encode(&self, id: PictureId, pixels: &[f32]) -> Result<Arc<Encoded>> {
+    pub(crate) fn encode(&self, id: PictureId, pixels: &Pixels) -> Result<Arc<Encoded>> {
         self.with_encoder(|encoder| {
-            encoder.write(pixels)?;
+            encoder.set(pixels)?;
             encoder.program.run_while(&[], self.options.slice, &|| true)?;
             encoder.keep(self, id)
         })
@@ -127,6 +133,14 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
+    /// Sets the picture of the next run, wherever it is.
+    pub(crate) fn set(&mut self, pixels: &Pixels) -> Result<()> {
+        match pixels {
+            Pixels::Host(pixels) => self.write(pixels),
+            Pixels::Device(pixels) => Ok(self.program.write_from(self.pixels, &pixels.untyped())?),
+        }
+    }
+
     /// Sets the picture of the next run.
     pub(crate) fn write(&mut self, pixels: &[f32]) -> Result<()> {
         let [channels, height, width] = self.pixels.shape();

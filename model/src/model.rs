@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use strix_engine::{Deviation, Difference, Gpu, StepTime, Streamed};
+use strix_engine::{Deviation, Difference, Gpu, Resident, StepTime, Streamed, TextureRegion};
 
 use crate::Result;
 use crate::cache::DeviceCache;
@@ -23,6 +23,7 @@ use crate::place::{Placing, place};
 use crate::plan::beyond_training;
 use crate::progress::Progress;
 use crate::scheduler::{Activity, Scheduler};
+use crate::texture::prepare;
 use crate::tokenizer::Tokenizer;
 use crate::trace::{Trace, profile, trace};
 
@@ -210,6 +211,21 @@ impl Model {
     /// If the picture cannot be resized.
     pub fn pixels(&self, picture: &RgbImage) -> Result<Vec<f32>> {
         preprocess(picture, self.inner.options.preprocess, &self.inner.preprocessor)
+    }
+
+    /// The vision tower's input of a texture, prepared on the device.
+    pub(crate) fn prepare(&self, picture: TextureRegion<'_>) -> Result<Resident<f32, 3>> {
+        prepare(self.gpu(), picture, self.inner.options.preprocess, &self.inner.preprocessor)
+    }
+
+    /// [`Model::pixels`] of a texture, prepared on the device as [`Session::add_texture`](crate::Session::add_texture) does,
+    /// and copied to the host. For inspection: it waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::add_texture`](crate::Session::add_texture).
+    pub fn texture_pixels<'a>(&self, picture: impl Into<TextureRegion<'a>>) -> Result<Vec<f32>> {
+        Ok(self.prepare(picture.into())?.download(self.gpu())?)
     }
 
     /// Pixels to the image's embeddings, `[queries + 1, hidden_size]`: the last row is `vit_eos`.

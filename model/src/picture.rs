@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use strix_engine::Resident;
+
 use crate::Result;
 use crate::inner::Inner;
 use crate::pictures::{Encoded, PictureId};
@@ -20,9 +22,17 @@ pub(crate) enum Content {
     /// Only known by its hash: it has to be given again.
     Absent,
     /// As the vision tower takes it: it waits to be encoded.
-    Pixels(Arc<[f32]>),
+    Pixels(Pixels),
     /// As the decoder sees it.
     Encoded(Arc<Encoded>),
+}
+
+/// A picture as the vision tower takes it.
+#[derive(Clone, Debug)]
+pub(crate) enum Pixels {
+    Host(Arc<[f32]>),
+    /// Prepared on the device, where it stays.
+    Device(Resident<f32, 3>),
 }
 
 impl Picture {
@@ -61,7 +71,7 @@ impl Picture {
     }
 
     /// Its pixels while it waits to be encoded.
-    pub(crate) fn pixels(&self) -> Option<Arc<[f32]>> {
+    pub(crate) fn pixels(&self) -> Option<Pixels> {
         match self.content() {
             Content::Pixels(pixels) => Some(pixels),
             Content::Absent | Content::Encoded(_) => None,

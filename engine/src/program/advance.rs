@@ -21,6 +21,31 @@ impl Program {
         Ok(())
     }
 
+    /// Submits every step of a program without inputs and outputs, and lets the program go. Nothing is waited for: what the
+    /// steps wrote is there for all that is submitted after them.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    ///
+    /// # Panics
+    ///
+    /// If it has inputs or outputs, or uses tensors that take turns.
+    pub fn launch(self) -> Result<()> {
+        let is_alone = self.inputs.staging.is_none() && self.outputs.is_empty() && self.streams.is_empty();
+        assert!(is_alone, "a program is launched that the host writes to or reads from");
+        self.gpu.check_alive()?;
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for (step, compiled) in self.graph.steps.iter().zip(&self.steps) {
+                dispatch(&mut pass, &step.label, compiled);
+            }
+        }
+        self.gpu.submit(encoder).map(drop)
+    }
+
     /// [`Program::run`] in submits that take half a `slice` of device time each, which ends early when `go_on` says no.
     /// It is asked before each submit; when it says no, at most two are under way and are waited for. Returns whether
     /// every step ran: only then is there anything to read.
