@@ -5,6 +5,7 @@ use std::ops::Range;
 use wgpu::TextureFormat as F;
 use wgpu::TextureUsages as U;
 
+use crate::lost::caught;
 use crate::shader::{Access, Shader};
 use crate::{Error, Gpu, Resident, Result};
 
@@ -36,7 +37,8 @@ fn texture_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 ///
 /// Its format is one of `Rgba8Unorm`, `Rgba8UnormSrgb`, `Bgra8Unorm` and `Bgra8UnormSrgb`: its bytes are taken as those of a
 /// picture file are, and alpha is dropped. It has the usage `COPY_SRC` or `TEXTURE_BINDING`, and is of the device that the
-/// model is on.
+/// model is on. A texture of another device is refused, but one of another `wgpu::Instance` may be taken for a texture of this
+/// one: wgpu numbers them alike.
 #[derive(Clone, Copy, Debug)]
 pub struct TextureRegion<'a> {
     /// The texture.
@@ -139,14 +141,15 @@ impl Gpu {
         let to = words.untyped().region(self)?.buffer;
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let is_copied = region.texture.usage().contains(U::COPY_SRC);
-        let submitted = match is_copied {
+        // It panics of textures of another instance, where it does not take them for its own.
+        let submitted = caught(|| match is_copied {
             true => self.copy_rows(&region, &rows, &to),
             false => self.load_rows(&region, &rows, &to),
-        };
+        });
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(Error::Texture(format!("wgpu does not take it: {error}")));
         }
-        submitted?;
+        submitted.map_err(|panic| Error::Texture(format!("wgpu does not know it: {panic}")))??;
         Ok(TextureRows { words, is_bgr: is_copied && region.is_bgr() })
     }
 

@@ -28,5 +28,7 @@ pub use opened::{Exif, Note, Opened, Options};
 pub(crate) use preprocess::values;
 pub use preprocess::{Preprocess, normalize, preprocess, resize};
 
+pub use crate::texture::preprocess_texture;
+
 #[cfg(test)]
 mod tests;

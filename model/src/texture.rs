@@ -78,6 +78,21 @@ impl Plan {
     }
 }
 
+/// [`preprocess`](crate::image::preprocess) of a texture: computed on the device, of the same bits, and copied to the host.
+/// It waits for the device.
+///
+/// # Errors
+///
+/// If the texture is no picture, it is larger than pictures may be, or the device has no room.
+pub fn preprocess_texture(
+    gpu: &Gpu,
+    region: TextureRegion<'_>,
+    mode: Preprocess,
+    c: &PreprocessorConfig,
+) -> Result<Vec<f32>> {
+    Ok(prepare(gpu, region, mode, c)?.download(gpu)?)
+}
+
 /// The vision tower's input of a texture, `[3, crop_size, crop_size]`, on the device. Nothing is waited for.
 ///
 /// # Errors

@@ -57,7 +57,7 @@ impl Session {
     /// // … draw to it …
     /// let mut session = model.session()?;
     /// session.add_texture(&texture)?;
-    /// println!("{}", session.ask("What is it?", &GenerateOptions::default())?.finish()?);
+    /// println!("{}", session.ask("What is it?", &GenerateOptions::default())?.finish()?.text);
     /// # Ok(())
     /// # }
     /// # #[cfg(not(feature = "nano"))]
