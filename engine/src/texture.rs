@@ -180,7 +180,7 @@ impl Gpu {
             label: "texture_rows".into(),
             variants: vec![],
             wgsl: WGSL.into(),
-            bindings: &[
+            bindings: vec![
                 crate::Binding { number: 0, name: "params", access: Access::Uniform },
                 crate::Binding { number: 1, name: "picture", access: Access::Picture },
                 crate::Binding { number: 2, name: "y", access: Access::ReadWrite },
