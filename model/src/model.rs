@@ -17,7 +17,7 @@ use crate::inner::Inner;
 use crate::kv_pool::Pages;
 use crate::loaded::Loaded;
 use crate::memory::{Declared, MemoryPlan, Planned, Room};
-use crate::options::LoadOptions;
+use crate::options::{LoadOptions, fits_device};
 use crate::pictures::Pictures;
 use crate::place::{Placing, place};
 use crate::plan::beyond_training;
@@ -81,6 +81,7 @@ impl Model {
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(source)?;
         let ctx = checkpoint.check_options(options)?;
+        fits_device(gpu, options)?;
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
