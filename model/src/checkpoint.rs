@@ -48,13 +48,12 @@ pub enum Source<'a> {
 /// What is wrong with files, options or a prompt is found here, before a device is opened and a model is loaded:
 ///
 /// ```no_run
-/// use strix_engine::Gpu;
-/// use strix_model::{Checkpoint, LoadOptions, Model, Source};
+/// use strix_model::{Checkpoint, Gpu, LoadOptions, Model, Source, unwatched};
 ///
 /// let options = LoadOptions::default();
 /// let checkpoint = Checkpoint::open(Source::Dir("mplug-owl2-llama2-7b".as_ref()))?;
 /// checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 1, &options)?;
-/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut |_| ())?;
+/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut unwatched)?;
 /// # Ok::<(), strix_model::Error>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -9,10 +9,10 @@ use strix_shaders::{Format, Layout};
 
 use super::manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
 use super::packing::items;
-use super::run::{OnProgress, hash_range};
+use super::run::hash_range;
 use crate::packed::{self, Rounding};
 use crate::parts::Item;
-use crate::progress::Progress;
+use crate::progress::{OnProgress, Progress};
 use crate::weights::{FileDtype, Weights, is_file_name};
 use crate::written::{MANIFEST, refuse_unfinished};
 use crate::{Config, Error, Result, shown};
