@@ -30,6 +30,7 @@ mod decoder;
 mod encoder;
 mod error;
 mod feed;
+mod files;
 mod generate;
 mod generation;
 mod held;
@@ -79,6 +80,7 @@ pub use checkpoint::{Checkpoint, Source};
 pub use config::Config;
 pub use constraint::Constraint;
 pub use error::{ContextLimit, Error, MemoryShort, PromptLength, Remedy, Result};
+pub use files::{FileContent, Files};
 pub use generate::{FinishReason, GenerateOptions, Timing, Token};
 #[cfg(feature = "stream")]
 pub use generation::Tokens;

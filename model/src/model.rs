@@ -104,7 +104,7 @@ impl Model {
         let planned = if replans { Planned::default() } else { Planned::from(programs) };
         let Declared { vision, abstractor, decoder, kv, pages, sizes, pictures: visual, .. } = declared;
         let vit_eos = abstractor.vit_eos.get().to_vec();
-        let fingerprint = weights.fingerprint();
+        let fingerprint = weights.fingerprint()?;
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {

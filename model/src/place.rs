@@ -103,8 +103,8 @@ impl Part {
         let of = |name: &str| weights.get(name).map_or(0, |view| view.byte_len() as u64);
         match &self.kind {
             PartKind::Matrix { filling: Filling::Bytes(bytes), .. } => {
-                let scales = bytes.scales.as_ref().map_or(0, |scales| scales.get().len());
-                (bytes.words.get().len() + scales) as u64
+                let scales = bytes.scales.as_ref().map_or(0, |scales| scales.len());
+                (bytes.words.len() + scales) as u64
             }
             PartKind::Matrix { matrix, .. } => matrix.names().iter().map(|name| of(name)).sum(),
             PartKind::Table { name, .. } | PartKind::Host { name, .. } => of(name),

@@ -13,7 +13,7 @@ fn file(weights: &Weights) -> Vec<u8> {
         let view = weights.get(name).unwrap();
         let start = data.len();
         data.resize(start + view.byte_len(), 0);
-        view.read_bytes(0, &mut data[start..]);
+        view.read_bytes(0, &mut data[start..]).unwrap();
         let info = json!({
             "dtype": view.dtype.to_string(), "shape": view.shape, "data_offsets": [start, data.len()],
         });

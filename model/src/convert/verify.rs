@@ -349,7 +349,7 @@ mod tests {
     fn entry(weights: &Weights, name: &str) -> TensorEntry {
         let view = weights.get(name).unwrap();
         let mut bytes = vec![0; view.byte_len()];
-        view.read_bytes(0, &mut bytes);
+        view.read_bytes(0, &mut bytes).unwrap();
         TensorEntry {
             file: "x".into(),
             dtype: view.dtype.to_string(),
