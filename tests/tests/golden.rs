@@ -1,7 +1,7 @@
 //! Every recorded run of the original implementation: each named tensor, the logits and the greedy ids.
 
 use strix_engine::{Family, Gpu, GpuOptions};
-use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source};
+use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, unwatched};
 use strix_tests::checks::{self, YARDSTICK_SETS};
 use strix_tests::golden::{SETS, Set, root};
 use strix_tests::{family_gpu, gpu, on_all, plain_gpu};
@@ -216,7 +216,7 @@ fn bin_checkpoints_give_the_logits_of_their_safetensors_bit_for_bit() {
     for name in ["tiny", "f16", "release"] {
         let dir = root().join(name);
         let set = Set::load(gpu(), &dir, &options).unwrap();
-        let bin = Model::load_on(gpu(), Source::Dir(&dir.join("hf")), &options, &mut |_| ()).unwrap();
+        let bin = Model::load_on(gpu(), Source::Dir(&dir.join("hf")), &options, &mut unwatched).unwrap();
         let case = set.cases.iter().find(|case| !set.pixels(case).is_empty()).expect("a case with a picture");
         let logits = |model: &Model| {
             let mut session = model.session().unwrap();

@@ -1,6 +1,7 @@
 //! Adapter, storage and weights: options that several commands share, and loading with a progress bar.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -224,6 +225,7 @@ pub(crate) fn load(
             bar.set_message(shown(&progress.what).to_string());
             bar.set_position(progress.done_bytes);
         }
+        ControlFlow::Continue(())
     });
     if let Some(bar) = bar {
         bar.finish_and_clear();
