@@ -69,7 +69,7 @@ pub use copies::Copied;
 pub use error::{Error, NoAdapter, Result};
 pub use gpu::{Created, Gpu};
 pub use graph::{Arg, Graph, RANGE_ALIGNMENT, Reference, ReferenceArgs, Step};
-pub use host::HostBytes;
+pub use host::{HostBytes, ReadAt};
 pub use lost::{is_guarded, panic_text};
 pub use maker::Maker;
 pub use pipelines::Compiling;

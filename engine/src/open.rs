@@ -224,6 +224,7 @@ fn target(device: &wgpu::Device, family: Option<Family>, coop: Option<Coop>) -> 
         subgroup: (subgroups && fixed && known).then_some(info.subgroup_min_size),
         subgroups,
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        f16: device.features().contains(Features::SHADER_F16),
         is_cpu: info.device_type == DeviceType::Cpu,
         maker: Maker::of(&info),
         forced: family.is_some(),

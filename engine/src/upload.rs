@@ -1,5 +1,7 @@
 //! Copies to the device through a ring of mapped buffers of fixed size.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 use wgpu::BufferUsages as U;
@@ -20,17 +22,22 @@ impl Gpu {
     /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted. Where the app
     /// tells of its frames, no more than it allows comes between two of them.
     pub(crate) fn upload(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
-        self.upload_pieces(buffer, bytes, |_| ())
+        self.upload_pieces(buffer, bytes.len(), |range| Ok(Cow::Borrowed(&bytes[range])), |_| ())
     }
 
     /// The same from a file's mapping: what comes next is read ahead, what was copied leaves the process.
     pub(crate) fn upload_from(&self, buffer: &wgpu::Buffer, source: &HostBytes) -> Result<()> {
-        let within = |from: usize, to: usize| from.min(source.get().len())..to.min(source.get().len());
+        let within = |from: usize, to: usize| from.min(source.len())..to.min(source.len());
         source.will_need(within(0, AHEAD));
-        self.upload_pieces(buffer, source.get(), |done| {
-            source.will_need(within(done.start + AHEAD, done.end + AHEAD));
-            source.done_with(done);
-        })
+        self.upload_pieces(
+            buffer,
+            source.len(),
+            |range| source.piece(range),
+            |done| {
+                source.will_need(within(done.start + AHEAD, done.end + AHEAD));
+                source.done_with(done);
+            },
+        )
     }
 
     /// A mapped staging buffer: a new one while the ring is not full, else the one used longest ago.
@@ -76,14 +83,18 @@ impl Gpu {
         })
     }
 
-    fn upload_pieces(
+    fn upload_pieces<'a>(
         &self,
         buffer: &wgpu::Buffer,
-        bytes: &[u8],
-        mut copied: impl FnMut(std::ops::Range<usize>),
+        len: usize,
+        piece: impl Fn(Range<usize>) -> Result<Cow<'a, [u8]>>,
+        mut copied: impl FnMut(Range<usize>),
     ) -> Result<()> {
         let mut at = 0;
-        for piece in bytes.chunks(self.piece_bytes() as usize) {
+        let most = self.piece_bytes() as usize;
+        for start in (0..len).step_by(most) {
+            // Neither a reader nor the app's next frame is waited for while a buffer of the ring is away.
+            let piece = piece(start..len.min(start + most))?;
             self.take_upload(piece.len() as u64);
             let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let staging = self.staging(&mut ring)?;
@@ -91,7 +102,7 @@ impl Gpu {
             let size = (piece.len() as u64).next_multiple_of(4);
             {
                 let mut view = staging.get_mapped_range_mut(..size).map_err(|e| self.lose(e))?;
-                view.slice(..piece.len()).copy_from_slice(piece);
+                view.slice(..piece.len()).copy_from_slice(&piece);
                 view.slice(piece.len()..).copy_from_slice(&[0; 4][..size as usize - piece.len()]);
             }
             copied(at as usize..at as usize + piece.len());

@@ -138,7 +138,7 @@ pub enum Error {
     Shared(std::sync::Arc<Error>),
     /// The device, its memory or its driver.
     #[error("{}", shown(_0))]
-    Engine(#[from] strix_engine::Error),
+    Engine(#[source] strix_engine::Error),
     /// An option is out of its range.
     #[error("{name} is {}; it can be {range}", shown(value))]
     OutOfRange {
@@ -219,6 +219,16 @@ pub enum Error {
     /// The caller broke off, or the model was dropped. What was being written is kept: running it again continues.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<strix_engine::Error> for Error {
+    fn from(error: strix_engine::Error) -> Self {
+        match error {
+            // The engine reads a provided file where its layers take turns.
+            strix_engine::Error::Read { name, source } => Self::Io { path: name.into(), source },
+            error => Self::Engine(error),
+        }
+    }
 }
 
 impl Error {

@@ -17,11 +17,11 @@ use crate::inner::Inner;
 use crate::kv_pool::Pages;
 use crate::loaded::Loaded;
 use crate::memory::{Declared, MemoryPlan, Planned, Room};
-use crate::options::LoadOptions;
+use crate::options::{LoadOptions, fits_device};
 use crate::pictures::Pictures;
 use crate::place::{Placing, place};
 use crate::plan::beyond_training;
-use crate::progress::Progress;
+use crate::progress::{OnProgress, unwatched};
 use crate::scheduler::{Activity, Scheduler};
 use crate::texture::prepare;
 use crate::tokenizer::Tokenizer;
@@ -56,7 +56,7 @@ impl Model {
     /// If there is no adapter, or the files are missing, damaged or contradict each other; the message names
     /// the file, the tensor and the numbers.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
-        Self::load_on(&Gpu::new()?, Source::Dir(path.as_ref()), options, &mut |_| ())
+        Self::load_on(&Gpu::new()?, Source::Dir(path.as_ref()), options, &mut unwatched)
     }
 
     /// The small model that is compiled into the library, on the best adapter.
@@ -66,22 +66,25 @@ impl Model {
     /// If there is no adapter.
     #[cfg(feature = "nano")]
     pub fn nano(options: &LoadOptions) -> Result<Self> {
-        Self::load_on(&Gpu::new()?, Source::Nano, options, &mut |_| ())
+        Self::load_on(&Gpu::new()?, Source::Nano, options, &mut unwatched)
     }
 
-    /// Loads onto a device that may be the caller's own; `progress` is called as tensors are read.
+    /// Loads onto a device that may be the caller's own; `progress` is called after each tensor, and breaks off by
+    /// returning [`ControlFlow::Break`](std::ops::ControlFlow::Break). [`unwatched`] takes no interest.
     ///
     /// # Errors
     ///
-    /// As [`Model::load`], or if the device has no room.
+    /// As [`Model::load`], or if the device has no room; [`Error::Interrupted`](crate::Error::Interrupted) if `progress`
+    /// breaks.
     pub fn load_on(
         gpu: &Gpu,
         source: Source<'_>,
         options: &LoadOptions,
-        progress: &mut dyn FnMut(&Progress),
+        progress: OnProgress<'_>,
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(source)?;
         let ctx = checkpoint.check_options(options)?;
+        fits_device(gpu, options)?;
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
@@ -103,7 +106,7 @@ impl Model {
         let planned = if replans { Planned::default() } else { Planned::from(programs) };
         let Declared { vision, abstractor, decoder, kv, pages, sizes, pictures: visual, .. } = declared;
         let vit_eos = abstractor.vit_eos.get().to_vec();
-        let fingerprint = weights.fingerprint();
+        let fingerprint = weights.fingerprint()?;
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {

@@ -8,7 +8,8 @@ use super::scores::Scores;
 use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
 use crate::Error;
 use crate::config::legacy_of;
-use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
+use crate::files::Beside;
+use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES};
 use crate::sentencepiece::{PieceKind, SentencePiece};
 
 /// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
@@ -23,31 +24,30 @@ impl Tokenizer {
     ///
     /// If neither file is there, or one that is there cannot be read or is broken.
     pub fn from_dir(dir: &Path) -> crate::Result<Self> {
-        Self::of_model(dir, MAX_PIECES)
-    }
-
-    /// [`Tokenizer::from_dir`], of a model whose vocabulary has so many ids: a larger one is refused before any work is
-    /// done for it.
-    pub(crate) fn of_model(dir: &Path, vocab_size: usize) -> crate::Result<Self> {
-        let max_pieces = vocab_size.min(MAX_PIECES);
-        let path = dir.join("tokenizer_config.json");
-        let legacy = match read_if_there(&path, MAX_CONFIG_BYTES)? {
-            Some(bytes) => legacy_of(&bytes).map_err(|reason| Error::File { path, reason })?,
-            None => true,
-        };
-        let path = dir.join("tokenizer.model");
-        if let Some(bytes) = read_if_there(&path, MAX_SENTENCEPIECE_BYTES)? {
-            return read_sentencepiece(&bytes, legacy, max_pieces)
-                .map_err(|reason| Error::File { path, reason });
-        }
-        let path = dir.join("tokenizer.json");
-        if let Some(bytes) = read_if_there(&path, MAX_TOKENIZER_JSON_BYTES)? {
-            return json::read(&bytes, legacy, max_pieces).map_err(|reason| Error::File { path, reason });
-        }
-        Err(Error::File {
+        Self::beside(Beside::Dir(dir), MAX_PIECES)?.ok_or_else(|| Error::File {
             path: dir.to_owned(),
             reason: "neither tokenizer.model nor tokenizer.json is here; copy one from the checkpoint".into(),
         })
+    }
+
+    /// [`Tokenizer::from_dir`], of a model whose vocabulary has so many ids: a larger one is refused before any work is
+    /// done for it. `None` where there is neither file.
+    pub(crate) fn beside(files: Beside<'_>, vocab_size: usize) -> crate::Result<Option<Self>> {
+        let max_pieces = vocab_size.min(MAX_PIECES);
+        let wrong = |name: &str, reason| Error::File { path: files.path(name), reason };
+        let name = "tokenizer_config.json";
+        let legacy = match files.read(name, MAX_CONFIG_BYTES)? {
+            Some(bytes) => legacy_of(&bytes).map_err(|reason| wrong(name, reason))?,
+            None => true,
+        };
+        let name = "tokenizer.model";
+        if let Some(bytes) = files.read(name, MAX_SENTENCEPIECE_BYTES)? {
+            let read = read_sentencepiece(&bytes, legacy, max_pieces);
+            return read.map(Some).map_err(|reason| wrong(name, reason));
+        }
+        let name = "tokenizer.json";
+        let Some(bytes) = files.read(name, MAX_TOKENIZER_JSON_BYTES)? else { return Ok(None) };
+        json::read(&bytes, legacy, max_pieces).map(Some).map_err(|reason| wrong(name, reason))
     }
 
     /// Loads the bytes of a `tokenizer.model`.

@@ -1,12 +1,15 @@
 //! A device that is lost, in each phase: an error that says so, no panic and no wait without end, and a new model on a new
 //! device that answers right.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use strix_engine::{Frames, Gpu, GpuOptions, Polling, Sharing};
-use strix_model::{Dtype, Error, GenerateOptions, LoadOptions, Model, Remedy, SaveOptions, Source};
+use strix_model::{
+    Dtype, Error, GenerateOptions, LoadOptions, Model, Remedy, SaveOptions, Source, unwatched,
+};
 use strix_tests::nano;
 
 use super::shared_with;
@@ -62,6 +65,7 @@ fn while_loading() {
                     gpu.device().destroy();
                 }
                 parts += 1;
+                ControlFlow::Continue(())
             });
             // What is copied to a device that does not read it is noticed at the latest with the first session.
             lost(loaded.and_then(|model| model.session()));
@@ -146,7 +150,7 @@ fn while_nothing_is_asked() {
 fn while_layers_take_turns() {
     each_device(|open| {
         let too_little = LoadOptions { device_memory: Some(1), ..options() };
-        let refused = Model::load_on(&open(), Source::Nano, &too_little, &mut |_| ()).unwrap_err();
+        let refused = Model::load_on(&open(), Source::Nano, &too_little, &mut unwatched).unwrap_err();
         let of = |remedy: &Remedy| if let Remedy::DeviceMemory(bytes) = remedy { Some(*bytes) } else { None };
         let least = refused.remedies().iter().find_map(of).unwrap();
         for tokens in [0, 2] {

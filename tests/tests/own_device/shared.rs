@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use strix_engine::{Frames, Gpu, Polling, Sharing, wgpu};
-use strix_model::{GenerateOptions, LoadOptions, Model, Source};
+use strix_model::{GenerateOptions, LoadOptions, Model, Source, unwatched};
 use strix_tests::nano;
 
 use super::shared_with;
@@ -95,7 +95,7 @@ fn between_frames_it_loads_and_answers_the_same_and_takes_no_more_turns_than_the
         let _ends = Ends(&drawing);
         let options =
             LoadOptions { ctx: Some(256), slice: Duration::from_millis(5), ..LoadOptions::default() };
-        let model = Model::load_on(&gpu, Source::Nano, &options, &mut |_| ()).unwrap();
+        let model = Model::load_on(&gpu, Source::Nano, &options, &mut unwatched).unwrap();
         let bytes = model.weight_bytes();
         let loaded = frames.turns();
         assert!(loaded >= bytes >> 20, "{loaded} turns for {bytes} bytes");
