@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -243,7 +243,6 @@ impl App {
             call();
             held.set(held.get().max(start.elapsed()));
         };
-        let mut index = None;
         timed(&mut || {
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             drop(encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
@@ -258,7 +257,7 @@ impl App {
                 })],
                 ..Default::default()
             }));
-            index = Some(self.queue.submit([encoder.finish()]));
+            self.queue.submit([encoder.finish()]);
         });
         timed(&mut || {
             let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -270,11 +269,14 @@ impl App {
             buffer.destroy();
         });
         self.frames.frame();
-        let poll = wgpu::PollType::Wait { submission_index: index, timeout: Some(Duration::ZERO) };
-        while self.device.poll(poll.clone()).is_err() {
+        let done = Arc::new(AtomicBool::new(false));
+        let told = done.clone();
+        self.queue.on_submitted_work_done(move || told.store(true, Ordering::Relaxed));
+        while !done.load(Ordering::Relaxed) {
             if start.elapsed() > Duration::from_secs(120) {
                 return Err(Error::Option("a frame was not done after two minutes".into()));
             }
+            self.device.poll(wgpu::PollType::Poll).map_err(|error| Error::Option(error.to_string()))?;
             thread::sleep(Duration::from_micros(100));
         }
         let [took, held] = [start.elapsed(), held.get()].map(|time| time.as_secs_f64() * 1e3);
