@@ -68,6 +68,7 @@ mod session;
 mod shown;
 pub mod stop;
 mod talk;
+mod texture;
 pub mod tokenizer;
 mod trace;
 pub mod tune;
