@@ -48,6 +48,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file is of a kind that this crate can read and was built without.
+    #[error(
+        "{}: is a {what}, and the program was built without the feature `{feature}` of strix-model, which reads it",
+        shown(name)
+    )]
+    LeftOut {
+        /// File name, or "image" for bytes in memory.
+        name: String,
+        /// The kind of file, such as `JPEG` or `tokenizer.json`.
+        what: String,
+        /// The feature of strix-model.
+        feature: &'static str,
+    },
     /// The turns of a chat came in another order than question and reply.
     #[error("{}", shown(_0))]
     Prompt(String),
