@@ -96,6 +96,17 @@ pub enum Error {
         /// Size of the vocabulary.
         vocab: usize,
     },
+    /// A [`CustomSampler`](crate::CustomSampler) chose a token that it was not given.
+    #[error("the sampler chose token {token}, which is none of the {candidates} that it was given")]
+    NotACandidate {
+        /// The token's id.
+        token: u32,
+        /// Number of tokens that it could choose among.
+        candidates: usize,
+    },
+    /// A [`CustomSampler`](crate::CustomSampler) panicked.
+    #[error("the sampler panicked: {}", shown(_0))]
+    SamplerPanicked(String),
     /// A stop text is empty: it would end every answer before anything is said.
     #[error("stop string {index} of {count} is empty")]
     StopText {

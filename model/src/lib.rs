@@ -102,7 +102,7 @@ pub use options::LoadOptions;
 pub use packed::{Dtype, Rounding};
 pub use plan::{Dispatch, Phase, PlanReport, WeightPlan, decisions, dispatches, plan, shaders};
 pub use progress::{OnProgress, Progress, unwatched};
-pub use sampler::{LogProbs, SamplingParams};
+pub use sampler::{CustomSampler, LogProbs, SamplingParams};
 pub use scheduler::Activity;
 pub use session::{Inspect, SaveOptions, Session, Usage};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
