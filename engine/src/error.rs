@@ -84,6 +84,9 @@ pub enum Error {
         /// The time.
         limit: std::time::Duration,
     },
+    /// A texture is no picture.
+    #[error("the texture: {0}")]
+    Texture(String),
     /// No family of kernels has that name.
     #[error("no family of kernels is named {wanted:?}; there are subgroup, tiled, plain and coop")]
     NoFamily {

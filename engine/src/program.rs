@@ -168,6 +168,14 @@ impl Program {
         self.regions[id.0 as usize].as_ref().expect("outputs are planned")
     }
 
+    /// Where an input is, if a step uses it, whose content is no longer the host's.
+    pub(crate) fn input_place(&mut self, id: TensorId) -> Option<&Region> {
+        let name = self.graph.label_of(id);
+        let range = self.inputs.ranges.iter_mut().find(|range| range.0 == id);
+        range.unwrap_or_else(|| panic!("{name} is not an input")).3 = false;
+        self.regions[id.0 as usize].as_ref()
+    }
+
     /// Where a tensor is when a step uses it.
     fn region(&self, step: usize, id: TensorId) -> Region {
         region(&self.graph, &self.regions, &self.segments, &self.streams, step, id)
@@ -316,7 +324,10 @@ fn compile_steps(
         params.resize(params.len().next_multiple_of(16), 0);
     }
     let uniform = gpu.buffer("params", (params.len() as u64).max(16), U::UNIFORM | U::COPY_DST, false)?;
-    gpu.upload(&uniform, &params)?;
+    match gpu.is_shared() {
+        true => gpu.upload_little(&uniform, &params)?,
+        false => gpu.upload(&uniform, &params)?,
+    }
 
     let audit_layout = audited.then(|| {
         device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 
 use wgpu::BufferUsages as U;
 
@@ -18,7 +19,8 @@ const AHEAD: usize = 32 << 20;
 pub const STAGING_BYTES: u64 = CHUNK * CHUNKS as u64;
 
 impl Gpu {
-    /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted.
+    /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted. Where the app
+    /// tells of its frames, no more than it allows comes between two of them.
     pub(crate) fn upload(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
         self.upload_pieces(buffer, bytes.len(), |range| Ok(Cow::Borrowed(&bytes[range])), |_| ())
     }
@@ -40,12 +42,45 @@ impl Gpu {
 
     /// A mapped staging buffer: a new one while the ring is not full, else the one used longest ago.
     fn staging(&self, ring: &mut Ring) -> Result<wgpu::Buffer> {
-        let Some(Staging { buffer, reader }) = ring.oldest() else {
+        let most = self.inner.sharing.upload_bytes / self.piece_bytes();
+        let Some(Staging { buffer, reader }) = ring.oldest(most as usize) else {
             return self.buffer("staging", CHUNK, U::MAP_WRITE | U::COPY_SRC, true);
         };
         // Mapped on submission; the call ends when the copy and then the mapping are done.
-        self.wait_for(reader)?;
+        self.wait_for(&reader)?;
         Ok(buffer)
+    }
+
+    /// Bytes of a piece of what is copied to the device.
+    pub(crate) fn piece_bytes(&self) -> u64 {
+        // Copies are of whole words.
+        (self.inner.sharing.upload_bytes / 4 * 4).clamp(4, CHUNK)
+    }
+
+    /// Waits for a turn that has room for so many bytes, where the app tells of its frames.
+    pub(crate) fn take_upload(&self, bytes: u64) {
+        if !self.is_paced() {
+            return;
+        }
+        let left = &self.inner.upload_left;
+        if left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_err() {
+            // Nothing is locked meanwhile: whoever copies little does not wait for whoever loads.
+            self.turn();
+            left.store(self.inner.sharing.upload_bytes.saturating_sub(bytes), Relaxed);
+        }
+    }
+
+    /// Copies a little without waiting for anything: for threads that draw.
+    pub(crate) fn upload_little(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        let whole = bytes.len() / 4 * 4;
+        self.guarded(|| {
+            self.inner.queue.write_buffer(buffer, 0, &bytes[..whole]);
+            if whole < bytes.len() {
+                let mut last = [0; 4];
+                last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                self.inner.queue.write_buffer(buffer, whole as u64, &last);
+            }
+        })
     }
 
     fn upload_pieces<'a>(
@@ -55,11 +90,14 @@ impl Gpu {
         piece: impl Fn(Range<usize>) -> Result<Cow<'a, [u8]>>,
         mut copied: impl FnMut(Range<usize>),
     ) -> Result<()> {
-        let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut at = 0;
-        for start in (0..len).step_by(CHUNK as usize) {
-            // A reader is not waited for while a buffer of the ring is away.
-            let piece = piece(start..len.min(start + CHUNK as usize))?;
+        let step = self.piece_bytes() as usize;
+        for start in (0..len).step_by(step) {
+            let range = start..len.min(start + step);
+            // Neither a frame nor a reader is waited for while a buffer of the ring is away.
+            self.take_upload(range.len() as u64);
+            let piece = piece(range)?;
+            let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let staging = self.staging(&mut ring)?;
             // Copies are of whole words.
             let size = (piece.len() as u64).next_multiple_of(4);

@@ -322,7 +322,7 @@ impl<'m> Batch<'m> {
         }
         let pixels = picture.pixels().expect("it is not encoded");
         let mut encoder = inner.encoder()?;
-        encoder.write(&pixels)?;
+        encoder.set(&pixels)?;
         encoder.dump(self.inner, number)?;
         encoder.program.begin(&[])?;
         Ok(Some(Work::Encode { picture, encoder, began: Instant::now() }))

@@ -37,10 +37,14 @@ pub use animation::{
 pub use decode::{decode, decode_with, dimensions, open, open_with};
 pub use guard::num_decoder_panics;
 pub use image::RgbImage;
+pub(crate) use limits::check_size;
 pub use limits::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, read};
 pub use opened::{Exif, Note, Opened, Options};
 pub use pixels::{PixelOrder, Pixels, open_pixels};
+pub(crate) use preprocess::values;
 pub use preprocess::{Preprocess, normalize, preprocess, resize};
+
+pub use crate::texture::preprocess_texture;
 
 #[cfg(all(test, feature = "default"))]
 mod tests;

@@ -75,6 +75,7 @@ mod session;
 mod shown;
 pub mod stop;
 mod talk;
+mod texture;
 pub mod tokenizer;
 mod trace;
 #[cfg(feature = "tune")]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use strix_engine::{Deviation, Difference, Gpu, StepTime, Streamed};
+use strix_engine::{Deviation, Difference, Gpu, Resident, Shared, StepTime, Streamed, TextureRegion};
 
 use crate::Result;
 use crate::cache::DeviceCache;
@@ -17,12 +17,13 @@ use crate::inner::Inner;
 use crate::kv_pool::Pages;
 use crate::loaded::Loaded;
 use crate::memory::{Declared, MemoryPlan, Planned, Room};
-use crate::options::LoadOptions;
+use crate::options::{LoadOptions, fits_device};
 use crate::pictures::Pictures;
 use crate::place::{Placing, place};
 use crate::plan::beyond_training;
 use crate::progress::{OnProgress, unwatched};
 use crate::scheduler::{Activity, Scheduler};
+use crate::texture::prepare;
 use crate::tokenizer::Tokenizer;
 use crate::trace::{Trace, profile, trace};
 
@@ -30,13 +31,13 @@ use crate::trace::{Trace, profile, trace};
 #[derive(Clone)]
 pub struct Model {
     // The last of the clones ends the thread, and then frees the device's memory.
-    pub(crate) scheduler: Arc<Scheduler>,
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) scheduler: Shared<Arc<Scheduler>>,
+    pub(crate) inner: Shared<Arc<Inner>>,
 }
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loaded { gpu, ctx, .. } = &**self.inner;
+        let Loaded { gpu, ctx, .. } = &***self.inner;
         let parameters = self.num_parameters();
         f.debug_struct("Model")
             .field("adapter", &gpu.name())
@@ -83,6 +84,7 @@ impl Model {
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(source)?;
         let ctx = checkpoint.check_options(options)?;
+        fits_device(gpu, options)?;
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
@@ -136,7 +138,8 @@ impl Model {
             vit_eos,
         };
         let inner = Arc::new(Inner::new(loaded));
-        Ok(Self { scheduler: Arc::new(Scheduler::new(inner.clone())), inner })
+        let scheduler = Arc::new(Scheduler::new(inner.clone()));
+        Ok(Self { scheduler: Shared::new(scheduler), inner: Shared::new(inner) })
     }
 
     /// Sizes, names and constants of the model.
@@ -214,6 +217,21 @@ impl Model {
         preprocess(picture, self.inner.options.preprocess, &self.inner.preprocessor)
     }
 
+    /// The vision tower's input of a texture, prepared on the device.
+    pub(crate) fn prepare(&self, picture: TextureRegion<'_>) -> Result<Resident<f32, 3>> {
+        prepare(self.gpu(), picture, self.inner.options.preprocess, &self.inner.preprocessor)
+    }
+
+    /// [`Model::pixels`] of a texture, prepared on the device as [`Session::add_texture`](crate::Session::add_texture) does,
+    /// and copied to the host. For inspection: it waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::add_texture`](crate::Session::add_texture).
+    pub fn texture_pixels<'a>(&self, picture: impl Into<TextureRegion<'a>>) -> Result<Vec<f32>> {
+        Ok(self.prepare(picture.into())?.download(self.gpu())?)
+    }
+
     /// Pixels to the image's embeddings, `[queries + 1, hidden_size]`: the last row is `vit_eos`.
     ///
     /// # Errors
@@ -222,7 +240,8 @@ impl Model {
     pub fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>> {
         self.inner.with_encoder(|encoder| {
             encoder.write(pixels)?;
-            encoder.program.run(&[encoder.embeds.id()])?;
+            let embeds = encoder.embeds.id();
+            encoder.program.run_while(&[embeds], self.inner.options.slice, &|| true)?;
             encoder.read(&self.inner)
         })
     }

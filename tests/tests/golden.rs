@@ -68,6 +68,24 @@ fn matrices_cost_no_more_than_the_yardstick() {
     }
 }
 
+/// Products of f16 add less to what rounded weights cost than the margin of the yardstick.
+#[test]
+fn products_of_f16_cost_no_more_than_the_yardstick() {
+    if !gpu().target().f16 {
+        eprintln!("{} does not compute in f16", gpu().name());
+        return;
+    }
+    for dtype in [Dtype::Bf16, Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }] {
+        let results =
+            |activations| checks::yardstick(gpu(), &root(), dtype, KvDtype::F32, activations).unwrap();
+        for (result, exact) in results(Activations::F16).into_iter().zip(results(Activations::F32)) {
+            assert!(result.good(), "{dtype}: {result}");
+            assert_ne!(result.error, exact.error, "{dtype}: nothing was rounded");
+            println!("{dtype}: {result}");
+        }
+    }
+}
+
 /// The original was never measured so; about 1.6 times the error of int8 weights alone, and no more than bf16 weights and
 /// activations cost it.
 #[test]

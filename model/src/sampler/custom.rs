@@ -81,7 +81,8 @@ impl CustomSampler {
     pub(super) fn choose(&mut self, tokens: &[(u32, f32)]) -> Result<u32> {
         // What it keeps is never used again.
         let chosen = catch_unwind(AssertUnwindSafe(|| self.choose.choose(tokens)));
-        let token = chosen.map_err(|panic| Error::SamplerPanicked(panic_text(&*panic).to_string()))?;
+        let token =
+            chosen.map_err(|panic| Error::SamplerPanicked(panic_text(&*panic).unwrap_or_default().into()))?;
         match tokens.iter().any(|(given, _)| *given == token) {
             true => Ok(token),
             false => Err(Error::NotACandidate { token, candidates: tokens.len() }),
