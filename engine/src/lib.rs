@@ -31,7 +31,10 @@ mod error;
 mod gpu;
 mod graph;
 mod host;
-#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
+#[cfg_attr(
+    any(target_vendor = "apple", target_family = "wasm", not(feature = "vulkan-import")),
+    path = "import_none.rs"
+)]
 mod import;
 mod kernels;
 mod lost;
@@ -58,7 +61,10 @@ mod target;
 mod tensor;
 mod texture;
 mod upload;
-#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "vulkan_none.rs")]
+#[cfg_attr(
+    any(target_vendor = "apple", target_family = "wasm", not(feature = "vulkan-import")),
+    path = "vulkan_none.rs"
+)]
 mod vulkan;
 mod waiting;
 mod wanted;

@@ -3,6 +3,8 @@
 mod build_times;
 mod kernels;
 
+mod features;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -23,6 +25,7 @@ cargo xtask TASK
   checkpoints [DIR]     what Strix says of every folder of a tree, against its `expected` line; no device is needed
   fuzz-folders ARGS     folders of models with one thing changed, loaded and asked: [--minutes 10] [--seed 1]
   pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
+  features              each library with none of its features, with each alone, and with all; a warning is an error
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
+        "features" => features::features(),
         "gpus" => gpus(rest),
         "bench" => bench(rest),
         "peers" => driver(&VULKAN)
