@@ -132,6 +132,10 @@ impl HostBytes {
     }
 
     /// Bytes from their first to the end of what their owner holds in memory.
+    #[cfg_attr(
+        not(feature = "vulkan-import"),
+        allow(dead_code, reason = "only what is imported has to have room")
+    )]
     pub(crate) fn room(&self) -> usize {
         self.owner.memory().map_or(0, |all| all.len() - self.range.start)
     }

@@ -31,7 +31,10 @@ mod error;
 mod gpu;
 mod graph;
 mod host;
-#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
+#[cfg_attr(
+    any(target_vendor = "apple", target_family = "wasm", not(feature = "vulkan-import")),
+    path = "import_none.rs"
+)]
 mod import;
 mod kernels;
 mod lost;
@@ -48,6 +51,7 @@ mod resident;
 mod ring;
 mod segments;
 mod shader;
+mod shared;
 mod sharing;
 mod slots;
 mod software;
@@ -57,7 +61,10 @@ mod target;
 mod tensor;
 mod texture;
 mod upload;
-#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "vulkan_none.rs")]
+#[cfg_attr(
+    any(target_vendor = "apple", target_family = "wasm", not(feature = "vulkan-import")),
+    path = "vulkan_none.rs"
+)]
 mod vulkan;
 mod waiting;
 mod wanted;
@@ -79,6 +86,7 @@ pub use program::Program;
 pub use program::inspect::{Captured, CapturedTensor, Deviation, Difference, Traced};
 pub use resident::{Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_GROUPS, MAX_TRIPS, Shader, TEXEL_ROW};
+pub use shared::Shared;
 pub use sharing::{Frames, Polling, Sharing};
 pub use slots::Streamed;
 pub use software::use_wide_vectors;

@@ -48,6 +48,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file is of a kind that this crate can read and was built without.
+    #[error(
+        "{}: is a {what}, and the program was built without the feature `{feature}` of strix-model, which reads it",
+        shown(name)
+    )]
+    LeftOut {
+        /// File name, or "image" for bytes in memory.
+        name: String,
+        /// The kind of file, such as `JPEG` or `tokenizer.json`.
+        what: String,
+        /// The feature of strix-model.
+        feature: &'static str,
+    },
     /// The turns of a chat came in another order than question and reply.
     #[error("{}", shown(_0))]
     Prompt(String),
@@ -83,6 +96,17 @@ pub enum Error {
         /// Size of the vocabulary.
         vocab: usize,
     },
+    /// A [`CustomSampler`](crate::CustomSampler) chose a token that it was not given.
+    #[error("the sampler chose token {token}, which is none of the {candidates} that it was given")]
+    NotACandidate {
+        /// The token's id.
+        token: u32,
+        /// Number of tokens that it could choose among.
+        candidates: usize,
+    },
+    /// A [`CustomSampler`](crate::CustomSampler) panicked.
+    #[error("the sampler panicked: {}", shown(_0))]
+    SamplerPanicked(String),
     /// A stop text is empty: it would end every answer before anything is said.
     #[error("stop string {index} of {count} is empty")]
     StopText {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use strix_engine::{Deviation, Difference, Gpu, Resident, StepTime, Streamed, TextureRegion};
+use strix_engine::{Deviation, Difference, Gpu, Resident, Shared, StepTime, Streamed, TextureRegion};
 
 use crate::Result;
 use crate::cache::DeviceCache;
@@ -31,13 +31,13 @@ use crate::trace::{Trace, profile, trace};
 #[derive(Clone)]
 pub struct Model {
     // The last of the clones ends the thread, and then frees the device's memory.
-    pub(crate) scheduler: Arc<Scheduler>,
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) scheduler: Shared<Arc<Scheduler>>,
+    pub(crate) inner: Shared<Arc<Inner>>,
 }
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loaded { gpu, ctx, .. } = &**self.inner;
+        let Loaded { gpu, ctx, .. } = &***self.inner;
         let parameters = self.num_parameters();
         f.debug_struct("Model")
             .field("adapter", &gpu.name())
@@ -138,7 +138,8 @@ impl Model {
             vit_eos,
         };
         let inner = Arc::new(Inner::new(loaded));
-        Ok(Self { scheduler: Arc::new(Scheduler::new(inner.clone())), inner })
+        let scheduler = Arc::new(Scheduler::new(inner.clone()));
+        Ok(Self { scheduler: Shared::new(scheduler), inner: Shared::new(inner) })
     }
 
     /// Sizes, names and constants of the model.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::Resident;
+use strix_engine::{Resident, Shared};
 
 use crate::Result;
 use crate::inner::Inner;
@@ -14,7 +14,7 @@ pub(crate) struct Picture {
     pub(crate) id: PictureId,
     /// What it is known by in a file.
     pub(crate) hash: blake3::Hash,
-    content: Arc<Mutex<Content>>,
+    content: Shared<Arc<Mutex<Content>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub(crate) enum Pixels {
 
 impl Picture {
     pub(crate) fn new((id, hash): (PictureId, blake3::Hash), content: Content) -> Self {
-        Self { id, hash, content: Arc::new(content.into()) }
+        Self { id, hash, content: Shared::new(Arc::new(content.into())) }
     }
 
     /// Puts something in place of what it holds.

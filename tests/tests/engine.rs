@@ -63,8 +63,13 @@ fn broken_reference(args: &mut ReferenceArgs<'_>) {
 
 fn mix(g: &mut Graph, a: Words, b: Words, y: Words, salt: u32, reference: strix_engine::Reference) {
     let params = [y.shape()[0], a.shape()[0], b.shape()[0], salt];
-    let shader =
-        Shader { name: "mix", label: "mix".into(), variants: vec![], wgsl: MIX.into(), bindings: &BINDINGS };
+    let shader = Shader {
+        name: "mix",
+        label: "mix".into(),
+        variants: vec![],
+        wgsl: MIX.into(),
+        bindings: BINDINGS.to_vec(),
+    };
     g.push(Step {
         label: String::new(),
         shader: Arc::new(shader),

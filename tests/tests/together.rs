@@ -311,9 +311,12 @@ fn dropping_the_model_while_it_answers_ends_all() {
     drop((model, session, answer));
 }
 
-/// What is sent between threads and shared by them.
+/// What is sent between threads and shared by them, from within an app's own nested types too: a compiler looks 128 levels
+/// deep.
 #[test]
 fn handles_go_where_an_app_needs_them() {
+    type Deep<T> = Option<Box<Option<Box<Option<Box<Option<Box<Option<Box<Option<Box<T>>>>>>>>>>>>;
+    is_sent::<Deep<(Model, Session, Generation)>>();
     fn is_shared<T: Clone + Send + Sync>() {}
     fn is_sent<T: Send + 'static>() {}
     is_shared::<Model>();

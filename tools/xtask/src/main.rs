@@ -1,6 +1,9 @@
 //! `cargo xtask`: sets up what is missing and runs what the project is checked with.
 
+mod build_times;
 mod kernels;
+
+mod features;
 
 use std::env;
 use std::ffi::OsStr;
@@ -22,9 +25,11 @@ cargo xtask TASK
   checkpoints [DIR]     what Strix says of every folder of a tree, against its `expected` line; no device is needed
   fuzz-folders ARGS     folders of models with one thing changed, loaded and asked: [--minutes 10] [--seed 1]
   pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
+  features              each library with none of its features, with each alone, and with all; a warning is an error
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
+  build-times ARGS      what an app pays that embeds Strix: [--quick] [--sizes] [--keep DIR]
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -50,10 +55,12 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             2
         }),
+        "build-times" => build_times::run(rest),
         "golden" | "nano" | "schedules" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
+        "features" => features::features(),
         "gpus" => gpus(rest),
         "bench" => bench(rest),
         "peers" => driver(&VULKAN)
