@@ -119,6 +119,11 @@ impl Gpu {
         &self.inner.queue
     }
 
+    /// The adapter, of a device that Strix opened or that was [shared](Gpu::share) with it.
+    pub fn adapter(&self) -> Option<&wgpu::Adapter> {
+        self.inner.sharing.adapter.as_ref()
+    }
+
     /// Name, backend and driver of the adapter.
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.inner.info

@@ -76,7 +76,9 @@ impl Program {
     ///
     /// If a buffer is above the device's limits, memory runs out, or the driver refuses a kernel.
     pub fn compile(gpu: &Gpu, graph: Graph) -> Result<Self> {
-        Self::build(gpu, graph, false)
+        let program = Self::build(gpu, graph, false)?;
+        program.warm()?;
+        Ok(program)
     }
 
     /// The same with kernels that count their loop iterations, for [`Program::trips`].
@@ -249,13 +251,17 @@ fn region(
 }
 
 fn dispatch(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled) {
+    dispatch_grid(pass, label, step, step.groups);
+}
+
+fn dispatch_grid(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled, groups: [u32; 3]) {
     pass.push_debug_group(label);
     pass.set_pipeline(&step.pipeline);
     pass.set_bind_group(0, &step.bind_group, &[]);
     if let Some(audit) = &step.audit {
         pass.set_bind_group(1, audit, &[]);
     }
-    pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]);
+    pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
     pass.pop_debug_group();
 }
 

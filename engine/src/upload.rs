@@ -91,12 +91,11 @@ impl Gpu {
         mut copied: impl FnMut(Range<usize>),
     ) -> Result<()> {
         let mut at = 0;
-        let step = self.piece_bytes() as usize;
-        for start in (0..len).step_by(step) {
-            let range = start..len.min(start + step);
-            // Neither a frame nor a reader is waited for while a buffer of the ring is away.
-            self.take_upload(range.len() as u64);
-            let piece = piece(range)?;
+        let most = self.piece_bytes() as usize;
+        for start in (0..len).step_by(most) {
+            // Neither a reader nor the app's next frame is waited for while a buffer of the ring is away.
+            let piece = piece(start..len.min(start + most))?;
+            self.take_upload(piece.len() as u64);
             let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let staging = self.staging(&mut ring)?;
             // Copies are of whole words.

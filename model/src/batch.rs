@@ -40,6 +40,9 @@ pub(crate) struct Batch<'m> {
     scratch: Scratch,
 }
 
+/// Time between two looks at whether a thread that compiles has ended.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// What is run between two steps, piece by piece.
 enum Work<'m> {
     /// A picture is encoded.
@@ -314,6 +317,14 @@ impl<'m> Batch<'m> {
             let is_awaited = self.live.iter().any(|live| live.decodes && !live.has_ended);
             if is_awaited && self.compiling.as_ref().is_some_and(|thread| !thread.is_finished()) {
                 return Ok(None);
+            }
+            // Who wants it no more does not wait for it, and who comes meanwhile has a turn.
+            let is_wanted = |live: &Live<'_>| !live.decodes && !live.has_ended && !live.sample.is_cancelled();
+            while self.compiling.as_ref().is_some_and(|thread| !thread.is_finished()) {
+                if self.queue.has_news() || !self.live.iter().any(is_wanted) {
+                    return Ok(None);
+                }
+                thread::sleep(LOOK);
             }
             // One that panics, or has no thread, is compiled below.
             if let Some(Ok(compiled)) = self.compiling.take().map(JoinHandle::join) {

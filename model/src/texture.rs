@@ -128,7 +128,7 @@ pub(crate) fn prepare(
         let mut g = Graph::new(gpu.target());
         let filters = [&across, &stretch];
         resize_across(&mut g, &source.words, placed, filters, (&narrow, needed.start), rows.clone());
-        Program::compile(gpu, g)?.launch()?;
+        Program::launch(gpu, g)?;
         row = rows.end;
     }
 
@@ -136,6 +136,6 @@ pub(crate) fn prepare(
     let pixels = Resident::zeros("pixels", [3, crop, crop]);
     let mut g = Graph::new(gpu.target());
     resize_down(&mut g, (&narrow, needed.start), &down, &table, &pixels);
-    Program::compile(gpu, g)?.launch()?;
+    Program::launch(gpu, g)?;
     Ok(pixels)
 }

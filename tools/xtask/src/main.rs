@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets up what is missing and runs what the project is checked with.
 
+mod build_times;
 mod kernels;
 
 mod features;
@@ -28,6 +29,7 @@ cargo xtask TASK
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
+  build-times ARGS      what an app pays that embeds Strix: [--quick] [--sizes] [--keep DIR]
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             2
         }),
+        "build-times" => build_times::run(rest),
         "golden" | "nano" | "schedules" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
