@@ -44,7 +44,7 @@ fn resize_across_matches_reference() {
         ([1, 1], 1, 1, 1),
         ([5, 1], 5, 3, 4),
     ] {
-        let pitch = (width as u32).next_multiple_of(64);
+        let pitch = width.next_multiple_of(64);
         let picture = Resident::from_slice("picture", [height, pitch], &words(1, (height * pitch) as usize));
         let across = filter(side, columns, taps);
         let no = (Stretched::No, [(side - width) / 2, (side - height) / 2]);
