@@ -38,7 +38,7 @@ fn check(what: &str, record: impl Fn(&mut Graph)) {
 fn resize_across_matches_reference() {
     // A picture's size, the side of its square, columns, and taps. The model's own, what fills no workgroup, one pixel.
     for ([width, height], side, columns, taps) in [
-        ([640, 480], 640, 448, 6),
+        ([640_u32, 480_u32], 640, 448, 6),
         ([70, 33], 70, 65, 5),
         ([31, 97], 97, 56, 8),
         ([1, 1], 1, 1, 1),
