@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use strix_engine::Gpu;
+
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
 use crate::files::{Beside, Files};
+use crate::memory::Room;
 use crate::options::{LoadOptions, check_options, fits_activations, fits_packing};
+use crate::plan::{PlanReport, plan};
 use crate::prompt::Prompt;
 use crate::rows;
 use crate::tokenizer::Tokenizer;
@@ -13,6 +17,20 @@ use crate::weights::{Located, Weights, check_config};
 use crate::{Error, Result};
 
 /// Where a checkpoint comes from.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use strix_model::{Config, Gpu, LoadOptions, Model, Source, Weights, nano_files, unwatched};
+///
+/// // Weights that are open are shared by models, here of two dtypes.
+/// let [(_, config), _, (_, weights), ..] = nano_files();
+/// let (config, weights) = (Config::from_json(config)?, Arc::new(Weights::from_bytes(weights)?));
+/// let source = Source::Weights { config: &config, weights: &weights, tokenizer: None };
+/// let model = Model::load_on(&Gpu::new()?, source, &LoadOptions::default(), &mut unwatched)?;
+/// assert!(model.tokenizer().is_err() && model.weight_bytes() > 0);
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Source<'a> {
@@ -51,13 +69,21 @@ pub enum Source<'a> {
 ///
 /// What is wrong with files, options or a prompt is found here, before a device is opened and a model is loaded:
 ///
-/// ```no_run
-/// use strix_model::{Checkpoint, Gpu, LoadOptions, Model, Source, unwatched};
+/// ```
+/// use strix_model::{Checkpoint, Error, Gpu, LoadOptions, Model, Source, unwatched};
 ///
-/// let options = LoadOptions::default();
-/// let checkpoint = Checkpoint::open(Source::Dir("mplug-owl2-llama2-7b".as_ref()))?;
-/// checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 1, &options)?;
-/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut unwatched)?;
+/// let checkpoint = Checkpoint::open(Source::Nano)?;
+/// let options = LoadOptions { ctx: Some(128), ..LoadOptions::default() };
+/// let positions = checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 1, &options)?;
+/// assert!(positions < 128);
+/// // The same without its picture is an error before anything is loaded.
+/// let refused = checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 0, &options);
+/// assert!(matches!(refused, Err(Error::PictureMismatch { places: 1, pictures: 0 })));
+///
+/// let gpu = Gpu::new()?;
+/// println!("{} bytes on the device", checkpoint.plan(&gpu, &options)?.memory.device_bytes());
+/// let model = Model::load_on(&gpu, Source::Checkpoint(&checkpoint), &options, &mut unwatched)?;
+/// assert_eq!(model.memory().device_bytes(), checkpoint.plan(&gpu, &options)?.memory.device_bytes());
 /// # Ok::<(), strix_model::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -179,6 +205,17 @@ impl Checkpoint {
         fits_packing(&self.weights, options)?;
         fits_activations(Some(&self.weights), options)?;
         Ok(ctx)
+    }
+
+    /// Plans a model of it on a device, before anything is allocated: what would live where, and how many bytes it takes.
+    ///
+    /// # Errors
+    ///
+    /// If an option is out of its range or contradicts the files, or the model does not fit:
+    /// [`Error::remedies`] says which options would make it fit.
+    pub fn plan(&self, gpu: &Gpu, options: &LoadOptions) -> Result<PlanReport> {
+        let room = Room::of(gpu, options.device_memory, Some(&self.weights));
+        plan(&self.config, options, &gpu.target(), Some(&self.weights), room)
     }
 
     /// Checks that a prompt with so many pictures can be run by a model of it, loaded with these options; returns its

@@ -34,6 +34,20 @@ pub(crate) use vocabulary::Vocabulary;
 /// `min_new_tokens` says.
 ///
 /// It takes the crate's feature `constraint`; without it, asking for one is an error.
+///
+/// ```
+/// use strix_model::{Constraint, GenerateOptions, LoadOptions, Model};
+///
+/// # if !cfg!(feature = "constraint") { return Ok(()); }
+/// let constraint = Constraint::JsonSchema(r#"{"type": "integer"}"#.into());
+/// constraint.validate()?;
+/// assert!(Constraint::Regex("[0-9".into()).validate().is_err());
+///
+/// let options = GenerateOptions { constraint: Some(constraint), ..GenerateOptions::default() };
+/// let mut session = Model::nano(&LoadOptions::default())?.session()?;
+/// assert_eq!(session.ask("What is 3 + 4?", &options)?.finish()?.text, "7");
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -12,6 +12,24 @@ use crate::stop::StopMatcher;
 use crate::{Error, Result};
 
 /// How an answer is generated.
+///
+/// ```
+/// use strix_model::{FinishReason, GenerateOptions, LoadOptions, Model, SamplingParams};
+///
+/// let options = GenerateOptions {
+///     sampling: SamplingParams { temperature: 0.7, top_p: 0.9, seed: 7, ..SamplingParams::default() },
+///     max_tokens: 64,
+///     stop: vec!["orange".into()],
+///     log_probs: Some(3),
+///     ..GenerateOptions::default()
+/// };
+/// let mut session = Model::nano(&LoadOptions::default())?.session()?;
+/// let answer = session.ask("What are the seven colors of the rainbow?", &options)?.finish()?;
+/// assert_eq!(answer.text, "The seven colors of the rainbow are red,");
+/// assert_eq!(answer.finish_reason, FinishReason::Stop("orange".into()));
+/// assert!(answer.log_probs.len() == answer.ids.len() && answer.log_probs[0].top.len() == 3);
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
     /// How tokens are chosen; greedy by default.

@@ -16,6 +16,19 @@ use crate::{Error, Result};
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// Cancels a [`Generation`], from any thread.
+///
+/// ```
+/// use strix_model::{FinishReason, GenerateOptions, LoadOptions, Model};
+///
+/// let mut session = Model::nano(&LoadOptions::default())?.session()?;
+/// let mut answer = session.ask("What are the seven colors of the rainbow?", &GenerateOptions::default())?;
+/// let canceller = answer.canceller();
+/// let button = std::thread::spawn(move || canceller.cancel());
+/// button.join().expect("it does not panic");
+/// assert!(answer.next().is_none());
+/// assert_eq!(answer.finish_reason(), Some(&FinishReason::Cancelled));
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Canceller(Arc<Feed>);
 
@@ -64,6 +77,21 @@ pub struct Answer {
 /// anybody takes the tokens or not.
 ///
 /// Dropping it cancels it. The tokens taken by then stay in the conversation; if there are none, it was never asked.
+///
+/// ```
+/// use strix_model::{FinishReason, GenerateOptions, LoadOptions, Model};
+///
+/// let model = Model::nano(&LoadOptions::default())?;
+/// let mut session = model.session()?;
+/// let mut answer = session.ask("Hello!", &GenerateOptions::default())?;
+/// let mut text = String::new();
+/// for token in answer.by_ref() {
+///     text += &token?.text;
+/// }
+/// assert_eq!((text.trim(), answer.finish_reason()), (answer.text(), Some(&FinishReason::Eos)));
+/// println!("{:.1} tokens/s", answer.timing().tokens_per_second().unwrap_or_default());
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Generation {
     feed: Arc<Feed>,
@@ -180,6 +208,23 @@ impl Generation {
     /// thread, which has nothing to run meanwhile: it should return soon.
     ///
     /// The answer goes on when what is returned is dropped.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use strix_model::{Event, GenerateOptions, LoadOptions, Model};
+    ///
+    /// let mut session = Model::nano(&LoadOptions::default())?.session()?;
+    /// let (tell, told) = mpsc::channel();
+    /// session.ask("What is 3 + 4?", &GenerateOptions::default())?.listen(move |event| match event {
+    ///     Event::Token { text, .. } => print!("{text}"),
+    ///     Event::Finished(answer) => tell.send(Ok(answer.text.clone())).expect("it is waited for"),
+    ///     Event::Failed(error) => tell.send(Err(error)).expect("it is waited for"),
+    ///     _ => {}
+    /// });
+    /// assert_eq!(told.recv().expect("it ends")?, "7");
+    /// # Ok::<(), strix_model::Error>(())
+    /// ```
     pub fn listen(mut self, mut on_event: impl FnMut(Event<'_>) + Send + 'static) -> Canceller {
         let canceller = self.canceller();
         let feed = self.feed.clone();
@@ -316,7 +361,27 @@ impl Drop for Generation {
     }
 }
 
-/// A [`Generation`] as a stream of tokens, for `async` code.
+/// A [`Generation`] as a stream of tokens, for `async` code: it takes no thread while it waits.
+///
+/// ```
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+///
+/// // `futures::StreamExt` gives it `next`, `map` and the like.
+/// use futures_core::Stream;
+/// use strix_model::{GenerateOptions, LoadOptions, Model};
+///
+/// let mut session = Model::nano(&LoadOptions::default())?.session()?;
+/// let mut tokens = session.ask("What is 3 + 4?", &GenerateOptions::default())?.into_stream();
+/// pollster::block_on(async {
+///     while let Some(token) = poll_fn(|context| Pin::new(&mut tokens).poll_next(context)).await {
+///         print!("{}", token?.text);
+///     }
+///     Ok::<(), strix_model::Error>(())
+/// })?;
+/// assert_eq!(tokens.generation().text(), "7");
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[cfg(feature = "stream")]
 #[derive(Debug)]
 pub struct Tokens(Generation);

@@ -27,7 +27,20 @@ use crate::texture::prepare;
 use crate::tokenizer::Tokenizer;
 use crate::trace::{Trace, profile, trace};
 
-/// A checkpoint on a device, ready for any number of sessions. Clones share it.
+/// A checkpoint on a device, ready for any number of sessions. Clones share it, and threads may.
+///
+/// When the last clone, session and answer of it is dropped, its memory on the device is freed.
+///
+/// ```
+/// use strix_model::{GenerateOptions, Gpu, LoadOptions, Model, Source, unwatched};
+///
+/// let options = LoadOptions { ctx: Some(256), ..LoadOptions::default() };
+/// let model = Model::load_on(&Gpu::new()?, Source::Nano, &options, &mut unwatched)?;
+/// assert_eq!((model.ctx(), model.num_parameters()), (256, 2_467_712));
+/// let answer = model.session()?.ask("What is 3 + 4?", &GenerateOptions::default())?.finish()?;
+/// assert_eq!(answer.text, "7");
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Model {
     // The last of the clones ends the thread, and then frees the device's memory.

@@ -17,6 +17,23 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// How a model is loaded.
+///
+/// ```
+/// use strix_model::{Dtype, Error, KvDtype, LoadOptions, Model, Remedy};
+///
+/// let options = LoadOptions {
+///     dtype: Dtype::Int8 { group: None },
+///     kv: KvDtype::F16,
+///     device_memory: Some(1 << 20),
+///     ..LoadOptions::default()
+/// };
+/// // What does not fit is refused before anything is allocated, with what would make it fit.
+/// let error = Model::nano(&options).unwrap_err();
+/// let Some(Remedy::DeviceMemory(needed)) = error.remedies().pop() else { panic!("{error}") };
+/// let model = Model::nano(&LoadOptions { device_memory: Some(needed), ..options })?;
+/// assert!(model.memory().streams());
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// What matrices are stored as on the device.

@@ -65,6 +65,20 @@ pub struct WeightPlan {
 
 /// Plans a model of this config: weight bytes under each dtype, KV cache, activations, dispatches, and what lives
 /// where. Needs neither weights nor a device; `weights` tell what dtypes are stored.
+/// [`Checkpoint::plan`](crate::Checkpoint::plan) plans an open checkpoint for a device.
+///
+/// ```
+/// use strix_model::engine::Target;
+/// use strix_model::{Config, LoadOptions, Room, plan};
+///
+/// // The published model on a device of WebGPU's default limits with 4 GiB.
+/// let config = Config::from_json(b"{}")?;
+/// let room = Room { budget_bytes: Some(4 << 30), ..Room::default() };
+/// let options = LoadOptions { ctx: Some(1024), ..LoadOptions::default() };
+/// let report = plan(&config, &options, &Target::default(), None, room)?;
+/// assert!(report.memory.streams() && report.memory.device_bytes() <= 4 << 30);
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 ///
 /// # Errors
 ///

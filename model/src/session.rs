@@ -28,6 +28,28 @@ pub use turns::Usage;
 
 /// A conversation: its turns and its pictures. It has pages of the model's KV cache only while it is answered; what they
 /// hold stays there for its next turn until others need the room.
+///
+/// ```
+/// use strix_model::{GenerateOptions, LoadOptions, Model};
+///
+/// let model = Model::nano(&LoadOptions::default())?;
+/// let mut session = model.session()?;
+/// # let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shapes.png");
+/// session.add_image(picture)?;
+/// let options = GenerateOptions::default();
+/// assert_eq!(session.ask("Is there a blue triangle in the image?", &options)?.finish()?.text, "yes");
+/// // A later question runs its own tokens only.
+/// let answer = session.ask("What is 3 + 4?", &options)?.finish()?;
+/// assert!(answer.text == "7" && answer.timing.reused_tokens > 0);
+///
+/// // A saved conversation goes on with the tokens that it would have had.
+/// # let file = std::env::temp_dir().join(format!("strix-doctest-{}.session", std::process::id()));
+/// session.save(&file, Default::default())?;
+/// let restored = model.restore(&file)?;
+/// assert_eq!(restored.turns(), session.turns());
+/// # std::fs::remove_file(&file).ok();
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Session {
     model: Model,

@@ -6,6 +6,16 @@ use crate::{Error, Result};
 ///
 /// The first is the one that ends first, the longest if several end together: what comes out does not depend
 /// on how the text was cut into pieces.
+///
+/// ```
+/// use strix_model::stop::StopMatcher;
+///
+/// let mut stops = StopMatcher::new(vec!["STOP".into()])?;
+/// assert_eq!(stops.push("one ST"), "one ");
+/// assert_eq!(stops.push("ONE STOP more"), "STONE ");
+/// assert_eq!(stops.matched(), Some("STOP"));
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct StopMatcher {
     stops: Vec<String>,

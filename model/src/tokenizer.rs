@@ -22,5 +22,5 @@ pub use marks::{IMAGE_TOKEN, PromptId};
 pub use spans::Span;
 pub use vocabulary::Tokenizer;
 
-#[cfg(all(test, feature = "default"))]
+#[cfg(all(test, feature = "default", feature = "tokenizer-json"))]
 mod tests;

@@ -13,6 +13,15 @@ use crate::Result;
 
 /// Reads and decodes a picture file. As [`decode`], with the file's path as name.
 ///
+/// ```
+/// use strix_model::image::{self, Exif};
+///
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shapes.png");
+/// let picture = image::open(path.as_ref(), Exif::Honour)?;
+/// assert_eq!(picture.dimensions(), (640, 480));
+/// # Ok::<(), strix_model::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// If the file cannot be read, or as [`decode`].

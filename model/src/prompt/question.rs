@@ -6,6 +6,13 @@ use crate::tokenizer::IMAGE_TOKEN;
 
 /// A question: text, and perhaps the places of pictures in it. All of the text is data: what looks like a control token or
 /// a picture's place is neither.
+///
+/// ```
+/// use strix_model::prompt::Question;
+///
+/// assert_eq!(Question::from("What is <|image|>?").num_images(), 0);
+/// assert_eq!(Question::placed("Is <|image|> like <|image|>?").num_images(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Texts before, between and behind the pictures: one more than there are pictures.

@@ -12,6 +12,18 @@ use crate::sentencepiece::Piece;
 use crate::sentencepiece::PieceKind;
 
 /// A BPE tokenizer of the LLaMA family. Its methods take `&self`: threads can share one.
+///
+/// ```
+/// use strix_model::nano_files;
+/// use strix_model::tokenizer::Tokenizer;
+///
+/// let [_, (_, bytes), ..] = nano_files();
+/// let tokenizer = Tokenizer::from_sentencepiece(bytes, true)?;
+/// let ids = tokenizer.encode("A red circle.", true);
+/// assert_eq!(ids[0], tokenizer.bos());
+/// assert_eq!(tokenizer.decode(&ids, true), "A red circle.");
+/// # Ok::<(), strix_model::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Tokenizer {
     /// Pieces by id.
