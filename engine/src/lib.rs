@@ -34,6 +34,7 @@ mod host;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
 mod import;
 mod kernels;
+mod logged;
 mod lost;
 mod maker;
 mod memory;
@@ -66,6 +67,7 @@ pub use error::{Error, NoAdapter, Result};
 pub use gpu::{Created, Gpu};
 pub use graph::{Arg, Graph, RANGE_ALIGNMENT, Reference, ReferenceArgs, Step};
 pub use host::HostBytes;
+pub use logged::logged;
 pub use lost::{is_guarded, panic_text};
 pub use maker::Maker;
 pub use pipelines::Compiling;

@@ -1,5 +1,7 @@
 //! `cargo xtask`: sets up what is missing and runs what the project is checked with.
 
+mod install;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -21,6 +23,8 @@ cargo xtask TASK
   pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
+  capi ARGS             strix.h, its library, and programs in C and C++, plain, under valgrind and sanitizers: [--quick] [--bless]
+  install ARGS          library, headers, pkg-config and CMake package: --prefix DIR [--release | --dev | --profile NAME]
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
         "gpus" => gpus(rest),
         "bench" => bench(rest),
+        "capi" => capi(rest),
+        "install" => install::install(rest),
         "peers" => driver(&VULKAN)
             .and_then(|()| build_strix(&[]))
             .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
@@ -124,6 +130,7 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
         println!("\nno GL adapter here: the kernels are not run through GL");
     }
     if cfg!(target_os = "linux") {
+        phases.run("C interface", || capi(&["--quick".into()]))?;
         let quick = ["--quick", "--or-skip"];
         phases.run("other GPUs", || run(Command::new(sibling("gpus")).args(quick).args(args)))?;
     }
@@ -134,6 +141,12 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
 fn gpus(args: &[String]) -> Result {
     run(cargo().args(["build", "--workspace", "--bins"]))?;
     run(Command::new(sibling("gpus")).args(args))
+}
+
+/// Checks the C interface. It is built as the tests are: nothing of it depends on how fast Strix is.
+fn capi(args: &[String]) -> Result {
+    driver(&VULKAN)?;
+    run(cargo().args(["run", "--quiet", "-p", "strix-capi-check", "--"]).args(args))
 }
 
 /// Builds the binary that full-size starts, beside it.

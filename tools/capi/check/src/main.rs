@@ -1,0 +1,5 @@
+//! Checks `strix.h` and what it stands for.
+
+mod header;
+
+fn main() {}
