@@ -274,6 +274,7 @@ void check_loading(void) {
     strix_canceller_reset(options.canceller);
     OK(strix_model_load(checkpoint, &options, &model, &error));
     strix_canceller_free((StrixCanceller *)options.canceller);
+    options.canceller = NULL;
     strix_model_free(model);
     log.level = (StrixLogLevel)6;
     FAILS(STRIX_STATUS_OUT_OF_RANGE, "StrixLogLevel", strix_model_load(checkpoint, &options, &model, &error));
