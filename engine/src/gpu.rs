@@ -8,7 +8,7 @@ use wgpu::Features;
 
 use crate::adapters::name;
 use crate::ring::Ring;
-use crate::{Choices, Error, Result, Target};
+use crate::{Choices, Error, Result, Sharing, Target};
 
 /// Numbers of objects created on the device so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub(crate) struct Inner {
     /// Whether host memory may be imported; unset when the driver refuses.
     pub(crate) imports: AtomicBool,
     pub(crate) ring: Mutex<Ring>,
+    pub(crate) sharing: Sharing,
+    /// Bytes that may still be copied to it before the app's next frame.
+    pub(crate) upload_left: AtomicU64,
     /// Set by whoever chose among adapters.
     pub(crate) passed_over: OnceLock<Vec<String>>,
     shares: bool,
@@ -73,6 +76,7 @@ impl Inner {
         shares: bool,
         imports: bool,
         memory_bytes: Option<u64>,
+        sharing: Sharing,
     ) -> Self {
         Self {
             info: device.adapter_info(),
@@ -90,6 +94,8 @@ impl Inner {
             lost: AtomicBool::new(false),
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
+            sharing,
+            upload_left: AtomicU64::new(0),
             passed_over: OnceLock::new(),
             shares,
             memory_bytes,
@@ -111,6 +117,11 @@ impl Gpu {
     /// The wgpu queue, to share with other code.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
+    }
+
+    /// The adapter, of a device that Strix opened or that was [shared](Gpu::share) with it.
+    pub fn adapter(&self) -> Option<&wgpu::Adapter> {
+        self.inner.sharing.adapter.as_ref()
     }
 
     /// Name, backend and driver of the adapter.

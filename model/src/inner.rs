@@ -1,12 +1,14 @@
 //! A loaded checkpoint with its programs.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strix_engine::{Program, Tensor};
 
 use crate::encoder::RecordedEncoder;
 use crate::loaded::Loaded;
+use crate::picture::Pixels;
 use crate::pictures::{Encoded, PictureId};
 use crate::runner::Runner;
 use crate::{Error, Result, trace};
@@ -16,6 +18,8 @@ pub(crate) struct Inner {
     pub(crate) loaded: Arc<Loaded>,
     /// Compiled with the first session.
     runner: Mutex<Option<Runner>>,
+    /// Whether that was done, for those who must not wait for whoever runs them.
+    has_runner: AtomicBool,
     /// Compiled with the first picture.
     encoder: Mutex<Option<Encoder>>,
 }
@@ -31,7 +35,12 @@ impl Deref for Inner {
 impl Inner {
     /// Without programs yet.
     pub(crate) fn new(loaded: Loaded) -> Self {
-        Self { loaded: Arc::new(loaded), runner: Mutex::default(), encoder: Mutex::default() }
+        Self {
+            loaded: Arc::new(loaded),
+            runner: Mutex::default(),
+            has_runner: AtomicBool::new(false),
+            encoder: Mutex::default(),
+        }
     }
 
     /// The programs, compiled when they are first needed.
@@ -39,8 +48,17 @@ impl Inner {
         let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
         if runner.is_none() {
             *runner = Some(self.compile()?);
+            self.has_runner.store(true, Ordering::Release);
         }
         Ok(Running(runner))
+    }
+
+    /// Compiles the programs if they are not. Does not wait for whoever runs them.
+    pub(crate) fn need_runner(&self) -> Result<()> {
+        match self.has_runner.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => self.runner().map(drop),
+        }
     }
 
     fn compile(&self) -> Result<Runner> {
@@ -76,10 +94,10 @@ impl Inner {
     }
 
     /// Encodes a picture that is not kept.
-    pub(crate) fn encode(&self, id: PictureId, pixels: &[f32]) -> Result<Arc<Encoded>> {
+    pub(crate) fn encode(&self, id: PictureId, pixels: &Pixels) -> Result<Arc<Encoded>> {
         self.with_encoder(|encoder| {
-            encoder.write(pixels)?;
-            encoder.program.run(&[])?;
+            encoder.set(pixels)?;
+            encoder.program.run_while(&[], self.options.slice, &|| true)?;
             encoder.keep(self, id)
         })
     }
@@ -115,6 +133,14 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
+    /// Sets the picture of the next run, wherever it is.
+    pub(crate) fn set(&mut self, pixels: &Pixels) -> Result<()> {
+        match pixels {
+            Pixels::Host(pixels) => self.write(pixels),
+            Pixels::Device(pixels) => Ok(self.program.write_from(self.pixels, &pixels.untyped())?),
+        }
+    }
+
     /// Sets the picture of the next run.
     pub(crate) fn write(&mut self, pixels: &[f32]) -> Result<()> {
         let [channels, height, width] = self.pixels.shape();

@@ -4,7 +4,7 @@ use strix_engine::{Maker, Target};
 
 use crate::Variants as _;
 use crate::gemm::{Projection, ProjectionWay};
-use crate::generated::variants::X;
+use crate::generated::variants::{Arithmetic, X};
 use crate::kernel::Dispatch;
 
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
@@ -28,6 +28,7 @@ pub(crate) fn specialise(rows: u32, cols: u32, of: &Projection<'_>) -> Dispatch 
     let (layout, bias, residual) = (of.layout, of.bias, of.residual());
     // A turn of the loop takes 16 columns.
     let x = if layout.k.is_multiple_of(16) { X::Whole } else { layout.x() };
-    let variants = Variants { weights: layout.format.weights(), rows, cols, x, bias, residual };
+    let arithmetic = if of.halves() { Arithmetic::F16 } else { Arithmetic::F32 };
+    let variants = Variants { weights: layout.format.weights(), rows, cols, arithmetic, x, bias, residual };
     variants.over([of.tiles(rows), layout.packed_rows().div_ceil(cols), 1])
 }

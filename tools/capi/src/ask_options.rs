@@ -1,10 +1,11 @@
 //! Options of an answer.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
 
-use strix_model::{Constraint, GenerateOptions, SamplingParams};
+use strix_model::{Constraint, CustomSampler, GenerateOptions, SamplingParams};
 
+use crate::calls::User;
 use crate::canceller::StrixCanceller;
 use crate::error::Failure;
 use crate::load_options::cancel_flag;
@@ -41,6 +42,23 @@ pub struct StrixLogitBias {
     pub bias: f32,
 }
 
+/// A token that may come next, and its logit: the model's, with biases and penalties.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct StrixLogit {
+    /// The token.
+    pub token: u32,
+    /// Its logit.
+    pub logit: f32,
+}
+
+/// Chooses the next token among those that may come: returns the id of one. Another ends the answer with an error.
+///
+/// It is called on the model's thread, which has nothing to run meanwhile: it should return soon. tokens are there during the
+/// call only. It must not throw or longjmp.
+pub type StrixSamplerCallback =
+    Option<extern "C" fn(user: *mut c_void, tokens: *const StrixLogit, num_tokens: usize) -> u32>;
+
 /// How an answer is generated. Each field that is zero has its default; so all zeros are the defaults, which are greedy. It is
 /// read during the call only, and so is what it points to.
 #[repr(C)]
@@ -61,6 +79,10 @@ pub struct StrixAskOptions {
     /// Ends the answer, from any thread; NULL: only strix_generation_cancel and its like do. It may be freed once the call
     /// has returned.
     pub canceller: *const StrixCanceller,
+    /// Chooses each token in place of temperature, top_k, top_p, min_p and seed; NULL: those do.
+    pub sampler: StrixSamplerCallback,
+    /// First argument of sampler. What it points to must be there until the answer has ended.
+    pub sampler_user: *mut c_void,
     /// Seed of the random numbers. The same seed gives the same tokens.
     pub seed: u64,
     /// What the answer must be.
@@ -90,8 +112,8 @@ pub struct StrixAskOptions {
     /// 1: every <|image|> of a question is the place of a picture. 0: pictures are in front of the question, and its text is
     /// data, whatever it looks like.
     pub placed: u32,
-    /// 0.
-    pub reserved: u32,
+    /// sampler is given so many of the likeliest tokens, likeliest first; 0: all, by their ids.
+    pub sampler_candidates: u32,
 }
 
 sized!(StrixAskOptions);
@@ -140,6 +162,27 @@ pub(crate) fn read(options: *const StrixAskOptions) -> Result<(GenerateOptions, 
         constraint,
         log_probs: (given.log_probs != 0).then_some(given.top_log_probs as usize),
         cancel: cancel_flag(given.canceller),
+        sampler: given
+            .sampler
+            .map(|callback| sampler(callback, User::new(given.sampler_user), given.sampler_candidates)),
     };
     Ok((options, given.placed != 0))
+}
+
+/// The caller's way to choose a token.
+fn sampler(
+    callback: extern "C" fn(*mut c_void, *const StrixLogit, usize) -> u32,
+    user: User,
+    candidates: u32,
+) -> CustomSampler {
+    let mut given = vec![];
+    let choose = move |tokens: &[(u32, f32)]| {
+        given.clear();
+        given.extend(tokens.iter().map(|&(token, logit)| StrixLogit { token, logit }));
+        callback(user.get(), given.as_ptr(), given.len())
+    };
+    match candidates {
+        0 => CustomSampler::of_all(choose),
+        count => CustomSampler::of_candidates(count as usize, choose),
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use strix_model::image::{self, Exif, Opened, Options, RgbImage};
+use strix_model::image::{self, Exif, Opened, Options, PixelOrder, Pixels, RgbImage, open_pixels};
 
 use crate::error::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
@@ -40,9 +40,9 @@ pub struct StrixImageOptions {
 pub enum StrixPixelFormat {
     /// Red, green, blue: 3 bytes.
     Rgb8 = 0,
-    /// Red, green, blue and alpha, which is dropped: 4 bytes.
+    /// Red, green, blue and alpha: 4 bytes.
     Rgba8 = 1,
-    /// Blue, green, red and alpha, which is dropped: 4 bytes.
+    /// Blue, green, red and alpha: 4 bytes.
     Bgra8 = 2,
 }
 
@@ -122,64 +122,34 @@ pub extern "C" fn strix_image_decode(
     })
 }
 
-/// A picture of pixels in memory, which are copied.
+/// A picture of pixels in memory, which are copied. Alpha is straight, and treated as that of a file. options may be NULL.
 ///
 /// The caller frees picture. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn strix_image_from_pixels(
     pixels: *const StrixPixels,
+    options: *const StrixImageOptions,
     picture: Place<'_>,
     error: ErrorPlace<'_>,
 ) -> StrixStatus {
     guard(error, || {
         let out = place(picture, "picture")?;
-        out.write(Some(Box::new(StrixImage(read_pixels(pixels)?))));
+        let options = read_options(options)?;
+        if pixels.is_null() {
+            return Err(raw::null("pixels"));
+        }
+        let StrixPixels { data, len, stride, width, height, format, .. } = raw::options(pixels)?;
+        let order = match raw::choice(format)? {
+            StrixPixelFormat::Rgb8 => PixelOrder::Rgb,
+            StrixPixelFormat::Rgba8 => PixelOrder::Rgba,
+            StrixPixelFormat::Bgra8 => PixelOrder::Bgra,
+        };
+        let bytes = list(data, len, "data")?;
+        let packed = Pixels::packed(bytes, [width, height], order);
+        let pixels = Pixels { stride: if stride == 0 { packed.stride } else { stride }, ..packed };
+        out.write(Some(Box::new(StrixImage(open_pixels(&pixels, &options)?.pixels))));
         Ok(())
     })
-}
-
-fn read_pixels(pixels: *const StrixPixels) -> Result<RgbImage, Failure> {
-    if pixels.is_null() {
-        return Err(raw::null("pixels"));
-    }
-    let StrixPixels { data, len, stride, width, height, format, .. } = raw::options(pixels)?;
-    let order: &[usize] = match raw::choice(format)? {
-        StrixPixelFormat::Rgb8 => &[0, 1, 2],
-        StrixPixelFormat::Rgba8 => &[0, 1, 2, 3],
-        StrixPixelFormat::Bgra8 => &[2, 1, 0, 3],
-    };
-    let wrong = |reason: String| {
-        Failure::new(
-            StrixStatus::Image,
-            format!("pixels: {width} x {height}, stride {stride}, {len} bytes: {reason}"),
-        )
-    };
-    let count = u64::from(width) * u64::from(height);
-    if count < 2 {
-        return Err(wrong("there is nothing to see in it".into()));
-    }
-    if count > image::MAX_PIXELS || width.max(height) > image::MAX_SIDE {
-        return Err(wrong(format!(
-            "a picture has at most {} pixels, and {} a side: make it smaller",
-            image::MAX_PIXELS,
-            image::MAX_SIDE
-        )));
-    }
-    let row = width as usize * order.len();
-    let stride = if stride == 0 { row } else { stride };
-    let needed = (height as usize - 1).checked_mul(stride).and_then(|before| before.checked_add(row));
-    if stride < row || needed.is_none_or(|needed| needed > len) {
-        let needed = needed.map_or("more than memory holds".to_owned(), |needed| format!("{needed}"));
-        return Err(wrong(format!("a row takes {row} bytes, and all take {needed}")));
-    }
-    let bytes = list(data, len, "data")?;
-    let mut rgb = Vec::with_capacity(3 * width as usize * height as usize);
-    for y in 0..height as usize {
-        for pixel in bytes[y * stride..][..row].chunks_exact(order.len()) {
-            rgb.extend(order[..3].iter().map(|&at| pixel[at]));
-        }
-    }
-    RgbImage::from_raw(width, height, rgb).ok_or_else(|| wrong("not all of it is there".into()))
 }
 
 /// Width and height of a picture. Either place may be NULL.

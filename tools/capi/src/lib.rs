@@ -23,6 +23,7 @@ mod device;
 mod image;
 
 mod checkpoint;
+mod files;
 mod load_options;
 
 mod model;

@@ -2,8 +2,9 @@
 
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use strix_engine::Gpu;
@@ -33,6 +34,19 @@ pub enum StrixDtype {
     Int8 = 3,
 }
 
+/// What products make of the rows they are given.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "C makes them")]
+pub enum StrixActivations {
+    /// Nothing: 32 bits.
+    F32 = 0,
+    /// 8 bits, where the weights have 8 bits: faster.
+    Int8 = 1,
+    /// 16 bits, on a device that computes in them.
+    F16 = 2,
+}
+
 /// What keys and values are stored as.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +71,7 @@ pub enum StrixPreprocess {
     Crop = 2,
 }
 
-choices!(StrixDtype: 4, StrixKvDtype: 2, StrixPreprocess: 3);
+choices!(StrixDtype: 4, StrixActivations: 3, StrixKvDtype: 2, StrixPreprocess: 3);
 
 /// How far loading is.
 #[repr(C)]
@@ -113,8 +127,8 @@ pub struct StrixLoadOptions {
     pub int8_group: u32,
     /// 1: with STRIX_DTYPE_INT8, the vision tower's matrices too.
     pub int8_vision: u32,
-    /// 1: products with int8 weights round the rows they are given to int8 as well, which is faster.
-    pub int8_activations: u32,
+    /// What products make of the rows they are given.
+    pub activations: MaybeUninit<StrixActivations>,
     /// What keys and values are stored as.
     pub kv_dtype: MaybeUninit<StrixKvDtype>,
     /// How pictures are made square.
@@ -150,12 +164,17 @@ impl Loading {
         let unless_zero = |value: u32, default: u32| if value == 0 { default } else { value };
         let default = LoadOptions::default();
         let group = (given.int8_group != 0).then_some(given.int8_group);
-        let mut options = LoadOptions {
+        let options = LoadOptions {
             dtype: match raw::choice(given.dtype)? {
                 StrixDtype::Auto => Dtype::Auto,
                 StrixDtype::F32 => Dtype::F32,
                 StrixDtype::Bf16 => Dtype::Bf16,
                 StrixDtype::Int8 => Dtype::Int8 { group },
+            },
+            activations: match raw::choice(given.activations)? {
+                StrixActivations::F32 => Activations::F32,
+                StrixActivations::Int8 => Activations::Int8,
+                StrixActivations::F16 => Activations::F16,
             },
             kv: match raw::choice(given.kv_dtype)? {
                 StrixKvDtype::F32 => KvDtype::F32,
@@ -180,9 +199,6 @@ impl Loading {
             cache_dir: optional_text(given.cache_dir, "cache_dir")?.map(Into::into),
             ..default
         };
-        if given.int8_activations != 0 {
-            options.activations = Activations::Int8;
-        }
         let device = raw::borrowed(given.device).map(|device| device.gpu.clone());
         let user = User::new(given.progress_user);
         let progress = given.progress.map(|callback| Watching { callback, user });
@@ -198,11 +214,10 @@ impl Loading {
     }
 
     /// What tells the caller of progress, and ends loading where it says so.
-    pub(crate) fn watch(&mut self) -> impl FnMut(&Progress) + use<> {
+    pub(crate) fn watch(&mut self) -> impl FnMut(&Progress) -> ControlFlow<()> + use<> {
         let watching = self.progress.take();
-        let cancel = self.options.cancel.get_or_insert_default().clone();
         move |progress: &Progress| {
-            let Some(Watching { callback, user }) = &watching else { return };
+            let Some(Watching { callback, user }) = &watching else { return ControlFlow::Continue(()) };
             let what = ending(progress.what.as_str());
             let told = StrixProgress {
                 size: size_of::<StrixProgress>(),
@@ -210,8 +225,9 @@ impl Loading {
                 done: progress.done_bytes,
                 total: progress.total_bytes,
             };
-            if callback(user.get(), &raw const told) != 0 {
-                cancel.store(true, Ordering::Relaxed);
+            match callback(user.get(), &raw const told) {
+                0 => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
             }
         }
     }

@@ -115,6 +115,8 @@ impl StrixStatus {
             Error::Converted { .. } => Self::Dtype,
             Error::Constraint { .. } => Self::Constraint,
             Error::Interrupted => Self::Cancelled,
+            Error::LeftOut { .. } => Self::Unsupported,
+            Error::NotACandidate { .. } => Self::UnknownToken,
             _ => Self::Other,
         }
     }
@@ -126,6 +128,7 @@ impl StrixStatus {
             EngineError::TooSmall { .. } => Self::AdapterTooSmall,
             EngineError::BufferTooLarge { .. } | EngineError::OutOfMemory { .. } => Self::OutOfMemory,
             EngineError::Lost(_) | EngineError::TooLong { .. } => Self::DeviceLost,
+            EngineError::Read { .. } => Self::Io,
             EngineError::NoFamily { .. } => Self::OutOfRange,
             EngineError::Unsupported(_) => Self::Unsupported,
             _ => Self::Device,

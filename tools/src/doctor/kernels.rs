@@ -7,7 +7,7 @@ use serde::Serialize;
 use strix_engine::{Deviation, Gpu};
 use strix_model::tokenizer::PromptId;
 use strix_model::weights::FileDtype;
-use strix_model::{Config, LoadOptions, Model, Source, Weights};
+use strix_model::{Config, LoadOptions, Model, Source, Weights, unwatched};
 
 use super::finding::{Finding, Level};
 
@@ -131,7 +131,7 @@ fn waves(count: usize) -> Vec<f32> {
 fn load(gpu: &Gpu, config: &Config, options: &LoadOptions) -> anyhow::Result<Model> {
     let weights = Weights::synthetic(config, FileDtype::BF16, 1);
     let source = Source::Weights { config, weights: &weights.into(), tokenizer: None };
-    Ok(Model::load_on(gpu, source, options, &mut |_| ())?)
+    Ok(Model::load_on(gpu, source, options, &mut unwatched)?)
 }
 
 #[cfg(test)]

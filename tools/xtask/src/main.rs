@@ -1,6 +1,10 @@
 //! `cargo xtask`: sets up what is missing and runs what the project is checked with.
 
+mod build_times;
 mod install;
+mod kernels;
+
+mod features;
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,17 +19,20 @@ cargo xtask TASK
   demo                  install a software Vulkan driver if there is none, build, run `strix demo`
   test [--yes]          the same, then every check: format, lints, docs, tests, golden, the GL backend, drivers of other
                         GPUs if they are here or --yes fetches them
+  kernels               write what Rust needs of the kernels' WGSL: shaders/src/generated
   golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--together] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   schedules [--dev] ARGS conversations of one model in any order, against each alone: [--seeds 300] [--from 0]
   checkpoints [DIR]     what Strix says of every folder of a tree, against its `expected` line; no device is needed
   fuzz-folders ARGS     folders of models with one thing changed, loaded and asked: [--minutes 10] [--seed 1]
   pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
+  features              each library with none of its features, with each alone, and with all; a warning is an error
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   capi ARGS             strix.h, its library, and programs in C and C++, plain, under valgrind and sanitizers: [--quick] [--bless]
   install ARGS          library, headers, pkg-config and CMake package: --prefix DIR [--release | --dev | --profile NAME]
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
+  build-times ARGS      what an app pays that embeds Strix: [--quick] [--sizes] [--keep DIR]
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -47,10 +54,16 @@ fn main() -> ExitCode {
             run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "demo"]).args(rest))
         }),
         "test" if rest.iter().all(|arg| arg == "--yes") => test(rest),
+        "kernels" => kernels::write().map_err(|error| {
+            eprintln!("error: {error}");
+            2
+        }),
+        "build-times" => build_times::run(rest),
         "golden" | "nano" | "schedules" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
+        "features" => features::features(),
         "gpus" => gpus(rest),
         "bench" => bench(rest),
         "capi" => capi(rest),
