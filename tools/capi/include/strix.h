@@ -9,7 +9,7 @@
  * type, once, in any order: a handle keeps what it needs of others. What a function is given stays the caller's. Pointers in
  * structs that a function fills are the handle's that they were asked of.
  *
- * Structs begin with their size, which the caller sets: StrixAskOptions options = {sizeof options}. What is zero has its
+ * Structs begin with their size, which the caller sets: StrixAskOptions options = {.size = sizeof options}. What is zero has its
  * default, and NULL for options is all zeros. A caller of an older header gives a smaller struct, which is accepted, and is
  * filled as far as it goes; one of a newer header gives a larger one, which is accepted if what is behind is zero.
  *
@@ -231,9 +231,9 @@ enum StrixPixelFormat
  {
   /** Red, green, blue: 3 bytes. */
   STRIX_PIXEL_FORMAT_RGB8 = 0,
-  /** Red, green, blue and alpha, which is dropped: 4 bytes. */
+  /** Red, green, blue and alpha: 4 bytes. */
   STRIX_PIXEL_FORMAT_RGBA8 = 1,
-  /** Blue, green, red and alpha, which is dropped: 4 bytes. */
+  /** Blue, green, red and alpha: 4 bytes. */
   STRIX_PIXEL_FORMAT_BGRA8 = 2,
 };
 #ifndef __cplusplus
@@ -264,6 +264,27 @@ enum StrixDtype
 typedef enum StrixDtype StrixDtype;
 #else
 typedef int32_t StrixDtype;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What products make of the rows they are given. */
+enum StrixActivations
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** Nothing: 32 bits. */
+  STRIX_ACTIVATIONS_F32 = 0,
+  /** 8 bits, where the weights have 8 bits: faster. */
+  STRIX_ACTIVATIONS_INT8 = 1,
+  /** 16 bits, on a device that computes in them. */
+  STRIX_ACTIVATIONS_F16 = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum StrixActivations StrixActivations;
+#else
+typedef int32_t StrixActivations;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -700,8 +721,8 @@ typedef struct {
   uint32_t int8_group;
   /** 1: with STRIX_DTYPE_INT8, the vision tower's matrices too. */
   uint32_t int8_vision;
-  /** 1: products with int8 weights round the rows they are given to int8 as well, which is faster. */
-  uint32_t int8_activations;
+  /** What products make of the rows they are given. */
+  StrixActivations activations;
   /** What keys and values are stored as. */
   StrixKvDtype kv_dtype;
   /** How pictures are made square. */
@@ -716,6 +737,54 @@ typedef struct {
    */
   uint32_t slice_ms;
 } StrixLoadOptions;
+
+/**
+ * A file in the caller's memory. The bytes must be there, and stay as they are, until the checkpoint and all models that were
+ * loaded of it are freed.
+ */
+typedef struct {
+  /** Its name, such as "config.json". It is read during the call only. */
+  const char *name;
+  /** Its bytes. */
+  const uint8_t *data;
+  /** Number of bytes. */
+  size_t len;
+} StrixNamedBytes;
+
+/**
+ * Reads bytes of a file, from byte at on: all len of them. Returns 0; anything else is an error, and the load or the answer
+ * that needed them fails.
+ *
+ * It is called by one thread at a time, but not always the same, and must not throw or longjmp.
+ */
+typedef int32_t (*StrixReadCallback)(void *user, uint64_t at, uint8_t *bytes, size_t len);
+
+/** Is told that a file, or its bytes, are not needed any more. It may be called on any thread. */
+typedef void (*StrixReleaseCallback)(void *user);
+
+/** A file that a function provides: data, or read. */
+typedef struct {
+  /** Set by the library before the call: sizeof(StrixFile) as it has it. */
+  size_t size;
+  /** Bytes in memory, len of them, which stay as they are until release is called; or NULL, and read is called. */
+  const uint8_t *data;
+  /** Bytes that the file has. */
+  uint64_t len;
+  /** Reads them, if data is NULL. */
+  StrixReadCallback read;
+  /** Is called when the file is not needed any more; NULL: nobody is told. */
+  StrixReleaseCallback release;
+  /** First argument of read and release. */
+  void *user;
+} StrixFile;
+
+/**
+ * Provides a file by its name, such as "config.json" or "model.safetensors": fills file and returns 1. Returns 0 where there
+ * is none of that name, and anything negative where it cannot be had, which ends loading.
+ *
+ * It is called during strix_checkpoint_from_provider only, on its thread, and must not throw or longjmp.
+ */
+typedef int32_t (*StrixProvideCallback)(void *user, const char *name, StrixFile *file);
 
 /** A model's numbers. */
 typedef struct {
@@ -805,6 +874,22 @@ typedef struct {
   float bias;
 } StrixLogitBias;
 
+/** A token that may come next, and its logit: the model's, with biases and penalties. */
+typedef struct {
+  /** The token. */
+  uint32_t token;
+  /** Its logit. */
+  float logit;
+} StrixLogit;
+
+/**
+ * Chooses the next token among those that may come: returns the id of one. Another ends the answer with an error.
+ *
+ * It is called on the model's thread, which has nothing to run meanwhile: it should return soon. tokens are there during the
+ * call only. It must not throw or longjmp.
+ */
+typedef uint32_t (*StrixSamplerCallback)(void *user, const StrixLogit *tokens, size_t num_tokens);
+
 /**
  * How an answer is generated. Each field that is zero has its default; so all zeros are the defaults, which are greedy. It is
  * read during the call only, and so is what it points to.
@@ -827,6 +912,10 @@ typedef struct {
    * has returned.
    */
   StrixCanceller *canceller;
+  /** Chooses each token in place of temperature, top_k, top_p, min_p and seed; NULL: those do. */
+  StrixSamplerCallback sampler;
+  /** First argument of sampler. What it points to must be there until the answer has ended. */
+  void *sampler_user;
   /** Seed of the random numbers. The same seed gives the same tokens. */
   uint64_t seed;
   /** What the answer must be. */
@@ -858,8 +947,8 @@ typedef struct {
    * data, whatever it looks like.
    */
   uint32_t placed;
-  /** 0. */
-  uint32_t reserved;
+  /** sampler is given so many of the likeliest tokens, likeliest first; 0: all, by their ids. */
+  uint32_t sampler_candidates;
 } StrixAskOptions;
 
 /**
@@ -1126,11 +1215,14 @@ StrixStatus strix_image_decode(const uint8_t *bytes,
                                StrixError **error);
 
 /**
- * A picture of pixels in memory, which are copied.
+ * A picture of pixels in memory, which are copied. Alpha is straight, and treated as that of a file. options may be NULL.
  *
  * The caller frees picture. Any thread.
  */
-StrixStatus strix_image_from_pixels(const StrixPixels *pixels, StrixImage **picture, StrixError **error);
+StrixStatus strix_image_from_pixels(const StrixPixels *pixels,
+                                    const StrixImageOptions *options,
+                                    StrixImage **picture,
+                                    StrixError **error);
 
 /**
  * Width and height of a picture. Either place may be NULL.
@@ -1201,6 +1293,30 @@ StrixStatus strix_checkpoint_check_prompt(const StrixCheckpoint *checkpoint,
  * No thread may use the handle any more.
  */
 void strix_checkpoint_free(StrixCheckpoint *checkpoint);
+
+/**
+ * Opens a model of files in memory: config.json, model.safetensors, tokenizer.model and what else a folder would hold. log
+ * may be NULL.
+ *
+ * The caller frees checkpoint, and after it and its models the bytes. Any thread.
+ */
+StrixStatus strix_checkpoint_from_memory(const StrixNamedBytes *files,
+                                         size_t num_files,
+                                         const StrixLog *log,
+                                         StrixCheckpoint **checkpoint,
+                                         StrixError **error);
+
+/**
+ * Opens a model of files that a function provides: of an archive, a store, a network. They are asked for by name; of weights,
+ * bytes are read as they are needed. log may be NULL.
+ *
+ * The caller frees checkpoint. provide is not called after the call; what it provided is, until it is released. Any thread.
+ */
+StrixStatus strix_checkpoint_from_provider(StrixProvideCallback provide,
+                                           void *user,
+                                           const StrixLog *log,
+                                           StrixCheckpoint **checkpoint,
+                                           StrixError **error);
 
 /**
  * Loads a model onto a device. options may be NULL.

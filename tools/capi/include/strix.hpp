@@ -24,8 +24,7 @@ namespace strix {
 /// What a call failed with.
 class Error : public std::runtime_error {
 public:
-    Error(StrixStatus status, const char *message) : std::runtime_error(message), status_(status) {}
-    Error(StrixStatus status, const char *message, std::vector<StrixRemedy> remedies)
+    Error(StrixStatus status, const char *message, std::vector<StrixRemedy> remedies = {})
         : std::runtime_error(message), status_(status), remedies_(std::move(remedies)) {}
 
     StrixStatus status() const noexcept { return status_; }
@@ -72,19 +71,20 @@ template <typename T, typename Function, typename... Args> T *made(Function func
     return handle;
 }
 
-/// A struct that is filled.
-template <typename T, typename Function, typename... Args> T filled(Function function, Args... args) {
-    T value{};
-    value.size = sizeof value;
-    call(function, args..., &value);
-    return value;
-}
-
+/// A struct with its size, all zeros behind it.
 template <typename T> T sized() {
     T value{};
     value.size = sizeof value;
     return value;
 }
+
+/// A struct that is filled.
+template <typename T, typename Function, typename... Args> T filled(Function function, Args... args) {
+    T value = sized<T>();
+    call(function, args..., &value);
+    return value;
+}
+
 
 /// A list that is asked for its length first.
 template <typename T, typename Ask> std::vector<T> listed(Ask ask) {
@@ -176,7 +176,8 @@ public:
     /// The bytes of a PNG, JPEG, WebP, GIF, BMP or TIFF.
     Image(const void *bytes, size_t len, const StrixImageOptions *options = nullptr)
         : handle_(detail::made<StrixImage>(strix_image_decode, static_cast<const uint8_t *>(bytes), len, options)) {}
-    explicit Image(const StrixPixels &pixels) : handle_(detail::made<StrixImage>(strix_image_from_pixels, &pixels)) {}
+    explicit Image(const StrixPixels &pixels, const StrixImageOptions *options = nullptr)
+        : handle_(detail::made<StrixImage>(strix_image_from_pixels, &pixels, options)) {}
     std::pair<uint32_t, uint32_t> size() const {
         uint32_t width = 0, height = 0;
         detail::call(strix_image_size, handle_.get(), &width, &height);
@@ -219,6 +220,9 @@ public:
     static Checkpoint nano(const Log *log = nullptr) {
         return Checkpoint(detail::made<StrixCheckpoint>(strix_checkpoint_nano, log ? log->get() : nullptr));
     }
+    /// Files in memory, whose bytes are there as long as the checkpoint and its models.
+    explicit Checkpoint(const std::vector<StrixNamedBytes> &files)
+        : handle_(detail::made<StrixCheckpoint>(strix_checkpoint_from_memory, files.data(), files.size(), nullptr)) {}
     explicit Checkpoint(StrixCheckpoint *handle) : handle_(handle) {}
     StrixCheckpointInfo info() const {
         return detail::filled<StrixCheckpointInfo>(strix_checkpoint_info, handle_.get());
@@ -339,9 +343,8 @@ private:
                 }
             } catch (...) {
                 if (event->kind == STRIX_EVENT_KIND_TOKEN) self->thrown = std::current_exception();
-                return 1;
             }
-            return 0;
+            return 1;
         }
     };
 
@@ -376,8 +379,8 @@ public:
                     return watch->options->progress(*progress) ? 0 : 1;
                 } catch (...) {
                     watch->thrown = std::current_exception();
-                    return 1;
                 }
+                return 1;
             };
         }
         StrixModel *model = nullptr;

@@ -1,5 +1,6 @@
 /* Answers: token by token, whole, by callback, within a schema, with options of every kind. */
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "check.h"
@@ -55,6 +56,7 @@ void check_answers(StrixModel *model, const Given *given) {
     OK(strix_answer_token(answer, 0, &again, &error));
     CHECK(again.id == info.ids[0] && again.num_top == 3);
     FAILS(STRIX_STATUS_OUT_OF_RANGE, "tokens", strix_answer_token(answer, info.num_tokens, &again, &error));
+    strix_answer_free(answer);
     FAILS(STRIX_STATUS_NOTHING_TO_RESUME, "taken already", strix_generation_finish(generation, &answer, &error));
     CHECK(answer == NULL);
     FAILS(STRIX_STATUS_NOTHING_TO_RESUME, "taken already", strix_generation_next(generation, &token, &error));
@@ -70,6 +72,53 @@ void check_answers(StrixModel *model, const Given *given) {
     strix_session_free(session);
 }
 
+/* What samplers write to: they are called on the model's thread. */
+static pthread_mutex_t called = PTHREAD_MUTEX_INITIALIZER;
+
+/* Takes the second likeliest of three, and notes what it was given. */
+static uint32_t second_best(void *user, const StrixLogit *tokens, size_t num_tokens) {
+    int *calls = user;
+    pthread_mutex_lock(&called);
+    CHECK(num_tokens == 3 && tokens[0].logit >= tokens[1].logit && tokens[1].logit >= tokens[2].logit);
+    ++*calls;
+    pthread_mutex_unlock(&called);
+    return tokens[1].token;
+}
+
+/* Takes a token that it was not given. */
+static uint32_t none_of_them(void *user, const StrixLogit *tokens, size_t num_tokens) {
+    size_t *seen = user;
+    (void)tokens;
+    pthread_mutex_lock(&called);
+    *seen = num_tokens;
+    pthread_mutex_unlock(&called);
+    return 1000000;
+}
+
+static void check_sampler(StrixSession *session, size_t vocab_size) {
+    StrixAskOptions options = {.size = sizeof options, .max_tokens = 4, .sampler = second_best, .sampler_candidates = 3};
+    StrixGeneration *generation = NULL;
+    StrixAnswer *answer = NULL;
+    char text[256];
+    int calls = 0;
+    size_t seen = 0;
+    options.sampler_user = &calls;
+    ask_text(session, QUESTION, &options, text, sizeof text);
+    pthread_mutex_lock(&called);
+    printf("second best: %s (%d calls)\n", text, calls);
+    CHECK(calls > 0);
+    pthread_mutex_unlock(&called);
+    options.sampler = none_of_them;
+    options.sampler_user = &seen;
+    options.sampler_candidates = 0;
+    OK(strix_session_ask(session, QUESTION, &options, &generation, &error));
+    FAILS(STRIX_STATUS_UNKNOWN_TOKEN, "1000000", strix_generation_finish(generation, &answer, &error));
+    pthread_mutex_lock(&called);
+    CHECK(seen == vocab_size);
+    pthread_mutex_unlock(&called);
+    strix_generation_free(generation);
+}
+
 void check_options(StrixModel *model, const Given *given) {
     StrixImage *picture = open_picture(given->picture);
     StrixSession *session = NULL;
@@ -77,6 +126,7 @@ void check_options(StrixModel *model, const Given *given) {
     StrixAnswer *answer = NULL;
     StrixAnswerInfo info = {.size = sizeof info};
     StrixAskOptions options = {.size = sizeof options};
+    StrixModelInfo sizes = {.size = sizeof sizes};
     StrixLogitBias bias = {1000000, -INFINITY};
     const char *stop[2] = {"star", "circle"}, *empty = "";
     char text[512];
@@ -158,6 +208,8 @@ void check_options(StrixModel *model, const Given *given) {
     printf("resumed: %s\n", info.text);
     strix_answer_free(answer);
     strix_generation_free(generation);
+    OK(strix_model_info(model, &sizes, &error));
+    check_sampler(session, sizes.vocab_size);
     strix_image_free(picture);
     strix_session_free(session);
 }

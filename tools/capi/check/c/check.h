@@ -46,6 +46,7 @@ void expect(StrixStatus status, StrixError *error, StrixStatus expected, const c
 typedef struct Given {
     const char *picture; /* A PNG of tests/nano/samples. */
     const char *folder;  /* An empty folder that may be written to. */
+    const char *nano;    /* The folder of nano's files. */
     int quick;           /* Whether it runs under something slow. */
 } Given;
 

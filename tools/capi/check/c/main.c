@@ -1,4 +1,4 @@
-/* Every function of strix.h, with every way in which it fails that can be brought about. Usage: check PICTURE FOLDER [quick] */
+/* Every function of strix.h, with every way in which it fails that can be brought about. Usage: check PICTURE FOLDER NANO [quick] */
 #include <stdlib.h>
 
 #include "check.h"
@@ -36,10 +36,10 @@ StrixImage *open_picture(const char *path) {
 
 char *read_file(const char *path, size_t *len) {
     FILE *file = fopen(path, "rb");
-    char *bytes = malloc(1 << 20);
+    char *bytes = malloc(8 << 20);
     *len = 0;
     if (file != NULL && bytes != NULL) {
-        *len = fread(bytes, 1, 1 << 20, file);
+        *len = fread(bytes, 1, 8 << 20, file);
         fclose(file);
     }
     return bytes;
@@ -70,13 +70,14 @@ int main(int argc, char **argv) {
     Given given;
     StrixModel *model, *other;
     StrixModelInfo info = {.size = sizeof info};
-    if (argc < 3) {
-        fprintf(stderr, "usage: check PICTURE FOLDER [quick]\n");
+    if (argc < 4) {
+        fprintf(stderr, "usage: check PICTURE FOLDER NANO [quick]\n");
         return 2;
     }
     given.picture = argv[1];
     given.folder = argv[2];
-    given.quick = argc > 3;
+    given.nano = argv[3];
+    given.quick = argc > 4;
     setvbuf(stdout, NULL, _IOLBF, 0);
 
     check_versions();

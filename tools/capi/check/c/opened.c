@@ -1,4 +1,4 @@
-/* Devices, files, plans and pictures: what needs no model. */
+/* Devices, plans and pictures: what needs no model. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -34,34 +34,6 @@ void check_devices(void) {
     printf("opened: %s\n", info.name);
     CHECK(info.chosen == 1 && info.max_binding > 0 && info.missing == NULL);
     strix_device_free(device);
-}
-
-void check_files(const Given *given) {
-    StrixCheckpoint *checkpoint = NULL;
-    StrixCheckpointInfo info = {.size = sizeof info};
-    StrixLoadOptions options = {.size = sizeof options, .ctx = 100};
-    size_t positions = 0;
-    FAILS(STRIX_STATUS_IO, "nowhere", strix_checkpoint_open("nowhere", NULL, NULL, &checkpoint, &error));
-    FAILS(STRIX_STATUS_FILE, "config.json", strix_checkpoint_open(given->folder, NULL, NULL, &checkpoint, &error));
-    FAILS(STRIX_STATUS_NULL_POINTER, "path", strix_checkpoint_open(NULL, NULL, NULL, &checkpoint, &error));
-    FAILS(STRIX_STATUS_BAD_TEXT, "byte 1", strix_checkpoint_open("a\xff", NULL, NULL, &checkpoint, &error));
-    FAILS(STRIX_STATUS_NULL_POINTER, "checkpoint", strix_checkpoint_nano(NULL, NULL, &error));
-    CHECK(checkpoint == NULL);
-    OK(strix_checkpoint_nano(NULL, &checkpoint, &error));
-    OK(strix_checkpoint_info(checkpoint, &info, &error));
-    printf("checkpoint: %llu parameters, %u layers, pictures of %u take %u positions\n",
-           (unsigned long long)info.num_parameters, (unsigned)info.num_layers, (unsigned)info.image_size,
-           (unsigned)info.positions_per_picture);
-    CHECK(info.num_parameters > 1000000 && info.trained_ctx > 0);
-    CHECK(strix_checkpoint_note(checkpoint, 0) == NULL);
-    OK(strix_checkpoint_check_prompt(checkpoint, "USER: <|image|>What? ASSISTANT:", 1, NULL, &positions, &error));
-    CHECK(positions > info.positions_per_picture);
-    FAILS(STRIX_STATUS_PICTURE_MISMATCH, "picture",
-          strix_checkpoint_check_prompt(checkpoint, "USER: What? ASSISTANT:", 1, NULL, &positions, &error));
-    options.ctx = 8;
-    FAILS(STRIX_STATUS_PROMPT_TOO_LONG, "holds 8",
-          strix_checkpoint_check_prompt(checkpoint, "USER: <|image|>What? ASSISTANT:", 1, &options, NULL, &error));
-    strix_checkpoint_free(checkpoint);
 }
 
 void check_plans(void) {
@@ -124,7 +96,7 @@ void check_plans(void) {
     options.chunk = 1;
     FAILS(STRIX_STATUS_OUT_OF_RANGE, "chunk is 1", strix_plan_new(checkpoint, &options, &plan, &error));
     options.chunk = 0;
-    options.int8_activations = 1;
+    options.activations = STRIX_ACTIVATIONS_INT8;
     FAILS(STRIX_STATUS_OPTION, "int8", strix_plan_new(checkpoint, &options, &plan, &error));
     options.dtype = (StrixDtype)77;
     FAILS(STRIX_STATUS_OUT_OF_RANGE, "StrixDtype is 77", strix_plan_new(checkpoint, &options, &plan, &error));
@@ -162,23 +134,23 @@ void check_pictures(const Given *given) {
     free(file);
 
     for (pixels.format = STRIX_PIXEL_FORMAT_RGB8; pixels.format <= STRIX_PIXEL_FORMAT_BGRA8; pixels.format++) {
-        OK(strix_image_from_pixels(&pixels, &picture, &error));
+        OK(strix_image_from_pixels(&pixels, NULL, &picture, &error));
         strix_image_free(picture);
     }
-    FAILS(STRIX_STATUS_OUT_OF_RANGE, "StrixPixelFormat is 3", strix_image_from_pixels(&pixels, &picture, &error));
+    FAILS(STRIX_STATUS_OUT_OF_RANGE, "StrixPixelFormat is 3", strix_image_from_pixels(&pixels, NULL, &picture, &error));
     pixels.format = STRIX_PIXEL_FORMAT_RGBA8;
     pixels.len = 2 * 16 + 7;
-    FAILS(STRIX_STATUS_IMAGE, "all take 40", strix_image_from_pixels(&pixels, &picture, &error));
+    FAILS(STRIX_STATUS_IMAGE, "has 39 bytes", strix_image_from_pixels(&pixels, NULL, &picture, &error));
     pixels.stride = 7;
-    FAILS(STRIX_STATUS_IMAGE, "a row takes 8", strix_image_from_pixels(&pixels, &picture, &error));
+    FAILS(STRIX_STATUS_IMAGE, "takes 8", strix_image_from_pixels(&pixels, NULL, &picture, &error));
     pixels.stride = (size_t)-1;
-    FAILS(STRIX_STATUS_IMAGE, "more than memory holds", strix_image_from_pixels(&pixels, &picture, &error));
+    FAILS(STRIX_STATUS_IMAGE, "more than there can be", strix_image_from_pixels(&pixels, NULL, &picture, &error));
     pixels.width = pixels.height = 1u << 31;
-    FAILS(STRIX_STATUS_IMAGE, "at most", strix_image_from_pixels(&pixels, &picture, &error));
+    FAILS(STRIX_STATUS_IMAGE, "above", strix_image_from_pixels(&pixels, NULL, &picture, &error));
     pixels.width = 0;
-    FAILS(STRIX_STATUS_IMAGE, "nothing to see", strix_image_from_pixels(&pixels, &picture, &error));
+    FAILS(STRIX_STATUS_IMAGE, "no pixels", strix_image_from_pixels(&pixels, NULL, &picture, &error));
     pixels.width = 4, pixels.height = 3, pixels.stride = 0, pixels.data = NULL, pixels.len = 48;
-    FAILS(STRIX_STATUS_NULL_POINTER, "data", strix_image_from_pixels(&pixels, &picture, &error));
-    FAILS(STRIX_STATUS_NULL_POINTER, "pixels", strix_image_from_pixels(NULL, &picture, &error));
+    FAILS(STRIX_STATUS_NULL_POINTER, "data", strix_image_from_pixels(&pixels, NULL, &picture, &error));
+    FAILS(STRIX_STATUS_NULL_POINTER, "pixels", strix_image_from_pixels(NULL, NULL, &picture, &error));
     CHECK(picture == NULL);
 }

@@ -261,6 +261,7 @@ void check_loading(void) {
     printf("loaded: %d calls of progress, %llu bytes; %d messages, the first: %.80s\n", a.calls,
            (unsigned long long)a.total, a.messages, a.first);
     CHECK(a.calls > 5 && a.done == a.total && a.messages > 0);
+    strix_model_free(model);
 
     OK(strix_checkpoint_nano(NULL, &checkpoint, &error));
     options.progress_user = &b;

@@ -1,4 +1,4 @@
-// strix.hpp: objects, exceptions, ranges, and callbacks that throw. Usage: check PICTURE FOLDER [quick]
+// strix.hpp: objects, exceptions, ranges, and callbacks that throw. Usage: check PICTURE FOLDER NANO [quick]
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
@@ -43,6 +43,12 @@ static void check_opening(const std::string &picture) {
     std::ifstream file(picture, std::ios::binary);
     std::string bytes((std::istreambuf_iterator<char>(file)), {});
     CHECK(strix::Image(bytes.data(), bytes.size()).size() == strix::Image(picture).size());
+
+    uint8_t gray[2 * 2 * 3] = {0};
+    auto pixels = strix::detail::sized<StrixPixels>();
+    pixels.data = gray, pixels.len = sizeof gray, pixels.width = pixels.height = 2;
+    CHECK(strix::Image(pixels).size() == std::make_pair(2u, 2u));
+    CHECK(thrown([] { strix::Checkpoint(std::vector<StrixNamedBytes>()); }) == STRIX_STATUS_FILE);
 
     strix::Checkpoint checkpoint = strix::Checkpoint::nano();
     CHECK(checkpoint.plan().info().device_bytes > 0);
@@ -172,8 +178,8 @@ static void check_threads(const strix::Model &model) {
 }
 
 int main(int argc, char **argv) try {
-    if (argc < 3) {
-        std::cerr << "usage: check PICTURE FOLDER [quick]\n";
+    if (argc < 4) {
+        std::cerr << "usage: check PICTURE FOLDER NANO [quick]\n";
         return 2;
     }
     std::string picture = argv[1], folder = argv[2];
@@ -181,7 +187,7 @@ int main(int argc, char **argv) try {
     static_assert(std::is_move_constructible_v<strix::Session> && !std::is_copy_constructible_v<strix::Session>);
     std::cout << std::unitbuf;
     check_opening(picture);
-    strix::Model model = check_loading(argc > 3);
+    strix::Model model = check_loading(argc > 4);
     check_answers(model, picture, folder);
     check_threads(model);
     std::cout << (failures == 0 ? "all of strix.hpp: ok\n" : "FAILED\n");
