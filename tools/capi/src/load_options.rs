@@ -197,7 +197,6 @@ impl Loading {
             },
             cancel: cancel_flag(given.canceller),
             cache_dir: optional_text(given.cache_dir, "cache_dir")?.map(Into::into),
-            ..default
         };
         let device = raw::borrowed(given.device).map(|device| device.gpu.clone());
         let user = User::new(given.progress_user);

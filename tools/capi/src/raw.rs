@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn a_size_that_was_not_set_is_refused() {
         for size in [0, 7, 4097, usize::MAX] {
-            let refused = options(&raw const *&Old { size, a: 0 }).err().unwrap();
+            let old = Old { size, a: 0 };
+            let refused = options(&raw const old).err().unwrap();
             assert!(refused.message.contains("sizeof(Old)"), "{}", refused.message);
         }
     }
@@ -295,7 +296,8 @@ mod tests {
         assert_eq!(text(std::ptr::null(), "question").err().unwrap().message, "question is NULL");
         assert_eq!(list::<u32>(std::ptr::null(), 0, "ids").unwrap(), &[]);
         assert_eq!(list::<u32>(std::ptr::null(), 1, "ids").err().unwrap().message, "ids is NULL");
-        let many = list::<u32>(&raw const *&1, usize::MAX, "ids").err().unwrap();
+        let one = 1;
+        let many = list::<u32>(&raw const one, usize::MAX, "ids").err().unwrap();
         assert_eq!(many.status, StrixStatus::OutOfRange);
     }
 }

@@ -39,6 +39,7 @@ void check_devices(void) {
 void check_plans(void) {
     StrixCheckpoint *checkpoint = NULL;
     StrixPlan *plan = NULL;
+    StrixDevice *device = NULL;
     StrixPlanInfo info = {.size = sizeof info};
     StrixPlanPart part = {.size = sizeof part};
     StrixLoadOptions options = {.size = sizeof options};
@@ -52,6 +53,9 @@ void check_plans(void) {
     } larger;
     OK(strix_checkpoint_nano(NULL, &checkpoint, &error));
     OK(strix_plan_new(checkpoint, NULL, &plan, &error));
+    /* Further plans are for one device, which is not opened each time. */
+    OK(strix_device_open(NULL, &device, &error));
+    options.device = device;
     OK(strix_plan_info(plan, &info, &error));
     printf("plan: %llu bytes of device memory in %llu parts, %u of %u layers stay\n",
            (unsigned long long)info.device_bytes, (unsigned long long)info.num_parts, (unsigned)info.resident_layers,
@@ -83,16 +87,19 @@ void check_plans(void) {
 
     memset(&larger, 0, sizeof larger);
     larger.known.size = sizeof larger;
+    larger.known.device = device;
     OK(strix_plan_new(checkpoint, &larger.known, &plan, &error));
     strix_plan_free(plan);
     larger.later = 1;
     FAILS(STRIX_STATUS_STRUCT_SIZE, "newer", strix_plan_new(checkpoint, &larger.known, &plan, &error));
-    larger.known.size = sizeof(size_t);
+    /* Of which the device is known. */
+    larger.known.size = 2 * sizeof(size_t);
     OK(strix_plan_new(checkpoint, &larger.known, &plan, &error));
     strix_plan_free(plan);
 
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
+    options.device = device;
     options.chunk = 1;
     FAILS(STRIX_STATUS_OUT_OF_RANGE, "chunk is 1", strix_plan_new(checkpoint, &options, &plan, &error));
     options.chunk = 0;
@@ -109,6 +116,7 @@ void check_plans(void) {
     options.ctx = 1 << 20;
     FAILS(STRIX_STATUS_CONTEXT_TOO_LONG, "fits with", strix_plan_new(checkpoint, &options, &plan, &error));
     strix_checkpoint_free(checkpoint);
+    strix_device_free(device);
 }
 
 void check_pictures(const Given *given) {
