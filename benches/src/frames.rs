@@ -86,7 +86,16 @@ pub struct Row {
     pub late: usize,
 }
 
-/// Measures; `on` is told what comes next, and may break off.
+/// What somebody who watches is told.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// What comes next.
+    Next(&'a str),
+    /// What was measured.
+    Row(&'a Row),
+}
+
+/// Measures; `on` is told of it, and may break off before what comes next.
 ///
 /// # Errors
 ///
@@ -94,12 +103,20 @@ pub struct Row {
 pub fn run_frames(
     adapter: &wgpu::Adapter,
     options: &Options<'_>,
-    on: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Row>> {
     let source = Loadable::open(&options.of)?;
     let mut rows = vec![];
+    if on(Event::Next("once, so that drivers have what they keep of kernels")).is_break() {
+        return Ok(rows);
+    }
+    {
+        let (device, queue) = open(adapter)?;
+        let clock = Clock::new(&Gpu::share(device, queue, Sharing::default())?);
+        first_answer(&source.load(&clock, &options.load)?, options)?;
+    }
     for way in Way::ALL {
-        if on(way.name()).is_break() {
+        if on(Event::Next(way.name())).is_break() {
             break;
         }
         let (device, queue) = open(adapter)?;
@@ -117,14 +134,21 @@ pub fn run_frames(
         let load = LoadOptions { slice, ..options.load.clone() };
         let app = App::new(device.clone(), queue.clone(), frames, options.every);
         let gpu = Gpu::share(device, queue, sharing)?;
-        let measured = thread::scope(|scope| {
+        thread::scope(|scope| {
             let drawing = scope.spawn(|| app.draw());
-            let measured = phases(&app, &gpu, &source, &load, options, way);
+            let mut watched = |row: Row| {
+                // Nobody computes in the first of each: one of them will do.
+                if row.way.is_some() || way == Way::Whole {
+                    // It may break off when the device is another's again.
+                    let _ = on(Event::Row(&row));
+                    rows.push(row);
+                }
+            };
+            let measured = phases(&app, &gpu, &source, &load, options, way, &mut watched);
             app.ends.store(true, Ordering::Relaxed);
             drawing.join().unwrap_or_else(|_| Err(Error::Option("the app's thread panicked".into())))?;
             measured
         })?;
-        rows.extend(measured.into_iter().filter(|row| row.way.is_some() || way == Way::Whole));
     }
     Ok(rows)
 }
@@ -147,26 +171,34 @@ fn phases(
     load: &LoadOptions,
     options: &Options<'_>,
     way: Way,
-) -> Result<Vec<Row>> {
-    let mut rows = vec![];
-    app.phase(&mut rows, None, "idle", || {
+    seen: &mut dyn FnMut(Row),
+) -> Result<()> {
+    app.phase(seen, None, "idle", || {
         thread::sleep(Duration::from_secs(1));
         Ok(())
     })?;
     let clock = Clock::new(gpu);
     let way = Some(way);
-    let model = app.phase(&mut rows, way, "load", || source.load(&clock, load))?;
+    let model = app.phase(seen, way, "load", || source.load(&clock, load))?;
+    app.phase(seen, way, "first answer", || first_answer(&model, options))?;
+    app.phase(seen, way, "encode", || encode(&model, 1))?;
+    app.phase(seen, way, "prefill", || answer(&model, 2, options.prompt, 1))?;
+    app.phase(seen, way, "decode", || answer(&model, 3, 4, options.tokens))?;
+    Ok(())
+}
+
+/// What nothing was run before.
+fn first_answer(model: &Model, options: &Options<'_>) -> Result<()> {
+    encode(model, 0)?;
+    answer(model, 1, options.prompt.min(64), 2)
+}
+
+/// Encodes a picture.
+fn encode(model: &Model, colour: u8) -> Result<()> {
     let size = model.config().vision.image_size as u32;
-    let picture = |colour: u8| RgbImage::from_fn(size, size, |x, y| [x as u8, y as u8, colour].into());
-    let first = || -> Result<()> {
-        model.encode(&model.pixels(&picture(0))?)?;
-        answer(&model, 1, options.prompt.min(64), 2)
-    };
-    app.phase(&mut rows, way, "first answer", first)?;
-    app.phase(&mut rows, way, "encode", || Ok(drop(model.encode(&model.pixels(&picture(1))?)?)))?;
-    app.phase(&mut rows, way, "prefill", || answer(&model, 2, options.prompt, 1))?;
-    app.phase(&mut rows, way, "decode", || answer(&model, 3, 4, options.tokens))?;
-    Ok(rows)
+    let picture = RgbImage::from_fn(size, size, |x, y| [x as u8, y as u8, colour].into());
+    model.encode(&model.pixels(&picture)?)?;
+    Ok(())
 }
 
 /// Runs a prompt of so many positions, and decodes so many tokens.
@@ -283,10 +315,10 @@ impl App {
         Ok(Frame { took, held })
     }
 
-    /// Runs something, and adds what frames were like meanwhile.
+    /// Runs something, and tells what frames were like meanwhile.
     fn phase<T>(
         &self,
-        rows: &mut Vec<Row>,
+        rows: &mut dyn FnMut(Row),
         way: Option<Way>,
         phase: &'static str,
         run: impl FnOnce() -> Result<T>,
@@ -306,7 +338,7 @@ impl App {
             took.get(at.max(1) - 1).copied().unwrap_or(f64::NAN)
         };
         let due = self.every.as_secs_f64() * 1e3;
-        rows.push(Row {
+        rows(Row {
             way,
             phase,
             took_ms,

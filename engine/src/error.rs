@@ -22,12 +22,12 @@ pub enum Error {
         missing: String,
     },
     /// The driver refused the device.
-    #[error("adapter {adapter}: no device: {source}")]
+    #[error("adapter {adapter}: no device: {reason}")]
     NoDevice {
         /// Its name and backend.
         adapter: String,
         /// What wgpu said.
-        source: wgpu::RequestDeviceError,
+        reason: String,
     },
     /// A buffer is larger than the device allows.
     #[error("{label}: {bytes} bytes are more than the {limit} this device allows in one buffer binding")]

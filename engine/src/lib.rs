@@ -22,6 +22,8 @@
 //! # Ok::<(), strix_engine::Error>(())
 //! ```
 
+#![deny(missing_docs)]
+
 mod adapters;
 mod buffers;
 mod choices;

@@ -103,7 +103,7 @@ impl Gpu {
         let (device, queue) = match importing {
             Some(opened) => opened,
             None => pollster::block_on(adapter.request_device(&descriptor))
-                .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
+                .map_err(|source| Error::NoDevice { adapter: name(&info), reason: source.to_string() })?,
         };
         let sharing = Sharing { adapter: Some(adapter.clone()), ..Sharing::alone() };
         Self::from_parts(device, queue, shares, family, coop, sharing)
@@ -205,7 +205,7 @@ fn first_that_works<A, T>(
 fn is_final(error: &Error) -> bool {
     match error {
         Error::Unsupported(_) | Error::OutOfMemory { .. } => true,
-        Error::NoDevice { source, .. } => source.to_string().contains("memory"),
+        Error::NoDevice { reason, .. } => reason.contains("memory"),
         _ => false,
     }
 }

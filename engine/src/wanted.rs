@@ -190,7 +190,7 @@ pub async fn request_device(adapter: &Adapter, descriptor: &DeviceDescriptor<'_>
         return Ok(opened);
     }
     let opened = adapter.request_device(&descriptor).await;
-    opened.map_err(|source| Error::NoDevice { adapter: name(&info), source })
+    opened.map_err(|source| Error::NoDevice { adapter: name(&info), reason: source.to_string() })
 }
 
 /// Matrices that a device of the caller's was created with.

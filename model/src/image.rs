@@ -8,6 +8,7 @@ mod cmyk;
 mod decode;
 mod foreign;
 mod guard;
+mod input;
 #[cfg(feature = "jpeg")]
 mod jpeg;
 mod kind;
@@ -37,6 +38,7 @@ pub use animation::{
 pub use decode::{decode, decode_with, dimensions, open, open_with};
 pub use guard::num_decoder_panics;
 pub use image::RgbImage;
+pub use input::ImageInput;
 pub(crate) use limits::check_size;
 pub use limits::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, read};
 pub use opened::{Exif, Note, Opened, Options};

@@ -107,7 +107,14 @@ pub use sampler::{CustomSampler, LogProbs, SamplingParams};
 pub use scheduler::Activity;
 pub use session::{Inspect, SaveOptions, Session, Usage};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
-pub use strix_engine::{Gpu, GpuOptions, wgpu};
+/// The engine, whose types this crate's functions take and give: an app needs no other crate of Strix.
+pub use strix_engine as engine;
+/// The wgpu that an app's devices and textures have to be of.
+pub use strix_engine::wgpu;
+pub use strix_engine::{
+    Error as EngineError, Frames, Gpu, GpuOptions, Missing, Polling, Shared, Sharing, Streamed,
+    TextureRegion, Wanted, adapters, request_device,
+};
 pub use strix_shaders::Activations;
 pub use trace::{Trace, trace_dir};
 pub use weights::{Located, Weights};

@@ -10,8 +10,10 @@ use crate::kernel::Dispatch;
 pub use crate::generated::gemm_tiled::{KERNEL, Params, Variants};
 
 /// Rows and columns of the tiles, the likeliest first for `rows` rows.
-pub(crate) fn ways(target: &Target, rows: u32) -> [ProjectionWay; 5] {
+pub(crate) fn ways(target: &Target, rows: u32, f16: bool) -> [ProjectionWay; 5] {
     let sizes = match rows {
+        // Sums of f16 and of f32 are more than an M1 has registers for.
+        33.. if f16 && target.maker == Maker::Apple => [(64, 64), (64, 128), (128, 64), (32, 64), (128, 128)],
         // The largest is more than an Adreno 660 has registers for.
         33.. if target.maker == Maker::Qualcomm => [(64, 64), (64, 128), (128, 64), (32, 64), (128, 128)],
         0..=32 => [(32, 64), (64, 64), (64, 128), (128, 64), (128, 128)],

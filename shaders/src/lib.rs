@@ -4,6 +4,8 @@
 //! Specialisations are rendered from templates (see `template.rs`). Tests validate all of them by naga.
 //! `generated` is written by `cargo xtask kernels`.
 
+#![deny(missing_docs)]
+
 mod bound;
 mod choose;
 mod defaults;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
-use crate::image::RgbImage;
+use crate::image::{ImageInput, Options};
 use crate::picture::{Content, Picture, Pixels};
 use crate::pictures::Encoded;
 use crate::{Error, Result};
@@ -15,12 +15,31 @@ impl Session {
     /// when an answer about it is run: a question that is refused costs no encoding, and one that the model has encoded
     /// lately, for whatever conversation, costs none either.
     ///
+    /// It takes a path, the bytes of a file, rows of pixels or what [`image`](crate::image) opened. A file is read as the
+    /// original reads it: its EXIF turns nothing and its alpha is dropped, where [`image::open_with`](crate::image::open_with)
+    /// has a choice.
+    ///
+    /// ```
+    /// use strix_model::image::{PixelOrder, Pixels};
+    /// use strix_model::{LoadOptions, Model};
+    ///
+    /// let mut session = Model::nano(&LoadOptions::default())?.session()?;
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shapes.png");
+    /// session.add_image(path)?;
+    /// let bytes = std::fs::read(path).expect("the picture");
+    /// session.add_image(&bytes)?;
+    /// let screen = vec![255; 640 * 480 * 4];
+    /// session.add_image(Pixels::packed(&screen, [640, 480], PixelOrder::Bgra))?;
+    /// # Ok::<(), strix_model::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// If it cannot be resized.
-    pub fn add_image(&mut self, picture: &RgbImage) -> Result<()> {
+    /// If it cannot be read or decoded, its codec was [left out](crate::Error::LeftOut), or it has no pixels or too many.
+    pub fn add_image<'a>(&mut self, picture: impl Into<ImageInput<'a>>) -> Result<()> {
         let start = Instant::now();
-        let pixels = self.model.pixels(picture)?;
+        let (picture, _) = picture.into().open(&Options::default())?;
+        let pixels = self.model.pixels(&picture)?;
         let id = self.model.inner.pictures().id("pixels", &pixels);
         let mut talk = self.talk();
         talk.pictures.push(Picture::new(id, Content::Pixels(Pixels::Host(pixels.into()))));
@@ -102,9 +121,10 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If it is none of those that are absent, or cannot be resized.
-    pub fn supply_image(&mut self, picture: &RgbImage) -> Result<()> {
-        let pixels = self.model.pixels(picture)?;
+    /// If it is none of those that are absent, or as [`Session::add_image`].
+    pub fn supply_image<'a>(&mut self, picture: impl Into<ImageInput<'a>>) -> Result<()> {
+        let (picture, _) = picture.into().open(&Options::default())?;
+        let pixels = self.model.pixels(&picture)?;
         let (_, hash) = self.model.inner.pictures().id("pixels", &pixels);
         let mut talk = self.talk();
         let absent = talk

@@ -15,7 +15,7 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
     let rows = of.rows;
     let mut ways = vec![];
     if of.halves() {
-        ways.extend(gemm_tiled::ways(target, rows));
+        ways.extend(gemm_tiled::ways(target, rows, true));
         ways.extend(gemm_coop::fits(target, of.layout.format).then_some(ProjectionWay::Coop));
         return ways;
     }
@@ -39,7 +39,7 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
         ways.extend(gemv_tiled::ways(rows));
     }
     if rows > 1 {
-        ways.extend(gemm_tiled::ways(target, rows));
+        ways.extend(gemm_tiled::ways(target, rows, false));
         ways.extend(gemm_coop::fits(target, of.layout.format).then_some(ProjectionWay::Coop));
     }
     ways.push(ProjectionWay::Plain);

@@ -8,7 +8,7 @@ use strix_engine::{Frames, Gpu, Polling, Sharing, wgpu};
 use strix_model::{GenerateOptions, LoadOptions, Model, Source, unwatched};
 use strix_tests::nano;
 
-use super::shared_with;
+use super::{plain_device, shared_with};
 
 /// Asks nano for the caption of its sample, and expects the original's tokens.
 fn answers(model: &Model) {
@@ -145,4 +145,91 @@ fn a_session_begins_while_another_is_answered() {
         ends.store(true, Ordering::Relaxed);
     });
     frames.frame();
+}
+
+#[test]
+fn a_cancelled_picture_does_not_wait_for_programs_that_are_in_use_or_compiled() {
+    let frames = Frames::with_idle(Duration::from_secs(3600));
+    let gpu = shared_with(Sharing { frames: Some(frames.clone()), ..Sharing::default() });
+    let model = nano::load(&gpu, 256, 64);
+    let sample = nano::sample("caption");
+    let mut session = model.session().unwrap();
+    let pixels = model.pixels(&sample.pictures()[0]).unwrap();
+    // From here on no turn comes but by a frame.
+    frames.frame();
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let encoding = scope.spawn(|| model.encode(&pixels).unwrap());
+        // It compiles the encoder, or runs it, and waits for a frame.
+        while frames.turns() == 0 {
+            thread::yield_now();
+        }
+        sample.add_pictures(&mut session);
+        let mut answer = session.ask(sample.question(), &GenerateOptions::default()).unwrap();
+        while model.activity().running == 0 {
+            thread::yield_now();
+        }
+        answer.canceller().cancel();
+        assert!(answer.next().is_none());
+        while model.activity().running > 0 {
+            thread::yield_now();
+        }
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                frames.frame();
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let embeds = encoding.join();
+        answers(&model);
+        ends.store(true, Ordering::Relaxed);
+        assert!(!embeds.unwrap().is_empty());
+    });
+    // Nobody draws any more, and the model ends all the same.
+    frames.frame();
+    drop((session, model));
+}
+
+/// Numbers of buffers, bind groups, textures and pipelines that wgpu has on the device, and its bytes of buffers.
+fn alive(device: &wgpu::Device) -> [isize; 5] {
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let counters = device.get_internal_counters().hal;
+    [
+        counters.buffers.read(),
+        counters.bind_groups.read(),
+        counters.textures.read(),
+        counters.compute_pipelines.read(),
+        counters.buffer_memory.read(),
+    ]
+}
+
+#[test]
+fn a_model_that_is_dropped_leaves_nothing_on_the_apps_device() {
+    let (device, queue) = plain_device();
+    let before = alive(&device);
+    for frames in [None, Some(Frames::new())] {
+        let sharing = Sharing { frames, ..Sharing::default() };
+        let gpu = Gpu::share(device.clone(), queue.clone(), sharing).unwrap();
+        let own = alive(&device);
+        let mut loaded = [0; 5];
+        let mut left = [0; 5];
+        for round in 0..3 {
+            let model = nano::load(&gpu, 256, 64);
+            answers(&model);
+            let all = alive(&device);
+            drop(model);
+            let now = alive(&device);
+            assert!(all.iter().zip(now).take(2).all(|(all, now)| *all > now), "{all:?} {now:?}");
+            if round > 0 {
+                assert_eq!((all, now), (loaded, left), "round {round}");
+            }
+            (loaded, left) = (all, now);
+        }
+        // What stays is the device's: its kernels and the staging of uploads.
+        assert!(left[0] - own[0] <= 4, "{own:?} {left:?}");
+        drop(gpu);
+        // What wgpu makes a device with goes with the first submit.
+        let after = alive(&device);
+        assert!(after.iter().zip(before).all(|(after, before)| *after <= before), "{before:?} {after:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
-use strix_benches::frames::{Options, Row, Way, run_frames};
+use strix_benches::frames::{Event, Options, Row, Way, run_frames};
 
 use super::options::{On, Which, time};
 use crate::answer::cancelled_by_ctrl_c;
@@ -67,32 +67,39 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         tokens: args.tokens,
     };
     let stop = cancelled_by_ctrl_c()?;
-    let rows = run_frames(&adapter, &options, &mut |what| {
-        whisper(&format!("{what} ..."));
+    let mut has_head = false;
+    let rows = run_frames(&adapter, &options, &mut |event| {
+        match event {
+            Event::Next(what) => whisper(&format!("{what} ...")),
+            Event::Row(row) => print(row, !std::mem::replace(&mut has_head, true)),
+        }
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&rows)?;
         std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
     }
-    print(&rows)?;
     Ok(if stop.load(Ordering::Relaxed) { INTERRUPTED } else { DONE })
 }
 
-fn print(rows: &[Row]) -> anyhow::Result<()> {
+/// Prints a row, with the names of its columns above the first.
+fn print(row: &Row, is_first: bool) {
     let mut out = terminal::stdout();
-    writeln!(
-        out,
-        "{:<15} {:<13} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8} {:>5}",
-        "work", "phase", "took ms", "frames", "p50 ms", "p99 ms", "worst", "held", "late"
-    )?;
-    for Row { way, phase, took_ms, frames, p50_ms, p99_ms, worst_ms, held_ms, late } in rows {
-        let way = way.map_or("none", Way::name);
-        writeln!(
+    let head = ["took ms", "frames", "p50 ms", "p99 ms", "worst", "held", "late"];
+    let Row { way, phase, took_ms, frames, p50_ms, p99_ms, worst_ms, held_ms, late } = row;
+    // Who reads no more is noticed at the end.
+    if is_first {
+        let [took, frames, p50, p99, worst, held, late] = head;
+        let _ = writeln!(
             out,
-            "{way:<15} {phase:<13} {took_ms:>9.0} {frames:>7} {p50_ms:>8.2} {p99_ms:>8.2} {worst_ms:>8.2} \
-             {held_ms:>8.2} {late:>5}"
-        )?;
+            "{:<15} {:<13} {took:>9} {frames:>7} {p50:>8} {p99:>8} {worst:>8} {held:>8} {late:>5}",
+            "work", "phase"
+        );
     }
-    Ok(())
+    let way = way.map_or("none", Way::name);
+    let _ = writeln!(
+        out,
+        "{way:<15} {phase:<13} {took_ms:>9.0} {frames:>7} {p50_ms:>8.2} {p99_ms:>8.2} {worst_ms:>8.2} \
+         {held_ms:>8.2} {late:>5}"
+    );
 }
