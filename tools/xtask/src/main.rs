@@ -326,7 +326,12 @@ fn prepare(command: &mut Command) -> &mut Command {
 fn run(command: &mut Command) -> Result {
     match prepare(command).status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Ok(status) => {
+            if status.code().is_none() {
+                eprintln!("error: {}: {status}", command.get_program().display());
+            }
+            Err(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+        }
         Err(error) => {
             eprintln!("error: {}: {error}", command.get_program().display());
             Err(1)

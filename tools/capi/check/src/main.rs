@@ -64,6 +64,7 @@ fn all(place: &Place, options: &Options) -> Result<()> {
         ("abidiff", Box::new(move || abi::diff(place, bless))),
         ("compilers", Box::new(|| programs::compilers(place))),
         ("examples", Box::new(|| programs::examples(place))),
+        ("clashes", Box::new(|| programs::clash(place))),
         ("C and C++", Box::new(move || programs::plain(place, quick))),
         ("ASan and UBSan", Box::new(move || programs::sanitized(place, "address,undefined", quick))),
         (

@@ -168,6 +168,21 @@ pub(crate) fn examples(place: &Place) -> Result<Done> {
     Ok(done(missing))
 }
 
+/// An app has functions of the names that are within the libraries.
+pub(crate) fn clash(place: &Place) -> Result<Done> {
+    let pictures = fs::read_dir(place.root.join("tests/cases/jpeg"))?;
+    let mut jpegs: Vec<PathBuf> = pictures.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+    jpegs.retain(|path| path.extension().is_some_and(|found| found == "jpg"));
+    jpegs.sort();
+    let (Some(jpeg), true) = (jpegs.first(), has("gcc")) else { bail!("no JPEG, or no gcc") };
+    for is_static in [true, false] {
+        let build = Build { compiler: "gcc", language: Language::C, is_static, sanitizer: None };
+        let binary = build.build(place, "clash", &[place.capi.join("check/clash/clash.c")])?;
+        run(Command::new(binary).arg(jpeg))?;
+    }
+    Ok(Done::Ok)
+}
+
 /// Built by each compiler, with the shared library and with the static one.
 pub(crate) fn plain(place: &Place, quick: bool) -> Result<Done> {
     let mut missing = vec![];
