@@ -182,7 +182,7 @@ fn of_step(name: String, bench: &Bench, work: Work, step: &Captured) -> Result<P
     }
     let mut tensors = step.tensors.iter();
     let mut bindings = vec![];
-    for binding in step.shader.bindings {
+    for binding in &step.shader.bindings {
         let of = |kind, bytes: &[u8], element: Element, expected| Binding {
             group: 0,
             binding: binding.number,

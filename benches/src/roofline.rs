@@ -223,7 +223,7 @@ impl Probe<'_> {
         let mut shader =
             shader("stream", &format!("stream[{lanes} lanes, {load:?}, {streams}]"), &text, lanes);
         if load == Load::Texels {
-            shader.bindings = TEXEL_BINDINGS;
+            shader.bindings = TEXEL_BINDINGS.to_vec();
         }
         let ns = self.best_ns(&shader.into(), x, groups * lanes * width, groups)?;
         Ok(f64::from(groups) * f64::from(run_bytes) * 1e9 / ns)
@@ -261,7 +261,7 @@ fn text_of(template: &str, enable: &str, element: &str) -> String {
 
 fn shader(name: &'static str, label: &str, wgsl: &str, lanes: u32) -> Shader {
     let wgsl = wgsl.replace("${lanes}", &lanes.to_string()).into();
-    Shader { name, label: label.into(), variants: vec![], wgsl, bindings: BINDINGS }
+    Shader { name, label: label.into(), variants: vec![], wgsl, bindings: BINDINGS.to_vec() }
 }
 
 fn push(g: &mut Graph, shader: &Arc<Shader>, x: TensorId, y: TensorId, groups: u32) {

@@ -37,7 +37,7 @@ impl Gpu {
             label: "probe".into(),
             variants: vec![],
             wgsl: WGSL.into(),
-            bindings: BINDINGS,
+            bindings: BINDINGS.to_vec(),
         };
         let kernel = self.guarded(|| self.compile(&shader, None))??;
         let bytes = u64::from(4 * LANES);

@@ -27,7 +27,7 @@ pub struct Shader {
     /// The text.
     pub wgsl: Arc<str>,
     /// Bindings of group 0, by rising numbers. What a specialisation does without is not bound.
-    pub bindings: &'static [Binding],
+    pub bindings: Vec<Binding>,
 }
 
 /// One binding of a kernel.

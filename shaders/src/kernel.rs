@@ -1,16 +1,16 @@
-//! A kernel as `build.rs` describes it, and its specialisations.
+//! A kernel as `cargo xtask kernels` describes it, and its specialisations.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use strix_engine::{Binding, Shader, Target};
+use strix_engine::{Access, Binding, Shader, Target};
 
 use crate::bound::Bound;
 use crate::generated::variants::Lanes;
 use crate::template;
 
-/// A WGSL kernel with everything it can be specialised by. Every specialisation was validated at build.
+/// A WGSL kernel with everything it can be specialised by. Tests validate every specialisation.
 #[derive(Debug)]
 pub struct Kernel {
     /// Name of the kernel, its files and its entry point.
@@ -19,14 +19,9 @@ pub struct Kernel {
     pub template: &'static str,
     /// What it can be specialised by, each with its values.
     pub variants: &'static [(&'static str, &'static [Value])],
-    /// Its bindings, by the values of the variants that they depend on.
-    pub bindings: &'static [Bindings],
     /// Fields of its `Params`, and whether each is a u32 (else f32).
     pub fields: &'static [(&'static str, bool)],
 }
-
-/// Bindings of the specialisations that have some values, `Params` first.
-pub type Bindings = (&'static [(&'static str, Value)], &'static [Binding]);
 
 /// Value of a variant, as it is printed and as templates read it. A kernel's own `Variants` holds it by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +53,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// Values of a kernel's variants. `build.rs` writes an implementation, `Variants`, for each kernel.
+/// Values of a kernel's variants. `cargo xtask kernels` writes an implementation, `Variants`, for each kernel.
 pub trait Variants {
     /// The kernel.
     const KERNEL: &'static Kernel;
@@ -101,6 +96,11 @@ pub struct Specialisation {
 }
 
 impl Specialisation {
+    /// Loops of the text, each of which states its bound.
+    pub fn num_loops(&self) -> usize {
+        self.bounds.len()
+    }
+
     /// Upper bound on the loop iterations of one invocation with these `Params`: the sum of the text's `//~ trips`
     /// annotations.
     pub fn trips(&self, params: &[u8]) -> u64 {
@@ -133,18 +133,37 @@ impl Kernel {
         for ((name, known), value) in self.variants.iter().zip(values) {
             assert!(known.contains(value), "{}: no {name} = {value} in {known:?}", self.name);
         }
-        let chosen: Vec<_> =
-            self.variants.iter().map(|(name, _)| *name).zip(values.iter().copied()).collect();
-        let words: Vec<_> = chosen.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        let names = self.variants.iter().map(|(name, _)| *name);
+        let words: Vec<_> = names.zip(values).map(|(name, value)| (name, value.to_string())).collect();
         let label = self.label(&words);
         assert!(self.is_legal(values), "{label} is ruled out");
         let wgsl = template::render(self.template, &words).unwrap_or_else(|e| panic!("{label}: {e}"));
         let bounds = template::trips(&wgsl).map(|bound| Bound::parse(bound, self.fields));
         let bounds = bounds.collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{label}: {e}"));
-        let fit = |(values, _): &&Bindings| values.iter().all(|value| chosen.contains(value));
-        let (_, bindings) = self.bindings.iter().find(fit).expect("those of each legal choice");
+        let bindings = self.bindings(&wgsl);
         let shader = Shader { name: self.name, label, variants: words, wgsl: wgsl.into(), bindings };
         Specialisation { shader: Arc::new(shader), bounds }
+    }
+
+    /// The bindings of a rendered text, each of which a line declares, by rising numbers.
+    fn bindings(&self, wgsl: &str) -> Vec<Binding> {
+        let binding = |line: &str| {
+            let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(") var")?;
+            let (declared, _) = rest.split_once(": ")?;
+            let (space, name) = declared.rsplit_once(' ')?;
+            let access = match space {
+                "<uniform>" => Access::Uniform,
+                "<storage, read>" => Access::Read,
+                "<storage, read_write>" => Access::ReadWrite,
+                _ => Access::Texels,
+            };
+            // Templates make up no names, so this one stands in the kernel's text, which is never freed.
+            let at = self.template.find(name)?;
+            Some(Binding { number: number.parse().ok()?, name: &self.template[at..][..name.len()], access })
+        };
+        let mut bindings: Vec<_> = wgsl.lines().filter_map(binding).collect();
+        bindings.sort_by_key(|binding| binding.number);
+        bindings
     }
 
     fn label(&self, chosen: &[(&str, String)]) -> String {

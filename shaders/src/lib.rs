@@ -1,8 +1,8 @@
 //! The kernels of Strix, hand-written in WGSL: each is one `.wgsl` file and one `.rs` file of the same name,
 //! which holds its recording function and its plain CPU reference.
 //!
-//! Specialisations are rendered from templates (see `template.rs`) and all of them are validated by naga when
-//! this crate is built.
+//! Specialisations are rendered from templates (see `template.rs`). Tests validate all of them by naga.
+//! `generated` is written by `cargo xtask kernels`.
 
 mod bound;
 mod choose;
@@ -28,6 +28,7 @@ pub mod gemm_coop;
 pub mod gemm_dot;
 pub mod gemm_tiled;
 pub mod gemv_tiled;
+pub mod generated;
 mod heads;
 pub mod kv_cache;
 pub mod layer_norm;
@@ -50,7 +51,7 @@ pub use decode_attention::decode_attention;
 pub use embedding::{EmbeddingStrip, Table, embedding};
 pub use gemm::{Input, Routing, linear, linear_add, linear_quick_gelu, swiglu};
 pub use heads::{HeadShape, Heads, KvElement, Mask};
-pub use kernel::{Bindings, Dispatch, Kernel, Specialisation, Value, Variants, lanes};
+pub use kernel::{Dispatch, Kernel, Specialisation, Value, Variants, lanes};
 pub use kv_cache::{KvCache, KvPart};
 pub use layer_norm::{layer_norm, layer_norm_into};
 pub use packing::{Activations, Format, Layout, Linear};
@@ -61,10 +62,3 @@ pub use rope_append::rope_append;
 pub use rope_tables::RopeTables;
 pub use take_rows::take_rows;
 pub use top_k::{arg_max, top_k};
-
-/// What `build.rs` read out of the WGSL: a `KERNEL`, a `Params` and a `Variants` for each kernel.
-pub mod generated {
-    #![allow(missing_docs, reason = "one module a kernel; the kernels' own modules are the documentation")]
-    #![allow(rustdoc::broken_intra_doc_links, reason = "WGSL comments name array elements: `wanted[0]`")]
-    include!(concat!(env!("OUT_DIR"), "/generated.rs"));
-}

@@ -1,5 +1,4 @@
-//! Composing and rendering the kernels' texts. Used by `build.rs`, which validates every specialisation,
-//! and at run time, which renders the one it needs.
+//! Rendering the kernels' texts.
 //!
 //! A kernel is WGSL with three additions, all of them comments to a WGSL highlighter:
 //!

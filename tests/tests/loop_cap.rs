@@ -39,7 +39,13 @@ fn nested(outer: u32, inner: u32, after: u32) -> Arc<Shader> {
         }}"
     );
     let label = format!("nested[{outer}, {inner}, {after}]");
-    Arc::new(Shader { name: "nested", label, variants: vec![], wgsl: wgsl.into(), bindings: BINDINGS })
+    Arc::new(Shader {
+        name: "nested",
+        label,
+        variants: vec![],
+        wgsl: wgsl.into(),
+        bindings: BINDINGS.to_vec(),
+    })
 }
 
 /// A graph of that kernel alone.

@@ -327,7 +327,7 @@ impl Program {
 /// What a step's CPU reference makes of its operands' contents, in words that may reach beyond the last byte.
 fn referenced(step: &Step, reference: Reference, before: &[Vec<u8>]) -> Vec<Vec<u64>> {
     let mut tensors: Vec<Vec<u64>> = before.iter().map(|b| bytemuck::pod_collect_to_vec(b)).collect();
-    let bindings = step.shader.bindings;
+    let bindings = &step.shader.bindings;
     reference(&mut ReferenceArgs { params: &step.params, bindings, tensors: &mut tensors });
     tensors
 }

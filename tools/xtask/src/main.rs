@@ -1,5 +1,7 @@
 //! `cargo xtask`: sets up what is missing and runs what the project is checked with.
 
+mod kernels;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -13,6 +15,7 @@ cargo xtask TASK
   demo                  install a software Vulkan driver if there is none, build, run `strix demo`
   test [--yes]          the same, then every check: format, lints, docs, tests, golden, the GL backend, drivers of other
                         GPUs if they are here or --yes fetches them
+  kernels               write what Rust needs of the kernels' WGSL: shaders/src/generated
   golden [--dev] ARGS   the engine against the original's tensors: [ROOT] [--together] [--dtype bf16|int8] [--group 32] [--kv f16] [--activations int8]
   nano [--dev] ARGS     the built-in model against its card: [--dtype f32|bf16|int8]
   schedules [--dev] ARGS conversations of one model in any order, against each alone: [--seeds 300] [--from 0]
@@ -43,6 +46,10 @@ fn main() -> ExitCode {
             run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "demo"]).args(rest))
         }),
         "test" if rest.iter().all(|arg| arg == "--yes") => test(rest),
+        "kernels" => kernels::write().map_err(|error| {
+            eprintln!("error: {error}");
+            2
+        }),
         "golden" | "nano" | "schedules" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
