@@ -83,7 +83,7 @@ pub fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
     let report = |(i, a): (usize, &wgpu::Adapter)| AdapterReport {
         info: a.get_info(),
         limits: a.limits(),
-        features: a.features() & wanted_features(),
+        features: a.features() & used_features(),
         memory_bytes: memory::all_bytes(&a.get_info()),
         shares_memory: shares_memory(&a.get_info()),
         imports: !options.no_import && shares_memory(&a.get_info()) && vulkan::supported(a),
@@ -122,7 +122,7 @@ pub fn driver(info: &wgpu::AdapterInfo) -> String {
     format!("{} {}", info.driver, info.driver_info).trim().to_owned()
 }
 
-pub(crate) fn wanted_features() -> Features {
+pub(crate) fn used_features() -> Features {
     Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::SHADER_F16 | Features::PIPELINE_CACHE
 }
 

@@ -63,9 +63,9 @@ impl Gpu {
         let mut encoder =
             self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&region.buffer, region.offset, &staging, 0, region.bytes);
-        self.submit(encoder)?;
+        let copied = self.submit(encoder)?;
         self.guarded(|| staging.map_async(wgpu::MapMode::Read, .., |_| ()))?;
-        self.wait()?;
+        self.wait_for(&copied)?;
         let view = staging.get_mapped_range(..).map_err(|e| self.lose(e))?;
         Ok(view.to_vec())
     }

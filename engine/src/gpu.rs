@@ -8,7 +8,7 @@ use wgpu::Features;
 
 use crate::adapters::name;
 use crate::ring::Ring;
-use crate::{Choices, Error, Result, Target};
+use crate::{Choices, Error, Result, Sharing, Target};
 
 /// Numbers of objects created on the device so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     /// Whether host memory may be imported; unset when the driver refuses.
     pub(crate) imports: AtomicBool,
     pub(crate) ring: Mutex<Ring>,
+    pub(crate) sharing: Sharing,
     /// Set by whoever chose among adapters.
     pub(crate) passed_over: OnceLock<Vec<String>>,
     shares: bool,
@@ -73,6 +74,7 @@ impl Inner {
         shares: bool,
         imports: bool,
         memory_bytes: Option<u64>,
+        sharing: Sharing,
     ) -> Self {
         Self {
             info: device.adapter_info(),
@@ -90,6 +92,7 @@ impl Inner {
             lost: AtomicBool::new(false),
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
+            sharing,
             passed_over: OnceLock::new(),
             shares,
             memory_bytes,

@@ -48,6 +48,7 @@ mod resident;
 mod ring;
 mod segments;
 mod shader;
+mod sharing;
 mod slots;
 mod software;
 mod storage;
@@ -57,6 +58,8 @@ mod tensor;
 mod upload;
 #[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "vulkan_none.rs")]
 mod vulkan;
+mod waiting;
+mod wanted;
 
 pub use adapters::{AdapterReport, GpuOptions, adapters, driver, unlisted};
 pub use choices::{Choices, Decision, Specialisation};
@@ -75,12 +78,14 @@ pub use program::Program;
 pub use program::inspect::{Captured, CapturedTensor, Deviation, Difference, Traced};
 pub use resident::{Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_GROUPS, MAX_TRIPS, Shader, TEXEL_ROW};
+pub use sharing::{Frames, Polling, Sharing};
 pub use slots::Streamed;
 pub use software::use_wide_vectors;
 pub use stream::Stream;
 pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};
 pub use upload::STAGING_BYTES;
+pub use wanted::{Missing, Wanted, request_device, wanted_features, wanted_limits};
 
 /// Version of the naga that translates the kernels.
 pub const NAGA_VERSION: &str = env!("STRIX_NAGA_VERSION");

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::{Error, Gpu, Result};
 
@@ -45,53 +44,6 @@ impl Gpu {
             }
             false => Ok(()),
         }
-    }
-
-    fn poll_as(&self, kind: wgpu::PollType) -> Result<()> {
-        let done = self.guarded(|| self.inner.device.poll(kind))?;
-        done.map(drop).map_err(|error| self.lose(error))
-    }
-
-    /// Waits until the device has done that submission and those before it.
-    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        self.poll_as(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
-    }
-
-    /// Runs the callbacks of what the device has done, without waiting.
-    pub(crate) fn poll(&self) -> Result<()> {
-        self.poll_as(wgpu::PollType::Poll)
-    }
-
-    /// Waits until the device has done all that was submitted.
-    ///
-    /// # Errors
-    ///
-    /// If the device is lost.
-    pub fn wait(&self) -> Result<()> {
-        self.poll_as(wgpu::PollType::wait_indefinitely())
-    }
-
-    /// Waits until the device has done all that was submitted, but no longer than so.
-    ///
-    /// # Errors
-    ///
-    /// If it takes longer, or the device is lost. After the first no more must be asked of the device, nor must it be
-    /// dropped: both would wait for what it is at.
-    pub fn wait_within(&self, limit: Duration, label: &str) -> Result<()> {
-        let kind = wgpu::PollType::Wait { submission_index: None, timeout: Some(limit) };
-        match self.guarded(|| self.inner.device.poll(kind))? {
-            Ok(_) => Ok(()),
-            Err(wgpu::PollError::Timeout) => {
-                self.inner.lost.store(true, Ordering::Relaxed);
-                Err(Error::TooLong { label: label.into(), limit })
-            }
-            Err(error) => Err(self.lose(error)),
-        }
-    }
-
-    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
-        self.inner.submits.fetch_add(1, Ordering::Relaxed);
-        self.guarded(|| self.inner.queue.submit([encoder.finish()]))
     }
 }
 

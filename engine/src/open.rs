@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError};
 use wgpu::{DeviceType, Features};
 
 use crate::adapters::{
-    coop_used, instance, limits, missing, name, no_adapter, ranked, too_small, usable, wanted_features,
+    coop_used, instance, limits, missing, name, no_adapter, ranked, too_small, usable, used_features,
 };
 use crate::gpu::Inner;
 use crate::memory::{free_bytes, shares_memory};
-use crate::{Coop, Error, Family, Gpu, GpuOptions, Maker, Result, TEXEL_ROW, Target, vulkan};
+use crate::wanted::coop_given;
+use crate::{Coop, Error, Family, Gpu, GpuOptions, Maker, Result, Sharing, TEXEL_ROW, Target, vulkan};
 
 /// Tensors that a kernel reads as texels, at most.
 const MOST_TEXTURES: u32 = 3;
@@ -66,7 +67,7 @@ impl Gpu {
         if let Some(missing) = missing(adapter) {
             return Err(Error::TooSmall { adapter: name(&info), missing });
         }
-        let mut features = adapter.features() & (wanted_features() | options.more_features);
+        let mut features = adapter.features() & (used_features() | options.more_features);
         if options.no_subgroups || family == Some(Family::Plain) {
             features.remove(Features::SUBGROUP);
         }
@@ -104,20 +105,32 @@ impl Gpu {
             None => pollster::block_on(adapter.request_device(&descriptor))
                 .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
         };
-        Self::from_parts(device, queue, shares, family, coop)
+        let sharing = Sharing { adapter: Some(adapter.clone()), ..Sharing::alone() };
+        Self::from_parts(device, queue, shares, family, coop, sharing)
     }
 
-    /// A device and queue that the caller owns and may go on using.
+    /// A device and queue that the caller owns and may go on using: [`Gpu::share`] with the defaults of [`Sharing`].
     ///
     /// # Errors
     ///
-    /// If the device was created with limits below what the kernels need; WebGPU's defaults suffice.
-    /// `Features::SUBGROUP` and `Features::TIMESTAMP_QUERY` are used when the device was created with them, and
-    /// so are, where it shares the host's memory, `Features::MAPPABLE_PRIMARY_BUFFERS` and Vulkan's
-    /// `VK_EXT_external_memory_host`: weights are then used where they are mapped, without a copy.
+    /// As [`Gpu::share`].
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        Self::share(device, queue, Sharing::default())
+    }
+
+    /// A device and queue that the caller owns and may go on using, to draw with for instance.
+    ///
+    /// WebGPU's default limits and no features suffice. What makes Strix faster is used where the device was created with it;
+    /// [`Gpu::missing`] tells what was not, and [`wanted_features`](crate::wanted_features) and
+    /// [`wanted_limits`](crate::wanted_limits) what to ask for.
+    ///
+    /// # Errors
+    ///
+    /// If the device was created with limits below what the kernels need. The message names each with both numbers.
+    pub fn share(device: wgpu::Device, queue: wgpu::Queue, sharing: Sharing) -> Result<Self> {
         let shares = shares_memory(&device.adapter_info());
-        Self::from_parts(device, queue, shares, None, None)
+        let coop = sharing.adapter.as_ref().and_then(|adapter| coop_given(adapter, &device));
+        Self::from_parts(device, queue, shares, None, coop, sharing)
     }
 
     fn from_parts(
@@ -126,6 +139,7 @@ impl Gpu {
         shares: bool,
         family: Option<Family>,
         coop: Option<Coop>,
+        sharing: Sharing,
     ) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
@@ -136,7 +150,9 @@ impl Gpu {
         let target = target(&device, family, coop)?;
         let imports = shares && vulkan::enabled(&device);
         let memory_bytes = free_bytes(shares, &device);
-        let gpu = Self { inner: Arc::new(Inner::new(device, queue, target, shares, imports, memory_bytes)) };
+        let gpu = Self {
+            inner: Arc::new(Inner::new(device, queue, target, shares, imports, memory_bytes, sharing)),
+        };
         let enough = limits.max_texture_dimension_2d >= TEXEL_ROW
             && limits.max_storage_textures_per_shader_stage >= MOST_TEXTURES;
         if gpu.target().is_cpu && enough && gpu.tries_texels() {

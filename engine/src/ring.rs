@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::waiting::Submission;
+
 /// Staging buffers in the ring: one is filled while the device reads the others.
 pub(crate) const CHUNKS: usize = 4;
 
@@ -9,6 +11,8 @@ pub(crate) const CHUNKS: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     chunks: VecDeque<Staging>,
+    /// Bytes that may still be submitted before the app's next frame.
+    pub(crate) left: u64,
 }
 
 /// A staging buffer of the ring.
@@ -16,13 +20,14 @@ pub(crate) struct Ring {
 pub(crate) struct Staging {
     pub(crate) buffer: wgpu::Buffer,
     /// The last submission that reads it.
-    pub(crate) reader: wgpu::SubmissionIndex,
+    pub(crate) reader: Submission,
 }
 
 impl Ring {
-    /// The buffer used longest ago. `None` while the ring is not full.
-    pub(crate) fn oldest(&mut self) -> Option<Staging> {
-        if self.chunks.len() < CHUNKS { None } else { self.chunks.pop_front() }
+    /// The buffer used longest ago. `None` while the ring is not full: it has `most` buffers, but no more than
+    /// [`CHUNKS`].
+    pub(crate) fn oldest(&mut self, most: usize) -> Option<Staging> {
+        if self.chunks.len() < most.clamp(1, CHUNKS) { None } else { self.chunks.pop_front() }
     }
 
     /// Puts a buffer behind the others.

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, atomic};
+use std::sync::{Arc, PoisonError, atomic};
 use std::time::{Duration, Instant};
 
 use crate::graph::{Graph, ValueKind};
 use crate::slots::{Needed, Seat, Slots, State, Wanted};
+use crate::waiting::Submission;
 use crate::{Gpu, Result, Streamed};
 
 /// Steps that can be submitted together: of a stream they use at most one group.
@@ -100,7 +101,7 @@ pub(crate) struct Queue {
     /// Made when something is recorded.
     encoder: Option<wgpu::CommandEncoder>,
     /// The last submission but one, and the last.
-    submitted: [Option<wgpu::SubmissionIndex>; 2],
+    submitted: [Option<Submission>; 2],
 }
 
 impl Queue {
@@ -124,21 +125,40 @@ impl Queue {
     }
 
     /// The last submission.
-    pub(crate) fn last(&self) -> Option<wgpu::SubmissionIndex> {
+    pub(crate) fn last(&self) -> Option<Submission> {
         self.submitted[1].clone()
     }
 
     /// Waits until all submissions are done.
     pub(crate) fn wait_for_the_last(&self) -> Result<()> {
-        self.submitted[1].clone().map_or(Ok(()), |last| self.gpu.wait_for(last))
+        self.submitted[1].as_ref().map_or(Ok(()), |last| self.gpu.wait_for(last))
     }
 
     /// Waits until all but the last submission is done.
     pub(crate) fn wait_for_all_but_the_last(&self) -> Result<()> {
         match &self.submitted[0] {
-            Some(before) => self.gpu.wait_for(before.clone()),
+            Some(before) => self.gpu.wait_for(before),
             None => Ok(()),
         }
+    }
+
+    /// Copies a group from staging to its slot: in one submit, or in as many as fit between the app's frames.
+    fn copy(&mut self, slots: &Slots, load: &Load) -> Result<()> {
+        if !self.gpu.is_paced() {
+            slots
+                .pieces(&load.wanted, usize::MAX)
+                .for_each(|piece| slots.copy(self.encoder(), load.slot, piece));
+            return self.submit();
+        }
+        for piece in slots.pieces(&load.wanted, self.gpu.piece_bytes() as usize) {
+            {
+                let mut ring = self.gpu.inner.ring.lock().unwrap_or_else(PoisonError::into_inner);
+                self.gpu.take_upload(&mut ring, piece.1.len() as u64);
+            }
+            slots.copy(self.encoder(), load.slot, piece);
+            self.submit()?;
+        }
+        Ok(())
     }
 
     /// Has a group in its slot before what is recorded next runs. The last submission may compute with the other
@@ -149,7 +169,7 @@ impl Queue {
         }
         // Whoever's steps used the slot, or copied from staging.
         for used in [state.used[load.slot].take(), state.staged.take()].into_iter().flatten() {
-            self.gpu.wait_for(used)?;
+            self.gpu.wait_for(&used)?;
         }
         // When the device is done with the last one as well, it waits for us.
         let start = Instant::now();
@@ -161,8 +181,8 @@ impl Queue {
         }
         state.holds[load.slot] = None;
         let bytes = slots.fill(load.slot, &load.wanted, || self.gpu.poll())?;
-        if slots.copy(self.encoder(), load.slot, &load.wanted) {
-            self.submit()?;
+        if slots.has_staging() {
+            self.copy(slots, load)?;
             state.staged = self.last();
         }
         let waited = (start.elapsed().as_nanos() as u64).saturating_sub(done.load(atomic::Ordering::Relaxed));

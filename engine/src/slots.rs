@@ -9,6 +9,7 @@ use wgpu::BufferUsages as U;
 
 use crate::import::HostPages;
 use crate::region::Region;
+use crate::waiting::Submission;
 use crate::{Gpu, HostBytes, Result};
 
 /// Bytes copied between two looks at what the device has done.
@@ -70,9 +71,9 @@ pub(crate) struct State {
     /// Group in each slot, and what of its tensors is there.
     pub(crate) holds: [Option<(usize, Wanted)>; 2],
     /// The last submission that uses each slot.
-    pub(crate) used: [Option<wgpu::SubmissionIndex>; 2],
+    pub(crate) used: [Option<Submission>; 2],
     /// The last one that copies from staging.
-    pub(crate) staged: Option<wgpu::SubmissionIndex>,
+    pub(crate) staged: Option<Submission>,
 }
 
 /// Part of a tensor that must be in a slot.
@@ -220,20 +221,27 @@ impl Slots {
         Ok(bytes)
     }
 
-    /// Records the copy from staging to a slot. Returns whether there is one.
-    pub(crate) fn copy(&self, encoder: &mut wgpu::CommandEncoder, slot: usize, wanted: &[Needed]) -> bool {
-        if self.staging.is_empty() {
-            return false;
-        }
-        for needed in wanted {
-            let (from, to) = (&self.staging[needed.tensor], &self.slots[slot][needed.tensor].region.buffer);
-            for piece in needed.pieces(usize::MAX) {
-                // Copies are of whole words. Tensors have room for them.
-                let (at, size) = (piece.start as u64, (piece.len() as u64).next_multiple_of(4));
-                encoder.copy_buffer_to_buffer(from, at, to, at, size);
-            }
-        }
-        true
+    /// Whether the host writes to staging, from which the device copies.
+    pub(crate) fn has_staging(&self) -> bool {
+        !self.staging.is_empty()
+    }
+
+    /// Pieces of what is wanted of a group, each of one tensor and of at most `most` bytes.
+    pub(crate) fn pieces<'a>(
+        &self,
+        wanted: &'a [Needed],
+        most: usize,
+    ) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
+        wanted.iter().flat_map(move |needed| needed.pieces(most).map(move |piece| (needed.tensor, piece)))
+    }
+
+    /// Records the copy of a piece from staging to a slot.
+    pub(crate) fn copy(&self, encoder: &mut wgpu::CommandEncoder, slot: usize, piece: (usize, Range<usize>)) {
+        let (tensor, piece) = piece;
+        let (from, to) = (&self.staging[tensor], &self.slots[slot][tensor].region.buffer);
+        // Copies are of whole words. Tensors have room for them.
+        let (at, size) = (piece.start as u64, (piece.len() as u64).next_multiple_of(4));
+        encoder.copy_buffer_to_buffer(from, at, to, at, size);
     }
 }
 

@@ -15,7 +15,8 @@ const AHEAD: usize = 32 << 20;
 pub const STAGING_BYTES: u64 = CHUNK * CHUNKS as u64;
 
 impl Gpu {
-    /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted.
+    /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted. Where the app
+    /// tells of its frames, no more than it allows comes between two of them.
     pub(crate) fn upload(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
         self.upload_pieces(buffer, bytes, |_| ())
     }
@@ -32,12 +33,31 @@ impl Gpu {
 
     /// A mapped staging buffer: a new one while the ring is not full, else the one used longest ago.
     fn staging(&self, ring: &mut Ring) -> Result<wgpu::Buffer> {
-        let Some(Staging { buffer, reader }) = ring.oldest() else {
+        let most = self.inner.sharing.upload_bytes / self.piece_bytes();
+        let Some(Staging { buffer, reader }) = ring.oldest(most as usize) else {
             return self.buffer("staging", CHUNK, U::MAP_WRITE | U::COPY_SRC, true);
         };
         // Mapped on submission; the call ends when the copy and then the mapping are done.
-        self.wait_for(reader)?;
+        self.wait_for(&reader)?;
         Ok(buffer)
+    }
+
+    /// Bytes of a piece of what is copied to the device.
+    pub(crate) fn piece_bytes(&self) -> u64 {
+        // Copies are of whole words.
+        (self.inner.sharing.upload_bytes / 4 * 4).clamp(4, CHUNK)
+    }
+
+    /// Waits for a turn that has room for so many bytes, where the app tells of its frames.
+    pub(crate) fn take_upload(&self, ring: &mut Ring, bytes: u64) {
+        if !self.is_paced() {
+            return;
+        }
+        if ring.left < bytes {
+            self.turn();
+            ring.left = self.inner.sharing.upload_bytes.max(bytes);
+        }
+        ring.left -= bytes;
     }
 
     fn upload_pieces(
@@ -48,7 +68,8 @@ impl Gpu {
     ) -> Result<()> {
         let mut ring = self.inner.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut at = 0;
-        for piece in bytes.chunks(CHUNK as usize) {
+        for piece in bytes.chunks(self.piece_bytes() as usize) {
+            self.take_upload(&mut ring, piece.len() as u64);
             let staging = self.staging(&mut ring)?;
             // Copies are of whole words.
             let size = (piece.len() as u64).next_multiple_of(4);

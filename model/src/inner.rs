@@ -1,6 +1,7 @@
 //! A loaded checkpoint with its programs.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strix_engine::{Program, Tensor};
@@ -16,6 +17,8 @@ pub(crate) struct Inner {
     pub(crate) loaded: Arc<Loaded>,
     /// Compiled with the first session.
     runner: Mutex<Option<Runner>>,
+    /// Whether that was done, for those who must not wait for whoever runs them.
+    has_runner: AtomicBool,
     /// Compiled with the first picture.
     encoder: Mutex<Option<Encoder>>,
 }
@@ -31,7 +34,7 @@ impl Deref for Inner {
 impl Inner {
     /// Without programs yet.
     pub(crate) fn new(loaded: Loaded) -> Self {
-        Self { loaded: Arc::new(loaded), runner: Mutex::default(), encoder: Mutex::default() }
+        Self { loaded: Arc::new(loaded), runner: Mutex::default(), has_runner: AtomicBool::new(false), encoder: Mutex::default() }
     }
 
     /// The programs, compiled when they are first needed.
@@ -39,8 +42,17 @@ impl Inner {
         let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
         if runner.is_none() {
             *runner = Some(self.compile()?);
+            self.has_runner.store(true, Ordering::Release);
         }
         Ok(Running(runner))
+    }
+
+    /// Compiles the programs if they are not. Does not wait for whoever runs them.
+    pub(crate) fn need_runner(&self) -> Result<()> {
+        match self.has_runner.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => self.runner().map(drop),
+        }
     }
 
     fn compile(&self) -> Result<Runner> {
@@ -79,7 +91,7 @@ impl Inner {
     pub(crate) fn encode(&self, id: PictureId, pixels: &[f32]) -> Result<Arc<Encoded>> {
         self.with_encoder(|encoder| {
             encoder.write(pixels)?;
-            encoder.program.run(&[])?;
+            encoder.program.run_while(&[], self.options.slice, &|| true)?;
             encoder.keep(self, id)
         })
     }

@@ -220,7 +220,8 @@ impl Model {
     pub fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>> {
         self.inner.with_encoder(|encoder| {
             encoder.write(pixels)?;
-            encoder.program.run(&[encoder.embeds.id()])?;
+            let embeds = encoder.embeds.id();
+            encoder.program.run_while(&[embeds], self.inner.options.slice, &|| true)?;
             encoder.read(&self.inner)
         })
     }

@@ -62,7 +62,7 @@ impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self> {
         // What does not fit the device is found here, and one that is lost.
         model.inner.gpu.check_alive()?;
-        model.inner.runner().map(drop)?;
+        model.inner.need_runner()?;
         Ok(Self { model: model.clone(), talk: Arc::default(), inspected: Inspected::default() })
     }
 

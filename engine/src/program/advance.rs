@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::run::{Piece, Run};
 use super::{Program, dispatch};
 use crate::segments::{Load, Queue};
+use crate::waiting::Turn;
 use crate::{Result, TensorId};
 
 impl Program {
@@ -63,7 +64,13 @@ impl Program {
             }
             output.is_wanted = reads.contains(&output.id);
         }
-        self.run = Some(Run { queue: Queue::new(&self.gpu), next: 0, last: None, done: Instant::now() });
+        self.run = Some(Run {
+            queue: Queue::new(&self.gpu),
+            next: 0,
+            last: None,
+            done: Instant::now(),
+            turn: Turn::default(),
+        });
         Ok(())
     }
 
@@ -78,6 +85,9 @@ impl Program {
     /// The steps of a submit take about half a `slice` of device time, or are a single one that takes longer: two
     /// submits are under way at a time. What a step takes is seen while programs run. A step that was never seen is
     /// submitted alone.
+    ///
+    /// Where the app tells of its [frames](crate::Frames), one submit is under way at a time, and those between two frames
+    /// take a `slice` together.
     ///
     /// # Errors
     ///
@@ -121,13 +131,24 @@ impl Program {
             self.segments.iter().find(|segment| segment.steps.end > run.next || segment.steps.is_empty());
         let (load, end) =
             segment.map_or((None, run.next), |segment| (segment.load.clone(), segment.steps.end));
-        let steps = self.costs.piece(run.next..end, slice / 2);
+        if self.gpu.is_paced() {
+            // What is under way would take of the turn.
+            run.wait_for_the_last(&mut self.costs)?;
+        }
         // Nobody else may fill the slot until the steps that use it are submitted.
         let stream = load.as_ref().map(|load| &self.streams[load.stream]);
         let mut state = stream.map(|stream| stream.state());
         if let (Some(load), Some(stream), Some(state)) = (&load, stream, &mut state) {
             run.queue.bring(stream, load, state)?;
         }
+        let steps = match self.gpu.is_paced() {
+            true => {
+                let expected = self.costs.first(run.next..end);
+                let left = run.turn.take(&self.gpu, slice, expected);
+                self.costs.piece(run.next..end, left)
+            }
+            false => self.costs.piece(run.next..end, slice / 2),
+        };
         {
             let mut pass = run.queue.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for at in steps.clone() {

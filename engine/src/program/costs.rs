@@ -27,6 +27,12 @@ impl Costs {
         steps.start..(steps.start + count.max(1)).min(steps.end)
     }
 
+    /// What the first of these steps takes; nothing, if that is not known or there is none.
+    pub(super) fn first(&self, steps: Range<usize>) -> Duration {
+        let cost = self.0[steps].first().copied().flatten();
+        Duration::from_secs_f32(cost.unwrap_or(0.0))
+    }
+
     /// Notes what these steps took together. Where the device may have been idle for a part of it, they took no more.
     pub(super) fn learn(&mut self, steps: Range<usize>, took: Duration, is_exact: bool) {
         let took = took.as_secs_f32();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::costs::Costs;
 use crate::Result;
 use crate::segments::Queue;
+use crate::waiting::Turn;
 
 /// A run of which some steps are still to come.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Run {
     pub(super) last: Option<Piece>,
     /// When a piece was last seen to be done.
     pub(super) done: Instant,
+    /// What is left of a turn between two of the app's frames.
+    pub(super) turn: Turn,
 }
 
 /// Steps of one submit.
@@ -36,6 +39,17 @@ impl Run {
             let start = Instant::now();
             self.queue.wait_for_all_but_the_last()?;
             self.note(before, start, costs);
+        }
+        Ok(())
+    }
+
+    /// Waits for the last piece, if there is one, and learns from it.
+    pub(super) fn wait_for_the_last(&mut self, costs: &mut Costs) -> Result<()> {
+        let last = self.last.take();
+        if last.is_some() {
+            let start = Instant::now();
+            self.queue.wait_for_the_last()?;
+            self.note(last, start, costs);
         }
         Ok(())
     }

@@ -1,0 +1,160 @@
+//! Submissions, and waiting for them: within wgpu, or without holding anything of wgpu's.
+//!
+//! A wait within wgpu 30 holds its lock of destroyed resources. Presenting a surface takes that lock for itself, and so waits
+//! as long; what comes after it, submits among them, then waits too. On a device that an app draws with, Strix therefore
+//! sleeps on a signal of its own and polls without waiting.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::{Error, Gpu, Polling, Result};
+
+/// Longest sleep between two looks at a device.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Something that was submitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Submission {
+    index: wgpu::SubmissionIndex,
+    /// Given where waits are not wgpu's.
+    done: Option<Arc<Signal>>,
+}
+
+/// Set once, by whoever polls the device.
+#[derive(Debug, Default)]
+struct Signal {
+    is_set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    fn set(&self) {
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until it is set, but no longer than so.
+    fn wait(&self, most: Duration) {
+        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_timeout_while(is_set, most, |is_set| !*is_set));
+    }
+}
+
+impl Gpu {
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<Submission> {
+        self.submit_all([encoder.finish()])
+    }
+
+    fn submit_all<const N: usize>(&self, buffers: [wgpu::CommandBuffer; N]) -> Result<Submission> {
+        self.inner.submits.fetch_add(1, Ordering::Relaxed);
+        let index = self.guarded(|| self.inner.queue.submit(buffers))?;
+        let done = match self.inner.sharing.polling {
+            Polling::Wait => None,
+            Polling::Every(_) => {
+                let done = Arc::new(Signal::default());
+                let told = done.clone();
+                self.guarded(|| self.inner.queue.on_submitted_work_done(move || told.set()))?;
+                Some(done)
+            }
+        };
+        Ok(Submission { index, done })
+    }
+
+    fn poll_as(&self, kind: wgpu::PollType) -> Result<()> {
+        let done = self.guarded(|| self.inner.device.poll(kind))?;
+        done.map(drop).map_err(|error| self.lose(error))
+    }
+
+    /// Whether the device has done that submission. What was to be mapped after it is mapped then.
+    fn has_done(&self, submission: &Submission) -> Result<bool> {
+        let kind = wgpu::PollType::Wait {
+            submission_index: Some(submission.index.clone()),
+            timeout: Some(Duration::ZERO),
+        };
+        match self.guarded(|| self.inner.device.poll(kind))? {
+            Ok(_) => Ok(true),
+            Err(wgpu::PollError::Timeout) => Ok(false),
+            Err(error) => Err(self.lose(error)),
+        }
+    }
+
+    /// Waits until the device has done that submission and those before it.
+    pub(crate) fn wait_for(&self, submission: &Submission) -> Result<()> {
+        let (Some(done), Polling::Every(every)) = (&submission.done, self.inner.sharing.polling) else {
+            let submission_index = Some(submission.index.clone());
+            return self.poll_as(wgpu::PollType::Wait { submission_index, timeout: None });
+        };
+        while !self.has_done(submission)? {
+            done.wait(every.min(LONGEST));
+        }
+        Ok(())
+    }
+
+    /// Runs the callbacks of what the device has done, without waiting.
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.poll_as(wgpu::PollType::Poll)
+    }
+
+    /// Waits until the device has done all that was submitted.
+    ///
+    /// # Errors
+    ///
+    /// If the device is lost.
+    pub fn wait(&self) -> Result<()> {
+        match self.inner.sharing.polling {
+            Polling::Wait => self.poll_as(wgpu::PollType::wait_indefinitely()),
+            Polling::Every(_) => self.submit_all([]).and_then(|last| self.wait_for(&last)),
+        }
+    }
+
+    /// Waits until the device has done all that was submitted, but no longer than so.
+    ///
+    /// # Errors
+    ///
+    /// If it takes longer, or the device is lost. After the first no more must be asked of the device, nor must it be
+    /// dropped: both would wait for what it is at.
+    pub fn wait_within(&self, limit: Duration, label: &str) -> Result<()> {
+        let kind = wgpu::PollType::Wait { submission_index: None, timeout: Some(limit) };
+        match self.guarded(|| self.inner.device.poll(kind))? {
+            Ok(_) => Ok(()),
+            Err(wgpu::PollError::Timeout) => {
+                self.inner.lost.store(true, Ordering::Relaxed);
+                Err(Error::TooLong { label: label.into(), limit })
+            }
+            Err(error) => Err(self.lose(error)),
+        }
+    }
+
+    /// Waits for the app's next frame, where it tells of them.
+    pub(crate) fn turn(&self) {
+        if let Some(frames) = &self.inner.sharing.frames {
+            frames.turn();
+        }
+    }
+
+    /// Whether work is submitted between frames.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.inner.sharing.frames.is_some()
+    }
+}
+
+/// What is left of a turn between two frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turn {
+    end: Option<Instant>,
+}
+
+impl Turn {
+    /// Device time left for work that is expected to take so long, of turns of a `slice`. Waits for the next turn where too
+    /// little is left.
+    pub(crate) fn take(&mut self, gpu: &Gpu, slice: Duration, expected: Duration) -> Duration {
+        let left = self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+        if !left.is_zero() && expected <= left {
+            return left;
+        }
+        gpu.turn();
+        self.end = Instant::now().checked_add(slice);
+        slice
+    }
+}
