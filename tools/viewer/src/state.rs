@@ -161,6 +161,13 @@ impl State {
         state
     }
 
+    /// That of no window.
+    pub(crate) fn idle() -> Self {
+        let mut state = Self::new(Settings::default(), String::new());
+        state.wishes.clear();
+        state
+    }
+
     /// Goes on in a window that was opened anew, since its device was lost.
     pub(crate) fn reopened(&mut self, device: String, reason: &str) {
         self.device = device;
