@@ -34,7 +34,12 @@ impl Deref for Inner {
 impl Inner {
     /// Without programs yet.
     pub(crate) fn new(loaded: Loaded) -> Self {
-        Self { loaded: Arc::new(loaded), runner: Mutex::default(), has_runner: AtomicBool::new(false), encoder: Mutex::default() }
+        Self {
+            loaded: Arc::new(loaded),
+            runner: Mutex::default(),
+            has_runner: AtomicBool::new(false),
+            encoder: Mutex::default(),
+        }
     }
 
     /// The programs, compiled when they are first needed.

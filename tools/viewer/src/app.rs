@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Event as Input, Key, Ui, ViewportCommand};
 use strix_engine::Gpu;
@@ -40,6 +40,8 @@ pub(crate) struct Opening {
     pub(crate) paced: bool,
     /// What is wrong with the settings' file.
     pub(crate) trouble: Option<Problem>,
+    /// What each tensor of a model waits for, to see it being loaded.
+    pub(crate) slow_loading: Option<Duration>,
     /// Tokens after which the device is destroyed, for tests of that.
     pub(crate) lose_device_after: Option<u32>,
 }
@@ -88,7 +90,7 @@ impl App {
         };
         theme::choose(&cc.egui_ctx, state.settings.look);
         let started = opened.and_then(|gpu| {
-            let worker = Worker::start(gpu.clone(), report.clone());
+            let worker = Worker::start(gpu.clone(), report.clone(), opening.slow_loading);
             worker.map(|worker| (gpu, worker)).map_err(|error| Problem::new(format!("No thread could be started: {error}"), ""))
         });
         let (gpu, worker) = match started {

@@ -23,6 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use clap::Parser;
 use eframe::egui::ViewportBuilder;
@@ -65,9 +66,6 @@ struct Args {
     /// Width and height of the window, in points
     #[arg(long, value_name = "WxH", value_parser = size, default_value = "1080x760")]
     size: [f32; 2],
-    /// Factor by which everything is larger
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = zoom)]
-    zoom: f32,
     /// Ask this by itself, with the pictures given, write the times of the frames, and close
     #[arg(long, value_name = "QUESTION", requires = "frames")]
     ask: Option<String>,
@@ -83,6 +81,9 @@ struct Args {
     /// Give the model's work to the device as soon as there is some, not after a frame
     #[arg(long, hide = true)]
     unpaced: bool,
+    /// Wait so long at each tensor of a model that is loaded, to see it being loaded
+    #[arg(long, value_name = "MS", hide = true)]
+    slow_loading: Option<u64>,
     /// Destroy the device when an answer has so many tokens, to see what happens
     #[arg(long, value_name = "TOKENS", hide = true)]
     lose_device_after: Option<u32>,
@@ -99,11 +100,6 @@ fn size(text: &str) -> Result<[f32; 2], String> {
     let sides = text.split_once('x').and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
     let fits = |side: &f32| (200.0..=16_384.0).contains(side);
     sides.filter(|sides| sides.iter().all(fits)).ok_or_else(|| "it is no size such as 1080x760".into())
-}
-
-fn zoom(text: &str) -> Result<f32, String> {
-    let factor = text.parse().ok().filter(|factor| (0.5..=4.0).contains(factor));
-    factor.ok_or_else(|| "it is no factor from 0.5 to 4".into())
 }
 
 fn main() -> ExitCode {
@@ -193,6 +189,7 @@ fn opening(args: &Args) -> Opening {
         pictures: args.pictures.clone(),
         paced: !args.unpaced,
         trouble,
+        slow_loading: args.slow_loading.map(Duration::from_millis),
         lose_device_after: args.lose_device_after,
     }
 }
@@ -215,9 +212,8 @@ fn open(
         wgpu_options: WgpuConfiguration { wgpu_setup, ..WgpuConfiguration::default() },
         ..eframe::NativeOptions::default()
     };
-    let (kept, opening, zoom) = (kept.clone(), opening.clone(), args.zoom);
+    let (kept, opening) = (kept.clone(), opening.clone());
     let create = move |cc: &eframe::CreationContext<'_>| {
-        cc.egui_ctx.set_zoom_factor(zoom);
         Ok(Box::new(App::new(cc, kept, opening)) as Box<dyn eframe::App>)
     };
     eframe::run_native("strix-viewer", options, Box::new(create))

@@ -50,15 +50,15 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts it for models on this device.
+    /// Starts it for models on this device. Each tensor of a model waits for `slow_loading`.
     ///
     /// # Errors
     ///
     /// If the system has no thread for it.
-    pub(crate) fn start(gpu: Gpu, report: Arc<Reporter>) -> std::io::Result<Self> {
+    pub(crate) fn start(gpu: Gpu, report: Arc<Reporter>, slow_loading: Option<Duration>) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let run = move || {
-            let mut desk = Desk { gpu, report, talk: None };
+            let mut desk = Desk { gpu, report, slow_loading, talk: None };
             while let Ok(command) = inbox.recv() {
                 desk.handle(command);
             }
@@ -97,6 +97,7 @@ struct Talk {
 struct Desk {
     gpu: Gpu,
     report: Arc<Reporter>,
+    slow_loading: Option<Duration>,
     talk: Option<Talk>,
 }
 
@@ -125,6 +126,7 @@ impl Desk {
         let options = LoadOptions { cancel: Some(cancel), ..options };
         let mut told = None::<Instant>;
         let loaded = Model::load_on(&self.gpu, source(&choice), &options, &mut |progress| {
+            self.slow_loading.into_iter().for_each(thread::sleep);
             // More often than it is drawn is no use.
             if told.is_none_or(|told| told.elapsed() > Duration::from_millis(16)) {
                 told = Some(Instant::now());

@@ -105,7 +105,7 @@ fn troubles(ui: &mut Ui, state: &mut State) {
 /// The field with its pictures and buttons.
 fn writing(ui: &mut Ui, state: &mut State) {
     let p = palette(ui);
-    let id = Id::new("question");
+    let id = Id::unique("question");
     let is_focused = ui.memory(|memory| memory.has_focus(id));
     let line = if is_focused { p.accent } else { p.line };
     let frame = Frame::new()
@@ -168,7 +168,7 @@ fn path(ui: &mut Ui, state: &mut State) {
             let open = control("open-path", ui.button("Add")).clicked();
             let width = ui.available_width();
             let edit = TextEdit::singleline(&mut typed)
-                .id(Id::new("path"))
+                .id(Id::unique("path"))
                 .hint_text("Path of a picture")
                 .margin(Margin::symmetric(8, 6))
                 .desired_width(width);
@@ -195,7 +195,7 @@ fn home(path: &str) -> std::path::PathBuf {
 
 /// Where pictures come from.
 fn sources(ui: &mut Ui, state: &mut State) {
-    let _ = MenuBar::new();
+
     let menu = ui.menu_button("+  Picture", |ui| {
         ui.set_min_width(190.0);
         if control("menu-open", ui.add(quiet("Open…"))).clicked() {
@@ -209,7 +209,7 @@ fn sources(ui: &mut Ui, state: &mut State) {
         }
         if control("menu-path", ui.add(quiet("Type a path"))).clicked() {
             state.draft.path = Some(String::new());
-            ui.memory_mut(|memory| memory.request_focus(Id::new("path")));
+            ui.memory_mut(|memory| memory.request_focus(Id::unique("path")));
         }
     });
     control("add", menu.response);

@@ -55,7 +55,7 @@ pub(crate) fn show(ui: &mut Ui, state: &mut State) {
 
 /// Says that what is held over the window may be dropped.
 fn drop_target(ctx: &Context, p: theme::Palette) {
-    let painter = ctx.layer_painter(LayerId::new(Order::Foreground, Id::new("drop target")));
+    let painter = ctx.layer_painter(LayerId::new(Order::Foreground, Id::unique("drop target")));
     let rect = ctx.content_rect();
     painter.rect_filled(rect, 0, p.ground.gamma_multiply(0.85));
     let inner = rect.shrink(24.0);
@@ -156,7 +156,7 @@ fn problem(ui: &mut Ui, problem: &Problem, can_close: bool) -> (Option<Fix>, boo
 fn dialog(ctx: &Context, name: &str, width: f32, content: impl FnOnce(&mut Ui)) -> bool {
     let screen = ctx.content_rect().size();
     let width = width.min(screen.x - 64.0);
-    let modal = egui::Modal::new(Id::new(("dialog", name))).backdrop_color(Color32::from_black_alpha(110)).frame(
+    let modal = egui::Modal::new(Id::unique(("dialog", name))).backdrop_color(Color32::from_black_alpha(110)).frame(
         Frame::window(&ctx.global_style()).inner_margin(Margin::same(20)),
     );
     let mut done = false;

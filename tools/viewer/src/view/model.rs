@@ -69,7 +69,7 @@ fn choices(ui: &mut Ui, state: &mut State, path: &mut String, current: Option<&C
             state.wishes.push(Wish::ChooseFolder);
         }
         let edit = TextEdit::singleline(path)
-            .id(Id::new("model path"))
+            .id(Id::unique("model path"))
             .hint_text("Folder with config.json, the tokenizer and the weights")
             .margin(Margin::symmetric(8, 7))
             .desired_width(ui.available_width());

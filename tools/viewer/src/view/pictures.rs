@@ -63,7 +63,7 @@ struct Map {
 
 /// Where some words looked in a picture, as colours to lay over it.
 fn heat(ui: &Ui, shown: &Shown, picture: usize) -> TextureHandle {
-    let id = Id::new(("heat", picture));
+    let id = Id::unique(("heat", picture));
     let of = (shown.turn, shown.tokens.clone());
     if let Some(known) = ui.data(|data| data.get_temp::<Map>(id)).filter(|known| known.of == of) {
         return known.texture;
@@ -99,7 +99,7 @@ pub(super) fn thumbnails(ui: &mut Ui, pictures: &mut [Picture], reading: usize) 
                 picture.pixels.height()
             ));
             let close = Rect::from_center_size(rect.right_top() + vec2(-9.0, 9.0), vec2(18.0, 18.0));
-            let button = ui.interact(close, Id::new(("remove", picture.id)), Sense::click());
+            let button = ui.interact(close, Id::unique(("remove", picture.id)), Sense::click());
             button.widget_info(|| {
                 WidgetInfo::labeled(eframe::egui::Role::Button, true, format!("Take {} away", picture.name))
             });

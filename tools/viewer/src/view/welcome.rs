@@ -72,7 +72,7 @@ pub(crate) fn show(ui: &mut Ui, state: &mut State) {
 
 /// Cards with questions that nano knows the answers to.
 fn samples(ui: &mut Ui, state: &mut State) {
-    let id = Id::new("sample pictures");
+    let id = Id::unique("sample pictures");
     let known = ui.data(|data| data.get_temp::<Pictures>(id));
     let Pictures(mut pictures) = known.unwrap_or_else(Pictures::read);
     ui.add_space(24.0);
@@ -113,7 +113,7 @@ fn samples(ui: &mut Ui, state: &mut State) {
 fn sample_card(ui: &mut Ui, rect: Rect, sample: &Sample, pictures: &mut [Picture], is_ready: bool) -> bool {
     let p = palette(ui);
     let sense = if is_ready { Sense::click() } else { Sense::hover() };
-    let response = ui.interact(rect, Id::new(sample.name), sense);
+    let response = ui.interact(rect, Id::unique(sample.name), sense);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, is_ready, format!("Try: {}", sample.question)));
     let is_hot = is_ready && (response.hovered() || response.has_focus());
     let line = Stroke::new(1.0, if is_hot { p.accent } else { p.line });
