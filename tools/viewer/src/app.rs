@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::mpsc::Receiver;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Event as Input, Key, Ui, ViewportCommand};
@@ -91,7 +91,9 @@ impl App {
         theme::choose(&cc.egui_ctx, state.settings.look);
         let started = opened.and_then(|gpu| {
             let worker = Worker::start(gpu.clone(), report.clone(), opening.slow_loading);
-            worker.map(|worker| (gpu, worker)).map_err(|error| Problem::new(format!("No thread could be started: {error}"), ""))
+            worker
+                .map(|worker| (gpu, worker))
+                .map_err(|error| Problem::new(format!("No thread could be started: {error}"), ""))
         });
         let (gpu, worker) = match started {
             Ok((gpu, worker)) => (Some(gpu), Some(worker)),
@@ -196,7 +198,9 @@ enum Pasted {
 fn pasted(event: &Input) -> Option<Pasted> {
     match event {
         Input::PasteImage(image) => Some(Pasted::Picture(Picture::pasted(image))),
-        Input::Paste(text) => Some(picture::named_files(text)).filter(|paths| !paths.is_empty()).map(Pasted::Files),
+        Input::Paste(text) => {
+            Some(picture::named_files(text)).filter(|paths| !paths.is_empty()).map(Pasted::Files)
+        }
         _ => None,
     }
 }
@@ -217,7 +221,8 @@ fn open_device(
         let what = format!("The device reports: {error}");
         trouble.send(Event::Trouble(Problem::new(what, "If it comes back, please report it.")));
     }));
-    device::share(state, frames).map_err(|error| Problem::new(error.to_string(), "Choose another with --adapter."))
+    device::share(state, frames)
+        .map_err(|error| Problem::new(error.to_string(), "Choose another with --adapter."))
 }
 
 impl eframe::App for App {

@@ -70,7 +70,8 @@ impl Attention {
         let tokens = (0..record.ids.len())
             .map(|token| mean_row(&tables, heads, size, rows + token - 1, &spans, queries))
             .collect();
-        let readings = record.pictures.iter().map(|picture| known.of(model, picture)).collect::<Result<_>>()?;
+        let readings =
+            record.pictures.iter().map(|picture| known.of(model, picture)).collect::<Result<_>>()?;
         Ok(Self { grid: config.vision.grid_size(), readings, tokens })
     }
 
@@ -190,8 +191,12 @@ fn read(model: &Model, picture: &RgbImage) -> Result<Reading> {
     let (queries, patches) = (c.num_learnable_queries, model.config().vision.num_patches());
     let mut rollout = Rollout::new(queries, patches);
     for layer in 0..c.num_hidden_layers {
-        let probs =
-            probabilities(tensor(layer, "query")?, tensor(layer, "key")?, c.num_attention_heads, c.hidden_size);
+        let probs = probabilities(
+            tensor(layer, "query")?,
+            tensor(layer, "key")?,
+            c.num_attention_heads,
+            c.hidden_size,
+        );
         rollout.step(&probs);
     }
     Ok(rollout.finish())

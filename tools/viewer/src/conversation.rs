@@ -15,7 +15,10 @@ use crate::problem::Problem;
 pub(crate) enum Outcome {
     /// It is still being made.
     Open,
-    Done { reason: FinishReason, timing: Timing },
+    Done {
+        reason: FinishReason,
+        timing: Timing,
+    },
     Failed(Problem),
 }
 

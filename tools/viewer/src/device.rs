@@ -23,7 +23,8 @@ pub(crate) struct Wanted {
 pub(crate) fn setup(wanted: &Wanted) -> Result<WgpuSetup, String> {
     let instance = Instance::new(descriptor());
     let all = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    let mut adapters: Vec<&Adapter> = all.iter().filter(|adapter| is_named(adapter, wanted.name.as_deref())).collect();
+    let mut adapters: Vec<&Adapter> =
+        all.iter().filter(|adapter| is_named(adapter, wanted.name.as_deref())).collect();
     adapters.sort_by_key(|adapter| rank(adapter));
     let Some(&adapter) = adapters.get(wanted.passed_over) else {
         return Err(none(&all, wanted));
@@ -33,7 +34,8 @@ pub(crate) fn setup(wanted: &Wanted) -> Result<WgpuSetup, String> {
         return Ok(of_window(wanted.name.clone()));
     }
     let own = DeviceDescriptor { label: Some("strix-viewer"), ..DeviceDescriptor::default() };
-    let (device, queue) = pollster::block_on(request_device(adapter, &own)).map_err(|error| error.to_string())?;
+    let (device, queue) =
+        pollster::block_on(request_device(adapter, &own)).map_err(|error| error.to_string())?;
     let adapter = adapter.clone();
     Ok(WgpuSetup::Existing(WgpuSetupExisting { instance, adapter, device, queue }))
 }
@@ -43,7 +45,10 @@ pub(crate) fn setup(wanted: &Wanted) -> Result<WgpuSetup, String> {
 /// # Errors
 ///
 /// If the device is too small.
-pub(crate) fn share(state: &eframe::egui_wgpu::RenderState, frames: Option<Frames>) -> strix_engine::Result<Gpu> {
+pub(crate) fn share(
+    state: &eframe::egui_wgpu::RenderState,
+    frames: Option<Frames>,
+) -> strix_engine::Result<Gpu> {
     let sharing = Sharing { adapter: Some(state.adapter.clone()), frames, ..Sharing::default() };
     Gpu::share(state.device.clone(), state.queue.clone(), sharing)
 }
@@ -113,7 +118,9 @@ fn none(all: &[Adapter], wanted: &Wanted) -> String {
         (_, []) => "no GPU adapter found: install your GPU's driver, or the software one (apt-get install \
                     mesa-vulkan-drivers)"
             .into(),
-        (Some(wanted), found) => format!("no GPU adapter named {wanted:?} draws windows; there is {}", found.join(", ")),
+        (Some(wanted), found) => {
+            format!("no GPU adapter named {wanted:?} draws windows; there is {}", found.join(", "))
+        }
         (None, found) => format!("no GPU adapter draws windows; there is {}", found.join(", ")),
     }
 }

@@ -182,7 +182,8 @@ fn opening(args: &Args) -> Opening {
         };
     }
     // Options are for this time.
-    let is_plain = args.model.is_none() && args.slice.is_none() && args.ctx.is_none() && args.max_tokens.is_none();
+    let is_plain =
+        args.model.is_none() && args.slice.is_none() && args.ctx.is_none() && args.max_tokens.is_none();
     Opening {
         settings,
         settings_path: settings_path.filter(|_| is_plain && args.look.is_none() || args.settings.is_some()),

@@ -70,11 +70,24 @@ pub(crate) enum Event {
     /// No model was loaded, and none is there; `None`: it was cancelled.
     NotLoaded(Choice, Option<Problem>),
     /// A token of an answer, with the text that became certain.
-    Token { turn: TurnId, text: String },
-    Answered { turn: TurnId, reason: FinishReason, timing: Timing },
+    Token {
+        turn: TurnId,
+        text: String,
+    },
+    Answered {
+        turn: TurnId,
+        reason: FinishReason,
+        timing: Timing,
+    },
     /// No answer, or no more of it.
-    Failed { turn: TurnId, problem: Problem },
-    Attended { turn: TurnId, attention: Result<Arc<Attention>, Problem> },
+    Failed {
+        turn: TurnId,
+        problem: Problem,
+    },
+    Attended {
+        turn: TurnId,
+        attention: Result<Arc<Attention>, Problem>,
+    },
     /// A picture was read.
     Picture(Result<Picture, Problem>),
     /// A folder was chosen in a dialog.

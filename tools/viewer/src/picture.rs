@@ -49,7 +49,8 @@ impl Picture {
             ColorImage::from_rgb([pixels.width() as usize, pixels.height() as usize], pixels.as_raw())
         };
         let shown = if longest > SHOWN_SIDE {
-            let side = |side: u32| (u64::from(side) * u64::from(SHOWN_SIDE) / u64::from(longest)).max(1) as u32;
+            let side =
+                |side: u32| (u64::from(side) * u64::from(SHOWN_SIDE) / u64::from(longest)).max(1) as u32;
             color(&resize(&pixels, side(width), side(height), FilterType::Triangle))
         } else {
             color(&pixels)
@@ -109,7 +110,8 @@ impl Picture {
 
     /// Its texture in this window.
     pub(crate) fn texture(&mut self, ctx: &egui::Context) -> TextureHandle {
-        let make = || ctx.load_texture(format!("picture {}", self.id), self.shown.clone(), TextureOptions::LINEAR);
+        let make =
+            || ctx.load_texture(format!("picture {}", self.id), self.shown.clone(), TextureOptions::LINEAR);
         self.texture.get_or_insert_with(make).clone()
     }
 

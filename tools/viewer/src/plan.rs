@@ -50,7 +50,7 @@ impl Plan {
         };
         Self {
             parameters: config.num_parameters(),
-            dtype,
+            dtype: if dtype == "auto" { "as in the files".into() } else { dtype },
             ctx,
             parts: memory.parts.iter().map(part).collect(),
             budget_bytes: memory.budget_bytes,
@@ -61,7 +61,13 @@ impl Plan {
 
     /// That of a model which is loaded.
     pub(crate) fn of(model: &Model, options: &LoadOptions) -> Self {
-        Self::new(model.config(), options.dtype.to_string(), model.ctx(), model.memory(), model.notes().to_vec())
+        Self::new(
+            model.config(),
+            options.dtype.to_string(),
+            model.ctx(),
+            model.memory(),
+            model.notes().to_vec(),
+        )
     }
 
     /// Looks at a model's files, and at what the device has room for.
@@ -146,7 +152,13 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let cases = [(12, "12 B"), (1536, "1.5 KiB"), (57 << 20, "57 MiB"), (3 << 29, "1.5 GiB"), (24 << 30, "24 GiB")];
+        let cases = [
+            (12, "12 B"),
+            (1536, "1.5 KiB"),
+            (57 << 20, "57 MiB"),
+            (3 << 29, "1.5 GiB"),
+            (24 << 30, "24 GiB"),
+        ];
         for (number, text) in cases {
             assert_eq!(bytes(number), text);
         }

@@ -47,7 +47,10 @@ impl Problem {
     /// The device is lost; `reason` is what the driver said.
     pub(crate) fn lost(reason: &str) -> Self {
         let what = format!("The device stopped answering: {}", reason.trim());
-        Self { is_lost: true, ..Self::new(what, "Load the model again to go on. The pictures and the text are still here.") }
+        Self {
+            is_lost: true,
+            ..Self::new(what, "Load the model again to go on. The pictures and the text are still here.")
+        }
     }
 
     /// Text to copy or to log.
@@ -76,7 +79,9 @@ impl From<&Error> for Problem {
                 let what = format!("The context of {limit} positions is full, and {needed} are needed.");
                 return Self::new(what, "Begin a new conversation, or load the model with a larger context.");
             }
-            Error::PoolFull { .. } => "Lower the longest answer in the settings, or begin a new conversation.",
+            Error::PoolFull { .. } => {
+                "Lower the longest answer in the settings, or begin a new conversation."
+            }
             Error::Image { .. } => "Save it as PNG or JPEG and open that.",
             Error::NoTokenizer => "It is needed to ask in words.",
             Error::Io { .. } => "Choose the folder that holds config.json, the tokenizer and the weights.",

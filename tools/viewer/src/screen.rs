@@ -32,12 +32,16 @@ fn region() -> Result<Option<Picture>, Problem> {
         Ok(taken) => taken,
         Err(ashpd::Error::Response(ResponseError::Cancelled)) => return Ok(None),
         Err(error) => {
-            let what = format!("This desktop takes no pictures of the screen for others (xdg-desktop-portal): {error}");
+            let what = format!(
+                "This desktop takes no pictures of the screen for others (xdg-desktop-portal): {error}"
+            );
             return Err(Problem::new(what, INSTEAD));
         }
     };
     let path = picture::path_of_address(taken.uri().as_str());
-    let path = path.ok_or_else(|| Problem::new(format!("The desktop's picture is no file: {}", taken.uri().as_str()), INSTEAD))?;
+    let path = path.ok_or_else(|| {
+        Problem::new(format!("The desktop's picture is no file: {}", taken.uri().as_str()), INSTEAD)
+    })?;
     let read = Picture::open(&path).map(|picture| Some(picture.named("screen")));
     // The desktop leaves the file to us.
     _ = std::fs::remove_file(path);

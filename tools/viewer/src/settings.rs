@@ -81,10 +81,9 @@ impl Choice {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Nano => "nano".into(),
-            Self::Folder(path) => path.file_name().map_or_else(
-                || path.display().to_string(),
-                |name| name.to_string_lossy().into_owned(),
-            ),
+            Self::Folder(path) => path
+                .file_name()
+                .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
         }
     }
 }
@@ -147,7 +146,13 @@ pub(crate) struct Answering {
 impl Default for Answering {
     fn default() -> Self {
         let SamplingParams { temperature, top_p, repetition_penalty, seed, .. } = SamplingParams::default();
-        Self { temperature, top_p, repetition_penalty, max_tokens: GenerateOptions::default().max_tokens, seed }
+        Self {
+            temperature,
+            top_p,
+            repetition_penalty,
+            max_tokens: GenerateOptions::default().max_tokens,
+            seed,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use strix_model::FinishReason;
 
 use crate::conversation::{Answer, Conversation, Entry, Gaze, Outcome, Turn};
-use crate::frames::{Frames, During};
+use crate::frames::{During, Frames};
 use crate::messages::{Asked, Command, Event, Loaded, Progress, TurnId};
 use crate::picture::Picture;
 use crate::plan::Plan;
@@ -23,19 +23,26 @@ pub(crate) const MOST_PICTURES: usize = 8;
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// A model is being loaded.
-    Loading { choice: Choice, progress: Progress, since: Instant, cancel: Arc<AtomicBool> },
+    Loading {
+        choice: Choice,
+        progress: Progress,
+        since: Instant,
+        cancel: Arc<AtomicBool>,
+    },
     /// It waits for a question.
     Ready,
     Answering(Answering),
     /// There is none, and perhaps a reason.
-    Empty { choice: Choice, problem: Option<Problem> },
+    Empty {
+        choice: Choice,
+        problem: Option<Problem>,
+    },
 }
 
 /// An answer that is being made.
 #[derive(Debug)]
 pub(crate) struct Answering {
     pub(crate) turn: TurnId,
-    pub(crate) since: Instant,
     /// When its first token came.
     pub(crate) first: Option<Instant>,
     /// Tokens so far.
@@ -100,7 +107,10 @@ impl Planned {
 #[derive(Debug)]
 pub(crate) enum Dialog {
     /// Choose a model: a path that is typed, and what is known of the chosen one.
-    Model { path: String, planned: Planned },
+    Model {
+        path: String,
+        planned: Planned,
+    },
     Settings,
     /// The panel of the model and the device, where the window has no room beside.
     Details,
@@ -254,7 +264,7 @@ impl State {
         };
         self.focus = None;
         self.frames.clear();
-        self.phase = Phase::Answering(Answering { turn, since: Instant::now(), first: None, tokens: 0, cancel });
+        self.phase = Phase::Answering(Answering { turn, first: None, tokens: 0, cancel });
         self.wishes.push(Wish::Tell(Command::Ask { turn, asked, options }));
     }
 
@@ -288,8 +298,12 @@ impl State {
         self.model = None;
         self.trouble = None;
         let since = Instant::now();
-        self.phase =
-            Phase::Loading { choice: choice.clone(), progress: Progress::default(), since, cancel: cancel.clone() };
+        self.phase = Phase::Loading {
+            choice: choice.clone(),
+            progress: Progress::default(),
+            since,
+            cancel: cancel.clone(),
+        };
         self.wishes.push(Wish::Tell(Command::Load { choice, options, cancel }));
     }
 
@@ -350,8 +364,10 @@ impl State {
     /// Takes a picture for the next question.
     pub(crate) fn add(&mut self, picture: Picture) {
         if self.draft.pictures.len() >= MOST_PICTURES {
-            let what = format!("A question takes {MOST_PICTURES} pictures, and {} is one more.", picture.name);
-            self.trouble = Some(Problem::new(what, "Ask about these first; the conversation remembers them."));
+            let what =
+                format!("A question takes {MOST_PICTURES} pictures, and {} is one more.", picture.name);
+            self.trouble =
+                Some(Problem::new(what, "Ask about these first; the conversation remembers them."));
             return;
         }
         self.draft.pictures.push(picture);

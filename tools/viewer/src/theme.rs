@@ -133,8 +133,7 @@ fn apply(style: &mut Style, theme: Theme, p: Palette) {
     visuals.widgets.hovered = widget(lifted, p.weak, p.text);
     visuals.widgets.active = widget(pressed, p.accent, p.text);
     visuals.widgets.open = widget(pressed, p.line, p.text);
-    visuals.selection =
-        Selection { bg_fill: p.mark, stroke: Stroke::new(1.0, p.text) };
+    visuals.selection = Selection { bg_fill: p.mark, stroke: Stroke::new(1.0, p.text) };
     visuals.hyperlink_color = p.accent;
     visuals.panel_fill = p.panel;
     visuals.window_fill = p.panel;
@@ -191,7 +190,11 @@ mod tests {
         for p in [DARK, LIGHT] {
             for ground in [p.ground, p.panel, p.card] {
                 for text in [p.text, p.weak, p.danger] {
-                    assert!(contrast(text, ground) >= 4.5, "{text:?} on {ground:?}: {}", contrast(text, ground));
+                    assert!(
+                        contrast(text, ground) >= 4.5,
+                        "{text:?} on {ground:?}: {}",
+                        contrast(text, ground)
+                    );
                 }
             }
             let pairs = [(p.on_accent, p.accent), (p.text, p.mark), (p.danger, p.danger_ground)];

@@ -55,7 +55,11 @@ impl Worker {
     /// # Errors
     ///
     /// If the system has no thread for it.
-    pub(crate) fn start(gpu: Gpu, report: Arc<Reporter>, slow_loading: Option<Duration>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        gpu: Gpu,
+        report: Arc<Reporter>,
+        slow_loading: Option<Duration>,
+    ) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let run = move || {
             let mut desk = Desk { gpu, report, slow_loading, talk: None };

@@ -62,7 +62,8 @@ fn an_answer_streams_into_its_turn() {
     let mut state = ready();
     state.add(picture("owl.png"));
     let turn = ask(&mut state, " what is it? ");
-    let [Wish::Tell(Command::Ask { asked: Asked::New { question, pictures }, .. })] = &state.wishes[..] else {
+    let [Wish::Tell(Command::Ask { asked: Asked::New { question, pictures }, .. })] = &state.wishes[..]
+    else {
         panic!("{:?}", state.wishes);
     };
     assert_eq!((question.as_str(), pictures.len()), ("what is it?", 1));
@@ -179,7 +180,9 @@ fn plans_of_what_is_no_longer_chosen_are_dropped() {
     state.plan(Choice::Folder("/b".into()));
     state.apply(Event::Planned(Choice::Folder("/a".into()), Ok(Plan::default().into())));
     let shown = |state: &State| match &state.dialog {
-        Some(Dialog::Model { planned: Planned::Known(choice, _), path }) => Some((choice.name(), path.clone())),
+        Some(Dialog::Model { planned: Planned::Known(choice, _), path }) => {
+            Some((choice.name(), path.clone()))
+        }
         _ => None,
     };
     assert_eq!(shown(&state), None);

@@ -102,7 +102,8 @@ fn words(ui: &mut Ui, turn: &Turn, focus: &mut Option<Focus>, is_shown: bool) {
     if text.is_empty() {
         return;
     }
-    let word = focus.as_ref().filter(|focus| is_shown && focus.turn == turn.id).and_then(|focus| focus.word.clone());
+    let word =
+        focus.as_ref().filter(|focus| is_shown && focus.turn == turn.id).and_then(|focus| focus.word.clone());
     let sense = if is_shown { Sense::click() } else { Sense::hover() };
     let label = Label::new(job(ui, text, word)).wrap().sense(sense).selectable(!is_shown);
     let (at, galley, response) = label.layout_in_ui(ui);
@@ -144,7 +145,8 @@ fn job(ui: &Ui, text: &str, word: Option<Range<usize>>) -> LayoutJob {
     let word = word.unwrap_or(0..0);
     let (start, end) = (word.start.min(text.len()), word.end.min(text.len()));
     let mut job = LayoutJob::default();
-    let parts = [(0..start, Color32::TRANSPARENT), (start..end, p.mark), (end..text.len(), Color32::TRANSPARENT)];
+    let parts =
+        [(0..start, Color32::TRANSPARENT), (start..end, p.mark), (end..text.len(), Color32::TRANSPARENT)];
     for (bytes, background) in parts {
         if let Some(part) = text.get(bytes).filter(|part| !part.is_empty()) {
             job.append(part, 0.0, format(background));
@@ -170,7 +172,11 @@ fn gaze(ui: &mut Ui, answer: &Answer, focus: Option<&Focus>, shown: Option<&Show
                 (0..shown.attention.pictures()).map(|i| shown.attention.share(i, shown.tokens.clone())).sum();
             let word = focus.and_then(|focus| focus.word.clone()).and_then(|word| answer.text().get(word));
             let of = word.map_or_else(|| "The answer".to_owned(), |word| format!("“{word}”"));
-            let hint = if word.is_none() { " Move over a word to see where it looked; a click keeps it." } else { "" };
+            let hint = if word.is_none() {
+                " Move over a word to see where it looked; a click keeps it."
+            } else {
+                ""
+            };
             let pictures = if shown.attention.pictures() == 1 { "picture" } else { "pictures" };
             let words = match shown.attention.pictures() {
                 0 => "No picture was there to be looked at.".to_owned(),

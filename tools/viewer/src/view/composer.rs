@@ -1,8 +1,8 @@
 //! Where questions are written: pictures, text, and the button that asks.
 
 use eframe::egui::{
-    Align, Frame, Id, Key, KeyboardShortcut, Layout, Margin, MenuBar, Modifiers, RichText, ScrollArea, Stroke, TextEdit, Ui,
-    vec2,
+    Align, Frame, Id, Key, KeyboardShortcut, Layout, Margin, Modifiers, RichText, ScrollArea, Stroke,
+    TextEdit, Ui, vec2,
 };
 
 use super::{bar, control, pictures, primary, problem, quiet, weak};
@@ -40,9 +40,12 @@ fn loading(ui: &mut Ui, state: &mut State) {
         return;
     }
     let mut cancelled = false;
-    Frame::new().fill(p.card).stroke(Stroke::new(1.0, p.line)).corner_radius(10).inner_margin(Margin::symmetric(14, 10)).show(
-        ui,
-        |ui| {
+    Frame::new()
+        .fill(p.card)
+        .stroke(Stroke::new(1.0, p.line))
+        .corner_radius(10)
+        .inner_margin(Margin::symmetric(14, 10))
+        .show(ui, |ui| {
             ui.set_width(ui.available_width());
             ui.horizontal(|ui| {
                 ui.label(RichText::new(format!("Loading {}", choice.name())));
@@ -60,8 +63,7 @@ fn loading(ui: &mut Ui, state: &mut State) {
                 }
             };
             ui.add(eframe::egui::Label::new(weak(ui, words)).truncate());
-        },
-    );
+        });
     ui.add_space(4.0);
     ui.ctx().request_repaint_after(std::time::Duration::from_millis(100));
     if cancelled {
@@ -195,7 +197,6 @@ fn home(path: &str) -> std::path::PathBuf {
 
 /// Where pictures come from.
 fn sources(ui: &mut Ui, state: &mut State) {
-
     let menu = ui.menu_button("+  Picture", |ui| {
         ui.set_min_width(190.0);
         if control("menu-open", ui.add(quiet("Open…"))).clicked() {
@@ -226,7 +227,10 @@ fn asking(ui: &mut Ui, state: &mut State) {
     }
     let reason = state.why_not_ask();
     let button = primary(ui, "Ask").min_size(vec2(64.0, 30.0));
-    let ask = ui.add_enabled(reason.is_none(), button).on_hover_text("Enter").on_disabled_hover_text(reason.unwrap_or(""));
+    let ask = ui
+        .add_enabled(reason.is_none(), button)
+        .on_hover_text("Enter")
+        .on_disabled_hover_text(reason.unwrap_or(""));
     if control("ask", ask).clicked() {
         state.ask();
     }

@@ -91,7 +91,9 @@ pub(super) fn memory(ui: &mut Ui, plan: &Plan) {
         let [resident, all] = plan.layers;
         ui.label(weak(
             ui,
-            format!("{resident} of {all} layers stay on the device; the others come from the file for each token."),
+            format!(
+                "{resident} of {all} layers stay on the device; the others come from the file for each token."
+            ),
         ));
     }
     ui.allocate_space(vec2(0.0, 2.0));

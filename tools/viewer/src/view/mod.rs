@@ -13,8 +13,8 @@ mod welcome;
 use std::collections::BTreeMap;
 
 use eframe::egui::{
-    self, Align2, Button, CentralPanel, Color32, Context, CornerRadius, Frame, Id, LayerId, Margin, Order, Panel,
-    Rect, Response, RichText, Stroke, StrokeKind, TextStyle, Ui, Widget, vec2,
+    self, Align, Align2, Button, CentralPanel, Color32, Context, CornerRadius, Frame, Id, Label, LayerId,
+    Layout, Margin, Order, Panel, Rect, Response, RichText, Stroke, StrokeKind, TextStyle, Ui, Widget, vec2,
 };
 
 use crate::problem::{Fix, Problem};
@@ -33,7 +33,10 @@ pub(crate) fn show(ui: &mut Ui, state: &mut State) {
         });
     }
     let frame = Frame::new().fill(p.ground);
-    Panel::bottom("composer").frame(frame).show_separator_line(false).show(ui, |ui| composer::show(ui, state));
+    Panel::bottom("composer")
+        .frame(frame)
+        .show_separator_line(false)
+        .show(ui, |ui| composer::show(ui, state));
     CentralPanel::default().frame(frame).show(ui, |ui| {
         if state.conversation.entries.is_empty() {
             welcome::show(ui, state);
@@ -106,11 +109,12 @@ fn section(ui: &mut Ui, text: &str) {
 
 /// A name at the left and a value at the right, which is cut if it is too long.
 fn fact(ui: &mut Ui, name: &str, value: &str) {
-    ui.horizontal(|ui| {
-        ui.spacing_mut().interact_size.y = 20.0;
+    let size = vec2(ui.available_width(), 20.0);
+    ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+        ui.set_height(size.y);
         ui.label(weak(ui, name));
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            egui::Label::new(RichText::new(value).size(13.0)).truncate().ui(ui);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            Label::new(RichText::new(value).size(13.0)).truncate().ui(ui);
         });
     });
 }
@@ -156,15 +160,15 @@ fn problem(ui: &mut Ui, problem: &Problem, can_close: bool) -> (Option<Fix>, boo
 fn dialog(ctx: &Context, name: &str, width: f32, content: impl FnOnce(&mut Ui)) -> bool {
     let screen = ctx.content_rect().size();
     let width = width.min(screen.x - 64.0);
-    let modal = egui::Modal::new(Id::unique(("dialog", name))).backdrop_color(Color32::from_black_alpha(110)).frame(
-        Frame::window(&ctx.global_style()).inner_margin(Margin::same(20)),
-    );
+    let modal = egui::Modal::new(Id::unique(("dialog", name)))
+        .backdrop_color(Color32::from_black_alpha(110))
+        .frame(Frame::window(&ctx.global_style()).inner_margin(Margin::same(20)));
     let mut done = false;
     let shown = modal.show(ctx, |ui| {
         ui.set_width(width);
         ui.horizontal(|ui| {
             ui.label(RichText::new(name).heading());
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 done = control("close-dialog", ui.add(quiet("Close"))).clicked();
             });
         });

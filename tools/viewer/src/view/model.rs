@@ -56,7 +56,9 @@ fn choices(ui: &mut Ui, state: &mut State, path: &mut String, current: Option<&C
             let button = Button::new(choice.name()).selected(current == Some(&choice));
             let response = ui.add(button);
             let response = match &choice {
-                Choice::Nano => control("model-nano", response.on_hover_text("Built in. It knows coloured shapes.")),
+                Choice::Nano => {
+                    control("model-nano", response.on_hover_text("Built in. It knows coloured shapes."))
+                }
                 Choice::Folder(path) => response.on_hover_text(path.display().to_string()),
             };
             if response.clicked() {

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use eframe::egui::{
-    Color32, ColorImage, CornerRadius, Id, Image, Rect, Sense, TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
+    Color32, ColorImage, CornerRadius, Id, Image, Rect, Sense, TextureHandle, TextureOptions, Ui, WidgetInfo,
+    pos2, vec2,
 };
 
 use super::transcript::Shown;
@@ -35,7 +36,8 @@ pub(super) fn row(ui: &mut Ui, pictures: &mut [Picture], shown: Option<(&Shown, 
             let texture = picture.texture(ui.ctx());
             let radius = CornerRadius::same(6);
             Image::new(&texture).corner_radius(radius).paint_at(ui, at);
-            let mut label = format!("{}, {} × {}", picture.name, picture.pixels.width(), picture.pixels.height());
+            let mut label =
+                format!("{}, {} × {}", picture.name, picture.pixels.width(), picture.pixels.height());
             if let Some((shown, first)) = shown {
                 let number = first + i;
                 if number < shown.attention.pictures() {
@@ -117,7 +119,9 @@ pub(super) fn thumbnails(ui: &mut Ui, pictures: &mut [Picture], reading: usize) 
         for _ in 0..reading {
             let (rect, _) = ui.allocate_exact_size(vec2(SIDE, SIDE), Sense::hover());
             ui.painter().rect_filled(rect, CornerRadius::same(6), p.line);
-            eframe::egui::Spinner::new().size(20.0).paint_at(ui, Rect::from_center_size(rect.center(), vec2(20.0, 20.0)));
+            eframe::egui::Spinner::new()
+                .size(20.0)
+                .paint_at(ui, Rect::from_center_size(rect.center(), vec2(20.0, 20.0)));
         }
     });
     removed

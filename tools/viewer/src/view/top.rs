@@ -32,7 +32,8 @@ pub(crate) fn show(ui: &mut Ui, state: &mut State, is_wide: bool) {
                         state.dialog = Some(Dialog::Details);
                     }
                 }
-                let can_begin = !state.conversation.entries.is_empty() && !matches!(state.phase, Phase::Answering(_));
+                let can_begin =
+                    !state.conversation.entries.is_empty() && !matches!(state.phase, Phase::Answering(_));
                 let new = ui.add_enabled(can_begin, quiet("New"));
                 let new = new.on_hover_text("Begin a new conversation: the model forgets this one");
                 if control("new", new).clicked() {

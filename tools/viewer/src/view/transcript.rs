@@ -105,7 +105,10 @@ fn turns(ui: &mut Ui, state: &mut State) -> Option<Want> {
             let of = shown.as_ref().zip(first_pictures[number]);
             pictures::row(ui, &mut turn.pictures, of);
             ui.label(RichText::new(&turn.question).size(16.5).strong());
-            let may = answer::May { be_asked: is_ready && last == Some(turn.id), be_looked_into: is_ready && live[number] };
+            let may = answer::May {
+                be_asked: is_ready && last == Some(turn.id),
+                be_looked_into: is_ready && live[number],
+            };
             want = answer::show(ui, turn, &mut state.focus, shown.as_ref(), may).or(want);
         });
         number += 1;

@@ -1,8 +1,8 @@
 //! What is there before anything was asked: what can be done, and questions to try.
 
 use eframe::egui::{
-    Align, CornerRadius, CursorIcon, Direction, Id, Image, Label, Layout, Rect, RichText, Role, ScrollArea, Sense,
-    Stroke, StrokeKind, Ui, UiBuilder, Widget, WidgetInfo, pos2, vec2,
+    Align, CornerRadius, CursorIcon, Direction, Id, Image, Label, Layout, Rect, RichText, Role, ScrollArea,
+    Sense, Stroke, StrokeKind, Ui, UiBuilder, Widget, WidgetInfo, pos2, vec2,
 };
 
 use super::{control, weak};
@@ -26,7 +26,11 @@ macro_rules! files {
 
 const SAMPLES: [Sample; 3] = [
     Sample { name: "sample-1", files: files!["drawing_640x480.png"], question: "Describe the image." },
-    Sample { name: "sample-2", files: files!["pair_1.png", "pair_2.png"], question: "What is the difference?" },
+    Sample {
+        name: "sample-2",
+        files: files!["pair_1.png", "pair_2.png"],
+        question: "What is the difference?",
+    },
     Sample { name: "sample-3", files: files!["dark_200x150.png"], question: "What shape is in the image?" },
 ];
 
@@ -131,7 +135,8 @@ fn sample_card(ui: &mut Ui, rect: Rect, sample: &Sample, pictures: &mut [Picture
         Image::new(&texture).corner_radius(CornerRadius::same(5)).paint_at(ui, at);
     }
 
-    let words = Rect::from_min_max(pos2(rect.left(), rect.bottom() - below), rect.max).shrink2(vec2(8.0, 4.0));
+    let words =
+        Rect::from_min_max(pos2(rect.left(), rect.bottom() - below), rect.max).shrink2(vec2(8.0, 4.0));
     let layout = Layout::centered_and_justified(Direction::TopDown);
     let mut ui = ui.new_child(UiBuilder::new().max_rect(words).layout(layout));
     let text = RichText::new(sample.question).size(13.5);
