@@ -15,7 +15,7 @@ use crate::messages::Event;
 use crate::picture::{self, Picture};
 use crate::problem::Problem;
 use crate::settings::Settings;
-use crate::state::{Phase, State, Wish};
+use crate::state::{Device, Phase, State, Wish};
 use crate::worker::{Reporter, Worker};
 use crate::{device, plan, screen, theme, view};
 
@@ -36,8 +36,8 @@ pub(crate) struct Opening {
     /// Where settings are kept; `None`: nowhere.
     pub(crate) settings_path: Option<std::path::PathBuf>,
     pub(crate) pictures: Vec<std::path::PathBuf>,
-    /// Whether the model computes between frames.
-    pub(crate) paced: bool,
+    /// Whether the model computes between frames: on a GPU, unless something else is asked for.
+    pub(crate) paced: Option<bool>,
     /// What is wrong with the settings' file.
     pub(crate) trouble: Option<Problem>,
     /// What each tensor of a model waits for, to see it being loaded.
@@ -67,18 +67,21 @@ impl App {
         theme::install(&cc.egui_ctx);
         let (report, events) = Reporter::new(cc.egui_ctx.clone());
         let frames = strix_engine::Frames::new();
-        let opened = open_device(cc, &report, opening.paced.then(|| frames.clone()));
-        let name = opened.as_ref().map_or_else(|_| "none".to_owned(), Gpu::name);
+        let opened = open_device(cc, &report, opening.paced, &frames);
+        let device = opened.as_ref().map_or_else(
+            |_| Device::default(),
+            |gpu| Device { name: gpu.name(), is_software: gpu.target().is_cpu },
+        );
         let (mut state, log, drive) = {
             let mut kept = kept.borrow_mut();
             let lost = kept.lost.take();
             let state = match (kept.state.take(), lost) {
                 (Some(mut state), lost) => {
-                    state.reopened(name, &lost.unwrap_or_default());
+                    state.reopened(device, &lost.unwrap_or_default());
                     state
                 }
                 (None, _) => {
-                    let mut state = State::new(opening.settings.clone(), name);
+                    let mut state = State::new(opening.settings.clone(), device);
                     state.trouble.clone_from(&opening.trouble);
                     if !opening.pictures.is_empty() {
                         state.open(opening.pictures.clone());
@@ -119,7 +122,7 @@ impl App {
                 }
                 Wish::Plan(choice) => {
                     if let Some(gpu) = &self.gpu {
-                        plan::read_aside(gpu, choice, self.state.settings.loading.options(), report);
+                        plan::read_aside(gpu, choice, self.state.loading_options(), report);
                     }
                 }
                 Wish::ChoosePictures => picture::choose_aside(report),
@@ -209,7 +212,8 @@ fn pasted(event: &Input) -> Option<Pasted> {
 fn open_device(
     cc: &eframe::CreationContext<'_>,
     report: &Arc<Reporter>,
-    frames: Option<strix_engine::Frames>,
+    paced: Option<bool>,
+    frames: &strix_engine::Frames,
 ) -> Result<Gpu, Problem> {
     let Some(state) = &cc.wgpu_render_state else {
         return Err(Problem::new("The window has no wgpu device.", "Install your GPU's driver."));
@@ -221,6 +225,8 @@ fn open_device(
         let what = format!("The device reports: {error}");
         trouble.send(Event::Trouble(Problem::new(what, "If it comes back, please report it.")));
     }));
+    let is_software = state.adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+    let frames = paced.unwrap_or(!is_software).then(|| frames.clone());
     device::share(state, frames)
         .map_err(|error| Problem::new(error.to_string(), "Choose another with --adapter."))
 }
@@ -244,7 +250,10 @@ impl eframe::App for App {
         self.take_input(&ctx);
         if matches!(self.state.phase, Phase::Answering(_)) {
             self.state.frames.note(Instant::now(), self.state.during());
-            ctx.request_repaint();
+            // Software draws for as long as a model computes: it draws no more often than there is something to see.
+            if !self.state.device.is_software {
+                ctx.request_repaint();
+            }
         }
         view::show(ui, &mut self.state);
         let controls = view::take_controls(&ctx);

@@ -212,7 +212,15 @@ mod tests {
     fn turn(id: TurnId, pictures: usize, said: &str) -> Entry {
         let picture = || Picture::new("x", strix_model::image::RgbImage::new(2, 2), vec![]);
         let pictures = (0..pictures).map(|_| picture()).collect();
-        Entry::Turn(Turn { id, question: "?".into(), pictures, answer: answer(&[said]) }.into())
+        Entry::Turn(
+            Turn {
+                id,
+                question: "?".into(),
+                pictures,
+                answer: answer(&said.split_inclusive(' ').collect::<Vec<_>>()),
+            }
+            .into(),
+        )
     }
 
     #[test]

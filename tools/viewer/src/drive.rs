@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::conversation::Outcome;
 use crate::frames::{During, Frames, Summary};
+use crate::settings::Slice;
 use crate::state::{Phase, State};
 
 /// Time for which frames are measured before anything is asked.
@@ -41,7 +42,8 @@ enum Step {
 struct Report<'a> {
     device: &'a str,
     model: Option<String>,
-    slice_ms: Option<u32>,
+    /// Milliseconds; `null`: as long as it takes.
+    slice_ms: Option<u128>,
     /// Milliseconds between frames, nothing being asked.
     idle: Summary,
     /// From the question to the first token: pictures and prompt.
@@ -113,10 +115,11 @@ impl Drive {
             Phase::Empty { problem, .. } => problem.as_ref().map(crate::problem::Problem::text),
             _ => None,
         };
+        let slice = state.loading_options().slice.as_millis();
         let report = Report {
-            device: &state.device,
+            device: &state.device.name,
             model: state.model.as_ref().map(|model| model.choice.name()),
-            slice_ms: state.settings.loading.slice_ms,
+            slice_ms: Some(slice).filter(|_| state.settings.loading.slice != Slice::Whole),
             idle: self.frames.summary(&[During::Idle]),
             prompt: self.frames.summary(&[During::Prompt]),
             tokens: self.frames.summary(&[During::Tokens]),

@@ -40,6 +40,8 @@ struct Line {
     word: Option<String>,
     trouble: Option<String>,
     loaded_bytes: u64,
+    /// The control that has the keyboard.
+    focused: Option<&'static str>,
     /// Where each control is, in pixels of the window: left, top, width, height.
     controls: BTreeMap<&'static str, [i32; 4]>,
 }
@@ -119,7 +121,8 @@ impl Line {
             word,
             trouble: state.trouble.as_ref().or(empty).map(crate::problem::Problem::text),
             loaded_bytes,
-            controls: controls.0.iter().map(|(name, rect)| (*name, pixels(rect))).collect(),
+            focused: controls.focused,
+            controls: controls.places.iter().map(|(name, rect)| (*name, pixels(rect))).collect(),
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::device::Wanted;
 use crate::drive::Drive;
 use crate::log::Log;
 use crate::problem::Problem;
-use crate::settings::{Choice, Look, Settings};
+use crate::settings::{Choice, Look, Settings, Slice};
 
 /// A window in which pictures are asked about
 #[derive(Debug, Parser)]
@@ -78,9 +78,9 @@ struct Args {
     /// File for the window's state, a line of JSON for each change
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Give the model's work to the device as soon as there is some, not after a frame
-    #[arg(long, hide = true)]
-    unpaced: bool,
+    /// Give the model's work to the device after each frame, or as soon as there is some [default: true on a GPU]
+    #[arg(long, value_name = "BOOL")]
+    paced: Option<bool>,
     /// Wait so long at each tensor of a model that is loaded, to see it being loaded
     #[arg(long, value_name = "MS", hide = true)]
     slow_loading: Option<u64>,
@@ -170,7 +170,7 @@ fn opening(args: &Args) -> Opening {
         None => {}
     }
     if let Some(ms) = args.slice {
-        settings.loading.slice_ms = (ms > 0).then_some(ms);
+        settings.loading.slice = if ms > 0 { Slice::Ms(ms) } else { Slice::Whole };
     }
     settings.loading.ctx = args.ctx.or(settings.loading.ctx);
     settings.answering.max_tokens = args.max_tokens.unwrap_or(settings.answering.max_tokens);
@@ -188,7 +188,7 @@ fn opening(args: &Args) -> Opening {
         settings,
         settings_path: settings_path.filter(|_| is_plain && args.look.is_none() || args.settings.is_some()),
         pictures: args.pictures.clone(),
-        paced: !args.unpaced,
+        paced: args.paced,
         trouble,
         slow_loading: args.slow_loading.map(Duration::from_millis),
         lose_device_after: args.lose_device_after,

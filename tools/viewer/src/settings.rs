@@ -65,6 +65,32 @@ impl Weights {
     }
 }
 
+/// How long the model may keep the device from the next frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Slice {
+    /// Half a frame on a GPU. Software draws so slowly that longer ones do not show.
+    #[default]
+    Auto,
+    /// As long as it takes.
+    Whole,
+    /// So many milliseconds.
+    Ms(u32),
+}
+
+impl Slice {
+    /// The time.
+    pub(crate) fn duration(self, is_software: bool) -> Duration {
+        match self {
+            Self::Auto if is_software => Duration::from_millis(50),
+            Self::Auto => Duration::from_millis(8),
+            // Longer than any step takes.
+            Self::Whole => Duration::from_secs(3600),
+            Self::Ms(ms) => Duration::from_millis(u64::from(ms.max(1))),
+        }
+    }
+}
+
 /// What a model is: the one that is built in, or a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,26 +123,23 @@ pub(crate) struct Loading {
     pub(crate) kv_f16: bool,
     /// Positions of a conversation; `None`: as many as the model was trained for.
     pub(crate) ctx: Option<u32>,
-    /// Milliseconds for which the device may be kept from the next frame; `None`: as long as it takes.
-    pub(crate) slice_ms: Option<u32>,
+    pub(crate) slice: Slice,
 }
 
 impl Default for Loading {
     fn default() -> Self {
-        Self { weights: Weights::Auto, kv_f16: false, ctx: None, slice_ms: Some(8) }
+        Self { weights: Weights::Auto, kv_f16: false, ctx: None, slice: Slice::Auto }
     }
 }
 
 impl Loading {
-    /// The library's options.
-    pub(crate) fn options(&self) -> LoadOptions {
-        /// Longer than any step takes.
-        const NEVER: Duration = Duration::from_secs(3600);
+    /// The library's options, for a software device or a GPU.
+    pub(crate) fn options(&self, is_software: bool) -> LoadOptions {
         LoadOptions {
             dtype: self.weights.dtype(),
             kv: if self.kv_f16 { KvDtype::F16 } else { KvDtype::F32 },
             ctx: self.ctx,
-            slice: self.slice_ms.map_or(NEVER, |ms| Duration::from_millis(u64::from(ms.max(1)))),
+            slice: self.slice.duration(is_software),
             cache_dir: cache_dir(),
             ..LoadOptions::default()
         }
@@ -275,13 +298,15 @@ mod tests {
     #[test]
     fn options_are_those_of_the_settings() {
         let mut loading = Loading { weights: Weights::Int8Group32, ..Loading::default() };
-        assert_eq!(loading.options().dtype, Dtype::Int8 { group: Some(32) });
-        assert_eq!(loading.options().slice, Duration::from_millis(8));
-        loading.slice_ms = None;
-        assert!(loading.options().slice > Duration::from_secs(60));
+        assert_eq!(loading.options(false).dtype, Dtype::Int8 { group: Some(32) });
+        assert_eq!(loading.options(false).slice, Duration::from_millis(8));
+        loading.slice = Slice::Whole;
+        assert!(loading.options(true).slice > Duration::from_secs(60));
+        loading.slice = Slice::Ms(3);
+        assert_eq!(loading.options(true).slice, Duration::from_millis(3));
         loading.mend(Fix::Ctx(99));
         loading.mend(Fix::KvF16);
-        assert_eq!((loading.options().ctx, loading.options().kv), (Some(99), KvDtype::F16));
+        assert_eq!((loading.options(false).ctx, loading.options(false).kv), (Some(99), KvDtype::F16));
         let answering = Answering { temperature: 0.5, ..Answering::default() };
         assert!(answering.options().validate().is_ok());
         assert_eq!(answering.options().sampling.temperature, 0.5);

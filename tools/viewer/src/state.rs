@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use strix_model::FinishReason;
+use strix_model::{FinishReason, LoadOptions};
 
 use crate::conversation::{Answer, Conversation, Entry, Gaze, Outcome, Turn};
 use crate::frames::{During, Frames};
@@ -48,6 +48,15 @@ pub(crate) struct Answering {
     /// Tokens so far.
     pub(crate) tokens: u32,
     cancel: Arc<AtomicBool>,
+}
+
+/// The device of the model and the window.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Device {
+    /// Its name and backend.
+    pub(crate) name: String,
+    /// Whether it is the processor.
+    pub(crate) is_software: bool,
 }
 
 /// What is to be done outside.
@@ -130,8 +139,7 @@ pub(crate) struct Focus {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) settings: Settings,
-    /// The device's name and backend.
-    pub(crate) device: String,
+    pub(crate) device: Device,
     pub(crate) phase: Phase,
     pub(crate) model: Option<Loaded>,
     pub(crate) conversation: Conversation,
@@ -150,7 +158,7 @@ pub(crate) struct State {
 
 impl State {
     /// That of a window that was just opened: it asks for the model of the settings.
-    pub(crate) fn new(settings: Settings, device: String) -> Self {
+    pub(crate) fn new(settings: Settings, device: Device) -> Self {
         let choice = settings.model.clone();
         let mut state = Self {
             settings,
@@ -173,13 +181,13 @@ impl State {
 
     /// That of no window.
     pub(crate) fn idle() -> Self {
-        let mut state = Self::new(Settings::default(), String::new());
+        let mut state = Self::new(Settings::default(), Device::default());
         state.wishes.clear();
         state
     }
 
     /// Goes on in a window that was opened anew, since its device was lost.
-    pub(crate) fn reopened(&mut self, device: String, reason: &str) {
+    pub(crate) fn reopened(&mut self, device: Device, reason: &str) {
         self.device = device;
         self.fail_open_answer(&Problem::lost(reason));
         self.wishes.clear();
@@ -190,6 +198,11 @@ impl State {
             Entry::Begun(_) => None,
         });
         turns.chain([&mut self.draft.pictures]).flatten().for_each(Picture::drop_texture);
+    }
+
+    /// How a model is loaded now.
+    pub(crate) fn loading_options(&self) -> LoadOptions {
+        self.settings.loading.options(self.device.is_software)
     }
 
     /// Why nothing can be asked now; `None` if it can.
@@ -293,7 +306,7 @@ impl State {
     pub(crate) fn load(&mut self, choice: Choice) {
         self.stop();
         let cancel = Arc::new(AtomicBool::new(false));
-        let options = self.settings.loading.options();
+        let options = self.loading_options();
         self.dialog = None;
         self.model = None;
         self.trouble = None;

@@ -6,7 +6,7 @@ use strix_model::image::RgbImage;
 use super::*;
 
 fn state() -> State {
-    State::new(Settings::default(), "a device".into())
+    State::new(Settings::default(), Device::default())
 }
 
 fn loaded(choice: Choice) -> Event {
@@ -53,7 +53,7 @@ fn the_first_start_loads_nano_and_the_next_what_was_loaded_last() {
     state.load(folder.clone());
     state.apply(loaded(folder.clone()));
     assert!(matches!(state.wishes.last(), Some(Wish::Save)));
-    let state = State::new(state.settings, "a device".into());
+    let state = State::new(state.settings, Device::default());
     assert!(matches!(&state.phase, Phase::Loading { choice, .. } if *choice == folder));
 }
 
@@ -233,7 +233,7 @@ fn a_lost_device_opens_the_window_anew_with_all_that_was_there() {
     state.wishes.clear();
     state.apply(Event::Lost("it fell off the bus".into()));
     assert!(matches!(&state.wishes[..], [Wish::Reopen]));
-    state.reopened("another".into(), "it fell off the bus");
+    state.reopened(Device::default(), "it fell off the bus");
     assert!(state.wishes.is_empty());
     let Phase::Empty { choice: Choice::Nano, problem: Some(problem) } = &state.phase else { panic!() };
     assert!(problem.is_lost && problem.what.contains("it fell off the bus"));

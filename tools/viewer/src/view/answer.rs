@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use eframe::egui::text::{LayoutJob, TextFormat};
 use eframe::egui::text_selection::LabelSelectionState;
-use eframe::egui::{Color32, FontId, Label, Sense, Spinner, Stroke, TextStyle, Ui, WidgetInfo};
+use eframe::egui::{Color32, FontId, Label, Sense, Stroke, TextStyle, Ui, WidgetInfo, vec2};
 use strix_model::Timing;
 
 use super::transcript::{Shown, Want};
-use super::{control, problem, quiet, weak};
+use super::{busy, control, problem, quiet, weak};
 use crate::conversation::{Answer, Gaze, Outcome, Turn};
 use crate::state::{Focus, ending};
 use crate::theme::palette;
@@ -35,11 +35,7 @@ pub(super) fn show(
     let mut want = None;
     match &answer.outcome {
         Outcome::Open => {
-            ui.horizontal(|ui| {
-                ui.add(Spinner::new().size(14.0).color(palette(ui).weak));
-                let words = if answer.num_tokens() == 0 { "looking" } else { "answering" };
-                ui.label(weak(ui, words));
-            });
+            busy(ui, if answer.num_tokens() == 0 { "looking" } else { "answering" });
         }
         Outcome::Failed(what) => {
             problem(ui, what, false);
@@ -53,7 +49,9 @@ pub(super) fn show(
                 gaze(ui, answer, focus.as_ref(), shown);
             }
             ui.horizontal_wrapped(|ui| {
-                ui.spacing_mut().item_spacing.x = 2.0;
+                ui.spacing_mut().item_spacing = vec2(2.0, 2.0);
+                ui.spacing_mut().button_padding = vec2(8.0, 2.0);
+                ui.spacing_mut().interact_size.y = 24.0;
                 let summary = summary(answer, timing, ending(reason));
                 ui.label(weak(ui, summary));
                 ui.add_space(6.0);
@@ -67,7 +65,7 @@ pub(super) fn show(
 fn buttons(ui: &mut Ui, turn: &Turn, is_focused: bool, may: May) -> Option<Want> {
     let answer = &turn.answer;
     let mut want = None;
-    let small = |ui: &Ui, text: &str| quiet(weak(ui, text)).small();
+    let small = |ui: &Ui, text: &str| quiet(weak(ui, text)).min_size(vec2(0.0, 24.0));
     let knows = matches!(answer.gaze, Gaze::Known(_) | Gaze::Asked);
     if answer.num_tokens() > 0 && (may.be_looked_into || knows) {
         let text = if is_focused { "Hide where it looked" } else { "Where it looked" };
@@ -159,10 +157,7 @@ fn job(ui: &Ui, text: &str, word: Option<Range<usize>>) -> LayoutJob {
 fn gaze(ui: &mut Ui, answer: &Answer, focus: Option<&Focus>, shown: Option<&Shown>) {
     match (&answer.gaze, shown) {
         (Gaze::Asked, _) => {
-            ui.horizontal(|ui| {
-                ui.add(Spinner::new().size(14.0).color(palette(ui).weak));
-                ui.label(weak(ui, "looking into the answer"));
-            });
+            busy(ui, "looking into the answer");
         }
         (Gaze::Failed(what), _) => {
             problem(ui, what, false);

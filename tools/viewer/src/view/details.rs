@@ -41,7 +41,7 @@ fn parts(ui: &mut Ui, state: &State) {
     }
     ui.add_space(8.0);
     section(ui, "Device");
-    ui.label(RichText::new(&state.device).size(13.0));
+    ui.label(RichText::new(&state.device.name).size(13.0));
     if let Some(model) = &state.model {
         ui.add_space(8.0);
         section(ui, "Memory");

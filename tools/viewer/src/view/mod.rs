@@ -69,13 +69,22 @@ fn drop_target(ctx: &Context, p: theme::Palette) {
 
 /// Where the controls of the last frame are, by name: tests click there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Controls(pub(crate) BTreeMap<&'static str, Rect>);
+pub(crate) struct Controls {
+    pub(crate) places: BTreeMap<&'static str, Rect>,
+    /// The one that has the keyboard.
+    pub(crate) focused: Option<&'static str>,
+}
 
 /// Notes where a control is.
 pub(crate) fn control(name: &'static str, response: Response) -> Response {
     if response.enabled() {
         let rect = response.rect.intersect(response.ctx.content_rect());
-        response.ctx.data_mut(|data| data.get_temp_mut_or_default::<Controls>(Id::NULL).0.insert(name, rect));
+        let is_focused = response.has_focus();
+        response.ctx.data_mut(|data| {
+            let controls = data.get_temp_mut_or_default::<Controls>(Id::NULL);
+            controls.places.insert(name, rect);
+            controls.focused = controls.focused.or(is_focused.then_some(name));
+        });
     }
     response
 }
@@ -105,6 +114,15 @@ fn quiet(text: impl Into<RichText>) -> Button<'static> {
 fn section(ui: &mut Ui, text: &str) {
     ui.add_space(4.0);
     ui.label(RichText::new(text.to_uppercase()).size(11.0).color(palette(ui).weak).extra_letter_spacing(0.6));
+}
+
+/// The name of something that can be changed, beside it.
+fn name(ui: &mut Ui, name: &str, width: f32) {
+    let size = vec2(width, ui.spacing().interact_size.y);
+    ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+        ui.set_min_size(size);
+        ui.label(weak(ui, name));
+    });
 }
 
 /// A name at the left and a value at the right, which is cut if it is too long.
@@ -160,9 +178,11 @@ fn problem(ui: &mut Ui, problem: &Problem, can_close: bool) -> (Option<Fix>, boo
 fn dialog(ctx: &Context, name: &str, width: f32, content: impl FnOnce(&mut Ui)) -> bool {
     let screen = ctx.content_rect().size();
     let width = width.min(screen.x - 64.0);
-    let modal = egui::Modal::new(Id::unique(("dialog", name)))
-        .backdrop_color(Color32::from_black_alpha(110))
-        .frame(Frame::window(&ctx.global_style()).inner_margin(Margin::same(20)));
+    let id = Id::unique(("dialog", name));
+    let area = egui::Modal::default_area(id).default_size(vec2(width, screen.y - 32.0));
+    let frame =
+        Frame::window(&ctx.global_style()).inner_margin(Margin { left: 20, right: 12, top: 18, bottom: 18 });
+    let modal = egui::Modal::new(id).area(area).backdrop_color(Color32::from_black_alpha(110)).frame(frame);
     let mut done = false;
     let shown = modal.show(ctx, |ui| {
         ui.set_width(width);
@@ -173,12 +193,30 @@ fn dialog(ctx: &Context, name: &str, width: f32, content: impl FnOnce(&mut Ui)) 
             });
         });
         ui.add_space(4.0);
-        egui::ScrollArea::vertical().max_height(screen.y - 150.0).auto_shrink([false, true]).show(ui, |ui| {
-            ui.set_width(width - 2.0);
+        egui::ScrollArea::vertical().max_height(screen.y - 130.0).auto_shrink([false, true]).show(ui, |ui| {
+            // The bar of a long dialog has a place of its own.
+            ui.set_width(width - 8.0);
             content(ui);
         });
     });
     done || shown.should_close()
+}
+
+/// Says that something is under way.
+fn busy(ui: &mut Ui, words: &str) {
+    let p = palette(ui);
+    ui.horizontal(|ui| {
+        ui.spacing_mut().interact_size.y = 22.0;
+        let (rect, _) = ui.allocate_exact_size(vec2(24.0, 22.0), egui::Sense::hover());
+        let time = ui.input(|input| input.time);
+        for i in 0..3 {
+            let wave = ((time * 4.0 - f64::from(i) * 0.9).sin() * 0.5 + 0.5) as f32;
+            let center = rect.left_center() + vec2(3.0 + 8.0 * i as f32, 0.0);
+            ui.painter().circle_filled(center, 2.5, p.weak.gamma_multiply(0.35 + 0.65 * wave));
+        }
+        ui.label(weak(ui, words));
+    });
+    ui.ctx().request_repaint_after(std::time::Duration::from_millis(66));
 }
 
 /// A bar of which a part is filled.

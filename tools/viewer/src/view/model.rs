@@ -2,15 +2,12 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{
-    Align, Button, ComboBox, Context, Id, Key, Layout, Margin, RichText, Spinner, TextEdit, Ui, vec2,
-};
+use eframe::egui::{Align, Button, ComboBox, Context, Id, Key, Layout, Margin, RichText, TextEdit, Ui};
 
-use super::{control, details, dialog, fact, primary, problem, section, weak};
+use super::{busy, control, details, dialog, fact, primary, problem, section, weak};
 use crate::plan::{Plan, count};
 use crate::settings::{Choice, Weights};
 use crate::state::{Dialog, Planned, State, Wish};
-use crate::theme::palette;
 
 /// Contexts that are offered.
 const CONTEXTS: [u32; 6] = [256, 512, 1024, 2048, 4096, 8192];
@@ -88,7 +85,7 @@ fn options(ui: &mut Ui, state: &mut State, current: Option<&Choice>, wanted: &mu
     let loading = &mut state.settings.loading;
     let row = |ui: &mut Ui, name: &str, add: &mut dyn FnMut(&mut Ui)| {
         ui.horizontal(|ui| {
-            ui.add_sized(vec2(120.0, 30.0), eframe::egui::Label::new(weak(ui, name)).halign(Align::Min));
+            super::name(ui, name, 120.0);
             add(ui);
         });
     };
@@ -124,14 +121,10 @@ fn options(ui: &mut Ui, state: &mut State, current: Option<&Choice>, wanted: &mu
 
 /// What is known of the chosen one.
 fn outcome(ui: &mut Ui, planned: &Planned, wanted: &mut Wanted) {
-    let p = palette(ui);
     match planned {
         Planned::Nothing => {}
         Planned::Asked(choice) => {
-            ui.horizontal(|ui| {
-                ui.add(Spinner::new().size(16.0).color(p.weak));
-                ui.label(weak(ui, format!("looking at {}", choice.name())));
-            });
+            busy(ui, &format!("looking at {}", choice.name()));
         }
         Planned::Failed(choice, what) => {
             if let (Some(fix), _) = problem(ui, what, false) {

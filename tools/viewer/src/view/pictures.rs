@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use eframe::egui::{
-    Color32, ColorImage, CornerRadius, Id, Image, Rect, Sense, TextureHandle, TextureOptions, Ui, WidgetInfo,
-    pos2, vec2,
+    Color32, ColorImage, CornerRadius, Id, Image, Rect, Role, Sense, Stroke, StrokeKind, TextureHandle,
+    TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
 
 use super::transcript::Shown;
@@ -31,11 +31,13 @@ pub(super) fn row(ui: &mut Ui, pictures: &mut [Picture], shown: Option<(&Shown, 
                 .min(4.0);
             let size = vec2(picture.pixels.width() as f32, picture.pixels.height() as f32) * scale;
             let (rect, response) = ui.allocate_exact_size(size.max(vec2(24.0, 24.0)), Sense::hover());
-            response.widget_info(|| WidgetInfo::labeled(eframe::egui::Role::Image, true, &picture.name));
+            response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &picture.name));
             let at = Rect::from_center_size(rect.center(), size);
             let texture = picture.texture(ui.ctx());
             let radius = CornerRadius::same(6);
             Image::new(&texture).corner_radius(radius).paint_at(ui, at);
+            let line = Stroke::new(1.0, palette(ui).line);
+            ui.painter().rect_stroke(at, radius, line, StrokeKind::Inside);
             let mut label =
                 format!("{}, {} × {}", picture.name, picture.pixels.width(), picture.pixels.height());
             if let Some((shown, first)) = shown {
@@ -103,11 +105,11 @@ pub(super) fn thumbnails(ui: &mut Ui, pictures: &mut [Picture], reading: usize) 
             let close = Rect::from_center_size(rect.right_top() + vec2(-9.0, 9.0), vec2(18.0, 18.0));
             let button = ui.interact(close, Id::unique(("remove", picture.id)), Sense::click());
             button.widget_info(|| {
-                WidgetInfo::labeled(eframe::egui::Role::Button, true, format!("Take {} away", picture.name))
+                WidgetInfo::labeled(Role::Button, true, format!("Take {} away", picture.name))
             });
             let fill = if button.hovered() { p.danger } else { Color32::from_black_alpha(170) };
             ui.painter().circle_filled(close.center(), 8.0, fill);
-            let cross = eframe::egui::Stroke::new(1.5, Color32::WHITE);
+            let cross = Stroke::new(1.5, Color32::WHITE);
             for side in [-1.0, 1.0] {
                 let arm = vec2(3.0, 3.0 * side);
                 ui.painter().line_segment([close.center() - arm, close.center() + arm], cross);
@@ -119,9 +121,6 @@ pub(super) fn thumbnails(ui: &mut Ui, pictures: &mut [Picture], reading: usize) 
         for _ in 0..reading {
             let (rect, _) = ui.allocate_exact_size(vec2(SIDE, SIDE), Sense::hover());
             ui.painter().rect_filled(rect, CornerRadius::same(6), p.line);
-            eframe::egui::Spinner::new()
-                .size(20.0)
-                .paint_at(ui, Rect::from_center_size(rect.center(), vec2(20.0, 20.0)));
         }
     });
     removed

@@ -1,9 +1,9 @@
 //! The dialog of the settings.
 
-use eframe::egui::{Align, Context, DragValue, Label, Layout, Slider, Ui, vec2};
+use eframe::egui::{Align, Context, DragValue, Layout, Slider, Ui};
 
 use super::{control, dialog, section, weak};
-use crate::settings::{Answering, Loading, Look};
+use crate::settings::{Answering, Loading, Look, Slice};
 use crate::state::{State, Wish};
 use crate::theme;
 
@@ -51,7 +51,7 @@ pub(crate) fn show(ctx: &Context, state: &mut State) {
 
 fn row(ui: &mut Ui, name: &str, add: impl FnOnce(&mut Ui)) {
     ui.horizontal(|ui| {
-        ui.add_sized(vec2(130.0, 30.0), Label::new(weak(ui, name)).halign(Align::Min));
+        super::name(ui, name, 130.0);
         add(ui);
     });
 }
@@ -79,19 +79,21 @@ fn answers(ui: &mut Ui, a: &mut Answering) {
 }
 
 fn device(ui: &mut Ui, loading: &mut Loading) {
-    row(ui, "Window's share", |ui| {
-        let mut is_sliced = loading.slice_ms.is_some();
-        ui.checkbox(&mut is_sliced, "Let frames in between");
-        if is_sliced != loading.slice_ms.is_some() {
-            loading.slice_ms = is_sliced.then(|| Loading::default().slice_ms).flatten();
+    row(ui, "Frames in between", |ui| {
+        let custom = match loading.slice {
+            Slice::Ms(_) => loading.slice,
+            _ => Slice::Ms(8),
+        };
+        for (slice, words) in [(Slice::Auto, "Automatic"), (Slice::Whole, "None"), (custom, "Every")] {
+            ui.selectable_value(&mut loading.slice, slice, words);
         }
-        if let Some(ms) = &mut loading.slice_ms {
+        if let Slice::Ms(ms) = &mut loading.slice {
             ui.add(DragValue::new(ms).range(1..=1000).suffix(" ms"));
         }
     });
     ui.label(weak(
         ui,
-        "The model's work is given to the device in pieces of this time, so that the window can be drawn between them. \
-         It takes effect when a model is loaded.",
+        "Pieces in which the model's work is given to the device, so that the window is drawn between them. A change takes \
+         effect when a model is loaded.",
     ));
 }

@@ -72,13 +72,11 @@ fn pictures_are_dropped_and_named_and_taken_away() {
     viewer.click("add");
     viewer.click("menu-path");
     viewer.wait("the field of the path", |state| !state["controls"]["path"].is_null());
-    viewer.click("path");
-    display.type_text(sample("pair_2.png").to_str().unwrap());
+    viewer.write("path", sample("pair_2.png").to_str().unwrap());
     display.key("Return");
     viewer.wait("the named picture", |state| names(state) == ["pair_1.png", "pair_2.png"]);
 
-    viewer.click("question");
-    display.type_text("What is the difference?");
+    viewer.write("question", "What is the difference?");
     display.shoot("composer-dark");
     display.key("Return");
     assert_eq!(viewer.answer("What is the difference?"), "The red circle became green.");
@@ -112,16 +110,13 @@ fn a_model_is_chosen_planned_loaded_and_cancelled_and_an_answer_stopped() {
     // The plan is shown before anything is loaded, and what is no model is an error in words.
     viewer.click("model");
     viewer.wait("the dialog", |state| state["dialog"] == "model");
-    viewer.click("model-path");
-    display.type_text("/nowhere");
+    viewer.write("model-path", "/nowhere");
     display.key("Return");
     viewer.wait("that there is none", |state| {
         state["plan"].as_str().is_some_and(|plan| plan.starts_with("failed") && plan.contains("/nowhere"))
     });
     display.shoot("model-failed-light");
-    viewer.click("model-path");
-    display.key("ctrl+a");
-    display.type_text(folder.to_str().unwrap());
+    viewer.write("model-path", folder.to_str().unwrap());
     display.key("Return");
     viewer.wait("the plan", |state| state["plan"] == "known");
     display.shoot("model-light");
@@ -136,8 +131,7 @@ fn a_model_is_chosen_planned_loaded_and_cancelled_and_an_answer_stopped() {
     viewer.wait("the model", |state| state["phase"] == "ready" && state["model"] == "endless");
 
     // It never ends its answer by itself.
-    viewer.click("question");
-    display.type_text("Hello!");
+    viewer.write("question", "Hello!");
     display.key("Return");
     viewer.wait("words", |state| state["phase"] == "answering" && state["turns"][0]["answer"] != "");
     display.shoot("answering-light");
@@ -166,8 +160,7 @@ fn a_lost_device_is_said_and_the_model_can_be_loaded_again() {
     let args = ["--look", "dark", "--lose-device-after", "3", "--model", folder.to_str().unwrap()];
     let viewer = Viewer::open(&display, &args, "1");
     viewer.ready();
-    viewer.click("question");
-    display.type_text("Hello!");
+    viewer.write("question", "Hello!");
     display.key("Return");
     let state = viewer.wait("what happened", |state| {
         let says = |what: &Value| what.as_str().is_some_and(|what| what.contains("stopped answering"));
@@ -178,9 +171,8 @@ fn a_lost_device_is_said_and_the_model_can_be_loaded_again() {
     display.shoot("lost-dark");
     viewer.click("load-again");
     viewer.ready();
-    display.xdotool(&["search", "--sync", "--name", "^Strix$", "windowfocus", "--sync"]);
-    viewer.click("question");
-    display.type_text("Hello!");
+    display.xdotool(&["search", "--sync", "--onlyvisible", "--name", "^Strix$", "windowfocus"]);
+    viewer.write("question", "Hello!");
     display.key("Return");
     viewer
         .wait("words", |state| state["turns"][1]["answer"].as_str().is_some_and(|answer| !answer.is_empty()));

@@ -39,7 +39,7 @@ impl<'a> Viewer<'a> {
         let viewer = Self { display, process, log, dir };
         viewer.wait("the window", |state| !state["controls"]["question"].is_null());
         // Without a window manager nobody gives it the keyboard.
-        display.xdotool(&["search", "--sync", "--name", "^Strix$", "windowfocus", "--sync"]);
+        display.xdotool(&["search", "--sync", "--onlyvisible", "--name", "^Strix$", "windowfocus"]);
         viewer
     }
 
@@ -81,6 +81,15 @@ impl<'a> Viewer<'a> {
             thread::sleep(Duration::from_millis(80));
         }
         self.display.click(last.expect("it is there"));
+    }
+
+    /// Types into a field, once it has the keyboard.
+    #[track_caller]
+    pub(crate) fn write(&self, field: &str, text: &str) {
+        self.click(field);
+        self.wait("the keyboard", |state| state["focused"] == field);
+        self.display.key("ctrl+a");
+        self.display.type_text(text);
     }
 
     /// Waits for the answer to the last question.
