@@ -30,6 +30,8 @@ struct Line {
     phase: &'static str,
     model: Option<String>,
     draft: String,
+    /// The path that is being typed, of a picture or of a model.
+    path: Option<String>,
     draft_pictures: Vec<String>,
     turns: Vec<TurnLine>,
     /// `model`, `settings` or `details`.
@@ -110,6 +112,10 @@ impl Line {
             phase,
             model: state.model.as_ref().map(|model| model.choice.name()),
             draft: state.draft.text.clone(),
+            path: match &state.dialog {
+                Some(Dialog::Model { path, .. }) => Some(path.clone()),
+                _ => state.draft.path.clone(),
+            },
             draft_pictures: state.draft.pictures.iter().map(|picture| picture.name.clone()).collect(),
             turns: state.conversation.turns().map(TurnLine::of).collect(),
             dialog: state.dialog.as_ref().map(|dialog| match dialog {

@@ -297,6 +297,7 @@ impl State {
             return;
         }
         self.conversation = Conversation::default();
+        self.frames.clear();
         self.focus = None;
         self.wants_focus = true;
         self.wishes.push(Wish::Tell(Command::Reset));

@@ -21,7 +21,9 @@ pub(crate) fn show(ui: &mut Ui, state: &mut State) {
             ui.set_width(column);
             ui.spacing_mut().item_spacing.x = 8.0;
             loading(ui, state);
-            troubles(ui, state);
+            // What went wrong may take many words, and leaves the field its place all the same.
+            let most = (ui.ctx().content_rect().height() * 0.32).max(80.0);
+            ScrollArea::vertical().id_salt("troubles").max_height(most).show(ui, |ui| troubles(ui, state));
             writing(ui, state);
             ui.add_space(16.0);
         });
@@ -138,7 +140,7 @@ fn field(ui: &mut Ui, state: &mut State, id: Id) {
         ([_], _) => "Ask about the picture",
         _ => "Ask about the pictures",
     };
-    let most = (ui.ctx().content_rect().height() * 0.3).max(60.0);
+    let most = (ui.ctx().content_rect().height() * 0.25).max(48.0);
     let edit = ScrollArea::vertical().max_height(most).show(ui, |ui| {
         let edit = TextEdit::multiline(&mut state.draft.text)
             .id(id)

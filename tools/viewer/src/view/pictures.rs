@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use eframe::egui::{
-    Color32, ColorImage, CornerRadius, Id, Image, Rect, Role, Sense, Stroke, StrokeKind, TextureHandle,
-    TextureOptions, Ui, WidgetInfo, pos2, vec2,
+    Color32, ColorImage, CornerRadius, Id, Image, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind,
+    TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
 
 use super::transcript::Shown;
@@ -81,47 +81,51 @@ fn heat(ui: &Ui, shown: &Shown, picture: usize) -> TextureHandle {
     texture
 }
 
+/// Side of a small picture.
+const SIDE: f32 = 56.0;
+
 /// Pictures of the next question, small, each with a button that takes it away. Returns the one to take away.
 pub(super) fn thumbnails(ui: &mut Ui, pictures: &mut [Picture], reading: usize) -> Option<u64> {
-    const SIDE: f32 = 56.0;
-    let p = palette(ui);
     let mut removed = None;
-    ui.horizontal_wrapped(|ui| {
-        for picture in pictures {
-            let width = (SIDE * picture.aspect()).clamp(SIDE * 0.6, SIDE * 2.0);
-            let (rect, response) = ui.allocate_exact_size(vec2(width, SIDE), Sense::hover());
-            let texture = picture.texture(ui.ctx());
-            // The middle part that has the shape of the place.
-            let (aspect, place) = (picture.aspect(), width / SIDE);
-            let part = vec2((place / aspect).min(1.0), (aspect / place).min(1.0));
-            let uv = Rect::from_center_size(pos2(0.5, 0.5), part);
-            Image::new(&texture).uv(uv).corner_radius(CornerRadius::same(6)).paint_at(ui, rect);
-            response.on_hover_text(format!(
-                "{}, {} × {}",
-                picture.name,
-                picture.pixels.width(),
-                picture.pixels.height()
-            ));
-            let close = Rect::from_center_size(rect.right_top() + vec2(-9.0, 9.0), vec2(18.0, 18.0));
-            let button = ui.interact(close, Id::unique(("remove", picture.id)), Sense::click());
-            button.widget_info(|| {
-                WidgetInfo::labeled(Role::Button, true, format!("Take {} away", picture.name))
-            });
-            let fill = if button.hovered() { p.danger } else { Color32::from_black_alpha(170) };
-            ui.painter().circle_filled(close.center(), 8.0, fill);
-            let cross = Stroke::new(1.5, Color32::WHITE);
-            for side in [-1.0, 1.0] {
-                let arm = vec2(3.0, 3.0 * side);
-                ui.painter().line_segment([close.center() - arm, close.center() + arm], cross);
+    ScrollArea::horizontal().id_salt("thumbnails").show(ui, |ui| {
+        ui.horizontal(|ui| {
+            for picture in pictures {
+                removed = thumbnail(ui, picture).or(removed);
             }
-            if super::control("remove", button.on_hover_text("Take it away")).clicked() {
-                removed = Some(picture.id);
+            for _ in 0..reading {
+                let (rect, _) = ui.allocate_exact_size(vec2(SIDE, SIDE), Sense::hover());
+                ui.painter().rect_filled(rect, CornerRadius::same(6), palette(ui).line);
             }
-        }
-        for _ in 0..reading {
-            let (rect, _) = ui.allocate_exact_size(vec2(SIDE, SIDE), Sense::hover());
-            ui.painter().rect_filled(rect, CornerRadius::same(6), p.line);
-        }
+        });
     });
     removed
+}
+
+/// One of them. Returns it if it is to be taken away.
+fn thumbnail(ui: &mut Ui, picture: &mut Picture) -> Option<u64> {
+    let p = palette(ui);
+    let width = (SIDE * picture.aspect()).clamp(SIDE * 0.6, SIDE * 2.0);
+    let (rect, response) = ui.allocate_exact_size(vec2(width, SIDE), Sense::hover());
+    let texture = picture.texture(ui.ctx());
+    // The middle part that has the shape of the place.
+    let (aspect, place) = (picture.aspect(), width / SIDE);
+    let part = vec2((place / aspect).min(1.0), (aspect / place).min(1.0));
+    let uv = Rect::from_center_size(pos2(0.5, 0.5), part);
+    let radius = CornerRadius::same(6);
+    Image::new(&texture).uv(uv).corner_radius(radius).paint_at(ui, rect);
+    ui.painter().rect_stroke(rect, radius, Stroke::new(1.0, p.line), StrokeKind::Inside);
+    let size = picture.pixels.dimensions();
+    response.on_hover_text(format!("{}, {} × {}", picture.name, size.0, size.1));
+
+    let close = Rect::from_center_size(rect.right_top() + vec2(-10.0, 10.0), vec2(18.0, 18.0));
+    let button = ui.interact(close, Id::unique(("remove", picture.id)), Sense::click());
+    button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Take {} away", picture.name)));
+    let fill = if button.hovered() { p.danger } else { Color32::from_black_alpha(170) };
+    ui.painter().circle_filled(close.center(), 8.0, fill);
+    let cross = Stroke::new(1.5, Color32::WHITE);
+    for side in [-1.0, 1.0] {
+        let arm = vec2(3.0, 3.0 * side);
+        ui.painter().line_segment([close.center() - arm, close.center() + arm], cross);
+    }
+    super::control("remove", button.on_hover_text("Take it away")).clicked().then_some(picture.id)
 }

@@ -86,10 +86,22 @@ impl<'a> Viewer<'a> {
     /// Types into a field, once it has the keyboard.
     #[track_caller]
     pub(crate) fn write(&self, field: &str, text: &str) {
-        self.click(field);
-        self.wait("the keyboard", |state| state["focused"] == field);
-        self.display.key("ctrl+a");
-        self.display.type_text(text);
+        let holds = |state: &Value| state[if field == "question" { "draft" } else { "path" }] == text;
+        for _ in 0..5 {
+            self.click(field);
+            self.wait("the keyboard", |state| state["focused"] == field);
+            self.display.key("ctrl+a");
+            self.display.type_text(text);
+            // What is typed into a frame that a click still moves the keyboard in is lost, in every window.
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(10) {
+                if holds(&self.state()) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        panic!("{field} does not take {text:?}: {:#}", self.state());
     }
 
     /// Waits for the answer to the last question.
