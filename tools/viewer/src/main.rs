@@ -205,7 +205,7 @@ fn open(
         .with_title("Strix")
         .with_app_id("strix-viewer")
         .with_inner_size(args.size)
-        .with_min_inner_size([360.0, 420.0])
+        .with_min_inner_size([360.0, 480.0])
         .with_drag_and_drop(true);
     let options = eframe::NativeOptions {
         viewport,

@@ -77,8 +77,9 @@ pub(crate) struct Controls {
 
 /// Notes where a control is.
 pub(crate) fn control(name: &'static str, response: Response) -> Response {
-    if response.enabled() {
-        let rect = response.rect.intersect(response.ctx.content_rect());
+    // What is scrolled out of sight cannot be clicked.
+    let rect = response.interact_rect.intersect(response.ctx.content_rect());
+    if response.enabled() && rect.is_positive() {
         let is_focused = response.has_focus();
         response.ctx.data_mut(|data| {
             let controls = data.get_temp_mut_or_default::<Controls>(Id::NULL);
@@ -193,11 +194,17 @@ fn dialog(ctx: &Context, name: &str, width: f32, content: impl FnOnce(&mut Ui)) 
             });
         });
         ui.add_space(4.0);
-        egui::ScrollArea::vertical().max_height(screen.y - 130.0).auto_shrink([false, true]).show(ui, |ui| {
-            // The bar of a long dialog has a place of its own.
-            ui.set_width(width - 8.0);
-            content(ui);
-        });
+        // Without a least height it would stay as small as it once was.
+        let most = (screen.y - 130.0).max(120.0);
+        egui::ScrollArea::vertical()
+            .max_height(most)
+            .min_scrolled_height(most)
+            .auto_shrink([false, true])
+            .show(ui, |ui| {
+                // The bar of a long dialog has a place of its own.
+                ui.set_width(width - 8.0);
+                content(ui);
+            });
     });
     done || shown.should_close()
 }

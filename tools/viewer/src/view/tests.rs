@@ -155,7 +155,7 @@ fn nothing_lies_outside_the_window_or_over_another_button() {
         state.trouble = Some(Problem::new("what is wrong ".repeat(20), "what to do ".repeat(20)));
         state
     };
-    for size in [[360.0, 420.0], [420.0, 900.0], [900.0, 480.0], [1920.0, 1080.0]] {
+    for size in [[360.0, 480.0], [420.0, 900.0], [900.0, 480.0], [1920.0, 1080.0]] {
         for (name, state) in [("empty", state()), ("answered", answered()), ("long", long())] {
             let window = window(size, state);
             let controls = take_controls(&window.ctx).places;

@@ -60,6 +60,11 @@ impl Display {
         self.xdotool(&["click", "1"]);
     }
 
+    /// Gives the window the keyboard: without a window manager nobody else does.
+    pub(crate) fn focus(&self) {
+        self.xdotool(&["search", "--sync", "--onlyvisible", "--name", "^Strix$", "windowfocus"]);
+    }
+
     /// Types into what has the keyboard.
     pub(crate) fn type_text(&self, text: &str) {
         self.xdotool(&["type", "--delay", "6", text]);

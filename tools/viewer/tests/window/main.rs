@@ -103,7 +103,7 @@ fn pictures_are_dropped_and_named_and_taken_away() {
 #[test]
 fn a_model_is_chosen_planned_loaded_and_cancelled_and_an_answer_stopped() {
     let Some(display) = Display::start(1080, 760) else { return };
-    let viewer = Viewer::open(&display, &["--look", "light", "--slow-loading", "40"], "1");
+    let viewer = Viewer::open(&display, &["--look", "light", "--slow-loading", "10"], "1");
     viewer.ready();
     let folder = endless(&viewer.path(""));
 
@@ -171,7 +171,6 @@ fn a_lost_device_is_said_and_the_model_can_be_loaded_again() {
     display.shoot("lost-dark");
     viewer.click("load-again");
     viewer.ready();
-    display.xdotool(&["search", "--sync", "--onlyvisible", "--name", "^Strix$", "windowfocus"]);
     viewer.write("question", "Hello!");
     display.key("Return");
     viewer

@@ -38,8 +38,7 @@ impl<'a> Viewer<'a> {
         let process = command.stderr(errors).spawn().expect("the viewer starts");
         let viewer = Self { display, process, log, dir };
         viewer.wait("the window", |state| !state["controls"]["question"].is_null());
-        // Without a window manager nobody gives it the keyboard.
-        display.xdotool(&["search", "--sync", "--onlyvisible", "--name", "^Strix$", "windowfocus"]);
+        display.focus();
         viewer
     }
 
@@ -88,6 +87,7 @@ impl<'a> Viewer<'a> {
     pub(crate) fn write(&self, field: &str, text: &str) {
         let holds = |state: &Value| state[if field == "question" { "draft" } else { "path" }] == text;
         for _ in 0..5 {
+            self.display.focus();
             self.click(field);
             self.wait("the keyboard", |state| state["focused"] == field);
             self.display.key("ctrl+a");
