@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use strix_model::image::RgbImage;
 use strix_model::tokenizer::PromptId;
-use strix_model::{Dtype, LoadOptions, Model};
+use strix_model::{Dtype, LoadOptions, Model, unwatched};
 
 fn benches(criterion: &mut Criterion) {
     let dtypes = [("int8", Dtype::Int8 { group: None }), ("bf16", Dtype::Bf16), ("f32", Dtype::F32)];
@@ -24,7 +24,7 @@ fn nano(criterion: &mut Criterion, name: &str, options: &LoadOptions) -> strix_m
     let mut group = criterion.benchmark_group(format!("nano/{name}"));
     group.bench_function("load", |bencher| {
         bencher.iter(|| {
-            Model::load_on(&gpu, strix_model::Source::Nano, options, &mut |_| ()).expect("it loads")
+            Model::load_on(&gpu, strix_model::Source::Nano, options, &mut unwatched).expect("it loads")
         });
     });
     let picture = RgbImage::from_fn(640, 480, |x, y| [x as u8, y as u8, (x ^ y) as u8].into());

@@ -17,6 +17,7 @@ use strix_model::tokenizer::Tokenizer;
 use strix_model::weights::FileDtype as Values;
 use strix_model::{
     Config, Constraint, Dtype, GenerateOptions, LoadOptions, Model, SamplingParams, Source, Timing, Weights,
+    unwatched,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
         ..LoadOptions::default()
     };
     let gpu = Gpu::new()?;
-    let model = Model::load_on(&gpu, source, &load, &mut |_| ())?;
+    let model = Model::load_on(&gpu, source, &load, &mut unwatched)?;
     println!(
         "{}, 8.2b with {layers} layers, int8: loaded in {:.1} s",
         gpu.name(),

@@ -3,6 +3,7 @@
 mod attention;
 mod bench;
 mod projections;
+mod resize;
 mod rows;
 
 use strix_model::Config;
@@ -21,6 +22,7 @@ impl Bench {
         match shape.kernel.as_str() {
             name if name.starts_with("gem") => projections::bench(shape),
             name if name.contains("attention") => attention::bench(shape),
+            name if name.starts_with("resize") => resize::bench(shape),
             _ => rows::bench(shape),
         }
     }
@@ -37,6 +39,7 @@ pub fn kernels() -> Vec<Bench> {
     projections::list(&config, &mut list);
     attention::list(&config, &mut list);
     rows::list(&config, &mut list);
+    resize::list(&config, &mut list);
     let bench = |(shape, quick): (Shape, bool)| {
         let bench = Bench::of(shape).expect("the list is of kernels that have benches");
         bench.quick(quick)

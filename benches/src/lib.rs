@@ -7,6 +7,7 @@
 pub mod answers;
 mod compare;
 mod error;
+pub mod frames;
 mod kernels;
 pub mod model;
 pub mod output;

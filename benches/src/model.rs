@@ -15,7 +15,9 @@ use strix_model::tokenizer::PromptId;
 use strix_model::tune::clock::Times;
 use strix_model::tune::processor::{cores, process_ns, thread_ns};
 use strix_model::weights::FileDtype;
-use strix_model::{Config, Inspect, KvDtype, LoadOptions, Located, Model, Session, Source, Weights};
+use strix_model::{
+    Config, Inspect, KvDtype, LoadOptions, Located, Model, Session, Source, Weights, unwatched,
+};
 
 use crate::rounds::Event;
 use crate::run::{Host, Row};
@@ -244,7 +246,7 @@ impl<'a> Loadable<'a> {
             (Of::Dir(dir), None) => Source::Dir(dir),
             _ => Source::Nano,
         };
-        Ok(Model::load_on(clock.gpu(), source, options, &mut |_| ())?)
+        Ok(Model::load_on(clock.gpu(), source, options, &mut unwatched)?)
     }
 }
 

@@ -290,6 +290,9 @@ mod tests {
             "add/3x32",
             "take_rows/2x32",
             "top_k/4x300",
+            "resize_across/40x33x14",
+            "resize_across/9x33x56",
+            "resize_down/40x14x14",
         ];
         let settings = Settings { runs: (1, 1), ..Settings::new(true, 1 << 20) };
         let roof = Roofline { bytes_per_s: 1e10, flops_per_s: 1e11, ..Roofline::default() };

@@ -86,6 +86,8 @@ pub const SIGNATURES: &[Signature] = &[
     of("add", &["ROWS", "DIM"], &[]),
     of("take_rows", &["ROWS", "DIM"], &[]),
     of("top_k", &["K", "VOCAB"], &[]),
+    of("resize_across", &["WIDTH", "HEIGHT", "SIDE"], &[]),
+    of("resize_down", &["ROWS", "COLUMNS", "SIDE"], &[]),
 ];
 
 /// Side of a patch of [`SIGNATURES`]' `patches`.
@@ -196,6 +198,16 @@ impl Shape {
             "rope_append" => {
                 rows(a)?;
                 self.check_heads(self.sizes[2], b, b)
+            }
+            "resize_across" | "resize_down" => {
+                rows(a)?;
+                rows(b)?;
+                rows(self.sizes[2])?;
+                if 4 * a.max(b) / self.sizes[2] > 4096 {
+                    return Err("a pixel of more than 4096 weights: the side is too short".into());
+                }
+                large("the picture", a, b)?;
+                large("the result", a.max(b), 3 * self.sizes[2])
             }
             "class_token" if a < 2 => Err("one row is the class token, so there must be two".into()),
             name if name.contains("attention") => self.check_attention(),

@@ -106,6 +106,32 @@ impl Gpu {
 }
 
 impl Program {
+    /// Sets an input of the next run to what a tensor on the device holds. The host sees nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for the tensor, or is lost.
+    ///
+    /// # Panics
+    ///
+    /// If it is no input, or the other is shorter.
+    pub fn write_from<T: Pod, const R: usize>(
+        &mut self,
+        input: Tensor<T, R>,
+        from: &ResidentBytes,
+    ) -> Result<()> {
+        let bytes = (input.len() * size_of::<T>()) as u64;
+        assert!(bytes <= from.bytes(), "{}: {bytes} bytes of {}", from.label(), from.bytes());
+        let gpu = self.gpu().clone();
+        let source = from.0.region(&gpu)?;
+        if let Some(to) = self.input_place(input.id()) {
+            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encoder.copy_buffer_to_buffer(&source.buffer, source.offset, &to.buffer, to.offset, bytes);
+            gpu.submit(encoder)?;
+        }
+        Ok(())
+    }
+
     /// Copies an output, as the last run left it, to a place in a tensor that outlives the program: so many bytes from its
     /// start, a multiple of 4. The host sees nothing of it.
     ///

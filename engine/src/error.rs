@@ -22,12 +22,12 @@ pub enum Error {
         missing: String,
     },
     /// The driver refused the device.
-    #[error("adapter {adapter}: no device: {source}")]
+    #[error("adapter {adapter}: no device: {reason}")]
     NoDevice {
         /// Its name and backend.
         adapter: String,
         /// What wgpu said.
-        source: wgpu::RequestDeviceError,
+        reason: String,
     },
     /// A buffer is larger than the device allows.
     #[error("{label}: {bytes} bytes are more than the {limit} this device allows in one buffer binding")]
@@ -38,6 +38,14 @@ pub enum Error {
         bytes: u64,
         /// The smaller of the device's binding and buffer limits.
         limit: u64,
+    },
+    /// What a tensor is to be filled with cannot be read.
+    #[error("{name}: {source}")]
+    Read {
+        /// The file.
+        name: String,
+        /// Why not.
+        source: std::io::Error,
     },
     /// The device has no memory left.
     #[error("{label}: the device has no room for {bytes} bytes ({reason})")]
@@ -76,6 +84,9 @@ pub enum Error {
         /// The time.
         limit: std::time::Duration,
     },
+    /// A texture is no picture.
+    #[error("the texture: {0}")]
+    Texture(String),
     /// No family of kernels has that name.
     #[error("no family of kernels is named {wanted:?}; there are subgroup, tiled, plain and coop")]
     NoFamily {

@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) imports: AtomicBool,
     pub(crate) ring: Mutex<Ring>,
     pub(crate) sharing: Sharing,
+    /// Bytes that may still be copied to it before the app's next frame.
+    pub(crate) upload_left: AtomicU64,
     /// Set by whoever chose among adapters.
     pub(crate) passed_over: OnceLock<Vec<String>>,
     shares: bool,
@@ -93,6 +95,7 @@ impl Inner {
             imports: AtomicBool::new(imports),
             ring: Mutex::default(),
             sharing,
+            upload_left: AtomicU64::new(0),
             passed_over: OnceLock::new(),
             shares,
             memory_bytes,
@@ -114,6 +117,11 @@ impl Gpu {
     /// The wgpu queue, to share with other code.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
+    }
+
+    /// The adapter, of a device that Strix opened or that was [shared](Gpu::share) with it.
+    pub fn adapter(&self) -> Option<&wgpu::Adapter> {
+        self.inner.sharing.adapter.as_ref()
     }
 
     /// Name, backend and driver of the adapter.

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use wgpu::hal::api::Vulkan;
 
 use crate::region::Region;
+use crate::slots::PIECE;
 use crate::vulkan::{alignment, page_size};
 use crate::{Error, Gpu, HostBytes, Result, TEXEL_ROW};
 
@@ -57,19 +58,20 @@ impl Gpu {
     /// Whether these bytes can be used where they are. A driver that has the extension may refuse mapped files all
     /// the same, which shows only when it is tried; what is not imported is copied.
     pub fn can_import(&self, source: &HostBytes) -> bool {
-        self.import(source, source.get().len() as u64, false).is_some()
+        self.import(source, source.len() as u64, false).is_some()
     }
 
     /// The bytes themselves as a buffer that kernels may read, or `None` where that cannot be: they are then
     /// copied. The buffer keeps them alive. With `texels` kernels may also read them as such.
     pub(crate) fn import(&self, source: &HostBytes, bytes: u64, texels: bool) -> Option<Region> {
-        if !self.imports() || bytes < LEAST_BYTES || source.get().len() as u64 != bytes {
+        if !self.imports() || bytes < LEAST_BYTES || source.len() as u64 != bytes {
             return None;
         }
         // The whole unit around the bytes is mapped: it is no larger than a page, and part of that page is mapped.
         let unit = alignment(self.device())?;
-        let start = source.get().as_ptr().addr() / unit * unit;
-        let offset = source.get().as_ptr().addr() - start;
+        let address = source.get()?.as_ptr().addr();
+        let start = address / unit * unit;
+        let offset = address - start;
         // Rows of texels are whole, so what follows the tensor must be there too.
         let needed = if texels { bytes.next_multiple_of(TEXEL_ROW_BYTES) + TEXEL_SLACK_BYTES } else { bytes };
         if needed > source.room() as u64 {
@@ -136,7 +138,10 @@ impl Gpu {
         #[cfg(not(target_os = "linux"))]
         let _ = is_huge;
         if let Some(content) = content {
-            pages[..content.get().len()].copy_from_slice(content.get());
+            for start in (0..content.len()).step_by(PIECE) {
+                let piece = content.piece(start..content.len().min(start + PIECE))?;
+                pages[start..][..piece.len()].copy_from_slice(&piece);
+            }
         }
         let pages = HostPages(Arc::new(pages.into()));
         let start = pages.0.as_ptr().expose_provenance();

@@ -51,6 +51,11 @@ impl Gpu {
                     format: wgpu::TextureFormat::Rgba32Uint,
                     view_dimension: wgpu::TextureViewDimension::D2,
                 },
+                Access::Picture => wgpu::BindingType::Texture {
+                    sample_type: wgpu::TextureSampleType::Float { filterable: false },
+                    view_dimension: wgpu::TextureViewDimension::D2,
+                    multisampled: false,
+                },
                 access => wgpu::BindingType::Buffer {
                     ty: match access {
                         Access::Uniform => wgpu::BufferBindingType::Uniform,

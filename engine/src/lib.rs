@@ -22,6 +22,8 @@
 //! # Ok::<(), strix_engine::Error>(())
 //! ```
 
+#![deny(missing_docs)]
+
 mod adapters;
 mod buffers;
 mod choices;
@@ -31,7 +33,10 @@ mod error;
 mod gpu;
 mod graph;
 mod host;
-#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "import_none.rs")]
+#[cfg_attr(
+    any(target_vendor = "apple", target_family = "wasm", not(feature = "vulkan-import")),
+    path = "import_none.rs"
+)]
 mod import;
 mod kernels;
 mod lost;
@@ -48,6 +53,7 @@ mod resident;
 mod ring;
 mod segments;
 mod shader;
+mod shared;
 mod sharing;
 mod slots;
 mod software;
@@ -55,8 +61,12 @@ mod storage;
 mod stream;
 mod target;
 mod tensor;
+mod texture;
 mod upload;
-#[cfg_attr(any(target_vendor = "apple", target_family = "wasm"), path = "vulkan_none.rs")]
+#[cfg_attr(
+    any(target_vendor = "apple", target_family = "wasm", not(feature = "vulkan-import")),
+    path = "vulkan_none.rs"
+)]
 mod vulkan;
 mod waiting;
 mod wanted;
@@ -68,7 +78,7 @@ pub use copies::Copied;
 pub use error::{Error, NoAdapter, Result};
 pub use gpu::{Created, Gpu};
 pub use graph::{Arg, Graph, RANGE_ALIGNMENT, Reference, ReferenceArgs, Step};
-pub use host::HostBytes;
+pub use host::{HostBytes, ReadAt};
 pub use lost::{is_guarded, panic_text};
 pub use maker::Maker;
 pub use pipelines::Compiling;
@@ -78,12 +88,14 @@ pub use program::Program;
 pub use program::inspect::{Captured, CapturedTensor, Deviation, Difference, Traced};
 pub use resident::{Resident, ResidentBytes};
 pub use shader::{Access, Binding, MAX_GROUPS, MAX_TRIPS, Shader, TEXEL_ROW};
+pub use shared::Shared;
 pub use sharing::{Frames, Polling, Sharing};
 pub use slots::Streamed;
 pub use software::use_wide_vectors;
 pub use stream::Stream;
 pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};
+pub use texture::{TextureRegion, TextureRows};
 pub use upload::STAGING_BYTES;
 pub use wanted::{Missing, Wanted, request_device, wanted_features, wanted_limits};
 

@@ -19,11 +19,7 @@ pub fn is_guarded() -> bool {
 impl Gpu {
     /// Calls wgpu where it panics when the driver has lost the device or has no memory left.
     pub(crate) fn guarded<T>(&self, call: impl FnOnce() -> T) -> Result<T> {
-        let outer = GUARDED.replace(true);
-        // wgpu's own state is behind locks that a panic opens.
-        let result = catch_unwind(AssertUnwindSafe(call));
-        GUARDED.set(outer);
-        result.map_err(|panic| self.lose(words(&*panic)))
+        caught(call).map_err(|panic| self.lose(panic))
     }
 
     /// Notes that the device is lost: no work is given to it any more.
@@ -45,6 +41,15 @@ impl Gpu {
             false => Ok(()),
         }
     }
+}
+
+/// Calls wgpu where it may panic; the message if it does.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    let outer = GUARDED.replace(true);
+    // wgpu's own state is behind locks that a panic opens.
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(outer);
+    result.map_err(|panic| words(&*panic))
 }
 
 /// Message of a panic; `None` if it is no text.

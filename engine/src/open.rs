@@ -103,7 +103,7 @@ impl Gpu {
         let (device, queue) = match importing {
             Some(opened) => opened,
             None => pollster::block_on(adapter.request_device(&descriptor))
-                .map_err(|source| Error::NoDevice { adapter: name(&info), source })?,
+                .map_err(|source| Error::NoDevice { adapter: name(&info), reason: source.to_string() })?,
         };
         let sharing = Sharing { adapter: Some(adapter.clone()), ..Sharing::alone() };
         Self::from_parts(device, queue, shares, family, coop, sharing)
@@ -205,7 +205,7 @@ fn first_that_works<A, T>(
 fn is_final(error: &Error) -> bool {
     match error {
         Error::Unsupported(_) | Error::OutOfMemory { .. } => true,
-        Error::NoDevice { source, .. } => source.to_string().contains("memory"),
+        Error::NoDevice { reason, .. } => reason.contains("memory"),
         _ => false,
     }
 }
@@ -224,6 +224,7 @@ fn target(device: &wgpu::Device, family: Option<Family>, coop: Option<Coop>) -> 
         subgroup: (subgroups && fixed && known).then_some(info.subgroup_min_size),
         subgroups,
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        f16: device.features().contains(Features::SHADER_F16),
         is_cpu: info.device_type == DeviceType::Cpu,
         maker: Maker::of(&info),
         forced: family.is_some(),

@@ -76,7 +76,9 @@ impl Program {
     ///
     /// If a buffer is above the device's limits, memory runs out, or the driver refuses a kernel.
     pub fn compile(gpu: &Gpu, graph: Graph) -> Result<Self> {
-        Self::build(gpu, graph, false)
+        let program = Self::build(gpu, graph, false)?;
+        program.warm()?;
+        Ok(program)
     }
 
     /// The same with kernels that count their loop iterations, for [`Program::trips`].
@@ -168,6 +170,14 @@ impl Program {
         self.regions[id.0 as usize].as_ref().expect("outputs are planned")
     }
 
+    /// Where an input is, if a step uses it, whose content is no longer the host's.
+    pub(crate) fn input_place(&mut self, id: TensorId) -> Option<&Region> {
+        let name = self.graph.label_of(id);
+        let range = self.inputs.ranges.iter_mut().find(|range| range.0 == id);
+        range.unwrap_or_else(|| panic!("{name} is not an input")).3 = false;
+        self.regions[id.0 as usize].as_ref()
+    }
+
     /// Where a tensor is when a step uses it.
     fn region(&self, step: usize, id: TensorId) -> Region {
         region(&self.graph, &self.regions, &self.segments, &self.streams, step, id)
@@ -241,13 +251,17 @@ fn region(
 }
 
 fn dispatch(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled) {
+    dispatch_grid(pass, label, step, step.groups);
+}
+
+fn dispatch_grid(pass: &mut wgpu::ComputePass<'_>, label: &str, step: &Compiled, groups: [u32; 3]) {
     pass.push_debug_group(label);
     pass.set_pipeline(&step.pipeline);
     pass.set_bind_group(0, &step.bind_group, &[]);
     if let Some(audit) = &step.audit {
         pass.set_bind_group(1, audit, &[]);
     }
-    pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]);
+    pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
     pass.pop_debug_group();
 }
 
@@ -316,7 +330,10 @@ fn compile_steps(
         params.resize(params.len().next_multiple_of(16), 0);
     }
     let uniform = gpu.buffer("params", (params.len() as u64).max(16), U::UNIFORM | U::COPY_DST, false)?;
-    gpu.upload(&uniform, &params)?;
+    match gpu.is_shared() {
+        true => gpu.upload_little(&uniform, &params)?,
+        false => gpu.upload(&uniform, &params)?,
+    }
 
     let audit_layout = audited.then(|| {
         device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {

@@ -119,6 +119,24 @@ impl<T: Pod, const R: usize> Resident<T, R> {
         gpu.upload(&self.storage.region(gpu)?.buffer, bytes)
     }
 
+    /// A small tensor, allocated now and filled from `data` without waiting for the device or for an app's frame.
+    ///
+    /// # Errors
+    ///
+    /// If the device has no room for it.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not as long as `shape` says.
+    pub fn little(gpu: &Gpu, label: &str, shape: [u32; R], data: &[T]) -> Result<Self> {
+        let resident = Self::zeros(label, shape);
+        let bytes = bytemuck::cast_slice::<T, u8>(data);
+        let elements: u64 = shape.iter().map(|&d| u64::from(d)).product();
+        assert_eq!(data.len() as u64, elements, "{label}: data for shape {shape:?}");
+        gpu.upload_little(&resident.storage.region(gpu)?.buffer, bytes)?;
+        Ok(resident)
+    }
+
     /// Copies the content back. For inspection: it stalls the device.
     ///
     /// # Errors

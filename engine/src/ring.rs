@@ -11,8 +11,6 @@ pub(crate) const CHUNKS: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     chunks: VecDeque<Staging>,
-    /// Bytes that may still be submitted before the app's next frame.
-    pub(crate) left: u64,
 }
 
 /// A staging buffer of the ring.

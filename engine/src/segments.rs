@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, atomic};
+use std::sync::{Arc, atomic};
 use std::time::{Duration, Instant};
 
 use crate::graph::{Graph, ValueKind};
@@ -151,10 +151,7 @@ impl Queue {
             return self.submit();
         }
         for piece in slots.pieces(&load.wanted, self.gpu.piece_bytes() as usize) {
-            {
-                let mut ring = self.gpu.inner.ring.lock().unwrap_or_else(PoisonError::into_inner);
-                self.gpu.take_upload(&mut ring, piece.1.len() as u64);
-            }
+            self.gpu.take_upload(piece.1.len() as u64);
             slots.copy(self.encoder(), load.slot, piece);
             self.submit()?;
         }

@@ -52,6 +52,8 @@ pub enum Access {
     /// [`TEXEL_ROW`] texels a row. (Not a sampled texture, for which llvmpipe works out a level of detail at every
     /// load.)
     Texels,
+    /// Reads only, a picture of an app's: a `texture_2d<f32>`. The engine's own kernels alone have such.
+    Picture,
     /// Writes, and possibly reads.
     ReadWrite,
 }

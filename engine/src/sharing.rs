@@ -59,6 +59,9 @@ pub enum Polling {
     /// Without holding anything of wgpu's. Strix sleeps until somebody's poll has found the end of what it waits for, and
     /// polls itself each time so long has passed, without waiting. An app that polls in every frame may give more than the
     /// length of a frame. At most a second.
+    ///
+    /// No other thread may poll with a wait that has a timeout meanwhile: wgpu 30 panics where one ends as another poll
+    /// finds the queue empty. Polls that do not wait, and those that wait without a timeout, are fine.
     Every(Duration),
 }
 

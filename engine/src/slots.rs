@@ -13,7 +13,7 @@ use crate::waiting::Submission;
 use crate::{Gpu, HostBytes, Result};
 
 /// Bytes copied between two looks at what the device has done.
-const PIECE: usize = 4 << 20;
+pub(crate) const PIECE: usize = 4 << 20;
 
 /// What a [`Stream`](crate::Stream) has moved so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,7 +190,6 @@ impl Slots {
     fn write(&self, slot: &[Slot], wanted: &[Needed], idle: &mut impl FnMut() -> Result<()>) -> Result<u64> {
         let (mut bytes, mut since) = (0, 0);
         for needed in wanted {
-            let content = needed.content.get();
             let mut to = match &slot[needed.tensor].pages {
                 Some(pages) => To::Pages(pages),
                 None => {
@@ -199,7 +198,7 @@ impl Slots {
                 }
             };
             for piece in needed.pieces(PIECE) {
-                let part = &content[piece.clone()];
+                let part = &*needed.content.piece(piece.clone())?;
                 match &mut to {
                     To::View(view) => view.slice(piece.clone()).copy_from_slice(part),
                     To::Pages(pages) => {
@@ -248,7 +247,7 @@ impl Slots {
 impl Needed {
     /// Pieces of the content that are needed, of at most `most` bytes.
     fn pieces(&self, most: usize) -> impl Iterator<Item = Range<usize>> {
-        let len = self.content.get().len();
+        let len = self.content.len();
         let [start, end] = [self.range.start, self.range.end].map(|at| len.min(at as usize));
         (start..end).step_by(most).map(move |at| at..end.min(at.saturating_add(most)))
     }

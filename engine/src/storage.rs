@@ -38,7 +38,7 @@ impl Storage {
     ///
     /// If it has another length, or the tensor has content or is on the device.
     pub(crate) fn give(&self, content: HostBytes) {
-        assert_eq!(content.get().len() as u64, self.len, "{}: bytes of its content", self.label);
+        assert_eq!(content.len() as u64, self.len, "{}: bytes of its content", self.label);
         assert!(self.region.get().is_none(), "{}: it is on the device already", self.label);
         assert!(self.content.set(content).is_ok(), "{}: it has content already", self.label);
     }
@@ -93,7 +93,7 @@ impl Storage {
             None if texels => {
                 let region = gpu.pages(&self.label, self.bytes, self.content())?;
                 if let Some(content) = self.content() {
-                    content.done_with(0..content.get().len());
+                    content.done_with(0..content.len());
                 }
                 region
             }

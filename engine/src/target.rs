@@ -61,6 +61,8 @@ pub struct Target {
     /// Whether kernels may read tensors as texels of 16 bytes. A software device reads them faster so: it walks through
     /// the lanes of a buffer's load one after the other, but gathers texels as vectors.
     pub texels: bool,
+    /// Whether kernels may compute in f16.
+    pub f16: bool,
     /// Whether the device is the host's processor: a software driver.
     pub is_cpu: bool,
     /// Who made the device.
@@ -100,6 +102,7 @@ impl Default for Target {
             subgroups: false,
             max_binding_bytes: 128 << 20,
             texels: false,
+            f16: false,
             is_cpu: false,
             maker: Maker::Other,
             family: Family::Plain,

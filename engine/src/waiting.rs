@@ -34,6 +34,10 @@ impl Signal {
         self.changed.notify_all();
     }
 
+    fn is_set(&self) -> bool {
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until it is set, but no longer than so.
     fn wait(&self, most: Duration) {
         let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,29 +70,19 @@ impl Gpu {
         done.map(drop).map_err(|error| self.lose(error))
     }
 
-    /// Whether the device has done that submission. What was to be mapped after it is mapped then.
-    fn has_done(&self, submission: &Submission) -> Result<bool> {
-        let kind = wgpu::PollType::Wait {
-            submission_index: Some(submission.index.clone()),
-            timeout: Some(Duration::ZERO),
-        };
-        match self.guarded(|| self.inner.device.poll(kind))? {
-            Ok(_) => Ok(true),
-            Err(wgpu::PollError::Timeout) => Ok(false),
-            Err(error) => Err(self.lose(error)),
-        }
-    }
-
-    /// Waits until the device has done that submission and those before it.
+    /// Waits until the device has done that submission and those before it. What was to be mapped after it is mapped then.
     pub(crate) fn wait_for(&self, submission: &Submission) -> Result<()> {
         let (Some(done), Polling::Every(every)) = (&submission.done, self.inner.sharing.polling) else {
             let submission_index = Some(submission.index.clone());
             return self.poll_as(wgpu::PollType::Wait { submission_index, timeout: None });
         };
-        while !self.has_done(submission)? {
+        // Not with a wait of no length: wgpu 30 panics where one ends while another thread polls.
+        while !done.is_set() {
+            self.poll()?;
             done.wait(every.min(LONGEST));
         }
-        Ok(())
+        // Whoever found the end may have done so before the mapping was asked for.
+        self.poll()
     }
 
     /// Runs the callbacks of what the device has done, without waiting.
@@ -131,6 +125,11 @@ impl Gpu {
         if let Some(frames) = &self.inner.sharing.frames {
             frames.turn();
         }
+    }
+
+    /// Whether an app may draw with it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.sharing.polling != Polling::Wait
     }
 
     /// Whether work is submitted between frames.

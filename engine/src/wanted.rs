@@ -68,6 +68,10 @@ const TIMES: Use = Use {
     features: Features::TIMESTAMP_QUERY,
     brings: "the device times of steps can be measured, which tuning and profiling need",
 };
+const F16: Use = Use {
+    features: Features::SHADER_F16,
+    brings: "products of many rows may be computed in f16, where tuning finds that faster",
+};
 const CACHE: Use = Use {
     features: Features::PIPELINE_CACHE,
     brings: "compiled kernels are kept between two starts of the app, in LoadOptions::cache_dir",
@@ -102,7 +106,7 @@ const FIELDS: &[Field] = &[
 
 /// Features and their uses that such an adapter, or device, may have.
 fn uses(info: &wgpu::AdapterInfo) -> Vec<Use> {
-    let mut uses = vec![SUBGROUPS, TIMES, CACHE];
+    let mut uses = vec![SUBGROUPS, TIMES, F16, CACHE];
     if shares_memory(info) {
         uses.push(MAPPED);
     }
@@ -186,7 +190,7 @@ pub async fn request_device(adapter: &Adapter, descriptor: &DeviceDescriptor<'_>
         return Ok(opened);
     }
     let opened = adapter.request_device(&descriptor).await;
-    opened.map_err(|source| Error::NoDevice { adapter: name(&info), source })
+    opened.map_err(|source| Error::NoDevice { adapter: name(&info), reason: source.to_string() })
 }
 
 /// Matrices that a device of the caller's was created with.

@@ -40,6 +40,9 @@ pub(crate) struct Batch<'m> {
     scratch: Scratch,
 }
 
+/// Time between two looks at whether a thread that compiles has ended.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// What is run between two steps, piece by piece.
 enum Work<'m> {
     /// A picture is encoded.
@@ -315,6 +318,14 @@ impl<'m> Batch<'m> {
             if is_awaited && self.compiling.as_ref().is_some_and(|thread| !thread.is_finished()) {
                 return Ok(None);
             }
+            // Who wants it no more does not wait for it, and who comes meanwhile has a turn.
+            let is_wanted = |live: &Live<'_>| !live.decodes && !live.has_ended && !live.sample.is_cancelled();
+            while self.compiling.as_ref().is_some_and(|thread| !thread.is_finished()) {
+                if self.queue.has_news() || !self.live.iter().any(is_wanted) {
+                    return Ok(None);
+                }
+                thread::sleep(LOOK);
+            }
             // One that panics, or has no thread, is compiled below.
             if let Some(Ok(compiled)) = self.compiling.take().map(JoinHandle::join) {
                 compiled?;
@@ -322,7 +333,7 @@ impl<'m> Batch<'m> {
         }
         let pixels = picture.pixels().expect("it is not encoded");
         let mut encoder = inner.encoder()?;
-        encoder.write(&pixels)?;
+        encoder.set(&pixels)?;
         encoder.dump(self.inner, number)?;
         encoder.program.begin(&[])?;
         Ok(Some(Work::Encode { picture, encoder, began: Instant::now() }))

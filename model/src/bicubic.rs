@@ -65,9 +65,20 @@ impl Filter {
     }
 
     /// The input pixels that any output is made from.
-    fn needed(&self) -> Range<usize> {
-        let start = self.taps.iter().map(|(first, _)| *first).min().unwrap_or(0);
-        start..self.taps.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(start)
+    pub(crate) fn needed(&self) -> Range<usize> {
+        self.needed_by(0..self.taps.len())
+    }
+
+    /// The input pixels that some of the outputs are made from.
+    pub(crate) fn needed_by(&self, outputs: Range<usize>) -> Range<usize> {
+        let taps = &self.taps[outputs];
+        let start = taps.iter().map(|(first, _)| *first).min().unwrap_or(0);
+        start..taps.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(start)
+    }
+
+    /// Of each output the first input pixel, and the weights of those from there on.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = (usize, &[i32])> + Clone {
+        self.taps.iter().map(|(first, range)| (*first, &self.weights[range.clone()]))
     }
 
     /// Output row `y` of a picture resized in height, from its rows of `to.len()` bytes, beginning with row `start`.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Config, GenerationConfig, PreprocessorConfig};
+use crate::files::{Beside, Files};
 use crate::options::{LoadOptions, check_options, fits_activations, fits_packing};
 use crate::prompt::Prompt;
 use crate::rows;
@@ -36,6 +37,9 @@ pub enum Source<'a> {
         /// Without one, only prepared ids can be run.
         tokenizer: Option<&'a Arc<Tokenizer>>,
     },
+    /// Files that are in no folder: bytes in memory, readers, or a callback that has either. Names and layout are those of
+    /// [`Files`].
+    Provided(&'a dyn Files),
     /// Files that are open already.
     Checkpoint(&'a Checkpoint),
     /// The small model that is compiled into the library.
@@ -48,13 +52,12 @@ pub enum Source<'a> {
 /// What is wrong with files, options or a prompt is found here, before a device is opened and a model is loaded:
 ///
 /// ```no_run
-/// use strix_engine::Gpu;
-/// use strix_model::{Checkpoint, LoadOptions, Model, Source};
+/// use strix_model::{Checkpoint, Gpu, LoadOptions, Model, Source, unwatched};
 ///
 /// let options = LoadOptions::default();
 /// let checkpoint = Checkpoint::open(Source::Dir("mplug-owl2-llama2-7b".as_ref()))?;
 /// checkpoint.check_prompt("USER: <|image|>What is this? ASSISTANT:", 1, &options)?;
-/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut |_| ())?;
+/// let model = Model::load_on(&Gpu::new()?, Source::Checkpoint(&checkpoint), &options, &mut unwatched)?;
 /// # Ok::<(), strix_model::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -88,12 +91,13 @@ impl Checkpoint {
         match source {
             Source::Dir(path) => {
                 let Located { config, weights } = Located::find(path)?;
-                Self::files(&config, &weights)
+                Self::files(Beside::Dir(&config), || Weights::open(&weights))
             }
             Source::Files { config, weights } => {
                 check_config(config)?;
-                Self::files(config, weights)
+                Self::files(Beside::Dir(config), || Weights::open(weights))
             }
+            Source::Provided(files) => Self::files(Beside::Provided(files), || Weights::provided(files)),
             Source::Checkpoint(checkpoint) => Ok(checkpoint.clone()),
             Source::Weights { config, weights, tokenizer } => Ok(Self {
                 preprocessor: PreprocessorConfig::new(config.vision.image_size),
@@ -118,23 +122,20 @@ impl Checkpoint {
         }
     }
 
-    /// Reads a folder of which [`check_config`] has nothing to say.
-    fn files(dir: &Path, weights: &Path) -> Result<Self> {
-        let (config, mut notes) = Config::load_with_notes(dir)?;
-        let (preprocessor, more) = PreprocessorConfig::load_with_notes(dir, &config.vision)?;
+    /// Reads files of which [`check_config`] has nothing to say.
+    fn files(files: Beside<'_>, weights: impl FnOnce() -> Result<Weights>) -> Result<Self> {
+        let (config, mut notes) = Config::beside(files)?;
+        let (preprocessor, more) = PreprocessorConfig::beside(files, &config.vision)?;
         notes.extend(more);
-        let (generation, more) = GenerationConfig::load_with_notes(dir, &config.text)?;
+        let (generation, more) = GenerationConfig::beside(files, &config.text)?;
         notes.extend(more);
         Ok(Self {
             notes,
             preprocessor,
             eos: generation.eos_token_id,
             // Without one, only prepared ids can be run.
-            tokenizer: match dir.join("tokenizer.model").exists() || dir.join("tokenizer.json").exists() {
-                true => Some(Tokenizer::of_model(dir, config.text.vocab_size)?.into()),
-                false => None,
-            },
-            weights: Weights::open(weights)?.into(),
+            tokenizer: Tokenizer::beside(files, config.text.vocab_size)?.map(Arc::new),
+            weights: weights()?.into(),
             config,
         })
     }

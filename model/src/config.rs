@@ -34,8 +34,10 @@ pub use sizes::{AbstractorConfig, Config, TextConfig, VisionConfig};
 pub use tensors::TensorSpec;
 pub(crate) use tokenizer::legacy_of;
 
+use crate::files::Beside;
 use crate::json::{brief, object};
 use crate::read::{MAX_CONFIG_BYTES, read_file};
+use crate::weights::of_other_model;
 use crate::written::refuse_unfinished;
 use crate::{Error, Result};
 use fields::{Fields, OneOrMany};
@@ -77,9 +79,28 @@ impl Config {
     ///
     /// As [`Config::load_file`].
     pub fn load_file_with_notes(path: &Path) -> Result<(Self, Vec<String>)> {
-        let json = read_file(path, MAX_CONFIG_BYTES)?;
+        Self::of_file(path, &read_file(path, MAX_CONFIG_BYTES)?)
+    }
+
+    /// The `config.json` beside other files, with a line for whoever loads it on each kind of key that was passed over.
+    pub(crate) fn beside(files: Beside<'_>) -> Result<(Self, Vec<String>)> {
+        if let Beside::Dir(dir) = files {
+            return Self::load_with_notes(dir);
+        }
+        let name = "config.json";
+        let wrong = |reason| Error::File { path: name.into(), reason };
+        let json = files.read(name, MAX_CONFIG_BYTES)?;
+        let json = json.ok_or_else(|| {
+            wrong("is not among the files that are provided: it says of what sizes the model is".into())
+        })?;
+        of_other_model(&json).map_or(Ok(()), |reason| Err(wrong(reason)))?;
+        Self::of_file(name.as_ref(), &json)
+    }
+
+    /// Reads the text of a file of that path.
+    fn of_file(path: &Path, json: &[u8]) -> Result<(Self, Vec<String>)> {
         let wrong = |reason| Error::File { path: path.into(), reason };
-        let root = object("it", &json).map_err(wrong)?;
+        let root = object("it", json).map_err(wrong)?;
         if !["model_type", "hidden_size", "num_hidden_layers", "visual_config"]
             .iter()
             .any(|&key| root.contains_key(key))

@@ -28,7 +28,6 @@ pub use inspect::{Inspection, RoundingError, TensorInfo, inspect, rounding_error
 pub use manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
 pub use packing::convert;
 pub use report::{Report, SHARD_BYTES, WriteOptions};
-pub use run::OnProgress;
 pub use source::source_difference;
 pub use synth::{PRESETS, Synthesis, preset, synthesize};
 pub use verify::{Problem, Verified, verify};

@@ -48,6 +48,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file is of a kind that this crate can read and was built without.
+    #[error(
+        "{}: is a {what}, and the program was built without the feature `{feature}` of strix-model, which reads it",
+        shown(name)
+    )]
+    LeftOut {
+        /// File name, or "image" for bytes in memory.
+        name: String,
+        /// The kind of file, such as `JPEG` or `tokenizer.json`.
+        what: String,
+        /// The feature of strix-model.
+        feature: &'static str,
+    },
     /// The turns of a chat came in another order than question and reply.
     #[error("{}", shown(_0))]
     Prompt(String),
@@ -83,6 +96,17 @@ pub enum Error {
         /// Size of the vocabulary.
         vocab: usize,
     },
+    /// A [`CustomSampler`](crate::CustomSampler) chose a token that it was not given.
+    #[error("the sampler chose token {token}, which is none of the {candidates} that it was given")]
+    NotACandidate {
+        /// The token's id.
+        token: u32,
+        /// Number of tokens that it could choose among.
+        candidates: usize,
+    },
+    /// A [`CustomSampler`](crate::CustomSampler) panicked.
+    #[error("the sampler panicked: {}", shown(_0))]
+    SamplerPanicked(String),
     /// A stop text is empty: it would end every answer before anything is said.
     #[error("stop string {index} of {count} is empty")]
     StopText {
@@ -138,7 +162,7 @@ pub enum Error {
     Shared(std::sync::Arc<Error>),
     /// The device, its memory or its driver.
     #[error("{}", shown(_0))]
-    Engine(#[from] strix_engine::Error),
+    Engine(#[source] strix_engine::Error),
     /// An option is out of its range.
     #[error("{name} is {}; it can be {range}", shown(value))]
     OutOfRange {
@@ -219,6 +243,16 @@ pub enum Error {
     /// The caller broke off, or the model was dropped. What was being written is kept: running it again continues.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<strix_engine::Error> for Error {
+    fn from(error: strix_engine::Error) -> Self {
+        match error {
+            // The engine reads a provided file where its layers take turns.
+            strix_engine::Error::Read { name, source } => Self::Io { path: name.into(), source },
+            error => Self::Engine(error),
+        }
+    }
 }
 
 impl Error {

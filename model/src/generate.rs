@@ -7,7 +7,7 @@ use std::time::Duration;
 use strix_engine::Streamed;
 
 use crate::constraint::Constraint;
-use crate::sampler::SamplingParams;
+use crate::sampler::{CustomSampler, SamplingParams};
 use crate::stop::StopMatcher;
 use crate::{Error, Result};
 
@@ -16,6 +16,8 @@ use crate::{Error, Result};
 pub struct GenerateOptions {
     /// How tokens are chosen; greedy by default.
     pub sampling: SamplingParams,
+    /// Chooses the tokens in place of the draw that `sampling` describes.
+    pub sampler: Option<CustomSampler>,
     /// Tokens at most.
     pub max_tokens: u32,
     /// Texts that end the answer and are not part of it. They do so within a constraint too, whatever it asks for.
@@ -33,6 +35,7 @@ impl Default for GenerateOptions {
     fn default() -> Self {
         Self {
             sampling: SamplingParams::default(),
+            sampler: None,
             max_tokens: 512,
             stop: vec![],
             constraint: None,

@@ -8,6 +8,7 @@ use strix_engine::{Program, Tensor};
 
 use crate::encoder::RecordedEncoder;
 use crate::loaded::Loaded;
+use crate::picture::Pixels;
 use crate::pictures::{Encoded, PictureId};
 use crate::runner::Runner;
 use crate::{Error, Result, trace};
@@ -93,9 +94,9 @@ impl Inner {
     }
 
     /// Encodes a picture that is not kept.
-    pub(crate) fn encode(&self, id: PictureId, pixels: &[f32]) -> Result<Arc<Encoded>> {
+    pub(crate) fn encode(&self, id: PictureId, pixels: &Pixels) -> Result<Arc<Encoded>> {
         self.with_encoder(|encoder| {
-            encoder.write(pixels)?;
+            encoder.set(pixels)?;
             encoder.program.run_while(&[], self.options.slice, &|| true)?;
             encoder.keep(self, id)
         })
@@ -132,6 +133,14 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
+    /// Sets the picture of the next run, wherever it is.
+    pub(crate) fn set(&mut self, pixels: &Pixels) -> Result<()> {
+        match pixels {
+            Pixels::Host(pixels) => self.write(pixels),
+            Pixels::Device(pixels) => Ok(self.program.write_from(self.pixels, &pixels.untyped())?),
+        }
+    }
+
     /// Sets the picture of the next run.
     pub(crate) fn write(&mut self, pixels: &[f32]) -> Result<()> {
         let [channels, height, width] = self.pixels.shape();

@@ -17,6 +17,10 @@
 //! learnable queries, and a LLaMA decoder whose norms, keys and values have weights for each modality. `SPEC.md` beside
 //! this crate's manifest has the equations; comments cite its sections, as SPEC §5.
 
+// What only a part that was left out uses is dead code. With every feature, none is.
+#![cfg_attr(not(feature = "default"), allow(dead_code, unreachable_pub, unused_imports))]
+#![deny(missing_docs)]
+
 mod abstractor;
 mod batch;
 mod bicubic;
@@ -25,11 +29,13 @@ mod checkpoint;
 pub mod config;
 mod constraint;
 mod context;
+#[cfg(feature = "convert")]
 pub mod convert;
 mod decoder;
 mod encoder;
 mod error;
 mod feed;
+mod files;
 mod generate;
 mod generation;
 mod held;
@@ -39,6 +45,8 @@ mod json;
 mod kv_cache;
 mod kv_pool;
 mod layers;
+#[cfg(all(test, not(feature = "default")))]
+mod left_out;
 mod loaded;
 mod matrix;
 mod memory;
@@ -67,8 +75,10 @@ mod session;
 mod shown;
 pub mod stop;
 mod talk;
+mod texture;
 pub mod tokenizer;
 mod trace;
+#[cfg(feature = "tune")]
 pub mod tune;
 mod vision;
 pub mod weights;
@@ -79,6 +89,7 @@ pub use checkpoint::{Checkpoint, Source};
 pub use config::Config;
 pub use constraint::Constraint;
 pub use error::{ContextLimit, Error, MemoryShort, PromptLength, Remedy, Result};
+pub use files::{FileContent, Files};
 pub use generate::{FinishReason, GenerateOptions, Timing, Token};
 #[cfg(feature = "stream")]
 pub use generation::Tokens;
@@ -91,11 +102,19 @@ pub use nano::nano_files;
 pub use options::LoadOptions;
 pub use packed::{Dtype, Rounding};
 pub use plan::{Dispatch, Phase, PlanReport, WeightPlan, decisions, dispatches, plan, shaders};
-pub use progress::Progress;
-pub use sampler::{LogProbs, SamplingParams};
+pub use progress::{OnProgress, Progress, unwatched};
+pub use sampler::{CustomSampler, LogProbs, SamplingParams};
 pub use scheduler::Activity;
 pub use session::{Inspect, SaveOptions, Session, Usage};
 pub use shown::{Shown, is_acted_on, shown, shown_list};
+/// The engine, whose types this crate's functions take and give: an app needs no other crate of Strix.
+pub use strix_engine as engine;
+/// The wgpu that an app's devices and textures have to be of.
+pub use strix_engine::wgpu;
+pub use strix_engine::{
+    Error as EngineError, Frames, Gpu, GpuOptions, Missing, Polling, Shared, Sharing, Streamed,
+    TextureRegion, Wanted, adapters, request_device,
+};
 pub use strix_shaders::Activations;
 pub use trace::{Trace, trace_dir};
 pub use weights::{Located, Weights};

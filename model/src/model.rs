@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use strix_engine::{Deviation, Difference, Gpu, StepTime, Streamed};
+use strix_engine::{Deviation, Difference, Gpu, Resident, Shared, StepTime, Streamed, TextureRegion};
 
 use crate::Result;
 use crate::cache::DeviceCache;
@@ -17,12 +17,13 @@ use crate::inner::Inner;
 use crate::kv_pool::Pages;
 use crate::loaded::Loaded;
 use crate::memory::{Declared, MemoryPlan, Planned, Room};
-use crate::options::LoadOptions;
+use crate::options::{LoadOptions, fits_device};
 use crate::pictures::Pictures;
 use crate::place::{Placing, place};
 use crate::plan::beyond_training;
-use crate::progress::Progress;
+use crate::progress::{OnProgress, unwatched};
 use crate::scheduler::{Activity, Scheduler};
+use crate::texture::prepare;
 use crate::tokenizer::Tokenizer;
 use crate::trace::{Trace, profile, trace};
 
@@ -30,13 +31,13 @@ use crate::trace::{Trace, profile, trace};
 #[derive(Clone)]
 pub struct Model {
     // The last of the clones ends the thread, and then frees the device's memory.
-    pub(crate) scheduler: Arc<Scheduler>,
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) scheduler: Shared<Arc<Scheduler>>,
+    pub(crate) inner: Shared<Arc<Inner>>,
 }
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loaded { gpu, ctx, .. } = &**self.inner;
+        let Loaded { gpu, ctx, .. } = &***self.inner;
         let parameters = self.num_parameters();
         f.debug_struct("Model")
             .field("adapter", &gpu.name())
@@ -55,7 +56,7 @@ impl Model {
     /// If there is no adapter, or the files are missing, damaged or contradict each other; the message names
     /// the file, the tensor and the numbers.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
-        Self::load_on(&Gpu::new()?, Source::Dir(path.as_ref()), options, &mut |_| ())
+        Self::load_on(&Gpu::new()?, Source::Dir(path.as_ref()), options, &mut unwatched)
     }
 
     /// The small model that is compiled into the library, on the best adapter.
@@ -65,22 +66,25 @@ impl Model {
     /// If there is no adapter.
     #[cfg(feature = "nano")]
     pub fn nano(options: &LoadOptions) -> Result<Self> {
-        Self::load_on(&Gpu::new()?, Source::Nano, options, &mut |_| ())
+        Self::load_on(&Gpu::new()?, Source::Nano, options, &mut unwatched)
     }
 
-    /// Loads onto a device that may be the caller's own; `progress` is called as tensors are read.
+    /// Loads onto a device that may be the caller's own; `progress` is called after each tensor, and breaks off by
+    /// returning [`ControlFlow::Break`](std::ops::ControlFlow::Break). [`unwatched`] takes no interest.
     ///
     /// # Errors
     ///
-    /// As [`Model::load`], or if the device has no room.
+    /// As [`Model::load`], or if the device has no room; [`Error::Interrupted`](crate::Error::Interrupted) if `progress`
+    /// breaks.
     pub fn load_on(
         gpu: &Gpu,
         source: Source<'_>,
         options: &LoadOptions,
-        progress: &mut dyn FnMut(&Progress),
+        progress: OnProgress<'_>,
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(source)?;
         let ctx = checkpoint.check_options(options)?;
+        fits_device(gpu, options)?;
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
@@ -102,7 +106,7 @@ impl Model {
         let planned = if replans { Planned::default() } else { Planned::from(programs) };
         let Declared { vision, abstractor, decoder, kv, pages, sizes, pictures: visual, .. } = declared;
         let vit_eos = abstractor.vit_eos.get().to_vec();
-        let fingerprint = weights.fingerprint();
+        let fingerprint = weights.fingerprint()?;
         weights.check_unchanged()?;
         compiling.wait();
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
@@ -134,7 +138,8 @@ impl Model {
             vit_eos,
         };
         let inner = Arc::new(Inner::new(loaded));
-        Ok(Self { scheduler: Arc::new(Scheduler::new(inner.clone())), inner })
+        let scheduler = Arc::new(Scheduler::new(inner.clone()));
+        Ok(Self { scheduler: Shared::new(scheduler), inner: Shared::new(inner) })
     }
 
     /// Sizes, names and constants of the model.
@@ -210,6 +215,21 @@ impl Model {
     /// If the picture cannot be resized.
     pub fn pixels(&self, picture: &RgbImage) -> Result<Vec<f32>> {
         preprocess(picture, self.inner.options.preprocess, &self.inner.preprocessor)
+    }
+
+    /// The vision tower's input of a texture, prepared on the device.
+    pub(crate) fn prepare(&self, picture: TextureRegion<'_>) -> Result<Resident<f32, 3>> {
+        prepare(self.gpu(), picture, self.inner.options.preprocess, &self.inner.preprocessor)
+    }
+
+    /// [`Model::pixels`] of a texture, prepared on the device as [`Session::add_texture`](crate::Session::add_texture) does,
+    /// and copied to the host. For inspection: it waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::add_texture`](crate::Session::add_texture).
+    pub fn texture_pixels<'a>(&self, picture: impl Into<TextureRegion<'a>>) -> Result<Vec<f32>> {
+        Ok(self.prepare(picture.into())?.download(self.gpu())?)
     }
 
     /// Pixels to the image's embeddings, `[queries + 1, hidden_size]`: the last row is `vit_eos`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use strix_engine::Gpu;
 use strix_shaders::Activations;
 use strix_shaders::gemm_dot::MAX_COLUMNS;
 
@@ -22,7 +23,7 @@ pub struct LoadOptions {
     pub dtype: Dtype,
     /// What keys and values are stored as.
     pub kv: KvDtype,
-    /// What projections by int8 weights make of the rows they are given.
+    /// What projections make of the rows they are given: by int8 weights where it is int8, by any but f32 where it is f16.
     pub activations: Activations,
     /// Positions of a conversation; `None`: the config's `max_position_embeddings`.
     pub ctx: Option<u32>,
@@ -88,9 +89,9 @@ pub(crate) fn fits_packing(weights: &Weights, options: &LoadOptions) -> Result<(
     Err(Error::Converted { stored: stored.to_string(), wanted: wanted.to_string() })
 }
 
-/// Refuses to round activations where no weights are int8.
+/// Refuses to round activations to int8 where no weights are int8.
 pub(crate) fn fits_activations(weights: Option<&Weights>, options: &LoadOptions) -> Result<()> {
-    if options.activations == Activations::F32 {
+    if options.activations != Activations::Int8 {
         return Ok(());
     }
     let stored = weights.map(Weights::stored_rounding).transpose()?.flatten().map(|stored| stored.dtype);
@@ -103,9 +104,20 @@ pub(crate) fn fits_activations(weights: Option<&Weights>, options: &LoadOptions)
     )))
 }
 
+/// Refuses activations of f16 on a device that cannot compute in it.
+pub(crate) fn fits_device(gpu: &Gpu, options: &LoadOptions) -> Result<()> {
+    match options.activations == Activations::F16 && !gpu.target().f16 {
+        true => Err(Error::Option(format!(
+            "activations of f16 need a device that computes in it, and {} was opened without SHADER_F16: leave activations f32",
+            gpu.name(),
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// Refuses rows of int8 that are so wide that a sum of their products might not fit.
 fn fits_sums(config: &Config, options: &LoadOptions) -> Result<()> {
-    if options.activations == Activations::F32 {
+    if options.activations != Activations::Int8 {
         return Ok(());
     }
     let (text, vision, abstractor) = (&config.text, &config.vision, &config.abstractor);

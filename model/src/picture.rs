@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use strix_engine::{Resident, Shared};
+
 use crate::Result;
 use crate::inner::Inner;
 use crate::pictures::{Encoded, PictureId};
@@ -12,7 +14,7 @@ pub(crate) struct Picture {
     pub(crate) id: PictureId,
     /// What it is known by in a file.
     pub(crate) hash: blake3::Hash,
-    content: Arc<Mutex<Content>>,
+    content: Shared<Arc<Mutex<Content>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -20,14 +22,22 @@ pub(crate) enum Content {
     /// Only known by its hash: it has to be given again.
     Absent,
     /// As the vision tower takes it: it waits to be encoded.
-    Pixels(Arc<[f32]>),
+    Pixels(Pixels),
     /// As the decoder sees it.
     Encoded(Arc<Encoded>),
 }
 
+/// A picture as the vision tower takes it.
+#[derive(Clone, Debug)]
+pub(crate) enum Pixels {
+    Host(Arc<[f32]>),
+    /// Prepared on the device, where it stays.
+    Device(Resident<f32, 3>),
+}
+
 impl Picture {
     pub(crate) fn new((id, hash): (PictureId, blake3::Hash), content: Content) -> Self {
-        Self { id, hash, content: Arc::new(content.into()) }
+        Self { id, hash, content: Shared::new(Arc::new(content.into())) }
     }
 
     /// Puts something in place of what it holds.
@@ -61,7 +71,7 @@ impl Picture {
     }
 
     /// Its pixels while it waits to be encoded.
-    pub(crate) fn pixels(&self) -> Option<Arc<[f32]>> {
+    pub(crate) fn pixels(&self) -> Option<Pixels> {
         match self.content() {
             Content::Pixels(pixels) => Some(pixels),
             Content::Absent | Content::Encoded(_) => None,

@@ -1,6 +1,7 @@
 //! Encoded pictures that a model keeps, by what their pixels are: conversations about the same one encode it once. They
 //! stay on the device, where the embedding reads their rows; those that others take the place of wait on the host.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -43,6 +44,10 @@ pub(crate) struct Pictures {
     slots: Slots,
     /// Number of pictures encoded so far.
     pub encoded: u64,
+    /// Number of pictures so far of which nothing is known.
+    unnamed: u64,
+    /// What no other process has.
+    seed: [u8; 8],
 }
 
 impl Pictures {
@@ -52,13 +57,30 @@ impl Pictures {
         let slot = || Slot { holder: Weak::new(), used: 0 };
         let slots = (0..rows.shape()[0] as usize / each).map(|_| slot()).collect();
         let slots = Slots { gpu: gpu.clone(), rows, each, slots, needed: vec![], clock: 0 };
-        Self { known: Known::default(), slots, encoded: 0 }
+        let seed = RandomState::new().build_hasher().finish().to_le_bytes();
+        Self { known: Known::default(), slots, encoded: 0, unnamed: 0, seed }
     }
 
     /// The number of a picture of these pixels, or of these embeddings, and the hash that it is known by.
     pub(crate) fn id(&mut self, what: &str, values: &[f32]) -> (PictureId, blake3::Hash) {
         let hash =
             blake3::Hasher::new().update(what.as_bytes()).update(bytemuck::cast_slice(values)).finalize();
+        (self.known.id_of(hash), hash)
+    }
+
+    /// The number of a picture of which only a name is known, and the hash that it is known by; one without a name is like no
+    /// other.
+    pub(crate) fn named(&mut self, name: Option<&[u8]>) -> (PictureId, blake3::Hash) {
+        let mut hasher = blake3::Hasher::new();
+        match name {
+            Some(name) => hasher.update(b"named").update(name),
+            None => {
+                self.unnamed += 1;
+                // Also like none of another process, whose sessions may be restored here.
+                hasher.update(b"unnamed").update(&self.unnamed.to_le_bytes()).update(&self.seed)
+            }
+        };
+        let hash = hasher.finalize();
         (self.known.id_of(hash), hash)
     }
 

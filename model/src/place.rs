@@ -11,7 +11,7 @@ use crate::held::{Component, PackedBytes};
 use crate::matrix::Matrix;
 use crate::packed;
 use crate::parts::{Filling, Part, PartKind, Parts, Values};
-use crate::progress::Progress;
+use crate::progress::{OnProgress, Progress};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -50,7 +50,7 @@ impl Streaming {
 pub(crate) struct Placing<'a> {
     pub gpu: &'a Gpu,
     pub weights: &'a Weights,
-    pub progress: &'a mut dyn FnMut(&Progress),
+    pub progress: OnProgress<'a>,
     /// Set by whoever wants no model any more.
     pub cancel: Option<Arc<AtomicBool>>,
 }
@@ -73,7 +73,9 @@ pub(crate) fn place(parts: &Parts, streaming: &Streaming, placing: Placing<'_>) 
     for part in parts.iter() {
         filler.fill(part, !streaming.takes_turns(part))?;
         done_bytes += read(part);
-        progress(&Progress { what: part.label().into(), done_bytes, total_bytes });
+        if progress(&Progress { what: part.label().into(), done_bytes, total_bytes }).is_break() {
+            return Err(Error::Interrupted);
+        }
         filler.go_on()?;
     }
     let mut streams = vec![];
@@ -101,8 +103,8 @@ impl Part {
         let of = |name: &str| weights.get(name).map_or(0, |view| view.byte_len() as u64);
         match &self.kind {
             PartKind::Matrix { filling: Filling::Bytes(bytes), .. } => {
-                let scales = bytes.scales.as_ref().map_or(0, |scales| scales.get().len());
-                (bytes.words.get().len() + scales) as u64
+                let scales = bytes.scales.as_ref().map_or(0, |scales| scales.len());
+                (bytes.words.len() + scales) as u64
             }
             PartKind::Matrix { matrix, .. } => matrix.names().iter().map(|name| of(name)).sum(),
             PartKind::Table { name, .. } | PartKind::Host { name, .. } => of(name),

@@ -85,8 +85,12 @@ impl Sample {
         if let Some((id, _)) = options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
             return Err(Error::UnknownToken { token: *id, vocab });
         }
+        let mut sampler = Sampler::new(options.sampling.clone(), &inner.eos)?;
+        if let Some(custom) = &options.sampler {
+            sampler = sampler.with_custom(custom.clone());
+        }
         Ok(Self {
-            sampler: Sampler::new(options.sampling.clone(), &inner.eos)?,
+            sampler,
             stops: StopMatcher::new(options.stop.clone())?,
             options: options.clone(),
             detokenizer: Detokenizer::default(),

@@ -1,11 +1,13 @@
 //! Chooses the next token from the logits, in the order of transformers' processors and warpers.
 
+mod custom;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Ordering;
 
 use crate::{Error, Result};
+pub use custom::CustomSampler;
 
 /// At or below this temperature the likeliest token is taken, as in the authors' web demo.
 const GREEDY_TEMPERATURE: f32 = 1e-3;
@@ -132,6 +134,7 @@ mod biases {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     params: SamplingParams,
+    custom: Option<CustomSampler>,
     eos: Vec<u32>,
     /// Tokens of the prompt and of the answer in order, each once; only where they are penalised.
     seen: Vec<u32>,
@@ -155,7 +158,22 @@ impl Sampler {
         let random = SplitMix64(params.seed);
         let (seen, counts) = (Vec::with_capacity(SEEN), Vec::with_capacity(SEEN));
         let (candidates, weights) = (vec![], vec![]);
-        Ok(Self { params, eos: eos.to_vec(), seen, counts, num_sampled: 0, random, candidates, weights })
+        Ok(Self {
+            params,
+            custom: None,
+            eos: eos.to_vec(),
+            seen,
+            counts,
+            num_sampled: 0,
+            random,
+            candidates,
+            weights,
+        })
+    }
+
+    /// The same with a caller's own choice in place of the draw.
+    pub fn with_custom(self, custom: CustomSampler) -> Self {
+        Self { custom: Some(custom), ..self }
     }
 
     /// Counts tokens of the prompt as seen, for the repetition penalty. Tokens chosen here count by themselves.
@@ -185,7 +203,11 @@ impl Sampler {
         if self.penalises() || self.counts() || !self.params.logit_bias.is_empty() {
             return None;
         }
-        let kept = if self.params.is_greedy() { 1 } else { self.params.top_k };
+        let kept = match &self.custom {
+            Some(custom) => custom.candidates().unwrap_or(0),
+            None if self.params.is_greedy() => 1,
+            None => self.params.top_k,
+        };
         (kept > 0).then(|| kept.saturating_add(if self.masks_eos() { self.eos.len() } else { 0 }))
     }
 
@@ -281,7 +303,14 @@ impl Sampler {
         let masked = if masks_eos { self.eos.as_slice() } else { &[] };
         candidates.retain(|(id, logit)| !masked.contains(id) && *logit > f32::NEG_INFINITY);
 
-        let id = if self.params.is_greedy() {
+        let id = if let Some(custom) = &mut self.custom
+            && !candidates.is_empty()
+        {
+            if let Some(count) = custom.candidates() {
+                keep_likeliest(candidates, count);
+            }
+            Some(custom.choose(candidates)?)
+        } else if self.params.is_greedy() {
             candidates.iter().copied().min_by(likelier).map(|(id, _)| id)
         } else {
             self.draw()
@@ -307,11 +336,7 @@ impl Sampler {
     fn draw(&mut self) -> Option<u32> {
         let (candidates, weights) = (&mut self.candidates, &mut self.weights);
         let top_k = self.params.top_k;
-        if top_k > 0 && top_k < candidates.len() {
-            candidates.select_nth_unstable_by(top_k - 1, likelier);
-            candidates.truncate(top_k);
-        }
-        candidates.sort_unstable_by(likelier);
+        keep_likeliest(candidates, if top_k > 0 { top_k } else { candidates.len() });
 
         // softmax(logits / temperature), unnormalised: the likeliest has 1. The sums are in this order on
         // every path, so the draw is too.
@@ -375,6 +400,15 @@ impl LogProbs {
             top: all.into_iter().map(|(id, logit)| (id, log_prob(logit))).collect(),
         }
     }
+}
+
+/// Leaves so many of the likeliest, likeliest first.
+fn keep_likeliest(candidates: &mut Vec<(u32, f32)>, count: usize) {
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count - 1, likelier);
+        candidates.truncate(count);
+    }
+    candidates.sort_unstable_by(likelier);
 }
 
 /// Likeliest first; among equals the lowest id comes first.

@@ -5,6 +5,10 @@
 
 mod detokenizer;
 mod encode;
+#[cfg(feature = "tokenizer-json")]
+mod json;
+#[cfg(not(feature = "tokenizer-json"))]
+#[path = "tokenizer/json/absent.rs"]
 mod json;
 mod load;
 mod marks;
@@ -18,5 +22,5 @@ pub use marks::{IMAGE_TOKEN, PromptId};
 pub use spans::Span;
 pub use vocabulary::Tokenizer;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "default"))]
 mod tests;

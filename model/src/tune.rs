@@ -10,9 +10,8 @@
 //! use std::ops::ControlFlow;
 //! use std::time::Duration;
 //!
-//! use strix_engine::Gpu;
 //! use strix_model::tune::tune;
-//! use strix_model::{Config, DeviceCache, LoadOptions, Model, Source};
+//! use strix_model::{Config, DeviceCache, Gpu, LoadOptions, Model, Source, unwatched};
 //!
 //! let (folder, dir) = ("my-app-cache", "mplug-owl2-llama2-7b".as_ref());
 //! let gpu = Gpu::new()?;
@@ -24,7 +23,7 @@
 //! println!("{} measured, {} left for the next time", outcome.measured, outcome.left);
 //!
 //! let options = LoadOptions { cache_dir: Some(folder.into()), ..LoadOptions::default() };
-//! let model = Model::load_on(&gpu, Source::Dir(dir), &options, &mut |_| ())?;
+//! let model = Model::load_on(&gpu, Source::Dir(dir), &options, &mut unwatched)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

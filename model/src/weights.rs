@@ -26,7 +26,7 @@ mod zip;
 pub use ::safetensors::Dtype as FileDtype;
 pub use files::SharedBytes;
 pub use folder::Located;
-pub(crate) use folder::check_config;
+pub(crate) use folder::{check_config, of_other_kind, of_other_model};
 pub(crate) use index::is_file_name;
 pub use tensors::Weights;
 pub use view::View;

@@ -98,7 +98,7 @@ pub fn gemm(
     }
     let y = g.activation(&w.name, [rows.capacity(), n]);
     for strip in &w.strips {
-        dispatch_strip(g, &input, strip, n, rows, activation, residual, y);
+        dispatch_strip(g, &input, strip, w, rows, activation, residual, y);
     }
     y
 }
@@ -108,13 +108,13 @@ fn dispatch_strip(
     g: &mut Graph,
     input: &Input,
     strip: &LinearStrip,
-    stride: u32,
+    whole: &Linear,
     rows: Routing,
     activation: Activation,
     residual: Option<Tensor<f32, 2>>,
     y: Tensor<f32, 2>,
 ) {
-    let params = params(strip, stride, activation, input.eps());
+    let params = params(strip, whole.layout.n, activation, input.eps());
     let Operands { weight, scale, bias } = Operands::bind(g, strip);
     let (x, gain, routing) = (input.x, input.gain(g), rows.0);
     let read = [Some(x.id()), gain.map(Tensor::id), Some(weight)];
@@ -124,6 +124,7 @@ fn dispatch_strip(
         layout: &strip.shape.layout,
         texels,
         norm: gain.is_some(),
+        f16: whole.halves(g.target()),
         bias: bias.is_some(),
         epilogue: epilogue(activation, residual.is_some()),
     };

@@ -6,13 +6,23 @@
 //
 // Tiles are turned: a vec4 holds one column of four rows, so that a thread reads few of them for many products. All
 // but a thread's own place in a tile is constant, and neither an address nor a bound is computed anew in the loop.
+//
+// With arithmetic = f16 tiles and products are f16, two of which a GPU computes at a time, and the products of 32 columns
+// are summed in f16 before they join the sum, which is f32. Rows of int8 are multiplied as 128ths: their sums stay within
+// f16 so long as |x| does not exceed 2,047.
 
 //~ variants: weights = f32 bf16 int8 int8_group
 //~ variants: rows = 32 64 128
 //~ variants: cols = 64 128
+//~ variants: arithmetic = f32 f16
 //~ variants: x = whole vec4 scalar
 //~ variants: bias = no yes
 //~ variants: residual = no yes
+//~ where: arithmetic == "f32" or (weights != "f32" and x != "scalar")
+//% if arithmetic == "f16"
+//~ requires: f16
+enable f16;
+//% endif
 #import projection
 #import fours
 
@@ -24,6 +34,9 @@
 //% set tall = rows // own_rows
 //% set threads = across * tall
 //% set bytes = {"f32": 4, "bf16": 2, "int8": 1, "int8_group": 1}[weights]
+//% set sum = "h" if arithmetic == "f16" else "a"
+// Powers of two, by which numbers lose nothing.
+//% set unit = " * 0x1p-7" if arithmetic == "f16" and weights == "int8" else ""
 //% set words = cols * 4 * bytes // threads
 //% set piece = [words, 4] | min
 //% set w_loads = words // piece
@@ -41,9 +54,9 @@ const ACROSS = ${across}u;
 const PIECES = ${16 * bytes * parts}u;
 
 /// Columns of four rows: [4, 4] columns, [ROWS / 4] fours of rows that follow each other.
-var<workgroup> x_tile: array<array<array<vec4<f32>, ${rows // 4}>, 4>, 4>;
+var<workgroup> x_tile: array<array<array<vec4<${arithmetic}>, ${rows // 4}>, 4>, 4>;
 /// The same of four packed rows: two that follow each other, and the two of the next block.
-var<workgroup> w_tile: array<array<array<vec4<f32>, ${cols // 4}>, 4>, 4>;
+var<workgroup> w_tile: array<array<array<vec4<${arithmetic}>, ${cols // 4}>, 4>, 4>;
 
 @compute @workgroup_size(THREADS)
 fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -85,6 +98,9 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% for r in range(own_rows)
 //% for c in range(own_cols // 4)
     var a${r}_${c} = vec4<f32>();
+//% if arithmetic == "f16"
+    var h${r}_${c} = vec4<f16>();
+//% endif
 //% endfor
 //% endfor
 
@@ -94,7 +110,7 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         workgroupBarrier();
 //% for i in range(x_loads)
 //% for j in range(4)
-        x_tile[thread % 4u][${j}][x_row${i} / 4u][x_row${i} % 4u] = x${i}[${j}];
+        x_tile[thread % 4u][${j}][x_row${i} / 4u][x_row${i} % 4u] = ${arithmetic}(x${i}[${j}]);
 //% endfor
 //% endfor
 //% for i in range(w_loads)
@@ -102,7 +118,7 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         {
             let w = unpack(q${i}${fours[f] if piece > bytes else ""});
 //% for j in range(4)
-            w_tile[w_four${i} + ${f}u][${j}][w_slot${i}][w_part${i}] = w[${j}]${" * factor" ~ i if weights == "int8_group" else ""};
+            w_tile[w_four${i} + ${f}u][${j}][w_slot${i}][w_part${i}] = ${arithmetic}(w[${j}]${" * factor" ~ i if weights == "int8_group" else unit});
 //% endfor
         }
 //% endfor
@@ -134,12 +150,22 @@ fn gemm_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 //% endfor
 //% for r in range(own_rows)
 //% for c in range(own_cols // 4)
-            a${r}_${c} = fma(vec4(x${r // 4}[${r % 4}]), w${c}, a${r}_${c});
+            ${sum}${r}_${c} = fma(vec4(x${r // 4}[${r % 4}]), w${c}, ${sum}${r}_${c});
 //% endfor
 //% endfor
         }
 //% endfor
 //% endfor
+//% if arithmetic == "f16"
+        if turn % 2u == 1u || turn + 1u == turns {
+//% for r in range(own_rows)
+//% for c in range(own_cols // 4)
+            a${r}_${c} += vec4<f32>(h${r}_${c})${" * 0x1p7" if weights == "int8" else ""};
+            h${r}_${c} = vec4<f16>();
+//% endfor
+//% endfor
+        }
+//% endif
     }
 
     // Sums leave one row after the other: the code of what follows them is there once.

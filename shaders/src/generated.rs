@@ -22,6 +22,8 @@ pub mod gemv_tiled;
 pub mod layer_norm;
 pub mod patches;
 pub mod quantise_rows;
+pub mod resize_across;
+pub mod resize_down;
 pub mod rms_norm;
 pub mod rope_append;
 pub mod take_rows;
@@ -49,6 +51,8 @@ pub static KERNELS: &[&crate::Kernel] = &[
     &layer_norm::KERNEL,
     &patches::KERNEL,
     &quantise_rows::KERNEL,
+    &resize_across::KERNEL,
+    &resize_down::KERNEL,
     &rms_norm::KERNEL,
     &rope_append::KERNEL,
     &take_rows::KERNEL,

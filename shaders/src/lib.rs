@@ -4,6 +4,8 @@
 //! Specialisations are rendered from templates (see `template.rs`). Tests validate all of them by naga.
 //! `generated` is written by `cargo xtask kernels`.
 
+#![deny(missing_docs)]
+
 mod bound;
 mod choose;
 mod defaults;
@@ -35,6 +37,8 @@ pub mod layer_norm;
 pub mod packing;
 pub mod patches;
 pub mod quantise_rows;
+pub mod resize_across;
+pub mod resize_down;
 pub mod rms_norm;
 pub mod rope_append;
 mod rope_tables;
@@ -57,6 +61,8 @@ pub use layer_norm::{layer_norm, layer_norm_into};
 pub use packing::{Activations, Format, Layout, Linear};
 pub use patches::patches;
 pub use quantise_rows::quantise_rows;
+pub use resize_across::resize_across;
+pub use resize_down::resize_down;
 pub use rms_norm::rms_norm;
 pub use rope_append::rope_append;
 pub use rope_tables::RopeTables;

@@ -51,6 +51,8 @@ impl Kv {
 pub enum RowDtype {
     /// As they are, in 32 bits.
     F32,
+    /// Rounded to f16, and multiplied in it, where rows are many and weights not f32.
+    F16,
     /// Rounded to int8, row by row, where weights are.
     Int8,
 }
@@ -60,6 +62,7 @@ impl RowDtype {
     pub fn activations(self) -> Activations {
         match self {
             Self::F32 => Activations::F32,
+            Self::F16 => Activations::F16,
             Self::Int8 => Activations::Int8,
         }
     }

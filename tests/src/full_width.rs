@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use strix_engine::Gpu;
 use strix_model::tokenizer::PromptId;
 use strix_model::weights::FileDtype;
-use strix_model::{Config, Dtype, LoadOptions, Model, Source, Weights};
+use strix_model::{Config, Dtype, LoadOptions, Model, Source, Weights, unwatched};
 
 use crate::golden::{Run, distance};
 use crate::reference::{Cache, Points, Reference, Rows};
@@ -94,7 +94,7 @@ impl FullWidth {
         let start = Instant::now();
         let weights = Arc::new(Weights::synthetic(&config, stored, 1));
         let source = Source::Weights { config: &config, weights: &weights, tokenizer: None };
-        let model = Model::load_on(gpu, source, options, &mut |_| ())?;
+        let model = Model::load_on(gpu, source, options, &mut unwatched)?;
         let dtype = options.dtype;
         let report = Report { dtype, errors: BTreeMap::new(), seconds: [start.elapsed().as_secs_f64(), 0.0] };
         Ok(Self { model, config, weights, options: options.clone(), report })

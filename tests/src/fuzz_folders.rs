@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use strix_engine::Gpu;
 use strix_model::convert::{WriteOptions, convert};
 use strix_model::tokenizer::PromptId;
-use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Rounding, Source};
+use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Rounding, Source, unwatched};
 
 use crate::golden;
 
@@ -214,7 +214,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn load(gpu: &Gpu, dir: &Path) -> strix_model::Result<Model> {
     let options = LoadOptions { ctx: Some(64), ..LoadOptions::default() };
-    Model::load_on(gpu, Source::Dir(dir), &options, &mut |_| ())
+    Model::load_on(gpu, Source::Dir(dir), &options, &mut unwatched)
 }
 
 /// Logits after [`IDS`]; `None` if they are not finite.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use strix_engine::Gpu;
 use strix_model::tokenizer::PromptId;
 use strix_model::weights::FileDtype;
-use strix_model::{LoadOptions, Model, Source, Trace, Weights};
+use strix_model::{LoadOptions, Model, Source, Trace, Weights, unwatched};
 
 /// The sets of the copy in the repository.
 pub const SETS: [&str; 6] = ["tiny", "medium", "gqa", "mamoff", "f16", "release"];
@@ -65,8 +65,8 @@ impl Set {
     pub fn load(gpu: &Gpu, dir: &Path, options: &LoadOptions) -> Result<Self> {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let source = Source::Files { config: &dir.join("hf"), weights: &dir.join("model.safetensors") };
-        let model =
-            Model::load_on(gpu, source, options, &mut |_| ()).with_context(|| format!("{name}: loading"))?;
+        let model = Model::load_on(gpu, source, options, &mut unwatched)
+            .with_context(|| format!("{name}: loading"))?;
         let (tensors, cases) = recorded(dir)?;
         Ok(Self { name, model, tensors, cases })
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use strix_engine::Gpu;
 use strix_model::image::{self, Exif, RgbImage};
 use strix_model::tokenizer::PromptId;
-use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Session, Source};
+use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Session, Source, unwatched};
 
 /// A prompt, its pictures and what the original answers greedily.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,7 +64,7 @@ pub fn load(gpu: &Gpu, ctx: u32, chunk: u32) -> Model {
 ///
 /// If it cannot be loaded.
 pub fn load_with(gpu: &Gpu, options: &LoadOptions) -> Model {
-    Model::load_on(gpu, Source::Nano, options, &mut |_| ()).expect("nano loads")
+    Model::load_on(gpu, Source::Nano, options, &mut unwatched).expect("nano loads")
 }
 
 impl Sample {

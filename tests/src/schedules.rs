@@ -8,7 +8,7 @@ use strix_engine::{Gpu, GpuOptions};
 use strix_model::image::RgbImage;
 use strix_model::{
     Activity, Config, Constraint, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, Room,
-    SaveOptions, Session, Source,
+    SaveOptions, Session, Source, unwatched,
 };
 
 /// Conversations at once at most.
@@ -146,7 +146,8 @@ impl Schedules {
         let text = Config::nano().text;
         let page = 16 * 2 * 4 * (text.kv_dim() * text.num_hidden_layers) as u64;
         let options = |kv_memory| LoadOptions { kv_memory, ..LoadOptions::default() };
-        let load = |gpu: &Gpu, kv_memory| Model::load_on(gpu, Source::Nano, &options(kv_memory), &mut |_| ());
+        let load =
+            |gpu: &Gpu, kv_memory| Model::load_on(gpu, Source::Nano, &options(kv_memory), &mut unwatched);
         let small = Gpu::with(&GpuOptions { max_binding_bytes: Some(BINDING), ..GpuOptions::from_env() })?;
         let split = Some(SPLIT_PAGES * page);
         let plan =

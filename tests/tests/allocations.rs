@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use strix_model::{GenerateOptions, KvDtype, LoadOptions, Model, SamplingParams, Source};
+use strix_model::{GenerateOptions, KvDtype, LoadOptions, Model, SamplingParams, Source, unwatched};
 use strix_tests::{gpu, nano};
 
 /// Tokens before the counting begins, and those counted.
@@ -108,7 +108,7 @@ fn count(model: &Model, options: &GenerateOptions) -> BTreeMap<String, usize> {
 #[test]
 fn a_token_allocates_nothing_but_what_wgpu_does() {
     let options = LoadOptions { kv: KvDtype::F16, ctx: Some(256), ..LoadOptions::default() };
-    let model = Model::load_on(gpu(), Source::Nano, &options, &mut |_| ()).expect("nano loads");
+    let model = Model::load_on(gpu(), Source::Nano, &options, &mut unwatched).expect("nano loads");
     let sampled = SamplingParams { temperature: 0.7, top_k: 40, top_p: 0.9, ..SamplingParams::default() };
     for (name, sampling) in [
         ("greedy", SamplingParams::greedy()),

@@ -1,6 +1,7 @@
 //! What a user can get wrong with files and devices: each an error that names the thing, the numbers and what
 //! to do.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::{
     Activations, Dtype, Error, GenerateOptions, KvDtype, LoadOptions, Model, Remedy, Result, SamplingParams,
-    Source, Weights,
+    Source, Weights, unwatched,
 };
 use strix_tests::golden::{read_json, root};
 use strix_tests::{gpu, nano, prompt_ids};
@@ -82,7 +83,7 @@ impl Checkpoint {
 
     fn load_as(&self, options: &LoadOptions) -> Result<Model> {
         self.write();
-        Model::load_on(gpu(), Source::Dir(self.dir.path()), options, &mut |_| ())
+        Model::load_on(gpu(), Source::Dir(self.dir.path()), options, &mut unwatched)
     }
 
     #[track_caller]
@@ -127,7 +128,7 @@ fn weight_files_that_are_none_are_refused() {
                 gpu(),
                 Source::Dir(checkpoint.dir.path()),
                 &LoadOptions::default(),
-                &mut |_| (),
+                &mut unwatched,
             );
             let path = checkpoint.weights().display().to_string();
             says(loaded.err(), &[words, &[path.as_str()]].concat());
@@ -174,7 +175,7 @@ fn weight_files_that_are_none_are_refused() {
 fn files_that_are_not_there_are_named() {
     let checkpoint = Checkpoint::tiny();
     let load =
-        || Model::load_on(gpu(), Source::Dir(checkpoint.dir.path()), &LoadOptions::default(), &mut |_| ());
+        || Model::load_on(gpu(), Source::Dir(checkpoint.dir.path()), &LoadOptions::default(), &mut unwatched);
     says(load().err(), &["config.json"]);
     checkpoint.write();
     std::fs::remove_file(checkpoint.weights()).unwrap();
@@ -393,7 +394,7 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
     let load_kv = |gpu: &Gpu, ctx, kv| {
         let options =
             LoadOptions { ctx: Some(ctx), chunk: 16, dtype: Dtype::F32, kv, ..LoadOptions::default() };
-        Model::load_on(gpu, Source::Dir(checkpoint.dir.path()), &options, &mut |_| ())
+        Model::load_on(gpu, Source::Dir(checkpoint.dir.path()), &options, &mut unwatched)
     };
     let load = |gpu: &Gpu, ctx| load_kv(gpu, ctx, KvDtype::F32);
     says(load(&small, 100).err(), &["pixels", "37632 bytes", "30000 this device allows"]);
@@ -414,7 +415,7 @@ fn a_tensor_above_the_devices_binding_limit_is_named_with_both_sizes() {
 fn a_context_that_attention_would_not_finish_is_refused_before_anything_is_read() {
     let load = |ctx| {
         let options = LoadOptions { ctx: Some(ctx), ..LoadOptions::default() };
-        Model::load_on(gpu(), Source::Nano, &options, &mut |_| ())
+        Model::load_on(gpu(), Source::Nano, &options, &mut unwatched)
     };
     let error = load(1 << 20).unwrap_err().to_string();
     says(Some(&error), &["1048576 positions", "drop what exceeds 32767", "it fits with ctx "]);
@@ -432,7 +433,7 @@ fn a_chunk_that_fits_no_binding_is_refused_with_one_that_does() {
         let options = LoadOptions { ctx: Some(2000), chunk, kv: KvDtype::F16, ..LoadOptions::default() };
         let checkpoint = Checkpoint::tiny();
         checkpoint.write();
-        Model::load_on(&small, Source::Dir(checkpoint.dir.path()), &options, &mut |_| ())
+        Model::load_on(&small, Source::Dir(checkpoint.dir.path()), &options, &mut unwatched)
     };
     says(load(2000).err(), &["chunk of 2000 rows", "300000", "take chunks of "]);
     load(64).unwrap();
@@ -522,10 +523,23 @@ fn the_numbers_of_an_error_are_its_fields() {
     assert!(matches!(full, Error::ContextFull { needed: 65, limit: 64 }), "{full:?}");
 }
 
+/// A load that nobody wants any more ends at the tensor it is at, and frees what it took.
+#[test]
+fn progress_that_breaks_ends_a_load() {
+    let mut seen = vec![];
+    let loaded = Model::load_on(gpu(), Source::Nano, &LoadOptions::default(), &mut |progress| {
+        assert!(progress.done_bytes <= progress.total_bytes, "{progress:?}");
+        seen.push(progress.what.clone());
+        if seen.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(loaded, Err(Error::Interrupted)), "{loaded:?}");
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
 /// What an error says would do does.
 #[test]
 fn remedies_of_a_context_that_is_too_long_are_typed() {
-    let load = |options: &LoadOptions| Model::load_on(gpu(), Source::Nano, options, &mut |_| ());
+    let load = |options: &LoadOptions| Model::load_on(gpu(), Source::Nano, options, &mut unwatched);
     let options = LoadOptions { ctx: Some(1 << 20), ..LoadOptions::default() };
     let error = load(&options).unwrap_err();
     let ctx = error.remedies().into_iter().find_map(|r| if let Remedy::Ctx(n) = r { Some(n) } else { None });
@@ -556,6 +570,7 @@ fn a_file_that_is_cut_while_it_is_loaded_is_an_error() {
             if !std::mem::replace(&mut cut, true) {
                 std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 4).unwrap();
             }
+            ControlFlow::Continue(())
         });
     let error = result.unwrap_err().to_string();
     let words = format!("model.safetensors: went from {len} to {} bytes while it was being read", len - 4);

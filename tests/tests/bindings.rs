@@ -6,7 +6,7 @@ use strix_engine::{Gpu, GpuOptions};
 use strix_model::tokenizer::PromptId;
 use strix_model::{
     Activity, Answer, Config, Dtype, GenerateOptions, Inspect, KvDtype, LoadOptions, Model, Room,
-    SamplingParams, SaveOptions, Session, Source,
+    SamplingParams, SaveOptions, Session, Source, unwatched,
 };
 use strix_tests::schedules::Schedules;
 use strix_tests::{gpu, nano};
@@ -38,7 +38,7 @@ fn options(kv: KvDtype, pages: u64) -> LoadOptions {
 }
 
 fn load(gpu: &Gpu, options: &LoadOptions) -> Model {
-    Model::load_on(gpu, Source::Nano, options, &mut |_| ()).expect("nano loads")
+    Model::load_on(gpu, Source::Nano, options, &mut unwatched).expect("nano loads")
 }
 
 fn bindings(gpu: &Gpu, options: &LoadOptions) -> usize {
@@ -174,7 +174,7 @@ fn what_single_heads_do_not_hold_is_refused_with_the_numbers() {
     let most = BINDING / 2048;
     load(small(), &options(KvDtype::F32, most));
     let refused = options(KvDtype::F32, most + 1);
-    let error = Model::load_on(small(), Source::Nano, &refused, &mut |_| ()).unwrap_err().to_string();
+    let error = Model::load_on(small(), Source::Nano, &refused, &mut unwatched).unwrap_err().to_string();
     let words = [
         format!("kv_memory is {} bytes", (most + 1) * page(KvDtype::F32)),
         format!("at most {} bytes", most * page(KvDtype::F32)),

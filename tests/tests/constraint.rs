@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 use strix_model::{
     Constraint, Error, FinishReason, GenerateOptions, Generation, LoadOptions, Model, SamplingParams,
-    SaveOptions, Source,
+    SaveOptions, Source, unwatched,
 };
 use strix_tests::{gpu, nano};
 
@@ -67,7 +67,7 @@ fn is_of_the_schema(text: &str) {
 }
 
 fn model() -> Model {
-    Model::load_on(gpu(), Source::Nano, &LoadOptions::default(), &mut |_| ()).expect("nano loads")
+    Model::load_on(gpu(), Source::Nano, &LoadOptions::default(), &mut unwatched).expect("nano loads")
 }
 
 fn options(constraint: Option<Constraint>) -> GenerateOptions {

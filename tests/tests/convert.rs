@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use strix_model::convert::{WriteOptions, convert, export, rounding_errors, verify};
-use strix_model::{Config, Dtype, LoadOptions, Model, Progress, Result, Rounding, Source, Weights};
+use strix_model::{
+    Config, Dtype, LoadOptions, Model, Progress, Result, Rounding, Source, Weights, unwatched,
+};
 use strix_tests::golden::{Set, root};
 use strix_tests::gpu;
 
@@ -48,7 +50,7 @@ fn edit(file: &Path, change: impl FnOnce(&mut BTreeMap<String, String>, &mut BTr
 }
 
 fn load(dir: &Path) -> Result<Model> {
-    Model::load_on(gpu(), Source::Dir(dir), &LoadOptions::default(), &mut |_| ())
+    Model::load_on(gpu(), Source::Dir(dir), &LoadOptions::default(), &mut unwatched)
 }
 
 #[track_caller]
@@ -97,7 +99,8 @@ fn a_converted_folder_gives_the_logits_of_its_source_bit_for_bit() {
                 let options = LoadOptions { dtype, int8_vision: vision, ..LoadOptions::default() };
                 let set = Set::load(gpu(), &root().join(name), &options).unwrap();
                 let converted =
-                    Model::load_on(gpu(), Source::Dir(&out), &LoadOptions::default(), &mut |_| ()).unwrap();
+                    Model::load_on(gpu(), Source::Dir(&out), &LoadOptions::default(), &mut unwatched)
+                        .unwrap();
                 let (got, want) = (logits(&set, &converted), logits(&set, &set.model));
                 let off = got.iter().zip(&want).position(|(got, want)| got.to_bits() != want.to_bits());
                 assert_eq!((got.len(), off), (want.len(), None), "{name} {dtype} {vision}");

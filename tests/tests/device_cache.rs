@@ -8,7 +8,7 @@ use std::time::Duration;
 use strix_engine::{Gpu, GpuOptions, Program};
 use strix_model::cache::{Chosen, DeviceCache, Measured, Tuning};
 use strix_model::tune::{Progress, tune};
-use strix_model::{Config, LoadOptions, Model, Source};
+use strix_model::{Config, LoadOptions, Model, Source, unwatched};
 use strix_tests::gpu;
 
 /// A device of its own: choices and pipelines are the device's.
@@ -153,7 +153,7 @@ fn pipelines_are_taken_back_by_their_device_and_by_no_other() {
 #[test]
 fn kernels_compiled_ahead_are_not_compiled_again() {
     let gpu = own_gpu();
-    let model = Model::load_on(&gpu, Source::Nano, &LoadOptions::default(), &mut |_| ()).unwrap();
+    let model = Model::load_on(&gpu, Source::Nano, &LoadOptions::default(), &mut unwatched).unwrap();
     let ahead = gpu.created().pipelines;
     assert!(ahead > 0);
     let mut session = model.session().unwrap();
@@ -192,7 +192,7 @@ fn a_model_uses_the_choices_of_its_cache() {
             DeviceCache::new(dir.path()).store_tuning(&gpu, &tuning()).unwrap();
         }
         let options = LoadOptions { cache_dir, dtype: strix_model::Dtype::F32, ..LoadOptions::default() };
-        let model = Model::load_on(&gpu, Source::Nano, &options, &mut |_| ()).unwrap();
+        let model = Model::load_on(&gpu, Source::Nano, &options, &mut unwatched).unwrap();
         let steps = model.session().unwrap().inspect().profile().unwrap();
         steps.into_iter().map(|s| s.kernel).filter(|k| k.starts_with("gemm[")).collect::<Vec<_>>()
     };

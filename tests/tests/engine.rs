@@ -8,7 +8,7 @@ use std::time::Duration;
 use strix_engine::{
     Access, Arg, Binding, Gpu, Graph, Program, ReferenceArgs, Resident, Shader, Step, Tensor, TensorId, wgpu,
 };
-use strix_model::{GenerateOptions, LoadOptions, Model, Room, SamplingParams, Session, Source};
+use strix_model::{GenerateOptions, LoadOptions, Model, Room, SamplingParams, Session, Source, unwatched};
 use strix_tests::golden::root;
 use strix_tests::{gpu, nano, on_both, plain_gpu, prompt_ids};
 
@@ -63,8 +63,13 @@ fn broken_reference(args: &mut ReferenceArgs<'_>) {
 
 fn mix(g: &mut Graph, a: Words, b: Words, y: Words, salt: u32, reference: strix_engine::Reference) {
     let params = [y.shape()[0], a.shape()[0], b.shape()[0], salt];
-    let shader =
-        Shader { name: "mix", label: "mix".into(), variants: vec![], wgsl: MIX.into(), bindings: &BINDINGS };
+    let shader = Shader {
+        name: "mix",
+        label: "mix".into(),
+        variants: vec![],
+        wgsl: MIX.into(),
+        bindings: BINDINGS.to_vec(),
+    };
     g.push(Step {
         label: String::new(),
         shader: Arc::new(shader),
@@ -226,7 +231,7 @@ fn the_bytes_of_programs_and_cache_are_known_before_they_are_made_and_sessions_s
         let plan = strix_model::plan(&config, &options, &gpu.target(), None, Room::default()).unwrap();
         let source =
             strix_model::Source::Files { config: &dir.join("hf"), weights: &dir.join("model.safetensors") };
-        let model = Model::load_on(&gpu, source, &options, &mut |_| ()).unwrap();
+        let model = Model::load_on(&gpu, source, &options, &mut unwatched).unwrap();
         let created = || gpu.created().storage_bytes;
         let before = created();
         let _first = model.session().unwrap();
@@ -267,7 +272,7 @@ fn nothing_is_created_while_tokens_flow_and_each_is_one_submit() {
     let gpu = Gpu::new().unwrap();
     // A step of nano is far shorter than the usual slice, but not on a machine that does much else.
     let options = LoadOptions { ctx: Some(400), slice: Duration::MAX, ..LoadOptions::default() };
-    let model = Model::load_on(&gpu, Source::Nano, &options, &mut |_| ()).unwrap();
+    let model = Model::load_on(&gpu, Source::Nano, &options, &mut unwatched).unwrap();
     let mut session = model.session().unwrap();
     let (caption, rainbow) = (nano::sample("caption"), nano::sample("rainbow"));
     // The first picture compiles the vision tower.
@@ -363,7 +368,7 @@ fn a_lost_device_is_an_error_everywhere() {
         is_lost(fresh.inspect().profile().unwrap_err());
         is_lost(fresh.inspect().fill(4).unwrap_err());
         is_lost(model.session().unwrap_err());
-        let loaded = Model::load_on(&gpu, strix_model::Source::Nano, &LoadOptions::default(), &mut |_| ());
+        let loaded = Model::load_on(&gpu, strix_model::Source::Nano, &LoadOptions::default(), &mut unwatched);
         is_lost(loaded.unwrap_err());
     }
 

@@ -2,7 +2,7 @@
 
 use strix_engine::{Gpu, GpuOptions};
 use strix_model::weights::FileDtype;
-use strix_model::{Activity, Dtype, Error, Inspect, LoadOptions, Model, Room, Source, Weights};
+use strix_model::{Activity, Dtype, Error, Inspect, LoadOptions, Model, Room, Source, Weights, unwatched};
 use strix_tests::full_width::{BOUND, FullWidth, config};
 
 /// 32 MiB a binding: the MLP, `lm_head` and the embedding are cut.
@@ -40,7 +40,7 @@ fn sixteen_conversations_of_200_positions_take_the_pages_of_208_each() {
     assert_eq!((plan.kv_cache_positions, plan.kv_cache_bindings), (16 * 208, 2));
     let weights = Weights::synthetic(&config, FileDtype::BF16, 1).into();
     let source = Source::Weights { config: &config, weights: &weights, tokenizer: None };
-    let model = Model::load_on(&gpu, source, &options, &mut |_| ()).unwrap();
+    let model = Model::load_on(&gpu, source, &options, &mut unwatched).unwrap();
     let mut sessions: Vec<_> = (0..16).map(|_| model.session().unwrap()).collect();
     for (number, session) in (1..).zip(&mut sessions) {
         session.inspect().fill(200).unwrap();

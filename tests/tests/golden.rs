@@ -1,7 +1,7 @@
 //! Every recorded run of the original implementation: each named tensor, the logits and the greedy ids.
 
 use strix_engine::{Family, Gpu, GpuOptions};
-use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source};
+use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Model, Source, unwatched};
 use strix_tests::checks::{self, YARDSTICK_SETS};
 use strix_tests::golden::{SETS, Set, root};
 use strix_tests::{family_gpu, gpu, on_all, plain_gpu};
@@ -63,6 +63,24 @@ fn matrices_cost_no_more_than_the_yardstick() {
             let asked = result.asked.expect("a row of the yardstick");
             let bound = |i: usize| checks::YARDSTICK_FACTOR * asked[i] + if i == 3 { 0.5 } else { 0.0 };
             assert!((0..4).all(|i| result.error[i] <= bound(i)), "{dtype}: {result}");
+            println!("{dtype}: {result}");
+        }
+    }
+}
+
+/// Products of f16 add less to what rounded weights cost than the margin of the yardstick.
+#[test]
+fn products_of_f16_cost_no_more_than_the_yardstick() {
+    if !gpu().target().f16 {
+        eprintln!("{} does not compute in f16", gpu().name());
+        return;
+    }
+    for dtype in [Dtype::Bf16, Dtype::Int8 { group: None }, Dtype::Int8 { group: Some(32) }] {
+        let results =
+            |activations| checks::yardstick(gpu(), &root(), dtype, KvDtype::F32, activations).unwrap();
+        for (result, exact) in results(Activations::F16).into_iter().zip(results(Activations::F32)) {
+            assert!(result.good(), "{dtype}: {result}");
+            assert_ne!(result.error, exact.error, "{dtype}: nothing was rounded");
             println!("{dtype}: {result}");
         }
     }
@@ -198,7 +216,7 @@ fn bin_checkpoints_give_the_logits_of_their_safetensors_bit_for_bit() {
     for name in ["tiny", "f16", "release"] {
         let dir = root().join(name);
         let set = Set::load(gpu(), &dir, &options).unwrap();
-        let bin = Model::load_on(gpu(), Source::Dir(&dir.join("hf")), &options, &mut |_| ()).unwrap();
+        let bin = Model::load_on(gpu(), Source::Dir(&dir.join("hf")), &options, &mut unwatched).unwrap();
         let case = set.cases.iter().find(|case| !set.pixels(case).is_empty()).expect("a case with a picture");
         let logits = |model: &Model| {
             let mut session = model.session().unwrap();

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use strix_engine::{Gpu, GpuOptions, Graph, HostBytes, Program, Resident, Stream};
 use strix_model::convert::{Synthesis, WriteOptions, preset, synthesize};
 use strix_model::{
-    Config, Dtype, Home, LoadOptions, MemoryPlan, Model, Progress, Room, Rounding, Source, Weights, weights,
+    Config, Dtype, Home, LoadOptions, MemoryPlan, Model, Progress, Room, Rounding, Source, Weights,
+    unwatched, weights,
 };
 use strix_shaders::attention::HeadShape;
 use strix_shaders::cursors::PAGE;
@@ -223,7 +224,7 @@ fn only_a_converted_checkpoint_is_planned_where_it_is_mapped() {
     // A limit stands for a smaller device, where everything counts.
     assert!(!Room::of(gpu(), Some(1 << 30), Some(&packed)).imports);
     for (gpu, dir, mapped) in [(gpu(), dir, false), (gpu(), converted.path(), gpu().imports())] {
-        let model = Model::load_on(gpu, Source::Dir(dir), &LoadOptions::default(), &mut |_| ()).unwrap();
+        let model = Model::load_on(gpu, Source::Dir(dir), &LoadOptions::default(), &mut unwatched).unwrap();
         let (memory, weights) = (model.memory(), model.weight_bytes());
         assert_eq!(memory.parts[0].home == Home::Mapped, mapped, "{memory:?}");
         assert!(mapped || memory.device_bytes() > weights, "{memory:?}");
@@ -244,7 +245,7 @@ fn logits(model: &Model) -> Vec<Vec<f32>> {
 
 fn nano(gpu: &Gpu, device_memory: Option<u64>) -> strix_model::Result<Model> {
     let options = LoadOptions { ctx: Some(160), device_memory, ..LoadOptions::default() };
-    Model::load_on(gpu, Source::Nano, &options, &mut |_| ())
+    Model::load_on(gpu, Source::Nano, &options, &mut unwatched)
 }
 
 #[test]
@@ -317,7 +318,7 @@ fn a_converted_folder_gives_the_same_bits_wherever_its_weights_live() {
         let dir = converted(dtype);
         let load = |gpu: &Gpu, device_memory| {
             let options = LoadOptions { ctx: Some(160), device_memory, ..LoadOptions::default() };
-            Model::load_on(gpu, Source::Dir(dir.path()), &options, &mut |_| ())
+            Model::load_on(gpu, Source::Dir(dir.path()), &options, &mut unwatched)
         };
         let before = gpu().created().imported_bytes;
         let want = logits(&load(gpu(), None).unwrap());

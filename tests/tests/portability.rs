@@ -1,6 +1,6 @@
 //! Every specialisation of every kernel is what its Rust half declares, and is written in every language that wgpu hands to a driver: SPIR-V,
 //! Metal's, Direct3D's and OpenGL's. No driver compiles them here, but what naga cannot say fails here. Cooperative
-//! matrices are for the first two alone: neither HLSL nor GLSL has them in naga.
+//! matrices are for the first two alone: neither HLSL nor GLSL has them in naga. Nor has GLSL f16.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -146,6 +146,17 @@ fn write_all(name: &str, wgsl: &str, module: &Module) -> Written {
             Ok(info) => vec![
                 ("SPIR-V 1.3", checked(|| spirv(module, &info))),
                 ("MSL 2.4", checked(|| metal(module, &info, name))),
+            ],
+            Err(e) => vec![("WGSL", Err(e))],
+        };
+    }
+    if wgsl.lines().any(|line| line.trim() == "//~ requires: f16") {
+        assert!(validate(core).is_err(), "{name} asks for more than it needs");
+        return match validate(core | Capabilities::SHADER_FLOAT16) {
+            Ok(info) => vec![
+                ("SPIR-V 1.3", checked(|| spirv(module, &info))),
+                ("MSL 2.4", checked(|| metal(module, &info, name))),
+                ("HLSL 6.2", checked(|| direct3d(module, &info, hlsl::ShaderModel::V6_2))),
             ],
             Err(e) => vec![("WGSL", Err(e))],
         };

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use strix_model::{
     Dtype, Error, FinishReason, GenerateOptions, KvDtype, LoadOptions, Model, SamplingParams, SaveOptions,
-    Session, Source,
+    Session, Source, unwatched,
 };
 use strix_tests::{gpu, nano};
 
 fn model(options: LoadOptions) -> Model {
-    Model::load_on(gpu(), Source::Nano, &options, &mut |_| ()).expect("nano loads")
+    Model::load_on(gpu(), Source::Nano, &options, &mut unwatched).expect("nano loads")
 }
 
 fn greedy() -> GenerateOptions {

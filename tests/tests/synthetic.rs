@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use strix_model::weights::FileDtype;
-use strix_model::{Config, LoadOptions, Model, Source, Weights};
+use strix_model::{Config, LoadOptions, Model, Source, Weights, unwatched};
 use strix_tests::golden::root;
 use strix_tests::{gpu, prompt_ids, uniform};
 
@@ -13,7 +13,7 @@ fn file(weights: &Weights) -> Vec<u8> {
         let view = weights.get(name).unwrap();
         let start = data.len();
         data.resize(start + view.byte_len(), 0);
-        view.read_bytes(0, &mut data[start..]);
+        view.read_bytes(0, &mut data[start..]).unwrap();
         let info = json!({
             "dtype": view.dtype.to_string(), "shape": view.shape, "data_offsets": [start, data.len()],
         });
@@ -38,7 +38,7 @@ fn a_synthetic_checkpoint_has_a_spread_of_logits_and_listens_to_picture_and_word
     std::fs::write(&path, file(&Weights::synthetic(&config, FileDtype::BF16, 1))).unwrap();
     let options = LoadOptions { ctx: Some(120), chunk: 32, ..LoadOptions::default() };
     let source = Source::Files { config: &config_dir, weights: &path };
-    let model = Model::load_on(gpu(), source, &options, &mut |_| ()).unwrap();
+    let model = Model::load_on(gpu(), source, &options, &mut unwatched).unwrap();
 
     let pixels = config.vision.image_size * config.vision.image_size * 3;
     let logits = |picture: u64, ids: [i64; 5]| {

@@ -6,13 +6,13 @@ use strix_model::image::RgbImage;
 use strix_model::tokenizer::PromptId;
 use strix_model::{
     Activity, Canceller, Error, Event, GenerateOptions, Generation, Inspect, LoadOptions, Model,
-    SamplingParams, Session, Source,
+    SamplingParams, Session, Source, unwatched,
 };
 use strix_tests::schedules::Schedules;
 use strix_tests::{gpu, nano};
 
 fn model(options: LoadOptions) -> Model {
-    Model::load_on(gpu(), Source::Nano, &options, &mut |_| ()).expect("nano loads")
+    Model::load_on(gpu(), Source::Nano, &options, &mut unwatched).expect("nano loads")
 }
 
 fn greedy(max_tokens: u32) -> GenerateOptions {
@@ -130,7 +130,7 @@ fn what_the_cache_has_no_room_for_waits_and_what_never_fits_is_refused_with_the_
         gpu(),
         Source::Nano,
         &LoadOptions { kv_memory: Some(100), ..LoadOptions::default() },
-        &mut |_| (),
+        &mut unwatched,
     );
     assert!(error.unwrap_err().to_string().contains("kv_memory is 100 bytes"));
 }
@@ -311,9 +311,12 @@ fn dropping_the_model_while_it_answers_ends_all() {
     drop((model, session, answer));
 }
 
-/// What is sent between threads and shared by them.
+/// What is sent between threads and shared by them, from within an app's own nested types too: a compiler looks 128 levels
+/// deep.
 #[test]
 fn handles_go_where_an_app_needs_them() {
+    type Deep<T> = Option<Box<Option<Box<Option<Box<Option<Box<Option<Box<Option<Box<T>>>>>>>>>>>>;
+    is_sent::<Deep<(Model, Session, Generation)>>();
     fn is_shared<T: Clone + Send + Sync>() {}
     fn is_sent<T: Send + 'static>() {}
     is_shared::<Model>();

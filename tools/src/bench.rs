@@ -2,6 +2,7 @@
 
 mod answers;
 mod device;
+mod frames;
 mod kernels;
 mod machine;
 mod model;
@@ -31,6 +32,7 @@ enum What {
     Model(model::Args),
     Answers(answers::Args),
     Device(device::Args),
+    Frames(frames::Args),
     Wgsl(Box<wgsl::Args>),
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         What::Model(args) => model::run(args),
         What::Answers(args) => answers::run(args),
         What::Device(args) => device::run(args),
+        What::Frames(args) => frames::run(args),
         What::Wgsl(args) => wgsl::run(args),
     }
 }

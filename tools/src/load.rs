@@ -1,6 +1,7 @@
 //! Adapter, storage and weights: options that several commands share, and loading with a progress bar.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,7 +126,9 @@ enum Kv {
 #[derive(Clone, Copy, ValueEnum)]
 enum RowDtype {
     F32,
-    /// Rounded row by row; exact sums of integers, and some error (see README)
+    /// With weights of int8 or bf16: products in f16, two of which many GPUs compute at a time, for prompts and pictures
+    F16,
+    /// With weights of int8: rounded row by row; exact sums of integers, and some error (see README)
     Int8,
 }
 
@@ -143,7 +146,7 @@ pub(crate) struct Storage {
     /// What keys and values are stored as in the KV cache
     #[arg(long, value_enum, default_value = "f32")]
     kv: Kv,
-    /// With int8 weights: what rows of activations become before they are multiplied
+    /// What rows of activations become before they are multiplied
     #[arg(long, value_enum, default_value = "f32")]
     activations: RowDtype,
     /// Positions of prompt and answer together [default: as many as the model was trained for]
@@ -190,6 +193,7 @@ impl Storage {
         };
         let activations = match self.activations {
             RowDtype::F32 => Activations::F32,
+            RowDtype::F16 => Activations::F16,
             RowDtype::Int8 => Activations::Int8,
         };
         Ok(LoadOptions {
@@ -221,6 +225,7 @@ pub(crate) fn load(
             bar.set_message(shown(&progress.what).to_string());
             bar.set_position(progress.done_bytes);
         }
+        ControlFlow::Continue(())
     });
     if let Some(bar) = bar {
         bar.finish_and_clear();

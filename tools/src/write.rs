@@ -10,7 +10,8 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use strix_model::convert::{OnProgress, Report, WriteOptions};
+use strix_model::OnProgress;
+use strix_model::convert::{Report, WriteOptions};
 use strix_model::{Dtype, Rounding, shown};
 
 use crate::Usage;

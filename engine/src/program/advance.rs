@@ -1,12 +1,14 @@
 //! Running a program: whole, or in pieces between which others have the device.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::run::{Piece, Run};
-use super::{Program, dispatch};
+use super::{Compiled, Program, dispatch, dispatch_grid};
+use crate::graph::{Graph, Step};
 use crate::segments::{Load, Queue};
-use crate::waiting::Turn;
-use crate::{Result, TensorId};
+use crate::waiting::{Submission, Turn};
+use crate::{Gpu, Result, TensorId};
 
 impl Program {
     /// Runs every step and waits: in one submit, or with one a group of streamed tensors. `reads` are the outputs
@@ -19,6 +21,56 @@ impl Program {
         self.begin(reads)?;
         while !self.advance(Duration::MAX)? {}
         Ok(())
+    }
+
+    /// Submits every step of a graph without inputs and outputs. Nothing is waited for: what the steps wrote is there for all
+    /// that is submitted after them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::compile`].
+    ///
+    /// # Panics
+    ///
+    /// If it has inputs or outputs, or uses tensors that take turns.
+    pub fn launch(gpu: &Gpu, graph: Graph) -> Result<()> {
+        let program = Self::build(gpu, graph, false)?;
+        let is_alone =
+            program.inputs.staging.is_none() && program.outputs.is_empty() && program.streams.is_empty();
+        assert!(is_alone, "a graph is launched that the host writes to or reads from");
+        let steps: Vec<_> = program.graph.steps.iter().zip(&program.steps).collect();
+        program.submit_steps(&steps, None).map(drop)
+    }
+
+    /// Has a software driver compile what it would compile with the first run of each kernel, which takes it up to seconds: by
+    /// running it with no workgroups. Then no submit is longer than it may be, nor does one tell a wrong time.
+    pub(super) fn warm(&self) -> Result<()> {
+        if !self.gpu.target().is_cpu {
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
+        for (step, compiled) in self.graph.steps.iter().zip(&self.steps) {
+            if seen.insert(step.shader.label.as_str()) {
+                self.gpu.turn();
+                let submitted = self.submit_steps(&[(step, compiled)], Some([0; 3]))?;
+                self.gpu.wait_for(&submitted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits some steps, each with its own grid or with another.
+    fn submit_steps(&self, steps: &[(&Step, &Compiled)], groups: Option<[u32; 3]>) -> Result<Submission> {
+        self.gpu.check_alive()?;
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for (step, compiled) in steps {
+                dispatch_grid(&mut pass, &step.label, compiled, groups.unwrap_or(compiled.groups));
+            }
+        }
+        self.gpu.submit(encoder)
     }
 
     /// [`Program::run`] in submits that take half a `slice` of device time each, which ends early when `go_on` says no.

@@ -1,13 +1,12 @@
 //! JSON files read field by field, so that errors can name the field.
 
-use std::path::Path;
-
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::keys::Notes;
+use crate::files::Beside;
 use crate::json::brief;
-use crate::read::{MAX_CONFIG_BYTES, read_if_there};
+use crate::read::MAX_CONFIG_BYTES;
 use crate::{Error, Result};
 
 /// A number or a list of them.
@@ -100,17 +99,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads the file `name` of a folder, or `{}` where it is not there, with a line on each kind of key that was passed over.
+/// Reads the file `name` beside others, or `{}` where it is not there, with a line on each kind of key that was passed over.
 pub(super) fn load_beside<T>(
-    dir: &Path,
+    files: Beside<'_>,
     name: &str,
     read: impl FnOnce(&[u8], &mut Notes) -> Result<T, String>,
 ) -> Result<(T, Vec<String>)> {
-    let path = dir.join(name);
-    let json = read_if_there(&path, MAX_CONFIG_BYTES)?;
+    let json = files.read(name, MAX_CONFIG_BYTES)?;
     let mut notes = Notes::default();
-    let config =
-        read(json.as_deref().unwrap_or(b"{}"), &mut notes).map_err(|reason| Error::File { path, reason })?;
+    let config = read(json.as_deref().unwrap_or(b"{}"), &mut notes);
+    let config = config.map_err(|reason| Error::File { path: files.path(name), reason })?;
     Ok((config, notes.lines(name)))
 }
 

@@ -6,6 +6,7 @@ use super::check;
 use super::fields::{Fields, OneOrMany, load_beside};
 use super::keys::{Notes, Section};
 use super::sizes::TextConfig;
+use crate::files::Beside;
 use crate::json::object;
 use crate::{Error, Result};
 
@@ -36,7 +37,12 @@ impl GenerationConfig {
     ///
     /// As [`GenerationConfig::load`].
     pub fn load_with_notes(dir: &Path, text: &TextConfig) -> Result<(Self, Vec<String>)> {
-        load_beside(dir, NAME, |json, notes| Self::read(json, text, notes))
+        Self::beside(Beside::Dir(dir), text)
+    }
+
+    /// [`Self::load_with_notes`] of files that may be in no folder.
+    pub(crate) fn beside(files: Beside<'_>, text: &TextConfig) -> Result<(Self, Vec<String>)> {
+        load_beside(files, NAME, |json, notes| Self::read(json, text, notes))
     }
 
     /// Reads the text of a `generation_config.json`.

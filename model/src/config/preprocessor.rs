@@ -5,6 +5,7 @@ use std::path::Path;
 use super::fields::{Colours, Fields, Size, load_beside, refuse};
 use super::keys::{Notes, Section};
 use super::sizes::VisionConfig;
+use crate::files::Beside;
 use crate::json::object;
 use crate::{Error, Result};
 
@@ -49,7 +50,12 @@ impl PreprocessorConfig {
     ///
     /// As [`PreprocessorConfig::load`].
     pub fn load_with_notes(dir: &Path, vision: &VisionConfig) -> Result<(Self, Vec<String>)> {
-        load_beside(dir, NAME, |json, notes| Self::read(json, vision, notes))
+        Self::beside(Beside::Dir(dir), vision)
+    }
+
+    /// [`Self::load_with_notes`] of files that may be in no folder.
+    pub(crate) fn beside(files: Beside<'_>, vision: &VisionConfig) -> Result<(Self, Vec<String>)> {
+        load_beside(files, NAME, |json, notes| Self::read(json, vision, notes))
     }
 
     /// Reads the text of a `preprocessor_config.json`.

@@ -9,13 +9,13 @@ use super::jobs::{Copy, Job, Unpack};
 use super::output;
 use super::packing::items;
 use super::report::{Report, WriteOptions};
-use super::run::OnProgress;
 use super::shards::Tensor;
 use super::source::SourceFiles;
 use super::synth::plain;
 use crate::matrix::Matrix;
 use crate::packed::{self, Rounding};
 use crate::parts::Item;
+use crate::progress::OnProgress;
 use crate::weights::FileDtype;
 use crate::{Error, Result};
 

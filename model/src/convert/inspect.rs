@@ -9,12 +9,11 @@ use strix_shaders::packing::BLOCK;
 use strix_shaders::unpacking::unpack_row;
 
 use super::packing::items;
-use super::run::OnProgress;
 use super::source::folder_of;
 use crate::matrix::Matrix;
 use crate::packed::{self, Rounding};
 use crate::parts::Item;
-use crate::progress::Progress;
+use crate::progress::{OnProgress, Progress};
 use crate::weights::Weights;
 use crate::{Config, Error, Result};
 

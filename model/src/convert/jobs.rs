@@ -193,7 +193,7 @@ fn raw(view: &View<'_>, range: Range<usize>) -> Result<Vec<u8>> {
     let mut bytes = vec![0; range.len() * size];
     bytes.par_chunks_mut(GRAIN_ELEMENTS * size).enumerate().try_for_each(|(run, out)| {
         let first = range.start + run * GRAIN_ELEMENTS;
-        view.read_bytes(first, out);
+        view.read_bytes(first, out)?;
         let largest16 = || out.as_chunks().0.iter().fold(0, |m, &b| (u16::from_le_bytes(b) & 0x7fff).max(m));
         let finite = match view.dtype {
             FileDtype::BF16 => largest16() < bf16::INFINITY.to_bits(),

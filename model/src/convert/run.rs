@@ -20,7 +20,7 @@ use super::memory::Peak;
 use super::own;
 use super::report::Report;
 use super::shards::{ShardPlan, Tensor};
-use crate::progress::Progress;
+use crate::progress::{OnProgress, Progress};
 use crate::read::open_file;
 use crate::weights::Weights;
 use crate::written::MANIFEST;
@@ -32,9 +32,6 @@ const AHEAD: usize = 2;
 const SYNC_BYTES: u64 = 128 << 20;
 /// Jobs whose finished tensors are checked between two calls of the progress callback.
 const CHECKED_AT_ONCE: usize = 8;
-
-/// Reports progress, and breaks off if the caller asks for that.
-pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
 
 /// A folder to be made.
 pub(super) struct Work<'a> {

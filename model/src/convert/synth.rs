@@ -8,9 +8,10 @@ use super::manifest::{Arrangement, Manifest};
 use super::output;
 use super::packing::packing;
 use super::report::{Report, WriteOptions};
-use super::run::{OnProgress, Work};
+use super::run::Work;
 use super::source::{SEED, SourceFiles, describe_files};
 use crate::packed::{LAYOUT_VERSION, Rounding};
+use crate::progress::OnProgress;
 use crate::weights::{FileDtype, Weights};
 use crate::{Config, Error, Result};
 

@@ -9,10 +9,10 @@ use strix_shaders::{Format, Layout};
 
 use super::manifest::{Arrangement, FileEntry, Manifest, TensorEntry};
 use super::packing::items;
-use super::run::{OnProgress, hash_range};
+use super::run::hash_range;
 use crate::packed::{self, Rounding};
 use crate::parts::Item;
-use crate::progress::Progress;
+use crate::progress::{OnProgress, Progress};
 use crate::weights::{FileDtype, Weights, is_file_name};
 use crate::written::{MANIFEST, refuse_unfinished};
 use crate::{Config, Error, Result, shown};
@@ -349,7 +349,7 @@ mod tests {
     fn entry(weights: &Weights, name: &str) -> TensorEntry {
         let view = weights.get(name).unwrap();
         let mut bytes = vec![0; view.byte_len()];
-        view.read_bytes(0, &mut bytes);
+        view.read_bytes(0, &mut bytes).unwrap();
         TensorEntry {
             file: "x".into(),
             dtype: view.dtype.to_string(),

@@ -63,7 +63,7 @@ pub fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
     let read = || match kind {
         FileFormat::Jpeg => jpeg::dimensions(name, bytes),
         FileFormat::Tiff => tiff::dimensions(name, bytes),
-        FileFormat::Png => png_file::Header::read(name, bytes).map(|header| header.size()),
+        FileFormat::Png => png_file::dimensions(name, bytes),
         FileFormat::Bmp => bmp::dimensions(name, bytes),
         FileFormat::Gif => animation::gif_dimensions(name, bytes),
         FileFormat::WebP => still::dimensions(name, bytes, ImageFormat::WebP),

@@ -31,8 +31,28 @@ impl fmt::Display for FileFormat {
 }
 
 impl FileFormat {
-    /// The kind that the first bytes tell; the error names what else it is.
+    /// The feature of this crate that reads it, and whether the crate was built with that.
+    pub(super) fn feature(self) -> (&'static str, bool) {
+        match self {
+            Self::Png => ("png", cfg!(feature = "png")),
+            Self::Jpeg => ("jpeg", cfg!(feature = "jpeg")),
+            Self::WebP => ("webp", cfg!(feature = "webp")),
+            Self::Gif => ("gif", cfg!(feature = "gif")),
+            Self::Bmp => ("bmp", cfg!(feature = "bmp")),
+            Self::Tiff => ("tiff", cfg!(feature = "tiff")),
+        }
+    }
+
+    /// The kind that the first bytes tell; the error names what else it is, or the feature that would read it.
     pub(super) fn of(name: &str, bytes: &[u8]) -> Result<Self> {
+        let kind = Self::known(name, bytes)?;
+        match kind.feature() {
+            (_, true) => Ok(kind),
+            (feature, false) => Err(Error::LeftOut { name: name.into(), what: kind.to_string(), feature }),
+        }
+    }
+
+    fn known(name: &str, bytes: &[u8]) -> Result<Self> {
         Self::read(bytes).ok_or_else(|| {
             let read = "PNG, JPEG, WebP, GIF, BMP and TIFF are read";
             let reason = match foreign::name(bytes) {

@@ -32,7 +32,7 @@ pub(super) fn limits() -> Limits {
     limits
 }
 
-pub(super) fn check_size(name: &str, (width, height): (u32, u32)) -> Result<()> {
+pub(crate) fn check_size(name: &str, (width, height): (u32, u32)) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     let reason = match () {
         () if pixels == 0 => format!("has no pixels: it is {width} x {height}"),

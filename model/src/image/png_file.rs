@@ -4,14 +4,41 @@
 //! refuses such files, and panics on a palette that is no whole number of colours.
 
 use image::metadata::Orientation;
+use image::{DynamicImage, GrayAlphaImage, ImageFormat};
 
-use super::limits::{cut_short, image_error};
+use super::limits::{check_size, cut_short, image_error};
+use super::opened::Decoded;
+use super::still;
 use crate::Result;
 
 /// First bytes of a PNG.
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 const INDEXED: u8 = 3;
+
+/// Width and height, as they are stored.
+pub(super) fn dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
+    Header::read(name, bytes).map(|header| header.size())
+}
+
+/// Decodes a PNG. An animated one gives its default picture.
+pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
+    let header = Header::read(name, bytes)?;
+    check_size(name, header.size())?;
+    let plain = header.plain(name, bytes)?;
+    let decoded = still::decode(name, &plain.bytes, ImageFormat::Png);
+    let mut picture =
+        decoded.map_err(|error| if plain.ended { cut_short(name, bytes) } else { error })?.picture;
+    // Gray of 16 bits with one of its values transparent: cut as gray is, not as the gray of an alpha channel.
+    if let (true, DynamicImage::ImageLumaA16(deep)) = (header.is_deep_gray(), &mut picture) {
+        let pixels = deep.as_chunks().0.iter();
+        let pixels = pixels.flat_map(|&[gray, alpha]| [gray.min(255) as u8, (alpha >> 8) as u8]).collect();
+        let (width, height) = deep.dimensions();
+        let whole = "two samples a pixel";
+        picture = GrayAlphaImage::from_raw(width, height, pixels).expect(whole).into();
+    }
+    Ok(Decoded { picture, orientation: plain.orientation })
+}
 
 /// Header of a file, before its pixels.
 pub(super) struct Header<'a> {

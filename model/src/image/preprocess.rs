@@ -60,10 +60,7 @@ pub fn resize(image: &RgbImage, mode: Preprocess, c: &PreprocessorConfig) -> Res
             squared(&|y, row| stretch.column(image, 0, y, row))
         }
         Preprocess::Resize => squared(&|y, row| row.copy_from_slice(stored(y))),
-        Preprocess::Pad => {
-            let colour = c.image_mean.map(|mean| (mean * 255.0) as u8);
-            bicubic::padded(image, colour, size, middle(size))
-        }
+        Preprocess::Pad => bicubic::padded(image, c.padding(), size, middle(size)),
         Preprocess::Crop => {
             let short = width.min(height);
             let to = [width, height].map(|len| size * len / short);
@@ -77,12 +74,24 @@ pub fn resize(image: &RgbImage, mode: Preprocess, c: &PreprocessorConfig) -> Res
 /// `(pixel / 255 - mean) / std`, channels first: `[3, height, width]`.
 pub fn normalize(image: &RgbImage, c: &PreprocessorConfig) -> Vec<f32> {
     let mut input = Vec::with_capacity(image.as_raw().len());
-    for channel in 0..3 {
-        let (mean, std) = (c.image_mean[channel] as f32, c.image_std[channel] as f32);
-        // Scaled in f64, the rest in f32: the original's roundings.
-        let values: Vec<f32> =
-            (0..256).map(|v| ((f64::from(v) * (1.0 / 255.0)) as f32 - mean) / std).collect();
+    for (channel, values) in values(c).iter().enumerate() {
         input.extend(image.as_raw().iter().skip(channel).step_by(3).map(|&byte| values[usize::from(byte)]));
     }
     input
+}
+
+/// What each byte of each channel becomes.
+pub(crate) fn values(c: &PreprocessorConfig) -> [[f32; 256]; 3] {
+    std::array::from_fn(|channel| {
+        let (mean, std) = (c.image_mean[channel] as f32, c.image_std[channel] as f32);
+        // Scaled in f64, the rest in f32: the original's roundings.
+        std::array::from_fn(|v| ((v as f64 * (1.0 / 255.0)) as f32 - mean) / std)
+    })
+}
+
+impl PreprocessorConfig {
+    /// What a picture is padded with: the mean colour.
+    pub(crate) fn padding(&self) -> [u8; 3] {
+        self.image_mean.map(|mean| (mean * 255.0) as u8)
+    }
 }

@@ -10,9 +10,10 @@ use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, Luma, RgbImage
 
 use super::cmyk::cmyk_to_rgb;
 use super::jpeg;
+use super::kind::FileFormat;
 use super::limits::{MAX_PIXELS, check_size, cut_short, image_error};
 use super::opened::Decoded;
-use crate::Result;
+use crate::{Error, Result};
 use ifd::{Ifd, Tag};
 use layout::{Alpha, Colour, Compression, Layout};
 
@@ -24,6 +25,11 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded> {
     check_size(name, sides)?;
     let [width, height] = [sides.0 as usize, sides.1 as usize];
     let layout = Layout::read(&ifd, [width, height]).map_err(wrong)?;
+    if layout.compression == Compression::Jpeg
+        && let (feature, false) = FileFormat::Jpeg.feature()
+    {
+        return Err(Error::LeftOut { name: name.into(), what: "TIFF packed with JPEG".into(), feature });
+    }
     // Tiles reach beyond the picture's edges.
     let padded = layout.chunk[0].saturating_mul(width.div_ceil(layout.chunk[0])).saturating_mul(height);
     if padded as u64 > MAX_PIXELS {

@@ -341,3 +341,43 @@ fn options_out_of_range_are_named_with_their_value() {
     }
     assert!(Sampler::new(SamplingParams { top_p: 1.1, ..base() }, &[EOS]).is_err());
 }
+
+#[test]
+fn a_custom_sampler_is_given_what_may_come_and_chooses_one_of_it() {
+    let logits: Vec<f32> = (0..100).map(|id| ((id * 37) % 100) as f32 / 10.0).collect();
+    let greedy =
+        |tokens: &[(u32, f32)]| tokens.iter().copied().min_by(likelier).map_or(u32::MAX, |(id, _)| id);
+    let params = SamplingParams { min_new_tokens: 1, temperature: 5.0, ..SamplingParams::default() };
+    let mut plain = sampler(&SamplingParams { temperature: 0.0, ..params.clone() });
+    let mut all = sampler(&params).with_custom(CustomSampler::of_all(greedy));
+    let mut few = sampler(&params).with_custom(CustomSampler::of_candidates(5, |tokens| {
+        assert!(tokens.len() == 5 && tokens.is_sorted_by(|a, b| likelier(a, b).is_lt()), "{tokens:?}");
+        tokens[0].0
+    }));
+    assert_eq!((all.candidates_needed(), few.candidates_needed()), (None, Some(6)));
+    for may_come in [|_| true, |id: u32| id.is_multiple_of(3)] {
+        let want = plain.sample_of(&logits, may_come).unwrap();
+        assert_eq!(all.sample_of(&logits, may_come).unwrap(), want);
+        assert_eq!(few.sample_of(&logits, may_come).unwrap(), want);
+    }
+    assert_eq!(few.candidates_needed(), Some(5));
+
+    // The end token is not among what is given before min_new_tokens.
+    let mut end = sampler(&params).with_custom(CustomSampler::of_all(|_| EOS));
+    let error = end.sample(&logits).unwrap_err();
+    assert!(matches!(error, Error::NotACandidate { token: EOS, candidates: 99 }), "{error:?}");
+    let mut panics = sampler(&params).with_custom(CustomSampler::of_all(|_| panic!("no idea")));
+    assert_eq!(panics.sample(&logits).unwrap_err().to_string(), "the sampler panicked: no idea");
+}
+
+#[test]
+fn each_clone_of_a_custom_sampler_keeps_its_own() {
+    let mut count = 0;
+    let custom = CustomSampler::of_all(move |tokens| {
+        count += 1;
+        tokens[count].0
+    });
+    let [mut a, mut b] = [custom.clone(), custom].map(|custom| sampler(&sampling()).with_custom(custom));
+    let sampled = [a.sample(&[0.0; 9]), a.sample(&[0.0; 9]), b.sample(&[0.0; 9])];
+    assert_eq!(sampled.map(Result::unwrap), [1, 2, 1]);
+}

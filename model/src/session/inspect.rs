@@ -28,7 +28,7 @@ impl<'a> Inspect<'a> {
     }
 
     pub(super) fn inner(&self) -> Arc<Inner> {
-        self.session.model.inner.clone()
+        Arc::clone(&self.session.model.inner)
     }
 
     pub(super) fn state(&mut self) -> &mut Inspected {

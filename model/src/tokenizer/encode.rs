@@ -1,7 +1,5 @@
 //! Text to ids.
 
-use tokenizers::Model as _;
-
 use super::marks::{PromptId, SPACE};
 use super::spans::{Span, Stretch, Unit, is_solid, push};
 use super::vocabulary::{Merges, Tokenizer};
@@ -92,19 +90,7 @@ impl Tokenizer {
     fn merge(&self, text: &str, ids: &mut Vec<u32>) {
         match &self.merges {
             Merges::Scored(scores) => scores.encode(text, &self.pieces, &self.known, ids),
-            Merges::Listed(bpe) => {
-                // The one error of this call is an <unk> missing from the vocabulary, and loading looks for it.
-                for token in bpe.tokenize(text).unwrap_or_default() {
-                    let first = token.value.chars().next().map_or(0, char::len_utf8);
-                    // Merges may lead to the text of a control token, which is not that token here.
-                    if [self.special.bos, self.special.eos].contains(&token.id) && first < token.value.len() {
-                        self.merge(&token.value[..first], ids);
-                        self.merge(&token.value[first..], ids);
-                    } else {
-                        ids.push(token.id);
-                    }
-                }
-            }
+            Merges::Listed(listed) => listed.encode(text, self.special, ids),
         }
     }
 

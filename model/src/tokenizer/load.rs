@@ -8,7 +8,8 @@ use super::scores::Scores;
 use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
 use crate::Error;
 use crate::config::legacy_of;
-use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES, read_if_there};
+use crate::files::Beside;
+use crate::read::{MAX_CONFIG_BYTES, MAX_SENTENCEPIECE_BYTES, MAX_TOKENIZER_JSON_BYTES};
 use crate::sentencepiece::{PieceKind, SentencePiece};
 
 /// Most pieces of a vocabulary of any model. The largest that are known have 256,000.
@@ -23,31 +24,35 @@ impl Tokenizer {
     ///
     /// If neither file is there, or one that is there cannot be read or is broken.
     pub fn from_dir(dir: &Path) -> crate::Result<Self> {
-        Self::of_model(dir, MAX_PIECES)
-    }
-
-    /// [`Tokenizer::from_dir`], of a model whose vocabulary has so many ids: a larger one is refused before any work is
-    /// done for it.
-    pub(crate) fn of_model(dir: &Path, vocab_size: usize) -> crate::Result<Self> {
-        let max_pieces = vocab_size.min(MAX_PIECES);
-        let path = dir.join("tokenizer_config.json");
-        let legacy = match read_if_there(&path, MAX_CONFIG_BYTES)? {
-            Some(bytes) => legacy_of(&bytes).map_err(|reason| Error::File { path, reason })?,
-            None => true,
-        };
-        let path = dir.join("tokenizer.model");
-        if let Some(bytes) = read_if_there(&path, MAX_SENTENCEPIECE_BYTES)? {
-            return read_sentencepiece(&bytes, legacy, max_pieces)
-                .map_err(|reason| Error::File { path, reason });
-        }
-        let path = dir.join("tokenizer.json");
-        if let Some(bytes) = read_if_there(&path, MAX_TOKENIZER_JSON_BYTES)? {
-            return json::read(&bytes, legacy, max_pieces).map_err(|reason| Error::File { path, reason });
-        }
-        Err(Error::File {
+        Self::beside(Beside::Dir(dir), MAX_PIECES)?.ok_or_else(|| Error::File {
             path: dir.to_owned(),
             reason: "neither tokenizer.model nor tokenizer.json is here; copy one from the checkpoint".into(),
         })
+    }
+
+    /// [`Tokenizer::from_dir`], of a model whose vocabulary has so many ids: a larger one is refused before any work is
+    /// done for it. `None` where there is neither file.
+    pub(crate) fn beside(files: Beside<'_>, vocab_size: usize) -> crate::Result<Option<Self>> {
+        let max_pieces = vocab_size.min(MAX_PIECES);
+        let wrong = |name: &str, reason| Error::File { path: files.path(name), reason };
+        let config = "tokenizer_config.json";
+        let legacy = match files.read(config, MAX_CONFIG_BYTES)? {
+            Some(bytes) => legacy_of(&bytes).map_err(|reason| wrong(config, reason))?,
+            None => true,
+        };
+        let mut left_out = None;
+        for format in [Format::SentencePiece, Format::Json] {
+            let (name, max_bytes) = format.file();
+            let Some(bytes) = files.read(name, max_bytes)? else { continue };
+            match format.check_built(&files.path(name)) {
+                Ok(()) => {
+                    let read = format.read(&bytes, legacy, max_pieces);
+                    return read.map(Some).map_err(|reason| wrong(name, reason));
+                }
+                Err(error) => left_out = left_out.or(Some(error)),
+            }
+        }
+        left_out.map_or(Ok(None), Err)
     }
 
     /// Loads the bytes of a `tokenizer.model`.
@@ -57,11 +62,10 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// If the bytes are no SentencePiece model, or one that LLaMA's tokenizer cannot be: not BPE, with a
+    /// If the crate was built without `sentencepiece`, or the bytes are no SentencePiece model, or one that LLaMA's tokenizer cannot be: not BPE, with a
     /// character map, with unused pieces.
     pub fn from_sentencepiece(bytes: &[u8], legacy: bool) -> crate::Result<Self> {
-        read_sentencepiece(bytes, legacy, MAX_PIECES)
-            .map_err(|reason| Error::File { path: "tokenizer.model".into(), reason })
+        Self::of_format(Format::SentencePiece, bytes, legacy)
     }
 
     /// Loads the bytes of a `tokenizer.json`, made from a `tokenizer.model` by transformers.
@@ -71,10 +75,53 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// If the bytes are not such a file; a byte-level BPE (GPT-2, LLaMA 3) is refused.
+    /// If the crate was built without `tokenizer-json`, or the bytes are not such a file; a byte-level BPE (GPT-2, LLaMA 3) is refused.
     pub fn from_json(bytes: &[u8], legacy: bool) -> crate::Result<Self> {
-        json::read(bytes, legacy, MAX_PIECES)
-            .map_err(|reason| Error::File { path: "tokenizer.json".into(), reason })
+        Self::of_format(Format::Json, bytes, legacy)
+    }
+
+    fn of_format(format: Format, bytes: &[u8], legacy: bool) -> crate::Result<Self> {
+        let (name, _) = format.file();
+        format.check_built(name.as_ref())?;
+        format.read(bytes, legacy, MAX_PIECES).map_err(|reason| Error::File { path: name.into(), reason })
+    }
+}
+
+/// A kind of file that holds a tokenizer.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    SentencePiece,
+    Json,
+}
+
+impl Format {
+    /// Its file, and the most bytes of it.
+    fn file(self) -> (&'static str, u64) {
+        match self {
+            Self::SentencePiece => ("tokenizer.model", MAX_SENTENCEPIECE_BYTES),
+            Self::Json => ("tokenizer.json", MAX_TOKENIZER_JSON_BYTES),
+        }
+    }
+
+    /// Refuses a file whose feature this crate was built without.
+    fn check_built(self, path: &Path) -> crate::Result<()> {
+        let (feature, is_built) = match self {
+            Self::SentencePiece => ("sentencepiece", cfg!(feature = "sentencepiece")),
+            Self::Json => ("tokenizer-json", cfg!(feature = "tokenizer-json")),
+        };
+        match is_built {
+            true => Ok(()),
+            false => {
+                Err(Error::LeftOut { name: path.display().to_string(), what: self.file().0.into(), feature })
+            }
+        }
+    }
+
+    fn read(self, bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Tokenizer, String> {
+        match self {
+            Self::SentencePiece => read_sentencepiece(bytes, legacy, max_pieces),
+            Self::Json => json::read(bytes, legacy, max_pieces),
+        }
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use tokenizers::models::bpe::BPE;
-
+use super::json::Listed;
 #[cfg(feature = "constraint")]
 use super::marks::{SPACE, byte_of};
 use super::normalizer::{Normalizer, UserDefined};
@@ -32,7 +31,7 @@ pub(super) enum Merges {
     /// Scores of the pieces, as SentencePiece does it.
     Scored(Scores),
     /// A list, as tokenizers does it.
-    Listed(Box<BPE>),
+    Listed(Listed),
 }
 
 /// Ids whose strings are recognised in text and left out by `skip_special`.

@@ -1,5 +1,6 @@
 //! Files that are mapped, or held in memory, for as long as a checkpoint is open.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
@@ -10,10 +11,14 @@ use std::time::SystemTime;
 use memmap2::Mmap;
 
 use super::entry::file_error;
-use super::{safetensors, torch};
+use super::safetensors::{self, Header};
+use super::{kinds, torch};
+use crate::files::{self, FileContent, Reader};
 use crate::read::open_file;
 use crate::{Error, Result};
 
+/// First bytes of a file by which its kind is known: a tar archive says so at byte 257.
+const HEAD_BYTES: u64 = 512;
 /// Bytes of the smallest page there is.
 const PAGE_BYTES: usize = 4096;
 
@@ -24,9 +29,17 @@ pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 pub(super) struct Opened {
     /// For error messages.
     pub path: PathBuf,
-    pub bytes: SharedBytes,
-    /// The mapped file; `None` for bytes in memory.
+    pub content: Content,
+    /// The mapped file; `None` for what is provided.
     on_disk: Option<OnDisk>,
+}
+
+/// What a file holds.
+pub(super) enum Content {
+    /// A memory map, or memory.
+    Bytes(SharedBytes),
+    /// What is read when it is needed.
+    Reader(Arc<Reader>),
 }
 
 struct OnDisk {
@@ -52,7 +65,23 @@ impl State {
 
 impl Opened {
     pub(super) fn memory(path: &Path, bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self { path: path.into(), bytes: Arc::new(bytes), on_disk: None }
+        Self { path: path.into(), content: Content::Bytes(Arc::new(bytes)), on_disk: None }
+    }
+
+    /// A file that the caller provides. One of torch's is read whole: its directory is at its end, and its tensors are
+    /// parts of others.
+    pub(super) fn provided(name: &str, content: FileContent) -> Result<Self> {
+        let with = |content| Self { path: name.into(), content, on_disk: None };
+        Ok(match content.opened(name)? {
+            files::Opened::Bytes(bytes) => with(Content::Bytes(bytes)),
+            files::Opened::Reader(reader) => {
+                let opened = with(Content::Reader(reader.clone()));
+                match opened.is_torch(&opened.head()?) {
+                    true => with(Content::Bytes(Arc::new(reader.all(u64::MAX)?))),
+                    false => opened,
+                }
+            }
+        })
     }
 
     pub(super) fn map(path: &Path) -> Result<Self> {
@@ -65,7 +94,11 @@ impl Opened {
         // the process gets SIGBUS; every length was checked against the map, so no read leaves it.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let map = Arc::new(map);
-        Ok(Self { path: path.into(), bytes: map.clone(), on_disk: Some(OnDisk { file, state, map }) })
+        Ok(Self {
+            path: path.into(),
+            content: Content::Bytes(map.clone()),
+            on_disk: Some(OnDisk { file, state, map }),
+        })
     }
 
     /// Identity of the file when it was opened; `None` for bytes in memory.
@@ -106,24 +139,62 @@ impl Opened {
         self.on_disk.is_some()
     }
 
-    pub(super) fn get(&self) -> &[u8] {
-        (*self.bytes).as_ref()
+    /// Bytes in all.
+    fn len(&self) -> u64 {
+        match &self.content {
+            Content::Bytes(bytes) => (**bytes).as_ref().len() as u64,
+            Content::Reader(reader) => reader.len(),
+        }
+    }
+
+    /// Its first bytes, by which its kind is known.
+    fn head(&self) -> Result<Cow<'_, [u8]>> {
+        self.first(HEAD_BYTES)
+    }
+
+    /// At least its first bytes, if it has as many.
+    fn first(&self, bytes: u64) -> Result<Cow<'_, [u8]>> {
+        match &self.content {
+            Content::Bytes(all) => Ok(Cow::Borrowed((**all).as_ref())),
+            Content::Reader(reader) => {
+                let mut head = vec![0; bytes.min(reader.len()) as usize];
+                reader.fill(0, &mut head)?;
+                Ok(Cow::Owned(head))
+            }
+        }
+    }
+
+    /// Its tensors.
+    pub(super) fn header(&self) -> Result<Header> {
+        let head = self.head()?;
+        let header = match kinds::of_bytes(&head) {
+            Some(kind) => Err(format!("is {}: {}", kind.what, kind.todo)),
+            None if self.is_torch(&head) => torch::read(&head),
+            None => safetensors::read_header(&self.first(safetensors::header_end(&head))?, self.len()),
+        };
+        header.map_err(|reason| file_error(&self.path, reason))
     }
 
     /// Whether it is, or should be, what `torch.save` writes: by the file's name, else by how it begins. A file of
     /// safetensors under a name of torch's is what it is.
-    pub(super) fn is_torch(&self) -> bool {
+    fn is_torch(&self, head: &[u8]) -> bool {
         match self.path.extension().and_then(|extension| extension.to_str()) {
             Some("safetensors") => false,
-            Some("bin" | "pt" | "pth" | "ckpt") => !safetensors::begins(self.get()),
-            _ => torch::begins(self.get()),
+            Some("bin" | "pt" | "pth" | "ckpt") => !safetensors::begins(head),
+            _ => torch::begins(head),
         }
     }
 
     pub(super) fn check_unchanged(&self) -> Result<()> {
-        let Some(OnDisk { file, state: before, .. }) = &self.on_disk else { return Ok(()) };
-        let now = State::of(&self.path, file)?;
-        if now == *before {
+        let (before, now) = match (&self.on_disk, &self.content) {
+            (Some(OnDisk { file, state, .. }), _) => (*state, State::of(&self.path, file)?),
+            (None, Content::Bytes(_)) => return Ok(()),
+            (None, Content::Reader(reader)) => {
+                let state = |len| State { len, modified: None };
+                (state(reader.len()), state(reader.end()?))
+            }
+        };
+        if now == before {
             return Ok(());
         }
         let how = if now.len == before.len {
@@ -140,6 +211,6 @@ impl Opened {
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} bytes", self.path.display(), self.get().len())
+        write!(f, "{}: {} bytes", self.path.display(), self.len())
     }
 }

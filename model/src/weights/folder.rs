@@ -14,7 +14,7 @@ use super::kinds::{self, FileKind, Sign};
 use super::names;
 use super::tensors::Weights;
 use crate::config::{UNQUANTISED, quantised};
-use crate::read::{LFS_ADVICE, is_lfs_pointer};
+use crate::read::{LFS_ADVICE, is_lfs_pointer, without_bom};
 use crate::written::refuse_unfinished;
 use crate::{Error, Result};
 use adapter::{adapter_in, holds_adapter, is_adapter, is_adapter_of};
@@ -138,6 +138,16 @@ pub(crate) fn check_config(dir: &Path) -> Result<()> {
         Some(reason) => Err(file_error(&path, reason)),
         None => Ok(()),
     }
+}
+
+/// The message about the text of a `config.json` that is in no folder, if it is of another model.
+pub(crate) fn of_other_model(json: &[u8]) -> Option<String> {
+    other_model(&serde_json::from_slice(without_bom(json)).ok()?)
+}
+
+/// The message about a small file that is none, such as a page of HTML.
+pub(crate) fn of_other_kind(bytes: &[u8]) -> Option<String> {
+    kinds::of_bytes(bytes).map(|kind| format!("is {}: {}", kind.what, kind.todo))
 }
 
 /// The message about the config of another model.

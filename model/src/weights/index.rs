@@ -10,6 +10,7 @@ use super::entry::file_error;
 use super::folder;
 use super::tensors::Weights;
 
+use crate::files::{Beside, Files, provided};
 use crate::json::{brief, object};
 use crate::read::{MAX_INDEX_BYTES, read_file};
 use crate::written::{MANIFEST, refuse_unfinished};
@@ -110,23 +111,49 @@ impl Weights {
         Err(file_error(path, folder::no_weights(path)))
     }
 
-    fn from_index(dir: &Path, index: &Path) -> Result<Self> {
-        let json = read_file(index, MAX_INDEX_BYTES)?;
-        let weight_map = weight_map(&json).map_err(|reason| {
-            file_error(index, format!("not an index of shards: {reason}; download it again"))
-        })?;
+    /// Opens the weights among files that the caller provides, under the names that [`Files`] lists.
+    ///
+    /// # Errors
+    ///
+    /// If there are none, one cannot be read, is cut short or is not what its header says, or the index and its shards
+    /// disagree.
+    pub fn provided(files: &dyn Files) -> Result<Self> {
+        for names in &FILE_NAMES {
+            let mut weights = if let Some(single) = provided(files, names.single)? {
+                Self::from_provided(names.single.as_ref(), vec![(names.single, single)])?
+            } else if let Some(json) = Beside::Provided(files).read(names.index, MAX_INDEX_BYTES)? {
+                Self::from_provided_index(files, names.index.as_ref(), &json)?
+            } else {
+                continue;
+            };
+            weights.rename();
+            return Ok(weights);
+        }
+        let reason = "is not among the files that are provided, nor is model.safetensors.index.json or pytorch_model.bin: one                       of them holds the weights";
+        Err(file_error(FILE_NAMES[0].single.as_ref(), reason.into()))
+    }
 
-        let mut shards: Vec<&String> = weight_map.values().collect();
-        shards.sort_unstable();
-        shards.dedup();
+    fn from_provided_index(files: &dyn Files, index: &Path, json: &[u8]) -> Result<Self> {
+        let weight_map = read_index(index, json)?;
+        let mut contents = Vec::new();
+        for shard in shards(index, &weight_map)? {
+            let missing = || {
+                let reason =
+                    format!("is not among the files that are provided, and {} names it", index.display());
+                file_error(shard.as_ref(), reason)
+            };
+            contents.push((shard, provided(files, shard)?.ok_or_else(missing)?));
+        }
+        let names: Vec<PathBuf> = contents.iter().map(|(name, _)| name.into()).collect();
+        let weights = Self::from_provided(index, contents)?;
+        weights.check_index(&weight_map, &names, Path::new(""))?;
+        Ok(weights)
+    }
+
+    fn from_index(dir: &Path, index: &Path) -> Result<Self> {
+        let weight_map = read_index(index, &read_file(index, MAX_INDEX_BYTES)?)?;
         let mut files = Vec::new();
-        for shard in shards {
-            if !is_file_name(shard) {
-                return Err(file_error(
-                    index,
-                    format!("names the shard {shard:?}, which is not a file of this folder"),
-                ));
-            }
+        for shard in shards(index, &weight_map)? {
             let file = dir.join(shard);
             if !file.is_file() {
                 return Err(file_error(
@@ -137,9 +164,20 @@ impl Weights {
             files.push(file);
         }
         let weights = Self::from_files(dir, &files)?;
-        for (name, shard) in &weight_map {
-            let unread = weights.unread.get(name).map(|(file, _)| *file);
-            let found = weights.tensors.get(name).map(|entry| entry.file).or(unread).map(|file| &files[file]);
+        weights.check_index(&weight_map, &files, dir)?;
+        Ok(weights)
+    }
+
+    /// Checks that each tensor is in the file of a folder that the index says.
+    fn check_index(
+        &self,
+        weight_map: &BTreeMap<String, String>,
+        files: &[PathBuf],
+        dir: &Path,
+    ) -> Result<()> {
+        for (name, shard) in weight_map {
+            let unread = self.unread.get(name).map(|(file, _)| *file);
+            let found = self.tensors.get(name).map(|entry| entry.file).or(unread).map(|file| &files[file]);
             if found != Some(&dir.join(shard)) {
                 let reason = match found {
                     None => {
@@ -153,7 +191,27 @@ impl Weights {
                 return Err(Error::Tensor { name: name.clone(), reason });
             }
         }
-        Ok(weights)
+        Ok(())
+    }
+}
+
+/// The map from tensor to shard in an index.
+fn read_index(index: &Path, json: &[u8]) -> Result<BTreeMap<String, String>> {
+    let wrong = |reason| file_error(index, format!("not an index of shards: {reason}; download it again"));
+    weight_map(json).map_err(wrong)
+}
+
+/// The shards that an index names, each once.
+fn shards<'a>(index: &Path, weight_map: &'a BTreeMap<String, String>) -> Result<Vec<&'a str>> {
+    let mut shards: Vec<&str> = weight_map.values().map(String::as_str).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    match shards.iter().find(|shard| !is_file_name(shard)) {
+        Some(shard) => {
+            let reason = format!("names the shard {shard:?}, which is not a file of this folder");
+            Err(file_error(index, reason))
+        }
+        None => Ok(shards),
     }
 }
 

@@ -22,14 +22,21 @@ pub(super) fn begins(file: &[u8]) -> bool {
     header.is_some_and(|(len, first)| len <= MAX_HEADER_BYTES && first == Some(&b'{'))
 }
 
+/// Where the header of a file ends, which begins with `head`; no further than any header may.
+pub(super) fn header_end(head: &[u8]) -> u64 {
+    let len = head.split_first_chunk().map_or(0, |(len, _)| u64::from_le_bytes(*len));
+    8 + len.min(MAX_HEADER_BYTES)
+}
+
 /// The tensors of a file and its metadata.
 ///
 /// The `safetensors` crate has such a reader, but it lets a name occur twice, can overflow on hostile offsets and
 /// does not say which tensor or which numbers are wrong.
-pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
-    let len = file.len() as u64;
+///
+/// `head` is the file of `len` bytes, or its beginning up to [`header_end`].
+pub(super) fn read_header(head: &[u8], len: u64) -> Result<Header, String> {
     let not_one = "is it a .safetensors file? download it again";
-    let Some((header_len, rest)) = file.split_first_chunk() else {
+    let Some((header_len, rest)) = head.split_first_chunk() else {
         return Err(format!("holds {len} bytes, fewer than any header; {not_one}"));
     };
     let header_len = u64::from_le_bytes(*header_len);
@@ -38,7 +45,7 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
             "says its header is {header_len} bytes long, above {MAX_HEADER_BYTES}; {not_one}"
         ));
     }
-    let Some((header, data)) = rest.split_at_checked(header_len as usize) else {
+    let Some(header) = rest.get(..header_len as usize) else {
         return Err(format!("holds {len} bytes, its header alone is {header_len}: download it again"));
     };
     let Entries { mut infos, metadata } =
@@ -69,7 +76,7 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
         }
         end = to;
     }
-    if end != data.len() as u64 {
+    if end != len - 8 - header_len {
         let described = u128::from(end) + 8 + u128::from(header_len);
         return Err(format!("holds {len} bytes, its header describes {described}: download it again"));
     }

@@ -101,7 +101,7 @@ mod tests {
             let view = weights.get(NAME).unwrap();
             let whole = view.to_f32().unwrap();
             let mut bytes = vec![0; view.byte_len()];
-            view.read_bytes(0, &mut bytes);
+            view.read_bytes(0, &mut bytes).unwrap();
             let size = dtype.bitsize() / 8;
             for (start, len) in
                 [(0, 1), (1, 1), (0, 2), (1, 2), (5, 64), (6, 63), (whole.len() - 1, 1), (3, 0)]
@@ -110,7 +110,7 @@ mod tests {
                 view.read_f32(start, &mut part).unwrap();
                 assert_eq!(part, whole[start..start + len], "{dtype}: {len} from {start}");
                 let mut part = vec![0xaa; len * size];
-                view.read_bytes(start, &mut part);
+                view.read_bytes(start, &mut part).unwrap();
                 assert_eq!(part, bytes[start * size..][..len * size], "{dtype}: {len} from {start}");
             }
         }
@@ -122,7 +122,7 @@ mod tests {
             let weights = Weights::synthetic(&config(), dtype, 7);
             let view = weights.get(NAME).unwrap();
             let mut bytes = vec![0; view.byte_len()];
-            view.read_bytes(0, &mut bytes);
+            view.read_bytes(0, &mut bytes).unwrap();
             let shape = view.shape.to_vec();
             let header = format!(
                 r#"{{"x":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[0,{}]}}}}"#,

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +12,10 @@ use strix_engine::HostBytes;
 
 use super::cursor::shown;
 use super::entry::{At, TensorEntry, file_error};
-use super::files::{Opened, SharedBytes};
+use super::files::{Content, Opened, SharedBytes};
+use super::names;
 use super::view::{Data, View};
-use super::{kinds, names, safetensors, torch};
+use crate::files::FileContent;
 use crate::packed::{FORMAT, OURS, Packing, Rounding};
 use crate::{Config, Error, Result};
 
@@ -51,6 +53,28 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Reads a file that can be read from any byte on, under a name for error messages. One of safetensors is read tensor by
+    /// tensor as it is needed, one of torch whole.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is neither, or is not what its header says.
+    pub fn from_reader(name: &str, reader: impl Read + Seek + Send + 'static) -> Result<Self> {
+        let mut weights = Self::empty(name.as_ref());
+        weights.add(Opened::provided(name, FileContent::from_reader(reader))?)?;
+        weights.rename();
+        Ok(weights)
+    }
+
+    /// Joins the tensors of files that are provided, by name.
+    pub(super) fn from_provided(path: &Path, files: Vec<(&str, FileContent)>) -> Result<Self> {
+        let mut weights = Self::empty(path);
+        for (name, content) in files {
+            weights.add(Opened::provided(name, content)?)?;
+        }
+        Ok(weights)
+    }
+
     pub(super) fn from_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
         let mut weights = Self::empty(path);
         for file in files {
@@ -75,13 +99,7 @@ impl Weights {
     fn add(&mut self, opened: Opened) -> Result<()> {
         let error = |reason| file_error(&opened.path, reason);
         let file = self.files.len();
-        let bytes = opened.get();
-        let header = match kinds::of_bytes(bytes) {
-            Some(kind) => Err(format!("is {}: {}", kind.what, kind.todo)),
-            None if opened.is_torch() => torch::read(bytes),
-            None => safetensors::read_header(bytes),
-        };
-        let header = header.map_err(error)?;
+        let header = opened.header()?;
         for (name, found) in header.tensors {
             match self.tensors.entry(name) {
                 Entry::Vacant(entry) if !self.unread.contains_key(entry.key()) => {
@@ -149,11 +167,19 @@ impl Weights {
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<View<'_>> {
         let (name, found) = self.tensors.get_key_value(name)?;
-        let bytes = |range: &Range<usize>| &self.files[found.file].get()[range.clone()];
+        let content = || &self.files[found.file].content;
         let data = match &found.at {
-            At::Bytes(range) => Data::Contiguous(bytes(range)),
-            At::Strided(range, strides) => Data::Strided { bytes: bytes(range), strides },
             At::Computed(stream) => Data::Computed(stream),
+            At::Bytes(range) => match content() {
+                Content::Bytes(bytes) => Data::Contiguous(&(**bytes).as_ref()[range.clone()]),
+                Content::Reader(reader) => Data::Read { reader, start: range.start, len: range.len() },
+            },
+            At::Strided(range, strides) => match content() {
+                Content::Bytes(bytes) => Data::Strided { bytes: &(**bytes).as_ref()[range.clone()], strides },
+                Content::Reader(_) => {
+                    unreachable!("{name}: only files of torch have strides, and they are read whole")
+                }
+            },
         };
         Some(View { name, dtype: found.dtype, shape: &found.shape, data })
     }
@@ -164,18 +190,26 @@ impl Weights {
         self.get(name).ok_or_else(missing)
     }
 
-    /// The file that holds a tensor, and its bytes in it; `None` if there is no such tensor or its elements do not lie
-    /// row-major, one after the other. What is returned keeps the file mapped.
+    /// The file that holds a tensor, and its bytes in it; `None` if there is no such tensor, its elements do not lie
+    /// row-major, one after the other, or its file is a reader. What is returned keeps the file mapped.
     pub fn shared(&self, name: &str) -> Option<(SharedBytes, Range<usize>)> {
         let found = self.tensors.get(name)?;
         match &found.at {
-            At::Bytes(range) => Some((self.files[found.file].bytes.clone(), range.clone())),
+            At::Bytes(range) => match &self.files[found.file].content {
+                Content::Bytes(bytes) => Some((bytes.clone(), range.clone())),
+                Content::Reader(_) => None,
+            },
             At::Strided(..) | At::Computed(_) => None,
         }
     }
 
     /// The same for the engine.
     pub(crate) fn host_bytes(&self, name: &str) -> Option<HostBytes> {
+        let found = self.tensors.get(name)?;
+        if let (At::Bytes(range), Content::Reader(reader)) = (&found.at, &self.files.get(found.file)?.content)
+        {
+            return Some(HostBytes::read(reader.clone(), range.clone()));
+        }
         let (bytes, range) = self.shared(name)?;
         if !self.files[self.tensors.get(name)?.file].is_mapped() {
             return Some(HostBytes::new(bytes, range));
@@ -190,7 +224,8 @@ impl Weights {
     pub(crate) fn same(&self, a: &str, b: &str) -> bool {
         let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
         *same.entry([a.into(), b.into()]).or_insert_with(|| match (self.get(a), self.get(b)) {
-            (Some(a), Some(b)) => a.same(&b),
+            // What cannot be read is an error where it is needed.
+            (Some(a), Some(b)) => a.same(&b).unwrap_or(false),
             (None, None) => true,
             _ => false,
         })
@@ -279,7 +314,11 @@ impl Weights {
     }
 
     /// Index of the first NaN or infinity of a tensor. `None` too if it has none of that name or is not of floats.
-    pub fn first_non_finite(&self, name: &str) -> Option<usize> {
-        self.get(name)?.first_non_finite()
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn first_non_finite(&self, name: &str) -> Result<Option<usize>> {
+        self.get(name).map_or(Ok(None), |view| view.first_non_finite())
     }
 }

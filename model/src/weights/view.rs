@@ -8,10 +8,13 @@ use half::slice::HalfFloatSliceExt;
 
 use super::computed::Computed;
 use super::{FileDtype, names};
+use crate::files::Reader;
 use crate::{Error, Result};
 
 /// Elements that are read at a time where the whole need not fit in memory.
 const PIECE: usize = 1 << 14;
+/// Elements that are read from a reader at a time.
+const READ_AT_ONCE: usize = 1 << 20;
 
 /// A transposed matrix is read in tiles: as many rows as a line of the cache has elements, so that each line is used
 /// whole, and as many columns as it can hold lines that are a power of two apart.
@@ -40,6 +43,12 @@ pub(super) enum Data<'a> {
         strides: &'a [usize],
     },
     Computed(&'a Computed),
+    /// As `Contiguous`, from byte `start` of what is read when it is needed.
+    Read {
+        reader: &'a Reader,
+        start: usize,
+        len: usize,
+    },
 }
 
 impl View<'_> {
@@ -57,6 +66,7 @@ impl View<'_> {
     pub fn byte_len(&self) -> usize {
         match self.data {
             Data::Contiguous(bytes) => bytes.len(),
+            Data::Read { len, .. } => len,
             _ => self.num_elements() * self.element_bytes(),
         }
     }
@@ -65,7 +75,7 @@ impl View<'_> {
     ///
     /// # Errors
     ///
-    /// If the tensor is not F32, F16 or BF16.
+    /// If the tensor is not F32, F16 or BF16, or its file cannot be read.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
         let mut values = Vec::new();
         self.elements_f32(0..self.num_elements(), &mut values)?;
@@ -76,7 +86,7 @@ impl View<'_> {
     ///
     /// # Errors
     ///
-    /// If the tensor is not F32, F16 or BF16.
+    /// If the tensor is not F32, F16 or BF16, or its file cannot be read.
     ///
     /// # Panics
     ///
@@ -104,7 +114,7 @@ impl View<'_> {
     ///
     /// # Errors
     ///
-    /// If the tensor is not F32, F16 or BF16.
+    /// If the tensor is not F32, F16 or BF16, or its file cannot be read.
     ///
     /// # Panics
     ///
@@ -115,6 +125,9 @@ impl View<'_> {
         if let Data::Computed(stream) = self.data {
             stream.read_f32(start, values);
             return Ok(());
+        }
+        if let Data::Read { .. } = self.data {
+            return self.in_pieces(start, values, |piece, values| piece.read_f32(0, values));
         }
         match (self.dtype, self.contiguous()) {
             (FileDtype::F32, _) => self.read(start, values, f32::from_le_bytes),
@@ -138,10 +151,14 @@ impl View<'_> {
     /// The elements from `start` on, row-major, as a file holds them: little-endian, of [`View::dtype`]; as many as
     /// `bytes` has room for.
     ///
+    /// # Errors
+    ///
+    /// If its file cannot be read.
+    ///
     /// # Panics
     ///
     /// If it has no such elements, `bytes` is not of whole elements, or an element is not of whole bytes.
-    pub fn read_bytes(&self, start: usize, bytes: &mut [u8]) {
+    pub fn read_bytes(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
         let size = self.element_bytes();
         assert!(bytes.len().is_multiple_of(size), "{}: {} bytes of {}", self.name, bytes.len(), self.dtype);
         self.check_range(start, bytes.len() / size);
@@ -150,7 +167,10 @@ impl View<'_> {
                 2 => stream.read_bytes::<2>(start, bytes.as_chunks_mut().0),
                 _ => stream.read_bytes::<4>(start, bytes.as_chunks_mut().0),
             }
-            return;
+            return Ok(());
+        }
+        if let Data::Read { reader, start: first, .. } = self.data {
+            return reader.fill((first + start * size) as u64, bytes);
         }
         match size {
             1 => self.read::<1, _>(start, bytes.as_chunks_mut().0, |b| b),
@@ -158,34 +178,70 @@ impl View<'_> {
             4 => self.read::<4, _>(start, bytes.as_chunks_mut().0, |b| b),
             _ => self.read::<8, _>(start, bytes.as_chunks_mut().0, |b| b),
         }
+        Ok(())
     }
 
     /// Whether two tensors have the same dtype, the same shape and, bit for bit, the same elements.
-    pub fn same(&self, other: &View<'_>) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn same(&self, other: &View<'_>) -> Result<bool> {
         if (self.dtype, self.shape) != (other.dtype, other.shape) {
-            return false;
+            return Ok(false);
         }
         if let (Some(a), Some(b)) = (self.contiguous(), other.contiguous()) {
-            return a == b;
+            return Ok(a == b);
         }
         let size = self.element_bytes();
         let (mut a, mut b) = (vec![0; PIECE * size], vec![0; PIECE * size]);
-        (0..self.num_elements()).step_by(PIECE).all(|start| {
+        for start in (0..self.num_elements()).step_by(PIECE) {
             let len = PIECE.min(self.num_elements() - start) * size;
-            self.read_bytes(start, &mut a[..len]);
-            other.read_bytes(start, &mut b[..len]);
-            a[..len] == b[..len]
-        })
+            self.read_bytes(start, &mut a[..len])?;
+            other.read_bytes(start, &mut b[..len])?;
+            if a[..len] != b[..len] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Index of the first NaN or infinity. `None` too if the tensor is not of floats.
-    pub fn first_non_finite(&self) -> Option<usize> {
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read.
+    pub fn first_non_finite(&self) -> Result<Option<usize>> {
+        if self.check_float().is_err() {
+            return Ok(None);
+        }
         let mut values = Vec::new();
         let len = self.num_elements();
-        (0..len).step_by(PIECE).find_map(|start| {
-            self.elements_f32(start..len.min(start + PIECE), &mut values).ok()?;
-            Some(start + values.iter().position(|value| !value.is_finite())?)
-        })
+        for start in (0..len).step_by(PIECE) {
+            self.elements_f32(start..len.min(start + PIECE), &mut values)?;
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                return Ok(Some(start + at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads elements that are not in memory, a piece at a time, and has `convert` make values of each.
+    fn in_pieces<T>(
+        &self,
+        start: usize,
+        values: &mut [T],
+        convert: impl Fn(&View<'_>, &mut [T]) -> Result<()>,
+    ) -> Result<()> {
+        let size = self.element_bytes();
+        let mut bytes = vec![0; values.len().min(READ_AT_ONCE) * size];
+        for (i, values) in values.chunks_mut(READ_AT_ONCE).enumerate() {
+            let bytes = &mut bytes[..values.len() * size];
+            self.read_bytes(start + i * READ_AT_ONCE, bytes)?;
+            let (shape, data) = (&[values.len()], Data::Contiguous(bytes));
+            convert(&View { name: self.name, dtype: self.dtype, shape, data }, values)?;
+        }
+        Ok(())
     }
 
     /// Whether it is of floats that [`View::read_f32`] reads.
@@ -227,14 +283,14 @@ impl View<'_> {
             Data::Strided { bytes, strides } => {
                 gather(bytes.as_chunks().0, self.shape, strides, start, values, number);
             }
-            Data::Computed(_) => unreachable!("{}: computed, not read", self.name),
+            Data::Computed(_) | Data::Read { .. } => unreachable!("{}: not in memory", self.name),
         }
     }
 }
 
 impl<'a> View<'a> {
     /// Its elements, little-endian and row-major, aligned to nothing; `None` if they do not lie so, one after the
-    /// other. [`View::read_bytes`] reads those.
+    /// other, in memory. [`View::read_bytes`] reads those.
     pub fn contiguous(&self) -> Option<&'a [u8]> {
         match self.data {
             Data::Contiguous(bytes) => Some(bytes),

@@ -3,6 +3,7 @@
 use strix_engine::Family;
 
 use crate::choose::Way;
+use crate::gemv_tiled;
 use crate::generated::variants::{Epilogue, Lanes, Loads};
 use crate::kernel::Value;
 use crate::packing::Layout;
@@ -56,6 +57,8 @@ pub(crate) struct Projection<'a> {
     pub(crate) norm: bool,
     /// Whether there is a bias.
     pub(crate) bias: bool,
+    /// Whether products of many rows are of f16.
+    pub(crate) f16: bool,
     /// Epilogue of the sum.
     pub(crate) epilogue: Epilogue,
 }
@@ -64,6 +67,11 @@ impl Projection<'_> {
     /// Whether there is a residual.
     pub(crate) fn residual(&self) -> bool {
         self.epilogue == Epilogue::Residual
+    }
+
+    /// Whether its products are of f16: few rows wait for their weights, not for products.
+    pub(crate) fn halves(&self) -> bool {
+        self.f16 && self.rows > gemv_tiled::ROWS && self.layout.k.is_multiple_of(4)
     }
 
     /// See [`tiles`].

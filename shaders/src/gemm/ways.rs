@@ -14,6 +14,11 @@ use crate::{Variants as _, defaults, gemm_coop, gemm_tiled, gemv_tiled};
 fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
     let rows = of.rows;
     let mut ways = vec![];
+    if of.halves() {
+        ways.extend(gemm_tiled::ways(target, rows, true));
+        ways.extend(gemm_coop::fits(target, of.layout.format).then_some(ProjectionWay::Coop));
+        return ways;
+    }
     if let Some(lanes) = lanes(target) {
         let tiles: &[u32] = match (rows, lanes) {
             (1, _) => &[1],
@@ -34,7 +39,7 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
         ways.extend(gemv_tiled::ways(rows));
     }
     if rows > 1 {
-        ways.extend(gemm_tiled::ways(target, rows));
+        ways.extend(gemm_tiled::ways(target, rows, false));
         ways.extend(gemm_coop::fits(target, of.layout.format).then_some(ProjectionWay::Coop));
     }
     ways.push(ProjectionWay::Plain);
@@ -46,7 +51,9 @@ pub(super) fn specialise(g: &mut Graph, of: &Projection<'_>) -> Dispatch {
     let (weights, class) = (of.layout.format.weights(), RowClass::class(of.rows));
     let best = defaults::gemm(g.target().class(), weights, class);
     let legal = ways(g.target(), of);
-    let way = choose(g, KERNEL.name, &format!("{} {class}", Value::from(weights)), &legal, best);
+    let halves = if of.halves() { " f16" } else { "" };
+    let situation = format!("{}{halves} {class}", Value::from(weights));
+    let way = choose(g, KERNEL.name, &situation, &legal, best);
     match way {
         ProjectionWay::Subgroup { rows, loads } => lanes_wide(lanes(g.target()).into(), rows, loads, of),
         ProjectionWay::Plain => {

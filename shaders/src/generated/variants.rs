@@ -4,6 +4,21 @@
 use crate::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    F32,
+    F16,
+}
+
+impl From<Arithmetic> for Value {
+    fn from(value: Arithmetic) -> Self {
+        match value {
+            Arithmetic::F32 => Self::Word("f32"),
+            Arithmetic::F16 => Self::Word("f16"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Epilogue {
     None,
     Residual,

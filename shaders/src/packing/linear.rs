@@ -1,6 +1,6 @@
 //! The weights of a projection on the device, in strips that fit a binding.
 
-use strix_engine::{Gpu, HostBytes, Resident, ResidentBytes, Result};
+use strix_engine::{Gpu, HostBytes, Resident, ResidentBytes, Result, Target};
 
 use crate::packing::{BLOCK, Format, Layout, Packed, Strip, pack_blocks};
 
@@ -13,6 +13,10 @@ pub enum Activations {
     /// Nothing.
     #[default]
     F32,
+    /// Products of more than 16 rows are of f16, where the weights are not f32, and those of 32 columns are summed in f16;
+    /// their sums are f32. Rows whose magnitudes exceed 2,047 may overflow. It needs a device with
+    /// [`Target::f16`](strix_engine::Target::f16).
+    F16,
     /// Each row becomes multiples of a 127th of its largest magnitude, where the weights are int8: sums of products are
     /// then exact, and what is lost is lost in the rounding.
     Int8,
@@ -27,7 +31,7 @@ pub struct Linear {
     pub layout: Layout,
     /// Its strips, each within the device's binding limit, in the order in which they are run.
     pub strips: Vec<LinearStrip>,
-    /// What becomes of the rows it is given; of no effect where the weights are not int8.
+    /// What becomes of the rows it is given; int8 is of no effect where the weights are not.
     pub activations: Activations,
 }
 
@@ -53,6 +57,11 @@ impl Linear {
     /// Whether its rows are rounded.
     pub(crate) fn rounds(&self) -> bool {
         self.activations == Activations::Int8 && matches!(self.layout.format, Format::Int8 { .. })
+    }
+
+    /// Whether products of many of its rows are of f16 on such a device.
+    pub(crate) fn halves(&self, target: &Target) -> bool {
+        self.activations == Activations::F16 && target.f16 && self.layout.format != Format::F32
     }
 
     /// The projection of rows that are all text: of the weights only those of the first set are bound.

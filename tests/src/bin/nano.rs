@@ -10,7 +10,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use strix_engine::Gpu;
 use strix_model::image::{self, Exif};
-use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights};
+use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights, unwatched};
 use strix_tests::command::{Kind, exit_code};
 use strix_tests::golden::read_json;
 
@@ -50,7 +50,7 @@ fn run(args: &Args) -> Result<bool> {
         let name = dtype.to_string();
         let card = if kind == Kind::Int8 { "accuracy_int8.json" } else { "accuracy.json" };
         let options = LoadOptions { dtype, ..LoadOptions::default() };
-        let model = Model::load_on(&gpu, Source::Nano, &options, &mut |_| ())?;
+        let model = Model::load_on(&gpu, Source::Nano, &options, &mut unwatched)?;
         if kind == Kind::F32 {
             good &= check_samples(&model, &root.join("samples"))?;
         }

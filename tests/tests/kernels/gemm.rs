@@ -1,7 +1,7 @@
 use half::bf16;
 use strix_engine::{Choices, Gpu, Graph, Resident, Target};
 use strix_shaders::gemm::{Activation, gemm};
-use strix_shaders::{Format, Input, Layout, Linear, Routing};
+use strix_shaders::{Activations, Format, Input, Layout, Linear, Routing};
 use strix_tests::{assert_close, every_way, gpu, on_all, plain_gpu, product_bound, run_for, run_on, uniform};
 
 const FORMATS: [Format; 6] = [
@@ -112,12 +112,16 @@ impl Case {
     }
 
     fn check_for(&self, gpu: &Gpu, target: Target, way: &str, max_binding_bytes: Option<u64>) {
+        let linear = self.upload(gpu, max_binding_bytes);
+        let bound = product_bound(&target);
+        self.check_linear(gpu, target, way, &linear, bound);
+    }
+
+    fn check_linear(&self, gpu: &Gpu, target: Target, way: &str, linear: &Linear, bound: f32) {
         let Layout { n, k, .. } = self.layout;
         let rows = self.modality.len() as u32;
         let x = uniform(9, (rows * k) as usize);
         let residual = uniform(10, (rows * n) as usize);
-        let linear = self.upload(gpu, max_binding_bytes);
-        let bound = product_bound(&target);
         let got = run_for(
             gpu,
             target,
@@ -126,7 +130,7 @@ impl Case {
                 let residual = g.bind(&Resident::from_slice("residual", [rows, n], &residual));
                 let routing = Routing::of(&self.modality);
                 let routing = g.bind(&Resident::from_slice("routing", [rows + 2], &routing));
-                gemm(g, x, &linear, Routing(routing), self.activation, self.residual.then_some(residual))
+                gemm(g, x, linear, Routing(routing), self.activation, self.residual.then_some(residual))
             },
             |_| (),
         );
@@ -328,5 +332,64 @@ fn a_projection_split_over_bindings_gives_the_same() {
         for gpu in [gpu(), plain_gpu()] {
             case.check(gpu, Some(7000));
         }
+    }
+}
+
+/// Products of f16, in tiles of every size: what 32 products lose in f16 is lost.
+#[test]
+fn gemm_of_f16_matches_its_reference_within_what_f16_loses() {
+    if !gpu().target().f16 {
+        eprintln!("{} does not compute in f16", gpu().name());
+        return;
+    }
+    let int8 = |group| Format::Int8 { group };
+    let mixed: Vec<u32> = (0..37).map(|r| u32::from(r % 3 == 1)).collect();
+    for format in [Format::Bf16, int8(None), int8(Some(32))] {
+        let gated = Layout { gated: true, ..layout(92, 48, format) };
+        for (i, case) in [
+            Case::new(Layout { sets: 2, ..layout(50, 72, format) }, &mixed, Activation::None, true),
+            Case::new(layout(68, 4096, format), &vec![0; 130], Activation::None, true),
+            Case::new(layout(300, 1024, format), &vec![0; 64], Activation::QuickGelu, false),
+            Case::new(gated, &mixed, Activation::SwiGlu, false),
+            Case::new(layout(1, 4, format), &[0; 17], Activation::None, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let linear = case.upload(gpu(), None).with_activations(Activations::F16);
+            let rows = case.modality.len() as u32;
+            let mut recorded = vec![];
+            let record = |g: &mut Graph| {
+                let x = g.input("x", [rows, case.layout.k]);
+                let routing = Routing(g.input("routing", [rows + 2]));
+                let residual = case.residual.then(|| g.input("residual", [rows, case.layout.n]));
+                gemm(g, x, &linear, routing, case.activation, residual);
+                recorded.extend(g.steps().iter().map(|step| step.shader.label.clone()));
+            };
+            let ways = every_way(gpu(), record);
+            assert!(recorded.iter().all(|label| label.contains("arithmetic=f16")), "{recorded:?}");
+            assert!(ways.len() >= 5, "tiles of every size: {}", ways.len());
+            // Tiles of every size take long to compile on a software device: one case has them all.
+            let ways = if i == 0 { ways } else { vec![(gpu().target(), "as chosen".to_owned())] };
+            for (target, way) in ways {
+                case.check_linear(gpu(), target, &way, &linear, 2e-3);
+            }
+        }
+    }
+}
+
+/// Few rows wait for their weights: their products stay f32, and so do those by weights of f32, and of odd rows.
+#[test]
+fn gemm_of_f16_leaves_what_gains_nothing_as_it_is() {
+    let target = Target { f16: true, ..gpu().target() };
+    for (rows, k, format) in [(16, 64, Format::Bf16), (64, 64, Format::F32), (64, 33, Format::Bf16)] {
+        let case = Case::new(layout(40, k, format), &vec![0; rows], Activation::None, false);
+        let linear = case.upload(gpu(), None).with_activations(Activations::F16);
+        let mut g = Graph::new(target.clone());
+        let x = g.input("x", [rows as u32, k]);
+        let routing = Routing(g.input("routing", [rows as u32 + 2]));
+        gemm(&mut g, x, &linear, routing, Activation::None, None);
+        let label = &g.steps()[0].shader.label;
+        assert!(!label.contains("arithmetic=f16"), "{label}");
     }
 }

@@ -97,7 +97,7 @@ fn check(case: &Case, expected: u32, lanes: u32) {
         label: format!("{} written out", shader.label),
         variants: shader.variants.clone(),
         wgsl: written_out(&shader.wgsl, lanes).into(),
-        bindings: shader.bindings,
+        bindings: shader.bindings.clone(),
     });
     let params = Params {
         k,

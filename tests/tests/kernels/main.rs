@@ -14,6 +14,7 @@ mod layer_norm;
 mod parts;
 mod patches;
 mod quantise_rows;
+mod resize;
 mod rms_norm;
 mod rope_append;
 mod sequences;

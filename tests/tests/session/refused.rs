@@ -1,5 +1,7 @@
 //! Questions that cannot be asked.
 
+use strix_model::unwatched;
+
 use super::*;
 
 #[test]
@@ -69,7 +71,7 @@ fn a_prompt_is_checked_against_files_alone() {
     let checkpoint = Checkpoint::open(Source::Nano).unwrap();
     let sample = nano::sample("caption");
     let positions = checkpoint.check_prompt(&sample.prompt, 1, &options).unwrap();
-    let model = Model::load_on(gpu(), Source::Checkpoint(&checkpoint), &options, &mut |_| ()).unwrap();
+    let model = Model::load_on(gpu(), Source::Checkpoint(&checkpoint), &options, &mut unwatched).unwrap();
     let mut session = model.session().unwrap();
     sample.add_pictures(&mut session);
     let answer = session.complete(&sample.prompt, &greedy()).unwrap().finish().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use strix_engine::{Choices, Shader, Target};
-use strix_model::{Config, Dtype, KvDtype, LoadOptions};
+use strix_model::{Activations, Config, Dtype, KvDtype, LoadOptions};
 use strix_shaders::generated::KERNELS;
 
 /// What the 8.2B model is best loaded with.
@@ -64,7 +64,8 @@ pub fn start(target: &Target) -> Result<Vec<Arc<Shader>>> {
     Ok(strix_model::shaders(&one_layer()?, &int8(), target)?)
 }
 
-/// The defaults, with all that `strix tune` may choose in their place: every legal way of every decision.
+/// The defaults, with all that `strix tune` may choose in their place: every legal way of every decision; and those of
+/// products of f16, where the device has it.
 ///
 /// # Errors
 ///
@@ -73,7 +74,17 @@ pub fn choosable(target: &Target, defaults: &[Arc<Shader>]) -> Result<Vec<Arc<Sh
     let config = one_layer()?;
     let mut used = defaults.to_vec();
     let mut seen: BTreeSet<String> = used.iter().map(|shader| shader.label.clone()).collect();
-    for options in options() {
+    let mut all = options();
+    if target.f16 {
+        let halves = |dtype| LoadOptions { dtype, activations: Activations::F16, ..int8() };
+        all.extend([Dtype::Int8 { group: None }, Dtype::Bf16].map(halves));
+    }
+    for options in all {
+        for shader in strix_model::shaders(&config, &options, target)? {
+            if seen.insert(shader.label.clone()) {
+                used.push(shader);
+            }
+        }
         for decision in strix_model::decisions(&config, &options, target)? {
             for (index, way) in decision.legal.iter().enumerate() {
                 if index == decision.taken {

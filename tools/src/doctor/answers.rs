@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strix_engine::Gpu;
 use strix_model::sampler::best;
 use strix_model::tokenizer::PromptId;
-use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights};
+use strix_model::{GenerateOptions, LoadOptions, Model, Source, Weights, unwatched};
 
 use super::finding::{Finding, Level};
 use crate::demo;
@@ -71,7 +71,7 @@ pub(super) fn ask(gpu: &Gpu, findings: &mut Vec<Finding>, on: &dyn Fn(&str)) -> 
 
 /// The samples of `strix demo --all`.
 fn nano(gpu: &Gpu) -> anyhow::Result<Answers> {
-    let model = Model::load_on(gpu, Source::Nano, &LoadOptions::default(), &mut |_| ())?;
+    let model = Model::load_on(gpu, Source::Nano, &LoadOptions::default(), &mut unwatched)?;
     let samples = demo::samples()?;
     let (asked, mut wrong) = (samples.len(), vec![]);
     for sample in samples {
@@ -108,7 +108,7 @@ fn golden(gpu: &Gpu) -> anyhow::Result<Answers> {
     let [config, weights, tensors] =
         ["hf", "model.safetensors", "golden.safetensors"].map(|name| dir.path().join(name));
     let source = Source::Files { config: &config, weights: &weights };
-    let model = Model::load_on(gpu, source, &LoadOptions::default(), &mut |_| ())?;
+    let model = Model::load_on(gpu, source, &LoadOptions::default(), &mut unwatched)?;
     let tensors = Weights::open(&tensors)?;
     let manifest: Manifest = serde_json::from_slice(GOLDEN[3].1)?;
     let (asked, mut wrong) = (manifest.cases.len(), vec![]);

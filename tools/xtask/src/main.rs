@@ -1,6 +1,9 @@
 //! `cargo xtask`: sets up what is missing and runs what the project is checked with.
 
+mod build_times;
+mod features;
 mod kernels;
+mod public_api;
 
 use std::env;
 use std::ffi::OsStr;
@@ -22,9 +25,13 @@ cargo xtask TASK
   checkpoints [DIR]     what Strix says of every folder of a tree, against its `expected` line; no device is needed
   fuzz-folders ARGS     folders of models with one thing changed, loaded and asked: [--minutes 10] [--seed 1]
   pictures [--dev] [DIR] every picture of a folder against what Pillow makes of it: tests/cases
+  examples              run the examples of the model's crate, which check what they print
+  features              each library with none of its features, with each alone, and with all; a warning is an error
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
+  build-times ARGS      what an app pays that embeds Strix: [--quick] [--sizes] [--keep DIR]
+  public-api [--bless]  the libraries' public items, beside the lists of them that are committed
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -50,10 +57,14 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             2
         }),
+        "build-times" => build_times::run(rest),
         "golden" | "nano" | "schedules" => check(task, rest),
         "fuzz-folders" => check("fuzz_folders", rest),
         "checkpoints" | "pictures" => checking(task, rest),
         "full-size" => build_strix(rest).and_then(|()| check("full_size", rest)),
+        "examples" => examples(),
+        "features" => features::features(),
+        "public-api" => public_api::public_api(rest),
         "gpus" => gpus(rest),
         "bench" => bench(rest),
         "peers" => driver(&VULKAN)
@@ -86,6 +97,26 @@ fn bench(args: &[String]) -> Result {
     run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "bench"]).args(kind).args(args))
 }
 
+/// Runs the examples of the model's crate: each asserts what it prints.
+fn examples() -> Result {
+    driver(&VULKAN)?;
+    run(cargo().args(["build", "--workspace", "--examples"]))?;
+    let built = sibling("x").with_file_name("examples");
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../../model/examples");
+    let listed = fs::read_dir(sources).map_err(|error| {
+        eprintln!("error: {sources}: {error}");
+        1
+    })?;
+    let mut names: Vec<_> = listed.flatten().map(|entry| entry.path()).collect();
+    names.retain(|path| path.extension() == Some(OsStr::new("rs")));
+    names.sort();
+    for name in names.iter().filter_map(|path| path.file_stem()) {
+        println!("── {}", name.display());
+        run(&mut Command::new(built.join(name).with_extension(env::consts::EXE_EXTENSION)))?;
+    }
+    Ok(())
+}
+
 /// `--yes` fetches what is missing of the drivers of other GPUs.
 fn test(args: &[String]) -> Result {
     let mut phases = Phases::default();
@@ -113,6 +144,7 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
     if nextest {
         phases.run("doctests", || run(cargo().args(["test", "--workspace", "--doc"])))?;
     }
+    phases.run("examples", examples)?;
     // Built with the tests, and with their features: no second build of the dependencies.
     phases.run("golden", || run(&mut Command::new(sibling("golden"))))?;
     // `strix` asks the software driver for them where the processor can.

@@ -8,6 +8,7 @@ use png::{BitDepth, ColorType, Decoder, Transformations};
 
 use super::super::limits::{MAX_PIXELS, check_size, image_error};
 use super::super::opened::Decoded;
+use super::super::png_file;
 use super::compose::{Compose, Counted, Rect, bad_frame, zeroed};
 use crate::{Error, Result};
 
@@ -107,12 +108,22 @@ impl<'a> Header<'a> {
 }
 
 /// Counts the frames of an animation; none of a still picture.
-pub(super) fn count(name: &str, bytes: &[u8]) -> Option<Counted> {
-    let header = Header::read(name, bytes)?;
-    Some(Counted { num_frames: header.num_frames, size: header.size().into() })
+pub(super) fn count(name: &str, bytes: &[u8]) -> Result<Option<Counted>> {
+    let header = Header::read(name, bytes);
+    Ok(header.map(|header| Counted { num_frames: header.num_frames, size: header.size().into() }))
 }
 
-pub(super) struct Apng<'a> {
+/// Its frames; none of a still picture.
+pub(super) fn compose<'a>(name: &'a str, bytes: &'a [u8]) -> Result<Option<Box<dyn Compose + 'a>>> {
+    Ok(Apng::new(name, bytes)?.map(|frames| Box::new(frames) as _))
+}
+
+/// Decodes a picture without frames, or the default picture of an animation.
+pub(super) fn still(name: &str, bytes: &[u8]) -> Result<Decoded> {
+    png_file::decode(name, bytes)
+}
+
+struct Apng<'a> {
     header: Header<'a>,
     width: usize,
     height: usize,
@@ -129,7 +140,7 @@ pub(super) struct Apng<'a> {
 
 impl<'a> Apng<'a> {
     /// The frames of an animation; none of a still picture.
-    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
+    fn new(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
         let Some(header) = Header::read(name, bytes) else { return Ok(None) };
         let [width, height] = header.size();
         check_size(name, (width, height))?;

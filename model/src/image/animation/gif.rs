@@ -24,7 +24,7 @@ enum Disposal {
     Pixels(Rect, Vec<[u8; 4]>),
 }
 
-pub(super) struct Gif<'a> {
+struct Gif<'a> {
     name: &'a str,
     blocks: Blocks<'a>,
     width: usize,
@@ -47,7 +47,7 @@ pub(super) struct Gif<'a> {
 }
 
 /// Counts the frames and measures the canvas, without decoding a pixel.
-pub(super) fn count(name: &str, bytes: &[u8]) -> Result<Counted> {
+pub(super) fn count(name: &str, bytes: &[u8]) -> Result<Option<Counted>> {
     let mut blocks = Blocks::new(name, bytes)?;
     let [mut width, mut height] = blocks.screen;
     let mut num_frames = 0;
@@ -56,11 +56,16 @@ pub(super) fn count(name: &str, bytes: &[u8]) -> Result<Counted> {
         height = height.max(frame.rect.bottom());
         num_frames += 1;
     }
-    Ok(Counted { num_frames, size: (width as u32, height as u32) })
+    Ok(Some(Counted { num_frames, size: (width as u32, height as u32) }))
+}
+
+/// Its frames.
+pub(super) fn compose<'a>(name: &'a str, bytes: &'a [u8]) -> Result<Option<Box<dyn Compose + 'a>>> {
+    Ok(Some(Box::new(Gif::new(name, bytes)?)))
 }
 
 impl<'a> Gif<'a> {
-    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Self> {
+    fn new(name: &'a str, bytes: &'a [u8]) -> Result<Self> {
         Ok(Self {
             name,
             blocks: Blocks::new(name, bytes)?,

@@ -4,7 +4,6 @@ use super::super::guard::guarded;
 use super::super::kind::FileFormat;
 use super::super::limits::{check_size, image_error};
 use super::super::opened::Decoded;
-use super::super::still;
 use super::compose::{Compose, Counted, no_frames};
 use super::{apng, gif, webp};
 use crate::Result;
@@ -21,13 +20,13 @@ pub(in super::super) fn first(name: &str, bytes: &[u8], kind: FileFormat) -> Res
     match (first, kind) {
         (Some(first), _) => Ok(first),
         (None, FileFormat::WebP) => webp::still(name, bytes),
-        (None, _) => still::png(name, bytes),
+        (None, _) => apng::still(name, bytes),
     }
 }
 
 /// Width and height of the largest frame of a GIF: frames may lie outside of its screen.
 pub(in super::super) fn gif_dimensions(name: &str, bytes: &[u8]) -> Result<(u32, u32)> {
-    Ok(gif::count(name, bytes)?.size)
+    gif::count(name, bytes)?.map(|counted| counted.size).ok_or_else(|| no_frames(name))
 }
 
 /// The frames of an animation, with their number; none of a still picture.
@@ -37,11 +36,11 @@ pub(super) fn composed<'a>(
     kind: FileFormat,
 ) -> Result<Option<(Box<dyn Compose + 'a>, Counted)>> {
     let counted = match kind {
-        FileFormat::Gif => Some(gif::count(name, bytes)?),
-        FileFormat::WebP => webp::count(name, bytes)?,
+        FileFormat::Gif => gif::count(name, bytes),
+        FileFormat::WebP => webp::count(name, bytes),
         FileFormat::Png => apng::count(name, bytes),
-        FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => None,
-    };
+        FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => Ok(None),
+    }?;
     let Some(counted) = counted else { return Ok(None) };
     if counted.num_frames == 0 {
         return Err(no_frames(name));
@@ -54,10 +53,10 @@ pub(super) fn composed<'a>(
 }
 
 fn compose<'a>(name: &'a str, bytes: &'a [u8], kind: FileFormat) -> Result<Option<Box<dyn Compose + 'a>>> {
-    Ok(match kind {
-        FileFormat::Gif => Some(Box::new(gif::Gif::new(name, bytes)?)),
-        FileFormat::WebP => webp::WebP::new(name, bytes)?.map(|frames| Box::new(frames) as _),
-        FileFormat::Png => apng::Apng::new(name, bytes)?.map(|frames| Box::new(frames) as _),
-        FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => None,
-    })
+    match kind {
+        FileFormat::Gif => gif::compose(name, bytes),
+        FileFormat::WebP => webp::compose(name, bytes),
+        FileFormat::Png => apng::compose(name, bytes),
+        FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => Ok(None),
+    }
 }

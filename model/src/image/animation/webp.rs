@@ -66,6 +66,11 @@ pub(super) fn count(name: &str, bytes: &[u8]) -> Result<Option<Counted>> {
     Ok(Some(Counted { num_frames, size: (width as u32, height as u32) }))
 }
 
+/// Its frames; none of a still picture.
+pub(super) fn compose<'a>(name: &'a str, bytes: &'a [u8]) -> Result<Option<Box<dyn Compose + 'a>>> {
+    Ok(WebP::new(name, bytes)?.map(|frames| Box::new(frames) as _))
+}
+
 /// Decodes a picture without frames. As libwebp it does without parts that the header promises and that are missing.
 pub(super) fn still(name: &str, bytes: &[u8]) -> Result<Decoded> {
     const FLAGS_AT: usize = 20;
@@ -155,7 +160,7 @@ struct Earlier {
     key: bool,
 }
 
-pub(super) struct WebP<'a> {
+struct WebP<'a> {
     name: &'a str,
     chunks: Chunks<'a>,
     width: usize,
@@ -169,7 +174,7 @@ pub(super) struct WebP<'a> {
 
 impl<'a> WebP<'a> {
     /// The frames of an animation; none of a still picture.
-    pub(super) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
+    fn new(name: &'a str, bytes: &'a [u8]) -> Result<Option<Self>> {
         let Some(header) = Header::read(name, bytes)? else { return Ok(None) };
         let Header { flags, width, height, chunks } = header;
         let mut orientation = Orientation::NoTransforms;

@@ -1,0 +1,243 @@
+//! Files of a checkpoint that are in no folder: bytes in memory, readers, whatever an app keeps them in.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use strix_engine::ReadAt;
+
+use crate::read::{read_if_there, read_stream};
+use crate::weights::{SharedBytes, of_other_kind};
+use crate::{Error, Result};
+
+/// Provides the files of a checkpoint by their names: an app's resources, an archive, a download, a store of its own.
+///
+/// Files cannot be listed, so these names are asked for, in the layout of Hugging Face:
+///
+/// | name | |
+/// |---|---|
+/// | `config.json` | sizes and constants; the one file that must be there besides the weights |
+/// | `preprocessor_config.json`, `generation_config.json`, `tokenizer_config.json` | without one, what the published model's say |
+/// | `tokenizer.model`, else `tokenizer.json` | without both, only prepared ids can be run |
+/// | `model.safetensors`, else `model.safetensors.index.json` and the shards that it names | the weights |
+/// | `pytorch_model.bin`, else `pytorch_model.bin.index.json` and the shards that it names | the weights, where neither of those is there |
+///
+/// A map from names to [`FileContent`] provides files, and so does a closure `Fn(&str) -> io::Result<Option<FileContent>>`.
+///
+/// ```
+/// use std::collections::HashMap;
+///
+/// use strix_model::{Checkpoint, FileContent, Source, nano_files};
+///
+/// let files: HashMap<&str, FileContent> =
+///     nano_files().into_iter().map(|(name, bytes)| (name, FileContent::from_bytes(bytes))).collect();
+/// let checkpoint = Checkpoint::open(Source::Provided(&files))?;
+/// assert_eq!(checkpoint.config().text.hidden_size, 128);
+///
+/// let by_name = |name: &str| {
+///     let file = nano_files().into_iter().find(|(held, _)| *held == name);
+///     Ok(file.map(|(_, bytes)| FileContent::from_reader(std::io::Cursor::new(bytes))))
+/// };
+/// assert_eq!(Checkpoint::open(Source::Provided(&by_name))?.config(), checkpoint.config());
+/// # Ok::<(), strix_model::Error>(())
+/// ```
+pub trait Files {
+    /// The file of that name; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// If it is there and cannot be had. Loading ends with [`Error::Io`] of that name.
+    fn file(&self, name: &str) -> io::Result<Option<FileContent>>;
+}
+
+impl<F: Fn(&str) -> io::Result<Option<FileContent>>> Files for F {
+    fn file(&self, name: &str) -> io::Result<Option<FileContent>> {
+        self(name)
+    }
+}
+
+impl<K: Borrow<str> + Ord> Files for BTreeMap<K, FileContent> {
+    fn file(&self, name: &str) -> io::Result<Option<FileContent>> {
+        Ok(self.get(name).cloned())
+    }
+}
+
+impl<K: Borrow<str> + Eq + Hash, S: BuildHasher> Files for HashMap<K, FileContent, S> {
+    fn file(&self, name: &str) -> io::Result<Option<FileContent>> {
+        Ok(self.get(name).cloned())
+    }
+}
+
+impl fmt::Debug for dyn Files + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Files")
+    }
+}
+
+/// What can be read from any byte on.
+trait ReadSeek: Read + Seek + Send {}
+
+impl<R: Read + Seek + Send> ReadSeek for R {}
+
+/// The content of a provided file. Clones share it.
+#[derive(Clone)]
+pub struct FileContent(Content);
+
+#[derive(Clone)]
+enum Content {
+    Bytes(SharedBytes),
+    Reader(Arc<Mutex<dyn ReadSeek>>),
+}
+
+impl FileContent {
+    /// Bytes in memory: `Vec<u8>`, `&'static [u8]`, `Arc<[u8]>`, a memory map, anything that gives the same bytes each time
+    /// it is asked. Weights are read where they are; nothing holds them once a model is loaded, unless the device uses them in
+    /// place or its layers take turns.
+    pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self(Content::Bytes(Arc::new(bytes)))
+    }
+
+    /// A reader that can seek, from its byte 0 on, wherever it is now: a `File`, a `Cursor`, an entry of an archive that is
+    /// stored, not compressed.
+    ///
+    /// Weights of safetensors are read tensor by tensor as they are needed, so that the whole is never in memory; where
+    /// layers take turns on the device, they are read again for each. Any other file is read whole. The reader is used from
+    /// several threads, by one at a time.
+    pub fn from_reader(reader: impl Read + Seek + Send + 'static) -> Self {
+        Self(Content::Reader(Arc::new(Mutex::new(reader))))
+    }
+
+    /// What it holds, under that name: bytes, or a reader with its length.
+    pub(crate) fn opened(self, name: &str) -> Result<Opened> {
+        match self.0 {
+            Content::Bytes(bytes) => Ok(Opened::Bytes(bytes)),
+            Content::Reader(reader) => {
+                let mut reader = Reader { name: name.into(), len: 0, inner: reader };
+                reader.len = reader.end()?;
+                Ok(Opened::Reader(Arc::new(reader)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Content::Bytes(bytes) => write!(f, "{} bytes", (**bytes).as_ref().len()),
+            Content::Reader(_) => f.write_str("a reader"),
+        }
+    }
+}
+
+/// A provided file that was opened.
+pub(crate) enum Opened {
+    Bytes(SharedBytes),
+    Reader(Arc<Reader>),
+}
+
+/// A reader of a provided file.
+pub(crate) struct Reader {
+    name: String,
+    len: u64,
+    inner: Arc<Mutex<dyn ReadSeek>>,
+}
+
+impl Reader {
+    /// Bytes that it had when it was opened.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn lock(&self) -> MutexGuard<'_, dyn ReadSeek + 'static> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, source: io::Error) -> Error {
+        Error::Io { path: (&*self.name).into(), source }
+    }
+
+    /// Bytes that it has now.
+    pub(crate) fn end(&self) -> Result<u64> {
+        self.lock().seek(SeekFrom::End(0)).map_err(|source| self.error(source))
+    }
+
+    /// Fills `bytes` from byte `at` on.
+    pub(crate) fn fill(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        self.read_at(at, bytes).map_err(|source| self.error(source))
+    }
+
+    /// All of it, if that is no more than `max_bytes`.
+    pub(crate) fn all(&self, max_bytes: u64) -> Result<Vec<u8>> {
+        let mut reader = self.lock();
+        reader.rewind().map_err(|source| self.error(source))?;
+        read_stream(&mut *reader, self.name.as_ref(), max_bytes)
+    }
+}
+
+impl ReadAt for Reader {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut reader = self.lock();
+        reader.seek(SeekFrom::Start(at))?;
+        reader.read_exact(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                let end = at + bytes.len() as u64;
+                let said = format!("ends before byte {end}, and had {} when it was opened", self.len);
+                io::Error::new(io::ErrorKind::UnexpectedEof, said)
+            }
+            _ => error,
+        })
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} bytes, read as they are needed", self.name, self.len)
+    }
+}
+
+/// Asks for a file.
+pub(crate) fn provided(files: &dyn Files, name: &str) -> Result<Option<FileContent>> {
+    files.file(name).map_err(|source| Error::Io { path: name.into(), source })
+}
+
+/// Where the small files of a checkpoint are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Beside<'a> {
+    Dir(&'a Path),
+    Provided(&'a dyn Files),
+}
+
+impl Beside<'_> {
+    /// Path of a file, for errors.
+    pub(crate) fn path(self, name: &str) -> PathBuf {
+        match self {
+            Self::Dir(dir) => dir.join(name),
+            Self::Provided(_) => name.into(),
+        }
+    }
+
+    /// Content of a file; `None` where it is not there.
+    pub(crate) fn read(self, name: &str, max_bytes: u64) -> Result<Option<Vec<u8>>> {
+        let files = match self {
+            Self::Dir(dir) => return read_if_there(&dir.join(name), max_bytes),
+            Self::Provided(files) => files,
+        };
+        let Some(content) = provided(files, name)? else { return Ok(None) };
+        let bytes = match content.opened(name)? {
+            Opened::Bytes(bytes) => read_stream((*bytes).as_ref(), name.as_ref(), max_bytes)?,
+            Opened::Reader(reader) => reader.all(max_bytes)?,
+        };
+        match of_other_kind(&bytes) {
+            Some(reason) => Err(Error::File { path: name.into(), reason }),
+            None => Ok(Some(bytes)),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Checkpoints whose files are in no folder: in memory, behind readers, or had from a callback.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use strix_model::convert::{WriteOptions, convert, export};
+use strix_model::{
+    Dtype, Error, FileContent, Files, LoadOptions, Model, Result, Rounding, Source, Weights, nano_files,
+    unwatched,
+};
+use strix_tests::golden::root;
+use strix_tests::{gpu, prompt_ids};
+
+/// Files by name.
+type Map = HashMap<String, FileContent>;
+
+fn options() -> LoadOptions {
+    LoadOptions { ctx: Some(160), ..LoadOptions::default() }
+}
+
+fn load(source: Source<'_>) -> Result<Model> {
+    Model::load_on(gpu(), source, &options(), &mut unwatched)
+}
+
+/// Logits of a few greedy steps after a picture and a question.
+fn logits(model: &Model) -> Vec<Vec<f32>> {
+    let c = model.config();
+    let size = c.vision.image_size;
+    let pixels: Vec<f32> =
+        (0..c.vision.num_channels * size * size).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    let mut session = model.session().unwrap();
+    session.add_embeds(model.encode(&pixels).unwrap().into());
+    session.inspect().greedy(&prompt_ids([1, 40, -200, 41, 42, 43]), 3).unwrap()
+}
+
+/// The files of a folder, each as `content` makes it of its path.
+fn folder(dir: &Path, content: impl Fn(&Path) -> FileContent) -> Map {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    entries.map(|path| (path.file_name().unwrap().to_str().unwrap().into(), content(&path))).collect()
+}
+
+fn in_memory(path: &Path) -> FileContent {
+    FileContent::from_bytes(fs::read(path).unwrap())
+}
+
+fn opened(path: &Path) -> FileContent {
+    FileContent::from_reader(File::open(path).unwrap())
+}
+
+fn cursor(path: &Path) -> FileContent {
+    FileContent::from_reader(Cursor::new(fs::read(path).unwrap()))
+}
+
+fn nano() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../model/nano"))
+}
+
+/// nano in several files, plain.
+fn shards() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriteOptions { shard_bytes: 1 << 20, ..WriteOptions::default() };
+    export(nano(), &dir.path().join("out"), None, &options, &mut unwatched).unwrap();
+    dir
+}
+
+#[track_caller]
+fn says<T>(result: Result<T>, words: &[&str]) {
+    let error = result.err().expect("it is refused").to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn files_in_memory_and_behind_readers_answer_as_their_folder() {
+    let want = logits(&load(Source::Dir(nano())).unwrap());
+    for (name, content) in
+        [("memory", in_memory as fn(&Path) -> FileContent), ("files", opened), ("cursors", cursor)]
+    {
+        let files = folder(nano(), content);
+        let model = load(Source::Provided(&files)).unwrap();
+        assert_eq!(logits(&model), want, "{name}");
+        assert_eq!(model.tokenizer().unwrap().vocab_size(), 1024, "{name}");
+        // What was provided is there for another model.
+        assert_eq!(logits(&load(Source::Provided(&files)).unwrap()), want, "{name}, again");
+    }
+
+    let dir = shards();
+    let out = dir.path().join("out");
+    assert!(fs::read_dir(&out).unwrap().count() > 6, "it is in shards");
+    let by_name = |name: &str| match File::open(out.join(name)) {
+        Ok(file) => Ok(Some(FileContent::from_reader(file))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    assert_eq!(logits(&load(Source::Provided(&by_name)).unwrap()), want, "a callback, of shards");
+}
+
+#[test]
+fn a_torch_file_behind_a_reader_is_what_it_is_in_its_folder() {
+    let dir = root().join("tiny/hf");
+    let (mine, want) = (Weights::provided(&folder(&dir, cursor)).unwrap(), Weights::open(&dir).unwrap());
+    assert!(mine.names().eq(want.names()));
+    for name in want.names() {
+        assert!(mine.get(name).unwrap().same(&want.get(name).unwrap()).unwrap(), "{name}");
+    }
+}
+
+/// Packed weights come to the device as they lie, and layers that take turns come again and again.
+#[test]
+fn a_converted_checkpoint_behind_readers_streams_as_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: true };
+    convert(nano(), &out, rounding, &WriteOptions::default(), &mut unwatched).unwrap();
+    let least = {
+        let options = LoadOptions { device_memory: Some(1 << 20), ..options() };
+        match Model::load_on(gpu(), Source::Dir(&out), &options, &mut unwatched) {
+            Err(Error::DeviceMemory(short)) => short.needed_bytes,
+            other => panic!("{other:?}"),
+        }
+    };
+    for device_memory in [None, Some(least)] {
+        let load = |source: Source<'_>| {
+            let options = LoadOptions { device_memory, ..options() };
+            Model::load_on(gpu(), source, &options, &mut unwatched).unwrap()
+        };
+        let want = logits(&load(Source::Dir(&out)));
+        for content in [in_memory as fn(&Path) -> FileContent, opened] {
+            let model = load(Source::Provided(&folder(&out, content)));
+            assert_eq!(model.memory().streams(), device_memory.is_some());
+            assert_eq!(logits(&model), want, "{device_memory:?}");
+        }
+    }
+}
+
+/// A reader that notes the largest of its reads, and fails from a byte on.
+struct Watched {
+    inner: Cursor<&'static [u8]>,
+    largest: Arc<AtomicUsize>,
+    fails_at: Option<(u64, fn() -> io::Error)>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.largest.fetch_max(bytes.len(), Ordering::Relaxed);
+        match self.fails_at {
+            Some((at, error)) if self.inner.position() + bytes.len() as u64 > at => Err(error()),
+            _ => self.inner.read(bytes),
+        }
+    }
+}
+
+impl Seek for Watched {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
+
+fn nano_file(name: &str) -> &'static [u8] {
+    nano_files().into_iter().find(|(held, _)| *held == name).unwrap().1
+}
+
+/// nano with other weights.
+fn with_weights(weights: impl Fn() -> Option<FileContent>) -> impl Files {
+    move |name: &str| {
+        Ok(match name {
+            "model.safetensors" => weights(),
+            _ => nano_files()
+                .into_iter()
+                .find(|(held, _)| *held == name)
+                .map(|(_, bytes)| FileContent::from_bytes(bytes)),
+        })
+    }
+}
+
+#[test]
+fn weights_behind_a_reader_are_read_tensor_by_tensor() {
+    let largest = Arc::new(AtomicUsize::new(0));
+    let files = with_weights(|| {
+        let inner = Cursor::new(nano_file("model.safetensors"));
+        Some(FileContent::from_reader(Watched { inner, largest: largest.clone(), fails_at: None }))
+    });
+    let model = load(Source::Provided(&files)).unwrap();
+    let weights = Weights::open(nano()).unwrap();
+    let tensor = weights.names().map(|name| weights.get(name).unwrap().byte_len()).max().unwrap();
+    let largest = largest.load(Ordering::Relaxed);
+    assert!(largest <= tensor && tensor < nano_file("model.safetensors").len() / 4, "{largest} of {tensor}");
+    assert!(logits(&model).len() == 3);
+}
+
+#[test]
+fn a_reader_that_fails_midway_is_an_error_with_its_name() {
+    let len = nano_file("model.safetensors").len() as u64;
+    for at in [3, 100, len / 2, len - 5] {
+        let files = with_weights(|| {
+            let inner = Cursor::new(nano_file("model.safetensors"));
+            let fails_at: Option<(u64, fn() -> io::Error)> =
+                Some((at, || io::Error::other("the card was pulled out")));
+            Some(FileContent::from_reader(Watched { inner, largest: Arc::default(), fails_at }))
+        });
+        match load(Source::Provided(&files)) {
+            Err(Error::Io { path, source }) => {
+                assert_eq!(path, Path::new("model.safetensors"), "from byte {at}");
+                assert_eq!(source.to_string(), "the card was pulled out");
+            }
+            other => panic!("from byte {at}: {other:?}"),
+        }
+    }
+    let fails = |name: &str| match name {
+        "tokenizer.model" => Err(io::Error::other("the server is away")),
+        _ => Ok(nano_files().into_iter().find(|f| f.0 == name).map(|f| FileContent::from_bytes(f.1))),
+    };
+    says(load(Source::Provided(&fails)), &["tokenizer.model: the server is away"]);
+}
+
+#[test]
+fn a_provided_file_that_is_cut_says_so() {
+    let whole = nano_file("model.safetensors");
+    let cut = &whole[..whole.len() - 8];
+    let words = [
+        "model.safetensors: holds ",
+        &cut.len().to_string(),
+        "its header describes",
+        &whole.len().to_string(),
+    ];
+    says(load(Source::Provided(&with_weights(|| Some(FileContent::from_bytes(cut))))), &words);
+    says(load(Source::Provided(&with_weights(|| Some(FileContent::from_reader(Cursor::new(cut)))))), &words);
+
+    // It was whole when it was opened.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weights");
+    fs::write(&path, whole).unwrap();
+    let files = with_weights(|| Some(opened(&path)));
+    let mut is_cut = false;
+    let loaded = Model::load_on(gpu(), Source::Provided(&files), &options(), &mut |_| {
+        if !std::mem::replace(&mut is_cut, true) {
+            File::options().write(true).open(&path).unwrap().set_len(whole.len() as u64 / 2).unwrap();
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    says(
+        loaded,
+        &["model.safetensors: ends before byte", &format!("had {} when it was opened", whole.len())],
+    );
+}
+
+#[test]
+fn a_file_that_is_not_provided_is_named() {
+    let without = |missing: &'static str| {
+        move |name: &str| {
+            let held = nano_files().into_iter().find(|(held, _)| *held == name && name != missing);
+            Ok(held.map(|(_, bytes)| FileContent::from_bytes(bytes)))
+        }
+    };
+    says(load(Source::Provided(&without("config.json"))), &["config.json: is not among the files"]);
+    says(
+        load(Source::Provided(&without("model.safetensors"))),
+        &["model.safetensors: is not among the files", "model.safetensors.index.json", "pytorch_model.bin"],
+    );
+    let model = load(Source::Provided(&without("tokenizer.model"))).unwrap();
+    assert!(matches!(model.tokenizer(), Err(Error::NoTokenizer)));
+
+    let dir = shards();
+    let mut files = folder(&dir.path().join("out"), in_memory);
+    let shard = files.keys().filter(|name| name.contains("-of-")).min().unwrap().clone();
+    files.remove(&shard);
+    says(
+        load(Source::Provided(&files)),
+        &[&format!("{shard}: is not among the files"), "model.safetensors.index.json names it"],
+    );
+    files.insert("config.json".into(), FileContent::from_bytes(b"<!DOCTYPE html><title>404</title>"));
+    says(load(Source::Provided(&files)), &["config.json: is a page of HTML"]);
+    files.insert("config.json".into(), FileContent::from_bytes(br#"{"model_type": "qwen2_vl"}"#));
+    says(load(Source::Provided(&files)), &["config.json: is the config of another model, Qwen2-VL"]);
+}
