@@ -209,3 +209,66 @@ fn a_small_window_and_a_dense_screen_show_all_of_it() {
         }
     }
 }
+
+/// Measures frames while models answer: nano, and those in the folders that `STRIX_VIEWER_MODELS` names. It asserts nothing
+/// of times: `cargo xtask viewer --frames` prints them.
+#[test]
+#[ignore = "it measures, and takes minutes"]
+fn frame_times() {
+    let Some(display) = Display::start(1080, 760) else { return };
+    let named = std::env::var("STRIX_VIEWER_MODELS").unwrap_or_default();
+    let models = ["nano"].into_iter().chain(named.split(':').filter(|folder| !folder.is_empty()));
+    println!("| model | pieces | during | frames | p50 ms | p99 ms | worst ms | tokens/s | first token s |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for model in models {
+        let name = Path::new(model).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for slice in ["8", "50", "0"] {
+            let dir = tempfile::tempdir().unwrap();
+            let times = dir.path().join("frames.json");
+            let log = dir.path().join("log.jsonl");
+            let done = std::process::Command::new(env!("CARGO_BIN_EXE_strix-viewer"))
+                .env("DISPLAY", &display.name)
+                .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
+                .env_remove("WAYLAND_DISPLAY")
+                .args([
+                    "--model",
+                    model,
+                    "--slice",
+                    slice,
+                    "--ctx",
+                    "512",
+                    "--max-tokens",
+                    "24",
+                    "--times",
+                    "3",
+                ])
+                .args(["--ask", "Describe the image.", "--frames"])
+                .arg(&times)
+                .arg("--log")
+                .arg(&log)
+                .arg(sample("drawing_640x480.png"))
+                .stderr(std::process::Stdio::null())
+                .status()
+                .unwrap();
+            assert!(done.success(), "{model} with pieces of {slice} ms");
+            let report: Value = serde_json::from_slice(&std::fs::read(&times).unwrap()).unwrap();
+            assert!(report["error"].is_null(), "{report:#}");
+            let median = |values: &Value| {
+                let mut values: Vec<f64> = serde_json::from_value(values.clone()).unwrap_or_default();
+                values.sort_by(f64::total_cmp);
+                values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+            };
+            let [speed, first] = ["tokens_per_second", "first_token_s"].map(|name| median(&report[name]));
+            let pieces = if slice == "0" { "whole".to_owned() } else { format!("{slice} ms") };
+            for during in ["idle", "prompt", "tokens"] {
+                let of = &report[during];
+                let [p50, p99, worst] =
+                    ["p50", "p99", "worst"].map(|name| of[name].as_f64().unwrap_or(f64::NAN));
+                let frames = &of["frames"];
+                println!(
+                    "| {name} | {pieces} | {during} | {frames} | {p50:.0} | {p99:.0} | {worst:.0} | {speed:.2} | {first:.2} |"
+                );
+            }
+        }
+    }
+}
