@@ -1,6 +1,7 @@
 //! The window: events of the system and of the model become the state, and its wishes are done.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -59,6 +60,8 @@ pub(crate) struct App {
     log: Option<Log>,
     drive: Option<Drive>,
     is_closing: bool,
+    /// Where the controls were in the frame before.
+    places: BTreeMap<&'static str, egui::Rect>,
 }
 
 impl App {
@@ -106,8 +109,8 @@ impl App {
                 (None, None)
             }
         };
-        let is_closing = false;
-        Self { state, kept, opening, events, report, gpu, worker, frames, log, drive, is_closing }
+        let (is_closing, places) = (false, BTreeMap::new());
+        Self { state, kept, opening, events, report, gpu, worker, frames, log, drive, is_closing, places }
     }
 
     /// Does what the state asks for.
@@ -257,6 +260,11 @@ impl eframe::App for App {
         }
         view::show(ui, &mut self.state);
         let controls = view::take_controls(&ctx);
+        // What grew or moved finds its place in the next frame.
+        if self.places != controls.places {
+            self.places.clone_from(&controls.places);
+            ctx.request_repaint();
+        }
         if let Some(log) = &mut self.log {
             log.note(&self.state, &controls, ctx.pixels_per_point());
         }

@@ -63,19 +63,22 @@ fn choices(ui: &mut Ui, state: &mut State, path: &mut String, current: Option<&C
             }
         }
     });
-    ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
-        if control("browse", ui.button("Browse…")).clicked() {
-            state.wishes.push(Wish::ChooseFolder);
-        }
-        let edit = TextEdit::singleline(path)
-            .id(Id::unique("model path"))
-            .hint_text("Folder with config.json, the tokenizer and the weights")
-            .margin(Margin::symmetric(8, 7))
-            .desired_width(ui.available_width());
-        let edit = control("model-path", ui.add(edit));
-        if edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) && !path.trim().is_empty() {
-            wanted.plan = Some(Choice::Folder(PathBuf::from(path.trim())));
-        }
+    ui.horizontal(|ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if control("browse", ui.button("Browse…")).clicked() {
+                state.wishes.push(Wish::ChooseFolder);
+            }
+            let edit = TextEdit::singleline(path)
+                .id(Id::unique("model path"))
+                .hint_text("Folder with config.json, the tokenizer and the weights")
+                .margin(Margin::symmetric(8, 7))
+                .desired_width(ui.available_width());
+            let edit = control("model-path", ui.add(edit));
+            if edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) && !path.trim().is_empty()
+            {
+                wanted.plan = Some(Choice::Folder(PathBuf::from(path.trim())));
+            }
+        });
     });
 }
 
@@ -134,11 +137,13 @@ fn outcome(ui: &mut Ui, planned: &Planned, wanted: &mut Wanted) {
         Planned::Known(choice, plan) => {
             known(ui, choice, plan);
             ui.add_space(4.0);
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let load = format!("Load {}", choice.name());
-                if control("load", ui.add(primary(ui, &load))).clicked() {
-                    wanted.load = Some(choice.clone());
-                }
+            ui.horizontal(|ui| {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    let load = format!("Load {}", choice.name());
+                    if control("load", ui.add(primary(ui, &load))).clicked() {
+                        wanted.load = Some(choice.clone());
+                    }
+                });
             });
         }
     }

@@ -30,14 +30,16 @@ pub(crate) fn show(ctx: &Context, state: &mut State) {
         section(ui, "Device");
         device(ui, &mut settings.loading);
         ui.add_space(8.0);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if control("done", ui.button("Done")).clicked() {
-                state.dialog = None;
-            }
-            if control("defaults", ui.add(super::quiet("Back to how it was at first"))).clicked() {
-                settings.answering = Answering::default();
-                settings.loading = Loading::default();
-            }
+        ui.horizontal(|ui| {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                if control("done", ui.button("Done")).clicked() {
+                    state.dialog = None;
+                }
+                if control("defaults", ui.add(super::quiet("Back to how it was at first"))).clicked() {
+                    settings.answering = Answering::default();
+                    settings.loading = Loading::default();
+                }
+            });
         });
     });
     if closed {

@@ -104,9 +104,16 @@ impl Display {
     pub(crate) fn shoot(&self, name: &str) {
         let Some(dir) = env::var_os("STRIX_VIEWER_SHOTS") else { return };
         std::fs::create_dir_all(&dir).expect("the folder of the screenshots");
-        // Hover and scrolling come to rest.
-        thread::sleep(Duration::from_millis(500));
-        self.picture().save(Path::new(&dir).join(format!("{name}.png"))).expect("a screenshot is written");
+        // What was drawn comes to the screen some frames later, and a text cursor blinks.
+        let mut picture = self.picture();
+        for _ in 0..8 {
+            thread::sleep(Duration::from_millis(400));
+            let last = std::mem::replace(&mut picture, self.picture());
+            if last == picture {
+                break;
+            }
+        }
+        picture.save(Path::new(&dir).join(format!("{name}.png"))).expect("a screenshot is written");
     }
 }
 
