@@ -1,6 +1,7 @@
 //! The thread of the model: it loads, answers and looks into answers, and says what happens.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -140,6 +141,7 @@ impl Desk {
                     total_bytes: progress.total_bytes,
                 }));
             }
+            ControlFlow::Continue(())
         });
         let talk = loaded.and_then(|model| Ok(Talk::new(model.session()?)));
         self.report.send(match talk {
@@ -226,7 +228,7 @@ impl Talk {
         let mut answer = match asked {
             Asked::New { question, pictures } => {
                 for picture in pictures {
-                    self.session.add_image(&picture)?;
+                    self.session.add_image(&*picture)?;
                     self.pictures.push(picture);
                 }
                 self.session.ask(question, options)?
