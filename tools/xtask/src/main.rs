@@ -5,6 +5,7 @@ mod features;
 mod install;
 mod kernels;
 mod public_api;
+mod viewer;
 
 use std::env;
 use std::ffi::OsStr;
@@ -35,6 +36,8 @@ cargo xtask TASK
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
   build-times ARGS      what an app pays that embeds Strix: [--quick] [--sizes] [--keep DIR]
   public-api [--bless]  the libraries' public items, beside the lists of them that are committed
+  viewer [--frames DIR..] the window, used by a program on a display of its own, and its screenshots; or the times of its
+                        frames while nano, and models in these folders, answer
   peers ARGS            Strix and other engines in turns: [--only PEER,..] [--rounds 3] [--full] [--save] [--json FILE]
 
 --dev builds with the dev profile, as the tests do, instead of release.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         "bench" => bench(rest),
         "capi" => capi(rest),
         "install" => install::install(rest),
+        "viewer" => viewer::viewer(rest),
         "peers" => driver(&VULKAN)
             .and_then(|()| build_strix(&[]))
             .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
@@ -131,7 +135,7 @@ fn test(args: &[String]) -> Result {
 }
 
 fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
-    phases.run("driver", || driver(&[VULKAN, GL].concat()))?;
+    phases.run("driver", || driver(&[VULKAN, GL].concat()).and_then(|()| viewer::display()))?;
     phases.run("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
     phases.run("lints", || {
         run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -239,7 +243,6 @@ fn driver(packages: &[&str]) -> Result {
     if !cfg!(target_os = "linux") || has_vulkan() && (!needs_gl || has_library("libEGL.so.1")) {
         return Ok(()); // Metal and Direct3D come with the system.
     }
-    let install = ["apt-get", "install", "-y", "--no-install-recommends"];
     if has_vulkan() {
         println!("no libEGL: the tests through OpenGL need {}", packages.join(", "));
     } else {
@@ -259,6 +262,12 @@ fn driver(packages: &[&str]) -> Result {
         );
         return Err(2);
     }
+    install(packages)
+}
+
+/// Installs packages, where there is apt-get.
+fn install(packages: &[&str]) -> Result {
+    let install = ["apt-get", "install", "-y", "--no-install-recommends"];
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
     let sudo = (!root).then_some("sudo");
     if !root && !quiet(Command::new("sudo").arg("--version")) {

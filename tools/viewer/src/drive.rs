@@ -1,0 +1,137 @@
+//! A run without a user: the window asks by itself, measures its frames, and closes.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::conversation::Outcome;
+use crate::frames::{During, Frames, Summary};
+use crate::settings::Slice;
+use crate::state::{Phase, State};
+
+/// Time for which frames are measured before anything is asked.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub(crate) struct Drive {
+    /// The question.
+    pub(crate) question: String,
+    /// Number of times that it is asked, each in a conversation of its own.
+    pub(crate) times: u32,
+    /// File of the frames' times.
+    pub(crate) out: PathBuf,
+    step: Step,
+    frames: Frames,
+    speeds: Vec<f64>,
+    first_tokens: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Until the model and the pictures are there.
+    Waiting,
+    Idle(Instant),
+    Asked(u32),
+    Done,
+}
+
+/// What the file holds.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    device: &'a str,
+    model: Option<String>,
+    /// Milliseconds; `null`: as long as it takes.
+    slice_ms: Option<u128>,
+    /// Milliseconds between frames, nothing being asked.
+    idle: Summary,
+    /// From the question to the first token: pictures and prompt.
+    prompt: Summary,
+    /// From the first token to the last.
+    tokens: Summary,
+    /// Both of these.
+    generating: Summary,
+    tokens_per_second: Vec<f64>,
+    first_token_s: Vec<f64>,
+    error: Option<String>,
+}
+
+impl Drive {
+    /// Begins with waiting.
+    pub(crate) fn new(question: String, times: u32, out: PathBuf) -> Self {
+        let (step, frames) = (Step::Waiting, Frames::default());
+        Self { question, times, out, step, frames, speeds: vec![], first_tokens: vec![] }
+    }
+
+    /// Takes the next step, once a frame. Returns whether it is the last.
+    pub(crate) fn step(&mut self, state: &mut State) -> bool {
+        if !matches!(self.step, Step::Waiting) {
+            self.frames.note(Instant::now(), state.during());
+        }
+        match self.step {
+            Step::Waiting => match &state.phase {
+                Phase::Ready if state.draft.reading == 0 => self.step = Step::Idle(Instant::now()),
+                Phase::Empty { .. } => return self.finish(state, None),
+                _ => {}
+            },
+            Step::Idle(since) if since.elapsed() >= IDLE => {
+                self.ask(state);
+                self.step = Step::Asked(1);
+            }
+            Step::Asked(times) if matches!(state.phase, Phase::Ready) => {
+                let last = state.conversation.last();
+                match last.map(|turn| turn.answer.outcome.clone()) {
+                    Some(Outcome::Done { timing, .. }) => {
+                        self.speeds.extend(timing.tokens_per_second());
+                        self.first_tokens.push(timing.first_token.as_secs_f64());
+                    }
+                    Some(Outcome::Failed(problem)) => return self.finish(state, Some(problem.text())),
+                    _ => {}
+                }
+                if times >= self.times {
+                    return self.finish(state, None);
+                }
+                let pictures = last.map(|turn| turn.pictures.clone()).unwrap_or_default();
+                state.begin_anew();
+                state.draft.pictures = pictures;
+                self.ask(state);
+                self.step = Step::Asked(times + 1);
+            }
+            Step::Done => return true,
+            Step::Idle(_) | Step::Asked(_) => {}
+        }
+        false
+    }
+
+    fn ask(&self, state: &mut State) {
+        state.draft.text.clone_from(&self.question);
+        state.ask();
+    }
+
+    fn finish(&mut self, state: &State, error: Option<String>) -> bool {
+        self.step = Step::Done;
+        let empty = match &state.phase {
+            Phase::Empty { problem, .. } => problem.as_ref().map(crate::problem::Problem::text),
+            _ => None,
+        };
+        let slice = state.loading_options().slice.as_millis();
+        let report = Report {
+            device: &state.device.name,
+            model: state.model.as_ref().map(|model| model.choice.name()),
+            slice_ms: Some(slice).filter(|_| state.settings.loading.slice != Slice::Whole),
+            idle: self.frames.summary(&[During::Idle]),
+            prompt: self.frames.summary(&[During::Prompt]),
+            tokens: self.frames.summary(&[During::Tokens]),
+            generating: self.frames.summary(&[During::Prompt, During::Tokens]),
+            tokens_per_second: self.speeds.clone(),
+            first_token_s: self.first_tokens.clone(),
+            error: error.or(empty),
+        };
+        let written = serde_json::to_vec_pretty(&report).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|text| std::fs::write(&self.out, text)) {
+            eprintln!("error: {}: {error}", self.out.display());
+        }
+        true
+    }
+}

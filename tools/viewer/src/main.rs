@@ -1,0 +1,221 @@
+//! `strix-viewer`: a window in which pictures are asked about. The device that draws it is the one that answers.
+
+mod app;
+mod attention;
+mod conversation;
+mod device;
+mod drive;
+mod frames;
+mod log;
+mod messages;
+mod picture;
+mod plan;
+mod problem;
+mod screen;
+mod settings;
+mod state;
+mod theme;
+mod view;
+mod worker;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::Parser;
+use eframe::egui::ViewportBuilder;
+use eframe::egui_wgpu::WgpuConfiguration;
+
+use crate::app::{App, Kept, Opening};
+use crate::device::Wanted;
+use crate::drive::Drive;
+use crate::log::Log;
+use crate::problem::Problem;
+use crate::settings::{Choice, Look, Settings, Slice};
+
+/// A window in which pictures are asked about
+#[derive(Debug, Parser)]
+#[command(version, name = "strix-viewer")]
+struct Args {
+    /// Pictures for the first question
+    pictures: Vec<PathBuf>,
+    /// Folder of a model, or nano, the built-in one [default: the one that was loaded last]
+    #[arg(short, long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Part of the name or backend of the adapter to use, e.g. nvidia or gl; see `strix devices`
+    #[arg(long, value_name = "NAME", env = "STRIX_ADAPTER", hide_env = true)]
+    adapter: Option<String>,
+    /// Milliseconds for which the model may keep the device from the next frame; 0: as long as it takes
+    #[arg(long, value_name = "MS")]
+    slice: Option<u32>,
+    /// Positions of a conversation
+    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    ctx: Option<u32>,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+    /// File of the settings; options given here are not kept in it [default: strix/viewer.json among the user's settings]
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Colours of the window
+    #[arg(long, value_enum)]
+    look: Option<LookArg>,
+    /// Width and height of the window, in points
+    #[arg(long, value_name = "WxH", value_parser = size, default_value = "1080x760")]
+    size: [f32; 2],
+    /// Ask this by itself, with the pictures given, write the times of the frames, and close
+    #[arg(long, value_name = "QUESTION", requires = "frames")]
+    ask: Option<String>,
+    /// File for the times of the frames, as JSON
+    #[arg(long, value_name = "FILE", requires = "ask")]
+    frames: Option<PathBuf>,
+    /// Number of times that --ask asks
+    #[arg(long, value_name = "N", default_value = "1", requires = "ask")]
+    times: u32,
+    /// File for the window's state, a line of JSON for each change
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Give the model's work to the device after each frame, or as soon as there is some [default: true on a GPU]
+    #[arg(long, value_name = "BOOL")]
+    paced: Option<bool>,
+    /// Wait so long at each tensor of a model that is loaded, to see it being loaded
+    #[arg(long, value_name = "MS", hide = true)]
+    slow_loading: Option<u64>,
+    /// Destroy the device when an answer has so many tokens, to see what happens
+    #[arg(long, value_name = "TOKENS", hide = true)]
+    lose_device_after: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LookArg {
+    System,
+    Light,
+    Dark,
+}
+
+fn size(text: &str) -> Result<[f32; 2], String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
+    let fits = |side: &f32| (200.0..=16_384.0).contains(side);
+    sides.filter(|sides| sides.iter().all(fits)).ok_or_else(|| "it is no size such as 1080x760".into())
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Warnings, and what `RUST_LOG` asks for. What drivers and the window say of themselves is no use to users.
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "error,strix_engine=warn,strix_model=warn".into())
+}
+
+/// Opens the window, and again each time that its device is lost.
+fn run(args: &Args) -> Result<(), String> {
+    let kept = Rc::new(RefCell::new(Kept::default()));
+    if let Some(path) = &args.log {
+        let log = Log::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        kept.borrow_mut().log = Some(log);
+    }
+    if let (Some(question), Some(out)) = (&args.ask, &args.frames) {
+        kept.borrow_mut().drive = Some(Drive::new(question.clone(), args.times, out.clone()));
+    }
+    let mut opening = opening(args);
+    let mut wanted = Wanted { name: args.adapter.clone().filter(|name| !name.is_empty()), passed_over: 0 };
+    loop {
+        let setup = device::setup(&wanted)?;
+        let opened = catch_unwind(AssertUnwindSafe(|| open(args, setup, &kept, &opening)));
+        // A lost device is destroyed on purpose once at most.
+        opening.lose_device_after = None;
+        let has_lost = kept.borrow().lost.is_some();
+        match opened {
+            Ok(Err(eframe::Error::Wgpu(error))) if kept.borrow().state.is_none() => {
+                // What cannot draw on this display is passed over.
+                eprintln!("note: passed over an adapter: {error}");
+                wanted.passed_over += 1;
+            }
+            Ok(Err(error)) if !has_lost => return Err(error.to_string()),
+            Ok(Ok(())) if !has_lost => return Ok(()),
+            // wgpu panics in places when a device is lost.
+            Err(panic) if !has_lost => std::panic::resume_unwind(panic),
+            _ => {}
+        }
+    }
+}
+
+/// What is opened: the settings with the options over them.
+fn opening(args: &Args) -> Opening {
+    let settings_path = args.settings.clone().or_else(Settings::default_path);
+    let read = settings_path.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read);
+    let (mut settings, trouble) = match read {
+        Ok(settings) => (settings, None),
+        Err(what) => {
+            let what = format!("The settings could not be read, and are those of a first start: {what}");
+            (Settings::default(), Some(Problem::new(what, "")))
+        }
+    };
+    match &args.model {
+        Some(path) if path.as_os_str() == "nano" => settings.model = Choice::Nano,
+        Some(path) => settings.model = Choice::Folder(path.clone()),
+        None => {}
+    }
+    if let Some(ms) = args.slice {
+        settings.loading.slice = if ms > 0 { Slice::Ms(ms) } else { Slice::Whole };
+    }
+    settings.loading.ctx = args.ctx.or(settings.loading.ctx);
+    settings.answering.max_tokens = args.max_tokens.unwrap_or(settings.answering.max_tokens);
+    if let Some(look) = args.look {
+        settings.look = match look {
+            LookArg::System => Look::System,
+            LookArg::Light => Look::Light,
+            LookArg::Dark => Look::Dark,
+        };
+    }
+    // Options are for this time.
+    let is_plain =
+        args.model.is_none() && args.slice.is_none() && args.ctx.is_none() && args.max_tokens.is_none();
+    Opening {
+        settings,
+        settings_path: settings_path.filter(|_| is_plain && args.look.is_none() || args.settings.is_some()),
+        pictures: args.pictures.clone(),
+        paced: args.paced,
+        trouble,
+        slow_loading: args.slow_loading.map(Duration::from_millis),
+        lose_device_after: args.lose_device_after,
+    }
+}
+
+fn open(
+    args: &Args,
+    wgpu_setup: eframe::egui_wgpu::WgpuSetup,
+    kept: &Rc<RefCell<Kept>>,
+    opening: &Opening,
+) -> eframe::Result {
+    let viewport = ViewportBuilder::default()
+        .with_title("Strix")
+        .with_app_id("strix-viewer")
+        .with_inner_size(args.size)
+        .with_min_inner_size([360.0, 480.0])
+        .with_drag_and_drop(true);
+    let options = eframe::NativeOptions {
+        viewport,
+        renderer: eframe::Renderer::Wgpu,
+        wgpu_options: WgpuConfiguration { wgpu_setup, ..WgpuConfiguration::default() },
+        ..eframe::NativeOptions::default()
+    };
+    let (kept, opening) = (kept.clone(), opening.clone());
+    let create = move |cc: &eframe::CreationContext<'_>| {
+        Ok(Box::new(App::new(cc, kept, opening)) as Box<dyn eframe::App>)
+    };
+    eframe::run_native("strix-viewer", options, Box::new(create))
+}
