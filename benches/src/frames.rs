@@ -19,6 +19,9 @@ use strix_model::{GenerateOptions, LoadOptions, Model, SamplingParams};
 use crate::model::{Loadable, Of};
 use crate::{Clock, Error, Result};
 
+/// Longest frame that is waited for.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
@@ -305,8 +308,8 @@ impl App {
         let told = done.clone();
         self.queue.on_submitted_work_done(move || told.store(true, Ordering::Relaxed));
         while !done.load(Ordering::Relaxed) {
-            if start.elapsed() > Duration::from_secs(120) {
-                return Err(Error::Option("a frame was not done after two minutes".into()));
+            if start.elapsed() > LONGEST {
+                return Err(Error::Option("a frame was not done after an hour".into()));
             }
             self.device.poll(wgpu::PollType::Poll).map_err(|error| Error::Option(error.to_string()))?;
             thread::sleep(Duration::from_micros(100));
@@ -356,7 +359,7 @@ impl App {
     fn after_a_frame(&self) {
         let before = self.drawn.load(Ordering::Relaxed);
         let began = Instant::now();
-        while self.drawn.load(Ordering::Relaxed) == before && began.elapsed() < Duration::from_secs(120) {
+        while self.drawn.load(Ordering::Relaxed) == before && began.elapsed() < LONGEST {
             thread::sleep(Duration::from_micros(200));
         }
     }

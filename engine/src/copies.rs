@@ -8,6 +8,9 @@ use wgpu::BufferUsages as U;
 use crate::region::Region;
 use crate::{Gpu, Program, ResidentBytes, Result, Tensor};
 
+/// Most bytes that are written without waiting for an app's frame: more than a picture of any model takes.
+const LITTLE: usize = 4 << 20;
+
 /// A part of a tensor that is copied to another place in it. All in bytes, multiples of 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
@@ -96,7 +99,11 @@ impl Gpu {
         }
         let (region, between) =
             (tensor.region(self)?, self.buffer("written parts", bytes, U::COPY_SRC | U::COPY_DST, false)?);
-        self.upload(&between, content)?;
+        // Whoever has a picture's rows written may hold what the app's thread waits for: no frame is waited for then.
+        match self.is_shared() && content.len() <= LITTLE {
+            true => self.upload_little(&between, content)?,
+            false => self.upload(&between, content)?,
+        }
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for (at, to, bytes) in offsets(tensor, ranges) {
             encoder.copy_buffer_to_buffer(&between, at, &region.buffer, region.offset + to, bytes);

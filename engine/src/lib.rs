@@ -39,6 +39,7 @@ mod host;
 )]
 mod import;
 mod kernels;
+mod logged;
 mod lost;
 mod maker;
 mod memory;
@@ -79,6 +80,7 @@ pub use error::{Error, NoAdapter, Result};
 pub use gpu::{Created, Gpu};
 pub use graph::{Arg, Graph, RANGE_ALIGNMENT, Reference, ReferenceArgs, Step};
 pub use host::{HostBytes, ReadAt};
+pub use logged::logged;
 pub use lost::{is_guarded, panic_text};
 pub use maker::Maker;
 pub use pipelines::Compiling;

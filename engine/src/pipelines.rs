@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use wgpu::Features;
 
-use crate::{Error, Gpu, Result, Shader};
+use crate::{Error, Gpu, Result, Shader, logged};
 
 /// Begins what [`Gpu::pipeline_data`] returns; the last byte is the version of its form.
 const MAGIC: &[u8; 8] = b"strixpl\x01";
@@ -60,7 +60,7 @@ impl Gpu {
             }
         };
         // If no thread can be started, it is compiled when it is used.
-        let spawn = |_| thread::Builder::new().name("strix-compile".into()).spawn(work()).ok();
+        let spawn = |_| thread::Builder::new().name("strix-compile".into()).spawn(logged(work())).ok();
         let threads = (0..workers).filter_map(spawn).collect();
         Compiling { threads, cancelled }
     }

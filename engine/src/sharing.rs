@@ -67,9 +67,12 @@ pub enum Polling {
 
 /// Where an app tells of its frames, so that Strix computes between them. Clones are the same.
 ///
-/// Strix takes a turn after each frame: it submits work of one [slice](https://docs.rs/strix-model) of device time, or
-/// [`Sharing::upload_bytes`] of weights. While no frames come, as in a window that is hidden or has nothing to draw, it
-/// takes turns all the same.
+/// Strix takes a turn after each frame: it submits work of one slice of device time (`LoadOptions::slice` of the model; 4 ms
+/// leave an app of 60 frames a second most of the device), or [`Sharing::upload_bytes`] of weights. A single step of a large
+/// model may take longer than a slice: smaller chunks of prompts make shorter ones. While no frames come, as in a window that
+/// is hidden or has nothing to draw, Strix takes turns all the same.
+///
+/// Small copies, such as those of tokens and results, and the preparation of a texture are submitted without a turn.
 #[derive(Clone)]
 pub struct Frames(Arc<Pacer>);
 

@@ -60,9 +60,11 @@ fn answer(gpu: &Gpu) -> strix_model::Result<()> {
     let picture =
         RgbImage::from_fn(112, 112, |x, y| if circle(x, y) { [0, 0, 255] } else { [255; 3] }.into());
     session.add_image(&picture)?;
-    for token in session.ask("what color is the shape?", &GenerateOptions::default())? {
+    let mut answer = session.ask("what color is the shape?", &GenerateOptions::default())?;
+    for token in answer.by_ref() {
         println!("a token: {:?}", token?.text);
     }
+    assert_eq!(answer.text(), "blue");
     Ok(())
 }
 

@@ -32,15 +32,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let drawing = draw(&device, &queue);
     let mut session = model.session()?;
     session.add_texture(&drawing)?;
-    let question = session.ask("what shape is in the image?", &GenerateOptions::default())?;
-    println!("the whole drawing: {}", question.finish()?.text);
+    let whole = session.ask("what shape is in the image?", &GenerateOptions::default())?.finish()?;
+    println!("the whole drawing: {}", whole.text);
 
     // Part of it, by a name: whoever gives "the middle" again has it encoded already.
     let middle = TextureRegion { origin: [200, 100], size: [400, 400], ..(&drawing).into() };
     let mut session = model.session()?;
     session.add_texture_as(middle, "the middle")?;
-    let question = session.ask("what color is the shape?", &GenerateOptions::default())?;
-    println!("its middle: {}", question.finish()?.text);
+    let middle = session.ask("what color is the shape?", &GenerateOptions::default())?.finish()?;
+    println!("its middle: {}", middle.text);
+    assert_eq!([whole.text, middle.text], ["circle", "blue"]);
     Ok(())
 }
 

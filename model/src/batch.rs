@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use strix_engine::logged;
+
 use crate::decoder::TOGETHER;
 use crate::generate::FinishReason;
 use crate::inner::{Encoder, Inner, Running};
@@ -312,7 +314,8 @@ impl<'m> Batch<'m> {
             if self.compiling.is_none() {
                 let inner = inner.clone();
                 let compile = move || inner.encoder().map(drop);
-                self.compiling = thread::Builder::new().name("strix compiler".into()).spawn(compile).ok();
+                self.compiling =
+                    thread::Builder::new().name("strix compiler".into()).spawn(logged(compile)).ok();
             }
             let is_awaited = self.live.iter().any(|live| live.decodes && !live.has_ended);
             if is_awaited && self.compiling.as_ref().is_some_and(|thread| !thread.is_finished()) {

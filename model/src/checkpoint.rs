@@ -190,6 +190,11 @@ impl Checkpoint {
         &self.config
     }
 
+    /// Its weights, of which none is read yet.
+    pub fn weights(&self) -> &Arc<Weights> {
+        &self.weights
+    }
+
     /// What a user should know of its files, a line each, such as keys without effect.
     pub fn notes(&self) -> &[String] {
         &self.notes

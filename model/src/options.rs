@@ -58,7 +58,8 @@ pub struct LoadOptions {
     /// Bytes of device memory to stay within: what does not fit is streamed. `None`: what the device has free.
     pub device_memory: Option<u64>,
     /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
-    /// within it. A single step of a large model may take longer.
+    /// within it. A single step of a large model may take longer. Where the app tells of its
+    /// [frames](strix_engine::Frames), it is the device's time that is taken between two of them; 4 ms is a good start.
     pub slice: Duration,
     /// Set it, from any thread, to end loading with [`Error::Interrupted`](crate::Error::Interrupted).
     pub cancel: Option<Arc<AtomicBool>>,

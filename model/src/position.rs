@@ -78,8 +78,14 @@ pub fn rope_tables(c: &TextConfig, num_positions: usize) -> RopeTables {
         _ => {}
     }
     let inv_freq: Vec<f32> = (0..c.head_dim() / 2).map(|j| 1.0 / theta.powf(2.0 * j as f32 / dim)).collect();
-    let angles = || (0..num_positions).flat_map(|p| inv_freq.iter().map(move |w| p as f32 / stretch * w));
-    RopeTables { cos: angles().map(f32::cos).collect(), sin: angles().map(f32::sin).collect() }
+    let mut angles = Vec::with_capacity(num_positions * inv_freq.len());
+    for p in 0..num_positions {
+        angles.extend(inv_freq.iter().map(|w| p as f32 / stretch * w));
+    }
+    RopeTables {
+        cos: angles.iter().copied().map(f32::cos).collect(),
+        sin: angles.into_iter().map(f32::sin).collect(),
+    }
 }
 
 #[cfg(test)]

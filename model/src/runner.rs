@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use strix_engine::{Graph, Program, TensorId};
+use strix_engine::{Graph, Program, TensorId, logged};
 use strix_shaders::cursors::Run;
 use strix_shaders::{Cursors, Routing};
 
@@ -282,7 +282,7 @@ impl Runner {
         if self.compiling.is_none() && !is_there(self) {
             let loaded = loaded.clone();
             let compile = move || Pass::of(&loaded, kind);
-            let thread = thread::Builder::new().name("strix compiler".into()).spawn(compile);
+            let thread = thread::Builder::new().name("strix compiler".into()).spawn(logged(compile));
             match thread {
                 Ok(thread) => self.compiling = Some((kind, thread)),
                 // Without a thread it is not compiled, and the others do.

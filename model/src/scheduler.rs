@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use strix_engine::logged;
+
 use crate::batch::Batch;
 use crate::inner::Inner;
 use crate::queue::{Queue, State};
@@ -63,7 +65,7 @@ impl Scheduler {
                 let mut batch = Batch::new(&inner, &queue);
                 while batch.turn() {}
             };
-            let started = thread::Builder::new().name("strix scheduler".into()).spawn(run);
+            let started = thread::Builder::new().name("strix scheduler".into()).spawn(logged(run));
             *thread = Some(started.map_err(|source| Error::Io { path: "a thread".into(), source })?);
         }
         Ok(())

@@ -54,7 +54,11 @@ impl Session {
     /// be drawn to again afterwards.
     ///
     /// Two textures are two pictures, whatever is in them: the second is encoded as well. An app that gives what it gave
-    /// before names it, with [`Session::add_texture_as`].
+    /// before names it, with [`Session::add_texture_as`]. Of a saved session such pictures are restored from what the
+    /// decoder sees of them, which [`SaveOptions::embeds`](crate::SaveOptions::embeds) saves.
+    ///
+    /// Until it is encoded the picture takes 12 bytes of the device for each pixel of the vision tower's; to prepare it,
+    /// 4 bytes for each of its own pixels, but no more than 64 MiB, and 4 for each row times the tower's side.
     ///
     /// ```
     /// # use strix_model::{GenerateOptions, LoadOptions, Model};

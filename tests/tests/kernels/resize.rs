@@ -38,13 +38,13 @@ fn check(what: &str, record: impl Fn(&mut Graph)) {
 fn resize_across_matches_reference() {
     // A picture's size, the side of its square, columns, and taps. The model's own, what fills no workgroup, one pixel.
     for ([width, height], side, columns, taps) in [
-        ([640, 480], 640, 448, 6),
+        ([640_u32, 480_u32], 640, 448, 6),
         ([70, 33], 70, 65, 5),
         ([31, 97], 97, 56, 8),
         ([1, 1], 1, 1, 1),
         ([5, 1], 5, 3, 4),
     ] {
-        let pitch = (width as u32).next_multiple_of(64);
+        let pitch = width.next_multiple_of(64);
         let picture = Resident::from_slice("picture", [height, pitch], &words(1, (height * pitch) as usize));
         let across = filter(side, columns, taps);
         let no = (Stretched::No, [(side - width) / 2, (side - height) / 2]);

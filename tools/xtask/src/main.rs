@@ -2,6 +2,7 @@
 
 mod build_times;
 mod features;
+mod install;
 mod kernels;
 mod public_api;
 
@@ -29,6 +30,8 @@ cargo xtask TASK
   features              each library with none of its features, with each alone, and with all; a warning is an error
   full-size ARGS        the size of the 8.2B model on this machine: [--only N,..] [--dir DIR] [--keep] [--save DIR]
   bench ARGS            strix bench, as release: kernels|model ARGS; without either word the kernels
+  capi ARGS             strix.h, its library, and programs in C and C++, plain, under valgrind and sanitizers: [--quick] [--bless]
+  install ARGS          library, headers, pkg-config and CMake package: --prefix DIR [--release | --dev | --profile NAME]
   gpus ARGS             drivers and compilers of GPUs that are not here: [--quick] [--only navi31,..] [--yes] [--write]
   build-times ARGS      what an app pays that embeds Strix: [--quick] [--sizes] [--keep DIR]
   public-api [--bless]  the libraries' public items, beside the lists of them that are committed
@@ -67,6 +70,8 @@ fn main() -> ExitCode {
         "public-api" => public_api::public_api(rest),
         "gpus" => gpus(rest),
         "bench" => bench(rest),
+        "capi" => capi(rest),
+        "install" => install::install(rest),
         "peers" => driver(&VULKAN)
             .and_then(|()| build_strix(&[]))
             .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
@@ -163,6 +168,7 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
         println!("\nno GL adapter here: the kernels are not run through GL");
     }
     if cfg!(target_os = "linux") {
+        phases.run("C interface", || capi(&["--quick".into()]))?;
         let quick = ["--quick", "--or-skip"];
         phases.run("other GPUs", || run(Command::new(sibling("gpus")).args(quick).args(args)))?;
     }
@@ -173,6 +179,12 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
 fn gpus(args: &[String]) -> Result {
     run(cargo().args(["build", "--workspace", "--bins"]))?;
     run(Command::new(sibling("gpus")).args(args))
+}
+
+/// Checks the C interface. It is built as the tests are: nothing of it depends on how fast Strix is.
+fn capi(args: &[String]) -> Result {
+    driver(&VULKAN)?;
+    run(cargo().args(["run", "--quiet", "-p", "strix-capi-check", "--"]).args(args))
 }
 
 /// Builds the binary that full-size starts, beside it.
@@ -314,7 +326,12 @@ fn prepare(command: &mut Command) -> &mut Command {
 fn run(command: &mut Command) -> Result {
     match prepare(command).status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Ok(status) => {
+            if status.code().is_none() {
+                eprintln!("error: {}: {status}", command.get_program().display());
+            }
+            Err(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+        }
         Err(error) => {
             eprintln!("error: {}: {error}", command.get_program().display());
             Err(1)
