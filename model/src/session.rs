@@ -220,7 +220,7 @@ impl Session {
         self.begin(&options, sample, |talk| {
             talk.last = None;
             let reply = talk.conversation.reopen();
-            Ok((rows, Before::Cut { reply, text, last }))
+            Ok((rows, Before::Cut { reply, text, last: Box::new(last) }))
         })
     }
 

@@ -73,7 +73,7 @@ pub(crate) enum Before {
     /// This conversation, with so many pictures that no question has used.
     Chat { conversation: Conversation, pending: usize },
     /// The reply so far, which is gone on with: `reply` as it was, and `text` of the tokens that stay.
-    Cut { reply: Option<String>, text: String, last: Last },
+    Cut { reply: Option<String>, text: String, last: Box<Last> },
 }
 
 impl Talk {
@@ -124,6 +124,7 @@ impl Talk {
         }
         self.last = Some(match before {
             Before::Cut { last: before, .. } => {
+                let before = *before;
                 Last { rows: before.rows, ids: [before.ids, last.ids].concat(), ..last }
             }
             _ => last,
@@ -157,7 +158,7 @@ impl Talk {
                     // It waits for one.
                     let _ = self.conversation.reply(&reply);
                 }
-                self.last = Some(last);
+                self.last = Some(*last);
             }
         }
     }

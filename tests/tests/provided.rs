@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use strix_engine::{Gpu, wgpu};
 use strix_model::convert::{WriteOptions, convert, export};
 use strix_model::{
     Dtype, Error, FileContent, Files, LoadOptions, Model, Result, Rounding, Source, Weights, nano_files,
@@ -241,7 +243,7 @@ fn a_provided_file_that_is_cut_says_so() {
         if !std::mem::replace(&mut is_cut, true) {
             File::options().write(true).open(&path).unwrap().set_len(whole.len() as u64 / 2).unwrap();
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     });
     says(
         loaded,
@@ -277,4 +279,52 @@ fn a_file_that_is_not_provided_is_named() {
     says(load(Source::Provided(&files)), &["config.json: is a page of HTML"]);
     files.insert("config.json".into(), FileContent::from_bytes(br#"{"model_type": "qwen2_vl"}"#));
     says(load(Source::Provided(&files)), &["config.json: is the config of another model, Qwen2-VL"]);
+}
+
+/// Live objects by wgpu's own count, and bytes of buffers.
+fn alive(gpu: &Gpu) -> [isize; 6] {
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let hal = gpu.device().get_internal_counters().hal;
+    [
+        hal.buffers.read(),
+        hal.bind_groups.read(),
+        hal.compute_pipelines.read(),
+        hal.shader_modules.read(),
+        hal.textures.read(),
+        hal.buffer_memory.read(),
+    ]
+}
+
+/// Whatever becomes of a model, nothing of it stays: on the device, and of what was provided.
+#[test]
+fn models_from_memory_that_are_dropped_leave_nothing() {
+    let gpu = Gpu::new().unwrap();
+    let bytes: Arc<Vec<u8>> = Arc::new(nano_file("model.safetensors").to_vec());
+    struct Held(Arc<Vec<u8>>);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let from_bytes = with_weights(|| Some(FileContent::from_bytes(Held(bytes.clone()))));
+    let from_reader = with_weights(|| Some(FileContent::from_reader(Cursor::new(Held(bytes.clone())))));
+    let load = |files: &dyn Files| Model::load_on(&gpu, Source::Provided(files), &options(), &mut unwatched);
+    let mut first = None;
+    for round in 0..6 {
+        let files: &dyn Files = if round % 2 == 0 { &from_bytes } else { &from_reader };
+        let model = load(files).unwrap();
+        let mut session = model.session().unwrap();
+        let answer = session.ask("What is 3 + 4?", &Default::default()).unwrap().finish().unwrap();
+        assert_eq!(answer.text, "7");
+        drop((model, session));
+        let broken_off = Model::load_on(&gpu, Source::Provided(files), &options(), &mut |progress| {
+            let is_late = progress.done_bytes * 2 > progress.total_bytes;
+            if is_late { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(broken_off, Err(Error::Interrupted)));
+        assert_eq!(Arc::strong_count(&bytes), 1, "round {round}: the weights are held");
+        let now = alive(&gpu);
+        assert!(now[0] > 0, "wgpu counts nothing: {now:?}");
+        assert_eq!(now, *first.get_or_insert(now), "round {round}");
+    }
 }
