@@ -19,6 +19,18 @@
 
 #include <strix.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define STRIX_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define STRIX_TSAN 1
+#endif
+#endif
+#ifdef STRIX_TSAN
+extern "C" void __tsan_acquire(void *);
+extern "C" void __tsan_release(void *);
+#endif
+
 namespace strix {
 
 /// What a call failed with.
@@ -37,6 +49,26 @@ private:
 };
 
 namespace detail {
+
+/// Tells ThreadSanitizer what it does not see: the library's locks, by which a listener goes from thread to thread.
+class Handover {
+public:
+    explicit Handover(void *what) noexcept : what_(what) {
+#ifdef STRIX_TSAN
+        __tsan_acquire(what_);
+#endif
+    }
+    ~Handover() {
+#ifdef STRIX_TSAN
+        __tsan_release(what_);
+#endif
+    }
+    Handover(const Handover &) = delete;
+    Handover &operator=(const Handover &) = delete;
+
+private:
+    void *what_;
+};
 
 template <typename T, void (*Free)(T *)> struct Deleter {
     void operator()(T *handle) const noexcept { Free(handle); }
@@ -288,6 +320,7 @@ public:
         listener->on_token = std::move(on_token);
         listener->on_end = std::move(on_end);
         StrixCanceller *canceller = nullptr;
+        { detail::Handover handover(listener.get()); }
         detail::call(strix_generation_listen, handle_.get(), &Listener::told, static_cast<void *>(listener.get()), &canceller);
         // It deletes itself with the last event.
         (void)listener.release();
@@ -328,6 +361,7 @@ private:
 
         static int32_t told(void *user, const StrixEvent *event) noexcept {
             auto *self = static_cast<Listener *>(user);
+            detail::Handover handover(user);
             try {
                 if (event->kind == STRIX_EVENT_KIND_TOKEN) {
                     const StrixToken &token = *event->token;
