@@ -53,21 +53,20 @@ namespace detail {
 /// Tells ThreadSanitizer what it does not see: the library's locks, by which a listener goes from thread to thread.
 class Handover {
 public:
-    explicit Handover(void *what) noexcept : what_(what) {
 #ifdef STRIX_TSAN
-        __tsan_acquire(what_);
+    explicit Handover(void *what) noexcept : what_(what) { __tsan_acquire(what_); }
+    ~Handover() { __tsan_release(what_); }
+#else
+    explicit Handover(void *) noexcept {}
+    ~Handover() {}
 #endif
-    }
-    ~Handover() {
-#ifdef STRIX_TSAN
-        __tsan_release(what_);
-#endif
-    }
     Handover(const Handover &) = delete;
     Handover &operator=(const Handover &) = delete;
 
+#ifdef STRIX_TSAN
 private:
     void *what_;
+#endif
 };
 
 template <typename T, void (*Free)(T *)> struct Deleter {
