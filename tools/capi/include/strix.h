@@ -532,7 +532,7 @@ typedef struct StrixPlan StrixPlan;
 typedef struct StrixSession StrixSession;
 
 /** A change that would let a model be loaded, where loading or planning failed for lack of memory or for its context. */
-typedef struct {
+typedef struct StrixRemedy {
   /** Set by the caller: sizeof(StrixRemedy). */
   size_t size;
   /** The number that belongs to it; 0 if none does. */
@@ -556,7 +556,7 @@ typedef void (*StrixLogCallback)(void *user, StrixLogLevel level, const char *ta
  * Where messages go. It is copied: what user points to must be there until the handle that it was given to, and all that was
  * made from that, are freed. Nothing is written to the standard streams, whatever is set here.
  */
-typedef struct {
+typedef struct StrixLog {
   /** Set by the caller: sizeof(StrixLog). */
   size_t size;
   /** Is told the messages. */
@@ -570,7 +570,7 @@ typedef struct {
 } StrixLog;
 
 /** Choice of an adapter. All zeros are the best one. It is read during the call only. */
-typedef struct {
+typedef struct StrixDeviceOptions {
   /** Set by the caller: sizeof(StrixDeviceOptions). */
   size_t size;
   /**
@@ -579,7 +579,7 @@ typedef struct {
    */
   const char *adapter;
   /** Where messages go; NULL: nowhere. */
-  const StrixLog *log;
+  const struct StrixLog *log;
   /** 1: weights are copied to the device even where it could use the mapped file itself. */
   uint32_t no_import;
   /** 0. */
@@ -587,7 +587,7 @@ typedef struct {
 } StrixDeviceOptions;
 
 /** An adapter, or the device of one. The texts are those of the handle that it was asked of. */
-typedef struct {
+typedef struct StrixDeviceInfo {
   /** Set by the caller: sizeof(StrixDeviceInfo). */
   size_t size;
   /** Its name. */
@@ -615,7 +615,7 @@ typedef struct {
 } StrixDeviceInfo;
 
 /** How a file becomes a picture. All zeros are what the original model does: alpha is dropped, EXIF is ignored. */
-typedef struct {
+typedef struct StrixImageOptions {
   /** Set by the caller: sizeof(StrixImageOptions). */
   size_t size;
   /** 1: the orientation that cameras note in EXIF turns the picture. */
@@ -629,7 +629,7 @@ typedef struct {
 } StrixImageOptions;
 
 /** Rows of pixels in the caller's memory. It is read during the call only. */
-typedef struct {
+typedef struct StrixPixels {
   /** Set by the caller: sizeof(StrixPixels). */
   size_t size;
   /** First pixel of the first row. */
@@ -649,7 +649,7 @@ typedef struct {
 } StrixPixels;
 
 /** What a checkpoint is of. */
-typedef struct {
+typedef struct StrixCheckpointInfo {
   /** Set by the caller: sizeof(StrixCheckpointInfo). */
   size_t size;
   /** Parameters in all. */
@@ -669,7 +669,7 @@ typedef struct {
 } StrixCheckpointInfo;
 
 /** How far loading is. */
-typedef struct {
+typedef struct StrixProgress {
   /** Bytes of this struct, as the library has it. */
   size_t size;
   /** The tensor that was read last; there during the call only. */
@@ -685,25 +685,25 @@ typedef struct {
  *
  * It is called on the thread that loads, within strix_model_load, and must not throw or longjmp.
  */
-typedef int32_t (*StrixProgressCallback)(void *user, const StrixProgress *progress);
+typedef int32_t (*StrixProgressCallback)(void *user, const struct StrixProgress *progress);
 
 /**
  * How a model is loaded. Each field that is zero has its default; so all zeros are the defaults. It is read during the call
  * only, and so are the texts in it.
  */
-typedef struct {
+typedef struct StrixLoadOptions {
   /** Set by the caller: sizeof(StrixLoadOptions). */
   size_t size;
   /** The device; NULL: one is opened as strix_device_open does without options. */
-  const StrixDevice *device;
+  const struct StrixDevice *device;
   /** Where messages of the model and all its sessions go; NULL: nowhere. */
-  const StrixLog *log;
+  const struct StrixLog *log;
   /** Is told how far loading is; NULL: nobody is. */
   StrixProgressCallback progress;
   /** First argument of progress. */
   void *progress_user;
   /** Cancels loading, from any thread; NULL: nothing does. It may be freed once the call has returned. */
-  StrixCanceller *canceller;
+  const struct StrixCanceller *canceller;
   /** Folder for tunings and compiled kernels, which make the next load faster; NULL: nothing is kept. */
   const char *cache_dir;
   /** Bytes of device memory to stay within: what does not fit is streamed. 0: what the device has free. */
@@ -742,7 +742,7 @@ typedef struct {
  * A file in the caller's memory. The bytes must be there, and stay as they are, until the checkpoint and all models that were
  * loaded of it are freed.
  */
-typedef struct {
+typedef struct StrixNamedBytes {
   /** Its name, such as "config.json". It is read during the call only. */
   const char *name;
   /** Its bytes. */
@@ -763,7 +763,7 @@ typedef int32_t (*StrixReadCallback)(void *user, uint64_t at, uint8_t *bytes, si
 typedef void (*StrixReleaseCallback)(void *user);
 
 /** A file that a function provides: data, or read. */
-typedef struct {
+typedef struct StrixFile {
   /** Set by the library before the call: sizeof(StrixFile) as it has it. */
   size_t size;
   /** Bytes in memory, len of them, which stay as they are until release is called; or NULL, and read is called. */
@@ -784,10 +784,10 @@ typedef struct {
  *
  * It is called during strix_checkpoint_from_provider only, on its thread, and must not throw or longjmp.
  */
-typedef int32_t (*StrixProvideCallback)(void *user, const char *name, StrixFile *file);
+typedef int32_t (*StrixProvideCallback)(void *user, const char *name, struct StrixFile *file);
 
 /** A model's numbers. */
-typedef struct {
+typedef struct StrixModelInfo {
   /** Set by the caller: sizeof(StrixModelInfo). */
   size_t size;
   /** Name and backend of its adapter; there until the model is freed. */
@@ -809,7 +809,7 @@ typedef struct {
 } StrixModelInfo;
 
 /** What a model is doing for all its sessions. */
-typedef struct {
+typedef struct StrixActivity {
   /** Set by the caller: sizeof(StrixActivity). */
   size_t size;
   /** Answers that are being run. */
@@ -827,7 +827,7 @@ typedef struct {
 } StrixActivity;
 
 /** A plan's numbers. */
-typedef struct {
+typedef struct StrixPlanInfo {
   /** Set by the caller: sizeof(StrixPlanInfo). */
   size_t size;
   /** Bytes of device memory of all parts. */
@@ -851,7 +851,7 @@ typedef struct {
 } StrixPlanInfo;
 
 /** A part of a model. */
-typedef struct {
+typedef struct StrixPlanPart {
   /** Set by the caller: sizeof(StrixPlanPart). */
   size_t size;
   /** What it is: "KV cache". There until the plan is freed. */
@@ -867,7 +867,7 @@ typedef struct {
 } StrixPlanPart;
 
 /** What is added to the logit of a token. */
-typedef struct {
+typedef struct StrixLogitBias {
   /** The token. */
   uint32_t token;
   /** What is added; -INFINITY rules the token out. */
@@ -875,7 +875,7 @@ typedef struct {
 } StrixLogitBias;
 
 /** A token that may come next, and its logit: the model's, with biases and penalties. */
-typedef struct {
+typedef struct StrixLogit {
   /** The token. */
   uint32_t token;
   /** Its logit. */
@@ -888,13 +888,13 @@ typedef struct {
  * It is called on the model's thread, which has nothing to run meanwhile: it should return soon. tokens are there during the
  * call only. It must not throw or longjmp.
  */
-typedef uint32_t (*StrixSamplerCallback)(void *user, const StrixLogit *tokens, size_t num_tokens);
+typedef uint32_t (*StrixSamplerCallback)(void *user, const struct StrixLogit *tokens, size_t num_tokens);
 
 /**
  * How an answer is generated. Each field that is zero has its default; so all zeros are the defaults, which are greedy. It is
  * read during the call only, and so is what it points to.
  */
-typedef struct {
+typedef struct StrixAskOptions {
   /** Set by the caller: sizeof(StrixAskOptions). */
   size_t size;
   /** Texts that end the answer and are not part of it: num_stop of them. */
@@ -904,14 +904,14 @@ typedef struct {
   /** What constraint_kind needs; else NULL. */
   const char *constraint;
   /** num_logit_bias of them. */
-  const StrixLogitBias *logit_bias;
+  const struct StrixLogitBias *logit_bias;
   /** Number of logit biases. */
   size_t num_logit_bias;
   /**
    * Ends the answer, from any thread; NULL: only strix_generation_cancel and its like do. It may be freed once the call
    * has returned.
    */
-  StrixCanceller *canceller;
+  const struct StrixCanceller *canceller;
   /** Chooses each token in place of temperature, top_k, top_p, min_p and seed; NULL: those do. */
   StrixSamplerCallback sampler;
   /** First argument of sampler. What it points to must be there until the answer has ended. */
@@ -955,7 +955,7 @@ typedef struct {
  * What is saved of a conversation beyond its turns, its tokens and the hashes of its pictures. All zeros: the pictures as the
  * model sees them.
  */
-typedef struct {
+typedef struct StrixSaveOptions {
   /** Set by the caller: sizeof(StrixSaveOptions). */
   size_t size;
   /** 1: the pictures are not saved, and have to be given again with strix_session_supply_image. */
@@ -965,7 +965,7 @@ typedef struct {
 } StrixSaveOptions;
 
 /** A turn of a conversation. Its texts are there until the next call with the session. */
-typedef struct {
+typedef struct StrixTurn {
   /** Set by the caller: sizeof(StrixTurn). */
   size_t size;
   /** The question, with an <|image|> for each of its pictures. */
@@ -977,7 +977,7 @@ typedef struct {
 } StrixTurn;
 
 /** What a conversation takes. */
-typedef struct {
+typedef struct StrixUsage {
   /** Set by the caller: sizeof(StrixUsage). */
   size_t size;
   /** Positions, those of its pictures too. */
@@ -993,7 +993,7 @@ typedef struct {
 } StrixUsage;
 
 /** A whole answer's text and numbers. All that it points to is there until the answer is freed. */
-typedef struct {
+typedef struct StrixAnswerInfo {
   /** Set by the caller: sizeof(StrixAnswerInfo). */
   size_t size;
   /**
@@ -1030,7 +1030,7 @@ typedef struct {
 } StrixAnswerInfo;
 
 /** A token, and the logarithm of its probability. */
-typedef struct {
+typedef struct StrixLogProb {
   /** The token. */
   uint32_t token;
   /** Natural logarithm of the probability that the model gave it, before any option changed it. */
@@ -1038,7 +1038,7 @@ typedef struct {
 } StrixLogProb;
 
 /** A token of an answer. */
-typedef struct {
+typedef struct StrixToken {
   /** Set by the caller: sizeof(StrixToken). As a callback gets it, the library's. */
   size_t size;
   /**
@@ -1049,7 +1049,7 @@ typedef struct {
   /** Bytes of text. */
   size_t text_len;
   /** With log_probs, the likeliest tokens in its place, likeliest first: num_top of them; else NULL. */
-  const StrixLogProb *top;
+  const struct StrixLogProb *top;
   /** Number of these. */
   size_t num_top;
   /** Its id. */
@@ -1059,15 +1059,15 @@ typedef struct {
 } StrixToken;
 
 /** What a listener is told. All that it points to is there during the call only, and is not freed by the listener. */
-typedef struct {
+typedef struct StrixEvent {
   /** Bytes of this struct, as the library has it. */
   size_t size;
   /** The token; else NULL. It has no log-probabilities: those are in the answer. */
-  const StrixToken *token;
+  const struct StrixToken *token;
   /** The whole answer, when it is finished; else NULL. */
-  const StrixAnswer *answer;
+  const struct StrixAnswer *answer;
   /** The error, when it failed; else NULL. */
-  const StrixError *error;
+  const struct StrixError *error;
   /** Which of them it is. */
   StrixEventKind kind;
   /** 0. */
@@ -1080,7 +1080,7 @@ typedef struct {
  * It is called on the model's thread, which has nothing to run meanwhile: it should return soon. It may ask, cancel and
  * free, and must not wait for this or another answer of the model, throw or longjmp.
  */
-typedef int32_t (*StrixEventCallback)(void *user, const StrixEvent *event);
+typedef int32_t (*StrixEventCallback)(void *user, const struct StrixEvent *event);
 
 #ifdef __cplusplus
 extern "C" {
@@ -1091,35 +1091,35 @@ extern "C" {
  *
  * Any thread.
  */
-StrixStatus strix_error_code(const StrixError *error);
+StrixStatus strix_error_code(const struct StrixError *error);
 
 /**
  * What is wrong, with names and numbers and what to do: one line of UTF-8, for people. Of NULL, an empty text.
  *
  * The text is the error's, and is there until it is freed. Any thread.
  */
-const char *strix_error_message(const StrixError *error);
+const char *strix_error_message(const struct StrixError *error);
 
 /**
  * Frees an error. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_error_free(StrixError *error);
+void strix_error_free(struct StrixError *error);
 
 /**
  * Number of changes, each of which would let what failed succeed; 0 of NULL.
  *
  * Any thread.
  */
-size_t strix_error_num_remedies(const StrixError *error);
+size_t strix_error_num_remedies(const struct StrixError *error);
 
 /**
  * One of these changes, by its index from 0.
  *
  * Fills remedy, whose size is set. Any thread.
  */
-StrixStatus strix_error_remedy(const StrixError *of, size_t index, StrixRemedy *remedy, StrixError **error);
+StrixStatus strix_error_remedy(const struct StrixError *of, size_t index, struct StrixRemedy *remedy, struct StrixError **error);
 
 /**
  * Name of a status, such as "STRIX_STATUS_OUT_OF_MEMORY"; "unknown" of one that this library does not have.
@@ -1147,30 +1147,33 @@ const char *strix_version(void);
  *
  * The caller frees devices. Any thread.
  */
-StrixStatus strix_devices_list(const StrixDeviceOptions *options,
-                               StrixDevices **devices,
-                               StrixError **error);
+StrixStatus strix_devices_list(const struct StrixDeviceOptions *options,
+                               struct StrixDevices **devices,
+                               struct StrixError **error);
 
 /**
  * Number of adapters; 0 of NULL.
  *
  * Any thread.
  */
-size_t strix_devices_count(const StrixDevices *devices);
+size_t strix_devices_count(const struct StrixDevices *devices);
 
 /**
  * What is known of an adapter, by its index from 0.
  *
  * Fills info, whose size is set. Its texts are there until devices is freed. Any thread.
  */
-StrixStatus strix_devices_get(const StrixDevices *devices, size_t index, StrixDeviceInfo *info, StrixError **error);
+StrixStatus strix_devices_get(const struct StrixDevices *devices,
+                              size_t index,
+                              struct StrixDeviceInfo *info,
+                              struct StrixError **error);
 
 /**
  * Frees the list. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_devices_free(StrixDevices *devices);
+void strix_devices_free(struct StrixDevices *devices);
 
 /**
  * Opens a device. A device that the app made itself, with wgpu or another interface, cannot be given in C: its types are
@@ -1178,30 +1181,33 @@ void strix_devices_free(StrixDevices *devices);
  *
  * The caller frees device. Any thread.
  */
-StrixStatus strix_device_open(const StrixDeviceOptions *options,
-                              StrixDevice **device,
-                              StrixError **error);
+StrixStatus strix_device_open(const struct StrixDeviceOptions *options,
+                              struct StrixDevice **device,
+                              struct StrixError **error);
 
 /**
  * What is known of a device.
  *
  * Fills info, whose size is set. Its texts are there until device is freed. Any thread.
  */
-StrixStatus strix_device_info(const StrixDevice *device, StrixDeviceInfo *info, StrixError **error);
+StrixStatus strix_device_info(const struct StrixDevice *device, struct StrixDeviceInfo *info, struct StrixError **error);
 
 /**
  * Frees the handle; models on the device keep it. NULL is nothing.
  *
  * No thread may use the handle any more.
  */
-void strix_device_free(StrixDevice *device);
+void strix_device_free(struct StrixDevice *device);
 
 /**
  * Reads a picture file: PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF. options may be NULL.
  *
  * The caller frees picture. Any thread.
  */
-StrixStatus strix_image_open(const char *path, const StrixImageOptions *options, StrixImage **picture, StrixError **error);
+StrixStatus strix_image_open(const char *path,
+                             const struct StrixImageOptions *options,
+                             struct StrixImage **picture,
+                             struct StrixError **error);
 
 /**
  * The same of a file's bytes in memory, which are read during the call only.
@@ -1210,33 +1216,33 @@ StrixStatus strix_image_open(const char *path, const StrixImageOptions *options,
  */
 StrixStatus strix_image_decode(const uint8_t *bytes,
                                size_t len,
-                               const StrixImageOptions *options,
-                               StrixImage **picture,
-                               StrixError **error);
+                               const struct StrixImageOptions *options,
+                               struct StrixImage **picture,
+                               struct StrixError **error);
 
 /**
  * A picture of pixels in memory, which are copied. Alpha is straight, and treated as that of a file. options may be NULL.
  *
  * The caller frees picture. Any thread.
  */
-StrixStatus strix_image_from_pixels(const StrixPixels *pixels,
-                                    const StrixImageOptions *options,
-                                    StrixImage **picture,
-                                    StrixError **error);
+StrixStatus strix_image_from_pixels(const struct StrixPixels *pixels,
+                                    const struct StrixImageOptions *options,
+                                    struct StrixImage **picture,
+                                    struct StrixError **error);
 
 /**
  * Width and height of a picture. Either place may be NULL.
  *
  * Any thread.
  */
-StrixStatus strix_image_size(const StrixImage *picture, uint32_t *width, uint32_t *height, StrixError **error);
+StrixStatus strix_image_size(const struct StrixImage *picture, uint32_t *width, uint32_t *height, struct StrixError **error);
 
 /**
  * Frees a picture. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_image_free(StrixImage *picture);
+void strix_image_free(struct StrixImage *picture);
 
 /**
  * Opens a model: a folder in Hugging Face layout, or a file of weights with its config beside it.
@@ -1247,23 +1253,25 @@ void strix_image_free(StrixImage *picture);
  */
 StrixStatus strix_checkpoint_open(const char *path,
                                   const char *weights,
-                                  const StrixLog *log,
-                                  StrixCheckpoint **checkpoint,
-                                  StrixError **error);
+                                  const struct StrixLog *log,
+                                  struct StrixCheckpoint **checkpoint,
+                                  struct StrixError **error);
 
 /**
  * Opens nano, the small model that is part of the library. log may be NULL.
  *
  * The caller frees checkpoint. Any thread.
  */
-StrixStatus strix_checkpoint_nano(const StrixLog *log, StrixCheckpoint **checkpoint, StrixError **error);
+StrixStatus strix_checkpoint_nano(const struct StrixLog *log, struct StrixCheckpoint **checkpoint, struct StrixError **error);
 
 /**
  * What a checkpoint is of.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_checkpoint_info(const StrixCheckpoint *checkpoint, StrixCheckpointInfo *info, StrixError **error);
+StrixStatus strix_checkpoint_info(const struct StrixCheckpoint *checkpoint,
+                                  struct StrixCheckpointInfo *info,
+                                  struct StrixError **error);
 
 /**
  * What a user should know of the files, by its index from 0: a line of UTF-8, such as that a key has no effect. NULL where
@@ -1271,7 +1279,7 @@ StrixStatus strix_checkpoint_info(const StrixCheckpoint *checkpoint, StrixCheckp
  *
  * The text is there until checkpoint is freed. Any thread.
  */
-const char *strix_checkpoint_note(const StrixCheckpoint *checkpoint,
+const char *strix_checkpoint_note(const struct StrixCheckpoint *checkpoint,
                                   size_t index);
 
 /**
@@ -1280,19 +1288,19 @@ const char *strix_checkpoint_note(const StrixCheckpoint *checkpoint,
  *
  * positions may be NULL. Any thread.
  */
-StrixStatus strix_checkpoint_check_prompt(const StrixCheckpoint *checkpoint,
+StrixStatus strix_checkpoint_check_prompt(const struct StrixCheckpoint *checkpoint,
                                           const char *prompt,
                                           size_t num_pictures,
-                                          const StrixLoadOptions *options,
+                                          const struct StrixLoadOptions *options,
                                           size_t *positions,
-                                          StrixError **error);
+                                          struct StrixError **error);
 
 /**
  * Frees a checkpoint; models of it keep what they need. NULL is nothing.
  *
  * No thread may use the handle any more.
  */
-void strix_checkpoint_free(StrixCheckpoint *checkpoint);
+void strix_checkpoint_free(struct StrixCheckpoint *checkpoint);
 
 /**
  * Opens a model of files in memory: config.json, model.safetensors, tokenizer.model and what else a folder would hold. log
@@ -1300,11 +1308,11 @@ void strix_checkpoint_free(StrixCheckpoint *checkpoint);
  *
  * The caller frees checkpoint, and after it and its models the bytes. Any thread.
  */
-StrixStatus strix_checkpoint_from_memory(const StrixNamedBytes *files,
+StrixStatus strix_checkpoint_from_memory(const struct StrixNamedBytes *files,
                                          size_t num_files,
-                                         const StrixLog *log,
-                                         StrixCheckpoint **checkpoint,
-                                         StrixError **error);
+                                         const struct StrixLog *log,
+                                         struct StrixCheckpoint **checkpoint,
+                                         struct StrixError **error);
 
 /**
  * Opens a model of files that a function provides: of an archive, a store, a network. They are asked for by name; of weights,
@@ -1314,9 +1322,9 @@ StrixStatus strix_checkpoint_from_memory(const StrixNamedBytes *files,
  */
 StrixStatus strix_checkpoint_from_provider(StrixProvideCallback provide,
                                            void *user,
-                                           const StrixLog *log,
-                                           StrixCheckpoint **checkpoint,
-                                           StrixError **error);
+                                           const struct StrixLog *log,
+                                           struct StrixCheckpoint **checkpoint,
+                                           struct StrixError **error);
 
 /**
  * Loads a model onto a device. options may be NULL.
@@ -1324,45 +1332,45 @@ StrixStatus strix_checkpoint_from_provider(StrixProvideCallback provide,
  * It returns when the model is loaded, which may take minutes: call it on a thread that may wait. What does not fit is an
  * error with remedies: see strix_error_num_remedies. The caller frees model; checkpoint may be freed before. Any thread.
  */
-StrixStatus strix_model_load(const StrixCheckpoint *checkpoint,
-                             const StrixLoadOptions *options,
-                             StrixModel **model,
-                             StrixError **error);
+StrixStatus strix_model_load(const struct StrixCheckpoint *checkpoint,
+                             const struct StrixLoadOptions *options,
+                             struct StrixModel **model,
+                             struct StrixError **error);
 
 /**
  * Another handle of the same model, which is freed on its own. NULL of NULL.
  *
  * The caller frees it. Any thread.
  */
-StrixModel *strix_model_share(const StrixModel *model);
+struct StrixModel *strix_model_share(const struct StrixModel *model);
 
 /**
  * A model's numbers.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_model_info(const StrixModel *model, StrixModelInfo *info, StrixError **error);
+StrixStatus strix_model_info(const struct StrixModel *model, struct StrixModelInfo *info, struct StrixError **error);
 
 /**
  * What a model is doing for all its sessions.
  *
  * Fills activity, whose size is set. Any thread.
  */
-StrixStatus strix_model_activity(const StrixModel *model, StrixActivity *activity, StrixError **error);
+StrixStatus strix_model_activity(const struct StrixModel *model, struct StrixActivity *activity, struct StrixError **error);
 
 /**
  * Where the parts of a loaded model live.
  *
  * The caller frees plan. Any thread.
  */
-StrixStatus strix_model_plan(const StrixModel *model, StrixPlan **plan, StrixError **error);
+StrixStatus strix_model_plan(const struct StrixModel *model, struct StrixPlan **plan, struct StrixError **error);
 
 /**
  * What a user should know of a model, by its index from 0: a line of UTF-8. NULL where there are no more, and of NULL.
  *
  * The text is there until this handle is freed. Any thread.
  */
-const char *strix_model_note(const StrixModel *model, size_t index);
+const char *strix_model_note(const struct StrixModel *model, size_t index);
 
 /**
  * The tokens of a text. In it, <s>, </s> and <unk> are those tokens; nothing stands for a picture.
@@ -1370,13 +1378,13 @@ const char *strix_model_note(const StrixModel *model, size_t index);
  * Writes as many ids as there is room for, and to num_ids how many there are; ids may be NULL where room is 0. add_bos: 1 for
  * the token that begins a text. Any thread.
  */
-StrixStatus strix_model_tokenize(const StrixModel *model,
+StrixStatus strix_model_tokenize(const struct StrixModel *model,
                                  const char *text,
                                  int32_t add_bos,
                                  uint32_t *ids,
                                  size_t room,
                                  size_t *num_ids,
-                                 StrixError **error);
+                                 struct StrixError **error);
 
 /**
  * The text of tokens, without that of control tokens. No zero byte is put at its end.
@@ -1384,13 +1392,13 @@ StrixStatus strix_model_tokenize(const StrixModel *model,
  * Writes as many bytes as there is room for, and to num_bytes how many there are; bytes may be NULL where room is 0. Any
  * thread.
  */
-StrixStatus strix_model_detokenize(const StrixModel *model,
+StrixStatus strix_model_detokenize(const struct StrixModel *model,
                                    const uint32_t *ids,
                                    size_t num_ids,
                                    uint8_t *bytes,
                                    size_t room,
                                    size_t *num_bytes,
-                                   StrixError **error);
+                                   struct StrixError **error);
 
 /**
  * What the decoder sees of a picture: positions_per_picture rows of hidden_size values, row after row.
@@ -1398,12 +1406,12 @@ StrixStatus strix_model_detokenize(const StrixModel *model,
  * Writes as many values as there is room for, and to num_values how many there are; values may be NULL where room is 0. It
  * waits for the device. Any thread.
  */
-StrixStatus strix_model_encode(const StrixModel *model,
-                               const StrixImage *picture,
+StrixStatus strix_model_encode(const struct StrixModel *model,
+                               const struct StrixImage *picture,
                                float *values,
                                size_t room,
                                size_t *num_values,
-                               StrixError **error);
+                               struct StrixError **error);
 
 /**
  * Frees a handle of a model. The last of its handles, sessions and answers frees the model, with the device's memory; it
@@ -1413,7 +1421,7 @@ StrixStatus strix_model_encode(const StrixModel *model,
  * No thread may use the handle any more. From within a callback of strix_generation_listen, the model's thread ends after
  * the callback instead.
  */
-void strix_model_free(StrixModel *model);
+void strix_model_free(struct StrixModel *model);
 
 /**
  * Plans a model that would be loaded with these options: what it takes, and whether it fits. Nothing is allocated on the
@@ -1421,31 +1429,31 @@ void strix_model_free(StrixModel *model);
  *
  * What does not fit is an error with remedies: see strix_error_num_remedies. The caller frees plan. Any thread.
  */
-StrixStatus strix_plan_new(const StrixCheckpoint *checkpoint,
-                           const StrixLoadOptions *options,
-                           StrixPlan **plan,
-                           StrixError **error);
+StrixStatus strix_plan_new(const struct StrixCheckpoint *checkpoint,
+                           const struct StrixLoadOptions *options,
+                           struct StrixPlan **plan,
+                           struct StrixError **error);
 
 /**
  * A plan's numbers.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_plan_info(const StrixPlan *plan, StrixPlanInfo *info, StrixError **error);
+StrixStatus strix_plan_info(const struct StrixPlan *plan, struct StrixPlanInfo *info, struct StrixError **error);
 
 /**
  * A part of the model, by its index from 0.
  *
  * Fills part, whose size is set. Its name is there until plan is freed. Any thread.
  */
-StrixStatus strix_plan_part(const StrixPlan *plan, size_t index, StrixPlanPart *part, StrixError **error);
+StrixStatus strix_plan_part(const struct StrixPlan *plan, size_t index, struct StrixPlanPart *part, struct StrixError **error);
 
 /**
  * What a user should know of the options, by its index from 0: a line of UTF-8. NULL where there are no more, and of NULL.
  *
  * The text is there until plan is freed. Any thread.
  */
-const char *strix_plan_note(const StrixPlan *plan,
+const char *strix_plan_note(const struct StrixPlan *plan,
                             size_t index);
 
 /**
@@ -1453,21 +1461,21 @@ const char *strix_plan_note(const StrixPlan *plan,
  *
  * No thread may use it any more.
  */
-void strix_plan_free(StrixPlan *plan);
+void strix_plan_free(struct StrixPlan *plan);
 
 /**
  * Begins a conversation.
  *
  * The caller frees session; model may be freed before. Any thread.
  */
-StrixStatus strix_session_new(const StrixModel *model, StrixSession **session, StrixError **error);
+StrixStatus strix_session_new(const struct StrixModel *model, struct StrixSession **session, struct StrixError **error);
 
 /**
  * A conversation that goes on from where this one is, on its own. What the cache holds of it is shared.
  *
  * The caller frees fork. One thread at a time uses session.
  */
-StrixStatus strix_session_fork(StrixSession *session, StrixSession **fork, StrixError **error);
+StrixStatus strix_session_fork(const struct StrixSession *session, struct StrixSession **fork, struct StrixError **error);
 
 /**
  * Adds a picture for the next question; several come in the order in which they were added. It is encoded when the question
@@ -1475,9 +1483,9 @@ StrixStatus strix_session_fork(StrixSession *session, StrixSession **fork, Strix
  *
  * The session takes what it needs of picture, which stays the caller's. One thread at a time uses session.
  */
-StrixStatus strix_session_add_image(StrixSession *session,
-                                    const StrixImage *picture,
-                                    StrixError **error);
+StrixStatus strix_session_add_image(const struct StrixSession *session,
+                                    const struct StrixImage *picture,
+                                    struct StrixError **error);
 
 /**
  * Asks a question within the conversation. The answer is generated from now on, also while nobody takes its tokens. What is
@@ -1485,11 +1493,11 @@ StrixStatus strix_session_add_image(StrixSession *session,
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_ask(StrixSession *session,
+StrixStatus strix_session_ask(const struct StrixSession *session,
                               const char *question,
-                              const StrixAskOptions *options,
-                              StrixGeneration **generation,
-                              StrixError **error);
+                              const struct StrixAskOptions *options,
+                              struct StrixGeneration **generation,
+                              struct StrixError **error);
 
 /**
  * Continues a prompt that is complete, with an <|image|> for each picture that was added, as a conversation of its own.
@@ -1497,33 +1505,33 @@ StrixStatus strix_session_ask(StrixSession *session,
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_complete(StrixSession *session,
+StrixStatus strix_session_complete(const struct StrixSession *session,
                                    const char *prompt,
-                                   const StrixAskOptions *options,
-                                   StrixGeneration **generation,
-                                   StrixError **error);
+                                   const struct StrixAskOptions *options,
+                                   struct StrixGeneration **generation,
+                                   struct StrixError **error);
 
 /**
  * The same of a prompt that is tokens already; STRIX_PICTURE is the place of a picture. options may be NULL.
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_complete_ids(StrixSession *session,
+StrixStatus strix_session_complete_ids(const struct StrixSession *session,
                                        const uint32_t *ids,
                                        size_t num_ids,
-                                       const StrixAskOptions *options,
-                                       StrixGeneration **generation,
-                                       StrixError **error);
+                                       const struct StrixAskOptions *options,
+                                       struct StrixGeneration **generation,
+                                       struct StrixError **error);
 
 /**
  * Answers the last question anew. If no token of that is taken, the answer before is kept. options may be NULL.
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_retry(StrixSession *session,
-                                const StrixAskOptions *options,
-                                StrixGeneration **generation,
-                                StrixError **error);
+StrixStatus strix_session_retry(const struct StrixSession *session,
+                                const struct StrixAskOptions *options,
+                                struct StrixGeneration **generation,
+                                struct StrixError **error);
 
 /**
  * Goes on with the last answer, which was cut off by max_tokens, by a full context or by being cancelled, for up to max_tokens
@@ -1531,10 +1539,10 @@ StrixStatus strix_session_retry(StrixSession *session,
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_resume(StrixSession *session,
+StrixStatus strix_session_resume(const struct StrixSession *session,
                                  uint32_t max_tokens,
-                                 StrixGeneration **generation,
-                                 StrixError **error);
+                                 struct StrixGeneration **generation,
+                                 struct StrixError **error);
 
 /**
  * The logits of the whole vocabulary for the token behind a prompt of tokens, in which STRIX_PICTURE is the place of a
@@ -1543,30 +1551,30 @@ StrixStatus strix_session_resume(StrixSession *session,
  * Writes as many values as there is room for, and to num_logits how many there are: the size of the vocabulary. It waits for
  * the device. One thread at a time uses session.
  */
-StrixStatus strix_session_logits(StrixSession *session,
+StrixStatus strix_session_logits(const struct StrixSession *session,
                                  const uint32_t *ids,
                                  size_t num_ids,
                                  float *logits,
                                  size_t room,
                                  size_t *num_logits,
-                                 StrixError **error);
+                                 struct StrixError **error);
 
 /**
  * Frees a conversation. An answer that is under way goes on until its generation is freed. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_session_free(StrixSession *session);
+void strix_session_free(struct StrixSession *session);
 
 /**
  * Saves a conversation to a file, which is there as a whole or as it was. options may be NULL.
  *
  * It may wait for the device. One thread at a time uses session.
  */
-StrixStatus strix_session_save(StrixSession *session,
+StrixStatus strix_session_save(const struct StrixSession *session,
                                const char *path,
-                               const StrixSaveOptions *options,
-                               StrixError **error);
+                               const struct StrixSaveOptions *options,
+                               struct StrixError **error);
 
 /**
  * The conversation that was saved in a file, of the same model loaded with the same types. It goes on with the tokens it
@@ -1574,111 +1582,116 @@ StrixStatus strix_session_save(StrixSession *session,
  *
  * The caller frees session; model may be freed before. Any thread.
  */
-StrixStatus strix_session_restore(const StrixModel *model,
+StrixStatus strix_session_restore(const struct StrixModel *model,
                                   const char *path,
-                                  StrixSession **session,
-                                  StrixError **error);
+                                  struct StrixSession **session,
+                                  struct StrixError **error);
 
 /**
  * Number of pictures of a restored conversation that have to be given again before it can go on.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_absent_images(StrixSession *session, size_t *number, StrixError **error);
+StrixStatus strix_session_absent_images(const struct StrixSession *session, size_t *number, struct StrixError **error);
 
 /**
  * Gives a picture again that a restored conversation lacks.
  *
  * picture stays the caller's. One thread at a time uses session.
  */
-StrixStatus strix_session_supply_image(StrixSession *session, const StrixImage *picture, StrixError **error);
+StrixStatus strix_session_supply_image(const struct StrixSession *session,
+                                       const struct StrixImage *picture,
+                                       struct StrixError **error);
 
 /**
  * Number of questions so far.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_num_turns(StrixSession *session, size_t *number, StrixError **error);
+StrixStatus strix_session_num_turns(const struct StrixSession *session, size_t *number, struct StrixError **error);
 
 /**
  * A question and its answer, by its index from 0. Of an answer cut short, what was taken of it.
  *
  * Fills turn, whose size is set. Its texts are there until the next call with session. One thread at a time uses session.
  */
-StrixStatus strix_session_turn(StrixSession *session,
+StrixStatus strix_session_turn(const struct StrixSession *session,
                                size_t index,
-                               StrixTurn *turn,
-                               StrixError **error);
+                               struct StrixTurn *turn,
+                               struct StrixError **error);
 
 /**
  * Takes back the last question and its answer. Its pictures wait for the next question. Without any, nothing is done.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_undo(StrixSession *session, StrixError **error);
+StrixStatus strix_session_undo(const struct StrixSession *session, struct StrixError **error);
 
 /**
  * Forgets turns and pictures.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_reset(StrixSession *session, StrixError **error);
+StrixStatus strix_session_reset(const struct StrixSession *session, struct StrixError **error);
 
 /**
  * Lets go of the pictures that wait for the next question.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_drop_waiting(StrixSession *session, StrixError **error);
+StrixStatus strix_session_drop_waiting(const struct StrixSession *session, struct StrixError **error);
 
 /**
  * Sets the text in front of the first question; NULL for the template's own.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_set_system(StrixSession *session, const char *text, StrixError **error);
+StrixStatus strix_session_set_system(const struct StrixSession *session, const char *text, struct StrixError **error);
 
 /**
  * Writes turns in another template, and forgets the conversation.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_set_template(StrixSession *session, StrixTemplate style, StrixError **error);
+StrixStatus strix_session_set_template(const struct StrixSession *session, StrixTemplate style, struct StrixError **error);
 
 /**
  * What the questions and answers so far take.
  *
  * Fills usage, whose size is set. One thread at a time uses session.
  */
-StrixStatus strix_session_usage(StrixSession *session, StrixUsage *usage, StrixError **error);
+StrixStatus strix_session_usage(const struct StrixSession *session, struct StrixUsage *usage, struct StrixError **error);
 
 /**
  * An answer's text and numbers.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_answer_info(const StrixAnswer *answer, StrixAnswerInfo *info, StrixError **error);
+StrixStatus strix_answer_info(const struct StrixAnswer *answer, struct StrixAnswerInfo *info, struct StrixError **error);
 
 /**
  * A token of an answer, by its index from 0: its id and, if they were asked for, its log-probabilities. It has no text.
  *
  * Fills token, whose size is set. What it points to is there until answer is freed. Any thread.
  */
-StrixStatus strix_answer_token(const StrixAnswer *answer, size_t index, StrixToken *token, StrixError **error);
+StrixStatus strix_answer_token(const struct StrixAnswer *answer,
+                               size_t index,
+                               struct StrixToken *token,
+                               struct StrixError **error);
 
 /**
  * Frees an answer. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_answer_free(StrixAnswer *answer);
+void strix_answer_free(struct StrixAnswer *answer);
 
 /**
  * A canceller to put into options. One may be given to any number of calls: it cancels all of them.
  *
  * The caller frees it. Any thread.
  */
-StrixCanceller *strix_canceller_new(void);
+struct StrixCanceller *strix_canceller_new(void);
 
 /**
  * Cancels, and returns at once. A load ends with STRIX_STATUS_CANCELLED, an answer with STRIX_FINISH_CANCELLED and the text
@@ -1686,37 +1699,37 @@ StrixCanceller *strix_canceller_new(void);
  *
  * Any thread, any time.
  */
-void strix_canceller_cancel(StrixCanceller *canceller);
+void strix_canceller_cancel(const struct StrixCanceller *canceller);
 
 /**
  * Whether it was cancelled: 1 or 0. Of NULL, 0.
  *
  * Any thread.
  */
-int32_t strix_canceller_is_cancelled(StrixCanceller *canceller);
+int32_t strix_canceller_is_cancelled(const struct StrixCanceller *canceller);
 
 /**
  * Lets a canceller of strix_canceller_new be given to further calls. What it has cancelled stays so, if it has ended.
  *
  * Any thread.
  */
-void strix_canceller_reset(StrixCanceller *canceller);
+void strix_canceller_reset(const struct StrixCanceller *canceller);
 
 /**
  * Frees a canceller; nothing is cancelled by that. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_canceller_free(StrixCanceller *canceller);
+void strix_canceller_free(struct StrixCanceller *canceller);
 
 /**
  * Waits for the next token. STRIX_STATUS_OK: token is filled. STRIX_STATUS_END: the answer has ended, and token is as it was.
  *
  * What token points to is there until the next call with this generation. One thread at a time.
  */
-StrixStatus strix_generation_next(StrixGeneration *generation,
-                                  StrixToken *token,
-                                  StrixError **error);
+StrixStatus strix_generation_next(const struct StrixGeneration *generation,
+                                  struct StrixToken *token,
+                                  struct StrixError **error);
 
 /**
  * Waits for the end, and gives the whole answer, which is then in the conversation. The generation has nothing more to give,
@@ -1724,9 +1737,9 @@ StrixStatus strix_generation_next(StrixGeneration *generation,
  *
  * The caller frees answer. One thread at a time.
  */
-StrixStatus strix_generation_finish(StrixGeneration *generation,
-                                    StrixAnswer **answer,
-                                    StrixError **error);
+StrixStatus strix_generation_finish(const struct StrixGeneration *generation,
+                                    struct StrixAnswer **answer,
+                                    struct StrixError **error);
 
 /**
  * Ends an answer with the tokens that were taken so far, and returns at once; whoever waits for a token has
@@ -1735,14 +1748,14 @@ StrixStatus strix_generation_finish(StrixGeneration *generation,
  * Any thread, also while another waits in strix_generation_next; not after strix_generation_free: a canceller of
  * strix_generation_canceller may be used then too.
  */
-void strix_generation_cancel(StrixGeneration *generation);
+void strix_generation_cancel(const struct StrixGeneration *generation);
 
 /**
  * A canceller of this answer, which may outlive it. NULL of NULL.
  *
  * The caller frees it. Any thread.
  */
-StrixCanceller *strix_generation_canceller(StrixGeneration *generation);
+struct StrixCanceller *strix_generation_canceller(const struct StrixGeneration *generation);
 
 /**
  * Cancels an answer, unless it has ended, and frees it. The tokens that were taken stay in the conversation; if there are
@@ -1750,7 +1763,7 @@ StrixCanceller *strix_generation_canceller(StrixGeneration *generation);
  *
  * No thread may use it any more.
  */
-void strix_generation_free(StrixGeneration *generation);
+void strix_generation_free(struct StrixGeneration *generation);
 
 /**
  * Has a function called with each token, and once at the end, in place of taking them. The generation has nothing more to
@@ -1759,11 +1772,11 @@ void strix_generation_free(StrixGeneration *generation);
  * What user points to must be there until the last event was told. canceller may be NULL; else the caller frees it. Any
  * thread.
  */
-StrixStatus strix_generation_listen(StrixGeneration *generation,
+StrixStatus strix_generation_listen(const struct StrixGeneration *generation,
                                     StrixEventCallback callback,
                                     void *user,
-                                    StrixCanceller **canceller,
-                                    StrixError **error);
+                                    struct StrixCanceller **canceller,
+                                    struct StrixError **error);
 
 #ifdef __cplusplus
 }  // extern "C"

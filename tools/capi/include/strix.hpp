@@ -19,6 +19,18 @@
 
 #include <strix.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define STRIX_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define STRIX_TSAN 1
+#endif
+#endif
+#ifdef STRIX_TSAN
+extern "C" void __tsan_acquire(void *);
+extern "C" void __tsan_release(void *);
+#endif
+
 namespace strix {
 
 /// What a call failed with.
@@ -37,6 +49,25 @@ private:
 };
 
 namespace detail {
+
+/// Tells ThreadSanitizer what it does not see: the library's locks, by which a listener goes from thread to thread.
+class Handover {
+public:
+#ifdef STRIX_TSAN
+    explicit Handover(void *what) noexcept : what_(what) { __tsan_acquire(what_); }
+    ~Handover() { __tsan_release(what_); }
+#else
+    explicit Handover(void *) noexcept {}
+    ~Handover() {}
+#endif
+    Handover(const Handover &) = delete;
+    Handover &operator=(const Handover &) = delete;
+
+#ifdef STRIX_TSAN
+private:
+    void *what_;
+#endif
+};
 
 template <typename T, void (*Free)(T *)> struct Deleter {
     void operator()(T *handle) const noexcept { Free(handle); }
@@ -288,6 +319,7 @@ public:
         listener->on_token = std::move(on_token);
         listener->on_end = std::move(on_end);
         StrixCanceller *canceller = nullptr;
+        { detail::Handover handover(listener.get()); }
         detail::call(strix_generation_listen, handle_.get(), &Listener::told, static_cast<void *>(listener.get()), &canceller);
         // It deletes itself with the last event.
         (void)listener.release();
@@ -328,6 +360,7 @@ private:
 
         static int32_t told(void *user, const StrixEvent *event) noexcept {
             auto *self = static_cast<Listener *>(user);
+            detail::Handover handover(user);
             try {
                 if (event->kind == STRIX_EVENT_KIND_TOKEN) {
                     const StrixToken &token = *event->token;

@@ -19,7 +19,7 @@ use crate::text::ending;
 /// How much a message matters.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "C makes them")]
+#[cfg_attr(not(test), expect(dead_code, reason = "C makes them"))]
 pub enum StrixLogLevel {
     /// As a field of StrixLog: as STRIX_LOG_LEVEL_WARN.
     Default = 0,

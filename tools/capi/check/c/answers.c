@@ -100,8 +100,13 @@ static void check_sampler(StrixSession *session, size_t vocab_size) {
     StrixGeneration *generation = NULL;
     StrixAnswer *answer = NULL;
     char text[256];
-    int calls = 0;
-    size_t seen = 0;
+    int calls;
+    size_t seen;
+    /* ThreadSanitizer sees this lock, and not those of the library, which hands calls to the model's thread. */
+    pthread_mutex_lock(&called);
+    calls = 0;
+    seen = 0;
+    pthread_mutex_unlock(&called);
     options.sampler_user = &calls;
     ask_text(session, QUESTION, &options, text, sizeof text);
     pthread_mutex_lock(&called);

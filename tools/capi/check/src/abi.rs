@@ -44,9 +44,13 @@ pub(crate) fn symbols(place: &Place, bless: bool) -> Result<Done> {
 /// Sizes, offsets and values are those that were committed, with no padding.
 pub(crate) fn layout(place: &Place, bless: bool) -> Result<Done> {
     let (_, text) = place.header()?;
+    let structs = header::structs(&text);
+    if structs.is_empty() {
+        bail!("strix.h: no struct is found");
+    }
     let mut program =
         "#include <stddef.h>\n#include <stdio.h>\n#include <strix.h>\nint main(void) {\n".to_owned();
-    for Struct { name, fields } in header::structs(&text) {
+    for Struct { name, fields } in structs {
         writeln!(program, "printf(\"{name} %zu\\n\", sizeof({name}));")?;
         for field in fields {
             writeln!(

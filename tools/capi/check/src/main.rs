@@ -80,7 +80,9 @@ fn all(place: &Place, options: &Options) -> Result<()> {
     for (name, check) in &checks {
         println!("\n── {name}");
         let start = Instant::now();
-        let said = match check() {
+        let done = check();
+        let is_over = done.is_err() && *name == "install";
+        let said = match done {
             Ok(Done::Ok) => "ok".to_owned(),
             Ok(Done::Skipped(why)) => format!("skipped: {why}"),
             Err(error) => {
@@ -91,7 +93,7 @@ fn all(place: &Place, options: &Options) -> Result<()> {
         println!("── {name}: {said}");
         rows.push(format!("{name:<16}{:>7.1} s  {said}", start.elapsed().as_secs_f64()));
         // Without libraries there is nothing to check further.
-        if failed > 0 && *name == "install" {
+        if is_over {
             break;
         }
     }
