@@ -52,7 +52,7 @@ fn pictures_are_asked_about_in_a_conversation() {
     assert_eq!(viewer.answer("What color is it?"), "orange");
 
     // Where the answer looked, and a word of it.
-    viewer.click("look");
+    viewer.click_until("look", |state| state["turns"][1]["gaze"] != "unknown");
     let state = viewer.wait("where it looked", |state| state["turns"][1]["gaze"] == "known");
     let answer: [i32; 4] = serde_json::from_value(state["controls"]["answer"].clone()).unwrap();
     let at = [answer[0] + 8, answer[1] + answer[3] / 2].map(|at| at.to_string());
@@ -190,7 +190,7 @@ fn a_small_window_and_a_dense_screen_show_all_of_it() {
         display.shoot(&format!("welcome-{name}"));
         viewer.click("sample-1");
         viewer.answer("Describe the image.");
-        viewer.click("look");
+        viewer.click_until("look", |state| state["turns"][0]["gaze"] != "unknown");
         viewer.wait("where it looked", |state| state["turns"][0]["gaze"] == "known");
         display.shoot(&format!("answer-{name}"));
         viewer.click("model");
