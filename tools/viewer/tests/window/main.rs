@@ -98,6 +98,13 @@ fn pictures_are_dropped_and_named_and_taken_away() {
     display.shoot("trouble-dark");
     viewer.click("close-problem");
     viewer.wait("no trouble", |state| state["trouble"].is_null());
+
+    // Here is no portal: what to do instead is said.
+    viewer.click("add");
+    viewer.click("menu-region");
+    viewer.wait("what to do", |state| {
+        state["trouble"].as_str().is_some_and(|what| what.contains("paste it here"))
+    });
 }
 
 #[test]
@@ -168,8 +175,9 @@ fn a_lost_device_is_said_and_the_model_can_be_loaded_again() {
     });
     assert_eq!(state["turns"][0]["question"], "Hello!");
     viewer.wait("the new window", |state| !state["controls"]["load-again"].is_null());
+    display.focus();
     display.shoot("lost-dark");
-    viewer.click("load-again");
+    viewer.click_until("load-again", |state| state["phase"] != "empty");
     viewer.ready();
     viewer.write("question", "Hello!");
     display.key("Return");
