@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Event as Input, Key, Ui, ViewportCommand};
@@ -24,10 +24,32 @@ use crate::{device, plan, screen, theme, view};
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) state: Option<State>,
-    /// Why the device was lost, if it was.
-    pub(crate) lost: Option<String>,
+    /// The device of the window that is open.
+    pub(crate) device: Option<wgpu::Device>,
+    /// Why it was lost, if it was; wgpu tells of it on any thread.
+    pub(crate) lost: Lost,
     pub(crate) log: Option<Log>,
     pub(crate) drive: Option<Drive>,
+}
+
+/// Why a device was lost, once it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost(Arc<Mutex<Option<String>>>);
+
+impl Lost {
+    /// Notes it, unless a reason is known.
+    fn note(&self, reason: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// What a window is opened with.
@@ -70,13 +92,14 @@ impl App {
         theme::install(&cc.egui_ctx);
         let (report, events) = Reporter::new(cc.egui_ctx.clone());
         let frames = strix_engine::Frames::new();
-        let opened = open_device(cc, &report, opening.paced, &frames);
+        let opened = open_device(cc, &report, opening.paced, &frames, &kept.borrow().lost);
         let device = opened.as_ref().map_or_else(
             |_| Device::default(),
             |gpu| Device { name: gpu.name(), is_software: gpu.target().is_cpu },
         );
         let (mut state, log, drive) = {
             let mut kept = kept.borrow_mut();
+            kept.device = cc.wgpu_render_state.as_ref().map(|state| state.device.clone());
             let lost = kept.lost.take();
             let state = match (kept.state.take(), lost) {
                 (Some(mut state), lost) => {
@@ -150,7 +173,7 @@ impl App {
     /// Closes the window, to be opened anew.
     fn close(&mut self, ctx: &egui::Context, reason: &str) {
         if !std::mem::replace(&mut self.is_closing, true) {
-            self.kept.borrow_mut().lost.get_or_insert_with(|| reason.to_owned());
+            self.kept.borrow().lost.note(reason);
             ctx.send_viewport_cmd(ViewportCommand::Close);
         }
     }
@@ -217,12 +240,16 @@ fn open_device(
     report: &Arc<Reporter>,
     paced: Option<bool>,
     frames: &strix_engine::Frames,
+    lost: &Lost,
 ) -> Result<Gpu, Problem> {
     let Some(state) = &cc.wgpu_render_state else {
         return Err(Problem::new("The window has no wgpu device.", "Install your GPU's driver."));
     };
-    let lost = report.clone();
-    state.device.set_device_lost_callback(move |_, reason| lost.send(Event::Lost(reason)));
+    let (lost, told) = (lost.clone(), report.clone());
+    state.device.set_device_lost_callback(move |_, reason| {
+        lost.note(&reason);
+        told.send(Event::Lost);
+    });
     let trouble = report.clone();
     state.device.on_uncaptured_error(Arc::new(move |error| {
         let what = format!("The device reports: {error}");
@@ -239,9 +266,6 @@ impl eframe::App for App {
         // The frame before this one was submitted.
         self.frames.frame();
         while let Ok(event) = self.events.try_recv() {
-            if let Event::Lost(reason) = &event {
-                self.kept.borrow_mut().lost = Some(reason.clone());
-            }
             self.state.apply(event);
         }
         self.lose();
@@ -301,9 +325,7 @@ impl Drop for App {
         let mut kept = self.kept.borrow_mut();
         kept.log = self.log.take();
         kept.drive = self.drive.take();
-        if kept.lost.is_some() {
-            let nobody = State::idle();
-            kept.state = Some(std::mem::replace(&mut self.state, nobody));
-        }
+        // It may turn out later that the device is lost.
+        kept.state = Some(std::mem::replace(&mut self.state, State::idle()));
     }
 }

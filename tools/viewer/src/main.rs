@@ -137,9 +137,9 @@ fn run(args: &Args) -> Result<(), String> {
         let opened = catch_unwind(AssertUnwindSafe(|| open(args, setup, &kept, &opening)));
         // A lost device is destroyed on purpose once at most.
         opening.lose_device_after = None;
-        let has_lost = kept.borrow().lost.is_some();
+        let has_lost = is_lost(&kept.borrow());
         match opened {
-            Ok(Err(eframe::Error::Wgpu(error))) if kept.borrow().state.is_none() => {
+            Ok(Err(eframe::Error::Wgpu(error))) if kept.borrow().device.is_none() => {
                 // What cannot draw on this display is passed over.
                 eprintln!("note: passed over an adapter: {error}");
                 wanted.passed_over += 1;
@@ -151,6 +151,14 @@ fn run(args: &Args) -> Result<(), String> {
             _ => {}
         }
     }
+}
+
+/// Whether the device of the window that was open is lost. wgpu may have panicked of that before it said so.
+fn is_lost(kept: &Kept) -> bool {
+    if let Some(device) = &kept.device {
+        _ = catch_unwind(AssertUnwindSafe(|| device.poll(wgpu::PollType::Poll)));
+    }
+    kept.lost.is_set()
 }
 
 /// What is opened: the settings with the options over them.

@@ -93,7 +93,7 @@ pub(crate) enum Event {
     /// A folder was chosen in a dialog.
     Chosen(std::path::PathBuf),
     /// The device is lost.
-    Lost(String),
+    Lost,
     /// Something else went wrong.
     Trouble(Problem),
 }

@@ -46,7 +46,10 @@ impl Problem {
 
     /// The device is lost; `reason` is what the driver said.
     pub(crate) fn lost(reason: &str) -> Self {
-        let what = format!("The device stopped answering: {}", reason.trim());
+        let what = match reason.trim() {
+            "" => "The device stopped answering.".to_owned(),
+            reason => format!("The device stopped answering: {reason}"),
+        };
         Self {
             is_lost: true,
             ..Self::new(what, "Load the model again to go on. The pictures and the text are still here.")

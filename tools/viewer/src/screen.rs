@@ -22,9 +22,8 @@ const INSTEAD: &str = "Take a screenshot as usual, and paste it here (Ctrl+V).";
 /// The desktop's portal shows its own dialog, in which a part, a window or the whole screen is chosen.
 #[cfg(target_os = "linux")]
 fn region() -> Result<Option<Picture>, Problem> {
+    use ashpd::desktop::ResponseError;
     use ashpd::desktop::screenshot::Screenshot;
-    use ashpd::desktop::{ResponseError, screenshot};
-    let _ = screenshot::AvailableTargets::Area;
     let taken = pollster::block_on(async {
         Screenshot::request().interactive(true).modal(true).send().await?.response()
     });

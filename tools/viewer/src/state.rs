@@ -440,7 +440,7 @@ impl State {
                 }
             }
             Event::Chosen(path) => self.plan(Choice::Folder(path)),
-            Event::Lost(_) => self.wishes.push(Wish::Reopen),
+            Event::Lost => self.wishes.push(Wish::Reopen),
             Event::Trouble(problem) => self.trouble = Some(problem),
         }
     }

@@ -231,7 +231,7 @@ fn a_lost_device_opens_the_window_anew_with_all_that_was_there() {
     state.draft.text = "and then?".into();
     state.apply(token(turn, "an"));
     state.wishes.clear();
-    state.apply(Event::Lost("it fell off the bus".into()));
+    state.apply(Event::Lost);
     assert!(matches!(&state.wishes[..], [Wish::Reopen]));
     state.reopened(Device::default(), "it fell off the bus");
     assert!(state.wishes.is_empty());

@@ -150,7 +150,7 @@ fn problem(ui: &mut Ui, problem: &Problem, can_close: bool) -> (Option<Fix>, boo
     frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.horizontal_top(|ui| {
-            let room = if can_close { 64.0 } else { 0.0 };
+            let room = if can_close { 76.0 } else { 0.0 };
             ui.vertical(|ui| {
                 ui.set_width((ui.available_width() - room).max(80.0));
                 ui.label(RichText::new(&problem.what).color(p.danger).size(14.0));

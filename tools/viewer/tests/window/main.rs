@@ -52,7 +52,7 @@ fn pictures_are_asked_about_in_a_conversation() {
     assert_eq!(viewer.answer("What color is it?"), "orange");
 
     // Where the answer looked, and a word of it.
-    viewer.click("look");
+    viewer.click_until("look", |state| state["turns"][1]["gaze"] != "unknown");
     let state = viewer.wait("where it looked", |state| state["turns"][1]["gaze"] == "known");
     let answer: [i32; 4] = serde_json::from_value(state["controls"]["answer"].clone()).unwrap();
     let at = [answer[0] + 8, answer[1] + answer[3] / 2].map(|at| at.to_string());
@@ -98,6 +98,13 @@ fn pictures_are_dropped_and_named_and_taken_away() {
     display.shoot("trouble-dark");
     viewer.click("close-problem");
     viewer.wait("no trouble", |state| state["trouble"].is_null());
+
+    // Here is no portal: what to do instead is said.
+    viewer.click("add");
+    viewer.click("menu-region");
+    viewer.wait("what to do", |state| {
+        state["trouble"].as_str().is_some_and(|what| what.contains("paste it here"))
+    });
 }
 
 #[test]
@@ -168,8 +175,9 @@ fn a_lost_device_is_said_and_the_model_can_be_loaded_again() {
     });
     assert_eq!(state["turns"][0]["question"], "Hello!");
     viewer.wait("the new window", |state| !state["controls"]["load-again"].is_null());
+    display.focus();
     display.shoot("lost-dark");
-    viewer.click("load-again");
+    viewer.click_until("load-again", |state| state["phase"] != "empty");
     viewer.ready();
     viewer.write("question", "Hello!");
     display.key("Return");
@@ -190,7 +198,7 @@ fn a_small_window_and_a_dense_screen_show_all_of_it() {
         display.shoot(&format!("welcome-{name}"));
         viewer.click("sample-1");
         viewer.answer("Describe the image.");
-        viewer.click("look");
+        viewer.click_until("look", |state| state["turns"][0]["gaze"] != "unknown");
         viewer.wait("where it looked", |state| state["turns"][0]["gaze"] == "known");
         display.shoot(&format!("answer-{name}"));
         viewer.click("model");

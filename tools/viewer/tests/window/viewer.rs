@@ -77,9 +77,25 @@ impl<'a> Viewer<'a> {
                 break;
             }
             last = now;
-            thread::sleep(Duration::from_millis(80));
+            thread::sleep(Duration::from_millis(250));
         }
         self.display.click(last.expect("it is there"));
+    }
+
+    /// Clicks a control until that has an effect: a conversation that scrolls may take it away below the pointer.
+    #[track_caller]
+    pub(crate) fn click_until(&self, name: &str, has: impl Fn(&Value) -> bool) {
+        for _ in 0..6 {
+            self.click(name);
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(8) {
+                if has(&self.state()) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        panic!("{name} has no effect: {:#}", self.state());
     }
 
     /// Types into a field, once it has the keyboard.
