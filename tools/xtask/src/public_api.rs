@@ -43,6 +43,8 @@ pub(crate) fn public_api(args: &[String]) -> Result {
                 1
             })?;
             println!("{folder}/public-api.txt is written");
+        } else if committed.is_empty() {
+            println!("warning: {folder}/public-api.txt is not there yet: cargo xtask public-api --bless");
         } else {
             print_difference(&committed, &listed);
             eprintln!("error: {package}: its public items differ from {folder}/public-api.txt");
