@@ -579,7 +579,7 @@ typedef struct StrixDeviceOptions {
    */
   const char *adapter;
   /** Where messages go; NULL: nowhere. */
-  const struct StrixLog *log;
+  const StrixLog *log;
   /** 1: weights are copied to the device even where it could use the mapped file itself. */
   uint32_t no_import;
   /** 0. */
@@ -685,7 +685,7 @@ typedef struct StrixProgress {
  *
  * It is called on the thread that loads, within strix_model_load, and must not throw or longjmp.
  */
-typedef int32_t (*StrixProgressCallback)(void *user, const struct StrixProgress *progress);
+typedef int32_t (*StrixProgressCallback)(void *user, const StrixProgress *progress);
 
 /**
  * How a model is loaded. Each field that is zero has its default; so all zeros are the defaults. It is read during the call
@@ -695,15 +695,15 @@ typedef struct StrixLoadOptions {
   /** Set by the caller: sizeof(StrixLoadOptions). */
   size_t size;
   /** The device; NULL: one is opened as strix_device_open does without options. */
-  const struct StrixDevice *device;
+  const StrixDevice *device;
   /** Where messages of the model and all its sessions go; NULL: nowhere. */
-  const struct StrixLog *log;
+  const StrixLog *log;
   /** Is told how far loading is; NULL: nobody is. */
   StrixProgressCallback progress;
   /** First argument of progress. */
   void *progress_user;
   /** Cancels loading, from any thread; NULL: nothing does. It may be freed once the call has returned. */
-  const struct StrixCanceller *canceller;
+  StrixCanceller *canceller;
   /** Folder for tunings and compiled kernels, which make the next load faster; NULL: nothing is kept. */
   const char *cache_dir;
   /** Bytes of device memory to stay within: what does not fit is streamed. 0: what the device has free. */
@@ -784,7 +784,7 @@ typedef struct StrixFile {
  *
  * It is called during strix_checkpoint_from_provider only, on its thread, and must not throw or longjmp.
  */
-typedef int32_t (*StrixProvideCallback)(void *user, const char *name, struct StrixFile *file);
+typedef int32_t (*StrixProvideCallback)(void *user, const char *name, StrixFile *file);
 
 /** A model's numbers. */
 typedef struct StrixModelInfo {
@@ -888,7 +888,7 @@ typedef struct StrixLogit {
  * It is called on the model's thread, which has nothing to run meanwhile: it should return soon. tokens are there during the
  * call only. It must not throw or longjmp.
  */
-typedef uint32_t (*StrixSamplerCallback)(void *user, const struct StrixLogit *tokens, size_t num_tokens);
+typedef uint32_t (*StrixSamplerCallback)(void *user, const StrixLogit *tokens, size_t num_tokens);
 
 /**
  * How an answer is generated. Each field that is zero has its default; so all zeros are the defaults, which are greedy. It is
@@ -904,14 +904,14 @@ typedef struct StrixAskOptions {
   /** What constraint_kind needs; else NULL. */
   const char *constraint;
   /** num_logit_bias of them. */
-  const struct StrixLogitBias *logit_bias;
+  const StrixLogitBias *logit_bias;
   /** Number of logit biases. */
   size_t num_logit_bias;
   /**
    * Ends the answer, from any thread; NULL: only strix_generation_cancel and its like do. It may be freed once the call
    * has returned.
    */
-  const struct StrixCanceller *canceller;
+  StrixCanceller *canceller;
   /** Chooses each token in place of temperature, top_k, top_p, min_p and seed; NULL: those do. */
   StrixSamplerCallback sampler;
   /** First argument of sampler. What it points to must be there until the answer has ended. */
@@ -1049,7 +1049,7 @@ typedef struct StrixToken {
   /** Bytes of text. */
   size_t text_len;
   /** With log_probs, the likeliest tokens in its place, likeliest first: num_top of them; else NULL. */
-  const struct StrixLogProb *top;
+  const StrixLogProb *top;
   /** Number of these. */
   size_t num_top;
   /** Its id. */
@@ -1063,11 +1063,11 @@ typedef struct StrixEvent {
   /** Bytes of this struct, as the library has it. */
   size_t size;
   /** The token; else NULL. It has no log-probabilities: those are in the answer. */
-  const struct StrixToken *token;
+  const StrixToken *token;
   /** The whole answer, when it is finished; else NULL. */
-  const struct StrixAnswer *answer;
+  const StrixAnswer *answer;
   /** The error, when it failed; else NULL. */
-  const struct StrixError *error;
+  const StrixError *error;
   /** Which of them it is. */
   StrixEventKind kind;
   /** 0. */
@@ -1080,7 +1080,7 @@ typedef struct StrixEvent {
  * It is called on the model's thread, which has nothing to run meanwhile: it should return soon. It may ask, cancel and
  * free, and must not wait for this or another answer of the model, throw or longjmp.
  */
-typedef int32_t (*StrixEventCallback)(void *user, const struct StrixEvent *event);
+typedef int32_t (*StrixEventCallback)(void *user, const StrixEvent *event);
 
 #ifdef __cplusplus
 extern "C" {
@@ -1091,35 +1091,35 @@ extern "C" {
  *
  * Any thread.
  */
-StrixStatus strix_error_code(const struct StrixError *error);
+StrixStatus strix_error_code(const StrixError *error);
 
 /**
  * What is wrong, with names and numbers and what to do: one line of UTF-8, for people. Of NULL, an empty text.
  *
  * The text is the error's, and is there until it is freed. Any thread.
  */
-const char *strix_error_message(const struct StrixError *error);
+const char *strix_error_message(const StrixError *error);
 
 /**
  * Frees an error. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_error_free(struct StrixError *error);
+void strix_error_free(StrixError *error);
 
 /**
  * Number of changes, each of which would let what failed succeed; 0 of NULL.
  *
  * Any thread.
  */
-size_t strix_error_num_remedies(const struct StrixError *error);
+size_t strix_error_num_remedies(const StrixError *error);
 
 /**
  * One of these changes, by its index from 0.
  *
  * Fills remedy, whose size is set. Any thread.
  */
-StrixStatus strix_error_remedy(const struct StrixError *of, size_t index, struct StrixRemedy *remedy, struct StrixError **error);
+StrixStatus strix_error_remedy(const StrixError *of, size_t index, StrixRemedy *remedy, StrixError **error);
 
 /**
  * Name of a status, such as "STRIX_STATUS_OUT_OF_MEMORY"; "unknown" of one that this library does not have.
@@ -1147,33 +1147,30 @@ const char *strix_version(void);
  *
  * The caller frees devices. Any thread.
  */
-StrixStatus strix_devices_list(const struct StrixDeviceOptions *options,
-                               struct StrixDevices **devices,
-                               struct StrixError **error);
+StrixStatus strix_devices_list(const StrixDeviceOptions *options,
+                               StrixDevices **devices,
+                               StrixError **error);
 
 /**
  * Number of adapters; 0 of NULL.
  *
  * Any thread.
  */
-size_t strix_devices_count(const struct StrixDevices *devices);
+size_t strix_devices_count(const StrixDevices *devices);
 
 /**
  * What is known of an adapter, by its index from 0.
  *
  * Fills info, whose size is set. Its texts are there until devices is freed. Any thread.
  */
-StrixStatus strix_devices_get(const struct StrixDevices *devices,
-                              size_t index,
-                              struct StrixDeviceInfo *info,
-                              struct StrixError **error);
+StrixStatus strix_devices_get(const StrixDevices *devices, size_t index, StrixDeviceInfo *info, StrixError **error);
 
 /**
  * Frees the list. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_devices_free(struct StrixDevices *devices);
+void strix_devices_free(StrixDevices *devices);
 
 /**
  * Opens a device. A device that the app made itself, with wgpu or another interface, cannot be given in C: its types are
@@ -1181,33 +1178,30 @@ void strix_devices_free(struct StrixDevices *devices);
  *
  * The caller frees device. Any thread.
  */
-StrixStatus strix_device_open(const struct StrixDeviceOptions *options,
-                              struct StrixDevice **device,
-                              struct StrixError **error);
+StrixStatus strix_device_open(const StrixDeviceOptions *options,
+                              StrixDevice **device,
+                              StrixError **error);
 
 /**
  * What is known of a device.
  *
  * Fills info, whose size is set. Its texts are there until device is freed. Any thread.
  */
-StrixStatus strix_device_info(const struct StrixDevice *device, struct StrixDeviceInfo *info, struct StrixError **error);
+StrixStatus strix_device_info(const StrixDevice *device, StrixDeviceInfo *info, StrixError **error);
 
 /**
  * Frees the handle; models on the device keep it. NULL is nothing.
  *
  * No thread may use the handle any more.
  */
-void strix_device_free(struct StrixDevice *device);
+void strix_device_free(StrixDevice *device);
 
 /**
  * Reads a picture file: PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF. options may be NULL.
  *
  * The caller frees picture. Any thread.
  */
-StrixStatus strix_image_open(const char *path,
-                             const struct StrixImageOptions *options,
-                             struct StrixImage **picture,
-                             struct StrixError **error);
+StrixStatus strix_image_open(const char *path, const StrixImageOptions *options, StrixImage **picture, StrixError **error);
 
 /**
  * The same of a file's bytes in memory, which are read during the call only.
@@ -1216,33 +1210,33 @@ StrixStatus strix_image_open(const char *path,
  */
 StrixStatus strix_image_decode(const uint8_t *bytes,
                                size_t len,
-                               const struct StrixImageOptions *options,
-                               struct StrixImage **picture,
-                               struct StrixError **error);
+                               const StrixImageOptions *options,
+                               StrixImage **picture,
+                               StrixError **error);
 
 /**
  * A picture of pixels in memory, which are copied. Alpha is straight, and treated as that of a file. options may be NULL.
  *
  * The caller frees picture. Any thread.
  */
-StrixStatus strix_image_from_pixels(const struct StrixPixels *pixels,
-                                    const struct StrixImageOptions *options,
-                                    struct StrixImage **picture,
-                                    struct StrixError **error);
+StrixStatus strix_image_from_pixels(const StrixPixels *pixels,
+                                    const StrixImageOptions *options,
+                                    StrixImage **picture,
+                                    StrixError **error);
 
 /**
  * Width and height of a picture. Either place may be NULL.
  *
  * Any thread.
  */
-StrixStatus strix_image_size(const struct StrixImage *picture, uint32_t *width, uint32_t *height, struct StrixError **error);
+StrixStatus strix_image_size(const StrixImage *picture, uint32_t *width, uint32_t *height, StrixError **error);
 
 /**
  * Frees a picture. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_image_free(struct StrixImage *picture);
+void strix_image_free(StrixImage *picture);
 
 /**
  * Opens a model: a folder in Hugging Face layout, or a file of weights with its config beside it.
@@ -1253,25 +1247,23 @@ void strix_image_free(struct StrixImage *picture);
  */
 StrixStatus strix_checkpoint_open(const char *path,
                                   const char *weights,
-                                  const struct StrixLog *log,
-                                  struct StrixCheckpoint **checkpoint,
-                                  struct StrixError **error);
+                                  const StrixLog *log,
+                                  StrixCheckpoint **checkpoint,
+                                  StrixError **error);
 
 /**
  * Opens nano, the small model that is part of the library. log may be NULL.
  *
  * The caller frees checkpoint. Any thread.
  */
-StrixStatus strix_checkpoint_nano(const struct StrixLog *log, struct StrixCheckpoint **checkpoint, struct StrixError **error);
+StrixStatus strix_checkpoint_nano(const StrixLog *log, StrixCheckpoint **checkpoint, StrixError **error);
 
 /**
  * What a checkpoint is of.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_checkpoint_info(const struct StrixCheckpoint *checkpoint,
-                                  struct StrixCheckpointInfo *info,
-                                  struct StrixError **error);
+StrixStatus strix_checkpoint_info(const StrixCheckpoint *checkpoint, StrixCheckpointInfo *info, StrixError **error);
 
 /**
  * What a user should know of the files, by its index from 0: a line of UTF-8, such as that a key has no effect. NULL where
@@ -1279,7 +1271,7 @@ StrixStatus strix_checkpoint_info(const struct StrixCheckpoint *checkpoint,
  *
  * The text is there until checkpoint is freed. Any thread.
  */
-const char *strix_checkpoint_note(const struct StrixCheckpoint *checkpoint,
+const char *strix_checkpoint_note(const StrixCheckpoint *checkpoint,
                                   size_t index);
 
 /**
@@ -1288,19 +1280,19 @@ const char *strix_checkpoint_note(const struct StrixCheckpoint *checkpoint,
  *
  * positions may be NULL. Any thread.
  */
-StrixStatus strix_checkpoint_check_prompt(const struct StrixCheckpoint *checkpoint,
+StrixStatus strix_checkpoint_check_prompt(const StrixCheckpoint *checkpoint,
                                           const char *prompt,
                                           size_t num_pictures,
-                                          const struct StrixLoadOptions *options,
+                                          const StrixLoadOptions *options,
                                           size_t *positions,
-                                          struct StrixError **error);
+                                          StrixError **error);
 
 /**
  * Frees a checkpoint; models of it keep what they need. NULL is nothing.
  *
  * No thread may use the handle any more.
  */
-void strix_checkpoint_free(struct StrixCheckpoint *checkpoint);
+void strix_checkpoint_free(StrixCheckpoint *checkpoint);
 
 /**
  * Opens a model of files in memory: config.json, model.safetensors, tokenizer.model and what else a folder would hold. log
@@ -1308,11 +1300,11 @@ void strix_checkpoint_free(struct StrixCheckpoint *checkpoint);
  *
  * The caller frees checkpoint, and after it and its models the bytes. Any thread.
  */
-StrixStatus strix_checkpoint_from_memory(const struct StrixNamedBytes *files,
+StrixStatus strix_checkpoint_from_memory(const StrixNamedBytes *files,
                                          size_t num_files,
-                                         const struct StrixLog *log,
-                                         struct StrixCheckpoint **checkpoint,
-                                         struct StrixError **error);
+                                         const StrixLog *log,
+                                         StrixCheckpoint **checkpoint,
+                                         StrixError **error);
 
 /**
  * Opens a model of files that a function provides: of an archive, a store, a network. They are asked for by name; of weights,
@@ -1322,9 +1314,9 @@ StrixStatus strix_checkpoint_from_memory(const struct StrixNamedBytes *files,
  */
 StrixStatus strix_checkpoint_from_provider(StrixProvideCallback provide,
                                            void *user,
-                                           const struct StrixLog *log,
-                                           struct StrixCheckpoint **checkpoint,
-                                           struct StrixError **error);
+                                           const StrixLog *log,
+                                           StrixCheckpoint **checkpoint,
+                                           StrixError **error);
 
 /**
  * Loads a model onto a device. options may be NULL.
@@ -1332,45 +1324,45 @@ StrixStatus strix_checkpoint_from_provider(StrixProvideCallback provide,
  * It returns when the model is loaded, which may take minutes: call it on a thread that may wait. What does not fit is an
  * error with remedies: see strix_error_num_remedies. The caller frees model; checkpoint may be freed before. Any thread.
  */
-StrixStatus strix_model_load(const struct StrixCheckpoint *checkpoint,
-                             const struct StrixLoadOptions *options,
-                             struct StrixModel **model,
-                             struct StrixError **error);
+StrixStatus strix_model_load(const StrixCheckpoint *checkpoint,
+                             const StrixLoadOptions *options,
+                             StrixModel **model,
+                             StrixError **error);
 
 /**
  * Another handle of the same model, which is freed on its own. NULL of NULL.
  *
  * The caller frees it. Any thread.
  */
-struct StrixModel *strix_model_share(const struct StrixModel *model);
+StrixModel *strix_model_share(const StrixModel *model);
 
 /**
  * A model's numbers.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_model_info(const struct StrixModel *model, struct StrixModelInfo *info, struct StrixError **error);
+StrixStatus strix_model_info(const StrixModel *model, StrixModelInfo *info, StrixError **error);
 
 /**
  * What a model is doing for all its sessions.
  *
  * Fills activity, whose size is set. Any thread.
  */
-StrixStatus strix_model_activity(const struct StrixModel *model, struct StrixActivity *activity, struct StrixError **error);
+StrixStatus strix_model_activity(const StrixModel *model, StrixActivity *activity, StrixError **error);
 
 /**
  * Where the parts of a loaded model live.
  *
  * The caller frees plan. Any thread.
  */
-StrixStatus strix_model_plan(const struct StrixModel *model, struct StrixPlan **plan, struct StrixError **error);
+StrixStatus strix_model_plan(const StrixModel *model, StrixPlan **plan, StrixError **error);
 
 /**
  * What a user should know of a model, by its index from 0: a line of UTF-8. NULL where there are no more, and of NULL.
  *
  * The text is there until this handle is freed. Any thread.
  */
-const char *strix_model_note(const struct StrixModel *model, size_t index);
+const char *strix_model_note(const StrixModel *model, size_t index);
 
 /**
  * The tokens of a text. In it, <s>, </s> and <unk> are those tokens; nothing stands for a picture.
@@ -1378,13 +1370,13 @@ const char *strix_model_note(const struct StrixModel *model, size_t index);
  * Writes as many ids as there is room for, and to num_ids how many there are; ids may be NULL where room is 0. add_bos: 1 for
  * the token that begins a text. Any thread.
  */
-StrixStatus strix_model_tokenize(const struct StrixModel *model,
+StrixStatus strix_model_tokenize(const StrixModel *model,
                                  const char *text,
                                  int32_t add_bos,
                                  uint32_t *ids,
                                  size_t room,
                                  size_t *num_ids,
-                                 struct StrixError **error);
+                                 StrixError **error);
 
 /**
  * The text of tokens, without that of control tokens. No zero byte is put at its end.
@@ -1392,13 +1384,13 @@ StrixStatus strix_model_tokenize(const struct StrixModel *model,
  * Writes as many bytes as there is room for, and to num_bytes how many there are; bytes may be NULL where room is 0. Any
  * thread.
  */
-StrixStatus strix_model_detokenize(const struct StrixModel *model,
+StrixStatus strix_model_detokenize(const StrixModel *model,
                                    const uint32_t *ids,
                                    size_t num_ids,
                                    uint8_t *bytes,
                                    size_t room,
                                    size_t *num_bytes,
-                                   struct StrixError **error);
+                                   StrixError **error);
 
 /**
  * What the decoder sees of a picture: positions_per_picture rows of hidden_size values, row after row.
@@ -1406,12 +1398,12 @@ StrixStatus strix_model_detokenize(const struct StrixModel *model,
  * Writes as many values as there is room for, and to num_values how many there are; values may be NULL where room is 0. It
  * waits for the device. Any thread.
  */
-StrixStatus strix_model_encode(const struct StrixModel *model,
-                               const struct StrixImage *picture,
+StrixStatus strix_model_encode(const StrixModel *model,
+                               const StrixImage *picture,
                                float *values,
                                size_t room,
                                size_t *num_values,
-                               struct StrixError **error);
+                               StrixError **error);
 
 /**
  * Frees a handle of a model. The last of its handles, sessions and answers frees the model, with the device's memory; it
@@ -1421,7 +1413,7 @@ StrixStatus strix_model_encode(const struct StrixModel *model,
  * No thread may use the handle any more. From within a callback of strix_generation_listen, the model's thread ends after
  * the callback instead.
  */
-void strix_model_free(struct StrixModel *model);
+void strix_model_free(StrixModel *model);
 
 /**
  * Plans a model that would be loaded with these options: what it takes, and whether it fits. Nothing is allocated on the
@@ -1429,31 +1421,31 @@ void strix_model_free(struct StrixModel *model);
  *
  * What does not fit is an error with remedies: see strix_error_num_remedies. The caller frees plan. Any thread.
  */
-StrixStatus strix_plan_new(const struct StrixCheckpoint *checkpoint,
-                           const struct StrixLoadOptions *options,
-                           struct StrixPlan **plan,
-                           struct StrixError **error);
+StrixStatus strix_plan_new(const StrixCheckpoint *checkpoint,
+                           const StrixLoadOptions *options,
+                           StrixPlan **plan,
+                           StrixError **error);
 
 /**
  * A plan's numbers.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_plan_info(const struct StrixPlan *plan, struct StrixPlanInfo *info, struct StrixError **error);
+StrixStatus strix_plan_info(const StrixPlan *plan, StrixPlanInfo *info, StrixError **error);
 
 /**
  * A part of the model, by its index from 0.
  *
  * Fills part, whose size is set. Its name is there until plan is freed. Any thread.
  */
-StrixStatus strix_plan_part(const struct StrixPlan *plan, size_t index, struct StrixPlanPart *part, struct StrixError **error);
+StrixStatus strix_plan_part(const StrixPlan *plan, size_t index, StrixPlanPart *part, StrixError **error);
 
 /**
  * What a user should know of the options, by its index from 0: a line of UTF-8. NULL where there are no more, and of NULL.
  *
  * The text is there until plan is freed. Any thread.
  */
-const char *strix_plan_note(const struct StrixPlan *plan,
+const char *strix_plan_note(const StrixPlan *plan,
                             size_t index);
 
 /**
@@ -1461,21 +1453,21 @@ const char *strix_plan_note(const struct StrixPlan *plan,
  *
  * No thread may use it any more.
  */
-void strix_plan_free(struct StrixPlan *plan);
+void strix_plan_free(StrixPlan *plan);
 
 /**
  * Begins a conversation.
  *
  * The caller frees session; model may be freed before. Any thread.
  */
-StrixStatus strix_session_new(const struct StrixModel *model, struct StrixSession **session, struct StrixError **error);
+StrixStatus strix_session_new(const StrixModel *model, StrixSession **session, StrixError **error);
 
 /**
  * A conversation that goes on from where this one is, on its own. What the cache holds of it is shared.
  *
  * The caller frees fork. One thread at a time uses session.
  */
-StrixStatus strix_session_fork(const struct StrixSession *session, struct StrixSession **fork, struct StrixError **error);
+StrixStatus strix_session_fork(StrixSession *session, StrixSession **fork, StrixError **error);
 
 /**
  * Adds a picture for the next question; several come in the order in which they were added. It is encoded when the question
@@ -1483,9 +1475,9 @@ StrixStatus strix_session_fork(const struct StrixSession *session, struct StrixS
  *
  * The session takes what it needs of picture, which stays the caller's. One thread at a time uses session.
  */
-StrixStatus strix_session_add_image(const struct StrixSession *session,
-                                    const struct StrixImage *picture,
-                                    struct StrixError **error);
+StrixStatus strix_session_add_image(StrixSession *session,
+                                    const StrixImage *picture,
+                                    StrixError **error);
 
 /**
  * Asks a question within the conversation. The answer is generated from now on, also while nobody takes its tokens. What is
@@ -1493,11 +1485,11 @@ StrixStatus strix_session_add_image(const struct StrixSession *session,
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_ask(const struct StrixSession *session,
+StrixStatus strix_session_ask(StrixSession *session,
                               const char *question,
-                              const struct StrixAskOptions *options,
-                              struct StrixGeneration **generation,
-                              struct StrixError **error);
+                              const StrixAskOptions *options,
+                              StrixGeneration **generation,
+                              StrixError **error);
 
 /**
  * Continues a prompt that is complete, with an <|image|> for each picture that was added, as a conversation of its own.
@@ -1505,33 +1497,33 @@ StrixStatus strix_session_ask(const struct StrixSession *session,
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_complete(const struct StrixSession *session,
+StrixStatus strix_session_complete(StrixSession *session,
                                    const char *prompt,
-                                   const struct StrixAskOptions *options,
-                                   struct StrixGeneration **generation,
-                                   struct StrixError **error);
+                                   const StrixAskOptions *options,
+                                   StrixGeneration **generation,
+                                   StrixError **error);
 
 /**
  * The same of a prompt that is tokens already; STRIX_PICTURE is the place of a picture. options may be NULL.
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_complete_ids(const struct StrixSession *session,
+StrixStatus strix_session_complete_ids(StrixSession *session,
                                        const uint32_t *ids,
                                        size_t num_ids,
-                                       const struct StrixAskOptions *options,
-                                       struct StrixGeneration **generation,
-                                       struct StrixError **error);
+                                       const StrixAskOptions *options,
+                                       StrixGeneration **generation,
+                                       StrixError **error);
 
 /**
  * Answers the last question anew. If no token of that is taken, the answer before is kept. options may be NULL.
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_retry(const struct StrixSession *session,
-                                const struct StrixAskOptions *options,
-                                struct StrixGeneration **generation,
-                                struct StrixError **error);
+StrixStatus strix_session_retry(StrixSession *session,
+                                const StrixAskOptions *options,
+                                StrixGeneration **generation,
+                                StrixError **error);
 
 /**
  * Goes on with the last answer, which was cut off by max_tokens, by a full context or by being cancelled, for up to max_tokens
@@ -1539,10 +1531,10 @@ StrixStatus strix_session_retry(const struct StrixSession *session,
  *
  * The caller frees generation; session may be freed before. One thread at a time uses session.
  */
-StrixStatus strix_session_resume(const struct StrixSession *session,
+StrixStatus strix_session_resume(StrixSession *session,
                                  uint32_t max_tokens,
-                                 struct StrixGeneration **generation,
-                                 struct StrixError **error);
+                                 StrixGeneration **generation,
+                                 StrixError **error);
 
 /**
  * The logits of the whole vocabulary for the token behind a prompt of tokens, in which STRIX_PICTURE is the place of a
@@ -1551,30 +1543,30 @@ StrixStatus strix_session_resume(const struct StrixSession *session,
  * Writes as many values as there is room for, and to num_logits how many there are: the size of the vocabulary. It waits for
  * the device. One thread at a time uses session.
  */
-StrixStatus strix_session_logits(const struct StrixSession *session,
+StrixStatus strix_session_logits(StrixSession *session,
                                  const uint32_t *ids,
                                  size_t num_ids,
                                  float *logits,
                                  size_t room,
                                  size_t *num_logits,
-                                 struct StrixError **error);
+                                 StrixError **error);
 
 /**
  * Frees a conversation. An answer that is under way goes on until its generation is freed. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_session_free(struct StrixSession *session);
+void strix_session_free(StrixSession *session);
 
 /**
  * Saves a conversation to a file, which is there as a whole or as it was. options may be NULL.
  *
  * It may wait for the device. One thread at a time uses session.
  */
-StrixStatus strix_session_save(const struct StrixSession *session,
+StrixStatus strix_session_save(StrixSession *session,
                                const char *path,
-                               const struct StrixSaveOptions *options,
-                               struct StrixError **error);
+                               const StrixSaveOptions *options,
+                               StrixError **error);
 
 /**
  * The conversation that was saved in a file, of the same model loaded with the same types. It goes on with the tokens it
@@ -1582,116 +1574,111 @@ StrixStatus strix_session_save(const struct StrixSession *session,
  *
  * The caller frees session; model may be freed before. Any thread.
  */
-StrixStatus strix_session_restore(const struct StrixModel *model,
+StrixStatus strix_session_restore(const StrixModel *model,
                                   const char *path,
-                                  struct StrixSession **session,
-                                  struct StrixError **error);
+                                  StrixSession **session,
+                                  StrixError **error);
 
 /**
  * Number of pictures of a restored conversation that have to be given again before it can go on.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_absent_images(const struct StrixSession *session, size_t *number, struct StrixError **error);
+StrixStatus strix_session_absent_images(StrixSession *session, size_t *number, StrixError **error);
 
 /**
  * Gives a picture again that a restored conversation lacks.
  *
  * picture stays the caller's. One thread at a time uses session.
  */
-StrixStatus strix_session_supply_image(const struct StrixSession *session,
-                                       const struct StrixImage *picture,
-                                       struct StrixError **error);
+StrixStatus strix_session_supply_image(StrixSession *session, const StrixImage *picture, StrixError **error);
 
 /**
  * Number of questions so far.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_num_turns(const struct StrixSession *session, size_t *number, struct StrixError **error);
+StrixStatus strix_session_num_turns(StrixSession *session, size_t *number, StrixError **error);
 
 /**
  * A question and its answer, by its index from 0. Of an answer cut short, what was taken of it.
  *
  * Fills turn, whose size is set. Its texts are there until the next call with session. One thread at a time uses session.
  */
-StrixStatus strix_session_turn(const struct StrixSession *session,
+StrixStatus strix_session_turn(StrixSession *session,
                                size_t index,
-                               struct StrixTurn *turn,
-                               struct StrixError **error);
+                               StrixTurn *turn,
+                               StrixError **error);
 
 /**
  * Takes back the last question and its answer. Its pictures wait for the next question. Without any, nothing is done.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_undo(const struct StrixSession *session, struct StrixError **error);
+StrixStatus strix_session_undo(StrixSession *session, StrixError **error);
 
 /**
  * Forgets turns and pictures.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_reset(const struct StrixSession *session, struct StrixError **error);
+StrixStatus strix_session_reset(StrixSession *session, StrixError **error);
 
 /**
  * Lets go of the pictures that wait for the next question.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_drop_waiting(const struct StrixSession *session, struct StrixError **error);
+StrixStatus strix_session_drop_waiting(StrixSession *session, StrixError **error);
 
 /**
  * Sets the text in front of the first question; NULL for the template's own.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_set_system(const struct StrixSession *session, const char *text, struct StrixError **error);
+StrixStatus strix_session_set_system(StrixSession *session, const char *text, StrixError **error);
 
 /**
  * Writes turns in another template, and forgets the conversation.
  *
  * One thread at a time uses session.
  */
-StrixStatus strix_session_set_template(const struct StrixSession *session, StrixTemplate style, struct StrixError **error);
+StrixStatus strix_session_set_template(StrixSession *session, StrixTemplate style, StrixError **error);
 
 /**
  * What the questions and answers so far take.
  *
  * Fills usage, whose size is set. One thread at a time uses session.
  */
-StrixStatus strix_session_usage(const struct StrixSession *session, struct StrixUsage *usage, struct StrixError **error);
+StrixStatus strix_session_usage(StrixSession *session, StrixUsage *usage, StrixError **error);
 
 /**
  * An answer's text and numbers.
  *
  * Fills info, whose size is set. Any thread.
  */
-StrixStatus strix_answer_info(const struct StrixAnswer *answer, struct StrixAnswerInfo *info, struct StrixError **error);
+StrixStatus strix_answer_info(const StrixAnswer *answer, StrixAnswerInfo *info, StrixError **error);
 
 /**
  * A token of an answer, by its index from 0: its id and, if they were asked for, its log-probabilities. It has no text.
  *
  * Fills token, whose size is set. What it points to is there until answer is freed. Any thread.
  */
-StrixStatus strix_answer_token(const struct StrixAnswer *answer,
-                               size_t index,
-                               struct StrixToken *token,
-                               struct StrixError **error);
+StrixStatus strix_answer_token(const StrixAnswer *answer, size_t index, StrixToken *token, StrixError **error);
 
 /**
  * Frees an answer. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_answer_free(struct StrixAnswer *answer);
+void strix_answer_free(StrixAnswer *answer);
 
 /**
  * A canceller to put into options. One may be given to any number of calls: it cancels all of them.
  *
  * The caller frees it. Any thread.
  */
-struct StrixCanceller *strix_canceller_new(void);
+StrixCanceller *strix_canceller_new(void);
 
 /**
  * Cancels, and returns at once. A load ends with STRIX_STATUS_CANCELLED, an answer with STRIX_FINISH_CANCELLED and the text
@@ -1699,37 +1686,37 @@ struct StrixCanceller *strix_canceller_new(void);
  *
  * Any thread, any time.
  */
-void strix_canceller_cancel(const struct StrixCanceller *canceller);
+void strix_canceller_cancel(StrixCanceller *canceller);
 
 /**
  * Whether it was cancelled: 1 or 0. Of NULL, 0.
  *
  * Any thread.
  */
-int32_t strix_canceller_is_cancelled(const struct StrixCanceller *canceller);
+int32_t strix_canceller_is_cancelled(StrixCanceller *canceller);
 
 /**
  * Lets a canceller of strix_canceller_new be given to further calls. What it has cancelled stays so, if it has ended.
  *
  * Any thread.
  */
-void strix_canceller_reset(const struct StrixCanceller *canceller);
+void strix_canceller_reset(StrixCanceller *canceller);
 
 /**
  * Frees a canceller; nothing is cancelled by that. NULL is nothing.
  *
  * No thread may use it any more.
  */
-void strix_canceller_free(struct StrixCanceller *canceller);
+void strix_canceller_free(StrixCanceller *canceller);
 
 /**
  * Waits for the next token. STRIX_STATUS_OK: token is filled. STRIX_STATUS_END: the answer has ended, and token is as it was.
  *
  * What token points to is there until the next call with this generation. One thread at a time.
  */
-StrixStatus strix_generation_next(const struct StrixGeneration *generation,
-                                  struct StrixToken *token,
-                                  struct StrixError **error);
+StrixStatus strix_generation_next(StrixGeneration *generation,
+                                  StrixToken *token,
+                                  StrixError **error);
 
 /**
  * Waits for the end, and gives the whole answer, which is then in the conversation. The generation has nothing more to give,
@@ -1737,9 +1724,9 @@ StrixStatus strix_generation_next(const struct StrixGeneration *generation,
  *
  * The caller frees answer. One thread at a time.
  */
-StrixStatus strix_generation_finish(const struct StrixGeneration *generation,
-                                    struct StrixAnswer **answer,
-                                    struct StrixError **error);
+StrixStatus strix_generation_finish(StrixGeneration *generation,
+                                    StrixAnswer **answer,
+                                    StrixError **error);
 
 /**
  * Ends an answer with the tokens that were taken so far, and returns at once; whoever waits for a token has
@@ -1748,14 +1735,14 @@ StrixStatus strix_generation_finish(const struct StrixGeneration *generation,
  * Any thread, also while another waits in strix_generation_next; not after strix_generation_free: a canceller of
  * strix_generation_canceller may be used then too.
  */
-void strix_generation_cancel(const struct StrixGeneration *generation);
+void strix_generation_cancel(StrixGeneration *generation);
 
 /**
  * A canceller of this answer, which may outlive it. NULL of NULL.
  *
  * The caller frees it. Any thread.
  */
-struct StrixCanceller *strix_generation_canceller(const struct StrixGeneration *generation);
+StrixCanceller *strix_generation_canceller(StrixGeneration *generation);
 
 /**
  * Cancels an answer, unless it has ended, and frees it. The tokens that were taken stay in the conversation; if there are
@@ -1763,7 +1750,7 @@ struct StrixCanceller *strix_generation_canceller(const struct StrixGeneration *
  *
  * No thread may use it any more.
  */
-void strix_generation_free(struct StrixGeneration *generation);
+void strix_generation_free(StrixGeneration *generation);
 
 /**
  * Has a function called with each token, and once at the end, in place of taking them. The generation has nothing more to
@@ -1772,11 +1759,11 @@ void strix_generation_free(struct StrixGeneration *generation);
  * What user points to must be there until the last event was told. canceller may be NULL; else the caller frees it. Any
  * thread.
  */
-StrixStatus strix_generation_listen(const struct StrixGeneration *generation,
+StrixStatus strix_generation_listen(StrixGeneration *generation,
                                     StrixEventCallback callback,
                                     void *user,
-                                    struct StrixCanceller **canceller,
-                                    struct StrixError **error);
+                                    StrixCanceller **canceller,
+                                    StrixError **error);
 
 #ifdef __cplusplus
 }  // extern "C"

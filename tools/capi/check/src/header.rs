@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 pub(crate) fn generate(krate: &Path) -> Result<String> {
     let mut bytes = vec![];
     cbindgen::generate(krate).context("cbindgen")?.write(&mut bytes);
-    let mut header = shorter(&without_places(&String::from_utf8(bytes)?));
+    let mut header = named(&shorter(&without_places(&String::from_utf8(bytes)?)));
     // Rust locks within them; to C they are changed.
     for changed in ["StrixSession", "StrixGeneration", "StrixCanceller"] {
         header = header.replace(&format!("const {changed} *"), &format!("{changed} *"));
@@ -40,6 +40,20 @@ fn without_places(header: &str) -> String {
     // The longest first: one may be the end of another.
     places.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
     places.iter().fold(text, |text, (name, of)| text.replace(&format!(" {name}"), &format!(" {of}")))
+}
+
+/// The same with a name for each struct, so that it can be declared ahead.
+fn named(header: &str) -> String {
+    let lines: Vec<&str> = header.lines().collect();
+    let name_behind = |at: usize| {
+        let end = lines[at..].iter().find_map(|line| line.strip_prefix("} "));
+        end.and_then(|name| name.strip_suffix(';')).unwrap_or_default()
+    };
+    let line = |(at, line): (usize, &&str)| match *line {
+        "typedef struct {" => format!("typedef struct {} {{\n", name_behind(at)),
+        line => format!("{line}\n"),
+    };
+    lines.iter().enumerate().map(line).collect()
 }
 
 /// The same with comments of one line on one line, and no more than one empty line.

@@ -216,10 +216,16 @@ pub(crate) fn sanitized(place: &Place, sanitizer: &str, quick: bool) -> Result<D
         for compiler in compilers.into_iter().take(if quick { 1 } else { 2 }) {
             println!("\n{compiler} -fsanitize={sanitizer}");
             let build = Build { compiler, language, is_static: false, sanitizer: Some(sanitizer) };
-            let Ok(binary) = build.build(place, "check_sanitized", &language.sources(place)?) else {
+            let flag = format!("-fsanitize={sanitizer}");
+            let empty = place.work.join("empty.c");
+            fs::write(&empty, "int main(void) { return 0; }\n")?;
+            let mut tries = Command::new(compiler);
+            tries.args(["-x", "c", &flag]).arg(&empty).arg("-o").arg(place.work.join("empty"));
+            if !tries.output()?.status.success() {
                 missing.push(if compiler.starts_with("clang") { "libclang-rt" } else { "libsanitizer" });
                 continue;
-            };
+            }
+            let binary = build.build(place, "check_sanitized", &language.sources(place)?)?;
             let mut command = Command::new(binary);
             command
                 .env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1")
