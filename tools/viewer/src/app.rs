@@ -252,7 +252,12 @@ fn open_device(
     });
     let trouble = report.clone();
     state.device.on_uncaptured_error(Arc::new(move |error| {
-        let what = format!("The device reports: {error}");
+        let text = error.to_string();
+        if text.contains("Surface::configure") {
+            // The device was too busy for the window's new size. The next frame asks again.
+            return eprintln!("note: {}", text.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        let what = format!("The device reports: {text}");
         trouble.send(Event::Trouble(Problem::new(what, "If it comes back, please report it.")));
     }));
     let is_software = state.adapter.get_info().device_type == wgpu::DeviceType::Cpu;

@@ -1,6 +1,8 @@
 //! What the window knows and what may be done, without a window: each thing that happens changes it, and what the model, the
 //! system or the device is to do for it goes into `wishes`.
 
+mod wish;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +17,7 @@ use crate::picture::Picture;
 use crate::plan::Plan;
 use crate::problem::{Fix, Problem};
 use crate::settings::{Choice, Settings};
+pub(crate) use wish::Wish;
 
 /// Pictures of one question at most.
 pub(crate) const MOST_PICTURES: usize = 8;
@@ -57,29 +60,6 @@ pub(crate) struct Device {
     pub(crate) name: String,
     /// Whether it is the processor.
     pub(crate) is_software: bool,
-}
-
-/// What is to be done outside.
-#[derive(Debug)]
-pub(crate) enum Wish {
-    /// By the model.
-    Tell(Command),
-    /// Look at a model, to show what it takes.
-    Plan(Choice),
-    /// Have the user choose pictures.
-    ChoosePictures,
-    /// Have the user choose the folder of a model.
-    ChooseFolder,
-    /// Read pictures.
-    Open(Vec<PathBuf>),
-    /// Take a region of the screen.
-    Region,
-    /// Paste what the clipboard holds.
-    Paste,
-    /// Keep the settings.
-    Save,
-    /// Open the window anew, on a new device.
-    Reopen,
 }
 
 /// A question that is being written.

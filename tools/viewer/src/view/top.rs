@@ -15,7 +15,7 @@ pub(crate) fn show(ui: &mut Ui, state: &mut State, is_wide: bool) {
     Panel::top("top").frame(frame).show(ui, |ui| {
         ui.horizontal(|ui| {
             owl(ui, p);
-            let is_narrow = ui.available_width() < 360.0;
+            let is_narrow = ui.available_width() < 340.0;
             if ui.available_width() > 560.0 {
                 ui.label(RichText::new("Strix").size(17.0).strong());
                 ui.add_space(4.0);
