@@ -48,6 +48,16 @@ const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 /// The same for OpenGL, which one test run goes through.
 const GL: [&str; 2] = ["libegl1", "libgl1-mesa-dri"];
 
+/// Programs that the C interface is checked with, and their packages; the first three are for quick checks.
+const NATIVE: [(&str, &str); 6] = [
+    ("cmake", "cmake"),
+    ("pkg-config", "pkg-config"),
+    ("abidiff", "abigail-tools"),
+    ("clang", "clang"),
+    ("clang", "libclang-rt-14-dev"),
+    ("valgrind", "valgrind"),
+];
+
 /// `Err` is the exit code.
 type Result<T = ()> = std::result::Result<T, u8>;
 
@@ -154,6 +164,7 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
         phases.run("doctests", || run(cargo().args(["test", "--workspace", "--doc"])))?;
     }
     phases.run("examples", examples)?;
+    phases.run("features", features::features)?;
     // Built with the tests, and with their features: no second build of the dependencies.
     phases.run("golden", || run(&mut Command::new(sibling("golden"))))?;
     // `strix` asks the software driver for them where the processor can.
@@ -188,6 +199,7 @@ fn gpus(args: &[String]) -> Result {
 /// Checks the C interface. It is built as the tests are: nothing of it depends on how fast Strix is.
 fn capi(args: &[String]) -> Result {
     driver(&VULKAN)?;
+    programs(&NATIVE[..if args.iter().any(|arg| arg == "--quick") { 3 } else { NATIVE.len() }])?;
     run(cargo().args(["run", "--quiet", "-p", "strix-capi-check", "--"]).args(args))
 }
 
@@ -235,6 +247,16 @@ impl Phases {
         }
         println!("{:<16}{:>8.1} s", "all", self.0.iter().map(|p| p.1.as_secs_f64()).sum::<f64>());
     }
+}
+
+/// Installs packages whose program is missing, on Debian and Ubuntu. Elsewhere what needs one says so and is skipped.
+fn programs(needed: &[(&str, &str)]) -> Result {
+    let is_missing = |(program, _): &&(&str, &str)| !quiet(Command::new("which").arg(program));
+    let missing: Vec<&str> = needed.iter().filter(is_missing).map(|(_, package)| *package).collect();
+    if missing.is_empty() || !cfg!(target_os = "linux") || !Path::new("/usr/bin/apt-get").exists() {
+        return Ok(());
+    }
+    install(&missing)
 }
 
 /// Sees to it that there is a Vulkan driver; where there is none, installs `packages`.

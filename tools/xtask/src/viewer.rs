@@ -4,7 +4,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Result, VULKAN, cargo, driver, install, quiet, run};
+use crate::{Result, VULKAN, cargo, driver, programs, run};
 
 /// Programs that the tests of the window use, and their packages on Debian and Ubuntu.
 const DISPLAY: [(&str, &str); 3] = [("Xvfb", "xvfb"), ("xdotool", "xdotool"), ("xclip", "xclip")];
@@ -39,11 +39,5 @@ pub(crate) fn viewer(args: &[String]) -> Result {
 
 /// Sees to it that there is what a window can be tested with. Where it cannot be installed, the tests say so and pass.
 pub(crate) fn display() -> Result {
-    let is_missing = |(program, _): &&(&str, &str)| !quiet(Command::new("which").arg(program));
-    let missing: Vec<&str> = DISPLAY.iter().filter(is_missing).map(|(_, package)| *package).collect();
-    if missing.is_empty() || !cfg!(target_os = "linux") || !Path::new("/usr/bin/apt-get").exists() {
-        return Ok(());
-    }
-    println!("the window is tested on a display of its own");
-    install(&missing)
+    programs(&DISPLAY)
 }
