@@ -2,7 +2,6 @@
 
 use std::env;
 use std::path::Path;
-use std::process::Command;
 
 use crate::{Result, VULKAN, cargo, driver, programs, run};
 
