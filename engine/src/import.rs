@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use wgpu::hal::api::Vulkan;
 
 use crate::region::Region;
-use crate::slots::PIECE;
+use crate::staging::PIECE;
 use crate::vulkan::{alignment, page_size};
 use crate::{Error, Gpu, HostBytes, Result, TEXEL_ROW};
 

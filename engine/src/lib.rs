@@ -58,8 +58,10 @@ mod shared;
 mod sharing;
 mod slots;
 mod software;
+mod staging;
 mod storage;
 mod stream;
+mod submission;
 mod target;
 mod tensor;
 mod texture;
@@ -94,11 +96,11 @@ pub use shared::Shared;
 pub use sharing::{Frames, Polling, Sharing};
 pub use slots::Streamed;
 pub use software::use_wide_vectors;
+pub use staging::STAGING_BYTES;
 pub use stream::Stream;
 pub use target::{Family, Target};
 pub use tensor::{Tensor, TensorId};
 pub use texture::{TextureRegion, TextureRows};
-pub use upload::STAGING_BYTES;
 pub use wanted::{Missing, Wanted, request_device, wanted_features, wanted_limits};
 
 /// Version of the naga that translates the kernels.

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::waiting::Submission;
-
-/// Staging buffers in the ring: one is filled while the device reads the others.
-pub(crate) const CHUNKS: usize = 4;
+use crate::staging::CHUNKS;
+use crate::submission::Submission;
 
 /// Staging buffers in the order in which they were last submitted.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::graph::{Graph, ValueKind};
 use crate::slots::{Needed, Seat, Slots, State, Wanted};
-use crate::waiting::Submission;
+use crate::submission::Submission;
 use crate::{Gpu, Result, Streamed};
 
 /// Steps that can be submitted together: of a stream they use at most one group.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::upload::STAGING_BYTES;
+use crate::staging::STAGING_BYTES;
 
 /// How a device is shared with the app that owns it. The default suits an app that draws.
 ///

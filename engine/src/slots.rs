@@ -9,11 +9,9 @@ use wgpu::BufferUsages as U;
 
 use crate::import::HostPages;
 use crate::region::Region;
-use crate::waiting::Submission;
+use crate::staging::PIECE;
+use crate::submission::Submission;
 use crate::{Gpu, HostBytes, Result};
-
-/// Bytes copied between two looks at what the device has done.
-pub(crate) const PIECE: usize = 4 << 20;
 
 /// What a [`Stream`](crate::Stream) has moved so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

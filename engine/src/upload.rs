@@ -6,17 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use wgpu::BufferUsages as U;
 
-use crate::ring::{CHUNKS, Ring, Staging};
+use crate::ring::{Ring, Staging};
+use crate::staging::CHUNK;
 use crate::{Gpu, HostBytes, Result};
-
-/// Bytes of one staging buffer. lavapipe copies larger writes 4 to 6 times slower.
-const CHUNK: u64 = 4 << 20;
 
 /// Bytes ahead of those being copied that the system is asked to read from their file.
 const AHEAD: usize = 32 << 20;
-
-/// Bytes of all staging buffers of a device.
-pub const STAGING_BYTES: u64 = CHUNK * CHUNKS as u64;
 
 impl Gpu {
     /// Copies `bytes` into `buffer` from its beginning. Returns when the last piece is submitted. Where the app

@@ -4,46 +4,15 @@
 //! as long; what comes after it, submits among them, then waits too. On a device that an app draws with, Strix therefore
 //! sleeps on a signal of its own and polls without waiting.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::submission::{Signal, Submission};
 use crate::{Error, Gpu, Polling, Result};
 
 /// Longest sleep between two looks at a device.
 const LONGEST: Duration = Duration::from_secs(1);
-
-/// Something that was submitted.
-#[derive(Clone, Debug)]
-pub(crate) struct Submission {
-    index: wgpu::SubmissionIndex,
-    /// Given where waits are not wgpu's.
-    done: Option<Arc<Signal>>,
-}
-
-/// Set once, by whoever polls the device.
-#[derive(Debug, Default)]
-struct Signal {
-    is_set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Signal {
-    fn set(&self) {
-        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-    }
-
-    fn is_set(&self) -> bool {
-        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until it is set, but no longer than so.
-    fn wait(&self, most: Duration) {
-        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_timeout_while(is_set, most, |is_set| !*is_set));
-    }
-}
 
 impl Gpu {
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<Submission> {

@@ -11,8 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strix_engine::ReadAt;
 
 use crate::read::{read_if_there, read_stream};
-use crate::weights::{SharedBytes, of_other_kind};
+use crate::weights::of_other_kind;
 use crate::{Error, Result};
+
+/// The bytes of a file, shared by all who read them: a memory map, or memory.
+pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// Provides the files of a checkpoint by their names: an app's resources, an archive, a download, a store of its own.
 ///

@@ -8,8 +8,7 @@ use strix_engine::{Program, Tensor};
 
 use crate::encoder::RecordedEncoder;
 use crate::loaded::Loaded;
-use crate::picture::Pixels;
-use crate::pictures::{Encoded, PictureId};
+use crate::pictures::{Encoded, PictureId, Pixels};
 use crate::runner::Runner;
 use crate::{Error, Result, trace};
 

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strix_engine::{Resident, Shared};
+use strix_engine::Shared;
 
 use crate::Result;
 use crate::inner::Inner;
-use crate::pictures::{Encoded, PictureId};
+use crate::pictures::{Encoded, PictureId, Pixels};
 
 /// A picture of a session.
 #[derive(Clone, Debug)]
@@ -25,14 +25,6 @@ pub(crate) enum Content {
     Pixels(Pixels),
     /// As the decoder sees it.
     Encoded(Arc<Encoded>),
-}
-
-/// A picture as the vision tower takes it.
-#[derive(Clone, Debug)]
-pub(crate) enum Pixels {
-    Host(Arc<[f32]>),
-    /// Prepared on the device, where it stays.
-    Device(Resident<f32, 3>),
 }
 
 impl Picture {

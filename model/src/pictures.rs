@@ -11,6 +11,14 @@ use crate::config::Config;
 use crate::decoder::TOGETHER;
 use crate::{Error, LoadOptions, Result};
 
+/// A picture as the vision tower takes it.
+#[derive(Clone, Debug)]
+pub(crate) enum Pixels {
+    Host(Arc<[f32]>),
+    /// Prepared on the device, where it stays.
+    Device(Resident<f32, 3>),
+}
+
 /// Pictures that are kept at most. One of the 8.2B model takes 1 MiB.
 const MOST: usize = 64;
 

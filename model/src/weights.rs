@@ -23,11 +23,12 @@ mod torch;
 mod view;
 mod zip;
 
+pub use crate::files::SharedBytes;
 pub use ::safetensors::Dtype as FileDtype;
-pub use files::SharedBytes;
 pub use folder::Located;
-pub(crate) use folder::{check_config, of_other_kind, of_other_model};
+pub(crate) use folder::{check_config, of_other_model};
 pub(crate) use index::is_file_name;
+pub(crate) use kinds::of_other_kind;
 pub use tensors::Weights;
 pub use view::View;
 

@@ -137,6 +137,12 @@ fn is_same(way: &[(String, String)], other: &[(String, String)]) -> bool {
     way.len() == other.len() && way.iter().all(|pair| other.contains(pair))
 }
 
+impl From<Option<u32>> for Lanes {
+    fn from(lanes: Option<u32>) -> Self {
+        lanes.map_or(Self::Plain, Self::Of)
+    }
+}
+
 /// Value of the variant `lanes` for a kernel over so many rows: a subgroup, none (`plain`), or many, of whatever size, that
 /// take a row together (`team`), as GPUs want.
 pub(crate) fn lanes_of_rows(g: &mut Graph, kernel: &str, rows: u32) -> Lanes {

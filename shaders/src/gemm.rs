@@ -16,7 +16,7 @@ pub use crate::generated::gemm::{KERNEL, Params, Variants};
 pub use operands::{Activation, Input, Routing};
 pub(crate) use operands::{Operands, epilogue, params};
 pub use reference::reference;
-pub(crate) use way::{Projection, ProjectionWay, columns, tiles};
+pub(crate) use way::{FEW_ROWS, Projection, ProjectionWay, columns, tiles};
 
 /// `y = x Wᵀ + b` for the rows in `rows`, row by row with the weights of its modality where `w` has two sets. Columns
 /// that the sets share are the same for both.

@@ -1,14 +1,11 @@
 //! The projection of few rows on a GPU: many workgroups, the columns of x split within each.
 
 use crate::Variants as _;
-use crate::gemm::{Projection, ProjectionWay};
+use crate::gemm::{FEW_ROWS, Projection, ProjectionWay};
 use crate::generated::variants::X;
 use crate::kernel::Dispatch;
 
 pub use crate::generated::gemv_tiled::{KERNEL, Params, Variants};
-
-/// Most rows that it is for: each workgroup takes them all.
-pub(crate) const ROWS: u32 = 16;
 
 /// Blocks and threads of a workgroup, the likeliest first. Of several rows more blocks are more than a small GPU has
 /// registers for.
@@ -22,7 +19,7 @@ pub(crate) fn ways(rows: u32) -> impl Iterator<Item = ProjectionWay> {
 /// Same tensors, same [`reference`](crate::gemm::reference()).
 pub(crate) fn specialise(blocks: u32, threads: u32, of: &Projection<'_>) -> Dispatch {
     let &Projection { layout, norm, bias, .. } = of;
-    let rows = of.rows.next_power_of_two().min(ROWS);
+    let rows = of.rows.next_power_of_two().min(FEW_ROWS);
     let (weights, residual) = (layout.format.weights(), of.residual());
     // Packed rows are of whole steps of 32 columns.
     let x = if layout.k.is_multiple_of(32) { X::Whole } else { layout.x() };

@@ -7,7 +7,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use strix_engine::{Access, Binding, Shader, Target};
 
 use crate::bound::Bound;
-use crate::generated::variants::Lanes;
 use crate::template;
 
 /// A WGSL kernel with everything it can be specialised by. Tests validate every specialisation.
@@ -194,12 +193,6 @@ impl Kernel {
 /// Subgroups of 4 (SwiftShader) are too narrow for the kernels' tiles and take the plain path as well.
 pub fn lanes(target: &Target) -> Option<u32> {
     target.subgroup.filter(|lanes| matches!(lanes, 8 | 16 | 32 | 64))
-}
-
-impl From<Option<u32>> for Lanes {
-    fn from(lanes: Option<u32>) -> Self {
-        lanes.map_or(Self::Plain, Self::Of)
-    }
 }
 
 /// Whether kernels of so many lanes come with loads of texels: those for software devices do.

@@ -7,7 +7,8 @@ use super::run::{Piece, Run};
 use super::{Compiled, Program, dispatch, dispatch_grid};
 use crate::graph::{Graph, Step};
 use crate::segments::{Load, Queue};
-use crate::waiting::{Submission, Turn};
+use crate::submission::Submission;
+use crate::waiting::Turn;
 use crate::{Gpu, Result, TensorId};
 
 impl Program {

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::Session;
 use crate::image::{ImageInput, Options};
-use crate::picture::{Content, Picture, Pixels};
-use crate::pictures::Encoded;
+use crate::picture::{Content, Picture};
+use crate::pictures::{Encoded, Pixels};
 use crate::{Error, Result};
 use strix_engine::TextureRegion;
 

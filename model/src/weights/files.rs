@@ -13,7 +13,7 @@ use memmap2::Mmap;
 use super::entry::file_error;
 use super::safetensors::{self, Header};
 use super::{kinds, torch};
-use crate::files::{self, FileContent, Reader};
+use crate::files::{self, FileContent, Reader, SharedBytes};
 use crate::read::open_file;
 use crate::{Error, Result};
 
@@ -21,9 +21,6 @@ use crate::{Error, Result};
 const HEAD_BYTES: u64 = 512;
 /// Bytes of the smallest page there is.
 const PAGE_BYTES: usize = 4096;
-
-/// The bytes of a file, shared by all who read them: a memory map, or memory.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A file of a checkpoint.
 pub(super) struct Opened {

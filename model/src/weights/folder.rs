@@ -145,11 +145,6 @@ pub(crate) fn of_other_model(json: &[u8]) -> Option<String> {
     other_model(&serde_json::from_slice(without_bom(json)).ok()?)
 }
 
-/// The message about a small file that is none, such as a page of HTML.
-pub(crate) fn of_other_kind(bytes: &[u8]) -> Option<String> {
-    kinds::of_bytes(bytes).map(|kind| format!("is {}: {}", kind.what, kind.todo))
-}
-
 /// The message about the config of another model.
 fn other_model(config: &Map<String, Value>) -> Option<String> {
     const TYPE: &str = "mplug_owl2";

@@ -16,6 +16,11 @@ pub(super) use tensors::{ADAPTER_NAMES, EXPECTED, FORMATS, OTHER_MODELS, QUANTIS
 
 use crate::config::UNQUANTISED;
 
+/// The message about a small file that is none, such as a page of HTML.
+pub(crate) fn of_other_kind(bytes: &[u8]) -> Option<String> {
+    of_bytes(bytes).map(|kind| format!("is {}: {}", kind.what, kind.todo))
+}
+
 /// A kind of file or folder, and what to do with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FileKind {

@@ -12,10 +12,10 @@ use strix_engine::HostBytes;
 
 use super::cursor::shown;
 use super::entry::{At, TensorEntry, file_error};
-use super::files::{Content, Opened, SharedBytes};
+use super::files::{Content, Opened};
 use super::names;
 use super::view::{Data, View};
-use crate::files::FileContent;
+use crate::files::{FileContent, SharedBytes};
 use crate::packed::{FORMAT, OURS, Packing, Rounding};
 use crate::{Config, Error, Result};
 

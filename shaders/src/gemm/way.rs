@@ -3,10 +3,12 @@
 use strix_engine::Family;
 
 use crate::choose::Way;
-use crate::gemv_tiled;
 use crate::generated::variants::{Epilogue, Lanes, Loads};
 use crate::kernel::Value;
 use crate::packing::Layout;
+
+/// At most so many rows read the weights once, whatever that costs in products: see [`gemv_tiled`](crate::gemv_tiled).
+pub(crate) const FEW_ROWS: u32 = 16;
 
 /// A way to project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,7 @@ impl Projection<'_> {
 
     /// Whether its products are of f16: few rows wait for their weights, not for products.
     pub(crate) fn halves(&self) -> bool {
-        self.f16 && self.rows > gemv_tiled::ROWS && self.layout.k.is_multiple_of(4)
+        self.f16 && self.rows > FEW_ROWS && self.layout.k.is_multiple_of(4)
     }
 
     /// See [`tiles`].

@@ -2,7 +2,7 @@
 
 use strix_engine::{Graph, Target};
 
-use super::way::{Projection, ProjectionWay, columns};
+use super::way::{FEW_ROWS, Projection, ProjectionWay, columns};
 use crate::choose::{RowClass, choose};
 use crate::generated::gemm::{KERNEL, Variants};
 use crate::generated::variants::{Lanes, Loads, X};
@@ -35,7 +35,7 @@ fn ways(target: &Target, of: &Projection<'_>) -> Vec<ProjectionWay> {
             ways.extend(tiles.iter().map(|&rows| ProjectionWay::Subgroup { rows, loads }));
         }
     }
-    if rows <= gemv_tiled::ROWS {
+    if rows <= FEW_ROWS {
         ways.extend(gemv_tiled::ways(rows));
     }
     if rows > 1 {
