@@ -94,16 +94,18 @@ fn report(app: &App, quick: bool, sizes: bool) -> io::Result<bool> {
         println!("| {name} | {seconds:.1} |");
     }
     if !quick {
-        by_feature(app, sizes)?;
+        by_feature(app, sizes, first)?;
     }
     Ok(scripts <= MOST_SCRIPTS)
 }
 
 /// What each feature adds to a build without any.
-fn by_feature(app: &App, sizes: bool) -> io::Result<()> {
+fn by_feature(app: &App, sizes: bool, mut first: Built) -> io::Result<()> {
     let features = features()?;
     let all: Vec<&str> = features.iter().map(String::as_str).collect();
-    let whole = app.build(&Wanted { default: true, features: &all, release: false })?.by_crate();
+    // What the first build made is not made again.
+    first.units.extend(app.build(&Wanted { default: true, features: &all, release: false })?.units);
+    let whole = first.by_crate();
     let bare = app.crates(false, &[])?;
     let size = |features: &[&str]| -> io::Result<Option<f64>> {
         let wanted = Wanted { default: false, features, release: true };
@@ -115,7 +117,7 @@ fn by_feature(app: &App, sizes: bool) -> io::Result<()> {
     println!("\nWhat each feature adds to a build that leaves out all:\n");
     println!("| feature | crates | seconds of them, debug |{title}\n|---|---|---|{line}");
     let seconds = |names: &BTreeSet<String>| -> f64 {
-        whole.iter().filter(|(name, _)| names.contains(name)).map(|(_, seconds)| seconds).sum()
+        whole.iter().filter(|(name, _)| names.contains(name)).fold(0.0, |sum, (_, seconds)| sum + seconds)
     };
     println!("| none of them | {} | {:.1} |{}", bare.len(), seconds(&bare), cell(least));
     for feature in &all {
