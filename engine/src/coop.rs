@@ -23,6 +23,16 @@ impl Coop {
     /// Bytes of workgroup memory that the kernels want around matrices 16 by 16.
     const STORAGE: u32 = 36 << 10;
 
+    /// What wgpu wants to be told of whoever opens a device with them.
+    pub(crate) fn experiment() -> wgpu::ExperimentalFeatures {
+        #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
+        // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
+        // They are used by one kernel alone, whose every address is within the tiles that it declares.
+        unsafe {
+            wgpu::ExperimentalFeatures::enabled()
+        }
+    }
+
     /// The best that the adapter has within such limits: f16 before f32, large before small.
     pub(crate) fn of(adapter: &wgpu::Adapter, limits: &wgpu::Limits) -> Option<Self> {
         if !adapter.features().contains(Self::FEATURES) {

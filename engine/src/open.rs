@@ -74,12 +74,7 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if coop.is_some() {
             features |= Coop::FEATURES;
-            #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
-            // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
-            // They are used by one kernel alone, whose every address is within the tiles that it declares.
-            unsafe {
-                experimental_features = wgpu::ExperimentalFeatures::enabled();
-            }
+            experimental_features = Coop::experiment();
         }
         let mut limits = limits(adapter, options);
         let shares = shares_memory(&info) && !options.separate_memory;

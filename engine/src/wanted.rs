@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wgpu::{Adapter, Device, DeviceDescriptor, ExperimentalFeatures, Features, Limits, Queue};
+use wgpu::{Adapter, Device, DeviceDescriptor, Features, Limits, Queue};
 
 use crate::adapters::name;
 use crate::memory::shares_memory;
@@ -70,7 +70,7 @@ const TIMES: Use = Use {
 };
 const F16: Use = Use {
     features: Features::SHADER_F16,
-    brings: "products of many rows may be computed in f16, where tuning finds that faster",
+    brings: "products of many rows can be computed in f16, where LoadOptions::activations asks for it",
 };
 const CACHE: Use = Use {
     features: Features::PIPELINE_CACHE,
@@ -176,12 +176,7 @@ pub async fn request_device(adapter: &Adapter, descriptor: &DeviceDescriptor<'_>
     descriptor.required_limits = descriptor.required_limits.or_better_values_from(&wanted_limits(adapter));
     if has_matrices(adapter) {
         descriptor.required_features |= Coop::FEATURES;
-        #[expect(unsafe_code, reason = "cooperative matrices are an experiment of wgpu's")]
-        // SAFETY: wgpu asks us to know that its checks of them may have holes, and to report those we find.
-        // They are used by one kernel alone, whose every address is within the tiles that it declares.
-        unsafe {
-            descriptor.experimental_features = ExperimentalFeatures::enabled();
-        }
+        descriptor.experimental_features = Coop::experiment();
     }
     if shares_memory(&info)
         && vulkan::supported(adapter)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::features::{DEFAULT, listed};
 use crate::{Result, cargo};
 
 const HELP: &str = "\
@@ -130,11 +131,9 @@ fn by_feature(app: &App, sizes: bool, mut first: Built) -> io::Result<()> {
 
 /// The features of the model's crate but for `default`, as its manifest lists them.
 fn features() -> io::Result<Vec<String>> {
-    let manifest = fs::read_to_string(crates_folder().join("model/Cargo.toml"))?;
-    let lines = manifest.lines().skip_while(|line| *line != "[features]").skip(1);
-    let lines = lines.take_while(|line| !line.starts_with('['));
-    let names = lines.filter_map(|line| line.split_once(" = ").map(|(name, _)| name.trim().to_owned()));
-    Ok(names.filter(|name| !name.starts_with('#') && name != "default").collect())
+    let mut features = listed("model").map_err(|_| io::Error::other("features are not read"))?;
+    features.retain(|feature| feature != DEFAULT);
+    Ok(features)
 }
 
 fn crates_folder() -> PathBuf {

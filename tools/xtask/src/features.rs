@@ -10,7 +10,7 @@ pub(crate) const LIBRARIES: [(&str, &str); 3] =
     [("engine", "strix-engine"), ("shaders", "strix-shaders"), ("model", "strix-model")];
 
 /// A feature that is no more than others together.
-const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 
 /// Checks all sets of features; a warning is an error. What an app leaves out must be refused as the tests say, too.
 pub(crate) fn features() -> Result {
@@ -43,7 +43,7 @@ pub(crate) fn features() -> Result {
 }
 
 /// The features in the manifest of a library.
-fn listed(folder: &str) -> Result<Vec<String>> {
+pub(crate) fn listed(folder: &str) -> Result<Vec<String>> {
     let path = format!("{}/../../{folder}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(&path).map_err(|error| {
         eprintln!("error: {path}: {error}");
