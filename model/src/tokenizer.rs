@@ -10,6 +10,8 @@ mod json;
 #[cfg(not(feature = "tokenizer-json"))]
 #[path = "tokenizer/json/absent.rs"]
 mod json;
+#[cfg(feature = "tokenizer-json")]
+mod listed;
 mod load;
 mod marks;
 mod normalizer;

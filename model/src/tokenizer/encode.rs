@@ -90,6 +90,7 @@ impl Tokenizer {
     fn merge(&self, text: &str, ids: &mut Vec<u32>) {
         match &self.merges {
             Merges::Scored(scores) => scores.encode(text, &self.pieces, &self.known, ids),
+            #[cfg(feature = "tokenizer-json")]
             Merges::Listed(listed) => listed.encode(text, self.special, ids),
         }
     }

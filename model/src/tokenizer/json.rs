@@ -7,12 +7,11 @@ use std::marker::PhantomData;
 
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use tokenizers::Model as _;
-use tokenizers::models::bpe::{BPE, Vocab};
 
-use super::marks::byte_of;
+use super::listed::Listed;
+use super::marks::{Special, byte_of};
 use super::normalizer::{Normalizer, UserDefined};
-use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
+use super::vocabulary::{Merges, Tokenizer, index, too_many};
 use crate::json::fault;
 use crate::read::without_bom;
 use crate::sentencepiece::{Piece, PieceKind};
@@ -114,27 +113,6 @@ impl Steps {
     }
 }
 
-/// The merges of the file, in their order.
-#[derive(Debug)]
-pub(super) struct Listed(Box<BPE>);
-
-impl Listed {
-    /// Ids of normalised text, by merges alone.
-    pub(super) fn encode(&self, text: &str, special: Special, ids: &mut Vec<u32>) {
-        // The one error of this call is an <unk> missing from the vocabulary, and loading looks for it.
-        for token in self.0.tokenize(text).unwrap_or_default() {
-            let first = token.value.chars().next().map_or(0, char::len_utf8);
-            // Merges may lead to the text of a control token, which is not that token here.
-            if [special.bos, special.eos].contains(&token.id) && first < token.value.len() {
-                self.encode(&token.value[..first], special, ids);
-                self.encode(&token.value[first..], special, ids);
-            } else {
-                ids.push(token.id);
-            }
-        }
-    }
-}
-
 /// Reads a file whose vocabulary has at most `max_pieces`.
 pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Tokenizer, String> {
     let bytes = without_bom(bytes);
@@ -177,19 +155,9 @@ pub(super) fn read(bytes: &[u8], legacy: bool, max_pieces: usize) -> Result<Toke
         }
         merges.push((left, right));
     }
-    let vocab: Vocab = known.iter().map(|(text, id)| (text.clone(), *id)).collect();
-    let bpe = BPE::builder()
-        .vocab_and_merges(vocab, merges)
-        .unk_token(unk.into())
-        .fuse_unk(true)
-        .byte_fallback(model.byte_fallback)
-        // It caches words. Without a pre-tokenizer every prompt is one word.
-        .cache_capacity(0)
-        .build()
-        .map_err(|e| e.to_string())?;
+    let merges = Merges::Listed(Listed::new(&known, merges, unk, model.byte_fallback)?);
     let normalizer =
         Normalizer { add_dummy_prefix, remove_extra_whitespaces: false, escape_whitespaces: true };
-    let merges = Merges::Listed(Listed(bpe.into()));
     let user_defined = UserDefined::default();
     Ok(Tokenizer { pieces, known, merges, user_defined, special, normalizer, legacy })
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::json;
+use super::marks::Special;
 use super::normalizer::{Normalizer, UserDefined};
 use super::scores::Scores;
-use super::vocabulary::{Merges, Special, Tokenizer, index, too_many};
+use super::vocabulary::{Merges, Tokenizer, index, too_many};
 use crate::Error;
 use crate::config::legacy_of;
 use crate::files::Beside;

@@ -66,3 +66,11 @@ pub(super) fn byte_of(piece: &str) -> Option<u8> {
     let hex = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     (hex.len() == 2).then(|| u8::from_str_radix(hex, 16).ok())?
 }
+
+/// Ids whose strings are recognised in text and left out by `skip_special`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Special {
+    pub(super) unk: u32,
+    pub(super) bos: u32,
+    pub(super) eos: u32,
+}

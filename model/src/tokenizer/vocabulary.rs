@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::json::Listed;
+#[cfg(feature = "tokenizer-json")]
+use super::listed::Listed;
+use super::marks::Special;
 #[cfg(feature = "constraint")]
 use super::marks::{SPACE, byte_of};
 use super::normalizer::{Normalizer, UserDefined};
@@ -43,15 +45,8 @@ pub(super) enum Merges {
     /// Scores of the pieces, as SentencePiece does it.
     Scored(Scores),
     /// A list, as tokenizers does it.
+    #[cfg(feature = "tokenizer-json")]
     Listed(Listed),
-}
-
-/// Ids whose strings are recognised in text and left out by `skip_special`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Special {
-    pub(super) unk: u32,
-    pub(super) bos: u32,
-    pub(super) eos: u32,
 }
 
 impl Tokenizer {
