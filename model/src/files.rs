@@ -107,9 +107,9 @@ impl FileContent {
     /// A reader that can seek, from its byte 0 on, wherever it is now: a `File`, a `Cursor`, an entry of an archive that is
     /// stored, not compressed.
     ///
-    /// Weights of safetensors are read tensor by tensor as they are needed, so that the whole is never in memory; where
-    /// layers take turns on the device, they are read again for each. Any other file is read whole. The reader is used from
-    /// several threads, by one at a time.
+    /// Weights, of safetensors or of torch, are read tensor by tensor as they are needed, so that the whole is never in
+    /// memory; where layers take turns on the device, they are read again for each. Any other file is read whole. The reader
+    /// is used from several threads, by one at a time.
     pub fn from_reader(reader: impl Read + Seek + Send + 'static) -> Self {
         Self(Content::Reader(Arc::new(Mutex::new(reader))))
     }
@@ -119,7 +119,7 @@ impl FileContent {
         match self.0 {
             Content::Bytes(bytes) => Ok(Opened::Bytes(bytes)),
             Content::Reader(reader) => {
-                let mut reader = Reader { name: name.into(), len: 0, inner: reader };
+                let mut reader = Reader { name: name.into(), len: 0, kept: Mutex::default(), inner: reader };
                 reader.len = reader.end()?;
                 Ok(Opened::Reader(Arc::new(reader)))
             }
@@ -146,7 +146,15 @@ pub(crate) enum Opened {
 pub(crate) struct Reader {
     name: String,
     len: u64,
+    /// What [`Reader::kept`] read last.
+    kept: Mutex<Option<Kept>>,
     inner: Arc<Mutex<dyn ReadSeek>>,
+}
+
+/// Bytes of a reader, and where they begin.
+struct Kept {
+    at: u64,
+    bytes: Arc<[u8]>,
 }
 
 impl Reader {
@@ -171,6 +179,33 @@ impl Reader {
     /// Fills `bytes` from byte `at` on.
     pub(crate) fn fill(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
         self.read_at(at, bytes).map_err(|source| self.error(source))
+    }
+
+    /// So many bytes from `at` on.
+    pub(crate) fn part(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![];
+        // A length that a damaged file tells is an error, and does not end the process.
+        let room = usize::try_from(len).ok().filter(|&len| bytes.try_reserve_exact(len).is_ok());
+        let no_room =
+            || self.error(io::Error::new(io::ErrorKind::OutOfMemory, format!("no memory for {len} bytes")));
+        bytes.resize(room.ok_or_else(no_room)?, 0);
+        self.fill(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same, kept until others are asked for: the elements of a transposed matrix lie all over its bytes, and its rows
+    /// are asked for a few at a time.
+    pub(crate) fn kept(&self, at: u64, len: u64) -> Result<Arc<[u8]>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = &*kept
+            && (kept.at, kept.bytes.len() as u64) == (at, len)
+        {
+            return Ok(kept.bytes.clone());
+        }
+        *kept = None;
+        let bytes = Arc::<[u8]>::from(self.part(at, len)?);
+        *kept = Some(Kept { at, bytes: bytes.clone() });
+        Ok(bytes)
     }
 
     /// All of it, if that is no more than `max_bytes`.

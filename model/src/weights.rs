@@ -6,6 +6,7 @@
 
 mod check;
 mod computed;
+mod content;
 mod cursor;
 mod entry;
 mod files;

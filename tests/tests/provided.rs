@@ -102,14 +102,39 @@ fn files_in_memory_and_behind_readers_answer_as_their_folder() {
     assert_eq!(logits(&load(Source::Provided(&by_name)).unwrap()), want, "a callback, of shards");
 }
 
+/// Files of torch, one with a transposed matrix: their directories are read, and then a tensor at a time.
 #[test]
-fn a_torch_file_behind_a_reader_is_what_it_is_in_its_folder() {
-    let dir = root().join("tiny/hf");
-    let (mine, want) = (Weights::provided(&folder(&dir, cursor)).unwrap(), Weights::open(&dir).unwrap());
-    assert!(mine.names().eq(want.names()));
-    for name in want.names() {
-        assert!(mine.get(name).unwrap().same(&want.get(name).unwrap()).unwrap(), "{name}");
+fn torch_files_behind_readers_are_what_they_are_in_their_folder() {
+    for set in ["tiny", "f16", "release"] {
+        let dir = root().join(set).join("hf");
+        let largest = Arc::new(AtomicUsize::new(0));
+        let watched = |path: &Path| {
+            let inner = Cursor::new(&*fs::read(path).unwrap().leak());
+            FileContent::from_reader(Watched { inner, largest: largest.clone(), fails_at: None })
+        };
+        let (mine, want) = (Weights::provided(&folder(&dir, watched)).unwrap(), Weights::open(&dir).unwrap());
+        assert!(mine.names().eq(want.names()), "{set}");
+        let mut tensor = 0;
+        for name in want.names() {
+            let (mine, want) = (mine.get(name).unwrap(), want.get(name).unwrap());
+            tensor = tensor.max(want.byte_len());
+            assert!(mine.same(&want).unwrap(), "{set}: {name}");
+            if mine.dtype.bitsize() <= 32 && mine.to_f32().is_ok() {
+                assert_eq!(mine.to_f32().unwrap(), want.to_f32().unwrap(), "{set}: {name}");
+            }
+        }
+        // The end of a zip file is looked for in its last 64 KiB.
+        let (largest, most) = (largest.load(Ordering::Relaxed), tensor.max((64 << 10) + 41));
+        assert!(largest <= most, "{set}: {largest} bytes at once, tensors have up to {tensor}");
     }
+}
+
+#[test]
+fn a_model_of_torch_files_behind_readers_answers_as_its_folder() {
+    let dir = root().join("release/hf");
+    let files = folder(&dir, opened);
+    let (mine, want) = (load(Source::Provided(&files)).unwrap(), load(Source::Dir(&dir)).unwrap());
+    assert_eq!(logits(&mine), logits(&want));
 }
 
 /// Packed weights come to the device as they lie, and layers that take turns come again and again.

@@ -11,11 +11,6 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes }
     }
 
-    /// From an offset that a file names; `None` if it is outside.
-    pub(super) fn at(bytes: &'a [u8], offset: u64) -> Option<Self> {
-        Some(Self { rest: bytes.get(usize::try_from(offset).ok()?..)? })
-    }
-
     /// Bytes not read yet.
     pub(super) fn len(&self) -> usize {
         self.rest.len()

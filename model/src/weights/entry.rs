@@ -27,6 +27,37 @@ pub(super) enum At {
     Computed(Computed),
 }
 
+/// Why a file is not a checkpoint's.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// What is wrong with it.
+    Wrong(String),
+    /// It could not be read.
+    Unread(Error),
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Unread(error)
+    }
+}
+
+impl Fault {
+    /// The error of that file.
+    pub(super) fn of(self, path: &Path) -> Error {
+        match self {
+            Self::Wrong(reason) => file_error(path, reason),
+            Self::Unread(error) => error,
+        }
+    }
+}
+
 /// The error of a file.
 pub(super) fn file_error(path: &Path, reason: String) -> Error {
     Error::File { path: path.into(), reason }

@@ -1,6 +1,5 @@
 //! Files that are mapped, or held in memory, for as long as a checkpoint is open.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
@@ -10,10 +9,11 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::entry::file_error;
+use super::content::Content;
+use super::entry::{Fault, file_error};
 use super::safetensors::{self, Header};
 use super::{kinds, torch};
-use crate::files::{self, FileContent, Reader, SharedBytes};
+use crate::files::{self, FileContent};
 use crate::read::open_file;
 use crate::{Error, Result};
 
@@ -29,14 +29,6 @@ pub(super) struct Opened {
     pub content: Content,
     /// The mapped file; `None` for what is provided.
     on_disk: Option<OnDisk>,
-}
-
-/// What a file holds.
-pub(super) enum Content {
-    /// A memory map, or memory.
-    Bytes(SharedBytes),
-    /// What is read when it is needed.
-    Reader(Arc<Reader>),
 }
 
 struct OnDisk {
@@ -65,20 +57,13 @@ impl Opened {
         Self { path: path.into(), content: Content::Bytes(Arc::new(bytes)), on_disk: None }
     }
 
-    /// A file that the caller provides. One of torch's is read whole: its directory is at its end, and its tensors are
-    /// parts of others.
+    /// A file that the caller provides.
     pub(super) fn provided(name: &str, content: FileContent) -> Result<Self> {
-        let with = |content| Self { path: name.into(), content, on_disk: None };
-        Ok(match content.opened(name)? {
-            files::Opened::Bytes(bytes) => with(Content::Bytes(bytes)),
-            files::Opened::Reader(reader) => {
-                let opened = with(Content::Reader(reader.clone()));
-                match opened.is_torch(&opened.head()?) {
-                    true => with(Content::Bytes(Arc::new(reader.all(u64::MAX)?))),
-                    false => opened,
-                }
-            }
-        })
+        let content = match content.opened(name)? {
+            files::Opened::Bytes(bytes) => Content::Bytes(bytes),
+            files::Opened::Reader(reader) => Content::Reader(reader),
+        };
+        Ok(Self { path: name.into(), content, on_disk: None })
     }
 
     pub(super) fn map(path: &Path) -> Result<Self> {
@@ -136,40 +121,21 @@ impl Opened {
         self.on_disk.is_some()
     }
 
-    /// Bytes in all.
-    fn len(&self) -> u64 {
-        match &self.content {
-            Content::Bytes(bytes) => (**bytes).as_ref().len() as u64,
-            Content::Reader(reader) => reader.len(),
-        }
-    }
-
-    /// Its first bytes, by which its kind is known.
-    fn head(&self) -> Result<Cow<'_, [u8]>> {
-        self.first(HEAD_BYTES)
-    }
-
-    /// At least its first bytes, if it has as many.
-    fn first(&self, bytes: u64) -> Result<Cow<'_, [u8]>> {
-        match &self.content {
-            Content::Bytes(all) => Ok(Cow::Borrowed((**all).as_ref())),
-            Content::Reader(reader) => {
-                let mut head = vec![0; bytes.min(reader.len()) as usize];
-                reader.fill(0, &mut head)?;
-                Ok(Cow::Owned(head))
-            }
-        }
-    }
-
     /// Its tensors.
     pub(super) fn header(&self) -> Result<Header> {
-        let head = self.head()?;
-        let header = match kinds::of_bytes(&head) {
-            Some(kind) => Err(format!("is {}: {}", kind.what, kind.todo)),
-            None if self.is_torch(&head) => torch::read(&head),
-            None => safetensors::read_header(&self.first(safetensors::header_end(&head))?, self.len()),
-        };
-        header.map_err(|reason| file_error(&self.path, reason))
+        self.read_header().map_err(|fault| fault.of(&self.path))
+    }
+
+    fn read_header(&self) -> Result<Header, Fault> {
+        let head = self.content.first(HEAD_BYTES)?;
+        Ok(match kinds::of_bytes(&head) {
+            Some(kind) => return Err(Fault::Wrong(format!("is {}: {}", kind.what, kind.todo))),
+            None if self.is_torch(&head) => torch::read(&self.content)?,
+            None => {
+                let header = self.content.first(safetensors::header_end(&head))?;
+                safetensors::read_header(&header, self.content.len())?
+            }
+        })
     }
 
     /// Whether it is, or should be, what `torch.save` writes: by the file's name, else by how it begins. A file of
@@ -208,6 +174,6 @@ impl Opened {
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} bytes", self.path.display(), self.len())
+        write!(f, "{}: {} bytes", self.path.display(), self.content.len())
     }
 }

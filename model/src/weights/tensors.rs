@@ -10,9 +10,10 @@ use std::time::SystemTime;
 
 use strix_engine::HostBytes;
 
+use super::content::Content;
 use super::cursor::shown;
 use super::entry::{At, TensorEntry, file_error};
-use super::files::{Content, Opened};
+use super::files::Opened;
 use super::names;
 use super::view::{Data, View};
 use crate::files::{FileContent, SharedBytes};
@@ -53,8 +54,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Reads a file that can be read from any byte on, under a name for error messages. One of safetensors is read tensor by
-    /// tensor as it is needed, one of torch whole.
+    /// Reads a file that can be read from any byte on, under a name for error messages. Tensors are read as they are needed.
     ///
     /// # Errors
     ///
@@ -176,8 +176,8 @@ impl Weights {
             },
             At::Strided(range, strides) => match content() {
                 Content::Bytes(bytes) => Data::Strided { bytes: &(**bytes).as_ref()[range.clone()], strides },
-                Content::Reader(_) => {
-                    unreachable!("{name}: only files of torch have strides, and they are read whole")
+                Content::Reader(reader) => {
+                    Data::ReadStrided { reader, start: range.start, len: range.len(), strides }
                 }
             },
         };

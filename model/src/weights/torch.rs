@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::content::Content;
 use super::cursor::shown;
-use super::entry::{At, TensorEntry};
+use super::entry::{At, Fault, TensorEntry};
 use super::pickle::{Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
@@ -34,27 +35,40 @@ const NESTED: [&str; 5] = ["state_dict", "model_state_dict", "model", "module", 
 const DEEPSPEED: [&str; 4] = ["ds_config", "ds_version", "param_shapes", "optimizer_state_dict"];
 
 /// The tensors of a file, in its order.
-pub(super) fn read(file: &[u8]) -> Result<Header, String> {
-    if !file.starts_with(zip::MAGIC) {
-        return Err(format!(
+pub(super) fn read(file: &Content) -> Result<Header, Fault> {
+    if !begins(&file.first(zip::MAGIC.len() as u64)?) {
+        return Err(Fault::Wrong(format!(
             "holds {} bytes and does not begin like a torch checkpoint: download it again",
             file.len()
-        ));
+        )));
     }
     let entries = zip::entries(file)?;
     let top = top(&entries)?;
     if entries.contains_key(format!("{top}constants.pkl").as_str()) {
-        return Err("is an archive of TorchScript, code and all: save the weights alone, in Python: \
-                    torch.save(torch.jit.load(FILE, map_location=\"cpu\").state_dict(), OUT)"
-            .into());
+        let reason = "is an archive of TorchScript, code and all: save the weights alone, in Python: \
+                      torch.save(torch.jit.load(FILE, map_location=\"cpu\").state_dict(), OUT)";
+        return Err(Fault::Wrong(reason.into()));
     }
-    if let Some(order) = entries.get(format!("{top}byteorder").as_str()).map(|range| &file[range.clone()])
+    // Entries are parts of the file.
+    let entry = |name: &str| match entries.get(&format!("{top}{name}")) {
+        Some(range) => file.part(range.start as u64, range.len() as u64),
+        None => Ok(None),
+    };
+    if let Some(order) = entry("byteorder")?
         && order.trim_ascii() != b"little"
     {
-        let order = shown(&String::from_utf8_lossy(order));
-        return Err(format!("its byteorder is {order}, only little is read: save it on such a machine"));
+        let order = shown(&String::from_utf8_lossy(&order));
+        return Err(
+            format!("its byteorder is {order}, only little is read: save it on such a machine").into()
+        );
     }
-    let pickle = unpickle(&file[entries[format!("{top}data.pkl").as_str()].clone()])?;
+    let pickle = entry("data.pkl")?.unwrap_or_default();
+    tensors(&pickle, top, &entries).map_err(Fault::Wrong)
+}
+
+/// The tensors that a pickle describes.
+fn tensors(pickle: &[u8], top: &str, entries: &Entries) -> Result<Header, String> {
+    let pickle = unpickle(pickle)?;
     let (items, note) = state_dict(&pickle)?;
     let mut header = Header { tensors: vec![], unread: vec![], metadata: BTreeMap::new(), note };
     let mut names = HashSet::new();
@@ -76,7 +90,7 @@ pub(super) fn read(file: &[u8]) -> Result<Header, String> {
         }
         let found = match tensor {
             Some(tensor) => {
-                entry_of(tensor, top, &entries).map_err(|reason| format!("{}: {reason}", shown(name)))?
+                entry_of(tensor, top, entries).map_err(|reason| format!("{}: {reason}", shown(name)))?
             }
             None => Err(format!("is a {}, which is not read", pickle.kind(value))),
         };
@@ -186,10 +200,9 @@ fn refuse_two<'a>(
 }
 
 /// The prefix of `data.pkl`: a folder and a slash.
-fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
-    let top =
-        |name: &&'a str| name.strip_suffix("data.pkl").filter(|top| top.is_empty() || top.ends_with('/'));
-    let mut tops = entries.keys().filter_map(top);
+fn top(entries: &Entries) -> Result<&str, String> {
+    let tops = entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
+    let mut tops = tops.filter(|top| top.is_empty() || top.ends_with('/'));
     match (tops.next(), tops.next()) {
         (Some(top), None) => Ok(top),
         (None, _) if entries.keys().any(|name| name.ends_with(".npy")) => {
@@ -213,7 +226,7 @@ fn top<'a>(entries: &Entries<'a>) -> Result<&'a str, String> {
 fn entry_of(
     tensor: &Tensor<'_>,
     top: &str,
-    entries: &Entries<'_>,
+    entries: &Entries,
 ) -> Result<Result<TensorEntry, String>, String> {
     let Tensor { storage, offset, size, stride } = tensor;
     // A long key may be named again and again, and is copied each time.

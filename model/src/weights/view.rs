@@ -49,6 +49,13 @@ pub(super) enum Data<'a> {
         start: usize,
         len: usize,
     },
+    /// As `Strided`, of these bytes of what is read when it is needed.
+    ReadStrided {
+        reader: &'a Reader,
+        start: usize,
+        len: usize,
+        strides: &'a [usize],
+    },
 }
 
 impl View<'_> {
@@ -129,6 +136,10 @@ impl View<'_> {
         if let Data::Read { .. } = self.data {
             return self.in_pieces(start, values, |piece, values| piece.read_f32(0, values));
         }
+        if let Data::ReadStrided { reader, start: first, len, strides } = self.data {
+            let bytes = &reader.kept(first as u64, len as u64)?;
+            return View { data: Data::Strided { bytes, strides }, ..*self }.read_f32(start, values);
+        }
         match (self.dtype, self.contiguous()) {
             (FileDtype::F32, _) => self.read(start, values, f32::from_le_bytes),
             (FileDtype::F16, Some(bytes)) => {
@@ -171,6 +182,10 @@ impl View<'_> {
         }
         if let Data::Read { reader, start: first, .. } = self.data {
             return reader.fill((first + start * size) as u64, bytes);
+        }
+        if let Data::ReadStrided { reader, start: first, len, strides } = self.data {
+            let held = &reader.kept(first as u64, len as u64)?;
+            return View { data: Data::Strided { bytes: held, strides }, ..*self }.read_bytes(start, bytes);
         }
         match size {
             1 => self.read::<1, _>(start, bytes.as_chunks_mut().0, |b| b),
@@ -283,7 +298,9 @@ impl View<'_> {
             Data::Strided { bytes, strides } => {
                 gather(bytes.as_chunks().0, self.shape, strides, start, values, number);
             }
-            Data::Computed(_) | Data::Read { .. } => unreachable!("{}: not in memory", self.name),
+            Data::Computed(_) | Data::Read { .. } | Data::ReadStrided { .. } => {
+                unreachable!("{}: not in memory", self.name)
+            }
         }
     }
 }

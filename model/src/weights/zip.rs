@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::content::Content;
 use super::cursor::{Cursor, shown};
+use super::entry::Fault;
 
 /// First bytes of a zip file that is not empty.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
@@ -17,20 +19,20 @@ const END: u32 = 0x0605_4b50;
 const END_64: u32 = 0x0606_4b50;
 const LOCATOR_64: u32 = 0x0706_4b50;
 
+const LOCAL_BYTES: u64 = 30;
 const END_BYTES: usize = 22;
+const END_64_BYTES: u64 = 56;
 const LOCATOR_64_BYTES: usize = 20;
 
 /// Range of an entry's bytes in the file.
-pub(super) type Entries<'a> = BTreeMap<&'a str, Range<usize>>;
+pub(super) type Entries = BTreeMap<String, Range<usize>>;
 
-/// The entries of a zip file by name.
-pub(super) fn entries(file: &[u8]) -> Result<Entries<'_>, String> {
+/// The entries of a zip file by name. Of a file that is read, its directory and the beginning of each entry are.
+pub(super) fn entries(file: &Content) -> Result<Entries, Fault> {
     let directory = find_directory(file)?;
     let cut = || "its zip directory is cut short: download it again".to_owned();
-    let mut central = Cursor::at(file, directory.start)
-        .and_then(|mut rest| rest.take(directory.len))
-        .map(Cursor::new)
-        .ok_or_else(cut)?;
+    let listed = file.part(directory.start, directory.len)?.ok_or_else(cut)?;
+    let mut central = Cursor::new(&listed);
 
     let mut entries = Entries::new();
     // Range from the local header to the end of the data.
@@ -39,28 +41,29 @@ pub(super) fn entries(file: &[u8]) -> Result<Entries<'_>, String> {
         let header = Header::read(&mut central).ok_or_else(cut)?;
         let name = std::str::from_utf8(header.name)
             .map_err(|_| "the name of a zip entry is not UTF-8: save it again with torch.save".to_owned())?;
-        let data = header.check(name).and_then(|()| header.data(file, &directory))?;
+        header.check(name)?;
+        let data = header.data(file, &directory)?;
         spans.push((header.local as usize..data.end, name));
-        if entries.insert(name, data).is_some() {
-            return Err(format!("zip entry {} is listed twice: download it again", shown(name)));
+        if entries.insert(name.into(), data).is_some() {
+            return Err(format!("zip entry {} is listed twice: download it again", shown(name)).into());
         }
     }
     if entries.len() as u64 != directory.entries {
-        return Err(format!(
+        return Err(Fault::Wrong(format!(
             "its zip directory lists {} entries and says {}: download it again",
             entries.len(),
             directory.entries
-        ));
+        )));
     }
     spans.sort_unstable_by_key(|(span, _)| span.start);
     for pair in spans.windows(2) {
         let [(a, first), (b, second)] = pair else { continue };
         if b.start < a.end {
-            return Err(format!(
+            return Err(Fault::Wrong(format!(
                 "zip entries {} and {} share bytes, which none that torch.save wrote do: download it again",
                 shown(first),
                 shown(second)
-            ));
+            )));
         }
     }
     Ok(entries)
@@ -73,32 +76,40 @@ struct Directory {
     entries: u64,
 }
 
-fn find_directory(file: &[u8]) -> Result<Directory, String> {
+fn find_directory(file: &Content) -> Result<Directory, Fault> {
     let missing =
         || "is not a whole zip file: its directory, at the end, is missing; download it again".to_owned();
-    // Only a comment of at most 65,535 bytes may follow.
-    let last = file.len().checked_sub(END_BYTES).ok_or_else(missing)?;
-    let end = (last.saturating_sub(usize::from(u16::MAX))..=last)
+    // Only a comment of at most 65,535 bytes may follow the end record; the locator of large files is before it.
+    let last = file.len().checked_sub(END_BYTES as u64).ok_or_else(missing)?;
+    let first = last.saturating_sub(u16::MAX.into());
+    let from = first.saturating_sub(LOCATOR_64_BYTES as u64);
+    let tail = file.part(from, file.len() - from)?.unwrap_or_default();
+    let end = ((first - from) as usize..=(last - from) as usize)
         .rev()
-        .find(|&at| is_end(&file[at..]))
+        .find(|&at| is_end(&tail[at..]))
         .ok_or_else(missing)?;
 
-    let locator = end.checked_sub(LOCATOR_64_BYTES).map(|at| Cursor::new(&file[at..end]));
-    let (directory, disks) = match locator.and_then(|locator| end_64(file, locator)) {
-        Some(found) => found.ok_or_else(missing)?,
-        None => read_end(Cursor::new(&file[end..])).ok_or_else(missing)?,
+    let locator = end.checked_sub(LOCATOR_64_BYTES).and_then(|at| located(Cursor::new(&tail[at..end])));
+    let (directory, disks) = match locator {
+        Some(at) => {
+            let record = file.part(at, END_64_BYTES)?;
+            record.and_then(|record| read_end_64(Cursor::new(&record))).ok_or_else(missing)?
+        }
+        None => read_end(Cursor::new(&tail[end..])).ok_or_else(missing)?,
     };
     if disks != 0 {
-        return Err("is part of a zip file of several disks: save it again with torch.save".into());
+        return Err(Fault::Wrong(
+            "is part of a zip file of several disks: save it again with torch.save".into(),
+        ));
     }
     match directory.start.checked_add(directory.len) {
-        Some(after) if after <= end as u64 => Ok(directory),
-        _ => Err(format!(
+        Some(after) if after <= from + end as u64 => Ok(directory),
+        _ => Err(Fault::Wrong(format!(
             "its zip directory would be {} bytes at {}, the file holds {}: download it again",
             directory.len,
             directory.start,
             file.len()
-        )),
+        ))),
     }
 }
 
@@ -121,25 +132,24 @@ fn read_end(mut end: Cursor<'_>) -> Option<(Directory, u64)> {
     (here == entries).then_some((directory, disks))
 }
 
-/// The same from the end record for large files, if the locator before the end names one.
-fn end_64(file: &[u8], mut locator: Cursor<'_>) -> Option<Option<(Directory, u64)>> {
-    if locator.u32()? != LOCATOR_64 {
+/// Where the end record for large files is, if that is what these bytes tell.
+fn located(mut locator: Cursor<'_>) -> Option<u64> {
+    let is_locator = locator.u32()? == LOCATOR_64;
+    locator.u32()?;
+    locator.u64().filter(|_| is_locator)
+}
+
+/// The same from the end record for large files.
+fn read_end_64(mut end: Cursor<'_>) -> Option<(Directory, u64)> {
+    if end.u32()? != END_64 {
         return None;
     }
-    let read = |mut locator: Cursor<'_>| {
-        locator.u32()?;
-        let mut end = Cursor::at(file, locator.u64()?)?;
-        if end.u32()? != END_64 {
-            return None;
-        }
-        // Its own length, and the versions of who wrote it and who may read it.
-        end.take(8 + 2 + 2)?;
-        let disks = u64::from(end.u32()?) + u64::from(end.u32()?);
-        let (here, entries) = (end.u64()?, end.u64()?);
-        let (len, start) = (end.u64()?, end.u64()?);
-        (here == entries).then_some((Directory { start, len, entries }, disks))
-    };
-    Some(read(locator))
+    // Its own length, and the versions of who wrote it and who may read it.
+    end.take(8 + 2 + 2)?;
+    let disks = u64::from(end.u32()?) + u64::from(end.u32()?);
+    let (here, entries) = (end.u64()?, end.u64()?);
+    let (len, start) = (end.u64()?, end.u64()?);
+    (here == entries).then_some((Directory { start, len, entries }, disks))
 }
 
 /// An entry of the directory.
@@ -202,8 +212,8 @@ impl<'a> Header<'a> {
     }
 
     /// The entry's bytes, behind its local header.
-    fn data(&self, file: &[u8], directory: &Directory) -> Result<Range<usize>, String> {
-        let start = self.data_start(file).ok_or_else(|| {
+    fn data(&self, file: &Content, directory: &Directory) -> Result<Range<usize>, Fault> {
+        let start = self.data_start(file)?.ok_or_else(|| {
             let name = shown(&String::from_utf8_lossy(self.name));
             format!(
                 "zip entry {name} is not at byte {}, where the directory has it: download it again",
@@ -213,24 +223,29 @@ impl<'a> Header<'a> {
         match start.checked_add(self.len) {
             // The directory ends within the file.
             Some(end) if end <= directory.start => Ok(start as usize..end as usize),
-            _ => Err(format!(
+            _ => Err(Fault::Wrong(format!(
                 "zip entry {} would be {} bytes at {start}, the directory is at {}: download it again",
                 shown(&String::from_utf8_lossy(self.name)),
                 self.len,
                 directory.start
-            )),
+            ))),
         }
     }
 
-    fn data_start(&self, file: &[u8]) -> Option<u64> {
-        let mut local = Cursor::at(file, self.local)?;
+    fn data_start(&self, file: &Content) -> Result<Option<u64>, Fault> {
+        let header = file.part(self.local, LOCAL_BYTES + self.name.len() as u64)?;
+        let extra_len = header.and_then(|header| self.extra_len(Cursor::new(&header)));
+        Ok(extra_len.map(|extra| self.local + LOCAL_BYTES + self.name.len() as u64 + u64::from(extra)))
+    }
+
+    /// Bytes between the name and the data, as the local header has it; `None` if that is not of this entry.
+    fn extra_len(&self, mut local: Cursor<'_>) -> Option<u16> {
         if local.u32()? != LOCAL {
             return None;
         }
         // Fields that the directory repeats.
         local.take(22)?;
         let (name_len, extra_len) = (local.u16()?, local.u16()?);
-        let same = local.take(name_len.into())? == self.name;
-        same.then(|| self.local + 30 + u64::from(name_len) + u64::from(extra_len))
+        (local.take(name_len.into())? == self.name).then_some(extra_len)
     }
 }

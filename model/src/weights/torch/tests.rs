@@ -1,5 +1,6 @@
 //! Files of torch, whole, broken and hostile.
 
+use std::io::Cursor;
 use std::path::PathBuf;
 
 use crate::weights::{FileDtype, Weights};
@@ -153,7 +154,26 @@ fn file(pickle: &[u8], storage_bytes: u8) -> Vec<u8> {
 }
 
 fn open(pickle: &[u8], storage_bytes: u8) -> Result<Weights> {
-    Weights::from_bytes(file(pickle, storage_bytes))
+    read_both(file(pickle, storage_bytes))
+}
+
+/// Reads a file in memory, and again through a reader, which must be the same.
+#[track_caller]
+fn read_both(bytes: impl Into<Vec<u8>>) -> Result<Weights> {
+    let bytes = bytes.into();
+    let through = Weights::from_reader("checkpoint in memory", Cursor::new(bytes.clone()));
+    let held = Weights::from_bytes(bytes);
+    match (&held, &through) {
+        (Ok(held), Ok(through)) => {
+            assert!(held.names().eq(through.names()) && held.unread().eq(through.unread()));
+            for name in held.names() {
+                assert!(through.get(name).unwrap().same(&held.get(name).unwrap()).unwrap(), "{name}");
+            }
+        }
+        (Err(held), Err(through)) => assert_eq!(held.to_string(), through.to_string()),
+        _ => panic!("in memory {held:?}, through a reader {through:?}"),
+    }
+    held
 }
 
 #[track_caller]
@@ -254,7 +274,7 @@ fn a_transposed_matrix_reads_as_its_transpose() {
         (0..rows * columns).flat_map(|i| half::bf16::from_f32(i as f32).to_le_bytes()).collect();
     let pickle = dict("x", |code| code.tensor("BFloat16Storage", 1330, 0, &[70, 19], &[1, 70]));
     let file = Zip::default().stored("a/data.pkl", &pickle).stored("a/data/0", &values).finish();
-    let weights = Weights::from_bytes(file).unwrap();
+    let weights = read_both(file).unwrap();
     let view = weights.get("x").unwrap();
     let want: Vec<f32> = (0..rows).flat_map(|r| (0..columns).map(move |c| (c * rows + r) as f32)).collect();
     let want: Vec<f32> = want.into_iter().map(|v| half::bf16::from_f32(v).to_f32()).collect();
@@ -265,6 +285,23 @@ fn a_transposed_matrix_reads_as_its_transpose() {
         assert_eq!(part, want[start..start + len], "{len} from {start}");
     }
     assert_eq!(view.first_non_finite().unwrap(), None);
+}
+
+/// Of each, behind a reader, bytes are kept that the other has not.
+#[test]
+fn two_transposed_matrices_are_read_in_turns() {
+    let tensor = |code: Code, offset| code.tensor("ByteStorage", 17, offset, &[4, 4], &[1, 4]);
+    let code = tensor(Code::default().op(b"\x80\x02}(").str("a"), 0);
+    let pickle = tensor(code.str("b"), 1).op(b"u.").0;
+    let weights = Weights::from_reader("x", Cursor::new(file(&pickle, 17))).unwrap();
+    for row in 0..4 {
+        for (name, offset) in [("a", 0), ("b", 1)] {
+            let mut got = [0; 4];
+            weights.get(name).unwrap().read_bytes(row * 4, &mut got).unwrap();
+            let want = [0, 4, 8, 12].map(|column| (column + row + offset) as u8);
+            assert_eq!(got, want, "row {row} of {name}");
+        }
+    }
 }
 
 #[test]
@@ -355,7 +392,7 @@ fn zip_files_large_and_small_are_read() {
             .stored("a b/c/data.pkl", &pickle)
             .finish(),
     ] {
-        let weights = Weights::from_bytes(file).unwrap();
+        let weights = read_both(file).unwrap();
         assert_eq!(weights.get("x").unwrap().contiguous(), Some(&[7, 8][..]));
     }
 }
@@ -363,11 +400,8 @@ fn zip_files_large_and_small_are_read() {
 #[test]
 fn zip_files_that_lie_are_errors() {
     let pickle = dict("x", |code| code.tensor("ByteStorage", 2, 0, &[2], &[1]));
-    let with = |how| {
-        Weights::from_bytes(
-            Zip::default().stored("t/data.pkl", &pickle).add("t/data/0", &[7, 8], how).finish(),
-        )
-    };
+    let with =
+        |how| read_both(Zip::default().stored("t/data.pkl", &pickle).add("t/data/0", &[7, 8], how).finish());
     let plain = As::default();
     // A bomb: what it would unfold to is never asked for.
     let bomb = As { method: 8, len: Some(u32::MAX - 1), ..plain };
@@ -379,13 +413,13 @@ fn zip_files_that_lie_are_errors() {
     refused(with(As { local: Some(u32::MAX), large: true, ..plain }), "is not at byte 4294967295");
 
     let twice = Zip::default().stored("t/data.pkl", &pickle).stored("t/data.pkl", &pickle).finish();
-    refused(Weights::from_bytes(twice), "zip entry t/data.pkl is listed twice");
+    refused(read_both(twice), "zip entry t/data.pkl is listed twice");
     let none = Zip::default().stored("t/other.pkl", &pickle).finish();
-    refused(Weights::from_bytes(none), "a zip file without data.pkl");
+    refused(read_both(none), "a zip file without data.pkl");
     let two = Zip::default().stored("t/data.pkl", &pickle).stored("u/data.pkl", &pickle).finish();
-    refused(Weights::from_bytes(two), "holds two pickles, t/data.pkl and u/data.pkl");
+    refused(read_both(two), "holds two pickles, t/data.pkl and u/data.pkl");
     let big = Zip::default().stored("t/data.pkl", &pickle).stored("t/byteorder", b"big").finish();
-    refused(Weights::from_bytes(big), "its byteorder is big");
+    refused(read_both(big), "its byteorder is big");
 
     // An entry around another: its own header, and in its data the other's.
     let inner = Zip::default().stored("t/data/0", &[7, 8]).data;
@@ -396,14 +430,14 @@ fn zip_files_that_lie_are_errors() {
     let end = outer.data.len();
     let mut overlapping = outer.add("t/data/0", &[7, 8], As { local: Some(at), ..plain });
     overlapping.data.truncate(end);
-    refused(Weights::from_bytes(overlapping.finish()), "zip entries t/data/1 and t/data/0 share bytes");
+    refused(read_both(overlapping.finish()), "zip entries t/data/1 and t/data/0 share bytes");
 
     let whole = file(&pickle, 2);
     let spoiled = |at: usize, byte: u8| {
         let mut bytes = whole.clone();
         let at = bytes.len() - at;
         bytes[at] = byte;
-        Weights::from_bytes(bytes)
+        read_both(bytes)
     };
     // From the end: end record 22, locator 20, record for large files 56.
     refused(spoiled(22 + 20 + 1, 1), "its zip directory would be");
@@ -431,7 +465,7 @@ fn files_that_are_no_checkpoint_say_what_they_are() {
     refused_as(b"PK\x03\x04", "is not a whole zip file");
     refused_as(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.more", "before PyTorch 1.6");
     refused_as(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull");
-    refused(Weights::from_bytes(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.more"), "before PyTorch 1.6");
+    refused(read_both(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.more"), "before PyTorch 1.6");
 }
 
 #[test]
@@ -439,7 +473,7 @@ fn a_file_cut_anywhere_is_an_error() {
     let whole = std::fs::read(format!("{GOLDEN}/release/hf/pytorch_model-1-of-4.bin")).unwrap();
     for end in (0..whole.len()).step_by(997).chain(whole.len() - 100..whole.len()) {
         let cut = whole[..end].to_vec();
-        assert!(Weights::from_bytes(cut).is_err(), "{end} bytes of {}", whole.len());
+        assert!(read_both(cut).is_err(), "{end} bytes of {}", whole.len());
     }
 }
 
@@ -641,7 +675,7 @@ fn a_mutated_file_is_an_error_or_reads_within_itself() {
         for byte in [0, 1, b'(', b't', b'R', b'\n', b'.', 0x8a, whole[at] ^ 1, whole[at] ^ 0x80, 0xff] {
             let mut bytes = whole.clone();
             bytes[at] = byte;
-            let Ok(weights) = Weights::from_bytes(bytes) else { continue };
+            let Ok(weights) = read_both(bytes) else { continue };
             for name in weights.names() {
                 let view = weights.get(name).unwrap();
                 let mut bytes = vec![0; view.byte_len()];
