@@ -1108,6 +1108,13 @@ const char *strix_error_message(const StrixError *error);
 void strix_error_free(StrixError *error);
 
 /**
+ * Name of a status, such as "STRIX_STATUS_OUT_OF_MEMORY"; "unknown" of one that this library does not have.
+ *
+ * The text is the library's, and is there for ever. Any thread.
+ */
+const char *strix_status_name(StrixStatus status);
+
+/**
  * Number of changes, each of which would let what failed succeed; 0 of NULL.
  *
  * Any thread.
@@ -1120,13 +1127,6 @@ size_t strix_error_num_remedies(const StrixError *error);
  * Fills remedy, whose size is set. Any thread.
  */
 StrixStatus strix_error_remedy(const StrixError *of, size_t index, StrixRemedy *remedy, StrixError **error);
-
-/**
- * Name of a status, such as "STRIX_STATUS_OUT_OF_MEMORY"; "unknown" of one that this library does not have.
- *
- * The text is the library's, and is there for ever. Any thread.
- */
-const char *strix_status_name(StrixStatus status);
 
 /**
  * Version of the binary interface that the library has: STRIX_ABI_VERSION of the header that it was built with.

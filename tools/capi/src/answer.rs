@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use strix_model::{Answer, FinishReason};
 
-use crate::error::ErrorPlace;
+use crate::failure::ErrorPlace;
 use crate::guard::{guard, quietly};
 use crate::raw::{self, handle, sized};
 use crate::remedy::out_of;

@@ -7,7 +7,7 @@ use strix_model::{Constraint, CustomSampler, GenerateOptions, SamplingParams};
 
 use crate::calls::User;
 use crate::canceller::StrixCanceller;
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::load_options::cancel_flag;
 use crate::raw::{self, choices, list, sized, text};
 use crate::status::StrixStatus;

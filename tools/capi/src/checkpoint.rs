@@ -6,7 +6,7 @@ use std::path::Path;
 
 use strix_model::{Checkpoint, Source};
 
-use crate::error::{ErrorPlace, Failure};
+use crate::failure::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
 use crate::load_options::{Loading, StrixLoadOptions};
 use crate::log::{Log, StrixLog};

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use strix_engine::wgpu::{AdapterInfo, Backend, DeviceType};
 use strix_engine::{AdapterReport, Gpu, GpuOptions, adapters, driver};
 
-use crate::error::{ErrorPlace, Failure};
+use crate::failure::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
 use crate::log::{Log, StrixLog};
 use crate::raw::{self, handle, optional_text, place, sized};

@@ -1,56 +1,12 @@
 //! Errors as values: each call has its own.
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::mem::MaybeUninit;
 
-use strix_model::Remedy;
-
+use crate::failure::StrixError;
 use crate::guard::quietly;
+use crate::raw::number;
 use crate::status::StrixStatus;
-
-/// What went wrong in one call. It has no tie to the handle of the call, and may outlive it.
-///
-/// It does not change: any number of threads may read it. Freed with strix_error_free.
-pub struct StrixError {
-    pub(crate) status: StrixStatus,
-    message: CString,
-    pub(crate) remedies: Vec<Remedy>,
-}
-
-/// The place where a call puts its error.
-pub(crate) type ErrorPlace<'a> = Option<&'a mut MaybeUninit<Option<Box<StrixError>>>>;
-
-/// What a call failed with.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) status: StrixStatus,
-    pub(crate) message: String,
-    remedies: Vec<Remedy>,
-}
-
-impl Failure {
-    pub(crate) fn new(status: StrixStatus, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), remedies: vec![] }
-    }
-
-    /// The same as C sees it.
-    pub(crate) fn boxed(self) -> Box<StrixError> {
-        let Self { status, message, remedies } = self;
-        Box::new(StrixError { status, message: crate::text::ending(message), remedies })
-    }
-}
-
-impl From<strix_model::Error> for Failure {
-    fn from(error: strix_model::Error) -> Self {
-        Self { status: StrixStatus::of(&error), message: error.to_string(), remedies: error.remedies() }
-    }
-}
-
-impl From<strix_engine::Error> for Failure {
-    fn from(error: strix_engine::Error) -> Self {
-        Self::new(StrixStatus::of_device(&error), error.to_string())
-    }
-}
 
 /// Code of an error; STRIX_STATUS_OK of NULL.
 ///
@@ -74,4 +30,51 @@ pub extern "C" fn strix_error_message(error: Option<&StrixError>) -> *const c_ch
 #[unsafe(no_mangle)]
 pub extern "C" fn strix_error_free(error: Option<Box<StrixError>>) {
     quietly((), || drop(error));
+}
+
+/// Name of a status, such as "STRIX_STATUS_OUT_OF_MEMORY"; "unknown" of one that this library does not have.
+///
+/// The text is the library's, and is there for ever. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn strix_status_name(status: MaybeUninit<StrixStatus>) -> *const c_char {
+    let name = match number(status) {
+        0 => c"STRIX_STATUS_OK",
+        1 => c"STRIX_STATUS_END",
+        -1 => c"STRIX_STATUS_NULL_POINTER",
+        -2 => c"STRIX_STATUS_BAD_TEXT",
+        -3 => c"STRIX_STATUS_STRUCT_SIZE",
+        -4 => c"STRIX_STATUS_OUT_OF_RANGE",
+        -5 => c"STRIX_STATUS_IN_USE",
+        -6 => c"STRIX_STATUS_UNSUPPORTED",
+        -7 => c"STRIX_STATUS_INTERNAL",
+        -8 => c"STRIX_STATUS_CANCELLED",
+        -20 => c"STRIX_STATUS_IO",
+        -21 => c"STRIX_STATUS_FILE",
+        -22 => c"STRIX_STATUS_CONFIG",
+        -23 => c"STRIX_STATUS_TENSOR",
+        -24 => c"STRIX_STATUS_NO_TOKENIZER",
+        -25 => c"STRIX_STATUS_DTYPE",
+        -30 => c"STRIX_STATUS_IMAGE",
+        -31 => c"STRIX_STATUS_PROMPT",
+        -32 => c"STRIX_STATUS_PROMPT_TOO_LONG",
+        -33 => c"STRIX_STATUS_CONTEXT_FULL",
+        -34 => c"STRIX_STATUS_PICTURE_MISMATCH",
+        -35 => c"STRIX_STATUS_UNKNOWN_TOKEN",
+        -36 => c"STRIX_STATUS_BUSY",
+        -37 => c"STRIX_STATUS_NOTHING_TO_RESUME",
+        -38 => c"STRIX_STATUS_PICTURE_ABSENT",
+        -39 => c"STRIX_STATUS_QUEUE_FULL",
+        -40 => c"STRIX_STATUS_CACHE_FULL",
+        -41 => c"STRIX_STATUS_OPTION",
+        -42 => c"STRIX_STATUS_CONSTRAINT",
+        -43 => c"STRIX_STATUS_CONTEXT_TOO_LONG",
+        -50 => c"STRIX_STATUS_NO_ADAPTER",
+        -51 => c"STRIX_STATUS_ADAPTER_TOO_SMALL",
+        -52 => c"STRIX_STATUS_OUT_OF_MEMORY",
+        -53 => c"STRIX_STATUS_DEVICE_LOST",
+        -54 => c"STRIX_STATUS_DEVICE",
+        -99 => c"STRIX_STATUS_OTHER",
+        _ => c"unknown",
+    };
+    name.as_ptr()
 }

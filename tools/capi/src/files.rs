@@ -7,7 +7,7 @@ use strix_model::{FileContent, Source};
 
 use crate::calls::User;
 use crate::checkpoint::{CheckpointPlace, StrixCheckpoint};
-use crate::error::{ErrorPlace, Failure};
+use crate::failure::{ErrorPlace, Failure};
 use crate::guard::guard;
 use crate::log::{Log, StrixLog};
 use crate::raw::{list, null, place, sized, text};

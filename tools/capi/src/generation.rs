@@ -7,7 +7,7 @@ use strix_model::{Canceller, Generation};
 
 use crate::answer::StrixAnswer;
 use crate::canceller::StrixCanceller;
-use crate::error::{ErrorPlace, Failure};
+use crate::failure::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
 use crate::raw::{self, handle, place};
 use crate::shared::{Exclusive, Shared};

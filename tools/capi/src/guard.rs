@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use strix_engine::{is_guarded, panic_text};
 
-use crate::error::{ErrorPlace, Failure};
+use crate::failure::{ErrorPlace, Failure};
 use crate::status::StrixStatus;
 
 thread_local! {

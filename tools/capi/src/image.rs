@@ -6,7 +6,7 @@ use std::path::Path;
 
 use strix_model::image::{self, Exif, Opened, Options, PixelOrder, Pixels, RgbImage, open_pixels};
 
-use crate::error::{ErrorPlace, Failure};
+use crate::failure::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
 use crate::raw::{self, choices, handle, list, place, sized, text};
 use crate::status::StrixStatus;

@@ -13,6 +13,7 @@
 
 // In this order they are in the header.
 mod error;
+mod failure;
 mod remedy;
 mod status;
 mod version;

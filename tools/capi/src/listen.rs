@@ -8,7 +8,7 @@ use strix_model::{Canceller, Event};
 use crate::answer::StrixAnswer;
 use crate::calls::User;
 use crate::canceller::StrixCanceller;
-use crate::error::{ErrorPlace, Failure, StrixError};
+use crate::failure::{ErrorPlace, Failure, StrixError};
 use crate::generation::{StrixGeneration, still_there};
 use crate::guard::{caught, guard};
 use crate::raw::{handle, null};

@@ -14,7 +14,7 @@ use strix_model::{Activations, Dtype, KvDtype, LoadOptions, Progress};
 use crate::calls::User;
 use crate::canceller::StrixCanceller;
 use crate::device::StrixDevice;
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::log::{Log, StrixLog};
 use crate::raw::{self, choices, optional_text, sized};
 use crate::text::ending;

@@ -12,7 +12,7 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
 use tracing_log::{LogTracer, NormalizeEvent, log};
 
 use crate::calls::User;
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::raw::{self, choices, sized};
 use crate::text::ending;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use strix_model::{Model, Source};
 
 use crate::checkpoint::StrixCheckpoint;
-use crate::error::ErrorPlace;
+use crate::failure::ErrorPlace;
 use crate::guard::{guard, quietly};
 use crate::image::StrixImage;
 use crate::load_options::{Loading, StrixLoadOptions};

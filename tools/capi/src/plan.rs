@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use strix_model::{Home, MemoryPlan, Room, plan};
 
 use crate::checkpoint::StrixCheckpoint;
-use crate::error::ErrorPlace;
+use crate::failure::ErrorPlace;
 use crate::guard::{guard, quietly};
 use crate::load_options::{Loading, StrixLoadOptions};
 use crate::raw::{self, handle, place, sized};

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 use std::mem::{MaybeUninit, size_of};
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::status::StrixStatus;
 
 /// Something of the caller's is `NULL` that must not be.

@@ -1,6 +1,6 @@
 //! Changes that would let what failed succeed.
 
-use crate::error::{ErrorPlace, Failure, StrixError};
+use crate::failure::{ErrorPlace, Failure, StrixError};
 use crate::guard::guard;
 use crate::raw::{self, handle, sized};
 use crate::status::StrixStatus;

@@ -9,7 +9,7 @@ use strix_model::tokenizer::PromptId;
 use strix_model::{GenerateOptions, Generation, Session};
 
 use crate::ask_options::{self, StrixAskOptions};
-use crate::error::{ErrorPlace, Failure};
+use crate::failure::{ErrorPlace, Failure};
 use crate::generation::StrixGeneration;
 use crate::guard::{guard, quietly};
 use crate::image::StrixImage;

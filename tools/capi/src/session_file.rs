@@ -6,7 +6,7 @@ use std::path::Path;
 
 use strix_model::SaveOptions;
 
-use crate::error::ErrorPlace;
+use crate::failure::ErrorPlace;
 use crate::guard::guard;
 use crate::image::StrixImage;
 use crate::model::StrixModel;

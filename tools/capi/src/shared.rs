@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use strix_model::Model;
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::log::Log;
 use crate::status::StrixStatus;
 

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use strix_model::Usage;
 use strix_model::prompt::Template;
 
-use crate::error::ErrorPlace;
+use crate::failure::ErrorPlace;
 use crate::guard::guard;
 use crate::raw::{self, choices, null, optional_text, sized};
 use crate::remedy::out_of;
