@@ -15,10 +15,11 @@ use crate::log::Log;
 use crate::messages::Event;
 use crate::picture::{self, Picture};
 use crate::problem::Problem;
+use crate::reporter::Reporter;
 use crate::settings::Settings;
 use crate::state::{Device, Phase, State, Wish};
-use crate::worker::{Reporter, Worker};
-use crate::{device, plan, screen, theme, view};
+use crate::worker::Worker;
+use crate::{aside, device, screen, theme, view};
 
 /// What outlives a window: a lost device takes the window with it.
 #[derive(Debug, Default)]
@@ -148,12 +149,12 @@ impl App {
                 }
                 Wish::Plan(choice) => {
                     if let Some(gpu) = &self.gpu {
-                        plan::read_aside(gpu, choice, self.state.loading_options(), report);
+                        aside::plan(gpu, choice, self.state.loading_options(), report);
                     }
                 }
-                Wish::ChoosePictures => picture::choose_aside(report),
-                Wish::ChooseFolder => picture::choose_folder_aside(report),
-                Wish::Open(paths) => picture::open_aside(paths, report),
+                Wish::ChoosePictures => aside::choose(report),
+                Wish::ChooseFolder => aside::choose_folder(report),
+                Wish::Open(paths) => aside::open(paths, report),
                 Wish::Region => screen::region_aside(report),
                 Wish::Paste => ctx.send_viewport_cmd(ViewportCommand::RequestPaste),
                 Wish::Save => self.save(),

@@ -10,8 +10,11 @@ use crate::frames::{During, Frames, Summary};
 use crate::settings::Slice;
 use crate::state::{Phase, State};
 
-/// Time for which frames are measured before anything is asked.
-const IDLE: Duration = Duration::from_secs(3);
+/// Frames that are measured before anything is asked: as many as a 99th percentile wants.
+const IDLE_FRAMES: usize = 100;
+
+/// Time after which fewer of them must do.
+const IDLE_MOST: Duration = Duration::from_secs(30);
 
 /// What is done.
 #[derive(Clone, Debug)]
@@ -75,7 +78,10 @@ impl Drive {
                 Phase::Empty { .. } => return self.finish(state, None),
                 _ => {}
             },
-            Step::Idle(since) if since.elapsed() >= IDLE => {
+            Step::Idle(since)
+                if self.frames.summary(&[During::Idle]).frames >= IDLE_FRAMES
+                    || since.elapsed() >= IDLE_MOST =>
+            {
                 self.ask(state);
                 self.step = Step::Asked(1);
             }

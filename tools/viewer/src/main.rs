@@ -1,6 +1,7 @@
 //! `strix-viewer`: a window in which pictures are asked about. The device that draws it is the one that answers.
 
 mod app;
+mod aside;
 mod attention;
 mod conversation;
 mod device;
@@ -11,6 +12,7 @@ mod messages;
 mod picture;
 mod plan;
 mod problem;
+mod reporter;
 mod screen;
 mod settings;
 mod state;

@@ -3,15 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use eframe::egui::{self, ColorImage, TextureHandle, TextureOptions};
 use image::imageops::{FilterType, resize};
 use strix_model::image::{self as reader, Exif, Note, Options, RgbImage};
 
-use crate::messages::Event;
 use crate::problem::Problem;
-use crate::worker::Reporter;
 
 /// Longest side of what is shown: sharp at the size that pictures have in the window, on dense screens too.
 const SHOWN_SIDE: u32 = 1024;
@@ -136,43 +133,6 @@ fn note(note: &Note) -> Option<&'static str> {
 fn short(name: &str) -> String {
     let path = Path::new(name);
     path.file_name().map_or_else(|| name.to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// Reads pictures on a thread, in order.
-pub(crate) fn open_aside(paths: Vec<PathBuf>, report: Arc<Reporter>) {
-    aside(report, move |report| {
-        for path in paths {
-            report.send(Event::Picture(Picture::open(&path)));
-        }
-    });
-}
-
-/// Has the user choose pictures in a dialog of the system, and reads them.
-pub(crate) fn choose_aside(report: Arc<Reporter>) {
-    aside(report, |report| {
-        let dialog = rfd::FileDialog::new().set_title("Open pictures").add_filter("Pictures", &ENDINGS);
-        for path in dialog.pick_files().unwrap_or_default() {
-            report.send(Event::Picture(Picture::open(&path)));
-        }
-    });
-}
-
-/// Has the user choose the folder of a model in a dialog of the system.
-pub(crate) fn choose_folder_aside(report: Arc<Reporter>) {
-    aside(report, |report| {
-        if let Some(path) = rfd::FileDialog::new().set_title("Folder of a model").pick_folder() {
-            report.send(Event::Chosen(path));
-        }
-    });
-}
-
-/// Does something that takes time, on a thread.
-pub(crate) fn aside(report: Arc<Reporter>, work: impl FnOnce(&Reporter) + Send + 'static) {
-    let failed = report.clone();
-    let begun = thread::Builder::new().name("aside".into()).spawn(move || work(&report));
-    if let Err(error) = begun {
-        failed.send(Event::Trouble(Problem::new(format!("No thread could be started: {error}"), "")));
-    }
 }
 
 /// Files that a text names, as file managers copy them: a path or a `file://` address a line. Nothing if one of the lines

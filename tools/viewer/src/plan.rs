@@ -1,15 +1,10 @@
 //! What a model takes of the device, before it is loaded and while it is there.
 
-use std::sync::Arc;
-
 use strix_engine::Gpu;
 use strix_model::weights::{Located, Weights};
 use strix_model::{Checkpoint, Config, Home, LoadOptions, MemoryPlan, Model, Room, Source, nano_files};
 
-use crate::messages::Event;
-use crate::problem::Problem;
 use crate::settings::Choice;
-use crate::worker::Reporter;
 
 /// Bytes of one part of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,20 +101,6 @@ pub(crate) fn source(choice: &Choice) -> Source<'_> {
     match choice {
         Choice::Nano => Source::Nano,
         Choice::Folder(path) => Source::Dir(path),
-    }
-}
-
-/// Looks at a model on a thread of its own: an answer may go on meanwhile.
-pub(crate) fn read_aside(gpu: &Gpu, choice: Choice, options: LoadOptions, report: Arc<Reporter>) {
-    let gpu = gpu.clone();
-    let name = "plan".to_owned();
-    let failed = report.clone();
-    let begun = std::thread::Builder::new().name(name).spawn(move || {
-        let plan = Plan::read(&gpu, &choice, &options).map(Box::new).map_err(Problem::from);
-        report.send(Event::Planned(choice, plan));
-    });
-    if let Err(error) = begun {
-        failed.send(Event::Trouble(Problem::new(format!("No thread could be started: {error}"), "")));
     }
 }
 

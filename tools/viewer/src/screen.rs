@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::aside;
 use crate::messages::Event;
 use crate::picture::{self, Picture};
 use crate::problem::Problem;
-use crate::worker::Reporter;
+use crate::reporter::Reporter;
 
 /// Has the user choose a part of the screen, and takes it as a picture.
 pub(crate) fn region_aside(report: Arc<Reporter>) {
-    picture::aside(report, |report| match region() {
+    aside::run(report, |report| match region() {
         Ok(Some(picture)) => report.send(Event::Picture(Ok(picture))),
         Ok(None) => {}
         Err(problem) => report.send(Event::Trouble(problem)),

@@ -5,11 +5,10 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use eframe::egui;
 use strix_engine::Gpu;
 use strix_model::image::RgbImage;
 use strix_model::prompt::{Conversation, Template};
@@ -20,28 +19,8 @@ use crate::attention::{Attention, Readings, Record};
 use crate::messages::{Asked, Command, Event, Loaded, Progress, TurnId};
 use crate::plan::{Plan, source};
 use crate::problem::Problem;
+use crate::reporter::Reporter;
 use crate::settings::Choice;
-
-/// Tells the window what happened, from any thread.
-#[derive(Debug)]
-pub(crate) struct Reporter {
-    events: Sender<Event>,
-    ctx: egui::Context,
-}
-
-impl Reporter {
-    /// One whose events come out of what is returned with it. `ctx` is drawn anew for each.
-    pub(crate) fn new(ctx: egui::Context) -> (Arc<Self>, Receiver<Event>) {
-        let (events, out) = mpsc::channel();
-        (Arc::new(Self { events, ctx }), out)
-    }
-
-    /// Tells of an event. Nobody listens once the window is closed.
-    pub(crate) fn send(&self, event: Event) {
-        _ = self.events.send(event);
-        self.ctx.request_repaint();
-    }
-}
 
 /// The thread. When this is dropped it ends what it does, as soon as that was cancelled.
 #[derive(Debug)]

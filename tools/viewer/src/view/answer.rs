@@ -7,7 +7,7 @@ use eframe::egui::text_selection::LabelSelectionState;
 use eframe::egui::{Color32, FontId, Label, Sense, Stroke, TextStyle, Ui, WidgetInfo, vec2};
 use strix_model::Timing;
 
-use super::transcript::{Shown, Want};
+use super::shown::{Shown, Want};
 use super::{busy, control, problem, quiet, weak};
 use crate::conversation::{Answer, Gaze, Outcome, Turn};
 use crate::state::{Focus, ending};

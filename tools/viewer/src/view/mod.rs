@@ -6,6 +6,7 @@ mod details;
 mod model;
 mod pictures;
 mod preferences;
+mod shown;
 mod top;
 mod transcript;
 mod welcome;

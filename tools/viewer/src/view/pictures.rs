@@ -7,7 +7,7 @@ use eframe::egui::{
     TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
 
-use super::transcript::Shown;
+use super::shown::Shown;
 use crate::messages::TurnId;
 use crate::picture::Picture;
 use crate::theme::{self, palette};

@@ -1,47 +1,13 @@
 //! The conversation: questions with their pictures, and answers.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use eframe::egui::{RichText, ScrollArea, Separator, Ui};
 
+use super::shown::{Shown, Want};
 use super::{answer, pictures, weak};
-use crate::attention::Attention;
-use crate::conversation::{Entry, Gaze};
+use crate::conversation::Entry;
 use crate::messages::TurnId;
-use crate::state::{Focus, Phase, State};
+use crate::state::{Phase, State};
 use crate::theme::COLUMN;
-
-/// What the user wants of a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
-    /// Ask once more.
-    Again,
-    /// Go on with an answer that was cut off.
-    More,
-    /// Show where the answer looked, or stop showing it.
-    Look(TurnId),
-}
-
-/// What is shown of where an answer looked.
-#[derive(Clone, Debug)]
-pub(super) struct Shown {
-    pub(super) turn: TurnId,
-    pub(super) attention: Arc<Attention>,
-    /// The tokens that are looked at.
-    pub(super) tokens: Range<usize>,
-}
-
-impl Shown {
-    fn of(state: &State) -> Option<Self> {
-        let Focus { turn, word, .. } = state.focus.as_ref()?;
-        let answer = &state.conversation.turn(*turn)?.answer;
-        let Gaze::Known(attention) = &answer.gaze else { return None };
-        let all = 0..answer.text().len();
-        let tokens = answer.tokens_of(word.clone().unwrap_or(all));
-        Some(Self { turn: *turn, attention: attention.clone(), tokens })
-    }
-}
 
 /// Draws it.
 pub(crate) fn show(ui: &mut Ui, state: &mut State) {

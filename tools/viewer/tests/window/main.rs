@@ -230,9 +230,11 @@ fn frame_times() {
     println!("|---|---|---|---|---|---|---|---|---|");
     for model in models {
         let name = Path::new(model).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Answers of nano take a moment: it gives as many as make frames enough for a 99th percentile.
+        let times = if model == "nano" { "20" } else { "3" };
         for slice in ["8", "50", "0"] {
             let dir = tempfile::tempdir().unwrap();
-            let times = dir.path().join("frames.json");
+            let written = dir.path().join("frames.json");
             let log = dir.path().join("log.jsonl");
             let done = std::process::Command::new(env!("CARGO_BIN_EXE_strix-viewer"))
                 .env("DISPLAY", &display.name)
@@ -248,10 +250,10 @@ fn frame_times() {
                     "--max-tokens",
                     "24",
                     "--times",
-                    "3",
+                    times,
                 ])
                 .args(["--ask", "Describe the image.", "--frames"])
-                .arg(&times)
+                .arg(&written)
                 .arg("--log")
                 .arg(&log)
                 .arg(sample("drawing_640x480.png"))
@@ -259,14 +261,14 @@ fn frame_times() {
                 .status()
                 .unwrap();
             assert!(done.success(), "{model} with pieces of {slice} ms");
-            let report: Value = serde_json::from_slice(&std::fs::read(&times).unwrap()).unwrap();
+            let report: Value = serde_json::from_slice(&std::fs::read(&written).unwrap()).unwrap();
             assert!(report["error"].is_null(), "{report:#}");
-            let median = |values: &Value| {
-                let mut values: Vec<f64> = serde_json::from_value(values.clone()).unwrap_or_default();
-                values.sort_by(f64::total_cmp);
-                values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-            };
-            let [speed, first] = ["tokens_per_second", "first_token_s"].map(|name| median(&report[name]));
+            let [mut speeds, firsts] = ["tokens_per_second", "first_token_s"]
+                .map(|name| serde_json::from_value::<Vec<f64>>(report[name].clone()).unwrap_or_default());
+            speeds.sort_by(f64::total_cmp);
+            let speed = speeds.get(speeds.len() / 2).unwrap_or(&f64::NAN);
+            // Later answers find the picture encoded.
+            let first = firsts.first().unwrap_or(&f64::NAN);
             let pieces = if slice == "0" { "whole".to_owned() } else { format!("{slice} ms") };
             for during in ["idle", "prompt", "tokens"] {
                 let of = &report[during];
