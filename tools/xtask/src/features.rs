@@ -1,9 +1,10 @@
-//! Builds each library with none of its features, with each alone, with its defaults and with all.
+//! Checks each library with none of its features, with each alone, with its defaults and with all.
 
+use std::env;
 use std::fs;
 use std::process::Command;
 
-use crate::{Result, cargo, run};
+use crate::{Result, cargo, quiet, run, sibling};
 
 /// Folder and package of each library.
 pub(crate) const LIBRARIES: [(&str, &str); 3] =
@@ -12,34 +13,33 @@ pub(crate) const LIBRARIES: [(&str, &str); 3] =
 /// A feature that is no more than others together.
 pub(crate) const DEFAULT: &str = "default";
 
-/// Checks all sets of features; a warning is an error. What an app leaves out must be refused as the tests say, too.
+/// Checks all sets of features with cargo-hack; a warning is an error. What an app leaves out must be refused as the tests
+/// say, too.
 pub(crate) fn features() -> Result {
-    for (folder, package) in LIBRARIES {
-        let features = listed(folder)?;
-        let mut sets = vec![String::new()];
-        sets.extend(features.iter().filter(|feature| *feature != DEFAULT).cloned());
-        sets.extend((!features.is_empty()).then(|| features.join(",")));
-        for set in sets {
-            println!("── {package} with {}", if set.is_empty() { "no feature" } else { &set });
-            run(selected().args(["clippy", "--quiet", "-p", package, "--no-default-features"]).args([
-                "--features",
-                &set,
-                "--",
-                "-D",
-                "warnings",
-            ]))?;
-        }
-    }
+    let mut command = hack()?;
+    command.args(["clippy", "--quiet", "--each-feature"]);
+    command.args(LIBRARIES.iter().flat_map(|(_, package)| ["-p", package]));
+    run(command.args(["--", "-D", "warnings"]))?;
     println!("── strix-model says what was left out");
-    run(selected().args([
-        "test",
-        "--quiet",
-        "-p",
-        "strix-model",
-        "--no-default-features",
-        "--lib",
-        "left_out",
-    ]))
+    let left_out = ["-p", "strix-model", "--no-default-features", "--lib", "left_out"];
+    run(selected(&mut cargo()).args(["test", "--quiet"]).args(left_out))
+}
+
+/// cargo-hack, which is installed beside what is built where there is none.
+fn hack() -> Result<Command> {
+    let mut installed = cargo();
+    if quiet(cargo().args(["hack", "--version"])) {
+        selected(&mut installed).arg("hack");
+        return Ok(installed);
+    }
+    let root = sibling("tools");
+    let program = root.join("bin").join(format!("cargo-hack{}", env::consts::EXE_SUFFIX));
+    if !program.exists() {
+        run(cargo().args(["install", "--quiet", "cargo-hack", "--locked", "--root"]).arg(&root))?;
+    }
+    let mut own = Command::new(program);
+    selected(&mut own).arg("hack");
+    Ok(own)
 }
 
 /// The features in the manifest of a library.
@@ -55,9 +55,7 @@ pub(crate) fn listed(folder: &str) -> Result<Vec<String>> {
     Ok(lines.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase())).filter_map(key).collect())
 }
 
-/// cargo that gives a package the features that are asked for, whatever others of the workspace ask for.
-fn selected() -> Command {
-    let mut command = cargo();
-    command.env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION");
-    command
+/// A cargo that gives a package the features that are asked for, whatever others of the workspace ask for.
+fn selected(command: &mut Command) -> &mut Command {
+    command.env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
 }
