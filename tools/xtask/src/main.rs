@@ -64,7 +64,18 @@ type Result<T = ()> = std::result::Result<T, u8>;
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let (task, rest) = args.split_first().map_or(("", &[][..]), |(task, rest)| (task.as_str(), rest));
+    let asks_help = rest.iter().any(|arg| ["-h", "--help"].contains(&arg.as_str()));
     let done = match task {
+        // Others have a help of their own.
+        "test" | "kernels" | "examples" | "features" | "public-api" | "capi" | "install" | "viewer"
+            if asks_help =>
+        {
+            help()
+        }
+        "kernels" | "examples" | "features" if !rest.is_empty() => {
+            eprintln!("error: {task} takes nothing, not {:?}", rest.join(" "));
+            Err(2)
+        }
         "demo" => driver(&VULKAN).and_then(|()| {
             run(cargo().args(["run", "--release", "-p", "strix-cli", "--", "demo"]).args(rest))
         }),
@@ -90,7 +101,6 @@ fn main() -> ExitCode {
             .and_then(|()| build_strix(&[]))
             .and_then(|()| run(cargo().args(["run", "--release", "-p", "strix-peers", "--"]).args(rest))),
         "" | "help" | "-h" | "--help" => help(),
-        "test" if ["-h", "--help"].contains(&rest[0].as_str()) => help(),
         "test" => {
             eprintln!("error: test takes --yes, not {:?}\n\n{HELP}", rest.join(" "));
             Err(2)
@@ -182,6 +192,7 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
     } else {
         println!("\nno GL adapter here: the kernels are not run through GL");
     }
+    phases.run("build times", || build_times::run(&["--quick".into()]))?;
     if cfg!(target_os = "linux") {
         phases.run("C interface", || capi(&["--quick".into()]))?;
         let quick = ["--quick", "--or-skip"];
