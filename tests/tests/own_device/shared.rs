@@ -108,6 +108,35 @@ fn between_frames_it_loads_and_answers_the_same_and_takes_no_more_turns_than_the
     });
 }
 
+/// A frame for each turn: weights, a picture, a prompt and tokens all wait for the next.
+#[test]
+fn without_another_frame_there_is_no_other_turn() {
+    let frames = Frames::with_idle(Duration::from_secs(3600));
+    let sharing = Sharing { frames: Some(frames.clone()), upload_bytes: 256 << 10, ..Sharing::default() };
+    let gpu = shared_with(sharing);
+    let (mut drawn, mut ahead) = (1, 0);
+    frames.frame();
+    thread::scope(|scope| {
+        let answered = scope.spawn(|| {
+            let slice = Duration::from_millis(1);
+            let options = LoadOptions { ctx: Some(256), slice, ..LoadOptions::default() };
+            answers(&Model::load_on(&gpu, Source::Nano, &options, &mut unwatched).unwrap());
+        });
+        while !answered.is_finished() {
+            // Time in which a turn without a frame would be taken.
+            thread::sleep(Duration::from_millis(1));
+            let turns = frames.turns();
+            ahead = ahead.max(turns.saturating_sub(drawn));
+            if turns >= drawn {
+                drawn = turns + 1;
+                frames.frame();
+            }
+        }
+    });
+    assert_eq!(ahead, 0, "turns without a frame");
+    assert!(drawn > 20, "{drawn} turns");
+}
+
 #[test]
 fn an_app_that_draws_nothing_is_not_waited_for() {
     let frames = Frames::new();
