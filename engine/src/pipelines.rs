@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use wgpu::Features;
 
@@ -11,6 +12,9 @@ use crate::{Error, Gpu, Result, Shader, logged};
 
 /// Begins what [`Gpu::pipeline_data`] returns; the last byte is the version of its form.
 const MAGIC: &[u8; 8] = b"strixpl\x01";
+
+/// Time between two looks at whether kernels are compiled.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Kernels that are being compiled on other threads. Dropping it drops those that have not begun.
 #[derive(Debug)]
@@ -20,9 +24,17 @@ pub struct Compiling {
 }
 
 impl Compiling {
-    /// Waits until all are compiled. A kernel that the driver refused is an error when it is used.
-    pub fn wait(mut self) {
+    /// Waits until all are compiled, or `go_on` says no: those that have not begun are then dropped. Whether all are
+    /// compiled. A kernel that the driver refused is an error when it is used.
+    pub fn wait_while(mut self, go_on: impl Fn() -> bool) -> bool {
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            if !go_on() {
+                return false;
+            }
+            thread::sleep(LOOK);
+        }
         self.join();
+        true
     }
 
     fn join(&mut self) {

@@ -125,12 +125,12 @@ impl<'m> Batch<'m> {
     /// Begins what waits, as far as there is room, first come first served. Whether there will be more.
     fn admit(&mut self) -> bool {
         let queue = self.queue;
-        let Some(mut state) = queue.wait(self.is_idle()) else { return false };
-        let state = &mut *state;
+        let Some(mut guard) = queue.wait(self.is_idle()) else { return false };
+        let state = &mut *guard;
+        let mut all_ended = vec![];
         let mut at = 0;
         while let Some(request) = state.waiting.get_mut(at) {
             let ended = if request.sample.is_cancelled() {
-                queue.tell();
                 Ok(FinishReason::Cancelled)
             } else if self.live.len() >= TOGETHER {
                 break;
@@ -157,7 +157,13 @@ impl<'m> Batch<'m> {
                 }
             };
             let request = state.waiting.remove(at).expect("just seen");
-            request.sample.feed.end(ended, None);
+            all_ended.push((request.sample.feed, ended));
+        }
+        drop(guard);
+        // Whoever listens may ask, which takes the state.
+        for (feed, ended) in all_ended {
+            feed.end(ended, None);
+            queue.tell();
         }
         true
     }
@@ -463,8 +469,9 @@ impl Drop for Batch<'_> {
     fn drop(&mut self) {
         // A lost device says nothing more, and neither does a thread that panicked.
         let _ = self.abandon();
+        let error = if thread::panicking() { || Error::Stopped } else { || Error::Interrupted };
         for live in &mut self.live {
-            live.end(self.inner, Err(Error::Interrupted));
+            live.end(self.inner, Err(error()));
         }
         if let Some(compiling) = self.compiling.take() {
             let _ = compiling.join();
@@ -472,7 +479,7 @@ impl Drop for Batch<'_> {
         if let Some(runner) = &mut self.runner {
             runner.settle();
         }
-        self.queue.close();
+        self.queue.close(error);
     }
 }
 

@@ -243,6 +243,11 @@ pub enum Error {
     /// The caller broke off, or the model was dropped. What was being written is kept: running it again continues.
     #[error("interrupted")]
     Interrupted,
+    /// The thread that runs a model's answers panicked. The model answers no more.
+    #[error(
+        "the model has stopped, by a fault of Strix that its log names: load it again, and report what happened"
+    )]
+    Stopped,
 }
 
 impl From<strix_engine::Error> for Error {

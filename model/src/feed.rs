@@ -80,10 +80,12 @@ impl Feed {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Has whoever waits for a token look.
+    /// Has whoever waits for a token look. A listener is told by the model's thread, which sees a cancel too.
     pub(crate) fn wake(&self) {
         // Whoever is between looking and waiting has the lock.
-        self.tell(self.told());
+        let waker = self.told().waker.take();
+        self.changed.notify_all();
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Has a function called whenever something is told, until it returns `false`.
@@ -148,22 +150,20 @@ impl Feed {
     fn tell<'a>(&'a self, mut told: MutexGuard<'a, Told>) {
         told.news += 1;
         self.changed.notify_all();
-        if let Some(waker) = told.waker.take() {
-            waker.wake();
-        }
-        let Some(mut listener) = told.listener.take() else { return };
-        loop {
-            let heard = told.news;
-            drop(told);
-            if !listener() {
-                return;
-            }
-            told = self.told();
+        let (waker, listener) = (told.waker.take(), told.listener.take());
+        let mut heard = told.news;
+        // Both may look at once.
+        drop(told);
+        waker.into_iter().for_each(Waker::wake);
+        let Some(mut listener) = listener else { return };
+        while listener() {
+            let mut told = self.told();
             // What another thread told meanwhile found no listener.
             if told.news == heard {
                 told.listener = Some(listener);
                 return;
             }
+            heard = told.news;
         }
     }
 }

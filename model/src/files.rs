@@ -121,6 +121,10 @@ impl FileContent {
             Content::Reader(reader) => {
                 let mut reader = Reader { name: name.into(), len: 0, kept: Mutex::default(), inner: reader };
                 reader.len = reader.end()?;
+                if usize::try_from(reader.len).is_err() {
+                    let reason = format!("holds {} bytes, more than this program can address", reader.len);
+                    return Err(Error::File { path: name.into(), reason });
+                }
                 Ok(Opened::Reader(Arc::new(reader)))
             }
         }
@@ -146,10 +150,13 @@ pub(crate) enum Opened {
 pub(crate) struct Reader {
     name: String,
     len: u64,
-    /// What [`Reader::kept`] read last.
-    kept: Mutex<Option<Kept>>,
+    /// What [`Reader::kept`] read last, the latest at the end.
+    kept: Mutex<Vec<Kept>>,
     inner: Arc<Mutex<dyn ReadSeek>>,
 }
+
+/// Parts of a reader that are kept at most: a gated projection takes a few rows of two matrices in turns.
+const MOST_KEPT: usize = 4;
 
 /// Bytes of a reader, and where they begin.
 struct Kept {
@@ -193,19 +200,28 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// The same, kept until others are asked for: the elements of a transposed matrix lie all over its bytes, and its rows
-    /// are asked for a few at a time.
+    /// The same, kept until [`MOST_KEPT`] others were asked for: the elements of a transposed matrix lie all over its bytes,
+    /// and its rows are asked for a few at a time.
     pub(crate) fn kept(&self, at: u64, len: u64) -> Result<Arc<[u8]>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = &*kept
-            && (kept.at, kept.bytes.len() as u64) == (at, len)
-        {
-            return Ok(kept.bytes.clone());
-        }
-        *kept = None;
-        let bytes = Arc::<[u8]>::from(self.part(at, len)?);
-        *kept = Some(Kept { at, bytes: bytes.clone() });
+        let found = kept.iter().position(|kept| (kept.at, kept.bytes.len() as u64) == (at, len));
+        let latest = match found {
+            Some(found) => kept.remove(found),
+            None => {
+                if kept.len() == MOST_KEPT {
+                    kept.remove(0);
+                }
+                Kept { at, bytes: self.part(at, len)?.into() }
+            }
+        };
+        let bytes = latest.bytes.clone();
+        kept.push(latest);
         Ok(bytes)
+    }
+
+    /// Lets go of what is kept.
+    pub(crate) fn forget(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// All of it, if that is no more than `max_bytes`.

@@ -1,5 +1,6 @@
 //! An answer as its asker sees it: tokens as they come, a way to cancel, and what remains in the conversation.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -33,8 +34,9 @@ const GLANCE: Duration = Duration::from_millis(5);
 pub struct Canceller(Arc<Feed>);
 
 impl Canceller {
-    /// Ends the answer with the tokens that were taken so far. It returns at once; the device is done with it after the
-    /// submits that are under way, [`LoadOptions::slice`](crate::LoadOptions::slice) at most.
+    /// Ends the answer with the tokens that were taken so far. It returns at once, and calls nobody; the device is done with
+    /// it after the submits that are under way, [`LoadOptions::slice`](crate::LoadOptions::slice) at most. A callback of
+    /// [`Generation::listen`] is then told by the model's thread.
     pub fn cancel(&self) {
         self.0.cancel();
         self.0.wake();
@@ -205,7 +207,8 @@ impl Generation {
     }
 
     /// Has a function called with each token, and once at the end, in place of taking them. It is called from the model's
-    /// thread, which has nothing to run meanwhile: it should return soon.
+    /// thread, which has nothing to run meanwhile: it should return soon. It may ask and cancel. Tokens that came before are
+    /// told from within this call. A function that panics is called no more, and its answer is cancelled.
     ///
     /// The answer goes on when what is returned is dropped.
     ///
@@ -228,7 +231,7 @@ impl Generation {
     pub fn listen(mut self, mut on_event: impl FnMut(Event<'_>) + Send + 'static) -> Canceller {
         let canceller = self.canceller();
         let feed = self.feed.clone();
-        let mut listener = move || {
+        let mut heard = move || {
             loop {
                 match self.look(None) {
                     Poll::Pending => return true,
@@ -243,6 +246,14 @@ impl Generation {
                     }
                 }
             }
+        };
+        let cancelled = canceller.clone();
+        let mut listener = move || {
+            // A panic of one listener is no matter of the model's other conversations.
+            catch_unwind(AssertUnwindSafe(&mut heard)).unwrap_or_else(|_| {
+                cancelled.cancel();
+                false
+            })
         };
         if listener() {
             feed.listen(listener);

@@ -98,6 +98,7 @@ impl Model {
         let checkpoint = Checkpoint::open(source)?;
         let ctx = checkpoint.check_options(options)?;
         fits_device(gpu, options)?;
+        options.go_on()?;
         let Checkpoint { config, preprocessor, eos, tokenizer, weights, mut notes } = checkpoint;
         notes.extend(beyond_training(&config, ctx));
         let cache = options.cache_dir.as_ref().map(DeviceCache::new);
@@ -110,9 +111,10 @@ impl Model {
             let (memory, programs) = declared.plan(&config, options, &target, room)?;
             Ok((declared, memory, programs))
         })?;
+        options.go_on()?;
         let compiling = gpu.compile_ahead(programs.shaders());
 
-        let placing = Placing { gpu, weights: &weights, progress, cancel: options.cancel.clone() };
+        let placing = Placing { gpu, weights: &weights, progress, options };
         let streams = place(&declared.parts, &memory.streaming(), placing)?;
         // Whether a tensor that takes turns can be read as texels is known only now.
         let replans = memory.streams() && target.texels;
@@ -121,7 +123,9 @@ impl Model {
         let vit_eos = abstractor.vit_eos.get().to_vec();
         let fingerprint = weights.fingerprint()?;
         weights.check_unchanged()?;
-        compiling.wait();
+        if !compiling.wait_while(|| options.go_on().is_ok()) {
+            return Err(crate::Error::Interrupted);
+        }
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
             tracing::warn!(%error, "compiled kernels are not kept");
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use strix_engine::Gpu;
@@ -88,6 +88,14 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
+    /// An error if nobody wants the model any more.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        match self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
+        }
+    }
+
     /// What matrices become.
     pub(crate) fn rounding(&self) -> Rounding {
         Rounding { dtype: self.dtype, vision: self.int8_vision }

@@ -1,14 +1,12 @@
 //! Brings the parts of a model to a device: each is filled from the checkpoint, one after the other.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use strix_engine::{Gpu, HostBytes, ResidentBytes, Stream};
 use strix_shaders::embedding::{EmbeddingStrip, Table};
 use strix_shaders::{Format, Linear};
 
 use crate::held::{Component, PackedBytes};
 use crate::matrix::Matrix;
+use crate::options::LoadOptions;
 use crate::packed;
 use crate::parts::{Filling, Part, PartKind, Parts, Values};
 use crate::progress::{OnProgress, Progress};
@@ -51,8 +49,7 @@ pub(crate) struct Placing<'a> {
     pub gpu: &'a Gpu,
     pub weights: &'a Weights,
     pub progress: OnProgress<'a>,
-    /// Set by whoever wants no model any more.
-    pub cancel: Option<Arc<AtomicBool>>,
+    pub options: &'a LoadOptions,
 }
 
 /// Fills all parts. Those that take turns stay on the host, and are streamed from there.
@@ -61,14 +58,14 @@ pub(crate) struct Placing<'a> {
 ///
 /// If a tensor is missing, damaged or does not fit, the device has no room, or nobody wants the model any more.
 pub(crate) fn place(parts: &Parts, streaming: &Streaming, placing: Placing<'_>) -> Result<Vec<Stream>> {
-    let Placing { gpu, weights, progress, cancel } = placing;
+    let Placing { gpu, weights, progress, options } = placing;
     let read = |part: &Part| match part.is_mapped() && streaming.takes_turns(part) {
         // It is read when its turn comes.
         true => 0,
         false => part.read_bytes(weights),
     };
     let total_bytes = parts.iter().map(read).sum();
-    let filler = Filler { gpu, weights, cancel };
+    let filler = Filler { gpu, weights, options };
     let mut done_bytes = 0;
     for part in parts.iter() {
         filler.fill(part, !streaming.takes_turns(part))?;
@@ -76,8 +73,9 @@ pub(crate) fn place(parts: &Parts, streaming: &Streaming, placing: Placing<'_>) 
         if progress(&Progress { what: part.label().into(), done_bytes, total_bytes }).is_break() {
             return Err(Error::Interrupted);
         }
-        filler.go_on()?;
+        options.go_on()?;
     }
+    weights.forget();
     let mut streams = vec![];
     for section in [Component::Vision, Component::Abstractor, Component::Decoder] {
         let groups = streaming.groups(parts, section);
@@ -131,19 +129,10 @@ impl Part {
 struct Filler<'a> {
     gpu: &'a Gpu,
     weights: &'a Weights,
-    cancel: Option<Arc<AtomicBool>>,
+    options: &'a LoadOptions,
 }
 
 impl Filler<'_> {
-    fn is_cancelled(&self) -> bool {
-        self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed))
-    }
-
-    /// An error if nobody wants more.
-    fn go_on(&self) -> Result<()> {
-        if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
-    }
-
     /// Fills a part and, if it stays on the device, brings it there.
     fn fill(&self, part: &Part, stays: bool) -> Result<()> {
         match &part.kind {
@@ -168,7 +157,7 @@ impl Filler<'_> {
         }
         for resident in part.residents().iter().filter(|_| stays) {
             resident.allocate(self.gpu)?;
-            self.go_on()?;
+            self.options.go_on()?;
         }
         Ok(())
     }
@@ -180,8 +169,9 @@ impl Filler<'_> {
             return Err(Error::Tensor { name: packed::weight_name(&matrix.label), reason });
         }
         for strip in &linear.strips {
-            let packed = matrix.pack(self.weights, strip.shape.blocks(), &|| !self.is_cancelled())?;
-            self.go_on()?;
+            let packed =
+                matrix.pack(self.weights, strip.shape.blocks(), &|| !self.options.go_on().is_err())?;
+            self.options.go_on()?;
             if stays { strip.write(self.gpu, &packed)? } else { strip.give(packed) }
         }
         Ok(())
@@ -210,7 +200,7 @@ impl Filler<'_> {
                 Table::Bf16(table) => table.write(self.gpu, &bf16_pairs(&values, dim))?,
                 Table::F32(table) => table.write(self.gpu, &values)?,
             }
-            self.go_on()?;
+            self.options.go_on()?;
         }
         Ok(())
     }

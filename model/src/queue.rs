@@ -60,14 +60,16 @@ impl Queue {
         self.tell();
     }
 
-    /// Ends everything that waits; what comes later is refused.
-    pub(crate) fn close(&self) {
-        let mut state = self.state();
-        state.closed = true;
-        for request in std::mem::take(&mut state.waiting) {
-            request.sample.feed.end(Err(Error::Interrupted), None);
-        }
-        state.running.clear();
+    /// Ends everything that waits with an error; what comes later is refused.
+    pub(crate) fn close(&self, error: fn() -> Error) {
+        let waiting = {
+            let mut state = self.state();
+            state.closed = true;
+            state.running.clear();
+            std::mem::take(&mut state.waiting)
+        };
+        // Whoever listens may ask, which takes the state.
+        waiting.iter().for_each(|request| request.sample.feed.end(Err(error()), None));
         self.changed.notify_all();
     }
 }

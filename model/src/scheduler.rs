@@ -45,10 +45,11 @@ impl Scheduler {
     pub(crate) fn submit(&self, request: Request) -> Result<()> {
         let limit = self.inner.options.queue;
         self.inner.pages().fits(request.positions(self.inner.ctx))?;
+        self.start()?;
         {
             let mut state = self.queue.state();
             if state.closed {
-                return Err(Error::Interrupted);
+                return Err(Error::Stopped);
             }
             // Those that nobody wants any more go as soon as the thread sees them.
             let waiting = state.waiting.iter().filter(|request| !request.sample.is_cancelled());
@@ -58,6 +59,11 @@ impl Scheduler {
             state.waiting.push_back(request);
         }
         self.queue.tell();
+        Ok(())
+    }
+
+    /// Starts the thread, if it was not.
+    fn start(&self) -> Result<()> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
             let (inner, queue) = (self.inner.clone(), self.queue.clone());

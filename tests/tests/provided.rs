@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use strix_engine::{Gpu, wgpu};
 use strix_model::convert::{WriteOptions, convert, export};
 use strix_model::{
-    Dtype, Error, FileContent, Files, LoadOptions, Model, Result, Rounding, Source, Weights, nano_files,
-    unwatched,
+    Dtype, Error, FileContent, Files, GenerateOptions, LoadOptions, Model, Result, Rounding, Source, Weights,
+    nano_files, unwatched,
 };
 use strix_tests::golden::root;
 use strix_tests::{gpu, prompt_ids};
@@ -137,20 +137,23 @@ fn a_model_of_torch_files_behind_readers_answers_as_its_folder() {
     assert_eq!(logits(&mine), logits(&want));
 }
 
-/// Packed weights come to the device as they lie, and layers that take turns come again and again.
-#[test]
-fn a_converted_checkpoint_behind_readers_streams_as_its_folder() {
+/// nano, converted: its folder, and the least device memory, with which its layers take turns.
+fn streamed() -> (tempfile::TempDir, PathBuf, u64) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let rounding = Rounding { dtype: Dtype::Int8 { group: None }, vision: true };
     convert(nano(), &out, rounding, &WriteOptions::default(), &mut unwatched).unwrap();
-    let least = {
-        let options = LoadOptions { device_memory: Some(1 << 20), ..options() };
-        match Model::load_on(gpu(), Source::Dir(&out), &options, &mut unwatched) {
-            Err(Error::DeviceMemory(short)) => short.needed_bytes,
-            other => panic!("{other:?}"),
-        }
-    };
+    let options = LoadOptions { device_memory: Some(1 << 20), ..options() };
+    match Model::load_on(gpu(), Source::Dir(&out), &options, &mut unwatched) {
+        Err(Error::DeviceMemory(short)) => (dir, out, short.needed_bytes),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Packed weights come to the device as they lie, and layers that take turns come again and again.
+#[test]
+fn a_converted_checkpoint_behind_readers_streams_as_its_folder() {
+    let (_dir, out, least) = streamed();
     for device_memory in [None, Some(least)] {
         let load = |source: Source<'_>| {
             let options = LoadOptions { device_memory, ..options() };
@@ -243,6 +246,51 @@ fn a_reader_that_fails_midway_is_an_error_with_its_name() {
         _ => Ok(nano_files().into_iter().find(|f| f.0 == name).map(|f| FileContent::from_bytes(f.1))),
     };
     says(load(Source::Provided(&fails)), &["tokenizer.model: the server is away"]);
+}
+
+/// A file whose reads fail while it is told to.
+struct Failing {
+    file: File,
+    fails: Arc<AtomicBool>,
+}
+
+impl Read for Failing {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the cable is out")),
+            false => self.file.read(bytes),
+        }
+    }
+}
+
+impl Seek for Failing {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// The prompt of a run that failed must not be what the next one reads.
+#[test]
+fn after_a_read_that_fails_while_layers_take_turns_answers_are_right_again() {
+    let (_dir, out, least) = streamed();
+    let fails = Arc::new(AtomicBool::new(false));
+    let content = |path: &Path| {
+        FileContent::from_reader(Failing { file: File::open(path).unwrap(), fails: fails.clone() })
+    };
+    let options = LoadOptions { device_memory: Some(least), ..options() };
+    let files = folder(&out, content);
+    let model = Model::load_on(gpu(), Source::Provided(&files), &options, &mut unwatched).unwrap();
+    assert!(model.memory().streams());
+    let ask = |question: &str| {
+        let options = GenerateOptions { max_tokens: 8, ..GenerateOptions::default() };
+        model.session()?.ask(question, &options)?.finish().map(|answer| answer.ids)
+    };
+    let want = ask("What is 3 + 4?").unwrap();
+    fails.store(true, Ordering::Relaxed);
+    says(ask("What are the seven colors of the rainbow?"), &["the cable is out"]);
+    says(ask("Hello!"), &["the cable is out"]);
+    fails.store(false, Ordering::Relaxed);
+    assert_eq!(ask("What is 3 + 4?").unwrap(), want);
 }
 
 #[test]

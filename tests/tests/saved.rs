@@ -195,6 +195,12 @@ fn what_is_no_session_of_this_model_is_refused() {
     refused(&here, &["is no saved session"]);
     fs::remove_file(&path).unwrap();
     refused(&here, &[]);
+    #[cfg(unix)]
+    {
+        // What never ends is not read.
+        let error = here.restore("/dev/zero").unwrap_err().to_string();
+        assert!(error.contains("/dev/zero"), "{error}");
+    }
 
     // What cannot be written leaves what was there.
     fs::write(&path, &whole).unwrap();

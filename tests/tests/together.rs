@@ -1,6 +1,10 @@
 //! Conversations that share a model's programs, its cache and its pictures.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use strix_model::image::RgbImage;
 use strix_model::tokenizer::PromptId;
@@ -47,9 +51,7 @@ fn a_second_turn_runs_its_new_rows_only() {
 #[test]
 fn more_pictures_than_the_device_keeps_are_seen_as_they_are() {
     // The cache holds one conversation: to answer it anew, its picture is needed again.
-    let small =
-        LoadOptions { ctx: Some(96), kv_memory: Some(96 * position_bytes()), ..LoadOptions::default() };
-    let model = model(small);
+    let model = model(narrow(96));
     let mut asked: Vec<_> = (0..80)
         .map(|number| {
             let mut session = model.session().unwrap();
@@ -299,6 +301,76 @@ fn a_callback_is_told_every_token_and_the_end_and_can_be_cancelled() {
     canceller.cancel();
     assert!(heard.iter().any(|is_end| is_end), "it ends, and then nobody tells any more");
     assert!(heard.recv().is_err());
+}
+
+/// Room for one conversation of `ctx` positions at a time.
+fn narrow(ctx: u32) -> LoadOptions {
+    let kv_memory = Some(u64::from(ctx) * position_bytes());
+    LoadOptions { ctx: Some(ctx), kv_memory, ..LoadOptions::default() }
+}
+
+#[test]
+fn a_callback_may_ask_when_its_own_question_ends_while_it_waits() {
+    let model = model(narrow(448));
+    let [mut first, mut waiting, mut next] = [0; 3].map(|_| model.session().unwrap());
+    let long = SamplingParams { min_new_tokens: 400, ..SamplingParams::greedy() };
+    let running = first.ask("Hello!", &GenerateOptions { sampling: long, ..greedy(400) }).unwrap();
+    let flag = Arc::new(AtomicBool::new(false));
+    let options = GenerateOptions { cancel: Some(flag.clone()), ..greedy(400) };
+    let (told, heard) = channel();
+    let answer = waiting.ask("Hello!", &options).unwrap();
+    let asked = model.clone();
+    answer.listen(move |event| {
+        if matches!(event, Event::Finished(_)) {
+            let answer = next.ask("What is 3 + 4?", &greedy(8)).unwrap();
+            told.send((answer, asked.activity().waiting)).unwrap();
+        }
+    });
+    flag.store(true, Ordering::Relaxed);
+    let (answer, waiting) = heard.recv_timeout(Duration::from_secs(60)).expect("nobody waits for the queue");
+    assert_eq!(waiting, 1);
+    drop(running);
+    assert_eq!(answer.finish().unwrap().text, "7");
+}
+
+#[test]
+fn who_cancels_calls_nobody_and_the_models_thread_tells_the_end() {
+    let model = model(LoadOptions::default());
+    let mut session = model.session().unwrap();
+    let long = SamplingParams { min_new_tokens: 400, ..SamplingParams::greedy() };
+    let answer = session.ask("Hello!", &GenerateOptions { sampling: long, ..greedy(400) }).unwrap();
+    let lock = Arc::new(Mutex::new(()));
+    let (told, heard) = channel();
+    let taken = lock.clone();
+    let canceller = answer.listen(move |event| {
+        if matches!(event, Event::Finished(_)) {
+            drop(taken.lock());
+            told.send(thread::current().id()).unwrap();
+        }
+    });
+    {
+        let _held = lock.lock().unwrap();
+        canceller.cancel();
+    }
+    assert_ne!(heard.recv_timeout(Duration::from_secs(60)).unwrap(), thread::current().id());
+}
+
+#[test]
+fn a_callback_that_panics_ends_its_own_answer_and_no_other() {
+    let model = model(LoadOptions::default());
+    let [mut session, mut other] = [0; 2].map(|_| model.session().unwrap());
+    let long = SamplingParams { min_new_tokens: 40, ..SamplingParams::greedy() };
+    let beside = other.ask("Hello!", &GenerateOptions { sampling: long, ..greedy(40) }).unwrap();
+    let answer = session.ask("What is 3 + 4?", &greedy(8)).unwrap();
+    let told = Arc::new(AtomicU32::new(0));
+    let count = told.clone();
+    answer.listen(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        panic!("a panic of an app's");
+    });
+    assert_eq!(beside.finish().unwrap().ids.len(), 40);
+    assert_eq!(other.ask("What is 3 + 4?", &greedy(8)).unwrap().finish().unwrap().text, "7");
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
 #[test]

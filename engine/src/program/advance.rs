@@ -158,8 +158,10 @@ impl Program {
             }
             Ok(true) => Ok(true),
             Err(error) => {
-                // It leaves the inputs mapped, as one that did not fail.
-                let _ = self.map_inputs();
+                // The device may be well, where weights could not be read: the inputs are mapped then, as after a run that
+                // did not fail, and the next run copies them again.
+                let settled = self.map_inputs().and_then(|()| run.queue.wait_for_the_last());
+                let _ = settled.and_then(|()| self.gpu.poll());
                 Err(error)
             }
         }
@@ -215,6 +217,7 @@ impl Program {
         }
         let submitted = Instant::now();
         run.queue.submit()?;
+        self.inputs.ranges.iter_mut().for_each(|range| range.3 = false);
         if let (Some(load), Some(state)) = (&load, &mut state) {
             state.used[load.slot] = run.queue.last();
         }
@@ -266,16 +269,15 @@ impl Program {
         (first.stream == last.stream && first.slot != last.slot).then_some(first)
     }
 
-    /// Unmaps the inputs and copies those that changed.
+    /// Unmaps the inputs and copies those that changed. They have changed until that is submitted.
     fn copy_inputs(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         let Some(staging) = &self.inputs.staging else { return Ok(()) };
         self.gpu.guarded(|| staging.unmap())?;
         self.inputs.mapped = false;
-        for (id, offset, bytes, dirty) in self.inputs.ranges.iter_mut().filter(|r| r.3) {
+        for (id, offset, bytes, _) in self.inputs.ranges.iter().filter(|range| range.3) {
             if let Some(to) = &self.regions[id.0 as usize] {
                 encoder.copy_buffer_to_buffer(staging, *offset, &to.buffer, to.offset, *bytes);
             }
-            *dirty = false;
         }
         Ok(())
     }
@@ -296,6 +298,7 @@ impl Program {
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.copy_inputs(&mut encoder)?;
         self.gpu.submit(encoder)?;
+        self.inputs.ranges.iter_mut().for_each(|range| range.3 = false);
         self.map_inputs()
     }
 

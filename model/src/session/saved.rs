@@ -18,6 +18,7 @@ use crate::kv_cache::LayerCache;
 use crate::kv_pool::POSITIONS;
 use crate::picture::{Content, Picture};
 use crate::prompt::{Conversation, Question, Template, Turn};
+use crate::read::read_file;
 use crate::rows::Row;
 use crate::sampler::SamplingParams;
 use crate::shown::shown;
@@ -149,7 +150,7 @@ impl Session {
     pub(crate) fn restore(&self, path: &Path) -> Result<()> {
         let inner = &*self.model.inner;
         let refuse = |reason: String| Error::File { path: path.into(), reason };
-        let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.into(), source })?;
+        let bytes = read_file(path, u64::MAX)?;
         let no_session = |what: String| refuse(format!("is no saved session: {what}"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| no_session(e.to_string()))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| no_session(e.to_string()))?;
@@ -380,12 +381,16 @@ fn write_cache(
             }
         }
     }
-    let mut pages = inner.pages();
-    let Ok(mut sequence) = pages.start(rows, positions, &[], empty()) else { return Ok(()) };
+    let mut sequence = {
+        let mut pages = inner.pages();
+        let Ok(mut sequence) = pages.start(rows, positions, &[], empty()) else { return Ok(()) };
+        let _ = sequence.copied();
+        pages.grow(&mut sequence, positions);
+        sequence
+    };
     // The last of what was known may be a part of a page, which is written as a whole.
     let known = sequence.len() / POSITIONS;
-    let _ = sequence.copied();
-    pages.grow(&mut sequence, positions);
+    // The pool is not held meanwhile: between an app's frames it may take long, and the app may ask for the pool.
     let write = || -> std::result::Result<(), Unwritten> {
         for (i, layer) in inner.kv.iter().enumerate() {
             let of = |name| {
@@ -396,7 +401,9 @@ fn write_cache(
         }
         Ok(())
     };
-    if let Err(failed) = write() {
+    let written = write();
+    let mut pages = inner.pages();
+    if let Err(failed) = written {
         pages.abandon(sequence);
         return Err(failed);
     }

@@ -82,10 +82,15 @@ impl<'a> Unpickled<'a> {
     }
 }
 
+/// What is wrong with a pickle of so many bytes.
+pub(super) fn too_long(bytes: usize) -> String {
+    format!("its pickle is {bytes} bytes long, above {MAX_PICKLE_BYTES}")
+}
+
 /// Runs a pickle.
 pub(super) fn unpickle(pickle: &[u8]) -> Result<Unpickled<'_>, String> {
     if pickle.len() > MAX_PICKLE_BYTES {
-        return Err(format!("its pickle is {} bytes long, above {MAX_PICKLE_BYTES}", pickle.len()));
+        return Err(too_long(pickle.len()));
     }
     let mut machine = Machine::default();
     let mut code = Cursor::new(pickle);

@@ -280,6 +280,15 @@ impl Weights {
         }
     }
 
+    /// Lets go of what was read and may be asked for again.
+    pub(crate) fn forget(&self) {
+        for file in &self.files {
+            if let Content::Reader(reader) = &file.content {
+                reader.forget();
+            }
+        }
+    }
+
     /// Byte range of some elements of a tensor; of all if they are not row-major.
     fn mapped(&self, name: &str, elements: Range<usize>) -> Option<(&Opened, Range<usize>)> {
         let found = self.tensors.get(name)?;

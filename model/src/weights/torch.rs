@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, HashSet};
 use super::content::Content;
 use super::cursor::shown;
 use super::entry::{At, Fault, TensorEntry};
-use super::pickle::{Object, Tensor, Unpickled, Value, unpickle};
+use super::pickle::{self, MAX_PICKLE_BYTES, Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
 use crate::config::UNQUANTISED;
 
 /// Key and value of a dict.
 type Item<'a> = (Value<'a>, Value<'a>);
+
+/// Longest name of a byte order, with the white space after it.
+const MAX_ORDER_BYTES: usize = 64;
 
 /// Longest key of a storage. They are numbers.
 const MAX_KEY_BYTES: usize = 100;
@@ -49,12 +52,12 @@ pub(super) fn read(file: &Content) -> Result<Header, Fault> {
                       torch.save(torch.jit.load(FILE, map_location=\"cpu\").state_dict(), OUT)";
         return Err(Fault::Wrong(reason.into()));
     }
-    // Entries are parts of the file.
-    let entry = |name: &str| match entries.get(&format!("{top}{name}")) {
-        Some(range) => file.part(range.start as u64, range.len() as u64),
+    // Entries are parts of the file. Of one that is too long the beginning is read, which is refused.
+    let entry = |name: &str, most: usize| match entries.get(&format!("{top}{name}")) {
+        Some(range) => file.part(range.start as u64, range.len().min(most) as u64),
         None => Ok(None),
     };
-    if let Some(order) = entry("byteorder")?
+    if let Some(order) = entry("byteorder", MAX_ORDER_BYTES)?
         && order.trim_ascii() != b"little"
     {
         let order = shown(&String::from_utf8_lossy(&order));
@@ -62,7 +65,11 @@ pub(super) fn read(file: &Content) -> Result<Header, Fault> {
             format!("its byteorder is {order}, only little is read: save it on such a machine").into()
         );
     }
-    let pickle = entry("data.pkl")?.unwrap_or_default();
+    let length = entries[&format!("{top}data.pkl")].len();
+    if length > MAX_PICKLE_BYTES {
+        return Err(Fault::Wrong(pickle::too_long(length)));
+    }
+    let pickle = entry("data.pkl", length)?.unwrap_or_default();
     tensors(&pickle, top, &entries).map_err(Fault::Wrong)
 }
 

@@ -13,6 +13,9 @@ use super::entry::Fault;
 /// First bytes of a zip file that is not empty.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
+/// Longest directory read: enough for some 500,000 entries. The published model's files have 400 and 450.
+const MAX_DIRECTORY_BYTES: u64 = 64 << 20;
+
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
@@ -31,6 +34,12 @@ pub(super) type Entries = BTreeMap<String, Range<usize>>;
 pub(super) fn entries(file: &Content) -> Result<Entries, Fault> {
     let directory = find_directory(file)?;
     let cut = || "its zip directory is cut short: download it again".to_owned();
+    if directory.len > MAX_DIRECTORY_BYTES {
+        return Err(Fault::Wrong(format!(
+            "its zip directory is {} bytes long, above {MAX_DIRECTORY_BYTES}: is it a torch checkpoint?",
+            directory.len
+        )));
+    }
     let listed = file.part(directory.start, directory.len)?.ok_or_else(cut)?;
     let mut central = Cursor::new(&listed);
 
