@@ -16,11 +16,7 @@ use crate::settings::Choice;
 
 /// Reads pictures, in order.
 pub(crate) fn open(paths: Vec<PathBuf>, report: Arc<Reporter>) {
-    run(report, move |report| {
-        for path in paths {
-            report.send(Event::Picture(Picture::open(&path)));
-        }
-    });
+    run(report, move |report| read(&paths, report));
 }
 
 /// Has the user choose pictures in a dialog of the system, and reads them.
@@ -28,10 +24,20 @@ pub(crate) fn choose(report: Arc<Reporter>) {
     run(report, |report| {
         let dialog =
             rfd::FileDialog::new().set_title("Open pictures").add_filter("Pictures", &picture::ENDINGS);
-        for path in dialog.pick_files().unwrap_or_default() {
-            report.send(Event::Picture(Picture::open(&path)));
-        }
+        chosen(&dialog.pick_files().unwrap_or_default(), report);
     });
+}
+
+/// Reads what was chosen outside of the window, which hears of it here.
+fn chosen(paths: &[PathBuf], report: &Reporter) {
+    report.send(Event::Reading(paths.len()));
+    read(paths, report);
+}
+
+fn read(paths: &[PathBuf], report: &Reporter) {
+    for path in paths {
+        report.send(Event::Picture(Picture::open(path)));
+    }
 }
 
 /// Has the user choose the folder of a model in a dialog of the system.
@@ -58,5 +64,27 @@ pub(crate) fn run(report: Arc<Reporter>, work: impl FnOnce(&Reporter) + Send + '
     let begun = thread::Builder::new().name("aside".into()).spawn(move || work(&report));
     if let Err(error) = begun {
         failed.send(Event::Trouble(Problem::new(format!("No thread could be started: {error}"), "")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+
+    #[test]
+    fn pictures_of_a_dialog_are_counted_beside_those_that_are_read() {
+        let (report, events) = Reporter::new(eframe::egui::Context::default());
+        let mut state = State::idle();
+        state.open(vec!["dropped.png".into()]);
+        chosen(&["/nowhere/1.png".into(), "/nowhere/2.png".into()], &report);
+        let counts: Vec<_> = events
+            .try_iter()
+            .map(|event| {
+                state.apply(event);
+                state.draft.reading
+            })
+            .collect();
+        assert_eq!(counts, [3, 2, 1]);
     }
 }

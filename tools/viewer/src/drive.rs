@@ -73,11 +73,12 @@ impl Drive {
             self.frames.note(Instant::now(), state.during());
         }
         match self.step {
-            Step::Waiting => match &state.phase {
-                Phase::Ready if state.draft.reading == 0 => self.step = Step::Idle(Instant::now()),
-                Phase::Empty { .. } => return self.finish(state, None),
-                _ => {}
-            },
+            Step::Waiting | Step::Asked(_) if matches!(state.phase, Phase::Empty { .. }) => {
+                return self.finish(state, None);
+            }
+            Step::Waiting if matches!(state.phase, Phase::Ready) && state.draft.reading == 0 => {
+                self.step = Step::Idle(Instant::now());
+            }
             Step::Idle(since)
                 if self.frames.summary(&[During::Idle]).frames >= IDLE_FRAMES
                     || since.elapsed() >= IDLE_MOST =>
@@ -105,7 +106,7 @@ impl Drive {
                 self.step = Step::Asked(times + 1);
             }
             Step::Done => return true,
-            Step::Idle(_) | Step::Asked(_) => {}
+            Step::Waiting | Step::Idle(_) | Step::Asked(_) => {}
         }
         false
     }
@@ -139,5 +140,24 @@ impl Drive {
             eprintln!("error: {}: {error}", self.out.display());
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::Event;
+    use crate::problem::Problem;
+    use crate::settings::Choice;
+
+    #[test]
+    fn a_model_that_is_gone_ends_the_run_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("frames.json");
+        let mut drive = Drive { step: Step::Asked(1), ..Drive::new("what is it?".into(), 2, out.clone()) };
+        let mut state = State::idle();
+        state.apply(Event::NotLoaded(1, Choice::Nano, Some(Problem::new("It broke.", ""))));
+        assert!(drive.step(&mut state));
+        assert!(std::fs::read_to_string(out).unwrap().contains("It broke."));
     }
 }

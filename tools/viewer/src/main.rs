@@ -18,6 +18,7 @@ mod settings;
 mod state;
 mod theme;
 mod view;
+mod watch;
 mod worker;
 
 use std::cell::RefCell;

@@ -16,6 +16,9 @@ use crate::settings::Choice;
 /// Number of a turn, counted over all conversations of the window.
 pub(crate) type TurnId = u64;
 
+/// Number of a load, counted up: what an earlier one still says is no longer heard.
+pub(crate) type LoadId = u64;
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
@@ -31,7 +34,7 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Load a model in place of the one that is there.
-    Load { choice: Choice, options: LoadOptions, cancel: Arc<AtomicBool> },
+    Load { id: LoadId, choice: Choice, options: LoadOptions, cancel: Arc<AtomicBool> },
     /// Answer.
     Ask { turn: TurnId, asked: Asked, options: GenerateOptions },
     /// Forget the conversation.
@@ -65,10 +68,10 @@ pub(crate) struct Progress {
 pub(crate) enum Event {
     /// A model was looked at, and would be loaded like this.
     Planned(Choice, Result<Box<Plan>, Problem>),
-    Progress(Progress),
-    Loaded(Box<Loaded>),
+    Progress(LoadId, Progress),
+    Loaded(LoadId, Box<Loaded>),
     /// No model was loaded, and none is there; `None`: it was cancelled.
-    NotLoaded(Choice, Option<Problem>),
+    NotLoaded(LoadId, Choice, Option<Problem>),
     /// A token of an answer, with the text that became certain.
     Token {
         turn: TurnId,
@@ -88,7 +91,9 @@ pub(crate) enum Event {
         turn: TurnId,
         attention: Result<Arc<Attention>, Problem>,
     },
-    /// A picture was read.
+    /// So many pictures were chosen outside of the window, and are being read.
+    Reading(usize),
+    /// A picture was read: one of those that were opened, or of `Reading`.
     Picture(Result<Picture, Problem>),
     /// A folder was chosen in a dialog.
     Chosen(std::path::PathBuf),
@@ -96,4 +101,14 @@ pub(crate) enum Event {
     Lost,
     /// Something else went wrong.
     Trouble(Problem),
+}
+
+impl Event {
+    /// The load that it is of, if it is of one.
+    pub(crate) fn load(&self) -> Option<LoadId> {
+        match self {
+            Self::Progress(id, _) | Self::Loaded(id, _) | Self::NotLoaded(id, ..) => Some(*id),
+            _ => None,
+        }
+    }
 }

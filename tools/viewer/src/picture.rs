@@ -94,7 +94,6 @@ impl Picture {
     }
 
     /// The same under another name.
-    #[cfg_attr(windows, expect(dead_code, reason = "Windows leaves pictures of the screen on the clipboard"))]
     pub(crate) fn named(self, name: &str) -> Self {
         Self { name: name.into(), ..self }
     }

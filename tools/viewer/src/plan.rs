@@ -1,8 +1,7 @@
 //! What a model takes of the device, before it is loaded and while it is there.
 
 use strix_engine::Gpu;
-use strix_model::weights::{Located, Weights};
-use strix_model::{Checkpoint, Config, Home, LoadOptions, MemoryPlan, Model, Room, Source, nano_files};
+use strix_model::{Checkpoint, Config, Home, LoadOptions, MemoryPlan, Model, Source};
 
 use crate::settings::Choice;
 
@@ -72,15 +71,7 @@ impl Plan {
     /// If the files are missing or damaged, or the model does not fit.
     pub(crate) fn read(gpu: &Gpu, choice: &Choice, options: &LoadOptions) -> strix_model::Result<Self> {
         let checkpoint = Checkpoint::open(source(choice))?;
-        let weights = match choice {
-            Choice::Folder(path) => Some(Weights::open(&Located::find(path)?.weights)?),
-            Choice::Nano => {
-                let file = nano_files().into_iter().find(|(name, _)| *name == "model.safetensors");
-                file.map(|(_, bytes)| Weights::from_bytes(bytes)).transpose()?
-            }
-        };
-        let room = Room::of(gpu, options.device_memory, weights.as_ref());
-        let report = strix_model::plan(checkpoint.config(), options, &gpu.target(), weights.as_ref(), room)?;
+        let report = checkpoint.plan(gpu, options)?;
         let notes = checkpoint.notes().iter().chain(&report.notes).cloned().collect();
         Ok(Self::new(checkpoint.config(), report.dtype, report.ctx, &report.memory, notes))
     }
@@ -130,6 +121,18 @@ pub(crate) fn count(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_planned_is_what_is_loaded() {
+        let gpu = Gpu::new().unwrap_or_else(|e| panic!("this test needs an adapter; lavapipe will do: {e}"));
+        let options = LoadOptions { ctx: Some(256), ..LoadOptions::default() };
+        let planned = Plan::read(&gpu, &Choice::Nano, &options).unwrap();
+        let model = Model::load_on(&gpu, Source::Nano, &options, &mut strix_model::unwatched).unwrap();
+        let loaded = Plan::of(&model, &options);
+        assert_eq!((planned.ctx, planned.parameters), (loaded.ctx, loaded.parameters));
+        assert_eq!((planned.layers, &planned.notes), (loaded.layers, &loaded.notes));
+        assert_eq!(planned.parts, loaded.parts);
+    }
 
     #[test]
     fn numbers_are_short() {

@@ -12,7 +12,7 @@ use strix_model::{FinishReason, LoadOptions};
 
 use crate::conversation::{Answer, Conversation, Entry, Gaze, Outcome, Turn};
 use crate::frames::{During, Frames};
-use crate::messages::{Asked, Command, Event, Loaded, Progress, TurnId};
+use crate::messages::{Asked, Command, Event, LoadId, Loaded, Progress, TurnId};
 use crate::picture::Picture;
 use crate::plan::Plan;
 use crate::problem::{Fix, Problem};
@@ -134,6 +134,8 @@ pub(crate) struct State {
     /// Whether the field of the question is to have the keyboard.
     pub(crate) wants_focus: bool,
     next_turn: TurnId,
+    /// The load that was asked for last.
+    last_load: LoadId,
 }
 
 impl State {
@@ -154,6 +156,7 @@ impl State {
             wishes: vec![],
             wants_focus: true,
             next_turn: 1,
+            last_load: 0,
         };
         state.load(choice);
         state
@@ -171,6 +174,8 @@ impl State {
         self.device = device;
         self.fail_open_answer(&Problem::lost(reason));
         self.wishes.clear();
+        // Its pictures would have come to the window that is gone.
+        self.draft.reading = 0;
         let choice = self.model.take().map_or_else(|| self.settings.model.clone(), |model| model.choice);
         self.phase = Phase::Empty { choice, problem: Some(Problem::lost(reason)) };
         let turns = self.conversation.entries.iter_mut().filter_map(|entry| match entry {
@@ -291,6 +296,8 @@ impl State {
         self.dialog = None;
         self.model = None;
         self.trouble = None;
+        self.last_load += 1;
+        let id = self.last_load;
         let since = Instant::now();
         self.phase = Phase::Loading {
             choice: choice.clone(),
@@ -298,7 +305,7 @@ impl State {
             since,
             cancel: cancel.clone(),
         };
-        self.wishes.push(Wish::Tell(Command::Load { choice, options, cancel }));
+        self.wishes.push(Wish::Tell(Command::Load { id, choice, options, cancel }));
     }
 
     /// Changes the settings so that a model fits, and plans or loads it again.
@@ -379,6 +386,9 @@ impl State {
 
     /// Notes what happened.
     pub(crate) fn apply(&mut self, event: Event) {
+        if event.load().is_some_and(|id| id != self.last_load) {
+            return;
+        }
         match event {
             Event::Planned(of, plan) => {
                 if let Some(Dialog::Model { planned, .. }) = &mut self.dialog
@@ -390,13 +400,16 @@ impl State {
                     };
                 }
             }
-            Event::Progress(now) => {
+            Event::Progress(_, now) => {
                 if let Phase::Loading { progress, .. } = &mut self.phase {
                     *progress = now;
                 }
             }
-            Event::Loaded(model) => self.loaded(*model),
-            Event::NotLoaded(choice, problem) => self.phase = Phase::Empty { choice, problem },
+            Event::Loaded(_, model) => self.loaded(*model),
+            Event::NotLoaded(_, choice, problem) => {
+                self.model = None;
+                self.phase = Phase::Empty { choice, problem };
+            }
             Event::Token { turn, text } => self.token(turn, &text),
             Event::Answered { turn, reason, timing } => {
                 self.ended(turn, Outcome::Done { reason, timing });
@@ -412,6 +425,7 @@ impl State {
                     turn.answer.gaze = attention.map_or_else(Gaze::Failed, Gaze::Known);
                 }
             }
+            Event::Reading(pictures) => self.draft.reading += pictures,
             Event::Picture(picture) => {
                 self.draft.reading = self.draft.reading.saturating_sub(1);
                 match picture {

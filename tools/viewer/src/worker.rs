@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Sender};
@@ -16,11 +15,12 @@ use strix_model::tokenizer::PromptId;
 use strix_model::{Error, FinishReason, GenerateOptions, LoadOptions, Model, Session, Timing};
 
 use crate::attention::{Attention, Readings, Record};
-use crate::messages::{Asked, Command, Event, Loaded, Progress, TurnId};
+use crate::messages::{Asked, Command, Event, LoadId, Loaded, Progress, TurnId};
 use crate::plan::{Plan, source};
 use crate::problem::Problem;
 use crate::reporter::Reporter;
 use crate::settings::Choice;
+use crate::watch::Watch;
 
 /// The thread. When this is dropped it ends what it does, as soon as that was cancelled.
 #[derive(Debug)]
@@ -42,9 +42,12 @@ impl Worker {
     ) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let run = move || {
+            let mut watch = Watch::new(report.clone());
             let mut desk = Desk { gpu, report, slow_loading, talk: None };
             while let Ok(command) = inbox.recv() {
-                desk.handle(command);
+                if watch.over(command, |command| desk.handle(command)).is_break() {
+                    desk.talk = None;
+                }
             }
         };
         let thread = thread::Builder::new().name("model".into()).spawn(run)?;
@@ -86,24 +89,17 @@ struct Desk {
 }
 
 impl Desk {
-    /// Does what is asked for. A panic is a fault of Strix: it is told, and the window stays.
+    /// Does what is asked for.
     fn handle(&mut self, command: Command) {
-        let done = catch_unwind(AssertUnwindSafe(|| match command {
-            Command::Load { choice, options, cancel } => self.load(choice, options, cancel),
+        match command {
+            Command::Load { id, choice, options, cancel } => self.load(id, choice, options, cancel),
             Command::Ask { turn, asked, options } => self.ask(turn, asked, &options),
             Command::Reset => self.reset(),
             Command::Attend { turn } => self.attend(turn),
-        }));
-        if let Err(panic) = done {
-            let text = strix_engine::panic_text(&*panic).unwrap_or("a panic");
-            let advice = "Load the model again; if it comes back, please report it.";
-            self.talk = None;
-            self.report.send(Event::Trouble(Problem::new(format!("This is a bug in Strix: {text}"), advice)));
-            self.report.send(Event::NotLoaded(Choice::Nano, None));
         }
     }
 
-    fn load(&mut self, choice: Choice, options: LoadOptions, cancel: Arc<AtomicBool>) {
+    fn load(&mut self, id: LoadId, choice: Choice, options: LoadOptions, cancel: Arc<AtomicBool>) {
         // The device may have no room for both.
         self.talk = None;
         let start = Instant::now();
@@ -114,11 +110,12 @@ impl Desk {
             // More often than it is drawn is no use.
             if told.is_none_or(|told| told.elapsed() > Duration::from_millis(16)) {
                 told = Some(Instant::now());
-                self.report.send(Event::Progress(Progress {
+                let now = Progress {
                     what: progress.what.clone(),
                     done_bytes: progress.done_bytes,
                     total_bytes: progress.total_bytes,
-                }));
+                };
+                self.report.send(Event::Progress(id, now));
             }
             ControlFlow::Continue(())
         });
@@ -128,10 +125,10 @@ impl Desk {
                 let model = talk.session.model();
                 let (plan, notes) = (Plan::of(model, &options), model.notes().to_vec());
                 self.talk = Some(talk);
-                Event::Loaded(Loaded { choice, plan, notes, took: start.elapsed() }.into())
+                Event::Loaded(id, Loaded { choice, plan, notes, took: start.elapsed() }.into())
             }
-            Err(Error::Interrupted) => Event::NotLoaded(choice, None),
-            Err(error) => Event::NotLoaded(choice, Some(error.into())),
+            Err(Error::Interrupted) => Event::NotLoaded(id, choice, None),
+            Err(error) => Event::NotLoaded(id, choice, Some(error.into())),
         });
     }
 

@@ -9,16 +9,22 @@ fn state() -> State {
     State::new(Settings::default(), Device::default())
 }
 
-fn loaded(choice: Choice) -> Event {
-    Event::Loaded(Loaded { choice, plan: Plan::default(), notes: vec![], took: Duration::ZERO }.into())
+/// The model that was asked for last is there.
+fn loaded(state: &State, choice: Choice) -> Event {
+    let loaded = Loaded { choice, plan: Plan::default(), notes: vec![], took: Duration::ZERO };
+    Event::Loaded(state.last_load, loaded.into())
 }
 
 /// A window whose model waits.
 fn ready() -> State {
     let mut state = state();
-    state.apply(loaded(Choice::Nano));
+    state.apply(loaded(&state, Choice::Nano));
     state.wishes.clear();
     state
+}
+
+fn progress(state: &State, done_bytes: u64) -> Event {
+    Event::Progress(state.last_load, Progress { what: "a".into(), done_bytes, total_bytes: 4 })
 }
 
 fn picture(name: &str) -> Picture {
@@ -51,7 +57,7 @@ fn the_first_start_loads_nano_and_the_next_what_was_loaded_last() {
     assert!(matches!(state.phase, Phase::Loading { .. }));
     let folder = Choice::Folder("/models/owl".into());
     state.load(folder.clone());
-    state.apply(loaded(folder.clone()));
+    state.apply(loaded(&state, folder.clone()));
     assert!(matches!(state.wishes.last(), Some(Wish::Save)));
     let state = State::new(state.settings, Device::default());
     assert!(matches!(&state.phase, Phase::Loading { choice, .. } if *choice == folder));
@@ -99,6 +105,20 @@ fn nothing_is_asked_twice_at_a_time_nor_without_a_model_or_a_question() {
 }
 
 #[test]
+fn pictures_from_elsewhere_are_waited_for_too() {
+    let mut state = ready();
+    state.draft.text = "x".into();
+    state.open(vec!["dropped.png".into()]);
+    state.apply(Event::Reading(2));
+    for _ in 0..2 {
+        state.apply(Event::Picture(Ok(picture("chosen.png"))));
+        assert_eq!(state.why_not_ask(), Some("A picture is being read"));
+    }
+    state.apply(Event::Picture(Ok(picture("dropped.png"))));
+    assert_eq!(state.why_not_ask(), None);
+}
+
+#[test]
 fn stop_cancels_the_answer_which_may_then_go_on() {
     let mut state = ready();
     let turn = ask(&mut state, "tell me");
@@ -141,15 +161,38 @@ fn loading_can_be_cancelled_and_says_so() {
     state.load(Choice::Folder("/big".into()));
     let Phase::Loading { cancel, .. } = &state.phase else { panic!() };
     let cancel = cancel.clone();
-    state.apply(Event::Progress(Progress { what: "a".into(), done_bytes: 1, total_bytes: 4 }));
+    state.apply(progress(&state, 1));
     assert!(matches!(&state.phase, Phase::Loading { progress, .. } if progress.done_bytes == 1));
     state.stop();
     assert!(is_set(&cancel));
-    state.apply(Event::NotLoaded(Choice::Folder("/big".into()), None));
+    state.apply(Event::NotLoaded(state.last_load, Choice::Folder("/big".into()), None));
     assert!(matches!(&state.phase, Phase::Empty { problem: None, .. }));
     assert_eq!(state.settings.model, Choice::Nano);
     state.draft.text = "x".into();
     assert_eq!(state.why_not_ask(), Some("Load a model first"));
+}
+
+#[test]
+fn what_comes_of_an_earlier_load_is_not_of_the_present_one() {
+    let [a, b] = ["/a", "/b"].map(|path| Choice::Folder(path.into()));
+    for late in [
+        |state: &State, a: Choice| Event::NotLoaded(state.last_load, a, None),
+        |state: &State, a: Choice| loaded(state, a),
+        |state: &State, _: Choice| progress(state, 3),
+    ] {
+        let mut state = ready();
+        state.load(a.clone());
+        let late = late(&state, a.clone());
+        state.load(b.clone());
+        state.apply(late);
+        let Phase::Loading { choice, progress, .. } = &state.phase else { panic!("{:?}", state.phase) };
+        assert_eq!((choice, progress.done_bytes), (&b, 0));
+        assert!(state.model.is_none() && state.settings.model == Choice::Nano);
+        // The same folder once more is another load.
+        state.load(b.clone());
+        state.apply(loaded(&state, b.clone()));
+        assert!(matches!(state.phase, Phase::Ready));
+    }
 }
 
 #[test]
@@ -163,7 +206,7 @@ fn another_model_ends_the_answer_and_begins_another_conversation() {
     // The answer ends after the window knows of the model.
     state.apply(answered(turn, FinishReason::Cancelled));
     assert!(matches!(state.phase, Phase::Loading { .. }));
-    state.apply(loaded(Choice::Folder("/big".into())));
+    state.apply(loaded(&state, Choice::Folder("/big".into())));
     assert!(matches!(state.conversation.entries.last(), Some(Entry::Begun(name)) if name == "big"));
     // What was said before is no part of it.
     state.wishes.clear();
@@ -229,6 +272,7 @@ fn a_lost_device_opens_the_window_anew_with_all_that_was_there() {
     state.add(picture("owl.png"));
     let turn = ask(&mut state, "what?");
     state.draft.text = "and then?".into();
+    state.open(vec!["slow.png".into()]);
     state.apply(token(turn, "an"));
     state.wishes.clear();
     state.apply(Event::Lost);
@@ -240,12 +284,14 @@ fn a_lost_device_opens_the_window_anew_with_all_that_was_there() {
     let turn = state.conversation.last().unwrap();
     assert!(matches!(&turn.answer.outcome, Outcome::Failed(problem) if problem.is_lost));
     assert_eq!((turn.answer.text(), turn.pictures.len()), ("an", 1));
-    assert_eq!(state.draft.text, "and then?");
+    // Nobody hears any more of what was being read.
+    assert_eq!((state.draft.text.as_str(), state.draft.reading), ("and then?", 0));
 }
 
 #[test]
 fn pictures_that_are_too_many_or_unreadable_are_said() {
     let mut state = ready();
+    state.apply(Event::Reading(MOST_PICTURES + 2));
     for i in 0..=MOST_PICTURES {
         state.apply(Event::Picture(Ok(picture(&format!("{i}.png")))));
     }

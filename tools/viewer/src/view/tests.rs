@@ -29,7 +29,7 @@ fn plan() -> Plan {
 fn state() -> State {
     let mut state = State::new(Settings::default(), Device::default());
     let loaded = Loaded { choice: Choice::Nano, plan: plan(), notes: vec![], took: Duration::from_secs(1) };
-    state.apply(Event::Loaded(loaded.into()));
+    state.apply(Event::Loaded(1, loaded.into()));
     state.wishes.clear();
     state
 }
