@@ -1,5 +1,6 @@
 //! Answers that are JSON of a schema, whatever the model would say:
-//! `cargo run -p strix-model --features nano,constraint --example json_by_schema`.
+//! `cargo run -p strix-model --features nano,constraint --example json_by_schema`. An app needs `serde_json` beside
+//! `strix-model`.
 
 use serde_json::{Value, json};
 use strix_model::{Constraint, GenerateOptions, LoadOptions, Model};

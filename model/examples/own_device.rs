@@ -4,16 +4,17 @@
 //! cargo run -p strix-model --features nano --example own_device
 //! ```
 //!
-//! It draws to a texture, so that it needs no window. An app with one calls `Frames::frame` behind its `present`.
+//! An app needs `pollster` beside `strix-model`. It draws to a texture, so that it needs no window. An app with one calls `Frames::frame` behind its `present`.
 
 use std::error::Error;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use strix_engine::wgpu;
-use strix_engine::{Frames, Gpu, Sharing, wanted_features, wanted_limits};
 use strix_model::image::RgbImage;
-use strix_model::{GenerateOptions, LoadOptions, Model, Source, unwatched};
+use strix_model::{
+    Frames, GenerateOptions, Gpu, LoadOptions, Model, Sharing, Source, unwatched, wanted_features,
+    wanted_limits, wgpu,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // The app's own device. Features and limits that Strix wants are asked for; none of them is needed.

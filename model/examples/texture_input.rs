@@ -6,9 +6,7 @@
 
 use std::error::Error;
 
-use strix_engine::wgpu;
-use strix_engine::{Gpu, TextureRegion};
-use strix_model::{GenerateOptions, LoadOptions, Model, Source, unwatched};
+use strix_model::{GenerateOptions, Gpu, LoadOptions, Model, Source, TextureRegion, unwatched, wgpu};
 
 /// A shape in the middle of a triangle that covers the texture.
 const WGSL: &str = "

@@ -60,7 +60,7 @@ pub enum Source<'a> {
     Provided(&'a dyn Files),
     /// Files that are open already.
     Checkpoint(&'a Checkpoint),
-    /// The small model that is compiled into the library.
+    /// The small model that is compiled into the library by the feature `nano`.
     #[cfg(feature = "nano")]
     Nano,
 }

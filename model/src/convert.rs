@@ -1,4 +1,4 @@
-//! From a checkpoint to files that a device streams as they lie, and back.
+//! From a checkpoint to files that a device streams as they lie, and back. Of the feature `convert`.
 //!
 //! [`convert`] packs a checkpoint, [`export`] unpacks one, [`synthesize`] makes one up, [`verify`] reads one
 //! again, [`inspect`] lists what is in one. `model/FORMAT.md` describes the files.

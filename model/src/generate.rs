@@ -36,7 +36,7 @@ pub struct GenerateOptions {
     pub sampling: SamplingParams,
     /// Chooses the tokens in place of the draw that `sampling` describes.
     pub sampler: Option<CustomSampler>,
-    /// Tokens at most.
+    /// Tokens at most; 512 by default.
     pub max_tokens: u32,
     /// Texts that end the answer and are not part of it. They do so within a constraint too, whatever it asks for.
     pub stop: Vec<String>,

@@ -131,7 +131,7 @@ pub use strix_engine as engine;
 pub use strix_engine::wgpu;
 pub use strix_engine::{
     Error as EngineError, Frames, Gpu, GpuOptions, Missing, Polling, Shared, Sharing, Streamed,
-    TextureRegion, Wanted, adapters, request_device,
+    TextureRegion, Wanted, adapters, request_device, wanted_features, wanted_limits,
 };
 pub use strix_shaders::Activations;
 pub use trace::{Trace, trace_dir};

@@ -72,7 +72,7 @@ impl Model {
         Self::load_on(&Gpu::new()?, Source::Dir(path.as_ref()), options, &mut unwatched)
     }
 
-    /// The small model that is compiled into the library, on the best adapter.
+    /// The small model that is compiled into the library by the feature `nano`, on the best adapter.
     ///
     /// # Errors
     ///
@@ -128,6 +128,7 @@ impl Model {
         }
         if let Some(Err(error)) = cache.map(|cache| cache.store_pipelines(gpu)) {
             tracing::warn!(%error, "compiled kernels are not kept");
+            notes.push(format!("compiled kernels are not kept: {error}"));
         }
         let loaded = Loaded {
             gpu: gpu.clone(),

@@ -7,7 +7,7 @@ pub(crate) static TOKENIZER: &[u8] = include_bytes!("../nano/tokenizer.model");
 /// Its `model.safetensors`.
 pub(crate) static WEIGHTS: &[u8] = include_bytes!("../nano/model.safetensors");
 
-/// Name and contents of each file of nano's checkpoint, for what reads folders.
+/// Name and contents of each file of nano's checkpoint, for what reads folders. Of the feature `nano`.
 pub fn nano_files() -> [(&'static str, &'static [u8]); 7] {
     [
         ("config.json", CONFIG),

@@ -49,9 +49,9 @@ pub struct LoadOptions {
     pub kv_memory: Option<u64>,
     /// With int8: the vision tower's and the abstractor's matrices as well.
     pub int8_vision: bool,
-    /// Rows of one prefill chunk; up to 512 where layers are streamed, since each chunk brings all of them.
+    /// Rows of one prefill chunk, 64 by default; up to 512 where layers are streamed, since each chunk brings all of them.
     pub chunk: u32,
-    /// Requests that may wait for a turn, beyond those that run: one more is refused.
+    /// Requests that may wait for a turn, beyond those that run: one more is refused. 1,024 by default.
     pub queue: usize,
     /// How pictures are made square.
     pub preprocess: Preprocess,
@@ -59,7 +59,8 @@ pub struct LoadOptions {
     pub device_memory: Option<u64>,
     /// Longest time for which what was submitted keeps the device: a cancelled run ends, and another app's frame comes,
     /// within it. A single step of a large model may take longer. Where the app tells of its
-    /// [frames](strix_engine::Frames), it is the device's time that is taken between two of them; 4 ms is a good start.
+    /// [frames](strix_engine::Frames), it is the device's time that is taken between two of them; 4 ms is a good start. 50 ms
+    /// by default.
     pub slice: Duration,
     /// Set it, from any thread, to end loading with [`Error::Interrupted`](crate::Error::Interrupted).
     pub cancel: Option<Arc<AtomicBool>>,

@@ -1,4 +1,4 @@
-//! Finds which specialisation of each kernel is best on a device.
+//! Finds which specialisation of each kernel is best on a device. Of the feature `tune`.
 //!
 //! Kernels say themselves in which ways they can be specialised: each [`Decision`] of a recorded graph lists them. So
 //! the tuner knows no kernel's variants; it records what the model runs, has each way taken in turn, checks it against

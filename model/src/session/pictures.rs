@@ -65,7 +65,7 @@ impl Session {
     /// # #[cfg(feature = "nano")]
     /// # fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// # let model = Model::nano(&LoadOptions::default())?;
-    /// use strix_engine::wgpu;
+    /// use strix_model::wgpu;
     ///
     /// let texture = model.gpu().device().create_texture(&wgpu::TextureDescriptor {
     ///     label: None,

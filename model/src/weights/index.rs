@@ -129,7 +129,8 @@ impl Weights {
             weights.rename();
             return Ok(weights);
         }
-        let reason = "is not among the files that are provided, nor is model.safetensors.index.json or pytorch_model.bin: one                       of them holds the weights";
+        let reason = "is not among the files that are provided, nor is model.safetensors.index.json or pytorch_model.bin: \
+                      one of them holds the weights";
         Err(file_error(FILE_NAMES[0].single.as_ref(), reason.into()))
     }
 

@@ -33,6 +33,7 @@ use strix_model::{GenerateOptions, LoadOptions, Model};
 fn main() -> strix_model::Result<()> {
     let model = Model::load(\"model\", &LoadOptions::default())?;
     let mut session = model.session()?;
+    session.add_image(\"owl.jpg\")?;
     for token in session.ask(\"What is in the picture?\", &GenerateOptions::default())? {
         print!(\"{}\", token?.text);
     }
@@ -47,12 +48,14 @@ pub(crate) fn run(args: &[String]) -> Result {
         match (arg.as_str(), &keep) {
             ("--quick", _) => quick = true,
             ("--sizes", _) => sizes = true,
-            ("--keep", None) => keep = Some(PathBuf::from(args.next().ok_or_else(usage)?)),
+            ("--keep", None) => {
+                keep = Some(PathBuf::from(args.next().ok_or_else(|| usage("--keep wants a folder"))?));
+            }
             ("-h" | "--help", _) => {
                 print!("{HELP}");
                 return Ok(());
             }
-            _ => return Err(usage()),
+            (other, _) => return Err(usage(&format!("takes no {other:?}"))),
         }
     }
     let kept = keep.is_some();
@@ -72,8 +75,8 @@ pub(crate) fn run(args: &[String]) -> Result {
     }
 }
 
-fn usage() -> u8 {
-    eprint!("error: build-times takes other arguments\n\n{HELP}");
+fn usage(what: &str) -> u8 {
+    eprint!("error: build-times: {what}\n\n{HELP}");
     2
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn features() -> Result {
     let mut command = hack()?;
     command.args(["clippy", "--quiet", "--each-feature"]);
     command.args(LIBRARIES.iter().flat_map(|(_, package)| ["-p", package]));
-    run(command.args(["--", "-D", "warnings"]))?;
+    run(command.args(["-p", "strix-capi", "--", "-D", "warnings"]))?;
     println!("── strix-model says what was left out");
     let left_out = ["-p", "strix-model", "--no-default-features", "--lib", "left_out"];
     run(selected(&mut cargo()).args(["test", "--quiet"]).args(left_out))

@@ -32,6 +32,13 @@ struct Names {
 
 pub(crate) fn install(args: &[String]) -> Result {
     let Install { prefix, profile } = parse(args)?;
+    // A folder that cannot be made is told before anything is built.
+    let [lib, include] = ["lib", "include"].map(|name| prefix.join(name));
+    let doc = prefix.join("share/doc/strix");
+    let [pkgconfig, cmake] = [lib.join("pkgconfig"), lib.join("cmake/Strix")];
+    for folder in [&lib, &include, &doc, &pkgconfig, &cmake] {
+        done(folder, fs::create_dir_all(folder))?;
+    }
     run(cargo().args(["build", "--profile", &profile, "-p", "strix-capi"]))?;
     let root = root();
     let capi = root.join("tools/capi");
@@ -40,12 +47,6 @@ pub(crate) fn install(args: &[String]) -> Result {
     let version = version(&capi.join("../../Cargo.toml"))?;
     let names = Names::of(OS, &version);
 
-    let [lib, include] = ["lib", "include"].map(|name| prefix.join(name));
-    let doc = prefix.join("share/doc/strix");
-    let [pkgconfig, cmake] = [lib.join("pkgconfig"), lib.join("cmake/Strix")];
-    for folder in [&lib, &include, &doc, &pkgconfig, &cmake] {
-        done(folder, fs::create_dir_all(folder))?;
-    }
     for header in ["strix.h", "strix.hpp"] {
         copy(&capi.join("include").join(header), &include.join(header))?;
     }
