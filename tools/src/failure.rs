@@ -205,6 +205,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
             strix_model::Error::Engine(e) => engine(e),
             strix_model::Error::Shared(e) => model(e),
             strix_model::Error::Interrupted => INTERRUPTED,
+            strix_model::Error::Stopped => FAULT,
             _ => BAD_INPUT,
         }
     }
@@ -258,6 +259,7 @@ mod tests {
     fn exit_codes_tell_whose_fault_it_is() {
         let model = anyhow::Error::new(strix_model::Error::EmptyPrompt);
         assert_eq!(exit_code(&model.context("asking")), BAD_INPUT);
+        assert_eq!(exit_code(&strix_model::Error::Stopped.into()), FAULT);
         let lost = || strix_engine::Error::Lost("gone".into());
         assert_eq!(exit_code(&lost().into()), FAULT);
         // Also where several answers share the run that failed.
