@@ -547,8 +547,9 @@ typedef struct StrixRemedy {
  * Is told a message: one line of UTF-8 of the part target, such as "strix_model::model". Both texts are there during the
  * call only.
  *
- * It is called on whichever thread has something to say, by several at once, and may use any other handle than those that
- * are within a call. It must not throw or longjmp.
+ * It is called on whichever thread has something to say, by several at once, also on the model's own, and may use any other
+ * handle than those that are within a call. It must not free anything of the model that it is told of, which would wait for
+ * its own thread, nor wait for an answer of it, throw or longjmp.
  */
 typedef void (*StrixLogCallback)(void *user, StrixLogLevel level, const char *target, const char *message);
 
@@ -569,7 +570,13 @@ typedef struct StrixLog {
   uint32_t reserved;
 } StrixLog;
 
-/** Choice of an adapter. All zeros are the best one. It is read during the call only. */
+/**
+ * Choice of an adapter. All zeros are the best one. It is read during the call only.
+ *
+ * Four environment variables are obeyed too, also where no options are given. STRIX_ADAPTER names the adapter, unless adapter
+ * does. STRIX_NO_IMPORT=1 is as no_import, STRIX_NO_SUBGROUPS=1 makes no use of subgroups, and STRIX_FAMILY chooses the family
+ * of kernels: subgroup, tiled, plain or coop.
+ */
 typedef struct StrixDeviceOptions {
   /** Set by the caller: sizeof(StrixDeviceOptions). */
   size_t size;
@@ -739,8 +746,9 @@ typedef struct StrixLoadOptions {
 } StrixLoadOptions;
 
 /**
- * A file in the caller's memory. The bytes must be there, and stay as they are, until the checkpoint and all models that were
- * loaded of it are freed.
+ * A file in the caller's memory. The bytes must be there, and stay as they are, until the checkpoint and all models, sessions
+ * and answers of it are freed: a session alone may still bring weights to the device. Whoever would be told when takes
+ * strix_checkpoint_from_provider, which has a release.
  */
 typedef struct StrixNamedBytes {
   /** Its name, such as "config.json". It is read during the call only. */
@@ -755,11 +763,15 @@ typedef struct StrixNamedBytes {
  * Reads bytes of a file, from byte at on: all len of them. Returns 0; anything else is an error, and the load or the answer
  * that needed them fails.
  *
- * It is called by one thread at a time, but not always the same, and must not throw or longjmp.
+ * It is called by one thread at a time, but not always the same, also on the model's own. It must not free anything of the
+ * model, throw or longjmp.
  */
 typedef int32_t (*StrixReadCallback)(void *user, uint64_t at, uint8_t *bytes, size_t len);
 
-/** Is told that a file, or its bytes, are not needed any more. It may be called on any thread. */
+/**
+ * Is told that a file, or its bytes, are not needed any more. It may be called on any thread, also on the model's own. It must
+ * not free anything of the model, throw or longjmp.
+ */
 typedef void (*StrixReleaseCallback)(void *user);
 
 /** A file that a function provides: data, or read. */
@@ -886,7 +898,8 @@ typedef struct StrixLogit {
  * Chooses the next token among those that may come: returns the id of one. Another ends the answer with an error.
  *
  * It is called on the model's thread, which has nothing to run meanwhile: it should return soon. tokens are there during the
- * call only. It must not throw or longjmp.
+ * call only. It must not free anything of this model, which would wait for its own thread, nor wait for an answer of it, throw
+ * or longjmp.
  */
 typedef uint32_t (*StrixSamplerCallback)(void *user, const StrixLogit *tokens, size_t num_tokens);
 
@@ -1078,7 +1091,8 @@ typedef struct StrixEvent {
  * Is told each token, and once the end. 0 goes on; anything else cancels the answer, of which one event more is told.
  *
  * It is called on the model's thread, which has nothing to run meanwhile: it should return soon. It may ask, cancel and
- * free, and must not wait for this or another answer of the model, throw or longjmp.
+ * free, and must not wait for this or another answer of the model, throw or longjmp. What it frees of another model may wait
+ * for answers of that: see strix_model_free.
  */
 typedef int32_t (*StrixEventCallback)(void *user, const StrixEvent *event);
 
@@ -1176,7 +1190,8 @@ void strix_devices_free(StrixDevices *devices);
  * Opens a device. A device that the app made itself, with wgpu or another interface, cannot be given in C: its types are
  * Rust's. In Rust, Model::load_on takes it. options may be NULL.
  *
- * The caller frees device. Any thread.
+ * STRIX_FAMILY of the environment (see StrixDeviceOptions) fails it with STRIX_STATUS_OUT_OF_RANGE where there is no such
+ * family. The caller frees device. Any thread.
  */
 StrixStatus strix_device_open(const StrixDeviceOptions *options,
                               StrixDevice **device,
@@ -1242,8 +1257,8 @@ void strix_image_free(StrixImage *picture);
  * Opens a model: a folder in Hugging Face layout, or a file of weights with its config beside it.
  *
  * weights may name a file of weights, or a folder of them, elsewhere; then path is the folder of the config and the
- * tokenizer. log may be NULL. The files have to stay as they are until the checkpoint and all models of it are freed. The
- * caller frees checkpoint. Any thread.
+ * tokenizer. log may be NULL. The files have to stay as they are until the checkpoint and all models, sessions and answers of
+ * it are freed. The caller frees checkpoint. Any thread.
  */
 StrixStatus strix_checkpoint_open(const char *path,
                                   const char *weights,
@@ -1298,7 +1313,7 @@ void strix_checkpoint_free(StrixCheckpoint *checkpoint);
  * Opens a model of files in memory: config.json, model.safetensors, tokenizer.model and what else a folder would hold. log
  * may be NULL.
  *
- * The caller frees checkpoint, and after it and its models the bytes. Any thread.
+ * The caller frees checkpoint, and the bytes after it and all its models, sessions and answers. Any thread.
  */
 StrixStatus strix_checkpoint_from_memory(const StrixNamedBytes *files,
                                          size_t num_files,
@@ -1410,8 +1425,8 @@ StrixStatus strix_model_encode(const StrixModel *model,
  * waits for answers that are listened to (strix_generation_listen): cancel them first where that should not take long.
  * Afterwards no thread of the model is left, and none of its callbacks is called any more. NULL is nothing.
  *
- * No thread may use the handle any more. From within a callback of strix_generation_listen, the model's thread ends after
- * the callback instead.
+ * No thread may use the handle any more. From within a callback of strix_generation_listen of this model, nothing is waited
+ * for: its thread ends, and lets go of what the model was loaded of, after the callback.
  */
 void strix_model_free(StrixModel *model);
 
@@ -1552,7 +1567,8 @@ StrixStatus strix_session_logits(StrixSession *session,
                                  StrixError **error);
 
 /**
- * Frees a conversation. An answer that is under way goes on until its generation is freed. NULL is nothing.
+ * Frees a conversation. An answer that is under way goes on until its generation is freed. Where it is the last handle of its
+ * model, that is freed too, and waited for as strix_model_free says. NULL is nothing.
  *
  * No thread may use it any more.
  */
@@ -1746,7 +1762,8 @@ StrixCanceller *strix_generation_canceller(StrixGeneration *generation);
 
 /**
  * Cancels an answer, unless it has ended, and frees it. The tokens that were taken stay in the conversation; if there are
- * none, the question was never asked. NULL is nothing.
+ * none, the question was never asked. Where it is the last handle of its model, that is freed too, and waited for as
+ * strix_model_free says. NULL is nothing.
  *
  * No thread may use it any more.
  */

@@ -1,7 +1,8 @@
 // strix.hpp: strix.h for C++17. Handles are objects, errors are exceptions, callbacks are functions.
 //
-// Objects may be moved, and not copied. What strix.h says of threads holds here. What a callback throws is kept, the call
-// that it belongs to is cancelled, and the exception is thrown again from that call.
+// Objects may be moved, and not copied. What strix.h says of threads holds here. What a callback throws is kept, and what it
+// belongs to is cancelled: the exception of progress is thrown again by Model, that of on_token is given to on_end. What a Log
+// or on_end throws has nowhere to go.
 #ifndef STRIX_HPP
 #define STRIX_HPP
 
@@ -115,7 +116,6 @@ template <typename T, typename Function, typename... Args> T filled(Function fun
     call(function, args..., &value);
     return value;
 }
-
 
 /// A list that is asked for its length first.
 template <typename T, typename Ask> std::vector<T> listed(Ask ask) {
@@ -239,6 +239,13 @@ struct LoadOptions {
     /// Is told how far loading is; `false` ends it with STRIX_STATUS_CANCELLED.
     std::function<bool(const StrixProgress &)> progress;
     std::string cache_dir;
+
+    /// Of all of them but progress, as long as they are there.
+    StrixLoadOptions raw() const {
+        StrixLoadOptions raw = options;
+        if (!cache_dir.empty()) raw.cache_dir = cache_dir.c_str();
+        return raw;
+    }
 };
 
 /// The files of a model.
@@ -251,7 +258,7 @@ public:
     static Checkpoint nano(const Log *log = nullptr) {
         return Checkpoint(detail::made<StrixCheckpoint>(strix_checkpoint_nano, log ? log->get() : nullptr));
     }
-    /// Files in memory, whose bytes are there as long as the checkpoint and its models.
+    /// Files in memory, whose bytes are there as long as the checkpoint and its models, sessions and answers.
     explicit Checkpoint(const std::vector<StrixNamedBytes> &files)
         : handle_(detail::made<StrixCheckpoint>(strix_checkpoint_from_memory, files.data(), files.size(), nullptr)) {}
     explicit Checkpoint(StrixCheckpoint *handle) : handle_(handle) {}
@@ -260,7 +267,8 @@ public:
     }
     /// What a model of it would take. Throws what does not fit, with remedies.
     Plan plan(const LoadOptions &options = {}) const {
-        return Plan(detail::made<StrixPlan>(strix_plan_new, handle_.get(), &options.options));
+        StrixLoadOptions raw = options.raw();
+        return Plan(detail::made<StrixPlan>(strix_plan_new, handle_.get(), &raw));
     }
     StrixCheckpoint *get() const noexcept { return handle_.get(); }
 
@@ -398,8 +406,7 @@ class Session;
 class Model {
 public:
     explicit Model(const Checkpoint &checkpoint, const LoadOptions &options = {}) {
-        StrixLoadOptions raw = options.options;
-        if (!options.cache_dir.empty()) raw.cache_dir = options.cache_dir.c_str();
+        StrixLoadOptions raw = options.raw();
         struct Watch {
             const LoadOptions *options;
             std::exception_ptr thrown;
@@ -464,20 +471,12 @@ public:
     void add(const Image &picture) { detail::call(strix_session_add_image, handle_.get(), picture.get()); }
     void supply(const Image &picture) { detail::call(strix_session_supply_image, handle_.get(), picture.get()); }
     Generation ask(const std::string &question, const AskOptions &options = {}) {
-        return begin(options, [&](const StrixAskOptions *raw) {
-            return detail::made<StrixGeneration>(strix_session_ask, handle_.get(), question.c_str(), raw);
-        });
+        return begin(options, strix_session_ask, handle_.get(), question.c_str());
     }
     Generation complete(const std::string &prompt, const AskOptions &options = {}) {
-        return begin(options, [&](const StrixAskOptions *raw) {
-            return detail::made<StrixGeneration>(strix_session_complete, handle_.get(), prompt.c_str(), raw);
-        });
+        return begin(options, strix_session_complete, handle_.get(), prompt.c_str());
     }
-    Generation retry(const AskOptions &options = {}) {
-        return begin(options, [&](const StrixAskOptions *raw) {
-            return detail::made<StrixGeneration>(strix_session_retry, handle_.get(), raw);
-        });
-    }
+    Generation retry(const AskOptions &options = {}) { return begin(options, strix_session_retry, handle_.get()); }
     Generation resume(uint32_t max_tokens) {
         return Generation(detail::made<StrixGeneration>(strix_session_resume, handle_.get(), max_tokens));
     }
@@ -507,7 +506,8 @@ public:
     StrixSession *get() const noexcept { return handle_.get(); }
 
 private:
-    template <typename Begin> static Generation begin(const AskOptions &options, Begin begin) {
+    template <typename Function, typename... Args>
+    static Generation begin(const AskOptions &options, Function function, Args... args) {
         StrixAskOptions raw = options.options;
         std::vector<const char *> stop;
         for (const std::string &text : options.stop) stop.push_back(text.c_str());
@@ -521,7 +521,7 @@ private:
         constrain(options.json_schema, STRIX_CONSTRAINT_KIND_JSON_SCHEMA);
         constrain(options.regex, STRIX_CONSTRAINT_KIND_REGEX);
         constrain(options.lark, STRIX_CONSTRAINT_KIND_LARK);
-        return Generation(begin(&raw));
+        return Generation(detail::made<StrixGeneration>(function, args..., &raw));
     }
 
     detail::Handle<StrixSession, strix_session_free> handle_;

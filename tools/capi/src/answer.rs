@@ -7,7 +7,7 @@ use strix_model::{Answer, FinishReason};
 
 use crate::failure::ErrorPlace;
 use crate::guard::{guard, quietly};
-use crate::raw::{self, handle, sized};
+use crate::raw::{self, filled, handle};
 use crate::remedy::out_of;
 use crate::status::StrixStatus;
 use crate::text::{Text, ending};
@@ -88,7 +88,7 @@ pub struct StrixAnswerInfo {
     pub finish: StrixFinish,
 }
 
-sized!(StrixAnswerInfo);
+filled!(StrixAnswerInfo);
 
 impl StrixAnswer {
     pub(crate) fn new(answer: &Answer) -> Box<Self> {

@@ -9,7 +9,7 @@ use crate::calls::User;
 use crate::canceller::StrixCanceller;
 use crate::failure::Failure;
 use crate::load_options::cancel_flag;
-use crate::raw::{self, choices, list, sized, text};
+use crate::raw::{self, choices, given, list, text};
 use crate::status::StrixStatus;
 
 /// What the text of an answer must be. An answer that ends by itself fits whole; one that is cut short is the beginning of one
@@ -55,7 +55,8 @@ pub struct StrixLogit {
 /// Chooses the next token among those that may come: returns the id of one. Another ends the answer with an error.
 ///
 /// It is called on the model's thread, which has nothing to run meanwhile: it should return soon. tokens are there during the
-/// call only. It must not throw or longjmp.
+/// call only. It must not free anything of this model, which would wait for its own thread, nor wait for an answer of it, throw
+/// or longjmp.
 pub type StrixSamplerCallback =
     Option<extern "C" fn(user: *mut c_void, tokens: *const StrixLogit, num_tokens: usize) -> u32>;
 
@@ -116,7 +117,7 @@ pub struct StrixAskOptions {
     pub sampler_candidates: u32,
 }
 
-sized!(StrixAskOptions);
+given!(StrixAskOptions);
 
 /// The options of one call, and whether its question has places for pictures.
 pub(crate) fn read(options: *const StrixAskOptions) -> Result<(GenerateOptions, bool), Failure> {

@@ -10,7 +10,7 @@ use crate::failure::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
 use crate::load_options::{Loading, StrixLoadOptions};
 use crate::log::{Log, StrixLog};
-use crate::raw::{self, handle, optional_text, place, sized, text};
+use crate::raw::{self, filled, handle, optional_text, place, text};
 use crate::status::StrixStatus;
 use crate::text::ending;
 
@@ -54,15 +54,15 @@ pub struct StrixCheckpointInfo {
     pub trained_ctx: u32,
 }
 
-sized!(StrixCheckpointInfo);
+filled!(StrixCheckpointInfo);
 
 pub(crate) type CheckpointPlace<'a> = Option<&'a mut MaybeUninit<Option<Box<StrixCheckpoint>>>>;
 
 /// Opens a model: a folder in Hugging Face layout, or a file of weights with its config beside it.
 ///
 /// weights may name a file of weights, or a folder of them, elsewhere; then path is the folder of the config and the
-/// tokenizer. log may be NULL. The files have to stay as they are until the checkpoint and all models of it are freed. The
-/// caller frees checkpoint. Any thread.
+/// tokenizer. log may be NULL. The files have to stay as they are until the checkpoint and all models, sessions and answers of
+/// it are freed. The caller frees checkpoint. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn strix_checkpoint_open(
     path: *const c_char,

@@ -9,7 +9,7 @@ use strix_engine::{AdapterReport, Gpu, GpuOptions, adapters, driver};
 use crate::failure::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
 use crate::log::{Log, StrixLog};
-use crate::raw::{self, handle, optional_text, place, sized};
+use crate::raw::{self, filled, given, handle, optional_text, place};
 use crate::remedy::out_of;
 use crate::status::StrixStatus;
 use crate::text::ending;
@@ -47,6 +47,10 @@ pub enum StrixBackend {
 }
 
 /// Choice of an adapter. All zeros are the best one. It is read during the call only.
+///
+/// Four environment variables are obeyed too, also where no options are given. STRIX_ADAPTER names the adapter, unless adapter
+/// does. STRIX_NO_IMPORT=1 is as no_import, STRIX_NO_SUBGROUPS=1 makes no use of subgroups, and STRIX_FAMILY chooses the family
+/// of kernels: subgroup, tiled, plain or coop.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct StrixDeviceOptions {
@@ -93,7 +97,8 @@ pub struct StrixDeviceInfo {
     pub reserved: u32,
 }
 
-sized!(StrixDeviceOptions, StrixDeviceInfo);
+given!(StrixDeviceOptions);
+filled!(StrixDeviceInfo);
 
 /// Reads the choice of an adapter.
 fn read(options: *const StrixDeviceOptions) -> Result<(GpuOptions, Log), Failure> {
@@ -248,7 +253,8 @@ pub struct StrixDevice {
 /// Opens a device. A device that the app made itself, with wgpu or another interface, cannot be given in C: its types are
 /// Rust's. In Rust, Model::load_on takes it. options may be NULL.
 ///
-/// The caller frees device. Any thread.
+/// STRIX_FAMILY of the environment (see StrixDeviceOptions) fails it with STRIX_STATUS_OUT_OF_RANGE where there is no such
+/// family. The caller frees device. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn strix_device_open(
     options: *const StrixDeviceOptions,

@@ -10,12 +10,13 @@ use crate::checkpoint::{CheckpointPlace, StrixCheckpoint};
 use crate::failure::{ErrorPlace, Failure};
 use crate::guard::guard;
 use crate::log::{Log, StrixLog};
-use crate::raw::{list, null, place, sized, text};
+use crate::raw::{list, null, place, text};
 use crate::status::StrixStatus;
 use crate::text::ending;
 
-/// A file in the caller's memory. The bytes must be there, and stay as they are, until the checkpoint and all models that were
-/// loaded of it are freed.
+/// A file in the caller's memory. The bytes must be there, and stay as they are, until the checkpoint and all models, sessions
+/// and answers of it are freed: a session alone may still bring weights to the device. Whoever would be told when takes
+/// strix_checkpoint_from_provider, which has a release.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct StrixNamedBytes {
@@ -30,11 +31,13 @@ pub struct StrixNamedBytes {
 /// Reads bytes of a file, from byte at on: all len of them. Returns 0; anything else is an error, and the load or the answer
 /// that needed them fails.
 ///
-/// It is called by one thread at a time, but not always the same, and must not throw or longjmp.
+/// It is called by one thread at a time, but not always the same, also on the model's own. It must not free anything of the
+/// model, throw or longjmp.
 pub type StrixReadCallback =
     Option<extern "C" fn(user: *mut c_void, at: u64, bytes: *mut u8, len: usize) -> i32>;
 
-/// Is told that a file, or its bytes, are not needed any more. It may be called on any thread.
+/// Is told that a file, or its bytes, are not needed any more. It may be called on any thread, also on the model's own. It must
+/// not free anything of the model, throw or longjmp.
 pub type StrixReleaseCallback = Option<extern "C" fn(user: *mut c_void)>;
 
 /// A file that a function provides: data, or read.
@@ -55,8 +58,6 @@ pub struct StrixFile {
     pub user: *mut c_void,
 }
 
-sized!(StrixFile);
-
 /// Provides a file by its name, such as "config.json" or "model.safetensors": fills file and returns 1. Returns 0 where there
 /// is none of that name, and anything negative where it cannot be had, which ends loading.
 ///
@@ -67,7 +68,7 @@ pub type StrixProvideCallback =
 /// Opens a model of files in memory: config.json, model.safetensors, tokenizer.model and what else a folder would hold. log
 /// may be NULL.
 ///
-/// The caller frees checkpoint, and after it and its models the bytes. Any thread.
+/// The caller frees checkpoint, and the bytes after it and all its models, sessions and answers. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn strix_checkpoint_from_memory(
     files: *const StrixNamedBytes,
@@ -199,5 +200,94 @@ impl Seek for Reader {
         };
         self.at = sought.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+    use std::fs;
+    use std::mem::MaybeUninit;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use strix_engine::Gpu;
+    use strix_model::convert::{WriteOptions, convert};
+    use strix_model::{Dtype, GenerateOptions, LoadOptions, Model, Remedy, Rounding, unwatched};
+
+    use super::*;
+    use crate::shared::Shared;
+
+    /// A folder whose files are provided, and how many of them were and are needed.
+    #[derive(Default)]
+    struct Store {
+        folder: PathBuf,
+        provided: AtomicUsize,
+        released: AtomicUsize,
+    }
+
+    struct Stored<'a> {
+        store: &'a Store,
+        _bytes: Vec<u8>,
+    }
+
+    extern "C" fn provide(user: *mut c_void, name: *const c_char, file: *mut StrixFile) -> i32 {
+        // SAFETY: the test's store, a text and a place.
+        let (store, name, file) = unsafe { (&*user.cast::<Store>(), CStr::from_ptr(name), &mut *file) };
+        let Ok(bytes) = fs::read(store.folder.join(name.to_str().unwrap())) else { return 0 };
+        (file.data, file.len) = (bytes.as_ptr(), bytes.len() as u64);
+        file.release = Some(release);
+        file.user = Box::into_raw(Box::new(Stored { store, _bytes: bytes })).cast();
+        store.provided.fetch_add(1, Ordering::Relaxed);
+        1
+    }
+
+    extern "C" fn release(user: *mut c_void) {
+        // SAFETY: what `provide` made, once.
+        let stored = unsafe { Box::from_raw(user.cast::<Stored<'_>>()) };
+        stored.store.released.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What is streamed as it lies in the file comes from there for as long as there may be answers.
+    #[test]
+    fn bytes_are_needed_while_a_session_is_there() {
+        let folder = std::env::temp_dir().join(format!("strix-capi-{}", std::process::id()));
+        let store = Store { folder, ..Store::default() };
+        let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../model/nano");
+        let int8 = Rounding { dtype: Dtype::Int8 { group: None }, vision: true };
+        convert(&nano, &store.folder, int8, &WriteOptions::default(), &mut unwatched).unwrap();
+
+        let mut place = MaybeUninit::uninit();
+        let user = (&raw const store).cast_mut().cast();
+        let opened =
+            strix_checkpoint_from_provider(Some(provide), user, std::ptr::null(), Some(&mut place), None);
+        assert_eq!(opened, StrixStatus::Ok);
+        // SAFETY: it was written.
+        let checkpoint = unsafe { place.assume_init() }.unwrap();
+
+        let gpu = Gpu::new().unwrap();
+        let mut options =
+            LoadOptions { ctx: Some(64), device_memory: Some(1 << 20), ..LoadOptions::default() };
+        let remedies = checkpoint.checkpoint.plan(&gpu, &options).unwrap_err().remedies();
+        let least = remedies.iter().find_map(|remedy| match remedy {
+            Remedy::DeviceMemory(bytes) => Some(*bytes),
+            _ => None,
+        });
+        options.device_memory = least;
+        let source = Source::Checkpoint(&checkpoint.checkpoint);
+        let model = Model::load_on(&gpu, source, &options, &mut unwatched).unwrap();
+        assert!(model.memory().streams());
+        let model = Shared::new(model, Log::none());
+        let session = crate::session::StrixSession::new(model.model.session().unwrap(), model.clone());
+        drop((checkpoint, model));
+        let needed = || store.provided.load(Ordering::Relaxed) - store.released.load(Ordering::Relaxed);
+        assert!(needed() > 0);
+        let answer =
+            session.inner.lock("session").unwrap().session.ask("What is this?", &GenerateOptions::default());
+        assert!(!answer.unwrap().finish().unwrap().text.is_empty());
+        assert!(needed() > 0);
+        drop(session);
+        assert_eq!(needed(), 0);
+        fs::remove_dir_all(&store.folder).unwrap();
     }
 }

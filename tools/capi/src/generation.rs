@@ -61,6 +61,8 @@ pub extern "C" fn strix_generation_next(
 ) -> StrixStatus {
     guard(error, || {
         let StrixGeneration { running, shared, .. } = handle(generation, "generation")?;
+        // A token that has no place is not taken.
+        raw::fillable(token)?;
         let mut running = running.lock("generation")?;
         let Running { generation, kept } = &mut *running;
         let generation = generation.as_mut().ok_or_else(taken)?;
@@ -126,7 +128,8 @@ pub extern "C" fn strix_generation_canceller(
 }
 
 /// Cancels an answer, unless it has ended, and frees it. The tokens that were taken stay in the conversation; if there are
-/// none, the question was never asked. NULL is nothing.
+/// none, the question was never asked. Where it is the last handle of its model, that is freed too, and waited for as
+/// strix_model_free says. NULL is nothing.
 ///
 /// No thread may use it any more.
 #[unsafe(no_mangle)]

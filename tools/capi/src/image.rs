@@ -8,7 +8,7 @@ use strix_model::image::{self, Exif, Opened, Options, PixelOrder, Pixels, RgbIma
 
 use crate::failure::{ErrorPlace, Failure};
 use crate::guard::{guard, quietly};
-use crate::raw::{self, choices, handle, list, place, sized, text};
+use crate::raw::{self, choices, given, handle, list, place, text};
 use crate::status::StrixStatus;
 
 /// A picture, of any size: 8 bits of red, green and blue.
@@ -70,7 +70,7 @@ pub struct StrixPixels {
     pub reserved: u32,
 }
 
-sized!(StrixImageOptions, StrixPixels);
+given!(StrixImageOptions, StrixPixels);
 
 type Place<'a> = Option<&'a mut MaybeUninit<Option<Box<StrixImage>>>>;
 

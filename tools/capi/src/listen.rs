@@ -11,7 +11,7 @@ use crate::canceller::StrixCanceller;
 use crate::failure::{ErrorPlace, Failure, StrixError};
 use crate::generation::{StrixGeneration, still_there};
 use crate::guard::{caught, guard};
-use crate::raw::{handle, null};
+use crate::raw::{handle, null, place};
 use crate::status::StrixStatus;
 use crate::tokens::{Kept, StrixToken};
 
@@ -48,7 +48,8 @@ pub struct StrixEvent {
 /// Is told each token, and once the end. 0 goes on; anything else cancels the answer, of which one event more is told.
 ///
 /// It is called on the model's thread, which has nothing to run meanwhile: it should return soon. It may ask, cancel and
-/// free, and must not wait for this or another answer of the model, throw or longjmp.
+/// free, and must not wait for this or another answer of the model, throw or longjmp. What it frees of another model may wait
+/// for answers of that: see strix_model_free.
 pub type StrixEventCallback = Option<extern "C" fn(user: *mut c_void, event: *const StrixEvent) -> i32>;
 
 /// Calls of one listener.
@@ -105,12 +106,14 @@ pub extern "C" fn strix_generation_listen(
     error: ErrorPlace<'_>,
 ) -> StrixStatus {
     guard(error, || {
+        // There may be none.
+        let out = place(canceller, "canceller").ok();
         let StrixGeneration { running, shared, .. } = handle(generation, "generation")?;
         let callback = callback.ok_or_else(|| null("callback"))?;
         let generation = still_there(running.lock("generation")?.generation.take())?;
         let cancel = generation.canceller();
-        if let Some(place) = canceller {
-            place.write(Some(StrixCanceller::of(cancel.clone())));
+        if let Some(out) = out {
+            out.write(Some(StrixCanceller::of(cancel.clone())));
         }
         let mut listener =
             Listener { callback, user: User::new(user), kept: Kept::default(), canceller: cancel };
@@ -118,7 +121,7 @@ pub extern "C" fn strix_generation_listen(
         shared.log.within(|| {
             generation.listen(move |event| {
                 // What panics here is a fault of ours, and has been logged.
-                let _ = caught(|| listening.call(|| listener.tell(event)));
+                let _ = listening.call(|| caught(|| listener.tell(event)));
             })
         });
         Ok(())

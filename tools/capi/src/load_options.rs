@@ -16,7 +16,7 @@ use crate::canceller::StrixCanceller;
 use crate::device::StrixDevice;
 use crate::failure::Failure;
 use crate::log::{Log, StrixLog};
-use crate::raw::{self, choices, optional_text, sized};
+use crate::raw::{self, choices, given, optional_text};
 use crate::text::ending;
 
 /// What matrices are stored as on the device.
@@ -87,8 +87,6 @@ pub struct StrixProgress {
     pub total: u64,
 }
 
-sized!(StrixProgress);
-
 /// Is told how far loading is. 0 goes on; anything else ends loading with STRIX_STATUS_CANCELLED.
 ///
 /// It is called on the thread that loads, within strix_model_load, and must not throw or longjmp.
@@ -142,7 +140,7 @@ pub struct StrixLoadOptions {
     pub slice_ms: u32,
 }
 
-sized!(StrixLoadOptions);
+given!(StrixLoadOptions);
 
 /// The options of one call.
 pub(crate) struct Loading {

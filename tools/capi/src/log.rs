@@ -13,7 +13,7 @@ use tracing_log::{LogTracer, NormalizeEvent, log};
 
 use crate::calls::User;
 use crate::failure::Failure;
-use crate::raw::{self, choices, sized};
+use crate::raw::{self, choices, given};
 use crate::text::ending;
 
 /// How much a message matters.
@@ -40,8 +40,9 @@ choices!(StrixLogLevel: 6);
 /// Is told a message: one line of UTF-8 of the part target, such as "strix_model::model". Both texts are there during the
 /// call only.
 ///
-/// It is called on whichever thread has something to say, by several at once, and may use any other handle than those that
-/// are within a call. It must not throw or longjmp.
+/// It is called on whichever thread has something to say, by several at once, also on the model's own, and may use any other
+/// handle than those that are within a call. It must not free anything of the model that it is told of, which would wait for
+/// its own thread, nor wait for an answer of it, throw or longjmp.
 pub type StrixLogCallback = Option<
     extern "C" fn(user: *mut c_void, level: StrixLogLevel, target: *const c_char, message: *const c_char),
 >;
@@ -63,7 +64,7 @@ pub struct StrixLog {
     pub reserved: u32,
 }
 
-sized!(StrixLog);
+given!(StrixLog);
 
 /// The log of a handle.
 #[derive(Clone)]

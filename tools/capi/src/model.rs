@@ -12,7 +12,7 @@ use crate::guard::{guard, quietly};
 use crate::image::StrixImage;
 use crate::load_options::{Loading, StrixLoadOptions};
 use crate::plan::{PlanPlace, StrixPlan};
-use crate::raw::{self, handle, list, place, sized, text, write_list};
+use crate::raw::{self, filled, handle, list, place, text, write_list};
 use crate::shared::Shared;
 use crate::status::StrixStatus;
 use crate::text::ending;
@@ -78,7 +78,7 @@ pub struct StrixActivity {
     pub encoded_pictures: u64,
 }
 
-sized!(StrixModelInfo, StrixActivity);
+filled!(StrixModelInfo, StrixActivity);
 
 /// Loads a model onto a device. options may be NULL.
 ///
@@ -258,8 +258,8 @@ pub extern "C" fn strix_model_encode(
 /// waits for answers that are listened to (strix_generation_listen): cancel them first where that should not take long.
 /// Afterwards no thread of the model is left, and none of its callbacks is called any more. NULL is nothing.
 ///
-/// No thread may use the handle any more. From within a callback of strix_generation_listen, the model's thread ends after
-/// the callback instead.
+/// No thread may use the handle any more. From within a callback of strix_generation_listen of this model, nothing is waited
+/// for: its thread ends, and lets go of what the model was loaded of, after the callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn strix_model_free(model: Option<Box<StrixModel>>) {
     quietly((), || {

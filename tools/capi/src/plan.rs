@@ -3,13 +3,13 @@
 use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 
-use strix_model::{Home, MemoryPlan, Room, plan};
+use strix_model::{Home, MemoryPlan};
 
 use crate::checkpoint::StrixCheckpoint;
 use crate::failure::ErrorPlace;
 use crate::guard::{guard, quietly};
 use crate::load_options::{Loading, StrixLoadOptions};
-use crate::raw::{self, handle, place, sized};
+use crate::raw::{self, filled, handle, place};
 use crate::remedy::out_of;
 use crate::status::StrixStatus;
 use crate::text::ending;
@@ -86,7 +86,7 @@ pub struct StrixPlanPart {
     pub reserved: u32,
 }
 
-sized!(StrixPlanInfo, StrixPlanPart);
+filled!(StrixPlanInfo, StrixPlanPart);
 
 pub(crate) type PlanPlace<'a> = Option<&'a mut MaybeUninit<Option<Box<StrixPlan>>>>;
 
@@ -134,12 +134,8 @@ pub extern "C" fn strix_plan_new(
         let out = place(plan, "plan")?;
         let StrixCheckpoint { checkpoint, .. } = handle(checkpoint, "checkpoint")?;
         let loading = Loading::read(options)?;
-        let (gpu, options) = (loading.device()?, &loading.options);
-        let report = loading.log.within(|| {
-            let (config, weights) = (checkpoint.config(), checkpoint.weights());
-            let room = Room::of(&gpu, options.device_memory, Some(weights));
-            self::plan(config, options, &gpu.target(), Some(weights), room)
-        })?;
+        let gpu = loading.device()?;
+        let report = loading.log.within(|| checkpoint.plan(&gpu, &loading.options))?;
         out.write(Some(StrixPlan::new(&report.memory, report.ctx, &report.notes)));
         Ok(())
     })

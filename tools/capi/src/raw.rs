@@ -91,19 +91,25 @@ pub(crate) fn write_list<T: Copy>(
     Ok(())
 }
 
-/// A struct that begins with its size in bytes, as the caller knows it, and of which all zeros are valid.
+/// A struct that begins with its size in bytes, as the caller knows it.
 ///
 /// # Safety
 ///
-/// It is `repr(C)`, begins with a `usize`, has no padding, and is valid whatever its bytes behind that are, as far as the
-/// caller keeps to the header.
+/// It is `repr(C)`, begins with a `usize`, and has no padding.
 pub(crate) unsafe trait Versioned: Copy {
     /// Its name in the header.
     const NAME: &'static str;
 }
 
+/// One that the caller gives. Those that are only filled may have enums, which not all bytes are valid for.
+///
+/// # Safety
+///
+/// It is valid whatever its bytes behind the size are, zeros too, as far as the caller keeps to the header.
+pub(crate) unsafe trait Given: Versioned {}
+
 /// Reads a struct of options: all zeros but for what the caller knows. `NULL` is all zeros.
-pub(crate) fn options<T: Versioned>(pointer: *const T) -> Result<T, Failure> {
+pub(crate) fn options<T: Given>(pointer: *const T) -> Result<T, Failure> {
     // SAFETY: all zeros are valid for it.
     let mut known: T = unsafe { std::mem::zeroed() };
     if pointer.is_null() {
@@ -129,12 +135,17 @@ pub(crate) fn options<T: Versioned>(pointer: *const T) -> Result<T, Failure> {
     Ok(known)
 }
 
-/// Fills a struct of the caller's, as far as the caller knows it; what the library does not know of it becomes zero.
-pub(crate) fn fill<T: Versioned>(out: *mut T, value: T) -> Result<(), Failure> {
+/// The size of a struct that can be filled.
+pub(crate) fn fillable<T: Versioned>(out: *const T) -> Result<usize, Failure> {
     if out.is_null() {
         return Err(null(T::NAME));
     }
-    let size = size_of_caller::<T>(out)?;
+    size_of_caller::<T>(out)
+}
+
+/// Fills a struct of the caller's, as far as the caller knows it; what the library does not know of it becomes zero.
+pub(crate) fn fill<T: Versioned>(out: *mut T, value: T) -> Result<(), Failure> {
+    let size = fillable(out.cast_const())?;
     let known = size.min(size_of::<T>());
     let head = size_of::<usize>();
     // SAFETY: the header asks for a struct of `size` bytes at this address that may be written to. Its first field, which
@@ -213,12 +224,11 @@ macro_rules! choices {
     };
 }
 
-/// Says of structs that they begin with their size.
-macro_rules! sized {
+/// Says of structs that they begin with their size, and are filled.
+macro_rules! filled {
     ($($name:ident),* $(,)?) => {
         $(
-            // SAFETY: `repr(C)`, of numbers, pointers and optional functions, `size` first; that it has no padding is seen
-            // when the layout is checked.
+            // SAFETY: `repr(C)`, `size` first; that it has no padding is seen when the layout is checked.
             unsafe impl crate::raw::Versioned for $name {
                 const NAME: &'static str = stringify!($name);
             }
@@ -226,7 +236,18 @@ macro_rules! sized {
     };
 }
 
-pub(crate) use {choices, sized};
+/// Says of structs that they begin with their size, and are given by the caller.
+macro_rules! given {
+    ($($name:ident),* $(,)?) => {
+        crate::raw::filled!($($name),*);
+        $(
+            // SAFETY: of numbers, pointers, optional functions, and enums within `MaybeUninit`.
+            unsafe impl crate::raw::Given for $name {}
+        )*
+    };
+}
+
+pub(crate) use {choices, filled, given};
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +268,7 @@ mod tests {
         b: u64,
     }
 
-    sized!(Old, New);
+    given!(Old, New);
 
     #[test]
     fn a_smaller_struct_has_zeros_for_what_it_lacks() {
@@ -284,6 +305,23 @@ mod tests {
         let mut bytes = [New { size: size_of::<Old>(), a: 1, b: 2 }];
         fill(bytes.as_mut_ptr(), New { size: 0, a: 7, b: 9 }).unwrap();
         assert_eq!((bytes[0].size, bytes[0].a, bytes[0].b), (16, 7, 2));
+    }
+
+    #[test]
+    fn a_struct_with_an_enum_is_not_read() {
+        /// There are two ways to it for what is [`Given`], which the compiler refuses to choose between.
+        trait OnlyFilled<Way> {
+            const IS: bool = true;
+        }
+        impl<T: Versioned> OnlyFilled<()> for T {}
+        impl<T: Given> OnlyFilled<u8> for T {}
+        use crate::{
+            answer::StrixAnswerInfo, device::StrixDeviceInfo, plan::StrixPlanPart, remedy::StrixRemedy,
+        };
+        const {
+            assert!(<StrixAnswerInfo as OnlyFilled<_>>::IS && <StrixDeviceInfo as OnlyFilled<_>>::IS);
+            assert!(<StrixPlanPart as OnlyFilled<_>>::IS && <StrixRemedy as OnlyFilled<_>>::IS);
+        }
     }
 
     #[test]

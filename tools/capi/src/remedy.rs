@@ -2,7 +2,7 @@
 
 use crate::failure::{ErrorPlace, Failure, StrixError};
 use crate::guard::guard;
-use crate::raw::{self, handle, sized};
+use crate::raw::{self, filled, handle};
 use crate::status::StrixStatus;
 
 /// What to change.
@@ -37,7 +37,7 @@ pub struct StrixRemedy {
     pub reserved: u32,
 }
 
-sized!(StrixRemedy);
+filled!(StrixRemedy);
 
 /// Number of changes, each of which would let what failed succeed; 0 of NULL.
 ///

@@ -59,10 +59,9 @@ pub(crate) fn with<T>(
 fn answer(
     session: Option<&StrixSession>,
     options: *const StrixAskOptions,
-    out: GenerationPlace<'_>,
+    out: &mut MaybeUninit<Option<Box<StrixGeneration>>>,
     begin: impl FnOnce(&mut Session, &GenerateOptions, bool) -> strix_model::Result<Generation>,
 ) -> Result<(), Failure> {
-    let out = place(out, "generation")?;
     let shared = handle(session, "session")?.shared.clone();
     let (options, placed) = ask_options::read(options)?;
     let generation = with(session, |inner| Ok(begin(&mut inner.session, &options, placed)?))?;
@@ -135,8 +134,9 @@ pub extern "C" fn strix_session_ask(
     error: ErrorPlace<'_>,
 ) -> StrixStatus {
     guard(error, || {
+        let out = place(generation, "generation")?;
         let question = text(question, "question")?;
-        answer(session, options, generation, |session, options, placed| {
+        answer(session, options, out, |session, options, placed| {
             let question = if placed { Question::placed(question) } else { question.into() };
             session.ask(question, options)
         })
@@ -156,8 +156,9 @@ pub extern "C" fn strix_session_complete(
     error: ErrorPlace<'_>,
 ) -> StrixStatus {
     guard(error, || {
+        let out = place(generation, "generation")?;
         let prompt = text(prompt, "prompt")?;
-        answer(session, options, generation, |session, options, _| session.complete(prompt, options))
+        answer(session, options, out, |session, options, _| session.complete(prompt, options))
     })
 }
 
@@ -174,8 +175,9 @@ pub extern "C" fn strix_session_complete_ids(
     error: ErrorPlace<'_>,
 ) -> StrixStatus {
     guard(error, || {
+        let out = place(generation, "generation")?;
         let ids = prompt_ids(list(ids, num_ids, "ids")?);
-        answer(session, options, generation, |session, options, _| session.complete_ids(&ids, options))
+        answer(session, options, out, |session, options, _| session.complete_ids(&ids, options))
     })
 }
 
@@ -189,7 +191,10 @@ pub extern "C" fn strix_session_retry(
     generation: GenerationPlace<'_>,
     error: ErrorPlace<'_>,
 ) -> StrixStatus {
-    guard(error, || answer(session, options, generation, |session, options, _| session.retry(options)))
+    guard(error, || {
+        let out = place(generation, "generation")?;
+        answer(session, options, out, |session, options, _| session.retry(options))
+    })
 }
 
 /// Goes on with the last answer, which was cut off by max_tokens, by a full context or by being cancelled, for up to max_tokens
@@ -203,7 +208,10 @@ pub extern "C" fn strix_session_resume(
     generation: GenerationPlace<'_>,
     error: ErrorPlace<'_>,
 ) -> StrixStatus {
-    guard(error, || answer(session, std::ptr::null(), generation, |session, _, _| session.resume(max_tokens)))
+    guard(error, || {
+        let out = place(generation, "generation")?;
+        answer(session, std::ptr::null(), out, |session, _, _| session.resume(max_tokens))
+    })
 }
 
 /// The logits of the whole vocabulary for the token behind a prompt of tokens, in which STRIX_PICTURE is the place of a
@@ -233,7 +241,8 @@ fn prompt_ids(ids: &[u32]) -> Vec<PromptId> {
     ids.iter().map(of).collect()
 }
 
-/// Frees a conversation. An answer that is under way goes on until its generation is freed. NULL is nothing.
+/// Frees a conversation. An answer that is under way goes on until its generation is freed. Where it is the last handle of its
+/// model, that is freed too, and waited for as strix_model_free says. NULL is nothing.
 ///
 /// No thread may use it any more.
 #[unsafe(no_mangle)]

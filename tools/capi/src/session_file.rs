@@ -10,7 +10,7 @@ use crate::failure::ErrorPlace;
 use crate::guard::guard;
 use crate::image::StrixImage;
 use crate::model::StrixModel;
-use crate::raw::{self, handle, place, sized, text};
+use crate::raw::{self, given, handle, place, text};
 use crate::session::{SessionPlace, StrixSession, with};
 use crate::status::StrixStatus;
 
@@ -27,7 +27,7 @@ pub struct StrixSaveOptions {
     pub with_cache: u32,
 }
 
-sized!(StrixSaveOptions);
+given!(StrixSaveOptions);
 
 /// Saves a conversation to a file, which is there as a whole or as it was. options may be NULL.
 ///

@@ -1,18 +1,13 @@
 //! What the handles of one model share.
 
-use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, ThreadId};
 
 use strix_model::Model;
 
 use crate::failure::Failure;
 use crate::log::Log;
 use crate::status::StrixStatus;
-
-thread_local! {
-    /// Whether this thread is within a callback of [`Listening`].
-    static LISTENING: Cell<bool> = const { Cell::new(false) };
-}
 
 /// A model, its log, and the answers that are listened to. The last of its handles waits for these.
 pub(crate) struct Shared {
@@ -28,33 +23,43 @@ impl Shared {
 
     /// Notes an answer that is listened to.
     pub(crate) fn listener(&self) -> Listening {
-        *self.listeners.number() += 1;
+        self.listeners.now().answers += 1;
         Listening(self.listeners.clone())
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // From a callback, its own end would be waited for.
-        if !LISTENING.get() {
-            let mut number = self.listeners.number();
-            while *number > 0 {
-                number = self.listeners.changed.wait(number).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
+        self.listeners.wait();
     }
 }
 
-/// Number of answers that are listened to.
+/// The answers of a model that are listened to.
 #[derive(Default)]
 struct Listeners {
-    number: Mutex<usize>,
+    now: Mutex<Listened>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct Listened {
+    /// Answers that have not ended.
+    answers: usize,
+    /// Threads that are within a callback, once for each.
+    within: Vec<ThreadId>,
+}
+
 impl Listeners {
-    fn number(&self) -> MutexGuard<'_, usize> {
-        self.number.lock().unwrap_or_else(PoisonError::into_inner)
+    fn now(&self) -> MutexGuard<'_, Listened> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no answer is listened to. From within a callback of one, its own end would be waited for: then not at all.
+    fn wait(&self) {
+        let mut now = self.now();
+        while now.answers > 0 && !now.within.contains(&thread::current().id()) {
+            now = self.changed.wait(now).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -62,18 +67,22 @@ impl Listeners {
 pub(crate) struct Listening(Arc<Listeners>);
 
 impl Listening {
-    /// Calls the listener.
+    /// Calls the listener, which does not panic.
     pub(crate) fn call<T>(&self, call: impl FnOnce() -> T) -> T {
-        let outer = LISTENING.replace(true);
+        let thread = thread::current().id();
+        self.0.now().within.push(thread);
         let done = call();
-        LISTENING.set(outer);
+        let within = &mut self.0.now().within;
+        if let Some(at) = within.iter().rposition(|&other| other == thread) {
+            within.remove(at);
+        }
         done
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        *self.0.number() -= 1;
+        self.0.now().answers -= 1;
         self.0.changed.notify_all();
     }
 }
@@ -101,5 +110,38 @@ impl<T> Exclusive<T> {
                 format!("the {name} was within a call that failed by a fault of Strix: free it"),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn listen(listeners: &Arc<Listeners>) -> Listening {
+        listeners.now().answers += 1;
+        Listening(listeners.clone())
+    }
+
+    #[test]
+    fn a_callback_waits_for_other_models_and_not_for_its_own() {
+        let [a, b] = [Arc::<Listeners>::default(), Arc::default()];
+        let (of_a, of_b) = (listen(&a), listen(&b));
+        of_a.call(|| {
+            a.wait();
+            // Within a callback of both.
+            of_b.call(|| [&a, &b].map(|of| of.wait()));
+            let late = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(50));
+                drop(of_b);
+            });
+            b.wait();
+            assert_eq!(b.now().answers, 0, "its answers are waited for");
+            late.join().unwrap();
+        });
+        assert!(a.now().within.is_empty() && b.now().within.is_empty());
+        drop(of_a);
+        a.wait();
     }
 }

@@ -112,6 +112,7 @@ impl StrixStatus {
             Error::Interrupted => Self::Cancelled,
             Error::LeftOut { .. } => Self::Unsupported,
             Error::NotACandidate { .. } => Self::UnknownToken,
+            Error::Stopped => Self::Internal,
             _ => Self::Other,
         }
     }

@@ -8,7 +8,7 @@ use strix_model::prompt::Template;
 
 use crate::failure::ErrorPlace;
 use crate::guard::guard;
-use crate::raw::{self, choices, null, optional_text, sized};
+use crate::raw::{self, choices, filled, null, optional_text};
 use crate::remedy::out_of;
 use crate::session::{StrixSession, with};
 use crate::status::StrixStatus;
@@ -61,7 +61,7 @@ pub struct StrixUsage {
     pub cache_pages: u64,
 }
 
-sized!(StrixTurn, StrixUsage);
+filled!(StrixTurn, StrixUsage);
 
 /// Number of questions so far.
 ///

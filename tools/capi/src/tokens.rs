@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use strix_model::LogProbs;
 
-use crate::raw::sized;
+use crate::raw::filled;
 use crate::text::Text;
 
 /// A token, and the logarithm of its probability.
@@ -38,7 +38,7 @@ pub struct StrixToken {
     pub log_prob: f32,
 }
 
-sized!(StrixToken);
+filled!(StrixToken);
 
 /// Keeps what a [`StrixToken`] points to.
 #[derive(Default)]

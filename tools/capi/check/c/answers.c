@@ -21,7 +21,7 @@ void check_answers(StrixModel *model, const Given *given) {
     StrixGeneration *generation = NULL, *second = NULL;
     StrixAnswer *answer = NULL;
     StrixAskOptions options = {.size = sizeof options, .log_probs = 1, .top_log_probs = 3};
-    StrixToken token = {.size = sizeof token}, again = {.size = sizeof again};
+    StrixToken token = {.size = sizeof token}, again = {.size = sizeof again}, unset = {.size = 0};
     StrixAnswerInfo info = {.size = sizeof info};
     StrixStatus status;
     StrixError *failed = NULL;
@@ -38,6 +38,9 @@ void check_answers(StrixModel *model, const Given *given) {
 
     OK(strix_session_ask(session, QUESTION, &options, &generation, &error));
     FAILS(STRIX_STATUS_BUSY, "still being answered", strix_session_ask(session, "And?", NULL, &second, &error));
+    /* What has no place for a token takes none. */
+    FAILS(STRIX_STATUS_NULL_POINTER, "StrixToken", strix_generation_next(generation, NULL, &error));
+    FAILS(STRIX_STATUS_STRUCT_SIZE, "sizeof(StrixToken)", strix_generation_next(generation, &unset, &error));
     while ((status = strix_generation_next(generation, &token, &failed)) == STRIX_STATUS_OK) {
         size_t used = strlen(text);
         snprintf(text + used, sizeof text - used, "%s", token.text);

@@ -10,6 +10,9 @@ void check_devices(void) {
     StrixDeviceOptions options = {.size = sizeof options};
     StrixDeviceInfo info = {.size = sizeof info};
     size_t i, chosen = 0;
+    setenv("STRIX_FAMILY", "of another kind", 1);
+    FAILS(STRIX_STATUS_OUT_OF_RANGE, "of another kind", strix_device_open(NULL, &device, &error));
+    unsetenv("STRIX_FAMILY");
     OK(strix_devices_list(NULL, &devices, &error));
     for (i = 0; i < strix_devices_count(devices); i++) {
         OK(strix_devices_get(devices, i, &info, &error));

@@ -12,6 +12,8 @@ typedef struct Heard {
     char text[512];
     StrixSession *session; /* Asked within the callback, if there is one. */
     StrixGeneration *next;
+    StrixModel *model;   /* Freed within the callback, if there is one: it is told to `other`, and then to nobody. */
+    struct Heard *other;
 } Heard;
 
 static int32_t hear(void *user, const StrixEvent *event) {
@@ -29,6 +31,12 @@ static int32_t hear(void *user, const StrixEvent *event) {
         if (heard->session != NULL) {
             /* The next question is asked where the last one ends. */
             OK(strix_session_ask(heard->session, "And now?", NULL, &heard->next, &error));
+        }
+        if (heard->model != NULL) {
+            strix_model_free(heard->model);
+            pthread_mutex_lock(&heard->other->lock);
+            CHECK(heard->other->ends == 1);
+            pthread_mutex_unlock(&heard->other->lock);
         }
         heard->ends++;
     } else {
@@ -97,6 +105,34 @@ static void check_listening(StrixModel *model) {
     strix_canceller_cancel(canceller);
     strix_canceller_free(canceller);
     strix_session_free(session);
+}
+
+/* The last handle of a model, freed within a callback of another: that waits for its answers, too. */
+static void check_freeing(StrixModel *model) {
+    StrixModel *other = load(NULL);
+    StrixSession *session = NULL;
+    StrixGeneration *generation = NULL;
+    StrixAskOptions options = endless();
+    Heard heard = fresh(), second = fresh();
+    options.max_tokens = options.min_tokens = 100;
+    OK(strix_session_new(other, &session, &error));
+    OK(strix_session_ask(session, "Go on.", &options, &generation, &error));
+    listen_to(generation, &second, NULL);
+    strix_generation_free(generation);
+    strix_session_free(session);
+
+    heard.model = other;
+    heard.other = &second;
+    options.max_tokens = options.min_tokens = 2;
+    OK(strix_session_new(model, &session, &error));
+    OK(strix_session_ask(session, "What is this?", &options, &generation, &error));
+    listen_to(generation, &heard, NULL);
+    strix_generation_free(generation);
+    wait_for(&heard, 0);
+    strix_session_free(session);
+    wait_for(&second, 0);
+    printf("freed after %d tokens of its answer\n", second.tokens);
+    CHECK(second.tokens == 100);
 }
 
 typedef struct Later {
@@ -204,6 +240,7 @@ void check_threads(StrixModel *model, const Given *given) {
     int i;
     check_listening(model);
     check_cancelling(model);
+    if (!given->quick) check_freeing(model);
 
     for (i = 0; i < THREADS; i++) {
         askers[i].model = model;

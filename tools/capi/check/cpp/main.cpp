@@ -60,6 +60,9 @@ static void check_opening(const std::string &picture) {
     } catch (const strix::Error &error) {
         CHECK(error.remedies().size() == 1 && error.remedies()[0].kind == STRIX_REMEDY_KIND_DEVICE_MEMORY);
     }
+    strix::LoadOptions unread;
+    unread.cache_dir = "\xff";
+    CHECK(thrown([&] { checkpoint.plan(unread); }) == STRIX_STATUS_BAD_TEXT);
 }
 
 static strix::Model check_loading(bool quick) {

@@ -67,14 +67,8 @@ pub(crate) fn layout(place: &Place, bless: bool) -> Result<Done> {
     fs::write(&source, program)?;
     run(Command::new("gcc").arg("-I").arg(place.include()).arg(&source).arg("-o").arg(&binary))?;
     let dump = output(&mut Command::new(&binary))?;
-    let mut at = 0;
-    for line in dump.lines().filter(|line| line.contains(" at ")) {
-        let mut numbers = line.split([' ', ',']).filter_map(|word| word.parse::<usize>().ok());
-        let (offset, size) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-        if offset != 0 && offset != at {
-            bail!("{line}: there is padding before it, which callers leave unset");
-        }
-        at = offset + size;
+    if let Some(line) = padding(&dump) {
+        bail!("{line}: there is padding before its end or before this field, which callers leave unset");
     }
     if !cfg!(all(target_os = "linux", target_pointer_width = "64")) {
         return Ok(Done::Skipped("what was committed is of 64-bit Linux".into()));
@@ -82,6 +76,33 @@ pub(crate) fn layout(place: &Place, bless: bool) -> Result<Done> {
     same(&place.capi.join("abi/layout.txt"), &dump, bless)?;
     println!("{} lines as committed", dump.lines().count());
     Ok(Done::Ok)
+}
+
+/// The first line of a dump of layouts that has padding: a field not where the one before ends, or a struct that does not end
+/// with its last.
+pub(crate) fn padding(dump: &str) -> Option<&str> {
+    let mut whole: Option<(&str, usize)> = None;
+    let mut at = 0;
+    for line in dump.lines() {
+        let mut numbers = line.split([' ', ',']).filter_map(|word| word.parse::<usize>().ok());
+        let (first, size) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        if line.contains(" at ") {
+            if first != at {
+                return Some(line);
+            }
+            at += size;
+        } else {
+            // Behind the structs are values of enums.
+            let next = (!line.starts_with("STRIX_")).then_some((line, first));
+            if let Some((line, size)) = std::mem::replace(&mut whole, next)
+                && size != at
+            {
+                return Some(line);
+            }
+            at = 0;
+        }
+    }
+    whole.filter(|&(_, size)| size != at).map(|(line, _)| line)
 }
 
 /// abidiff finds no change of functions and types. It is shown a library with the header's declarations and their debug

@@ -123,6 +123,17 @@ mod tests {
     }
 
     #[test]
+    fn padding_is_found_between_fields_and_at_the_end() {
+        let fits = "A 16\nA.size at 0, 8\nA.x at 8, 8\nB 8\nB.size at 0, 8\nSTRIX_ONE 1\nSTRIX_LESS -1\n";
+        assert_eq!(abi::padding(fits), None);
+        let between = fits.replace("A.x at 8, 8", "A.y at 8, 2\nA.x at 12, 4");
+        assert_eq!(abi::padding(&between), Some("A.x at 12, 4"));
+        assert_eq!(abi::padding(&fits.replace("A.x at 8, 8", "A.x at 8, 4")), Some("A 16"));
+        assert_eq!(abi::padding(&fits.replace("B 8", "B 16")), Some("B 16"));
+        assert_eq!(abi::padding("B 16\nB.size at 0, 8\n"), Some("B 16"));
+    }
+
+    #[test]
     fn declarations_are_found() {
         let text = "typedef struct A {\n  size_t size;\n  const char *name;\n} A;\nextern \"C\" {\n/** x */\nconst A *strix_a(void);\n\nStrixStatus strix_b(int x,\n    int y);\n";
         let names: Vec<_> = header::functions(text).into_iter().map(|(_, name)| name).collect();
