@@ -170,7 +170,7 @@ impl Filler<'_> {
         }
         for strip in &linear.strips {
             let packed =
-                matrix.pack(self.weights, strip.shape.blocks(), &|| !self.options.go_on().is_err())?;
+                matrix.pack(self.weights, strip.shape.blocks(), &|| self.options.go_on().is_ok())?;
             self.options.go_on()?;
             if stays { strip.write(self.gpu, &packed)? } else { strip.give(packed) }
         }

@@ -3,7 +3,8 @@
 #include <strix.h>
 
 static const char schema[] = "{\"type\": \"object\", \"properties\": {\"colour\": {\"enum\": [\"red\", \"green\", \"blue\"]}, "
-                             "\"sure\": {\"type\": \"boolean\"}}, \"required\": [\"colour\", \"sure\"]}";
+                             "\"sure\": {\"type\": \"boolean\"}}, \"required\": [\"colour\", \"sure\"], "
+                             "\"additionalProperties\": false}";
 
 int main(int argc, char **argv) {
     StrixAskOptions options = {
@@ -33,6 +34,9 @@ int main(int argc, char **argv) {
              strix_generation_finish(generation, &answer, &error) < 0 || strix_answer_info(answer, &info, &error) < 0;
     if (failed) {
         fprintf(stderr, "%s\n", strix_error_message(error));
+    } else if (info.finish != STRIX_FINISH_COMPLETE) {
+        fprintf(stderr, "cut off before it was JSON: %s\n", info.text);
+        failed = 1;
     } else {
         printf("%llu MiB of device memory: %s\n", (unsigned long long)(needs.device_bytes >> 20), info.text);
     }
