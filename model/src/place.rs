@@ -169,8 +169,7 @@ impl Filler<'_> {
             return Err(Error::Tensor { name: packed::weight_name(&matrix.label), reason });
         }
         for strip in &linear.strips {
-            let packed =
-                matrix.pack(self.weights, strip.shape.blocks(), &|| self.options.go_on().is_ok())?;
+            let packed = matrix.pack(self.weights, strip.shape.blocks(), &|| self.options.go_on().is_ok())?;
             self.options.go_on()?;
             if stays { strip.write(self.gpu, &packed)? } else { strip.give(packed) }
         }
