@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use crate::problem::Problem;
 use crate::reporter::Reporter;
 use crate::settings::Settings;
 use crate::state::{Device, Phase, State, Wish};
+use crate::store::Store;
 use crate::worker::Worker;
 use crate::{aside, device, screen, theme, view};
 
@@ -31,6 +33,7 @@ pub(crate) struct Kept {
     pub(crate) lost: Lost,
     pub(crate) log: Option<Log>,
     pub(crate) drive: Option<Drive>,
+    pub(crate) store: Store,
 }
 
 /// Why a device was lost, once it is.
@@ -57,8 +60,6 @@ impl Lost {
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     pub(crate) settings: Settings,
-    /// Where settings are kept; `None`: nowhere.
-    pub(crate) settings_path: Option<std::path::PathBuf>,
     pub(crate) pictures: Vec<std::path::PathBuf>,
     /// Whether the model computes between frames: on a GPU, unless something else is asked for.
     pub(crate) paced: Option<bool>,
@@ -82,7 +83,9 @@ pub(crate) struct App {
     frames: strix_engine::Frames,
     log: Option<Log>,
     drive: Option<Drive>,
-    is_closing: bool,
+    is_closing: Arc<AtomicBool>,
+    /// Frames in which a paste that was asked for may still come.
+    pasting: u8,
     /// Where the controls were in the frame before.
     places: BTreeMap<&'static str, egui::Rect>,
 }
@@ -93,7 +96,9 @@ impl App {
         theme::install(&cc.egui_ctx);
         let (report, events) = Reporter::new(cc.egui_ctx.clone());
         let frames = strix_engine::Frames::new();
-        let opened = open_device(cc, &report, opening.paced, &frames, &kept.borrow().lost);
+        let is_closing = Arc::new(AtomicBool::new(false));
+        let opened =
+            open_device(cc, &report, opening.paced, &frames, &kept.borrow().lost, is_closing.clone());
         let device = opened.as_ref().map_or_else(
             |_| Device::default(),
             |gpu| Device { name: gpu.name(), is_software: gpu.target().is_cpu },
@@ -133,8 +138,21 @@ impl App {
                 (None, None)
             }
         };
-        let (is_closing, places) = (false, BTreeMap::new());
-        Self { state, kept, opening, events, report, gpu, worker, frames, log, drive, is_closing, places }
+        Self {
+            state,
+            kept,
+            opening,
+            events,
+            report,
+            gpu,
+            worker,
+            frames,
+            log,
+            drive,
+            is_closing,
+            pasting: 0,
+            places: BTreeMap::new(),
+        }
     }
 
     /// Does what the state asks for.
@@ -156,7 +174,13 @@ impl App {
                 Wish::ChooseFolder => aside::choose_folder(report),
                 Wish::Open(paths) => aside::open(paths, report),
                 Wish::Region => screen::region_aside(report),
-                Wish::Paste => ctx.send_viewport_cmd(ViewportCommand::RequestPaste),
+                Wish::OpenTyped(typed) => aside::open_typed(typed, report),
+                Wish::Paste => {
+                    ctx.send_viewport_cmd(ViewportCommand::RequestPaste);
+                    ctx.request_repaint();
+                    // It comes with the next frame but one.
+                    self.pasting = 3;
+                }
                 Wish::Save => self.save(),
                 Wish::Reopen => self.close(ctx, "it was lost"),
             }
@@ -164,16 +188,13 @@ impl App {
     }
 
     fn save(&mut self) {
-        let Some(path) = &self.opening.settings_path else { return };
-        if let Err(error) = self.state.settings.write(path) {
-            let what = format!("The settings are not kept: {}: {error}", path.display());
-            self.state.trouble = Some(Problem::new(what, ""));
-        }
+        let saved = self.kept.borrow_mut().store.save(&self.state.settings);
+        self.state.trouble = saved.err().or(self.state.trouble.take());
     }
 
     /// Closes the window, to be opened anew.
     fn close(&mut self, ctx: &egui::Context, reason: &str) {
-        if !std::mem::replace(&mut self.is_closing, true) {
+        if !self.is_closing.swap(true, Ordering::Relaxed) {
             self.kept.borrow().lost.note(reason);
             ctx.send_viewport_cmd(ViewportCommand::Close);
         }
@@ -235,6 +256,23 @@ fn pasted(event: &Input) -> Option<Pasted> {
     }
 }
 
+fn is_paste(event: &Input) -> bool {
+    matches!(event, Input::Paste(_) | Input::PasteImage(_))
+}
+
+/// What is wrong with a paste of pictures that was asked for. Text that names none is taken out.
+fn check_paste(events: &mut Vec<Input>) -> Option<Problem> {
+    let advice = "Copy a picture, or the path of one, and paste again.";
+    let Some(at) = events.iter().position(is_paste) else {
+        return Some(Problem::input("The clipboard holds neither a picture nor a path.", advice));
+    };
+    if pasted(&events[at]).is_some() {
+        return None;
+    }
+    events.remove(at);
+    Some(Problem::input("The clipboard holds text that is no path of a picture.", advice))
+}
+
 /// The window's device, for models; what goes wrong with it is told.
 fn open_device(
     cc: &eframe::CreationContext<'_>,
@@ -242,6 +280,7 @@ fn open_device(
     paced: Option<bool>,
     frames: &strix_engine::Frames,
     lost: &Lost,
+    is_closing: Arc<AtomicBool>,
 ) -> Result<Gpu, Problem> {
     let Some(state) = &cc.wgpu_render_state else {
         return Err(Problem::new("The window has no wgpu device.", "Install your GPU's driver."));
@@ -254,6 +293,9 @@ fn open_device(
     let trouble = report.clone();
     state.device.on_uncaptured_error(Arc::new(move |error| {
         let text = error.to_string();
+        if text.contains("Surface::configure") && is_closing.load(Ordering::Relaxed) {
+            return;
+        }
         if text.contains("Surface::configure") {
             // The device was too busy for the window's new size. The next frame asks again.
             return eprintln!("note: {}", text.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -271,6 +313,9 @@ impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         // The frame before this one was submitted.
         self.frames.frame();
+        if ctx.input(|input| input.viewport().close_requested()) {
+            self.is_closing.store(true, Ordering::Relaxed);
+        }
         while let Ok(event) = self.events.try_recv() {
             self.state.apply(event);
         }
@@ -301,13 +346,21 @@ impl eframe::App for App {
         if let Some(drive) = &mut self.drive {
             ctx.request_repaint();
             if drive.step(&mut self.state) {
+                self.is_closing.store(true, Ordering::Relaxed);
                 ctx.send_viewport_cmd(ViewportCommand::Close);
             }
         }
         self.grant(&ctx);
     }
 
-    fn raw_input_hook(&mut self, _ctx: &egui::Context, input: &mut egui::RawInput) {
+    fn raw_input_hook(&mut self, ctx: &egui::Context, input: &mut egui::RawInput) {
+        if self.pasting > 0 {
+            self.pasting = if input.events.iter().any(is_paste) { 0 } else { self.pasting - 1 };
+            if self.pasting == 0 {
+                self.state.trouble = check_paste(&mut input.events).or(self.state.trouble.take());
+            }
+            ctx.request_repaint();
+        }
         // A path that was pasted is a picture, not text for the field that has the keyboard.
         let is_file = |event: &Input| matches!(pasted(event), Some(Pasted::Files(_)));
         if let Some(at) = input.events.iter().position(is_file) {
@@ -333,5 +386,24 @@ impl Drop for App {
         kept.drive = self.drive.take();
         // It may turn out later that the device is lost.
         kept.state = Some(std::mem::replace(&mut self.state, State::idle()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paste_of_no_picture_is_said() {
+        let text = || Input::Paste("what is it?".into());
+        let image = || Input::PasteImage(Arc::new(egui::ColorImage::filled([1, 1], egui::Color32::RED)));
+        let check =
+            |mut events: Vec<Input>| (check_paste(&mut events).map(|problem| problem.what), events.len());
+        let says = |(what, left): &(Option<String>, usize), word: &str| {
+            what.as_ref().is_some_and(|what| what.contains(word)) && *left == 0
+        };
+        assert!(says(&check(vec![]), "neither"));
+        assert!(says(&check(vec![text()]), "text"));
+        assert_eq!(check(vec![image()]), (None, 1));
     }
 }

@@ -16,12 +16,15 @@ mod reporter;
 mod screen;
 mod settings;
 mod state;
+mod store;
 mod theme;
 mod view;
 mod watch;
 mod worker;
 
 use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +41,10 @@ use crate::drive::Drive;
 use crate::log::Log;
 use crate::problem::Problem;
 use crate::settings::{Choice, Look, Settings, Slice};
+use crate::store::Store;
+
+/// Least width and height of the window, in points.
+const LEAST: [f32; 2] = [360.0, 480.0];
 
 /// A window in which pictures are asked about
 #[derive(Debug, Parser)]
@@ -101,42 +108,60 @@ enum LookArg {
 
 fn size(text: &str) -> Result<[f32; 2], String> {
     let sides = text.split_once('x').and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
-    let fits = |side: &f32| (200.0..=16_384.0).contains(side);
-    sides.filter(|sides| sides.iter().all(fits)).ok_or_else(|| "it is no size such as 1080x760".into())
+    let size: [f32; 2] = sides.ok_or("it is no size such as 1080x760")?;
+    let [width, height] = LEAST;
+    if !size.iter().zip(LEAST).all(|(side, least)| *side >= least) {
+        return Err(format!("the least size is {width}x{height}"));
+    }
+    if size.iter().any(|&side| side > 16_384.0) {
+        return Err("the largest size is 16384x16384".into());
+    }
+    Ok(size)
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    let has_colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(has_colours);
+    log.with_env_filter(filter()).init();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+        Err(problem) => {
+            eprintln!("error: {}", problem.text());
+            ExitCode::from(problem.exit_code())
         }
     }
 }
 
-/// Warnings, and what `RUST_LOG` asks for. What drivers and the window say of themselves is no use to users.
+/// What `RUST_LOG` asks for, or Strix's warnings and the errors of others. Not those of X11, which calls each request an error
+/// that a window made before it closed, nor those of GL where it has no driver.
 fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "error,strix_engine=warn,strix_model=warn".into())
+    tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        "error,winit::platform_impl::linux=off,wgpu_hal::gles=off,strix_engine=warn,strix_model=warn".into()
+    })
 }
 
 /// Opens the window, and again each time that its device is lost.
-fn run(args: &Args) -> Result<(), String> {
+fn run(args: &Args) -> Result<(), Problem> {
+    if cfg!(target_os = "linux") && !has_display(|name| std::env::var_os(name)) {
+        return Err(no_display());
+    }
     let kept = Rc::new(RefCell::new(Kept::default()));
     if let Some(path) = &args.log {
-        let log = Log::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let log =
+            Log::create(path).map_err(|error| Problem::input(format!("{}: {error}", path.display()), ""))?;
         kept.borrow_mut().log = Some(log);
     }
     if let (Some(question), Some(out)) = (&args.ask, &args.frames) {
-        kept.borrow_mut().drive = Some(Drive::new(question.clone(), args.times, out.clone()));
+        let drive = Drive::new(question.clone(), args.times, out.clone(), args.pictures.len());
+        kept.borrow_mut().drive = Some(drive);
     }
-    let mut opening = opening(args);
+    let (mut opening, store) = opening(args);
+    kept.borrow_mut().store = store;
     let mut wanted = Wanted { name: args.adapter.clone().filter(|name| !name.is_empty()), passed_over: 0 };
     loop {
-        let setup = device::setup(&wanted)?;
+        let setup = device::setup(&wanted).map_err(|what| Problem::input(what, ""))?;
         let opened = catch_unwind(AssertUnwindSafe(|| open(args, setup, &kept, &opening)));
         // A lost device is destroyed on purpose once at most.
         opening.lose_device_after = None;
@@ -147,13 +172,27 @@ fn run(args: &Args) -> Result<(), String> {
                 eprintln!("note: passed over an adapter: {error}");
                 wanted.passed_over += 1;
             }
-            Ok(Err(error)) if !has_lost => return Err(error.to_string()),
-            Ok(Ok(())) if !has_lost => return Ok(()),
+            Ok(Err(eframe::Error::WinitEventLoop(_))) if cfg!(target_os = "linux") => {
+                return Err(no_display());
+            }
+            Ok(Err(error)) if !has_lost => return Err(Problem::new(error.to_string(), "")),
+            Ok(Ok(())) if !has_lost => return kept.take().drive.map_or(Ok(()), Drive::outcome),
             // wgpu panics in places when a device is lost.
             Err(panic) if !has_lost => std::panic::resume_unwind(panic),
             _ => {}
         }
     }
+}
+
+/// Whether the environment names a display of X11 or Wayland.
+fn has_display(var: impl Fn(&str) -> Option<OsString>) -> bool {
+    ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"]
+        .into_iter()
+        .any(|name| var(name).is_some_and(|value| !value.is_empty()))
+}
+
+fn no_display() -> Problem {
+    Problem::input("no display: set DISPLAY or WAYLAND_DISPLAY, or run it in a desktop session", "")
 }
 
 /// Whether the device of the window that was open is lost. wgpu may have panicked of that before it said so.
@@ -165,16 +204,9 @@ fn is_lost(kept: &Kept) -> bool {
 }
 
 /// What is opened: the settings with the options over them.
-fn opening(args: &Args) -> Opening {
-    let settings_path = args.settings.clone().or_else(Settings::default_path);
-    let read = settings_path.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read);
-    let (mut settings, trouble) = match read {
-        Ok(settings) => (settings, None),
-        Err(what) => {
-            let what = format!("The settings could not be read, and are those of a first start: {what}");
-            (Settings::default(), Some(Problem::new(what, "")))
-        }
-    };
+fn opening(args: &Args) -> (Opening, Store) {
+    let (mut store, trouble) = Store::open(args.settings.clone().or_else(Settings::default_path));
+    let mut settings = store.kept().clone();
     match &args.model {
         Some(path) if path.as_os_str() == "nano" => settings.model = Choice::Nano,
         Some(path) => settings.model = Choice::Folder(path.clone()),
@@ -192,18 +224,16 @@ fn opening(args: &Args) -> Opening {
             LookArg::Dark => Look::Dark,
         };
     }
-    // Options are for this time.
-    let is_plain =
-        args.model.is_none() && args.slice.is_none() && args.ctx.is_none() && args.max_tokens.is_none();
-    Opening {
+    store.begin(&settings);
+    let opening = Opening {
         settings,
-        settings_path: settings_path.filter(|_| is_plain && args.look.is_none() || args.settings.is_some()),
         pictures: args.pictures.clone(),
         paced: args.paced,
         trouble,
         slow_loading: args.slow_loading.map(Duration::from_millis),
         lose_device_after: args.lose_device_after,
-    }
+    };
+    (opening, store)
 }
 
 fn open(
@@ -216,7 +246,7 @@ fn open(
         .with_title("Strix")
         .with_app_id("strix-viewer")
         .with_inner_size(args.size)
-        .with_min_inner_size([360.0, 480.0])
+        .with_min_inner_size(LEAST)
         .with_drag_and_drop(true);
     let options = eframe::NativeOptions {
         viewport,
@@ -229,4 +259,43 @@ fn open(
         Ok(Box::new(App::new(cc, kept, opening)) as Box<dyn eframe::App>)
     };
     eframe::run_native("strix-viewer", options, Box::new(create))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_not_kept_with_what_the_window_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("viewer.json");
+        std::fs::write(&path, r#"{"model": {"folder": "/models/owl"}}"#).unwrap();
+        let file = path.to_str().unwrap();
+        let args = ["strix-viewer", "--model", "nano", "--look", "dark", "--slice", "3", "--ctx", "512"];
+        let args = Args::parse_from(args.into_iter().chain(["--max-tokens", "7", "--settings", file]));
+        let (opening, mut store) = opening(&args);
+        let mut settings = opening.settings;
+        assert_eq!((&settings.model, settings.loading.slice), (&Choice::Nano, Slice::Ms(3)));
+        settings.answering.seed = 5;
+        store.save(&settings).unwrap();
+        let mut wanted = Settings { model: Choice::Folder("/models/owl".into()), ..Settings::default() };
+        wanted.answering.seed = 5;
+        assert_eq!(Settings::read(&path), Ok(wanted));
+    }
+
+    #[test]
+    fn a_size_that_is_too_small_is_told_the_least() {
+        assert_eq!(size("1080x760"), Ok([1080.0, 760.0]));
+        assert!(size("200x100").unwrap_err().contains("360x480"));
+        assert!(size("1e9x760").unwrap_err().contains("16384"));
+        for wrong in ["1080", "x", "NaNxNaN"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_display_is_named_by_the_environment() {
+        assert!(has_display(|name| (name == "WAYLAND_DISPLAY").then(|| "wayland-0".into())));
+        assert!(!has_display(|name| (name == "DISPLAY").then(OsString::new)));
+    }
 }

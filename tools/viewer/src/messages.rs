@@ -95,6 +95,8 @@ pub(crate) enum Event {
     Reading(usize),
     /// A picture was read: one of those that were opened, or of `Reading`.
     Picture(Result<Picture, Problem>),
+    /// No picture was at a path that was typed.
+    NotOpened(String),
     /// A folder was chosen in a dialog.
     Chosen(std::path::PathBuf),
     /// The device is lost.

@@ -78,7 +78,7 @@ impl Picture {
     ///
     /// If it cannot be read, or is none that is.
     pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
-        let opened = reader::open_with(path, &options())?;
+        let opened = reader::open_with(path, &options()).map_err(|error| Problem::of_picture(&error))?;
         let notes = opened.notes.iter().filter_map(note).collect();
         Ok(Self::new(short(&path.display().to_string()), opened.pixels, notes))
     }

@@ -14,6 +14,8 @@ pub(crate) struct Problem {
     pub(crate) fixes: Vec<Fix>,
     /// Whether the device is lost: nothing runs on it any more.
     pub(crate) is_lost: bool,
+    /// Whether it is of what the user gave: a path, a file, a question. The same again would fail again.
+    pub(crate) is_input: bool,
 }
 
 /// A change of the settings with which a model fits.
@@ -41,7 +43,23 @@ impl Fix {
 impl Problem {
     /// A problem without a fix.
     pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { what: what.into(), advice: advice.into(), fixes: vec![], is_lost: false }
+        Self { what: what.into(), advice: advice.into(), fixes: vec![], is_lost: false, is_input: false }
+    }
+
+    /// A problem of what the user gave.
+    pub(crate) fn input(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { is_input: true, ..Self::new(what, advice) }
+    }
+
+    /// A picture could not be read.
+    pub(crate) fn of_picture(error: &Error) -> Self {
+        let problem = Self::from(error);
+        match error {
+            Error::Io { .. } => {
+                Self { advice: "Check the path, or drop the picture here.".into(), ..problem }
+            }
+            _ => problem,
+        }
     }
 
     /// The device is lost; `reason` is what the driver said.
@@ -58,7 +76,17 @@ impl Problem {
 
     /// Text to copy or to log.
     pub(crate) fn text(&self) -> String {
-        if self.advice.is_empty() { self.what.clone() } else { format!("{} {}", self.what, self.advice) }
+        let Self { what, advice, .. } = self;
+        match advice.as_str() {
+            "" => what.clone(),
+            _ if what.ends_with(['.', '!', '?']) => format!("{what} {advice}"),
+            _ => format!("{what}. {advice}"),
+        }
+    }
+
+    /// What the program ends with where nobody sees the window: 2 for what the user can mend, as in `strix`.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.is_input { 2 } else { 1 }
     }
 }
 
@@ -76,11 +104,14 @@ impl From<&Error> for Problem {
                 let what = capitalised(&length.to_string());
                 let advice = "Shorten the question, use fewer pictures, begin a new conversation, or load the model with a \
                               larger context.";
-                return Self::new(what, advice);
+                return Self::input(what, advice);
             }
             Error::ContextFull { needed, limit } => {
                 let what = format!("The context of {limit} positions is full, and {needed} are needed.");
-                return Self::new(what, "Begin a new conversation, or load the model with a larger context.");
+                return Self::input(
+                    what,
+                    "Begin a new conversation, or load the model with a larger context.",
+                );
             }
             Error::PoolFull { .. } => {
                 "Lower the longest answer in the settings, or begin a new conversation."
@@ -90,7 +121,8 @@ impl From<&Error> for Problem {
             Error::Io { .. } => "Choose the folder that holds config.json, the tokenizer and the weights.",
             _ => "",
         };
-        Self { fixes, ..Self::new(sentence, advice) }
+        let is_fault = matches!(error, Error::Engine(Engine::Pipeline { .. } | Engine::TooLong { .. }));
+        Self { fixes, is_input: !is_fault, ..Self::new(sentence, advice) }
     }
 }
 
@@ -134,6 +166,23 @@ mod tests {
         assert!(problem.is_lost && problem.what.contains("it is gone"), "{problem:?}");
         assert!(Problem::from(Error::Shared(lost().into())).is_lost);
         assert!(!Problem::from(Error::EmptyPrompt).is_lost);
+    }
+
+    #[test]
+    fn sentences_are_apart_and_pictures_have_their_own_advice() {
+        let missing = || Error::Io { path: "x.png".into(), source: std::io::ErrorKind::NotFound.into() };
+        assert_eq!(Problem::new("No.", "Why not?").text(), "No. Why not?");
+        let [model, picture] = [Problem::from(missing()), Problem::of_picture(&missing())];
+        assert_eq!(model.text(), format!("{}. {}", model.what, model.advice));
+        assert!(model.advice.contains("config.json"), "{model:?}");
+        assert_eq!(picture.advice, "Check the path, or drop the picture here.");
+    }
+
+    #[test]
+    fn exit_codes_tell_whose_fault_it_is() {
+        assert_eq!(Problem::from(Error::EmptyPrompt).exit_code(), 2);
+        assert_eq!(Problem::from(Error::Engine(Engine::Lost("gone".into()))).exit_code(), 1);
+        assert_eq!(Problem::new("This is a bug in Strix: it", "").exit_code(), 1);
     }
 
     #[test]

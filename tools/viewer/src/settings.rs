@@ -238,6 +238,21 @@ impl Settings {
         fs::rename(&new, path)
     }
 
+    /// Takes each setting that differs between `before` and `now`.
+    pub(crate) fn take_changes(&mut self, before: &Self, now: &Self) {
+        macro_rules! take {
+            ($($($field:ident).+),+) => {
+                $(if before.$($field).+ != now.$($field).+ {
+                    self.$($field).+.clone_from(&now.$($field).+);
+                })+
+            };
+        }
+        take!(look, model, recent, details_closed);
+        take!(loading.weights, loading.kv_f16, loading.ctx, loading.slice);
+        take!(answering.temperature, answering.top_p, answering.repetition_penalty);
+        take!(answering.max_tokens, answering.seed);
+    }
+
     /// Notes that a model was loaded.
     pub(crate) fn loaded(&mut self, choice: &Choice) {
         self.model = choice.clone();
@@ -281,6 +296,22 @@ mod tests {
         assert_eq!(Settings::read(&path).unwrap().look, Look::Light);
         fs::write(&path, "{").unwrap();
         assert!(Settings::read(&path).unwrap_err().contains("viewer.json"));
+    }
+
+    #[test]
+    fn every_setting_is_taken_when_it_is_changed() {
+        let mut now = Settings { look: Look::Dark, details_closed: true, ..Settings::default() };
+        now.loaded(&Choice::Folder("/models/owl".into()));
+        now.loading = Loading { weights: Weights::F32, kv_f16: true, ctx: Some(1), slice: Slice::Whole };
+        let Answering { temperature, top_p, repetition_penalty, max_tokens, seed } = &mut now.answering;
+        (*temperature, *top_p, *repetition_penalty) =
+            (*temperature + 0.5, *top_p / 2.0, *repetition_penalty + 0.5);
+        (*max_tokens, *seed) = (*max_tokens + 1, *seed + 1);
+        let mut taken = Settings::default();
+        taken.take_changes(&now, &now);
+        assert_eq!(taken, Settings::default());
+        taken.take_changes(&Settings::default(), &now);
+        assert_eq!(taken, now);
     }
 
     #[test]

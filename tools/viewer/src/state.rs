@@ -90,6 +90,14 @@ impl Planned {
             Self::Asked(choice) | Self::Known(choice, _) | Self::Failed(choice, _) => Some(choice),
         }
     }
+
+    /// The same, if it is the one whose path is typed; nano has none.
+    pub(crate) fn typed(&self, path: &str) -> Option<&Choice> {
+        self.choice().filter(|choice| match choice {
+            Choice::Folder(folder) => folder.display().to_string().trim() == path.trim(),
+            Choice::Nano => path.trim().is_empty(),
+        })
+    }
 }
 
 /// What lies over the conversation.
@@ -321,20 +329,17 @@ impl State {
     /// Opens the dialog in which a model is chosen.
     pub(crate) fn choose_model(&mut self) {
         let current = self.model.as_ref().map_or(&self.settings.model, |model| &model.choice).clone();
-        let path = match &current {
-            Choice::Folder(path) => path.display().to_string(),
-            Choice::Nano => String::new(),
-        };
-        self.dialog = Some(Dialog::Model { path, planned: Planned::Nothing });
+        self.dialog = Some(Dialog::Model { path: String::new(), planned: Planned::Nothing });
         self.plan(current);
     }
 
     /// Has a model looked at for the dialog.
     pub(crate) fn plan(&mut self, choice: Choice) {
         if let Some(Dialog::Model { planned, path }) = &mut self.dialog {
-            if let Choice::Folder(folder) = &choice {
-                *path = folder.display().to_string();
-            }
+            *path = match &choice {
+                Choice::Folder(folder) => folder.display().to_string(),
+                Choice::Nano => String::new(),
+            };
             *planned = Planned::Asked(choice.clone());
             self.wishes.push(Wish::Plan(choice));
         }
@@ -362,13 +367,21 @@ impl State {
         self.wishes.push(Wish::Open(paths));
     }
 
+    /// Reads a picture whose path was typed. Its field takes the path back if there is none.
+    pub(crate) fn open_typed(&mut self, typed: String) {
+        self.draft.reading += 1;
+        self.draft.path = None;
+        self.wants_focus = true;
+        self.wishes.push(Wish::OpenTyped(typed));
+    }
+
     /// Takes a picture for the next question.
     pub(crate) fn add(&mut self, picture: Picture) {
         if self.draft.pictures.len() >= MOST_PICTURES {
             let what =
                 format!("A question takes {MOST_PICTURES} pictures, and {} is one more.", picture.name);
             self.trouble =
-                Some(Problem::new(what, "Ask about these first; the conversation remembers them."));
+                Some(Problem::input(what, "Ask about these first; the conversation remembers them."));
             return;
         }
         self.draft.pictures.push(picture);
@@ -433,6 +446,7 @@ impl State {
                     Err(problem) => self.trouble = Some(problem),
                 }
             }
+            Event::NotOpened(typed) => _ = self.draft.path.get_or_insert(typed),
             Event::Chosen(path) => self.plan(Choice::Folder(path)),
             Event::Lost => self.wishes.push(Wish::Reopen),
             Event::Trouble(problem) => self.trouble = Some(problem),
@@ -443,8 +457,11 @@ impl State {
         if !self.conversation.entries.is_empty() {
             self.conversation.entries.push(Entry::Begun(model.choice.name()));
         }
-        self.settings.loaded(&model.choice);
-        self.wishes.push(Wish::Save);
+        // A model of the settings, or of an option, was not chosen in the window.
+        if self.settings.model != model.choice {
+            self.settings.loaded(&model.choice);
+            self.wishes.push(Wish::Save);
+        }
         self.model = Some(model);
         self.phase = Phase::Ready;
         self.wants_focus = true;
@@ -493,6 +510,13 @@ impl State {
             _ => None,
         })
     }
+}
+
+/// A path that was typed: `~/owl.png` is in the user's folder.
+pub(crate) fn typed_path(typed: &str) -> PathBuf {
+    let typed = typed.trim();
+    let inside = typed.strip_prefix("~/").and_then(|rest| Some(std::env::home_dir()?.join(rest)));
+    inside.unwrap_or_else(|| typed.into())
 }
 
 /// Why an answer ended, where that is worth a word.

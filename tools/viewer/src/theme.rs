@@ -28,6 +28,8 @@ pub(crate) struct Palette {
     pub(crate) card: Color32,
     /// Between panels.
     pub(crate) line: Color32,
+    /// Of a slider's rail.
+    pub(crate) rail: Color32,
     pub(crate) text: Color32,
     /// Of what is less important. Its contrast is that of text all the same.
     pub(crate) weak: Color32,
@@ -47,6 +49,7 @@ const DARK: Palette = Palette {
     panel: Color32::from_rgb(0x1d, 0x20, 0x26),
     card: Color32::from_rgb(0x24, 0x28, 0x30),
     line: Color32::from_rgb(0x30, 0x35, 0x3f),
+    rail: Color32::from_rgb(0x6d, 0x75, 0x84),
     text: Color32::from_rgb(0xe7, 0xe9, 0xee),
     weak: Color32::from_rgb(0x9d, 0xa5, 0xb4),
     accent: Color32::from_rgb(0xe5, 0xa9, 0x4d),
@@ -61,6 +64,7 @@ const LIGHT: Palette = Palette {
     panel: Color32::from_rgb(0xf4, 0xf4, 0xf2),
     card: Color32::from_rgb(0xff, 0xff, 0xff),
     line: Color32::from_rgb(0xdf, 0xdf, 0xdb),
+    rail: Color32::from_rgb(0x84, 0x88, 0x90),
     text: Color32::from_rgb(0x1f, 0x22, 0x28),
     weak: Color32::from_rgb(0x62, 0x67, 0x70),
     accent: Color32::from_rgb(0x9a, 0x5b, 0x00),
@@ -197,6 +201,8 @@ mod tests {
                     );
                 }
             }
+            // A control needs less than text.
+            assert!(contrast(p.rail, p.panel) >= 3.0, "{}", contrast(p.rail, p.panel));
             let pairs = [(p.on_accent, p.accent), (p.text, p.mark), (p.danger, p.danger_ground)];
             for (text, ground) in pairs {
                 assert!(contrast(text, ground) >= 4.5, "{text:?} on {ground:?}: {}", contrast(text, ground));

@@ -64,6 +64,16 @@ fn the_first_start_loads_nano_and_the_next_what_was_loaded_last() {
 }
 
 #[test]
+fn a_model_that_an_option_names_is_not_kept() {
+    let folder = Choice::Folder("/models/owl".into());
+    let settings = Settings { model: folder.clone(), ..Settings::default() };
+    let mut state = State::new(settings.clone(), Device::default());
+    state.wishes.clear();
+    state.apply(loaded(&state, folder));
+    assert!(state.wishes.is_empty() && state.settings == settings, "{:?}", state.wishes);
+}
+
+#[test]
 fn an_answer_streams_into_its_turn() {
     let mut state = ready();
     state.add(picture("owl.png"));
@@ -231,6 +241,23 @@ fn plans_of_what_is_no_longer_chosen_are_dropped() {
     assert_eq!(shown(&state), None);
     state.apply(Event::Planned(Choice::Folder("/b".into()), Ok(Plan::default().into())));
     assert_eq!(shown(&state), Some(("b".into(), "/b".into())));
+}
+
+#[test]
+fn a_plan_is_of_the_path_that_is_typed() {
+    let mut state = ready();
+    state.choose_model();
+    let owl = Choice::Folder("/models/owl".into());
+    let typed = |state: &State, typed: &str| match &state.dialog {
+        Some(Dialog::Model { planned, .. }) => planned.typed(typed).cloned(),
+        _ => None,
+    };
+    assert_eq!((typed(&state, ""), typed(&state, "/models/owl")), (Some(Choice::Nano), None));
+    state.plan(owl.clone());
+    assert_eq!((typed(&state, ""), typed(&state, " /models/owl ")), (None, Some(owl)));
+    // nano has no path, and takes away the other's.
+    state.plan(Choice::Nano);
+    assert!(matches!(&state.dialog, Some(Dialog::Model { path, .. }) if path.is_empty()));
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) enum Wish {
     ChooseFolder,
     /// Read pictures.
     Open(Vec<PathBuf>),
+    /// Read a picture whose path was typed.
+    OpenTyped(String),
     /// Take a region of the screen.
     Region,
     /// Paste what the clipboard holds.

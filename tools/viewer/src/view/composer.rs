@@ -1,12 +1,13 @@
 //! Where questions are written: pictures, text, and the button that asks.
 
 use eframe::egui::{
-    Align, Frame, Id, Key, KeyboardShortcut, Layout, Margin, Modifiers, RichText, ScrollArea, Stroke,
+    Align, Button, Frame, Id, Key, KeyboardShortcut, Layout, Margin, Modifiers, RichText, ScrollArea, Stroke,
     TextEdit, Ui, vec2,
 };
 
 use super::{bar, control, pictures, primary, problem, quiet, weak};
 use crate::plan::bytes;
+use crate::settings::Choice;
 use crate::state::{Phase, State, Wish};
 use crate::theme::{COLUMN, palette};
 
@@ -88,16 +89,25 @@ fn troubles(ui: &mut Ui, state: &mut State) {
         Some(reason) => fix = problem(ui, reason, false).0,
         None => _ = ui.label(RichText::new(format!("{} is not loaded.", choice.name())).color(p.weak)),
     }
+    // The same again is first, unless that would fail again.
+    let is_bad = reason.as_ref().is_some_and(|reason| reason.is_input);
+    let is_nano = choice == Choice::Nano;
     ui.horizontal_wrapped(|ui| {
-        let again = format!("Load {}", choice.name());
-        if control("load-again", ui.add(primary(ui, &again))).clicked() {
+        let mut button = |name, words: &str, is_first| {
+            let button = if is_first { primary(ui, words) } else { Button::new(words) };
+            control(name, ui.add(button)).clicked()
+        };
+        if !is_bad && button("load-again", &format!("Load {}", choice.name()), true) {
             state.load(choice.clone());
         }
-        if choice != crate::settings::Choice::Nano && control("load-nano", ui.button("Load nano")).clicked() {
-            state.load(crate::settings::Choice::Nano);
+        if !is_nano && button("load-nano", "Load nano", is_bad) {
+            state.load(Choice::Nano);
         }
-        if control("choose-model", ui.button("Choose a model…")).clicked() {
+        if button("choose-model", "Choose a model…", is_bad && is_nano) {
             state.choose_model();
+        }
+        if is_bad && button("load-again", &format!("Try {} again", choice.name()), false) {
+            state.load(choice.clone());
         }
     });
     ui.add_space(6.0);
@@ -183,18 +193,11 @@ fn path(ui: &mut Ui, state: &mut State) {
         });
         let name = typed.trim();
         if open.inner && !name.is_empty() {
-            state.open(vec![home(name)]);
+            state.open_typed(name.to_owned());
             keep = false;
-            state.wants_focus = true;
         }
     });
     state.draft.path = keep.then_some(typed);
-}
-
-/// `~/owl.png` in the user's folder.
-fn home(path: &str) -> std::path::PathBuf {
-    let inside = path.strip_prefix("~/").and_then(|rest| Some(std::env::home_dir()?.join(rest)));
-    inside.unwrap_or_else(|| path.into())
 }
 
 /// Where pictures come from.

@@ -1,13 +1,11 @@
 //! The dialog in which a model is chosen: what it is and what it takes, before it is loaded.
 
-use std::path::PathBuf;
-
 use eframe::egui::{Align, Button, ComboBox, Context, Id, Key, Layout, Margin, RichText, TextEdit, Ui};
 
 use super::{busy, control, details, dialog, fact, primary, problem, section, weak};
 use crate::plan::{Plan, count};
 use crate::settings::{Choice, Weights};
-use crate::state::{Dialog, Planned, State, Wish};
+use crate::state::{Dialog, Planned, State, Wish, typed_path};
 
 /// Contexts that are offered.
 const CONTEXTS: [u32; 6] = [256, 512, 1024, 2048, 4096, 8192];
@@ -19,11 +17,18 @@ pub(crate) fn show(ctx: &Context, state: &mut State) {
     let mut wanted = Wanted::default();
     let closed = dialog(ctx, "Choose a model", 520.0, |ui| {
         ui.spacing_mut().item_spacing.y = 6.0;
-        choices(ui, state, &mut path, planned.choice(), &mut wanted);
+        let current = planned.typed(&path).cloned();
+        choices(ui, state, &mut path, current.as_ref(), &mut wanted);
+        // What is shown is of the path that is typed, from the first letter on.
+        let current = planned.typed(&path);
         ui.add_space(6.0);
-        options(ui, state, planned.choice(), &mut wanted);
+        options(ui, state, current, &mut wanted);
         ui.add_space(6.0);
-        outcome(ui, &planned, &mut wanted);
+        if current.is_some() {
+            outcome(ui, &planned, &mut wanted);
+        } else if !path.trim().is_empty() && next(ui, "look-at", "Look at it") {
+            wanted.plan = Some(Choice::Folder(typed_path(&path)));
+        }
     });
     state.dialog = (!closed).then_some(Dialog::Model { path, planned });
     if let Some(choice) = wanted.plan {
@@ -76,7 +81,7 @@ fn choices(ui: &mut Ui, state: &mut State, path: &mut String, current: Option<&C
             let edit = control("model-path", ui.add(edit));
             if edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) && !path.trim().is_empty()
             {
-                wanted.plan = Some(Choice::Folder(PathBuf::from(path.trim())));
+                wanted.plan = Some(Choice::Folder(typed_path(path)));
             }
         });
     });
@@ -137,16 +142,20 @@ fn outcome(ui: &mut Ui, planned: &Planned, wanted: &mut Wanted) {
         Planned::Known(choice, plan) => {
             known(ui, choice, plan);
             ui.add_space(4.0);
-            ui.horizontal(|ui| {
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    let load = format!("Load {}", choice.name());
-                    if control("load", ui.add(primary(ui, &load))).clicked() {
-                        wanted.load = Some(choice.clone());
-                    }
-                });
-            });
+            if next(ui, "load", &format!("Load {}", choice.name())) {
+                wanted.load = Some(choice.clone());
+            }
         }
     }
+}
+
+/// The button at the end. Returns whether it was clicked.
+fn next(ui: &mut Ui, name: &'static str, words: &str) -> bool {
+    let row = ui.horizontal(|ui| {
+        let button = |ui: &mut Ui| control(name, ui.add(primary(ui, words))).clicked();
+        ui.with_layout(Layout::right_to_left(Align::Center), button).inner
+    });
+    row.inner
 }
 
 fn known(ui: &mut Ui, choice: &Choice, plan: &Plan) {

@@ -1,16 +1,19 @@
 //! The dialog of the settings.
 
-use eframe::egui::{Align, Context, DragValue, Layout, Slider, Ui};
+use std::ops::RangeInclusive;
+
+use eframe::egui::style::Selection;
+use eframe::egui::{Align, Context, DragValue, Layout, Response, Slider, Stroke, Ui};
 
 use super::{control, dialog, section, weak};
 use crate::settings::{Answering, Loading, Look, Slice};
 use crate::state::{State, Wish};
-use crate::theme;
+use crate::theme::{self, palette};
 
 /// Draws it.
 pub(crate) fn show(ctx: &Context, state: &mut State) {
     let before = state.settings.clone();
-    let closed = dialog(ctx, "Settings", 440.0, |ui| {
+    let closed = dialog(ctx, "Settings", 500.0, |ui| {
         ui.spacing_mut().item_spacing.y = 6.0;
         let settings = &mut state.settings;
         section(ui, "Window");
@@ -58,17 +61,31 @@ fn row(ui: &mut Ui, name: &str, add: impl FnOnce(&mut Ui)) {
     });
 }
 
+/// A slider whose rail is seen on the panel.
+fn slider(ui: &mut Ui, value: &mut f32, range: RangeInclusive<f32>) -> Response {
+    ui.scope(|ui| {
+        let p = palette(ui);
+        let visuals = ui.visuals_mut();
+        visuals.widgets.inactive.bg_fill = p.rail;
+        visuals.selection = Selection { bg_fill: p.accent, stroke: Stroke::new(1.0, p.on_accent) };
+        ui.add(Slider::new(value, range).step_by(0.05))
+    })
+    .inner
+}
+
 fn answers(ui: &mut Ui, a: &mut Answering) {
     row(ui, "Temperature", |ui| {
-        let slider = ui.add(Slider::new(&mut a.temperature, 0.0..=2.0).step_by(0.05));
+        let slider = slider(ui, &mut a.temperature, 0.0..=2.0);
         control("temperature", slider.on_hover_text("0 is always the likeliest word; higher is more varied"));
     });
-    row(ui, "Likeliest, in all", |ui| {
-        let slider = ui.add(Slider::new(&mut a.top_p, 0.05..=1.0).step_by(0.05));
-        slider.on_hover_text("top_p: words are drawn from the likeliest that have this probability together");
+    row(ui, "Top p", |ui| {
+        let slider = slider(ui, &mut a.top_p, 0.05..=1.0);
+        slider.on_hover_text(
+            "Words are drawn from the likeliest that have this probability together; 1 is all of them",
+        );
     });
     row(ui, "Against repetition", |ui| {
-        let slider = ui.add(Slider::new(&mut a.repetition_penalty, 1.0..=2.0).step_by(0.05));
+        let slider = slider(ui, &mut a.repetition_penalty, 1.0..=2.0);
         slider.on_hover_text("repetition_penalty: 1 changes nothing");
     });
     row(ui, "Longest answer", |ui| {
@@ -81,12 +98,14 @@ fn answers(ui: &mut Ui, a: &mut Answering) {
 }
 
 fn device(ui: &mut Ui, loading: &mut Loading) {
-    row(ui, "Frames in between", |ui| {
+    row(ui, "Submit work in", |ui| {
         let custom = match loading.slice {
             Slice::Ms(_) => loading.slice,
             _ => Slice::Ms(8),
         };
-        for (slice, words) in [(Slice::Auto, "Automatic"), (Slice::Whole, "None"), (custom, "Every")] {
+        for (slice, words) in
+            [(Slice::Auto, "Short slices"), (Slice::Whole, "One piece"), (custom, "Slices of")]
+        {
             ui.selectable_value(&mut loading.slice, slice, words);
         }
         if let Slice::Ms(ms) = &mut loading.slice {
@@ -95,7 +114,7 @@ fn device(ui: &mut Ui, loading: &mut Loading) {
     });
     ui.label(weak(
         ui,
-        "Pieces in which the model's work is given to the device, so that the window is drawn between them. A change takes \
-         effect when a model is loaded.",
+        "The window is drawn between two slices of the model's work; in one piece the model is faster and the window stutters. \
+         A change takes effect when a model is loaded.",
     ));
 }

@@ -118,6 +118,39 @@ fn a_plan_is_shown_and_loaded() {
 }
 
 #[test]
+fn the_button_of_the_models_follows_what_is_typed() {
+    let mut window = window([1080.0, 760.0], state());
+    let state = window.state_mut();
+    state.choose_model();
+    state.apply(Event::Planned(Choice::Nano, Ok(plan().into())));
+    state.wishes.clear();
+    window.run_steps(4);
+    window.get_by_label("Load nano");
+    let Some(Dialog::Model { path, .. }) = &mut window.state_mut().dialog else { panic!() };
+    *path = " /models/owl".into();
+    window.run_steps(4);
+    assert!(window.query_by_label("Load nano").is_none());
+    window.get_by_label("Look at it").click();
+    window.run_steps(4);
+    let owl = Choice::Folder("/models/owl".into());
+    assert!(matches!(&window.state().wishes[..], [Wish::Plan(choice)] if *choice == owl));
+    window.state_mut().apply(Event::Planned(owl, Ok(plan().into())));
+    window.run_steps(4);
+    window.get_by_label("Load owl");
+}
+
+#[test]
+fn what_failed_is_not_what_is_proposed() {
+    let mut state = state();
+    let problem = Problem::input("nowhere is missing", "");
+    state.phase = Phase::Empty { choice: Choice::Folder("/nowhere".into()), problem: Some(problem) };
+    let window = window([1080.0, 760.0], state);
+    let places = take_controls(&window.ctx).places;
+    assert!(places["load-nano"].left() < places["load-again"].left(), "{places:?}");
+    window.get_by_label("Try nowhere again");
+}
+
+#[test]
 fn a_problem_has_its_advice_and_its_fix() {
     let mut window = window([1080.0, 760.0], state());
     let problem =

@@ -99,7 +99,34 @@ fn pictures_are_dropped_and_named_and_taken_away() {
     viewer.click("close-problem");
     viewer.wait("no trouble", |state| state["trouble"].is_null());
 
+    // Text is no picture, and an empty clipboard has none.
+    for (text, says) in [("what is it?", "no path of a picture"), ("", "neither a picture")] {
+        display.copy("UTF8_STRING", text.as_bytes());
+        viewer.click("add");
+        viewer.click("menu-paste");
+        viewer.wait(says, |state| state["trouble"].as_str().is_some_and(|what| what.contains(says)));
+    }
+
+    // A path of nothing stays in its field.
+    viewer.click("add");
+    viewer.click("menu-path");
+    viewer.wait("the field of the path", |state| !state["controls"]["path"].is_null());
+    viewer.write("path", "/nowhere/owl.png");
+    display.key("Return");
+    viewer.wait("the path again", |state| {
+        let says = state["trouble"].as_str().is_some_and(|what| what.contains("Check the path"));
+        says && state["path"] == "/nowhere/owl.png"
+    });
+    viewer.click("close-path");
+
     // Here is no portal: what to do instead is said.
+    if std::process::Command::new("zenity").arg("--version").output().is_err() {
+        viewer.click("add");
+        viewer.click("menu-open");
+        viewer.wait("that there is no dialog", |state| {
+            state["trouble"].as_str().is_some_and(|what| what.contains("type a path"))
+        });
+    }
     viewer.click("add");
     viewer.click("menu-region");
     viewer.wait("what to do", |state| {

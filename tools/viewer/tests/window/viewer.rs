@@ -104,8 +104,7 @@ impl<'a> Viewer<'a> {
         let holds = |state: &Value| state[if field == "question" { "draft" } else { "path" }] == text;
         for _ in 0..5 {
             self.display.focus();
-            self.click(field);
-            self.wait("the keyboard", |state| state["focused"] == field);
+            self.click_until(field, |state| state["focused"] == field);
             self.display.key("ctrl+a");
             self.display.type_text(text);
             // What is typed into a frame that a click still moves the keyboard in is lost, in every window.
