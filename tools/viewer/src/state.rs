@@ -1,6 +1,7 @@
 //! What the window knows and what may be done, without a window: each thing that happens changes it, and what the model, the
 //! system or the device is to do for it goes into `wishes`.
 
+mod dialog;
 mod wish;
 
 use std::path::PathBuf;
@@ -14,9 +15,9 @@ use crate::conversation::{Answer, Conversation, Entry, Gaze, Outcome, Turn};
 use crate::frames::{During, Frames};
 use crate::messages::{Asked, Command, Event, LoadId, Loaded, Progress, TurnId};
 use crate::picture::Picture;
-use crate::plan::Plan;
 use crate::problem::{Fix, Problem};
 use crate::settings::{Choice, Settings};
+pub(crate) use dialog::{Dialog, Planned};
 pub(crate) use wish::Wish;
 
 /// Pictures of one question at most.
@@ -71,46 +72,6 @@ pub(crate) struct Draft {
     pub(crate) path: Option<String>,
     /// Pictures that are still being read.
     pub(crate) reading: usize,
-}
-
-/// What was planned of the model that the dialog shows.
-#[derive(Debug)]
-pub(crate) enum Planned {
-    Nothing,
-    Asked(Choice),
-    Known(Choice, Box<Plan>),
-    Failed(Choice, Problem),
-}
-
-impl Planned {
-    /// The model that it is of.
-    pub(crate) fn choice(&self) -> Option<&Choice> {
-        match self {
-            Self::Nothing => None,
-            Self::Asked(choice) | Self::Known(choice, _) | Self::Failed(choice, _) => Some(choice),
-        }
-    }
-
-    /// The same, if it is the one whose path is typed; nano has none.
-    pub(crate) fn typed(&self, path: &str) -> Option<&Choice> {
-        self.choice().filter(|choice| match choice {
-            Choice::Folder(folder) => folder.display().to_string().trim() == path.trim(),
-            Choice::Nano => path.trim().is_empty(),
-        })
-    }
-}
-
-/// What lies over the conversation.
-#[derive(Debug)]
-pub(crate) enum Dialog {
-    /// Choose a model: a path that is typed, and what is known of the chosen one.
-    Model {
-        path: String,
-        planned: Planned,
-    },
-    Settings,
-    /// The panel of the model and the device, where the window has no room beside.
-    Details,
 }
 
 /// What is looked at of an answer.

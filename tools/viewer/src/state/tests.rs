@@ -4,6 +4,7 @@ use strix_model::Timing;
 use strix_model::image::RgbImage;
 
 use super::*;
+use crate::plan::Plan;
 
 fn state() -> State {
     State::new(Settings::default(), Device::default())
