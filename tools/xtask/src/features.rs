@@ -13,16 +13,25 @@ pub(crate) const LIBRARIES: [(&str, &str); 3] =
 /// A feature that is no more than others together.
 pub(crate) const DEFAULT: &str = "default";
 
-/// Checks all sets of features with cargo-hack; a warning is an error. What an app leaves out must be refused as the tests
-/// say, too.
+/// Checks all sets of features, those of the C interface too. What an app leaves out must be refused as the tests say.
 pub(crate) fn features() -> Result {
-    let mut command = hack()?;
-    command.args(["clippy", "--quiet", "--each-feature"]);
-    command.args(LIBRARIES.iter().flat_map(|(_, package)| ["-p", package]));
-    run(command.args(["-p", "strix-capi", "--", "-D", "warnings"]))?;
+    sets(LIBRARIES.map(|(_, package)| package).into_iter().chain(["strix-capi"]))?;
     println!("── strix-model says what was left out");
     let left_out = ["-p", "strix-model", "--no-default-features", "--lib", "left_out"];
     run(selected(&mut cargo()).args(["test", "--quiet"]).args(left_out))
+}
+
+/// The same of the libraries alone, without running anything.
+pub(crate) fn libraries() -> Result {
+    sets(LIBRARIES.map(|(_, package)| package))
+}
+
+/// Checks each set of features of some packages with cargo-hack; a warning is an error.
+fn sets(packages: impl IntoIterator<Item = &'static str>) -> Result {
+    let mut command = hack()?;
+    command.args(["clippy", "--quiet", "--each-feature"]);
+    command.args(packages.into_iter().flat_map(|package| ["-p", package]));
+    run(command.args(["--", "-D", "warnings"]))
 }
 
 /// cargo-hack, which is installed beside what is built where there is none.

@@ -174,7 +174,7 @@ fn all_checks(phases: &mut Phases, args: &[String]) -> Result {
         phases.run("doctests", || run(cargo().args(["test", "--workspace", "--doc"])))?;
     }
     phases.run("examples", examples)?;
-    phases.run("features", features::features)?;
+    phases.run("features", features::libraries)?;
     // Built with the tests, and with their features: no second build of the dependencies.
     phases.run("golden", || run(&mut Command::new(sibling("golden"))))?;
     // `strix` asks the software driver for them where the processor can.
