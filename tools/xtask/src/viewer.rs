@@ -18,7 +18,8 @@ pub(crate) fn viewer(args: &[String]) -> Result {
         [] => {
             let target = env::current_exe().unwrap_or_default();
             let shots = target.ancestors().nth(2).unwrap_or(Path::new("target")).join("viewer");
-            run(tests.env("STRIX_VIEWER_SHOTS", &shots))?;
+            // A window that is used by a program needs the processor to itself.
+            run(tests.env("STRIX_VIEWER_SHOTS", &shots).args(["--", "--test-threads=1"]))?;
             println!("screenshots are in {}", shots.display());
             Ok(())
         }

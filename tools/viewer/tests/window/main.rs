@@ -137,7 +137,7 @@ fn pictures_are_dropped_and_named_and_taken_away() {
 #[test]
 fn a_model_is_chosen_planned_loaded_and_cancelled_and_an_answer_stopped() {
     let Some(display) = Display::start(1080, 760) else { return };
-    let viewer = Viewer::open(&display, &["--look", "light", "--slow-loading", "10"], "1");
+    let viewer = Viewer::open(&display, &["--look", "light", "--slow-loading", "40"], "1");
     viewer.ready();
     let folder = endless(&viewer.path(""));
 
