@@ -55,6 +55,13 @@ struct Inputs {
     ranges: Vec<(TensorId, u64, u64, bool)>,
 }
 
+impl Inputs {
+    /// Notes that what was written was submitted.
+    fn are_copied(&mut self) {
+        self.ranges.iter_mut().for_each(|range| range.3 = false);
+    }
+}
+
 #[derive(Debug)]
 struct Output {
     id: TensorId,

@@ -4,7 +4,8 @@
 //! cargo run -p strix-model --features nano --example own_device
 //! ```
 //!
-//! An app needs `pollster` beside `strix-model`. It draws to a texture, so that it needs no window. An app with one calls `Frames::frame` behind its `present`.
+//! It draws to a texture, so that it needs no window. An app with one calls `Frames::frame` behind its `present`. An app needs
+//! `pollster` beside `strix-model`.
 
 use std::error::Error;
 use std::thread;

@@ -161,8 +161,9 @@ impl<'m> Batch<'m> {
         }
         drop(guard);
         // Whoever listens may ask, which takes the state.
-        for (feed, ended) in all_ended {
-            feed.end(ended, None);
+        let has_ended = !all_ended.is_empty();
+        all_ended.into_iter().for_each(|(feed, how)| feed.end(how, None));
+        if has_ended {
             queue.tell();
         }
         true

@@ -217,7 +217,7 @@ impl Program {
         }
         let submitted = Instant::now();
         run.queue.submit()?;
-        self.inputs.ranges.iter_mut().for_each(|range| range.3 = false);
+        self.inputs.are_copied();
         if let (Some(load), Some(state)) = (&load, &mut state) {
             state.used[load.slot] = run.queue.last();
         }
@@ -298,7 +298,7 @@ impl Program {
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.copy_inputs(&mut encoder)?;
         self.gpu.submit(encoder)?;
-        self.inputs.ranges.iter_mut().for_each(|range| range.3 = false);
+        self.inputs.are_copied();
         self.map_inputs()
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::content::Content;
 use super::cursor::shown;
 use super::entry::{At, Fault, TensorEntry};
-use super::pickle::{self, MAX_PICKLE_BYTES, Object, Tensor, Unpickled, Value, unpickle};
+use super::pickle::{MAX_PICKLE_BYTES, Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
 use crate::config::UNQUANTISED;
@@ -67,7 +67,7 @@ pub(super) fn read(file: &Content) -> Result<Header, Fault> {
     }
     let length = entries[&format!("{top}data.pkl")].len();
     if length > MAX_PICKLE_BYTES {
-        return Err(Fault::Wrong(pickle::too_long(length)));
+        return Err(format!("its pickle is {length} bytes long, above {MAX_PICKLE_BYTES}").into());
     }
     let pickle = entry("data.pkl", length)?.unwrap_or_default();
     tensors(&pickle, top, &entries).map_err(Fault::Wrong)
