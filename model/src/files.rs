@@ -1,6 +1,6 @@
 //! Files of a checkpoint that are in no folder: bytes in memory, readers, whatever an app keeps them in.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -88,10 +88,10 @@ impl<R: Read + Seek + Send> ReadSeek for R {}
 
 /// The content of a provided file. Clones share it.
 #[derive(Clone)]
-pub struct FileContent(Content);
+pub struct FileContent(Given);
 
 #[derive(Clone)]
-enum Content {
+enum Given {
     Bytes(SharedBytes),
     Reader(Arc<Mutex<dyn ReadSeek>>),
 }
@@ -101,7 +101,7 @@ impl FileContent {
     /// it is asked. Weights are read where they are; nothing holds them once a model is loaded, unless the device uses them in
     /// place or its layers take turns.
     pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self(Content::Bytes(Arc::new(bytes)))
+        Self(Given::Bytes(Arc::new(bytes)))
     }
 
     /// A reader that can seek, from its byte 0 on, wherever it is now: a `File`, a `Cursor`, an entry of an archive that is
@@ -111,21 +111,21 @@ impl FileContent {
     /// memory; where layers take turns on the device, they are read again for each. Any other file is read whole. The reader
     /// is used from several threads, by one at a time.
     pub fn from_reader(reader: impl Read + Seek + Send + 'static) -> Self {
-        Self(Content::Reader(Arc::new(Mutex::new(reader))))
+        Self(Given::Reader(Arc::new(Mutex::new(reader))))
     }
 
     /// What it holds, under that name: bytes, or a reader with its length.
-    pub(crate) fn opened(self, name: &str) -> Result<Opened> {
+    pub(crate) fn opened(self, name: &str) -> Result<Content> {
         match self.0 {
-            Content::Bytes(bytes) => Ok(Opened::Bytes(bytes)),
-            Content::Reader(reader) => {
+            Given::Bytes(bytes) => Ok(Content::Bytes(bytes)),
+            Given::Reader(reader) => {
                 let mut reader = Reader { name: name.into(), len: 0, kept: Mutex::default(), inner: reader };
                 reader.len = reader.end()?;
                 if usize::try_from(reader.len).is_err() {
                     let reason = format!("holds {} bytes, more than this program can address", reader.len);
                     return Err(Error::File { path: name.into(), reason });
                 }
-                Ok(Opened::Reader(Arc::new(reader)))
+                Ok(Content::Reader(Arc::new(reader)))
             }
         }
     }
@@ -134,16 +134,50 @@ impl FileContent {
 impl fmt::Debug for FileContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Content::Bytes(bytes) => write!(f, "{} bytes", (**bytes).as_ref().len()),
-            Content::Reader(_) => f.write_str("a reader"),
+            Given::Bytes(bytes) => write!(f, "{} bytes", (**bytes).as_ref().len()),
+            Given::Reader(_) => f.write_str("a reader"),
         }
     }
 }
 
-/// A provided file that was opened.
-pub(crate) enum Opened {
+/// What a file holds.
+pub(crate) enum Content {
+    /// A memory map, or memory.
     Bytes(SharedBytes),
+    /// What is read when it is needed.
     Reader(Arc<Reader>),
+}
+
+impl Content {
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => (**bytes).as_ref().len() as u64,
+            Self::Reader(reader) => reader.len(),
+        }
+    }
+
+    /// So many bytes from `at` on, copied only where they have to be read; `None` if the file does not have them all.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub(crate) fn part(&self, at: u64, len: u64) -> Result<Option<Cow<'_, [u8]>>> {
+        let Some(end) = at.checked_add(len).filter(|&end| end <= self.len()) else { return Ok(None) };
+        Ok(Some(match self {
+            Self::Bytes(bytes) => Cow::Borrowed(&(**bytes).as_ref()[at as usize..end as usize]),
+            Self::Reader(reader) => Cow::Owned(reader.part(at, len)?),
+        }))
+    }
+
+    /// Its first bytes: so many, or all that there are.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub(crate) fn first(&self, len: u64) -> Result<Cow<'_, [u8]>> {
+        Ok(self.part(0, len.min(self.len()))?.unwrap_or_default())
+    }
 }
 
 /// A reader of a provided file.
@@ -286,8 +320,8 @@ impl Beside<'_> {
         };
         let Some(content) = provided(files, name)? else { return Ok(None) };
         let bytes = match content.opened(name)? {
-            Opened::Bytes(bytes) => read_stream((*bytes).as_ref(), name.as_ref(), max_bytes)?,
-            Opened::Reader(reader) => reader.all(max_bytes)?,
+            Content::Bytes(bytes) => read_stream((*bytes).as_ref(), name.as_ref(), max_bytes)?,
+            Content::Reader(reader) => reader.all(max_bytes)?,
         };
         match of_other_kind(&bytes) {
             Some(reason) => Err(Error::File { path: name.into(), reason }),

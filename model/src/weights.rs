@@ -6,7 +6,6 @@
 
 mod check;
 mod computed;
-mod content;
 mod cursor;
 mod entry;
 mod files;

@@ -9,11 +9,10 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::content::Content;
 use super::entry::{Fault, file_error};
 use super::safetensors::{self, Header};
 use super::{kinds, torch};
-use crate::files::{self, FileContent};
+use crate::files::{Content, FileContent};
 use crate::read::open_file;
 use crate::{Error, Result};
 
@@ -59,11 +58,7 @@ impl Opened {
 
     /// A file that the caller provides.
     pub(super) fn provided(name: &str, content: FileContent) -> Result<Self> {
-        let content = match content.opened(name)? {
-            files::Opened::Bytes(bytes) => Content::Bytes(bytes),
-            files::Opened::Reader(reader) => Content::Reader(reader),
-        };
-        Ok(Self { path: name.into(), content, on_disk: None })
+        Ok(Self { path: name.into(), content: content.opened(name)?, on_disk: None })
     }
 
     pub(super) fn map(path: &Path) -> Result<Self> {

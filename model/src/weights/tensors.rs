@@ -10,13 +10,12 @@ use std::time::SystemTime;
 
 use strix_engine::HostBytes;
 
-use super::content::Content;
 use super::cursor::shown;
 use super::entry::{At, TensorEntry, file_error};
 use super::files::Opened;
 use super::names;
 use super::view::{Data, View};
-use crate::files::{FileContent, SharedBytes};
+use crate::files::{Content, FileContent, SharedBytes};
 use crate::packed::{FORMAT, OURS, Packing, Rounding};
 use crate::{Config, Error, Result};
 

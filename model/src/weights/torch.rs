@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::content::Content;
 use super::cursor::shown;
 use super::entry::{At, Fault, TensorEntry};
 use super::pickle::{MAX_PICKLE_BYTES, Object, Tensor, Unpickled, Value, unpickle};
 use super::safetensors::Header;
 use super::zip::{self, Entries};
 use crate::config::UNQUANTISED;
+use crate::files::Content;
 
 /// Key and value of a dict.
 type Item<'a> = (Value<'a>, Value<'a>);

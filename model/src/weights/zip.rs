@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::content::Content;
 use super::cursor::{Cursor, shown};
 use super::entry::Fault;
+use crate::files::Content;
 
 /// First bytes of a zip file that is not empty.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
