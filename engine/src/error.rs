@@ -98,6 +98,13 @@ pub enum Error {
     Unsupported(String),
 }
 
+impl Error {
+    /// Whether it is a fault of Strix, the driver or the device: no other input would mend it.
+    pub fn is_fault(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Pipeline { .. } | Self::TooLong { .. })
+    }
+}
+
 /// Result with the engine's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -266,6 +266,16 @@ impl Error {
         Self::OutOfRange { name, value: value.to_string(), range: range.into() }
     }
 
+    /// Whether it is a fault of Strix, the driver or the device: no other input would mend it.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Engine(error) => error.is_fault(),
+            Self::Shared(error) => error.is_fault(),
+            Self::Stopped => true,
+            _ => false,
+        }
+    }
+
     /// The changes each of which lets the model be loaded, of [`ContextTooLong`](Self::ContextTooLong) and
     /// [`DeviceMemory`](Self::DeviceMemory); none of other errors.
     pub fn remedies(&self) -> Vec<Remedy> {

@@ -193,20 +193,14 @@ pub(crate) fn words(error: &anyhow::Error) -> String {
 
 /// Which exit code an error is.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    use strix_engine::Error as Engine;
-    fn engine(e: &Engine) -> u8 {
-        match e {
-            Engine::Lost(_) | Engine::Pipeline { .. } | Engine::TooLong { .. } => FAULT,
-            _ => BAD_INPUT,
-        }
+    fn of(is_fault: bool) -> u8 {
+        if is_fault { FAULT } else { BAD_INPUT }
     }
     fn model(e: &strix_model::Error) -> u8 {
         match e {
-            strix_model::Error::Engine(e) => engine(e),
             strix_model::Error::Shared(e) => model(e),
             strix_model::Error::Interrupted => INTERRUPTED,
-            strix_model::Error::Stopped => FAULT,
-            _ => BAD_INPUT,
+            _ => of(e.is_fault()),
         }
     }
     let known = error.chain().find_map(|cause| {
@@ -214,12 +208,12 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
             Some(model(e))
         } else if let Some(e) = cause.downcast_ref::<strix_benches::Error>() {
             Some(match e {
-                strix_benches::Error::Engine(e) => engine(e),
+                strix_benches::Error::Engine(e) => of(e.is_fault()),
                 strix_benches::Error::Model(e) => model(e),
                 _ => BAD_INPUT,
             })
-        } else if let Some(e) = cause.downcast_ref::<Engine>() {
-            Some(engine(e))
+        } else if let Some(e) = cause.downcast_ref::<strix_engine::Error>() {
+            Some(of(e.is_fault()))
         } else {
             (cause.is::<io::Error>() || cause.is::<Usage>()).then_some(BAD_INPUT)
         }

@@ -121,8 +121,7 @@ impl From<&Error> for Problem {
             Error::Io { .. } => "Choose the folder that holds config.json, the tokenizer and the weights.",
             _ => "",
         };
-        let is_fault = matches!(error, Error::Engine(Engine::Pipeline { .. } | Engine::TooLong { .. }));
-        Self { fixes, is_input: !is_fault, ..Self::new(sentence, advice) }
+        Self { fixes, is_input: !error.is_fault(), ..Self::new(sentence, advice) }
     }
 }
 
@@ -182,6 +181,7 @@ mod tests {
     fn exit_codes_tell_whose_fault_it_is() {
         assert_eq!(Problem::from(Error::EmptyPrompt).exit_code(), 2);
         assert_eq!(Problem::from(Error::Engine(Engine::Lost("gone".into()))).exit_code(), 1);
+        assert_eq!(Problem::from(Error::Stopped).exit_code(), 1);
         assert_eq!(Problem::new("This is a bug in Strix: it", "").exit_code(), 1);
     }
 
